@@ -1,0 +1,1 @@
+//! The broker inside this process, kept in a file: for one machine.

@@ -1,0 +1,305 @@
+//! The seam between the tiers: four small traits, and two implementations that one conformance suite holds to the same
+//! promises. `nats` is NATS JetStream, for production; `embedded` lives in this process and keeps everything in a file.
+//!
+//! Nothing above this module knows which one it talks to. What a *run* is, and who may write its log, is decided in
+//! [`crate::run`]; here are only its tools: a log that refuses a writer who has not read the last record, an inbox in which
+//! the first answer wins, a queue that delivers again what nobody acknowledged, and shelves that forget what is not renewed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::ids::{MessageId, Name, RunId};
+
+pub mod contract;
+pub mod embedded;
+pub mod nats;
+pub mod subjects;
+
+/// The broker: its four parts, shared by whoever needs them.
+#[derive(Clone)]
+pub struct Broker {
+    /// The logs of the runs.
+    pub log: Arc<dyn Log>,
+    /// Answers and cancels on their way to the runs.
+    pub inbox: Arc<dyn Inbox>,
+    /// Runs to start, to wake, and timers.
+    pub queue: Arc<dyn Queue>,
+    /// What exists: workers, workflows, definitions, an index of runs.
+    pub catalogue: Arc<dyn Catalogue>,
+    /// FastAgency's own subjects, where the broker is a NATS server.
+    pub contract: Option<Arc<dyn contract::Contract>>,
+}
+
+/// What went wrong at the broker. Whoever calls decides by the variant; the text is for people.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The log's last record is not the one that the writer expected: somebody else wrote, or an earlier try did arrive.
+    #[error("another record was written first (expected sequence {expected})")]
+    Conflict {
+        /// The sequence that the writer believed to be the last.
+        expected: u64,
+    },
+    /// The store takes no more: its limit is reached.
+    #[error("the store is full: {what}")]
+    Full {
+        /// Which part of it.
+        what: String,
+    },
+    /// One message is larger than the broker carries.
+    #[error("a message of {size} bytes is larger than the broker carries ({max} bytes)")]
+    TooLarge {
+        /// Its size in bytes.
+        size: usize,
+        /// The broker's limit in bytes.
+        max: usize,
+    },
+    /// The broker cannot be reached now, or did not answer in time. Whether the call had its effect is not known.
+    #[error("could not {doing}: the broker cannot be reached")]
+    Unavailable {
+        /// What was attempted.
+        doing: String,
+        /// Why it failed.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// The broker answered, and the answer is no: no permission, no JetStream, too old, a stream of another making.
+    #[error("could not {doing}: {reason}")]
+    Refused {
+        /// What was attempted.
+        doing: String,
+        /// What the broker said, and what to do about it.
+        reason: String,
+    },
+}
+
+/// The result of a call to the broker.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Which of a run's two subjects a record is stored under: what people see, or everything else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// Visible messages: `fa.run.<run>.said`.
+    Said,
+    /// Everything else: `fa.run.<run>.did`.
+    Did,
+}
+
+/// A record as the log holds it.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// Its sequence: grows within a run, with gaps. It is the event id that clients resume from.
+    pub seq: u64,
+    /// When the broker stored it.
+    pub at: Timestamp,
+    /// What was stored, byte for byte.
+    pub payload: Bytes,
+}
+
+/// What a follower of a run hears.
+#[derive(Debug, Clone)]
+pub enum Live {
+    /// A record was stored. `previous` is the sequence of the run's record before it (0 for the first), so that a
+    /// follower notices what it did not hear.
+    Record {
+        /// The record.
+        stored: Stored,
+        /// The sequence of the run's record before it.
+        previous: u64,
+    },
+    /// A piece of a text being written now. Never stored.
+    Delta(Bytes),
+    /// Something may have been missed (a lost connection, a full buffer): read the log again.
+    Gap,
+}
+
+/// The logs of the runs: each an ordered list of records, written by one writer at a time.
+#[async_trait]
+pub trait Log: Send + Sync {
+    /// Appends a record if the run's last sequence is still `expected` (0: it has no record), and returns the record's
+    /// sequence once it is stored. After [`Error::Unavailable`] it is not known whether it was stored.
+    async fn append(&self, run: RunId, lane: Lane, payload: Bytes, expected: u64) -> Result<u64>;
+
+    /// Reads the run's records after sequence `after` (0: all), in order, up to the last one there is.
+    async fn read(&self, run: RunId, after: u64) -> Result<Vec<Stored>>;
+
+    /// The run's last record, never an older one.
+    async fn last(&self, run: RunId) -> Result<Option<Stored>>;
+
+    /// Hears what is appended to the run, and its deltas, from when this returns. What the log refused is never heard.
+    async fn follow(&self, run: RunId) -> Result<BoxStream<'static, Live>>;
+
+    /// Tells followers a piece of text that is being written. Lost if nobody listens; never blocks for long.
+    async fn whisper(&self, run: RunId, delta: Bytes) -> Result<()>;
+
+    /// Removes the run's records and its inbox for ever. `tombstone` is kept in their place, under
+    /// [`Lane::Did`], so that a late writer meets a conflict.
+    async fn purge(&self, run: RunId, tombstone: Bytes) -> Result<()>;
+
+    /// Whether the broker can be reached and takes records; the error says why not.
+    async fn ready(&self) -> Result<()>;
+}
+
+/// A place in a run's inbox, which only the first to write it gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Slot {
+    /// The answer to a question.
+    Answer(MessageId),
+    /// The wish to end the run.
+    Cancel,
+}
+
+/// What came of putting something into a slot.
+#[derive(Debug, Clone)]
+pub enum Put {
+    /// It is stored.
+    First,
+    /// Somebody was first; this is what he put there.
+    Taken(Stored),
+}
+
+/// What a run's bell says.
+#[derive(Debug, Clone)]
+pub enum Bell {
+    /// Something was stored in the inbox.
+    Rang {
+        /// Where.
+        slot: Slot,
+        /// What.
+        stored: Stored,
+    },
+    /// Something may have been missed: read the inbox.
+    Gap,
+}
+
+/// Answers and cancels, from whoever gives them to the run, whether it is awake or not.
+#[async_trait]
+pub trait Inbox: Send + Sync {
+    /// Stores `payload` in the slot if nothing is there yet.
+    async fn put(&self, run: RunId, slot: Slot, payload: Bytes) -> Result<Put>;
+
+    /// What is in the slot.
+    async fn get(&self, run: RunId, slot: Slot) -> Result<Option<Stored>>;
+
+    /// Hears what is put into the run's inbox, from when this returns.
+    async fn bell(&self, run: RunId) -> Result<BoxStream<'static, Bell>>;
+}
+
+/// Something for a worker to do with a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// The run.
+    pub run: RunId,
+    /// Why it is queued.
+    pub reason: Reason,
+}
+
+/// Why a run is queued. What is to be done is decided by its log alone; this is for logs and people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// It was created.
+    Start,
+    /// Something is in its inbox, or its worker is gone.
+    Wake,
+    /// A time has come.
+    Timer,
+    /// A worker gave it back.
+    HandedBack,
+}
+
+/// A job that a worker took, and must settle. Dropped unsettled, it is delivered again after the broker's time-out.
+#[async_trait]
+pub trait Delivery: Send + Sync {
+    /// What to do.
+    fn job(&self) -> &Job;
+    /// How often it was delivered, this time included.
+    fn attempt(&self) -> u64;
+    /// Tells the broker that it is still being worked on.
+    async fn working(&self) -> Result<()>;
+    /// It is done, for ever.
+    async fn ack(self: Box<Self>) -> Result<()>;
+    /// Not now, not here: deliver it again after `delay`.
+    async fn retry_after(self: Box<Self>, delay: Duration) -> Result<()>;
+}
+
+/// A job's delivery.
+pub type AnyDelivery = Box<dyn Delivery>;
+
+/// How long a delivery may stay unsettled without a word ([`Delivery::working`]) before another worker gets it.
+pub const ACK_WAIT: Duration = Duration::from_secs(30);
+
+/// Runs to start, to wake, and timers: each job goes to one worker that serves its workflow.
+#[async_trait]
+pub trait Queue: Send + Sync {
+    /// Queues a job. A second one with the same `dedup` within two minutes is not queued again.
+    async fn enqueue(&self, workflow: &Name, job: &Job, dedup: &str) -> Result<()>;
+
+    /// Queues a job when `at` has come. One timer per run: a later call replaces it.
+    async fn schedule(&self, workflow: &Name, job: &Job, at: Timestamp) -> Result<()>;
+
+    /// Takes jobs for a workflow, as fast as the stream is polled. The stream goes on over lost connections; it ends
+    /// only when the broker does.
+    async fn take(&self, workflow: &Name) -> Result<BoxStream<'static, Result<AnyDelivery>>>;
+}
+
+/// A part of the catalogue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Shelf {
+    /// Living workers by id; each entry is a lease.
+    Workers,
+    /// Workflows by name: what a gateway must know to start them.
+    Workflows,
+    /// Definitions of workflows by content hash.
+    Definitions,
+    /// Runs by user token and run id (`alice.0b9d…`): a projection for lists and search.
+    Runs,
+}
+
+impl Shelf {
+    /// Every shelf there is.
+    pub const ALL: [Shelf; 4] = [Shelf::Workers, Shelf::Workflows, Shelf::Definitions, Shelf::Runs];
+
+    /// Its name in the store.
+    pub fn name(self) -> &'static str {
+        match self {
+            Shelf::Workers => "workers",
+            Shelf::Workflows => "workflows",
+            Shelf::Definitions => "definitions",
+            Shelf::Runs => "runs",
+        }
+    }
+}
+
+/// An entry of the catalogue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its key: tokens of `[A-Za-z0-9_~-]`, joined by dots.
+    pub key: String,
+    /// Its value.
+    pub value: Bytes,
+}
+
+/// What exists. Nothing is decided by it but who lives; everything else in it can be made anew.
+#[async_trait]
+pub trait Catalogue: Send + Sync {
+    /// Puts an entry, replacing what was there. With `ttl` it vanishes unless it is put again in time (whole seconds).
+    async fn put(&self, shelf: Shelf, key: &str, value: Bytes, ttl: Option<Duration>) -> Result<()>;
+
+    /// The entry's value.
+    async fn get(&self, shelf: Shelf, key: &str) -> Result<Option<Bytes>>;
+
+    /// All entries whose key begins with the token `first` (`None`: all), the one put last comes last.
+    async fn list(&self, shelf: Shelf, first: Option<&str>) -> Result<Vec<Entry>>;
+
+    /// Removes an entry; one that is not there is no error.
+    async fn delete(&self, shelf: Shelf, key: &str) -> Result<()>;
+
+    /// Says something each time the shelf has changed, vanished leases included, and once at the start.
+    async fn watch(&self, shelf: Shelf) -> Result<BoxStream<'static, ()>>;
+}

@@ -1,0 +1,91 @@
+//! Every subject, stream and bucket name, spelled once. Ids are safe tokens by their types.
+
+use crate::broker::{Lane, Shelf, Slot};
+use crate::ids::{MessageId, Name, RunId};
+
+/// The stream with the logs and inboxes of the runs.
+pub const RUNS_STREAM: &str = "FA_RUNS";
+/// The work-queue stream with jobs and timers.
+pub const QUEUE_STREAM: &str = "FA_QUEUE";
+/// FastAgency's own stream; its settings are in WIRE.md section 4.
+pub const FASTAGENCY_STREAM: &str = "FastAgency";
+/// FastAgency's key-value bucket of workflow names and descriptions.
+pub const DISCOVERY_BUCKET: &str = "discovery";
+/// The durable consumer that FastAgency's workers share.
+pub const INITIATE_WORKERS: &str = "initiate_workers";
+/// Where a FastAgency gateway asks for a run.
+pub const INITIATE_CHAT: &str = "chat.server.initiate_chat";
+
+/// Where a record of a run is stored.
+pub fn record(run: RunId, lane: Lane) -> String {
+    match lane {
+        Lane::Said => format!("fa.run.{run}.said"),
+        Lane::Did => format!("fa.run.{run}.did"),
+    }
+}
+
+/// Everything in a run's log.
+pub fn records(run: RunId) -> String {
+    format!("fa.run.{run}.*")
+}
+
+/// Where a stored record of a run is heard.
+pub fn live(run: RunId) -> String {
+    format!("fa.live.run.{run}")
+}
+
+/// Where a run's deltas are heard.
+pub fn delta(run: RunId) -> String {
+    format!("fa.delta.{run}")
+}
+
+/// A slot of a run's inbox.
+pub fn inbox(run: RunId, slot: Slot) -> String {
+    match slot {
+        Slot::Answer(question) => format!("fa.inbox.{run}.{question}"),
+        Slot::Cancel => format!("fa.inbox.{run}.cancel"),
+    }
+}
+
+/// Everything in a run's inbox.
+pub fn inboxes(run: RunId) -> String {
+    format!("fa.inbox.{run}.*")
+}
+
+/// Where a stored entry of a run's inbox is heard.
+pub fn bell(run: RunId) -> String {
+    format!("fa.live.inbox.{run}.*")
+}
+
+/// The slot that a subject of [`inbox`] or [`bell`] names.
+pub fn slot_of(subject: &str) -> Option<Slot> {
+    match subject.rsplit('.').next()? {
+        "cancel" => Some(Slot::Cancel),
+        question => MessageId::parse(question).ok().map(Slot::Answer),
+    }
+}
+
+/// Jobs for a workflow.
+pub fn queue(workflow: &Name) -> String {
+    format!("fa.queue.{workflow}")
+}
+
+/// The timer of a run: a scheduled message that becomes a job.
+pub fn timer(run: RunId) -> String {
+    format!("fa.timer.{run}")
+}
+
+/// The bucket of a shelf.
+pub fn bucket(shelf: Shelf) -> String {
+    format!("fa_{}", shelf.name())
+}
+
+/// FastAgency: a worker's messages to a conversation; `user` is a token (see [`crate::ids::user_token`]).
+pub fn client_messages(user: &str, run: RunId) -> String {
+    format!("chat.client.messages.{user}.{run}")
+}
+
+/// FastAgency: a gateway's answers in a conversation.
+pub fn server_messages(user: &str, run: RunId) -> String {
+    format!("chat.server.messages.{user}.{run}")
+}
