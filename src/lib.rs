@@ -6,5 +6,10 @@
 pub mod clock;
 pub mod ids;
 
+// Floor 1: what people write, and what runs say.
+pub mod config;
+pub mod workflow;
+
 // Floor 2: seams to the world.
 pub mod broker;
+pub mod model;
