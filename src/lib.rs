@@ -5,11 +5,17 @@
 // Ground: names, time, what is wrong where, tasks, logs.
 pub mod clock;
 pub mod ids;
+pub mod lifecycle;
+pub mod telemetry;
 
 // Floor 1: what people write, and what runs say.
 pub mod config;
+pub mod message;
 pub mod workflow;
 
 // Floor 2: seams to the world.
 pub mod broker;
 pub mod model;
+
+// Floor 3: the ownership of a run, and the rules of conversation.
+pub mod run;
