@@ -24,7 +24,7 @@ install_chromium() {
   command -v apt-get >/dev/null || return 1
   { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; } || return 1
   echo "== installing chromium" >&2
-  { as_root apt-get update -qq && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } >&2
+  { as_root apt-get update -qq && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-liberation; } >&2
 }
 
 # A real NATS server for the broker's tests.

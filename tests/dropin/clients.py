@@ -85,6 +85,9 @@ class Talk:
                     if message["type"] in ("text_input", "multiple_choice"):
                         if len(self.answers) == 40:
                             raise Failed(f"asked without end, last: {message}")
+                        # FastAPIProvider's client pings every 20 s, and hangs up where no pong comes within 20 s more.
+                        if not self.answers and not socket.ping().wait(5):
+                            raise Failed(f"{workflow}: the gateway answers no ping while it waits for a person")
                         token = f"token-{uuid.uuid4().hex[:12]}"
                         self.answers.append(
                             answer_to(
