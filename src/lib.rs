@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod ids;
 pub mod lifecycle;
+pub mod seal;
 pub mod telemetry;
 
 // Floor 1: what people write, and what runs say.
@@ -18,4 +19,11 @@ pub mod broker;
 pub mod model;
 
 // Floor 3: the ownership of a run, and the rules of conversation.
+pub mod chat;
 pub mod run;
+
+// Floor 4: driving runs.
+pub mod engine;
+
+// Floor 5: roles.
+pub mod worker;

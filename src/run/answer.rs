@@ -32,6 +32,8 @@ pub enum Answer {
     Sealed(String),
     /// A password that was not stored: it was told to the run ([`crate::broker::Inbox::tell`]).
     Told,
+    /// Nobody answered in time: the worker closed the question.
+    TimedOut,
     /// The wish to end the run.
     Cancel,
 }

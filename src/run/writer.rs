@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::broker::{self, Broker, Stored};
 use crate::clock::Timestamp;
 use crate::ids::{RunId, WorkerId};
@@ -15,6 +17,8 @@ pub struct Writer {
     run: RunId,
     worker: WorkerId,
     last: u64,
+    /// A payload whose append was dropped half-way (a cancelled branch): it may be stored, or still be on its way.
+    abandoned: Option<Bytes>,
 }
 
 /// The longest pause between two tries while the broker is away.
@@ -23,7 +27,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 impl Writer {
     /// The writer of a run whose last record is at sequence `last` and is this worker's claim.
     pub fn new(broker: Broker, run: RunId, worker: WorkerId, last: u64) -> Self {
-        Self { broker, run, worker, last }
+        Self { broker, run, worker, last, abandoned: None }
     }
 
     /// The run.
@@ -48,7 +52,9 @@ impl Writer {
         let lane = record.lane();
         let mut seq = self.last;
         for payload in record.payloads() {
-            seq = append_at(&self.broker, self.run, lane, payload, seq).await?;
+            let abandoned = self.abandoned.replace(payload.clone());
+            seq = append_at(&self.broker, self.run, lane, payload, seq, abandoned).await?;
+            self.abandoned = None;
             self.last = seq;
         }
         Ok(Placed { seq, at: now, record })
@@ -60,8 +66,9 @@ async fn append_at(
     broker: &Broker,
     run: RunId,
     lane: broker::Lane,
-    payload: bytes::Bytes,
-    expected: u64,
+    payload: Bytes,
+    mut expected: u64,
+    abandoned: Option<Bytes>,
 ) -> Result<u64> {
     let mut pause = Duration::from_millis(20);
     loop {
@@ -76,6 +83,10 @@ async fn append_at(
         match last(broker, run).await {
             Ok(Some(last)) if last.seq == expected => {}
             Ok(Some(last)) if last.payload == payload => return Ok(last.seq),
+            Ok(Some(last)) if Some(&last.payload) == abandoned.as_ref() => {
+                expected = last.seq;
+                continue;
+            }
             Ok(None) if expected == 0 => {}
             Ok(_) => return Err(Error::Lost { run }),
             Err(Error::Broker(broker::Error::Unavailable { .. })) => {}

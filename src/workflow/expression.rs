@@ -44,6 +44,10 @@ impl Expression {
 }
 
 impl Template {
+    /// stub
+    pub fn as_plain(&self) -> Option<&str> {
+        None
+    }
     /// Reads a template; the error says what is wrong with it.
     pub fn parse(source: &str) -> Result<Self, EvaluationError> {
         Ok(Self { source: source.into() })

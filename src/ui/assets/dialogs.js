@@ -11,8 +11,8 @@ export function confirmed({ title, text, yes, no, danger = false }) {
   const dialog = dialogWith(title,
     h('p', null, text),
     h('div', { class: 'dialog-actions' },
-      h('button', { value: 'no', class: 'secondary-button' }, no),
-      h('button', { value: 'yes', class: danger ? 'danger-button' : 'primary-button', autofocus: true }, yes)));
+      h('button', { value: 'no', class: 'secondary-button', autofocus: danger }, no),
+      h('button', { value: 'yes', class: danger ? 'danger-button' : 'primary-button', autofocus: !danger }, yes)));
   return new Promise((resolve) => dialog.addEventListener('close', () => resolve(dialog.returnValue === 'yes')));
 }
 

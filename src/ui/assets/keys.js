@@ -26,6 +26,8 @@ export function listenToKeys(actions) {
       return;
     }
     if (event.key === 'Escape') {
+      // Otherwise the same press would close the dialog that it opens.
+      event.preventDefault();
       if (!actions.closeSomething()) actions.stop();
       return;
     }

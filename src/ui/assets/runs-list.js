@@ -4,12 +4,14 @@
 import { listRuns, wordsOf } from './api.js';
 import { h } from './dom.js';
 import { icon } from './icons.js';
-import { runTitle, stateWords, timeOfDay, workflowTitle } from './words.js';
+import { stateWords, timeOfDay } from './words.js';
+import { onTitles, titleOf } from './workflow-titles.js';
 
 /** @typedef {import('./api.js').Run} Run */
 
 const EVERY_MS = 5000;
 const EVERY_HIDDEN_MS = 30_000;
+const SOON_MS = 120;
 const SEARCH_PAUSE_MS = 200;
 const PAGE = 50;
 
@@ -86,11 +88,13 @@ export function runsList({ list, search }, { onRuns }) {
     pause = setTimeout(refresh, SEARCH_PAUSE_MS);
   });
   document.addEventListener('visibilitychange', () => { if (document.visibilityState === 'visible') refresh(); });
+  onTitles(() => { drawn = ''; draw(); });
   draw();
   refresh();
 
   return {
-    refresh,
+    /** Asks soon; several reasons at once ask once. */
+    refresh: () => { clearTimeout(timer); timer = setTimeout(refresh, SOON_MS); },
     /** @param {string | null} id */
     setCurrent: (id) => { current = id; draw(); },
   };
@@ -106,11 +110,10 @@ function runLink(run, isCurrent) {
   },
   h('span', { class: `run-state is-${kind}` }, stateMark(kind)),
   h('span', { class: 'run-words' },
-    h('span', { class: 'run-title' }, runTitle(run.title, run.workflow)),
+    h('span', { class: 'run-title' }, run.title || titleOf(run.workflow)),
     detail ? h('span', { class: 'run-detail' }, detail) : null,
     h('span', { class: 'run-meta' }, [
-      run.title ? workflowTitle({ name: run.workflow }) : null,
-      kind === 'waiting' ? null : stateWords(run), timeOfDay(run.updated_at),
+      kind === 'waiting' ? null : stateWords(run), timeOfDay(run.updated_at), run.title ? titleOf(run.workflow) : null,
     ].filter(Boolean).join(' · '))));
 }
 

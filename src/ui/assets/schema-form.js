@@ -171,7 +171,9 @@ function fieldFrame(field, id, control, extraHelp = null) {
   const element = h('div', { class: 'field', 'data-field': field.name, 'data-required': field.required },
     h('label', { for: id }, ...labelWords(field)), help, control, problem);
   control.addEventListener('input', () => showProblem(problem, control, { absent: true }));
-  return { element, /** @param {Checked} checked */ show: (checked) => showProblem(problem, control, checked) };
+  /** @param {Checked} checked */
+  const show = (checked) => showProblem(problem, control, checked);
+  return { element, show };
 }
 
 /** @param {Field} field */

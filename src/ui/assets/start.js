@@ -7,6 +7,7 @@ import { icon } from './icons.js';
 import { schemaForm } from './schema-form.js';
 import { fieldsOf, fromLink, hasFields } from './schema.js';
 import { workflowTitle } from './words.js';
+import { learnTitles } from './workflow-titles.js';
 
 /** @typedef {import('./api.js').Workflow} Workflow */
 
@@ -34,6 +35,7 @@ export function openStart(place, query, isLink, actions) {
     try {
       const workflows = await listWorkflows();
       if (closed) return;
+      learnTitles(workflows);
       const wanted = query.get('workflow');
       if (wanted === null) drawCards(workflows);
       else {
