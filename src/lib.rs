@@ -27,3 +27,6 @@ pub mod engine;
 
 // Floor 5: roles.
 pub mod worker;
+
+// Clients of the gateway.
+pub mod client;
