@@ -19,3 +19,6 @@ pub mod model;
 
 // Floor 3: the ownership of a run, and the rules of conversation.
 pub mod run;
+
+// Floor 5: roles.
+pub mod gateway;
