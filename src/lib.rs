@@ -27,3 +27,4 @@ pub mod engine;
 
 // Floor 5: roles.
 pub mod worker;
+pub mod gateway;

@@ -101,19 +101,11 @@ pub(super) fn worker_parts(
 ) -> Result<worker::Parts, CliError> {
     let workflows = workflow::load_folder(&config.workflows)?;
     let known: BTreeSet<_> = config.llms.keys().cloned().collect();
-    // With a mock every model answers, whatever its name.
-    let models = if mock { model::open_mock(&named_models(&workflows, &known)) } else { model::open_all(&config.llms) };
-    if !mock {
-        for workflow in &workflows {
-            workflow::check_models(workflow, &known)?;
-        }
+    for workflow in &workflows {
+        workflow::check_models(workflow, &known)?;
     }
+    let models = model::open_all(&config.llms, mock);
     Ok(worker::Parts { broker, clock: clock::system(), models, workflows, sealer, settings: config.worker.clone() })
-}
-
-fn named_models(workflows: &[workflow::Workflow], known: &BTreeSet<crate::ids::Name>) -> BTreeSet<crate::ids::Name> {
-    let used = workflows.iter().flat_map(|workflow| workflow.agents.values()).filter_map(|agent| agent.llm.as_ref());
-    known.iter().cloned().chain(used.map(|used| used.name.clone())).collect()
 }
 
 /// Listens where the configuration says, or the command line.
