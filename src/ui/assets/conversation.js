@@ -226,13 +226,17 @@ export function openConversation(place, run, listeners) {
     const open = drawn.filter((each) => each.question);
     // What is in sight needs no way to it; where one question is at the end, the way to it is the way to the end.
     const isBarNeeded = open.some((each) => outOfSight.has(each.node)) && !(scrolling.isFollowing() && open.length === 1);
-    downButton.hidden = scrolling.isFollowing() || (isBarNeeded && fresh <= 0);
+    downButton.hidden = scrolling.isFollowing() || (open.length > 0 && fresh <= 0);
     const words = downButton.lastElementChild;
     if (words) words.textContent = fresh > 0 ? counted(fresh, 'new message') : 'To the end';
     questionBar.hidden = !isBarNeeded;
-    const keys = open.map((each) => each.item.key).join();
+    const keys = isBarNeeded ? open.map((each) => each.item.key).join() : '';
     if (questionBar.dataset.keys === keys) return;
     questionBar.dataset.keys = keys;
+    if (!isBarNeeded) {
+      questionBar.replaceChildren();
+      return;
+    }
     questionBar.replaceChildren(h('span', { class: 'question-bar-words' }, open.length === 1 ? 'A question waits for you:' : `${open.length} questions wait for you:`),
       ...open.map(({ item }) => h('button', { type: 'button', class: 'chip', 'data-goto': item.key, onclick: () => goTo(item.key) },
         oneLine(`${item.sender ? `${item.sender}: ` : ''}${item.kind === 'question' ? item.content.prompt ?? '' : ''}`, 60))));
