@@ -5,6 +5,8 @@
 // Ground: names, time, what is wrong where, tasks, logs.
 pub mod clock;
 pub mod ids;
+pub mod problem;
+pub mod yaml;
 
 // Floor 1: what people write, and what runs say.
 pub mod config;
