@@ -5,13 +5,27 @@
 // Ground: names, time, what is wrong where, tasks, logs.
 pub mod clock;
 pub mod ids;
+pub mod lifecycle;
 pub mod problem;
+pub mod seal;
+pub mod telemetry;
 pub mod yaml;
 
 // Floor 1: what people write, and what runs say.
 pub mod config;
+pub mod message;
 pub mod workflow;
 
 // Floor 2: seams to the world.
 pub mod broker;
 pub mod model;
+
+// Floor 3: the ownership of a run, and the rules of conversation.
+pub mod chat;
+pub mod run;
+
+// Floor 4: driving runs.
+pub mod engine;
+
+// Floor 5: roles.
+pub mod worker;

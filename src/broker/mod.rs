@@ -183,6 +183,9 @@ pub trait Inbox: Send + Sync {
     /// Stores `payload` in the slot if nothing is there yet.
     async fn put(&self, run: RunId, slot: Slot, payload: Bytes) -> Result<Put>;
 
+    /// Tells whoever hears the run's bell something that is never stored (sequence 0): a password without a key to seal it.
+    async fn tell(&self, run: RunId, slot: Slot, payload: Bytes) -> Result<()>;
+
     /// What is in the slot.
     async fn get(&self, run: RunId, slot: Slot) -> Result<Option<Stored>>;
 

@@ -122,7 +122,9 @@ pub enum Progress<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The key is missing.
-    #[error("the model {model:?} has no API key: set {variable} and start the worker again, or start it with --mock-llm to try things without a model")]
+    #[error(
+        "the model {model:?} has no API key: set {variable} and start the worker again, or start it with --mock-llm to try things without a model"
+    )]
     NoKey {
         /// The name in `llms:`.
         model: String,

@@ -12,7 +12,7 @@ use crate::problem::Problem;
 mod reading;
 pub mod shape;
 
-pub use reading::{Field, Fields, Review};
+pub use reading::{Field, Fields, Review, parse_duration};
 
 /// Where something stands in a file: line and column from 1, in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -32,6 +32,31 @@ pub struct Node {
     pub place: Place,
     /// What it is.
     pub content: Content,
+}
+
+impl Node {
+    /// The value of a key, if this is a map that has it.
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        let Content::Map(entries) = &self.content else { return None };
+        entries.iter().find(|entry| entry.key == key).map(|entry| &entry.value)
+    }
+
+    /// The items of a list; none of anything else.
+    pub fn items(&self) -> &[Node] {
+        match &self.content {
+            Content::List(items) => items,
+            _ => &[],
+        }
+    }
+
+    /// The values of a map; none of anything else.
+    pub fn values(&self) -> impl Iterator<Item = &Node> {
+        let entries = match &self.content {
+            Content::Map(entries) => entries.as_slice(),
+            _ => &[],
+        };
+        entries.iter().map(|entry| &entry.value)
+    }
 }
 
 /// What a [`Node`] is.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::shape::{Kind, Shape};
+use super::shape::{Kind, REQUEST_PARAMETERS, Shape};
 use super::{Content, Entry, Node, Place, Scalar, Typed, number};
 use crate::ids::Name;
 use crate::problem::{Problem, Problems, did_you_mean};
@@ -293,7 +293,7 @@ impl<'a> Field<'a> {
             return self.is_not(&format!("{} {}: a map is expected", article(shape.name), shape.name));
         };
         for entry in entries {
-            match shape.keys.iter().find(|key| key.name == entry.key) {
+            match shape.all_keys().find(|key| key.name == entry.key) {
                 None => self.review.add(self.unknown_key(entry, shape)),
                 Some(key) if matches!(key.kind, Kind::NotYet) => {
                     self.review.note(entry.key_place, &self.child_path(&entry.key), "not in this version");
@@ -301,7 +301,7 @@ impl<'a> Field<'a> {
                 Some(_) => {}
             }
         }
-        for key in shape.keys.iter().filter(|key| key.required) {
+        for key in shape.all_keys().filter(|key| key.required) {
             if !entries.iter().any(|entry| entry.key == key.name) {
                 let path = &self.path;
                 self.review.note(self.node.place, path, format!("{:?} is missing", key.name));
@@ -311,9 +311,9 @@ impl<'a> Field<'a> {
     }
 
     fn unknown_key(&self, entry: &Entry, shape: &Shape) -> Problem {
-        let known = || shape.keys.iter().map(|key| key.name);
+        let known = || shape.all_keys().map(|key| key.name);
         let message = format!("there is no key {:?} in {} {}", entry.key, article(shape.name), shape.name);
-        let usable: Vec<_> = shape.keys.iter().filter(|key| !matches!(key.kind, Kind::NotYet)).map(|key| key.name).collect();
+        let usable: Vec<_> = shape.all_keys().filter(|key| !matches!(key.kind, Kind::NotYet)).map(|key| key.name).collect();
         let hint = did_you_mean(&entry.key, known()).unwrap_or_else(|| format!("it may have {}", usable.join(", ")));
         self.review.problem(entry.key_place, &self.path, message).with_hint(hint)
     }
@@ -329,6 +329,25 @@ impl<'a> Field<'a> {
     /// The value as JSON.
     pub fn json(&self) -> Value {
         json(self.node)
+    }
+
+    fn parameter(&self, kind: Kind) -> Option<Value> {
+        match kind {
+            Kind::Text => self.text().map(Into::into),
+            Kind::Bool => self.bool().map(Into::into),
+            Kind::Whole(least) => self.whole::<u64>(least).map(Into::into),
+            // A number stays as it was written: 1 does not become 1.0.
+            Kind::Number => match self.loose() {
+                Some(Typed::Number(number)) => Some(Value::Number(number)),
+                _ => self.is_not("a number"),
+            },
+            Kind::Either(_) if self.is_list() => {
+                let texts: Option<Vec<_>> = self.items()?.iter().map(Field::text).collect();
+                texts.map(Into::into)
+            }
+            Kind::Either(_) => self.text().map(Into::into),
+            _ => Some(self.json()),
+        }
     }
 
     /// The meaning of a scalar; a text that came from a variable may be a number or a truth as well.
@@ -388,7 +407,7 @@ pub struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// A field, if it is there.
     pub fn get(&self, key: &'static str) -> Option<Field<'a>> {
-        debug_assert!(self.shape.keys.iter().any(|known| known.name == key), "{key} is not in the shape {}", self.shape.name);
+        debug_assert!(self.shape.all_keys().any(|known| known.name == key), "{key} is not in the shape {}", self.shape.name);
         let entry = self.entries.iter().find(|entry| entry.key == key)?;
         Some(self.field.child(key, &entry.value))
     }
@@ -396,6 +415,22 @@ impl<'a> Fields<'a> {
     /// A field as a type, if it is there and right.
     pub fn read<T>(&self, key: &'static str, read: impl FnOnce(&Field<'a>) -> Option<T>) -> Option<T> {
         read(&self.get(key)?)
+    }
+
+    /// The request parameters among the fields ([`REQUEST_PARAMETERS`]), in the order written; those of `extra` last.
+    pub fn request_parameters(&self) -> Map<String, Value> {
+        let mut parameters = Map::new();
+        for entry in self.entries {
+            let Some(key) = REQUEST_PARAMETERS.iter().find(|key| key.name == entry.key && key.name != "extra") else { continue };
+            let field = self.field.child(key.name, &entry.value);
+            if let Some(value) = field.parameter(key.kind) {
+                parameters.insert(key.name.to_owned(), value);
+            }
+        }
+        if let Some(Value::Object(extra)) = self.read("extra", |field| field.is_map().then(|| field.json()).or_else(|| field.is_not("a map"))) {
+            parameters.extend(extra);
+        }
+        parameters
     }
 
     /// The entries as written.

@@ -11,6 +11,8 @@ pub struct Shape {
     pub about: &'static str,
     /// What it may hold.
     pub keys: &'static [Key],
+    /// What it may hold as well, where several shapes share it.
+    pub shared: &'static [Key],
 }
 
 /// A key that a map may have.
@@ -85,7 +87,39 @@ pub const fn later(name: &'static str) -> Key {
     Key { name, kind: Kind::NotYet, required: false, about: "" }
 }
 
+/// What a request to a model may say: the parameters of OpenAI's chat completions, less those that are the program's own
+/// (`model`, `messages`, `tools`, `stream`, `response_format`, `n`).
+pub const REQUEST_PARAMETERS: &[Key] = &[
+    may("temperature", Kind::Number, "How freely the model chooses: 0 to 2."),
+    may("top_p", Kind::Number, "Choose among the most likely tokens of this total probability."),
+    may("max_tokens", Kind::Whole(1), "The longest reply, in tokens."),
+    may("max_completion_tokens", Kind::Whole(1), "The longest reply with its reasoning, in tokens."),
+    may("seed", Kind::Whole(0), "Asks for repeatable replies."),
+    may("stop", Kind::Either(&[Kind::Text, Kind::List(&Kind::Text)]), "Texts at which the reply ends."),
+    may("presence_penalty", Kind::Number, "Against what was said already: -2 to 2."),
+    may("frequency_penalty", Kind::Number, "Against what was said often: -2 to 2."),
+    may("logit_bias", Kind::Any, "How much likelier single tokens become."),
+    may("logprobs", Kind::Bool, "Ask for the probabilities of the tokens."),
+    may("top_logprobs", Kind::Whole(0), "How many alternatives of each token."),
+    may("reasoning_effort", Kind::Text, "How long the model may reason: minimal, low, medium, high."),
+    may("verbosity", Kind::Text, "How much the model writes: low, medium, high."),
+    may("parallel_tool_calls", Kind::Bool, "Whether one reply may ask for several tools."),
+    may("tool_choice", Kind::Any, "Which tool the model must use."),
+    may("user", Kind::Text, "Who the request is for, as the provider gets to know it."),
+    may("service_tier", Kind::Text, "The provider's tier of service."),
+    may("store", Kind::Bool, "Whether the provider keeps the reply."),
+    may("metadata", Kind::Any, "What the provider keeps with it."),
+    may("prompt_cache_key", Kind::Text, "What requests share a cache of the provider."),
+    may("safety_identifier", Kind::Text, "Who the request is for, as a stable code."),
+    may("extra", Kind::Any, "A map of other parameters, sent as they are."),
+];
+
 impl Shape {
+    /// All of its keys.
+    pub fn all_keys(&self) -> impl Iterator<Item = &'static Key> + use<> {
+        self.keys.iter().chain(self.shared)
+    }
+
     /// The JSON Schema (2020-12) of a file of this shape. With `variables`, `${VAR}` may stand for a number or a truth.
     pub fn json_schema(&'static self, id: &str, title: &str, variables: bool) -> Value {
         let mut maker = Maker { definitions: Map::new(), variables };
@@ -111,14 +145,14 @@ struct Maker {
 impl Maker {
     fn shape(&mut self, shape: &'static Shape) -> Value {
         let mut properties = Map::new();
-        for key in shape.keys.iter().filter(|key| !matches!(key.kind, Kind::NotYet)) {
+        for key in shape.all_keys().filter(|key| !matches!(key.kind, Kind::NotYet)) {
             let mut schema = self.kind(key.kind);
             if let Value::Object(schema) = &mut schema {
                 schema.insert("description".to_owned(), key.about.into());
             }
             properties.insert(key.name.to_owned(), schema);
         }
-        let required: Vec<_> = shape.keys.iter().filter(|key| key.required).map(|key| key.name).collect();
+        let required: Vec<_> = shape.all_keys().filter(|key| key.required).map(|key| key.name).collect();
         let mut schema = json!({
             "type": "object",
             "description": shape.about,

@@ -1,1 +1,103 @@
 //! The broker inside this process, kept in a file: for one machine.
+//!
+//! One thread owns a SQLite file (`store.rs`); every call is a piece of work for it. It does what waits in one transaction,
+//! and only after the commit does it answer and tell followers. Everything that was acknowledged therefore survives
+//! `kill -9`; the disk itself is synchronised about once a second (`docs/broker.md` says what survives what).
+//!
+//! Always true here: one process per data folder, held by a lock on a file that the system releases however the process
+//! ends; dropping the last [`Broker`] ends the thread and frees the folder.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::broker::Broker;
+
+mod catalogue;
+mod folder;
+mod house;
+mod inbox;
+mod log;
+mod queue;
+mod schema;
+mod store;
+
+pub use folder::{running_address, write_address};
+
+/// The largest record, answer or entry in bytes: what a NATS server carries by default, so that moving to one is no surprise.
+pub const MAX_PAYLOAD: usize = 1024 * 1024;
+
+/// Why a data folder cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process works in it.
+    #[error(
+        "the data folder {} is in use by another process{}",
+        dir.display(),
+        address.as_ref().map(|url| format!(" (its gateway is at {url})")).unwrap_or_default()
+    )]
+    InUse {
+        /// The folder.
+        dir: PathBuf,
+        /// Where its gateway listens, if it said so.
+        address: Option<String>,
+    },
+    /// A newer version of this program wrote it.
+    #[error(
+        "the data folder {} was written by a newer version of this program (format {found}; this one knows up to {known})",
+        dir.display()
+    )]
+    Newer {
+        /// The folder.
+        dir: PathBuf,
+        /// The format of the file.
+        found: i64,
+        /// The newest format that this program reads.
+        known: i64,
+    },
+    /// The folder or a file in it cannot be made, read or written.
+    #[error("cannot use {} as a data folder", dir.display())]
+    Folder {
+        /// The folder.
+        dir: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is no store of ours, or is damaged.
+    #[error("cannot open the store {}", file.display())]
+    Store {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        source: rusqlite::Error,
+    },
+}
+
+/// Opens the broker kept in `dir`, which is made if it is not there. Blocks for as long as opening a file takes.
+pub fn open(dir: &Path) -> Result<Broker, OpenError> {
+    let lock = folder::lock(dir)?;
+    let embedded = Arc::new(Embedded { store: store::Store::open(dir, lock)? });
+    Ok(Broker {
+        log: embedded.clone(),
+        inbox: embedded.clone(),
+        queue: embedded.clone(),
+        catalogue: embedded,
+        contract: None,
+    })
+}
+
+/// The four traits, over one store.
+struct Embedded {
+    store: store::Store,
+}
+
+impl Embedded {
+    /// Refuses what is larger than [`MAX_PAYLOAD`].
+    fn fits(payload: &[u8]) -> crate::broker::Result<()> {
+        if payload.len() > MAX_PAYLOAD {
+            return Err(crate::broker::Error::TooLarge { size: payload.len(), max: MAX_PAYLOAD });
+        }
+        Ok(())
+    }
+}

@@ -5,7 +5,7 @@
  */
 
 /** Hues far enough apart to be told from each other, on light and on dark ground. */
-const HUES = [255, 155, 25, 320, 75, 195, 290, 120, 350, 50, 225, 175];
+const HUES = [255, 135, 15, 295, 55, 175, 335, 95, 215];
 
 /**
  * Returns the name's own hue, or the next free one if another agent of this run has it already.

@@ -28,14 +28,14 @@ export function highlight(code, language) {
     `(?<comment>${comment})`
     + '|(?<string>"(?:[^"\\\\\\n]|\\\\.)*"|\'(?:[^\'\\\\\\n]|\\\\.)*\'|`(?:[^`\\\\]|\\\\.)*`)'
     + '|(?<number>\\b\\d[\\d_]*(?:\\.\\d+)?(?:[eE][+-]?\\d+)?\\b)'
-    + '|(?<word>[A-Za-z_$][\\w$]*)(?<call>(?=\\s*\\())?', 'g');
+    + '|(?<word>[A-Za-z_$][\\w$]*)', 'g');
   /** @type {(string | Node)[]} */
   const parts = [];
   let end = 0;
   for (const match of text.matchAll(token)) {
     const groups = match.groups ?? {};
     const kind = groups.comment ? 'comment' : groups.string ? 'string' : groups.number ? 'number'
-      : KEYWORDS.has(groups.word) ? 'keyword' : groups.call !== undefined ? 'call' : null;
+      : KEYWORDS.has(groups.word) ? 'keyword' : text[match.index + match[0].length] === '(' ? 'call' : null;
     if (!kind) continue;
     parts.push(text.slice(end, match.index), h('span', { class: `code-${kind}` }, match[0]));
     end = match.index + match[0].length;

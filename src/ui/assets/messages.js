@@ -6,7 +6,8 @@ import { icon } from './icons.js';
 import { face, speakers } from './faces.js';
 import { codeBlock, richText } from './rich-text.js';
 import { copyButton } from './copying.js';
-import { prettyJson, workflowTitle } from './words.js';
+import { prettyJson } from './words.js';
+import { titleOf } from './workflow-titles.js';
 
 /** @typedef {import('./faces.js').Hues} Hues */
 
@@ -71,7 +72,7 @@ export function startedNotice(item) {
   const params = item.params && typeof item.params === 'object' && Object.keys(item.params).length > 0
     ? fold('Started with these parameters', codeBlock(prettyJson(item.params), 'json')) : null;
   return h('article', frameAttributes(item, 'opening'),
-    h('h2', null, workflowTitle({ name: item.name })),
+    h('h2', { 'data-title-of': item.name }, titleOf(item.name)),
     item.description ? h('p', { class: 'muted' }, item.description) : null, params);
 }
 
@@ -97,5 +98,7 @@ export function fold(summary, ...content) {
 
 /** @param {import('./state.js').Item} item @param {Hues} hues @param {string} title @param {unknown} value */
 function folded(item, hues, title, value) {
-  return messageFrame(item, hues, fold(title, codeBlock(prettyJson(value), 'json')));
+  const json = fold(title, codeBlock(prettyJson(value), 'json'));
+  if (item.sender) return messageFrame(item, hues, json);
+  return h('article', frameAttributes(item, 'notice is-quiet'), icon('info'), h('div', null, json));
 }

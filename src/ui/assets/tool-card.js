@@ -32,7 +32,7 @@ export function toolCard(item, hues) {
 function toolState(item) {
   if (item.executed) {
     const took = item.asked && item.executedAt ? duration(Date.parse(item.executedAt) - Date.parse(item.at)) : '';
-    return { kind: 'done', icon: icon('check'), words: took ? `done in ${took}` : 'done' };
+    return { kind: 'done', icon: icon('check'), words: took && took !== '0 ms' ? `done in ${took}` : 'done' };
   }
   if (item.abandoned) return { kind: 'abandoned', icon: icon('stop'), words: 'no result' };
   return { kind: 'running', icon: h('span', { class: 'spinner', 'aria-hidden': 'true' }), words: 'running' };

@@ -36,11 +36,6 @@ export function workflowTitle(workflow) {
   return words.charAt(0).toUpperCase() + words.slice(1);
 }
 
-/** @param {string | null} title @param {string | null} workflow */
-export function runTitle(title, workflow) {
-  return title || (workflow ? workflowTitle({ name: workflow }) : 'Conversation');
-}
-
 /** @param {{state: string, outcome: string | null}} run */
 export function stateWords(run) {
   if (run.state === 'ended') return outcomeWords(run.outcome);

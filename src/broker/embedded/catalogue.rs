@@ -1,0 +1,124 @@
+//! The catalogue in the embedded store.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use rusqlite::{OptionalExtension, Row, params};
+use tokio::sync::oneshot;
+
+use super::Embedded;
+use super::house::Told;
+use crate::broker::{Catalogue, Entry, Error, Result, Shelf};
+
+#[async_trait]
+impl Catalogue for Embedded {
+    async fn put(&self, shelf: Shelf, key: &str, value: Bytes, ttl: Option<Duration>) -> Result<()> {
+        Self::fits(&value)?;
+        let key = key.to_owned();
+        self.store
+            .call("put into the catalogue", move |session| {
+                let expires = ttl.map(|ttl| {
+                    let millis = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
+                    session.now_millis().saturating_add(millis)
+                });
+                let put = session.next_sequence();
+                session
+                    .sql
+                    .prepare_cached(
+                        "insert or replace into catalogue (shelf, key, value, put, expires) values (?1, ?2, ?3, ?4, ?5)",
+                    )?
+                    .execute(params![shelf.name(), key, &value[..], put, expires])?;
+                session.told.push(Told::Changed(shelf));
+                Ok(())
+            })
+            .await
+    }
+
+    async fn get(&self, shelf: Shelf, key: &str) -> Result<Option<Bytes>> {
+        let key = key.to_owned();
+        self.store
+            .call("read the catalogue", move |session| {
+                let mut statement = session.sql.prepare_cached(
+                    "select value from catalogue
+                     where shelf = ?1 and key = ?2 and (expires is null or expires > ?3)",
+                )?;
+                let value: Option<Vec<u8>> = statement
+                    .query_row(params![shelf.name(), key, session.now_millis()], |row| row.get(0))
+                    .optional()?;
+                Ok(value.map(Bytes::from))
+            })
+            .await
+    }
+
+    async fn list(&self, shelf: Shelf, first: Option<&str>) -> Result<Vec<Entry>> {
+        let first = first.map(str::to_owned);
+        self.store
+            .call("list the catalogue", move |session| {
+                let now = session.now_millis();
+                let entries = match first {
+                    None => session
+                        .sql
+                        .prepare_cached(
+                            "select key, value from catalogue
+                             where shelf = ?1 and (expires is null or expires > ?2) order by put",
+                        )?
+                        .query_map(params![shelf.name(), now], entry)?
+                        .collect::<rusqlite::Result<_>>()?,
+                    // '/' is the character after '.', so that this is every key that begins with "first.".
+                    Some(first) => session
+                        .sql
+                        .prepare_cached(
+                            "select key, value from catalogue
+                             where shelf = ?1 and (key = ?3 or (key > ?3 || '.' and key < ?3 || '/'))
+                                and (expires is null or expires > ?2) order by put",
+                        )?
+                        .query_map(params![shelf.name(), now, first], entry)?
+                        .collect::<rusqlite::Result<_>>()?,
+                };
+                Ok(entries)
+            })
+            .await
+    }
+
+    async fn delete(&self, shelf: Shelf, key: &str) -> Result<()> {
+        let key = key.to_owned();
+        self.store
+            .call("delete from the catalogue", move |session| {
+                let gone = session
+                    .sql
+                    .prepare_cached("delete from catalogue where shelf = ?1 and key = ?2")?
+                    .execute(params![shelf.name(), key])?;
+                if gone > 0 {
+                    session.told.push(Told::Changed(shelf));
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    async fn watch(&self, shelf: Shelf) -> Result<BoxStream<'static, ()>> {
+        let (reply, receiver) = oneshot::channel();
+        self.store
+            .call("watch the catalogue", move |session| {
+                session.told.push(Told::Watch(shelf, reply));
+                Ok(())
+            })
+            .await?;
+        let mut changes = receiver
+            .await
+            .map_err(|_| Error::Unavailable { doing: "watch the catalogue".to_owned(), source: None })?;
+        changes.mark_changed();
+        Ok(stream::unfold(changes, |mut changes| async move {
+            changes.changed().await.ok()?;
+            Some(((), changes))
+        })
+        .boxed())
+    }
+}
+
+fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
+    Ok(Entry { key: row.get(0)?, value: Bytes::from(row.get::<_, Vec<u8>>(1)?) })
+}

@@ -1,0 +1,74 @@
+//! The data folder: who holds it, and where the holder can be reached.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use super::OpenError;
+
+const LOCK_FILE: &str = "lock";
+const ADDRESS_FILE: &str = "gateway-address";
+
+/// How often a held lock is tried again: [`running_address`] of another process holds it for an instant.
+const LOCK_TRIES: u32 = 5;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+/// Makes the folder if need be and takes its lock, which lasts as long as the file returned is open. The system gives it
+/// up when the process ends, however it ends, so that no lock is ever left behind.
+pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
+    let trouble = |source| OpenError::Folder { dir: dir.to_owned(), source };
+    make(dir).map_err(trouble)?;
+    let file = lock_file(dir).map_err(trouble)?;
+    for attempt in 1.. {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) if attempt < LOCK_TRIES => std::thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::WouldBlock) => {
+                return Err(OpenError::InUse { dir: dir.to_owned(), address: read_address(dir) });
+            }
+            Err(TryLockError::Error(source)) => return Err(trouble(source)),
+        }
+    }
+    // What the last holder wrote there is true no more.
+    match std::fs::remove_file(dir.join(ADDRESS_FILE)) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(trouble(source)),
+        _ => Ok(file),
+    }
+}
+
+/// Writes down where the gateway of the process that holds `dir` listens, for other commands to find.
+pub fn write_address(dir: &Path, url: &str) -> io::Result<()> {
+    std::fs::write(dir.join(ADDRESS_FILE), url)
+}
+
+/// Where the gateway of the process that works in `dir` listens; `None` if no process does, or it has not said.
+pub fn running_address(dir: &Path) -> Option<String> {
+    let file = OpenOptions::new().read(true).write(true).open(dir.join(LOCK_FILE)).ok()?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => read_address(dir),
+        _ => None,
+    }
+}
+
+fn read_address(dir: &Path) -> Option<String> {
+    let url = std::fs::read_to_string(dir.join(ADDRESS_FILE)).ok()?;
+    let url = url.trim();
+    (!url.is_empty()).then(|| url.to_owned())
+}
+
+fn lock_file(dir: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(dir.join(LOCK_FILE))
+}
+
+/// Makes the folder readable by its owner alone: people's conversations are in it.
+fn make(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir)
+}

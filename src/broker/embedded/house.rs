@@ -1,0 +1,265 @@
+//! What the store's thread keeps in memory: who listens to what, and which jobs are ready, held or put off. Only that
+//! thread touches it, and only after a commit, so that nobody ever hears what was not stored.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use futures_util::Stream;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::queue::Taken;
+use super::store::WeakSender;
+use crate::broker::{ACK_WAIT, AnyDelivery, Bell, Job, Live, Shelf};
+use crate::ids::{Name, RunId};
+
+/// What one listener may leave unread before it misses something: ten seconds of a fast model's tokens.
+const UNREAD: usize = 1024;
+
+/// What happened, told to the house after the commit.
+pub(super) enum Told {
+    /// A record was stored, or a delta whispered.
+    Live(RunId, Live),
+    /// Something was put into a run's inbox.
+    Rang(RunId, Bell),
+    /// Somebody wants to hear a run.
+    Follow(RunId, Voice<Live>),
+    /// Somebody wants to hear a run's inbox.
+    Listen(RunId, Voice<Bell>),
+    /// A shelf has changed.
+    Changed(Shelf),
+    /// Somebody wants to watch a shelf.
+    Watch(Shelf, oneshot::Sender<watch::Receiver<()>>),
+    /// A job was queued.
+    Queued(u64, Name, Job),
+    /// A job is done.
+    Done(u64),
+    /// A worker wants a job.
+    Wanted(Name, oneshot::Sender<AnyDelivery>),
+    /// A held job is still worked on.
+    Working(u64, u64),
+    /// A held job is given back for some time.
+    PutOff(u64, u64, Duration),
+}
+
+/// Everything in memory.
+pub(super) struct House {
+    followers: Listeners<Live>,
+    bells: Listeners<Bell>,
+    shelves: HashMap<Shelf, watch::Sender<()>>,
+    jobs: HashMap<u64, KnownJob>,
+    lines: HashMap<Name, Line>,
+    /// When something must be done about a job, and the stamp it must still bear then.
+    deadlines: BinaryHeap<Reverse<(Instant, u64, u64)>>,
+    stamps: u64,
+    store: WeakSender,
+}
+
+struct KnownJob {
+    workflow: Name,
+    job: Job,
+    attempt: u64,
+    /// Whether a worker has it, or has put it off; otherwise it is in its line.
+    held: bool,
+    /// Changes whenever the job changes hands, so that an older deadline knows that it has passed.
+    stamp: u64,
+}
+
+/// The jobs of a workflow that are ready, and the workers that want one. Never both.
+#[derive(Default)]
+struct Line {
+    ready: VecDeque<u64>,
+    wanting: VecDeque<oneshot::Sender<AnyDelivery>>,
+}
+
+impl House {
+    /// An empty one; `store` is what deliveries settle through.
+    pub(super) fn new(store: WeakSender) -> Self {
+        Self {
+            followers: Listeners::default(),
+            bells: Listeners::default(),
+            shelves: Shelf::ALL.into_iter().map(|shelf| (shelf, watch::Sender::new(()))).collect(),
+            jobs: HashMap::new(),
+            lines: HashMap::new(),
+            deadlines: BinaryHeap::new(),
+            stamps: 0,
+            store,
+        }
+    }
+
+    /// Takes note of what happened.
+    pub(super) fn tell(&mut self, told: Told) {
+        match told {
+            Told::Live(run, live) => self.followers.tell(run, live),
+            Told::Rang(run, bell) => self.bells.tell(run, bell),
+            Told::Follow(run, voice) => self.followers.add(run, voice),
+            Told::Listen(run, voice) => self.bells.add(run, voice),
+            Told::Changed(shelf) => self.shelves[&shelf].send_replace(()),
+            Told::Watch(shelf, reply) => drop(reply.send(self.shelves[&shelf].subscribe())),
+            Told::Queued(id, workflow, job) => {
+                self.jobs.insert(id, KnownJob { workflow, job, attempt: 0, held: false, stamp: 0 });
+                self.ready(id);
+            }
+            Told::Done(id) => drop(self.jobs.remove(&id)),
+            Told::Wanted(workflow, reply) => self.wanted(workflow, reply),
+            Told::Working(id, attempt) => self.renew(id, attempt, ACK_WAIT),
+            Told::PutOff(id, attempt, delay) => self.renew(id, attempt, delay),
+        }
+    }
+
+    /// Makes jobs ready again that nobody settled in time, or that were put off until now.
+    pub(super) fn turn(&mut self, now: Instant) {
+        while let Some(Reverse((at, id, stamp))) = self.deadlines.peek().copied() {
+            let stale = self.jobs.get(&id).is_none_or(|known| known.stamp != stamp);
+            if !stale && at > now {
+                break;
+            }
+            self.deadlines.pop();
+            if !stale {
+                self.ready(id);
+            }
+        }
+    }
+
+    /// When [`House::turn`] has something to do.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.peek().map(|Reverse((at, ..))| *at)
+    }
+
+    fn ready(&mut self, id: u64) {
+        let Some(known) = self.jobs.get_mut(&id) else { return };
+        self.stamps += 1;
+        known.stamp = self.stamps;
+        known.held = false;
+        let workflow = known.workflow.clone();
+        let line = self.lines.entry(workflow.clone()).or_default();
+        line.ready.push_back(id);
+        self.hand_out(&workflow);
+    }
+
+    fn wanted(&mut self, workflow: Name, reply: oneshot::Sender<AnyDelivery>) {
+        let line = self.lines.entry(workflow.clone()).or_default();
+        line.wanting.retain(|waiting| !waiting.is_closed());
+        line.wanting.push_back(reply);
+        self.hand_out(&workflow);
+    }
+
+    fn hand_out(&mut self, workflow: &Name) {
+        let Some(line) = self.lines.get_mut(workflow) else { return };
+        while let Some(&id) = line.ready.front() {
+            let Some(known) = self.jobs.get_mut(&id) else {
+                line.ready.pop_front();
+                continue;
+            };
+            let Some(wanting) = line.wanting.pop_front() else { return };
+            let taken = Taken::new(id, known.attempt + 1, known.job.clone(), self.store.clone());
+            if wanting.send(Box::new(taken)).is_err() {
+                continue;
+            }
+            line.ready.pop_front();
+            known.attempt += 1;
+            known.held = true;
+            self.stamps += 1;
+            known.stamp = self.stamps;
+            self.deadlines.push(Reverse((Instant::now() + ACK_WAIT, id, known.stamp)));
+        }
+    }
+
+    /// Sets a new deadline for a job, if the delivery that asks for it is still the one that holds it.
+    fn renew(&mut self, id: u64, attempt: u64, delay: Duration) {
+        let Some(known) = self.jobs.get_mut(&id) else { return };
+        if known.attempt != attempt || !known.held {
+            return;
+        }
+        self.stamps += 1;
+        known.stamp = self.stamps;
+        let at = Instant::now().checked_add(delay).unwrap_or_else(|| Instant::now() + Duration::from_secs(365 * 86_400));
+        self.deadlines.push(Reverse((at, id, known.stamp)));
+    }
+}
+
+/// Those who listen, by run.
+struct Listeners<T> {
+    by_run: HashMap<RunId, Vec<Voice<T>>>,
+    added_since_sweep: usize,
+}
+
+impl<T> Default for Listeners<T> {
+    fn default() -> Self {
+        Self { by_run: HashMap::new(), added_since_sweep: 0 }
+    }
+}
+
+impl<T: Clone> Listeners<T> {
+    fn tell(&mut self, run: RunId, item: T) {
+        let Some(voices) = self.by_run.get_mut(&run) else { return };
+        voices.retain(|voice| voice.say(&item));
+        if voices.is_empty() {
+            self.by_run.remove(&run);
+        }
+    }
+
+    fn add(&mut self, run: RunId, voice: Voice<T>) {
+        self.by_run.entry(run).or_default().push(voice);
+        self.added_since_sweep += 1;
+        // Those who left a run that says nothing more are noticed here: once for as many as there are, so that it costs
+        // each newcomer the same.
+        if self.added_since_sweep > self.by_run.len().max(UNREAD) {
+            self.added_since_sweep = 0;
+            self.by_run.retain(|_, voices| {
+                voices.retain(|voice| !voice.sender.is_closed());
+                !voices.is_empty()
+            });
+        }
+    }
+}
+
+/// The speaking end of a listener.
+pub(super) struct Voice<T> {
+    sender: mpsc::Sender<T>,
+    missed: Arc<AtomicBool>,
+}
+
+/// The hearing end: a stream that says `gap` when it could not take everything.
+pub(super) struct Ear<T> {
+    receiver: mpsc::Receiver<T>,
+    missed: Arc<AtomicBool>,
+    gap: T,
+}
+
+/// Both ends of a listener.
+pub(super) fn listener<T>(gap: T) -> (Voice<T>, Ear<T>) {
+    let (sender, receiver) = mpsc::channel(UNREAD);
+    let missed = Arc::new(AtomicBool::new(false));
+    (Voice { sender, missed: missed.clone() }, Ear { receiver, missed, gap })
+}
+
+impl<T: Clone> Voice<T> {
+    /// Says something; false if nobody is there any more.
+    fn say(&self, item: &T) -> bool {
+        match self.sender.try_send(item.clone()) {
+            Ok(()) => true,
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                self.missed.store(true, Ordering::Release);
+                true
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => false,
+        }
+    }
+}
+
+impl<T: Clone + Unpin> Stream for Ear<T> {
+    type Item = T;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        match self.receiver.poll_recv(cx) {
+            // What was missed came after everything in the buffer, and the buffer is empty now.
+            Poll::Pending if self.missed.swap(false, Ordering::AcqRel) => Poll::Ready(Some(self.gap.clone())),
+            other => other,
+        }
+    }
+}

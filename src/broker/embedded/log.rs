@@ -1,0 +1,114 @@
+//! The logs of the runs in the embedded store.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::Embedded;
+use super::house::{Told, listener};
+use super::store::{Fault, Session};
+use crate::broker::{Error, Lane, Live, Log, Result, Stored};
+use crate::clock::Timestamp;
+use crate::ids::RunId;
+
+#[async_trait]
+impl Log for Embedded {
+    async fn append(&self, run: RunId, _lane: Lane, payload: Bytes, expected: u64) -> Result<u64> {
+        Self::fits(&payload)?;
+        self.store.call("append a record", move |session| append(session, run, payload, expected)).await
+    }
+
+    async fn read(&self, run: RunId, after: u64) -> Result<Vec<Stored>> {
+        self.store
+            .call("read a run's log", move |session| {
+                let mut statement = session.sql.prepare_cached(
+                    "select seq, at, payload from records where run = ?1 and seq > ?2 order by seq",
+                )?;
+                let records = statement.query_map(params![run.to_string(), after], stored)?;
+                Ok(records.collect::<rusqlite::Result<_>>()?)
+            })
+            .await
+    }
+
+    async fn last(&self, run: RunId) -> Result<Option<Stored>> {
+        self.store
+            .call("read a run's last record", move |session| {
+                let mut statement = session.sql.prepare_cached(
+                    "select seq, at, payload from records where run = ?1 order by seq desc limit 1",
+                )?;
+                Ok(statement.query_row([run.to_string()], stored).optional()?)
+            })
+            .await
+    }
+
+    async fn follow(&self, run: RunId) -> Result<BoxStream<'static, Live>> {
+        let (voice, ear) = listener(Live::Gap);
+        self.store
+            .call("follow a run", move |session| {
+                session.told.push(Told::Follow(run, voice));
+                Ok(())
+            })
+            .await?;
+        Ok(ear.boxed())
+    }
+
+    async fn whisper(&self, run: RunId, delta: Bytes) -> Result<()> {
+        Self::fits(&delta)?;
+        self.store
+            .call("send a delta", move |session| {
+                session.told.push(Told::Live(run, Live::Delta(delta)));
+                Ok(())
+            })
+            .await
+    }
+
+    async fn purge(&self, run: RunId, tombstone: Bytes) -> Result<()> {
+        Self::fits(&tombstone)?;
+        self.store
+            .call("purge a run", move |session| {
+                let previous = last_sequence(session.sql, run)?;
+                let id = run.to_string();
+                session.sql.prepare_cached("delete from records where run = ?1")?.execute([&id])?;
+                session.sql.prepare_cached("delete from inbox where run = ?1")?.execute([&id])?;
+                session.sql.prepare_cached("delete from timers where run = ?1")?.execute([&id])?;
+                insert(session, run, tombstone, previous)?;
+                Ok(())
+            })
+            .await
+    }
+
+    async fn ready(&self) -> Result<()> {
+        self.store.call("reach the broker", |_| Ok(())).await
+    }
+}
+
+fn append(session: &mut Session<'_>, run: RunId, payload: Bytes, expected: u64) -> Result<u64, Fault> {
+    if last_sequence(session.sql, run)? != expected {
+        return Err(Error::Conflict { expected }.into());
+    }
+    insert(session, run, payload, expected)
+}
+
+fn insert(session: &mut Session<'_>, run: RunId, payload: Bytes, previous: u64) -> Result<u64, Fault> {
+    let seq = session.next_sequence();
+    session
+        .sql
+        .prepare_cached("insert into records (run, seq, at, payload) values (?1, ?2, ?3, ?4)")?
+        .execute(params![run.to_string(), seq, session.now_millis(), &payload[..]])?;
+    let stored = Stored { seq, at: session.now, payload };
+    session.told.push(Told::Live(run, Live::Record { stored, previous }));
+    Ok(seq)
+}
+
+fn last_sequence(sql: &Connection, run: RunId) -> rusqlite::Result<u64> {
+    let mut statement = sql.prepare_cached("select seq from records where run = ?1 order by seq desc limit 1")?;
+    Ok(statement.query_row([run.to_string()], |row| row.get(0)).optional()?.unwrap_or(0))
+}
+
+/// A record or an answer, from the columns `seq, at, payload`.
+pub(super) fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
+    let at = Timestamp::from_millisecond(row.get(1)?).unwrap_or(Timestamp::UNIX_EPOCH);
+    Ok(Stored { seq: row.get(0)?, at, payload: Bytes::from(row.get::<_, Vec<u8>>(2)?) })
+}

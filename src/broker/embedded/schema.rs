@@ -1,0 +1,66 @@
+//! The file's tables, and its settings.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::OpenError;
+
+/// The format that this program writes. A file with a higher number is refused; a lower one is brought up here.
+const FORMAT: i64 = 1;
+
+/// "FAgy": tells `file` and us that the file is ours.
+const APPLICATION_ID: i64 = 0x4641_6779;
+
+/// Sequences are shared by all runs and never used twice, even after a purge: the last one is kept in `counters`.
+/// Jobs know nothing of who holds them: after a restart all that are left are delivered again.
+const TABLES: &str = "
+    create table counters (name text primary key, value integer not null) without rowid;
+    insert into counters values ('sequence', 0);
+    create table records (run text not null, seq integer not null, at integer not null, payload blob not null,
+        primary key (run, seq)) without rowid;
+    create table inbox (run text not null, slot text not null, seq integer not null, at integer not null,
+        payload blob not null, primary key (run, slot)) without rowid;
+    create table jobs (id integer primary key autoincrement, workflow text not null, job text not null);
+    create table timers (run text primary key, workflow text not null, job text not null, due integer not null)
+        without rowid;
+    create index timers_due on timers (due);
+    create table dedup (id text primary key, until integer not null) without rowid;
+    create index dedup_until on dedup (until);
+    create table catalogue (shelf text not null, key text not null, value blob not null, put integer not null,
+        expires integer, primary key (shelf, key)) without rowid;
+    create index catalogue_expires on catalogue (expires) where expires is not null;
+";
+
+/// Opens the file in `dir`, making its tables if it is new.
+pub(super) fn open(dir: &Path) -> Result<Connection, OpenError> {
+    let file = dir.join("store.sqlite");
+    let trouble = |source| OpenError::Store { file: file.clone(), source };
+    let connection = Connection::open(&file).map_err(trouble)?;
+    settings(&connection).map_err(trouble)?;
+    let found: i64 = connection.query_row("pragma user_version", [], |row| row.get(0)).map_err(trouble)?;
+    if found > FORMAT {
+        return Err(OpenError::Newer { dir: dir.to_owned(), found, known: FORMAT });
+    }
+    if found == 0 {
+        let script = format!(
+            "begin; {TABLES} pragma application_id = {APPLICATION_ID}; pragma user_version = {FORMAT}; commit;"
+        );
+        connection.execute_batch(&script).map_err(trouble)?;
+    }
+    Ok(connection)
+}
+
+fn settings(connection: &Connection) -> rusqlite::Result<()> {
+    // One process holds the folder's lock, so that the write-ahead log needs no shared memory.
+    connection.pragma_update(None, "locking_mode", "exclusive")?;
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    // A commit reaches the system, which a killed process cannot undo; the disk follows with the next checkpoint.
+    connection.pragma_update(None, "synchronous", "normal")?;
+    // The store's thread checkpoints by the clock instead, see `store.rs`.
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    // What a purge removed (passwords' envelopes among it) is overwritten.
+    connection.pragma_update(None, "secure_delete", "on")?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(())
+}

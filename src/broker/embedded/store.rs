@@ -1,0 +1,339 @@
+//! The thread that owns the file. Calls are pieces of work sent to it; it does all that wait in one transaction, commits,
+//! tells the house (followers, queues, watchers) what happened, and then answers.
+
+use std::fs::File;
+use std::path::Path;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, OptionalExtension};
+use tokio::sync::{mpsc, oneshot};
+
+use super::house::{House, Told};
+use super::{OpenError, queue, schema};
+use crate::broker::{Error, Result};
+use crate::clock::{self, Timestamp};
+
+/// Calls that may wait for the thread; one more waits in its own task. At a few microseconds each they are done in milliseconds.
+const WAITING_CALLS: usize = 4096;
+/// Calls in one transaction: enough to pay for the commit, few enough that the first does not wait long.
+const BATCH: usize = 512;
+/// How long a commit may stay in the system's hands only. A crash of the machine loses at most about this much.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
+/// The longest sleep while anything is due by the wall clock, which may be set while we sleep.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+
+/// The way to the thread. Dropping the last one ends the thread, and waits for that: the folder is free afterwards.
+pub(super) struct Store {
+    sender: Option<mpsc::Sender<Work>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// The way to the thread for streams and deliveries, which must not keep the broker alive.
+pub(super) type WeakSender = mpsc::WeakSender<Work>;
+
+/// A call: what to do inside the transaction, and how to answer once that is committed or has failed.
+pub(super) struct Work {
+    act: Box<dyn FnOnce(&mut Session<'_>) -> (rusqlite::Result<()>, Answer) + Send>,
+}
+type Answer = Box<dyn FnOnce(std::result::Result<(), &Failure>) + Send>;
+
+/// What a call may touch: the open transaction, and what is to be told once it is committed.
+pub(super) struct Session<'a> {
+    /// The open transaction.
+    pub(super) sql: &'a Connection,
+    /// The time of this transaction.
+    pub(super) now: Timestamp,
+    /// What the house is told after the commit, in order.
+    pub(super) told: Vec<Told>,
+    sequence: &'a mut u64,
+}
+
+/// Why a call came to nothing: its own answer, or the file's, which undoes the whole transaction.
+pub(super) enum Fault {
+    /// The call's own answer.
+    Ours(Error),
+    /// The file's.
+    Sql(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(source: rusqlite::Error) -> Self {
+        Fault::Sql(source)
+    }
+}
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Fault::Ours(error)
+    }
+}
+
+/// A failed transaction, in words that can be given to everyone who was in it.
+struct Failure {
+    full: bool,
+    text: String,
+}
+
+impl Session<'_> {
+    /// The next sequence, never used before.
+    pub(super) fn next_sequence(&mut self) -> u64 {
+        *self.sequence += 1;
+        *self.sequence
+    }
+
+    /// The time of this transaction in milliseconds, as the file keeps it.
+    pub(super) fn now_millis(&self) -> i64 {
+        self.now.as_millisecond()
+    }
+}
+
+impl Store {
+    /// Opens the file in `dir` and starts its thread, which keeps `lock` until it ends.
+    pub(super) fn open(dir: &Path, lock: File) -> Result<Self, OpenError> {
+        let trouble = |source| OpenError::Store { file: dir.join("store.sqlite"), source };
+        let folder = |source| OpenError::Folder { dir: dir.to_owned(), source };
+        let connection = schema::open(dir)?;
+        let (sender, calls) = mpsc::channel(WAITING_CALLS);
+        let sequence = connection
+            .query_row("select value from counters where name = 'sequence'", [], |row| row.get(0))
+            .map_err(trouble)?;
+        let mut house = House::new(sender.downgrade());
+        queue::load(&connection, &mut house).map_err(trouble)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(folder)?;
+        let keeper = Keeper {
+            connection,
+            house,
+            saved_sequence: sequence,
+            sequence,
+            dirty_since: None,
+            next_due: Some(0),
+            _lock: lock,
+        };
+        let thread = std::thread::Builder::new()
+            .name("embedded-store".to_owned())
+            .spawn(move || keeper.run(&runtime, calls))
+            .map_err(folder)?;
+        Ok(Self { sender: Some(sender), thread: Some(thread) })
+    }
+
+    /// Has the thread do `act` inside a transaction, and returns what came of it once that is committed. `doing` names the
+    /// call in an error.
+    pub(super) async fn call<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        act: impl FnOnce(&mut Session<'_>) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T> {
+        call(self.sender.as_ref(), doing, act).await
+    }
+
+    /// The way to the thread that does not keep it alive.
+    pub(super) fn weak(&self) -> WeakSender {
+        self.sender.as_ref().expect("the sender is there until the store is dropped").downgrade()
+    }
+}
+
+/// [`Store::call`] for those who hold the thread weakly.
+pub(super) async fn call<T: Send + 'static>(
+    sender: Option<&mpsc::Sender<Work>>,
+    doing: &'static str,
+    act: impl FnOnce(&mut Session<'_>) -> Result<T, Fault> + Send + 'static,
+) -> Result<T> {
+    let closed = || Error::Unavailable { doing: doing.to_owned(), source: Some("the embedded broker has ended".into()) };
+    let (answer, answered) = oneshot::channel();
+    let work = Work { act: Box::new(move |session| act_and_answer(session, doing, act, answer)) };
+    sender.ok_or_else(closed)?.send(work).await.map_err(|_| closed())?;
+    answered.await.map_err(|_| closed())?
+}
+
+fn act_and_answer<T: Send + 'static>(
+    session: &mut Session<'_>,
+    doing: &'static str,
+    act: impl FnOnce(&mut Session<'_>) -> Result<T, Fault>,
+    answer: oneshot::Sender<Result<T>>,
+) -> (rusqlite::Result<()>, Answer) {
+    let (sql, outcome) = match act(session) {
+        Ok(value) => (Ok(()), Ok(value)),
+        Err(Fault::Ours(error)) => (Ok(()), Err(error)),
+        Err(Fault::Sql(source)) => {
+            let outcome = Err(Failure::from(&source).error(doing));
+            (Err(source), outcome)
+        }
+    };
+    let answer: Answer = Box::new(move |committed| {
+        // Nobody may be waiting any more: a call's future can be dropped at any time.
+        let _ = answer.send(match committed {
+            Ok(()) => outcome,
+            Err(failure) => Err(failure.error(doing)),
+        });
+    });
+    (sql, answer)
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.sender = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl From<&rusqlite::Error> for Failure {
+    fn from(source: &rusqlite::Error) -> Self {
+        Self {
+            full: source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull),
+            text: source.to_string(),
+        }
+    }
+}
+
+impl Failure {
+    fn error(&self, doing: &str) -> Error {
+        if self.full {
+            return Error::Full { what: format!("the disk of the data folder ({})", self.text) };
+        }
+        Error::Unavailable { doing: doing.to_owned(), source: Some(self.text.clone().into()) }
+    }
+}
+
+/// The thread's own state.
+struct Keeper {
+    connection: Connection,
+    house: House,
+    sequence: u64,
+    saved_sequence: u64,
+    /// When the oldest commit that the disk may not have was made.
+    dirty_since: Option<Instant>,
+    /// When the next timer or expiry in the file is due, in milliseconds.
+    next_due: Option<i64>,
+    _lock: File,
+}
+
+impl Keeper {
+    fn run(mut self, runtime: &tokio::runtime::Runtime, mut calls: mpsc::Receiver<Work>) {
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            let sleep = self.sleep();
+            let received = runtime.block_on(async {
+                match sleep {
+                    Some(sleep) => tokio::time::timeout(sleep, calls.recv_many(&mut batch, BATCH)).await.ok(),
+                    None => Some(calls.recv_many(&mut batch, BATCH).await),
+                }
+            });
+            if received == Some(0) {
+                break;
+            }
+            let mut waiting = batch.drain(..).peekable();
+            while waiting.peek().is_some() {
+                self.transact(&mut waiting);
+            }
+            drop(waiting);
+            self.turn();
+        }
+        self.checkpoint();
+    }
+
+    /// Does the calls in one transaction, commits it, tells the house and answers. A call that the file fails undoes the
+    /// transaction and ends it; the calls after it are left for the next one.
+    fn transact(&mut self, calls: impl Iterator<Item = Work>) {
+        let mut answers = Vec::with_capacity(BATCH);
+        let mut told = Vec::new();
+        let outcome = self.commit(|session| {
+            for work in calls {
+                let (sql, answer) = (work.act)(session);
+                answers.push(answer);
+                sql?;
+            }
+            Ok(())
+        });
+        let committed = match outcome {
+            Ok(happened) => {
+                told = happened;
+                Ok(())
+            }
+            Err(source) => {
+                tracing::error!(error = %source, "the embedded broker could not write its file");
+                Err(Failure::from(&source))
+            }
+        };
+        for one in told {
+            self.house.tell(one);
+        }
+        for answer in answers {
+            answer(committed.as_ref().map(|()| ()));
+        }
+    }
+
+    /// Runs `act` in a transaction. A transaction that only read costs nothing to commit.
+    fn commit(&mut self, act: impl FnOnce(&mut Session<'_>) -> rusqlite::Result<()>) -> rusqlite::Result<Vec<Told>> {
+        let before = self.connection.total_changes();
+        let transaction = self.connection.unchecked_transaction()?;
+        let mut session = Session {
+            sql: &transaction,
+            now: clock::Clock::now(&clock::SystemClock),
+            told: Vec::new(),
+            sequence: &mut self.sequence,
+        };
+        act(&mut session)?;
+        let told = session.told;
+        if self.sequence != self.saved_sequence {
+            transaction
+                .prepare_cached("update counters set value = ?1 where name = 'sequence'")?
+                .execute([self.sequence])?;
+        }
+        let wrote = transaction.total_changes() != before;
+        transaction.commit()?;
+        self.saved_sequence = self.sequence;
+        if wrote {
+            self.dirty_since.get_or_insert_with(Instant::now);
+            // A timer or an expiry may be among what was written; whether it is the first is cheap to ask.
+            self.next_due = queue::next_due(&self.connection)?;
+        }
+        Ok(told)
+    }
+
+    /// Does what is due by the clock: deliveries that nobody settled, timers, expired entries, the disk.
+    fn turn(&mut self) {
+        self.house.turn(Instant::now());
+        let now = clock::Clock::now(&clock::SystemClock).as_millisecond();
+        if self.next_due.is_some_and(|due| due <= now) {
+            match self.commit(queue::ripen) {
+                Ok(told) => told.into_iter().for_each(|one| self.house.tell(one)),
+                Err(source) => {
+                    tracing::error!(error = %source, "the embedded broker could not fire its timers");
+                    // Not at once again: a full disk would keep this thread busy for nothing.
+                    self.next_due = Some(now + SYNC_EVERY.as_millis() as i64);
+                }
+            }
+            self.next_due = queue::next_due(&self.connection).unwrap_or(self.next_due);
+        }
+        if self.dirty_since.is_some_and(|since| since.elapsed() >= SYNC_EVERY) {
+            self.checkpoint();
+        }
+    }
+
+    /// How long there is nothing to do without a call; `None`: for ever.
+    fn sleep(&self) -> Option<Duration> {
+        let now = Instant::now();
+        let sync = self.dirty_since.map(|since| (since + SYNC_EVERY).saturating_duration_since(now));
+        let unsettled = self.house.next_deadline().map(|at| at.saturating_duration_since(now));
+        let due = self.next_due.map(|due| {
+            let millis = due - clock::Clock::now(&clock::SystemClock).as_millisecond();
+            Duration::from_millis(u64::try_from(millis).unwrap_or(0)).min(LONGEST_SLEEP)
+        });
+        [sync, unsettled, due].into_iter().flatten().min()
+    }
+
+    /// Brings everything to the disk and starts the write-ahead log anew. Nobody else reads the file, so that a passive
+    /// checkpoint is always a whole one.
+    fn checkpoint(&mut self) {
+        if self.dirty_since.take().is_none() {
+            return;
+        }
+        let outcome = self.connection.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(())).optional();
+        if let Err(source) = outcome {
+            tracing::error!(error = %source, "the embedded broker could not bring its file to the disk");
+            self.dirty_since = Some(Instant::now());
+        }
+    }
+}
