@@ -16,6 +16,9 @@ pub mod config;
 pub mod message;
 pub mod workflow;
 
+// Between the floors: a project's files together, for `check`.
+pub mod project;
+
 // Floor 2: seams to the world.
 pub mod broker;
 pub mod model;

@@ -47,10 +47,10 @@ pub fn from_definition(definition: &Definition) -> Result<Workflow, Problems> {
 }
 
 /// Says which agents name a model that is not there.
-pub fn check_models(workflow: &Workflow, known: &BTreeSet<Name>) -> Vec<Problem> {
+pub fn check_models(workflow: &Workflow, known: &BTreeSet<Name>) -> Result<(), Problems> {
     let source = workflow.definition.sources.get(&workflow.name).map_or("", String::as_str);
     let review = Review::new(&workflow.file, source);
-    let Some(root) = yaml::parse(source, &review) else { return review.take() };
+    let Some(root) = yaml::parse(source, &review) else { return review.finish() };
     let unknown = |(_, agent): &(&Name, &Arc<super::Agent>)| agent.llm.as_ref().is_some_and(|llm| !known.contains(&llm.name));
     for (name, agent) in workflow.agents.iter().filter(unknown) {
         let Some(llm) = &agent.llm else { continue };
@@ -64,7 +64,7 @@ pub fn check_models(workflow: &Workflow, known: &BTreeSet<Name>) -> Vec<Problem>
         let field = Field { node, path, review: &review };
         field.note_with_hint(format!("there is no model {:?}", llm.name.as_str()), hint);
     }
-    review.take()
+    review.finish()
 }
 
 fn read_files(folder: &Path, problems: &mut Vec<Problem>) -> Result<Vec<Read>, Problems> {

@@ -49,6 +49,31 @@ impl Node {
         }
     }
 
+    /// The key of a map under which a node is found, itself or below.
+    pub fn get_path(&self, node: &Node) -> Option<&str> {
+        let Content::Map(entries) = &self.content else { return None };
+        let holds = |value: &Node| value.scalars().iter().any(|(inner, _)| std::ptr::eq(*inner, node));
+        entries.iter().find(|entry| holds(&entry.value)).map(|entry| entry.key.as_str())
+    }
+
+    /// All scalars in it, with their nodes.
+    pub fn scalars(&self) -> Vec<(&Node, &Scalar)> {
+        match &self.content {
+            Content::Scalar(scalar) => vec![(self, scalar)],
+            Content::List(items) => items.iter().flat_map(Node::scalars).collect(),
+            Content::Map(entries) => entries.iter().flat_map(|entry| entry.value.scalars()).collect(),
+        }
+    }
+
+    /// Changes all scalars in it.
+    pub fn for_each_scalar(&mut self, change: &mut impl FnMut(Place, &mut Scalar)) {
+        match &mut self.content {
+            Content::Scalar(scalar) => change(self.place, scalar),
+            Content::List(items) => items.iter_mut().for_each(|item| item.for_each_scalar(change)),
+            Content::Map(entries) => entries.iter_mut().for_each(|entry| entry.value.for_each_scalar(change)),
+        }
+    }
+
     /// The values of a map; none of anything else.
     pub fn values(&self) -> impl Iterator<Item = &Node> {
         let entries = match &self.content {
@@ -90,6 +115,10 @@ pub struct Scalar {
     pub plain: bool,
     /// Variables were put into it: it is a text or a number, whichever is wanted.
     pub substituted: bool,
+    /// The variables that it names.
+    pub variables: Vec<String>,
+    /// Why it has no value: a variable that is not set. Whoever reads it gets nothing, and no second problem.
+    pub missing: Option<String>,
 }
 
 /// A scalar's meaning by the core schema of YAML 1.2.
@@ -106,6 +135,11 @@ pub enum Typed<'a> {
 }
 
 impl Scalar {
+    /// A scalar as it is written, with or without quotes.
+    pub fn new(text: String, plain: bool) -> Self {
+        Self { text, plain, substituted: false, variables: Vec::new(), missing: None }
+    }
+
     /// Its meaning.
     pub fn typed(&self) -> Typed<'_> {
         if !self.plain {
@@ -182,6 +216,8 @@ fn syntax_problem(error: &ScanError, text: &str, review: &Review) -> Problem {
     let line = text.lines().nth(place.line.saturating_sub(1)).unwrap_or_default();
     if line.trim_start_matches(' ').starts_with('\t') {
         problem.with_hint("indent with spaces, not with tabs")
+    } else if line.contains("${") && error.info().contains("flow") {
+        problem.with_hint("inside of { } and [ ], put a text with ${ in quotes: \"${VAR}\"")
     } else if error.info().contains("mapping values are not allowed") {
         problem.with_hint("a text that contains `: ` must be in quotes")
     } else {
@@ -239,7 +275,7 @@ impl Builder<'_, '_> {
         let content = match event {
             Event::Scalar(text, style, ..) => {
                 let plain = style == ScalarStyle::Plain;
-                Content::Scalar(Scalar { text: text.into_owned(), plain, substituted: false })
+                Content::Scalar(Scalar::new(text.into_owned(), plain))
             }
             Event::SequenceStart(..) => self.nested(place, Self::list)?,
             Event::MappingStart(style, ..) => {
@@ -353,7 +389,7 @@ mod tests {
     #[test]
     fn scalars_mean_what_yaml_1_2_says() {
         let plain = |text: &str| {
-            let scalar = Scalar { text: text.to_owned(), plain: true, substituted: false };
+            let scalar = Scalar::new(text.to_owned(), true);
             match scalar.typed() {
                 Typed::Null => "null".to_owned(),
                 Typed::Bool(truth) => format!("bool {truth}"),

@@ -122,6 +122,9 @@ impl<'a> Field<'a> {
 
     /// Notes that it is not what is wanted: `"three" is not a number`.
     pub fn is_not<T>(&self, wanted: &str) -> Option<T> {
+        if self.is_missing() {
+            return None;
+        }
         self.note(format!("{} is not {wanted}", described(self.node)));
         None
     }
@@ -136,6 +139,11 @@ impl<'a> Field<'a> {
 
     fn typed(&self) -> Option<Typed<'a>> {
         self.scalar().map(Scalar::typed)
+    }
+
+    /// Whether a variable that it names is not set: that is said elsewhere, where it matters.
+    pub fn is_missing(&self) -> bool {
+        self.scalar().is_some_and(|scalar| scalar.missing.is_some())
     }
 
     /// Whether it is null, or nothing was written.
@@ -160,7 +168,7 @@ impl<'a> Field<'a> {
 
     /// A text.
     pub fn text(&self) -> Option<&'a str> {
-        let Some(scalar) = self.scalar() else { return self.is_not("a text") };
+        let Some(scalar) = self.scalar().filter(|_| !self.is_missing()) else { return self.is_not("a text") };
         match scalar.typed() {
             Typed::Text(text) => Some(text),
             _ if scalar.substituted => Some(&scalar.text),
@@ -220,7 +228,7 @@ impl<'a> Field<'a> {
             Some(Typed::Text(text)) => parse_duration(text),
             _ => None,
         };
-        if read.is_none() {
+        if read.is_none() && !self.is_missing() {
             self.note_with_hint(format!("{} is not a duration", described(self.node)), "like 60s, 2h 30m, or a number of seconds");
         }
         read
@@ -229,6 +237,7 @@ impl<'a> Field<'a> {
     /// A name.
     pub fn name(&self) -> Option<Name> {
         let text = match self.typed() {
+            _ if self.is_missing() => return None,
             Some(Typed::Text(text)) => text,
             Some(Typed::Number(_)) => &self.scalar()?.text,
             _ => return self.is_not("a name"),
@@ -245,6 +254,7 @@ impl<'a> Field<'a> {
     /// One of some words.
     pub fn one_of<T: Copy>(&self, words: &[(&'static str, T)]) -> Option<T> {
         let written = match self.typed() {
+            _ if self.is_missing() => return None,
             Some(Typed::Text(text)) => text,
             _ => "",
         };
