@@ -32,3 +32,4 @@ pub mod engine;
 
 // Floor 5: roles.
 pub mod worker;
+pub mod gateway;

@@ -2,7 +2,20 @@
 //! SEMANTICS.md 1 and 2), and one reply. Providers translate. Retries, time-outs and fallback happen here; what is
 //! journalled, and what a call costs a run, is decided above.
 
-use std::collections::BTreeMap;
+mod content;
+mod fallback;
+mod http;
+mod mock;
+mod openai;
+mod retry;
+mod sample;
+mod scripted;
+mod sse;
+#[cfg(test)]
+mod testing;
+mod waits;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +23,10 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use self::fallback::WithFallbacks;
+use self::openai::OpenAi;
+use self::scripted::Scripted;
+use crate::config::{Llm, Provider};
 use crate::ids::Name;
 
 /// Who wrote a message of a request.
@@ -114,7 +131,7 @@ pub struct Usage {
 pub enum Progress<'a> {
     /// A new attempt begins (1, 2, …): what earlier ones wrote is void.
     Attempt(u32),
-    /// A piece of text.
+    /// A piece of text, as the server cut it; it may be empty. An answer that is not streamed has none.
     Text(&'a str),
 }
 
@@ -194,6 +211,47 @@ pub trait ChatModel: Send + Sync {
         request: &Request,
         progress: &mut (dyn for<'a> FnMut(Progress<'a>) + Send),
     ) -> Result<Reply, Error>;
+}
+
+/// Opens every model. Nothing is sent, and a missing key is no error before a model is asked. With `mock`, each model that
+/// would need a server makes its replies up instead ([`Provider::Scripted`] with no script).
+pub fn open_all(llms: &BTreeMap<Name, Llm>, mock: bool) -> Models {
+    let made_up = |llm: &Llm| mock || llm.provider == Provider::Scripted;
+    // Reading the system's certificates takes a while: only if there is a server to ask.
+    let client = if llms.values().all(made_up) { None } else { Some(http::client()) };
+    let open = |(name, llm): (&Name, &Llm)| -> (Name, Arc<dyn ChatModel>) {
+        let model: Arc<dyn ChatModel> = match (&client, llm.provider) {
+            (Some(client), Provider::OpenAi | Provider::Compatible) if !mock => {
+                Arc::new(OpenAi::new(name, llm, client.clone()))
+            }
+            _ => Arc::new(Scripted::new(name, llm)),
+        };
+        (name.clone(), model)
+    };
+    let alone: BTreeMap<Name, Arc<dyn ChatModel>> = llms.iter().map(open).collect();
+    let with_fallbacks = |(name, model): (&Name, &Arc<dyn ChatModel>)| -> (Name, Arc<dyn ChatModel>) {
+        let others: Vec<_> = fallbacks(llms, name).into_iter().filter_map(|name| alone.get(name).cloned()).collect();
+        match others.is_empty() {
+            true => (name.clone(), model.clone()),
+            false => (name.clone(), Arc::new(WithFallbacks::new(model.clone(), others))),
+        }
+    };
+    Models::new(alone.iter().map(with_fallbacks).collect())
+}
+
+/// Whom to ask after `name`: its own fallbacks in their order, then theirs, each model once.
+fn fallbacks<'a>(llms: &'a BTreeMap<Name, Llm>, name: &'a Name) -> Vec<&'a Name> {
+    let mut order = vec![name];
+    let mut open = VecDeque::from([name]);
+    while let Some(llm) = open.pop_front().and_then(|name| llms.get(name)) {
+        for name in &llm.fallback {
+            if !order.contains(&name) {
+                order.push(name);
+                open.push_back(name);
+            }
+        }
+    }
+    order.split_off(1)
 }
 
 /// All models of a worker, by their names in `llms:`, each with its fallbacks.

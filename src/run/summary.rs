@@ -1,6 +1,8 @@
 //! A run in a few words, for lists and search: a pure projection of its log, kept on a shelf so that a list need not read
 //! every log. Nothing is decided by the shelf; it can be made anew from the logs at any time.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::broker::{Broker, Shelf};
@@ -159,6 +161,32 @@ fn key(user: Option<&UserId>, run: RunId) -> String {
     format!("{}.{run}", user_token(user))
 }
 
+/// The last token of the key under which a person's title is kept, beside the summary: the worker writes the summary anew
+/// as the run goes on, and must not write over what a person called it.
+const TITLE: &str = "title";
+
+fn title_key(user: Option<&UserId>, run: RunId) -> String {
+    format!("{}.{run}.{TITLE}", user_token(user))
+}
+
+/// What a person called a run.
+pub async fn title(broker: &Broker, user: Option<&UserId>, run: RunId) -> Result<Option<String>> {
+    let value = broker.catalogue.get(Shelf::Runs, &title_key(user, run)).await?;
+    Ok(value.and_then(|value| serde_json::from_slice(&value).ok()))
+}
+
+/// Calls a run by a title of a person's; `None`: by its first answer again.
+pub async fn rename(broker: &Broker, user: Option<&UserId>, run: RunId, title: Option<&str>) -> Result<()> {
+    let key = title_key(user, run);
+    match title {
+        Some(title) => {
+            let value = serde_json::to_vec(title).expect("a text is JSON");
+            Ok(broker.catalogue.put(Shelf::Runs, &key, value.into(), None).await?)
+        }
+        None => Ok(broker.catalogue.delete(Shelf::Runs, &key).await?),
+    }
+}
+
 /// The summaries of a user's runs (`None`: the runs of nobody), newest last.
 pub async fn list(broker: &Broker, user: Option<&UserId>) -> Result<Vec<Summary>> {
     listed(broker, Some(&user_token(user))).await
@@ -171,14 +199,26 @@ pub async fn list_all(broker: &Broker) -> Result<Vec<Summary>> {
 
 async fn listed(broker: &Broker, first: Option<&str>) -> Result<Vec<Summary>> {
     let entries = broker.catalogue.list(Shelf::Runs, first).await?;
-    // An entry that cannot be read is one of another version; the log still has the run.
-    let mut summaries: Vec<Summary> =
-        entries.iter().filter_map(|entry| serde_json::from_slice(&entry.value).ok()).collect();
+    let mut summaries = Vec::with_capacity(entries.len());
+    let mut titles = HashMap::new();
+    for entry in &entries {
+        match entry.key.strip_suffix(TITLE).and_then(|key| key.strip_suffix('.')) {
+            Some(key) => titles.extend(serde_json::from_slice::<String>(&entry.value).map(|title| (key, title))),
+            // An entry that cannot be read is one of another version; the log still has the run.
+            None => summaries.extend(serde_json::from_slice::<Summary>(&entry.value)),
+        }
+    }
+    for summary in &mut summaries {
+        if let Some(title) = titles.remove(summary.key().as_str()) {
+            summary.title = Some(title);
+        }
+    }
     summaries.sort_by_key(|summary| summary.created_at);
     Ok(summaries)
 }
 
-/// Takes a run from the shelf.
+/// Takes a run from the shelf, and what a person called it.
 pub async fn unshelve(broker: &Broker, user: Option<&UserId>, run: RunId) -> Result<()> {
+    broker.catalogue.delete(Shelf::Runs, &title_key(user, run)).await?;
     Ok(broker.catalogue.delete(Shelf::Runs, &key(user, run)).await?)
 }

@@ -65,12 +65,12 @@ export function openConversation(place, run, listeners) {
   });
   downButton.addEventListener('click', () => { scrolling.toEnd(); focusQuestion(); });
 
-  /** The open questions that the reader has before the eyes. @type {Set<Element>} */
-  const inSight = new Set();
+  /** The open questions that the reader has not before the eyes. @type {Set<Element>} */
+  const outOfSight = new Set();
   const sight = new IntersectionObserver((entries) => {
     for (const entry of entries) {
-      if (entry.isIntersecting) inSight.add(entry.target);
-      else inSight.delete(entry.target);
+      if (entry.isIntersecting) outOfSight.delete(entry.target);
+      else outOfSight.add(entry.target);
     }
     drawDock();
   }, { root: scroller });
@@ -139,7 +139,7 @@ export function openConversation(place, run, listeners) {
       if (question) sight.observe(node);
       if (before) {
         sight.unobserve(before.node);
-        inSight.delete(before.node);
+        outOfSight.delete(before.node);
         keepFolds(before.node, node);
         before.node.replaceWith(node);
       } else {
@@ -179,13 +179,18 @@ export function openConversation(place, run, listeners) {
       case 'started': return { node: startedNotice(item), question: null };
       case 'error': return { node: errorMessage(item, view.hues), question: null };
       case 'question': {
-        const context = { run, user: view.user, hues: view.hues };
+        const context = { run, user: view.user, hues: view.hues, onSent };
         if (!item.open) return { node: closedQuestion(item, context), question: null };
         const question = openQuestion(item, context);
         return { node: question.frame, question };
       }
       default: return { node: unknownMessage(item, view.hues), question: null };
     }
+  }
+
+  /** Who has answered wants to see what comes of it. */
+  function onSent() {
+    if (openQuestions(view).length <= 1) scrolling.toEnd();
   }
 
   function drawStatus() {
@@ -220,14 +225,18 @@ export function openConversation(place, run, listeners) {
     const fresh = view.items.length - countWhenLeft;
     const open = drawn.filter((each) => each.question);
     // What is in sight needs no way to it; where one question is at the end, the way to it is the way to the end.
-    const isBarNeeded = open.some((each) => !inSight.has(each.node)) && !(scrolling.isFollowing() && open.length === 1);
-    downButton.hidden = scrolling.isFollowing() || (isBarNeeded && fresh <= 0);
+    const isBarNeeded = open.some((each) => outOfSight.has(each.node)) && !(scrolling.isFollowing() && open.length === 1);
+    downButton.hidden = scrolling.isFollowing() || (open.length > 0 && fresh <= 0);
     const words = downButton.lastElementChild;
     if (words) words.textContent = fresh > 0 ? counted(fresh, 'new message') : 'To the end';
     questionBar.hidden = !isBarNeeded;
-    const keys = open.map((each) => each.item.key).join();
+    const keys = isBarNeeded ? open.map((each) => each.item.key).join() : '';
     if (questionBar.dataset.keys === keys) return;
     questionBar.dataset.keys = keys;
+    if (!isBarNeeded) {
+      questionBar.replaceChildren();
+      return;
+    }
     questionBar.replaceChildren(h('span', { class: 'question-bar-words' }, open.length === 1 ? 'A question waits for you:' : `${open.length} questions wait for you:`),
       ...open.map(({ item }) => h('button', { type: 'button', class: 'chip', 'data-goto': item.key, onclick: () => goTo(item.key) },
         oneLine(`${item.sender ? `${item.sender}: ` : ''}${item.kind === 'question' ? item.content.prompt ?? '' : ''}`, 60))));

@@ -78,7 +78,7 @@ export function startedNotice(item) {
 
 /** @param {import('./state.js').ErrorItem} item @param {Hues} hues */
 export function errorMessage(item, hues) {
-  return h('article', { ...frameAttributes(item, 'notice is-problem'), role: 'alert' }, icon('warning'), h('div', null,
+  return h('article', frameAttributes(item, 'notice is-problem'), icon('warning'), h('div', null,
     speakers({ ...item, sender: item.sender || 'Error' }, hues),
     h('p', { class: 'problem-words' }, item.short),
     item.long && item.long !== item.short ? fold('Details', codeBlock(item.long, 'text')) : null));

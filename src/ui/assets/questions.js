@@ -18,7 +18,7 @@ import { answererWords, answerText, duration, timeOfDay } from './words.js';
 
 /**
  * @typedef {import('./state.js').QuestionItem} QuestionItem
- * @typedef {{run: string, user: string | null, hues: import('./faces.js').Hues}} Context
+ * @typedef {{run: string, user: string | null, hues: import('./faces.js').Hues, onSent: () => void}} Context
  *
  * @typedef {object} Asking          the controls of one kind of question
  * @property {HTMLElement} element
@@ -59,6 +59,7 @@ export function openQuestion(item, context) {
       await answerQuestion(context.run, item.key, value);
       asking.afterSending?.();
       keepDraft(context.run, item.key, null);
+      context.onSent();
     } catch (error) {
       form.classList.remove('is-sending');
       if (error instanceof ApiError && error.code === 'already_answered') {

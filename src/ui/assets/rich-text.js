@@ -11,13 +11,15 @@ import { highlight } from './highlight.js';
 /** Shows `html`, or `text` as it is where the server gave none. @param {string | null} html @param {string} text */
 export function richText(html, text) {
   if (html === null) return h('div', { class: 'prose plain' }, text);
-  const prose = h('div', { class: 'prose' });
-  prose.innerHTML = html;
-  for (const pre of prose.querySelectorAll('pre')) equipCode(pre);
-  for (const table of prose.querySelectorAll('table')) equipTable(table);
-  for (const link of prose.querySelectorAll('a[href]')) equipLink(/** @type {HTMLAnchorElement} */ (link));
-  for (const image of prose.querySelectorAll('img')) equipImage(image);
-  return prose;
+  // A template is inert: a picture in it is not fetched before it was looked at.
+  const template = h('template');
+  template.innerHTML = html;
+  const { content } = template;
+  for (const image of content.querySelectorAll('img')) equipImage(image);
+  for (const pre of content.querySelectorAll('pre')) equipCode(pre);
+  for (const table of content.querySelectorAll('table')) equipTable(table);
+  for (const link of content.querySelectorAll('a[href]')) equipLink(/** @type {HTMLAnchorElement} */ (link));
+  return h('div', { class: 'prose' }, content);
 }
 
 /** A block of code, a JSON value for instance. @param {string} text @param {string} language */
@@ -36,7 +38,7 @@ function equipCode(pre) {
   highlight(code, language);
   // It scrolls sideways by itself, so the keyboard must be able to reach it.
   pre.tabIndex = 0;
-  pre.setAttribute('role', 'region');
+  pre.setAttribute('role', 'group');
   pre.setAttribute('aria-label', language ? `Code in ${language}` : 'Code');
   const block = h('div', { class: 'code-block' },
     h('div', { class: 'code-head' }, h('span', null, language), copyButton('Copy this code', () => text)));
@@ -46,7 +48,7 @@ function equipCode(pre) {
 
 /** @param {HTMLTableElement} table */
 function equipTable(table) {
-  const frame = h('div', { class: 'table-frame', tabindex: 0, role: 'region', 'aria-label': 'Table' });
+  const frame = h('div', { class: 'table-frame', tabindex: 0, role: 'group', 'aria-label': 'Table' });
   table.replaceWith(frame);
   frame.append(table);
 }
