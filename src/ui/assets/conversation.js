@@ -31,6 +31,7 @@ import { counted, oneLine } from './words.js';
  * @property {(connection: import('./event-stream.js').Connection) => void} onConnection
  * @property {(run: import('./api.js').Run) => void} onStarted   a new run was started from the end of this one
  * @property {() => void} onNew
+ * @property {() => void} onMissing   there is nothing to show: no such run, or not for this reader
  */
 
 /** How long history may come in before a part of it is shown. */
@@ -84,10 +85,16 @@ export function openConversation(place, run, listeners) {
     },
     onConnection: listeners.onConnection,
     onRefusal: (error) => {
+      const notice = h('div', { class: 'notice is-problem', role: 'alert' }, icon('warning'), h('div', null, h('p', { class: 'problem-words' }, error.words),
+        h('button', { type: 'button', class: 'secondary-button', onclick: () => listeners.onNew() }, 'New conversation')));
+      // What can be read already stays readable.
+      if (view.items.length > 0) {
+        end.replaceChildren(notice);
+        return;
+      }
       isRefused = true;
-      place.replaceChildren(h('div', { class: 'scroller' }, h('div', { class: 'column' },
-        h('div', { class: 'notice is-problem', role: 'alert' }, icon('warning'), h('div', null, h('p', { class: 'problem-words' }, error.words),
-          h('button', { type: 'button', class: 'secondary-button', onclick: () => listeners.onNew() }, 'New conversation'))))));
+      listeners.onMissing();
+      place.replaceChildren(h('div', { class: 'scroller' }, h('div', { class: 'column' }, notice)));
     },
   });
 
