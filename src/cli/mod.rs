@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::telemetry;
 
 mod all;
+mod bench;
 mod check;
 mod gateway;
 mod outcome;
@@ -81,6 +82,8 @@ enum Command {
     Check(check::Check),
     /// Prints the JSON Schema of a kind of file, for editors.
     Schema(schema::Schema),
+    /// Holds many conversations against a gateway and measures them.
+    Bench(bench::Bench),
 }
 
 /// Runs the program; what it prints is for people.
@@ -110,6 +113,7 @@ impl Command {
             Command::Ui(ui) => ui.run(common).await,
             Command::Check(check) => check.run(&common),
             Command::Schema(schema) => schema.run(),
+            Command::Bench(bench) => bench.run(common).await,
         }
     }
 }

@@ -36,8 +36,13 @@ pub(super) fn load(common: &Common) -> Result<Config, CliError> {
 
 /// Connects to the NATS server that the configuration names.
 pub(super) async fn connect(config: &Config, role: &str) -> Result<Broker, CliError> {
+    Ok(nats::connect(&nats_settings(config, role)?).await?)
+}
+
+/// The NATS server that the configuration names, and how to be let in.
+pub(super) fn nats_settings(config: &Config, role: &str) -> Result<nats::Settings, CliError> {
     let nats = config.nats()?;
-    let settings = nats::Settings {
+    Ok(nats::Settings {
         url: nats.url.clone(),
         name: format!("fastagency {role} ({})", config.name),
         user: nats.user.clone(),
@@ -53,8 +58,7 @@ pub(super) async fn connect(config: &Config, role: &str) -> Result<Broker, CliEr
         },
         replicas: nats.replicas,
         ..nats::Settings::default()
-    };
-    Ok(nats::connect(&settings).await?)
+    })
 }
 
 /// The data folder of the embedded broker.
