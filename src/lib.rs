@@ -31,5 +31,5 @@ pub mod run;
 pub mod engine;
 
 // Floor 5: roles.
-pub mod worker;
 pub mod gateway;
+pub mod worker;

@@ -158,11 +158,16 @@ impl<'d> Scope<'d> {
             return Err((format!("the step {id:?} cannot have run here"), Some(format!("it stands on line {line}"))));
         }
         match part {
-            Some(part) if places.iter().all(|(_, outcome)| *outcome == Outcome::Chat) && !CHAT_RESULT.contains(&part) => {
-                let hint = did_you_mean(part, CHAT_RESULT).unwrap_or_else(|| format!("it has {}", CHAT_RESULT.join(", ")));
+            Some(part)
+                if places.iter().all(|(_, outcome)| *outcome == Outcome::Chat) && !CHAT_RESULT.contains(&part) =>
+            {
+                let hint =
+                    did_you_mean(part, CHAT_RESULT).unwrap_or_else(|| format!("it has {}", CHAT_RESULT.join(", ")));
                 Err((format!("the result of the chat {id:?} has no {part:?}"), Some(hint)))
             }
-            Some(part) if places.iter().all(|(_, outcome)| *outcome == Outcome::Text) && part.parse::<i64>().is_err() => {
+            Some(part)
+                if places.iter().all(|(_, outcome)| *outcome == Outcome::Text) && part.parse::<i64>().is_err() =>
+            {
                 Err((format!("the value of {id:?} is a text, it has no {part:?}"), None))
             }
             _ => Ok(()),
@@ -194,7 +199,10 @@ impl<'d> Scope<'d> {
             _ if self.declared.params.as_ref().is_some_and(|params| params.contains(root)) => {
                 Some(format!("a parameter is params.{root}"))
             }
-            _ => did_you_mean(root, ["steps", "vars", "params", "user", "run"].into_iter().chain(self.locals.iter().map(String::as_str))),
+            _ => did_you_mean(
+                root,
+                ["steps", "vars", "params", "user", "run"].into_iter().chain(self.locals.iter().map(String::as_str)),
+            ),
         };
         let mut known: Vec<_> = self.locals.iter().map(String::as_str).collect();
         if !self.only_locals {

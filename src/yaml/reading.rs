@@ -186,7 +186,10 @@ impl<'a> Field<'a> {
         match self.loose() {
             Some(Typed::Bool(truth)) => Some(truth),
             Some(Typed::Text("yes" | "on" | "no" | "off")) => {
-                self.note_with_hint(format!("{} is not true or false", described(self.node)), "YAML 1.2 has true and false only");
+                self.note_with_hint(
+                    format!("{} is not true or false", described(self.node)),
+                    "YAML 1.2 has true and false only",
+                );
                 None
             }
             _ => self.is_not("true or false"),
@@ -204,7 +207,9 @@ impl<'a> Field<'a> {
     /// A whole number that is at least so much.
     pub fn whole<T: TryFrom<u64>>(&self, least: u64) -> Option<T> {
         let Some(Typed::Number(number)) = self.loose() else { return self.is_not("a number") };
-        let whole = number.as_u64().or_else(|| number.as_f64().filter(|n| n.fract() == 0.0 && *n >= 0.0 && *n < 1e15).map(|n| n as u64));
+        let whole = number
+            .as_u64()
+            .or_else(|| number.as_f64().filter(|n| n.fract() == 0.0 && *n >= 0.0 && *n < 1e15).map(|n| n as u64));
         match whole {
             Some(number) if number >= least => match T::try_from(number) {
                 Ok(number) => Some(number),
@@ -224,12 +229,17 @@ impl<'a> Field<'a> {
     /// A duration: `60s`, `2h 30m`, or a number of seconds.
     pub fn duration(&self) -> Option<Duration> {
         let read = match self.loose() {
-            Some(Typed::Number(number)) => number.as_f64().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+            Some(Typed::Number(number)) => {
+                number.as_f64().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+            }
             Some(Typed::Text(text)) => parse_duration(text),
             _ => None,
         };
         if read.is_none() && !self.is_missing() {
-            self.note_with_hint(format!("{} is not a duration", described(self.node)), "like 60s, 2h 30m, or a number of seconds");
+            self.note_with_hint(
+                format!("{} is not a duration", described(self.node)),
+                "like 60s, 2h 30m, or a number of seconds",
+            );
         }
         read
     }
@@ -288,7 +298,8 @@ impl<'a> Field<'a> {
         let named = |(entry, field): (&'a Entry, Field<'a>)| match Name::parse(&entry.key) {
             Ok(name) => Some((name, entry, field)),
             Err(_) => {
-                let problem = self.review.problem(entry.key_place, &self.path, format!("{:?} is not a name", entry.key));
+                let problem =
+                    self.review.problem(entry.key_place, &self.path, format!("{:?} is not a name", entry.key));
                 self.review.add(problem.with_hint(NAME_HINT));
                 None
             }
@@ -323,7 +334,8 @@ impl<'a> Field<'a> {
     fn unknown_key(&self, entry: &Entry, shape: &Shape) -> Problem {
         let known = || shape.all_keys().map(|key| key.name);
         let message = format!("there is no key {:?} in {} {}", entry.key, article(shape.name), shape.name);
-        let usable: Vec<_> = shape.all_keys().filter(|key| !matches!(key.kind, Kind::NotYet)).map(|key| key.name).collect();
+        let usable: Vec<_> =
+            shape.all_keys().filter(|key| !matches!(key.kind, Kind::NotYet)).map(|key| key.name).collect();
         let hint = did_you_mean(&entry.key, known()).unwrap_or_else(|| format!("it may have {}", usable.join(", ")));
         self.review.problem(entry.key_place, &self.path, message).with_hint(hint)
     }
@@ -417,7 +429,11 @@ pub struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// A field, if it is there.
     pub fn get(&self, key: &'static str) -> Option<Field<'a>> {
-        debug_assert!(self.shape.all_keys().any(|known| known.name == key), "{key} is not in the shape {}", self.shape.name);
+        debug_assert!(
+            self.shape.all_keys().any(|known| known.name == key),
+            "{key} is not in the shape {}",
+            self.shape.name
+        );
         let entry = self.entries.iter().find(|entry| entry.key == key)?;
         Some(self.field.child(key, &entry.value))
     }
@@ -431,13 +447,17 @@ impl<'a> Fields<'a> {
     pub fn request_parameters(&self) -> Map<String, Value> {
         let mut parameters = Map::new();
         for entry in self.entries {
-            let Some(key) = REQUEST_PARAMETERS.iter().find(|key| key.name == entry.key && key.name != "extra") else { continue };
+            let Some(key) = REQUEST_PARAMETERS.iter().find(|key| key.name == entry.key && key.name != "extra") else {
+                continue;
+            };
             let field = self.field.child(key.name, &entry.value);
             if let Some(value) = field.parameter(key.kind) {
                 parameters.insert(key.name.to_owned(), value);
             }
         }
-        if let Some(Value::Object(extra)) = self.read("extra", |field| field.is_map().then(|| field.json()).or_else(|| field.is_not("a map"))) {
+        if let Some(Value::Object(extra)) =
+            self.read("extra", |field| field.is_map().then(|| field.json()).or_else(|| field.is_not("a map")))
+        {
             parameters.extend(extra);
         }
         parameters
@@ -450,7 +470,8 @@ impl<'a> Fields<'a> {
 
     /// Notes a problem at a key of the map.
     pub fn problem_at_key(&self, key: &'static str, message: impl Into<String>) -> Problem {
-        let place = self.entries.iter().find(|entry| entry.key == key).map_or(self.field.node.place, |entry| entry.key_place);
+        let place =
+            self.entries.iter().find(|entry| entry.key == key).map_or(self.field.node.place, |entry| entry.key_place);
         self.field.review.problem(place, &self.field.child_path(key), message)
     }
 }

@@ -185,7 +185,15 @@ impl Contract for NatsContract {
         }))
     }
 
-    async fn copy(&self, user: &str, run: RunId, message: MessageId, seq: u64, previous: u64, body: Bytes) -> Result<u64> {
+    async fn copy(
+        &self,
+        user: &str,
+        run: RunId,
+        message: MessageId,
+        seq: u64,
+        previous: u64,
+        body: Bytes,
+    ) -> Result<u64> {
         let mut headers = json_headers();
         headers.insert(MESSAGE_ID, message.to_string());
         headers.insert(COPY_OF, seq.to_string());
@@ -338,7 +346,8 @@ fn carried(subject: &str, seq: u64, body: Bytes, headers: Option<&HeaderMap>) ->
 
 /// The user's token and the run in `chat.client.messages.<user>.<run>` or `chat.server.messages.<user>.<run>`.
 fn conversation(subject: &str) -> Option<(String, RunId)> {
-    let rest = subject.strip_prefix("chat.client.messages.").or_else(|| subject.strip_prefix("chat.server.messages."))?;
+    let rest =
+        subject.strip_prefix("chat.client.messages.").or_else(|| subject.strip_prefix("chat.server.messages."))?;
     let (user, run) = rest.split_once('.')?;
     Some((user.to_owned(), RunId::parse(run).ok()?))
 }
