@@ -26,5 +26,6 @@ pub mod run;
 pub mod engine;
 
 // Floor 5: roles.
-pub mod worker;
 pub mod gateway;
+pub mod ui;
+pub mod worker;
