@@ -6,13 +6,18 @@
 pub mod clock;
 pub mod ids;
 pub mod lifecycle;
+pub mod problem;
 pub mod seal;
 pub mod telemetry;
+pub mod yaml;
 
 // Floor 1: what people write, and what runs say.
 pub mod config;
 pub mod message;
 pub mod workflow;
+
+// Between the floors: a project's files together, for `check`.
+pub mod project;
 
 // Floor 2: seams to the world.
 pub mod broker;

@@ -1,15 +1,27 @@
-//! The project's configuration as checked: real types, defaults filled in, nothing left to validate. What a person wrote is
-//! in [`raw`]. Each role gets its own section; nobody carries the whole [`Config`].
+//! The project's configuration as checked: real types, defaults filled in, nothing left to validate. What the file may hold
+//! is in `shapes`, how it is read in `reading`, what `${VAR}` becomes in `variables`. Each role gets its own section; nobody
+//! carries the whole [`Config`].
+//!
+//! A variable that is not set matters only where it is used: what a section lacks is kept, and [`Config::usable`] says it to
+//! whoever wants to use the section; what a model lacks is in [`Llm::unset`], for the run that asks the model.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 
 use crate::ids::Name;
+use crate::problem::{Problem, Problems};
+
+mod reading;
+mod shapes;
+mod variables;
+
+pub use shapes::json_schema;
+pub use variables::Environment;
 
 /// `fastagency.yaml`.
 #[derive(Debug, Clone)]
@@ -18,9 +30,8 @@ pub struct Config {
     pub path: PathBuf,
     /// The project's name.
     pub name: String,
-    /// The NATS server.
-    pub nats: Nats,
-    /// The folder of workflows, relative to the file's folder if it is not absolute.
+    nats: Nats,
+    /// The folder of workflows; in the file it is relative to the file's folder.
     pub workflows: PathBuf,
     /// The models by name.
     pub llms: BTreeMap<Name, Llm>,
@@ -30,7 +41,7 @@ pub struct Config {
     pub ui: Ui,
     /// The worker.
     pub worker: Worker,
-    /// Where the embedded broker keeps its data, relative likewise (default `data`).
+    /// Where the embedded broker keeps its data (default `data` beside the file).
     pub data_dir: PathBuf,
     /// How long a tier may take to end (default 10 s).
     pub shutdown_grace: Duration,
@@ -38,6 +49,59 @@ pub struct Config {
     pub keep_ended: Duration,
     /// The key that seals passwords in the log; none: they live in memory only.
     pub seal_key: Option<SecretString>,
+    unset: BTreeMap<Section, Vec<Problem>>,
+}
+
+/// A part of the configuration that not every role uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Section {
+    /// `nats:`.
+    Nats,
+    /// `gateway:` and `auth:`.
+    Gateway,
+    /// `ui:`.
+    Ui,
+    /// `worker:` and `seal_key:`.
+    Worker,
+}
+
+/// Reads a configuration file; all that is wrong with it is in the error.
+pub fn load(path: &Path, environment: Environment<'_>) -> Result<Config, Problems> {
+    let source = std::fs::read_to_string(path).map_err(|error| {
+        let message = match error.kind() {
+            std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
+            _ => format!("the file cannot be read: {error}"),
+        };
+        Problem::of_file(path.display().to_string(), message).with_hint("-c names the configuration (default fastagency.yaml)")
+    })?;
+    reading::read(path, &source, path.parent().unwrap_or(Path::new("")), environment)
+}
+
+impl Config {
+    /// What a project without a `fastagency.yaml` has.
+    pub fn default_in(folder: &Path, environment: Environment<'_>) -> Result<Self, Problems> {
+        let folder = if folder == Path::new(".") { Path::new("") } else { folder };
+        reading::read(Path::new("the default configuration"), include_str!("default.yaml"), folder, environment)
+    }
+
+    /// The NATS server; an error if something about it is not set.
+    pub fn nats(&self) -> Result<&Nats, Problems> {
+        self.usable(Section::Nats)?;
+        Ok(&self.nats)
+    }
+
+    /// Takes another address of the NATS server than the file's.
+    pub fn override_nats_url(&mut self, url: &str) {
+        url.clone_into(&mut self.nats.url);
+        if let Some(unset) = self.unset.get_mut(&Section::Nats) {
+            unset.retain(|problem| problem.path != "nats.url");
+        }
+    }
+
+    /// Says what a section lacks: variables that are not set.
+    pub fn usable(&self, section: Section) -> Result<(), Problems> {
+        Problems::refuse(self.unset.get(&section).cloned().unwrap_or_default())
+    }
 }
 
 /// `nats:`.
@@ -134,6 +198,9 @@ pub struct Llm {
     pub fallback: Vec<Name>,
     /// The replies of a scripted model; empty: it makes them up from the request.
     pub script: Vec<Value>,
+    /// What the model lacks, each a sentence about a variable that is not set; the key is left out, it has a field of its
+    /// own. Empty: nothing. A model that lacks something must not be asked.
+    pub unset: Vec<String>,
 }
 
 /// Who serves a model.
@@ -157,3 +224,6 @@ pub struct Timeouts {
     /// All in all (AG2's default: 600 s).
     pub total: Duration,
 }
+
+#[cfg(test)]
+mod tests;

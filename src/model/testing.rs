@@ -27,6 +27,7 @@ pub(super) fn llm(base_url: &str) -> Llm {
         max_retries: 2,
         fallback: Vec::new(),
         script: Vec::new(),
+        unset: Vec::new(),
     }
 }
 

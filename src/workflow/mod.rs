@@ -1,5 +1,6 @@
-//! A workflow as checked: every name resolves, every template parses, every default is filled in. What a person wrote is in
-//! [`raw`], what may be wrong with it in [`check`]; nothing above this module ever sees an unchecked workflow.
+//! A workflow as checked: every name resolves, every template parses, every default is filled in. What a file may hold is in
+//! `shapes`, how it is read and what may be wrong with it in `reading` and `steps`, what a place in it may name in `scope`,
+//! how files find each other in `folder`; nothing above this module ever sees an unchecked workflow.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,9 +10,18 @@ use serde_json::{Map, Value};
 
 use crate::ids::Name;
 
+mod called;
 pub mod expression;
+mod folder;
+mod reading;
+mod scope;
+mod shapes;
+mod steps;
 
+pub use called::apply_defaults;
 pub use expression::{EvaluationError, Expression, Template};
+pub use folder::{check_models, from_definition, load_folder};
+pub use shapes::json_schema;
 
 /// A map from text to JSON values, in the order written.
 pub type Values = Map<String, Value>;
@@ -37,6 +47,8 @@ pub struct Workflow {
     pub steps: Vec<Step>,
     /// What it was made from.
     pub definition: Arc<Definition>,
+    /// The file that it was read from, for messages to people.
+    pub file: String,
 }
 
 /// The texts that a workflow was made from: what a run is pinned to.
@@ -446,9 +458,6 @@ pub enum Wait {
     /// Until a time (RFC 3339).
     Until(Data),
 }
-mod called;
-pub use called::apply_defaults;
-/// stub
-pub fn from_definition(_: &Definition) -> Result<Workflow, EvaluationError> {
-    Err(EvaluationError { message: String::new() })
-}
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Every top-level module and its floor.
-const FLOORS: [(&str, u8); 22] = [
+const FLOORS: [(&str, u8); 23] = [
     ("ids", 0),
     ("clock", 0),
     ("problem", 0),
@@ -16,6 +16,7 @@ const FLOORS: [(&str, u8); 22] = [
     ("config", 1),
     ("workflow", 1),
     ("message", 1),
+    ("project", 2),
     ("broker", 2),
     ("model", 2),
     ("run", 3),
@@ -31,7 +32,7 @@ const FLOORS: [(&str, u8); 22] = [
 ];
 
 /// On the ground floor these stand on others of it.
-const STEPS: [(&str, &str); 2] = [("seal", "ids"), ("yaml", "problem")];
+const STEPS: [(&str, &str); 3] = [("seal", "ids"), ("yaml", "problem"), ("yaml", "ids")];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).expect("a readable folder") {

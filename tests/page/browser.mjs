@@ -62,7 +62,7 @@ async function takeChoices(question, answer) {
 }
 
 /** @param {import('playwright-core').Locator} place @param {Record<string, any>} values */
-async function fillForm(place, values) {
+export async function fillForm(place, values) {
   for (const field of await place.locator('[data-field]').all()) {
     const name = await field.getAttribute('data-field') ?? '';
     const isRequired = await field.getAttribute('data-required') !== null;

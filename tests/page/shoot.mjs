@@ -21,6 +21,12 @@ async function page({ scheme = 'light', width = 1280, height = 860 } = {}) {
   return made;
 }
 
+/** As a reader does it: with a wheel under the hand. @param {HTMLElement | SVGElement} scroller @param {number} top */
+const scrollTo = (scroller, top) => {
+  scroller.dispatchEvent(new WheelEvent('wheel'));
+  scroller.scrollTop = top;
+};
+
 const first = await page();
 /** @param {import('playwright-core').Page} on @param {string} name */
 const shoot = async (on, name) => { await on.screenshot({ path: join(folder, `${name}.png`) }); console.log(name); };
@@ -46,7 +52,7 @@ for (const [name, look] of /** @type {const} */ ([['dark', { scheme: 'dark' }], 
   await other.goto(learning);
   await other.locator('.choices').waitFor();
   await shoot(other, `${name}-question`);
-  await other.locator('.scroller').evaluate((scroller) => { scroller.scrollTop = 0; });
+  await other.locator('.scroller').evaluate(scrollTo, 0);
   await shoot(other, `${name}-conversation`);
   if (look.width) {
     await other.locator('#open-drawer').click();
@@ -54,10 +60,10 @@ for (const [name, look] of /** @type {const} */ ([['dark', { scheme: 'dark' }], 
   }
   await other.close();
 }
-await first.locator('.scroller').evaluate((scroller) => { scroller.scrollTop = 0; });
+await first.locator('.scroller').evaluate(scrollTo, 0);
 await first.locator('.tool-card summary').click();
 await shoot(first, 'conversation');
-await first.locator('.scroller').evaluate((scroller) => { scroller.scrollTop = 520; });
+await first.locator('.scroller').evaluate(scrollTo, 520);
 await shoot(first, 'tool-card');
 await answerOpenQuestion(first, 'Heron’s formula');
 await first.locator('.ending').waitFor();
@@ -65,7 +71,7 @@ await shoot(first, 'ending');
 
 await first.goto(`${gateway.url}/?workflow=every_message`);
 await first.locator('.is-open').waitFor();
-await first.locator('.scroller').evaluate((scroller) => { scroller.scrollTop = 0; });
+await first.locator('.scroller').evaluate(scrollTo, 0);
 await shoot(first, 'every-message');
 for (const [position, answer] of ['Ann', 'It has\ntwo lines', '7', 'sesame', 'A', ['apple', 'plum']].entries()) {
   await shoot(first, `question-${position + 1}`);
@@ -89,7 +95,7 @@ await first.locator('.writing').waitFor();
 await shoot(first, 'writing');
 await first.goto(`${gateway.url}/?workflow=hostile`);
 await first.locator('.is-open').waitFor();
-await first.locator('.scroller').evaluate((scroller) => { scroller.scrollTop = 0; });
+await first.locator('.scroller').evaluate(scrollTo, 0);
 await shoot(first, 'hostile');
 await first.goto(`${gateway.url}/runs/nothing`);
 await first.locator('.notice').waitFor();

@@ -106,6 +106,11 @@ describe('text that is being written', () => {
     assert.equal(apply(view, delta('m', 13, ' goes on', 1)), view);
   });
 
+  test('what is no delta changes nothing', () => {
+    const view = after(created(), delta('m', 0, 'a'));
+    for (const broken of [null, {}, { message: 'm', text: 'x' }, { message: 'm', offset: 1 }]) assert.equal(apply(view, { type: 'delta', delta: broken }), view);
+  });
+
   test('a new claim and the end drop what never reached the log', () => {
     assert.deepEqual(writing(after(created(), delta('m', 0, 'a'), record('claimed', { worker: 'w2', epoch: 2 }))), []);
     const ended = after(created(), delta('m', 0, 'a'), record('ended', { outcome: 'cancelled' }));
@@ -133,13 +138,19 @@ describe('questions', () => {
     assert.deepEqual(openQuestions(one).map((item) => item.key), ['q1']);
     assert.equal(phaseOf(one), 'waiting');
     const closed = one.items[1];
-    assert.deepEqual(closed.kind === 'question' && closed.answer, { text: 'x', by: 'ben', at: at(3), onTimeout: false });
+    assert.deepEqual(closed.kind === 'question' && closed.answer, { text: 'x', by: 'ben', at: at(3), onTimeout: false, refused: null });
   });
 
   test('the text of a password is null', () => {
     const view = after(said('q', 'text_input', { prompt: '?', password: true }), record('answered', { question: 'q', text: null, by: null }));
     const [item] = view.items;
     assert.equal(item.kind === 'question' && item.answer?.text, null);
+  });
+
+  test('an answer that the worker could not take says why', () => {
+    const view = after(said('q', 'text_input', { prompt: '?' }), record('answered', { question: 'q', text: null, refused: 'not a number' }));
+    const [item] = view.items;
+    assert.equal(item.kind === 'question' && item.answer?.refused, 'not a number');
   });
 
   test('the end closes what nobody answered', () => {

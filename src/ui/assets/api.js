@@ -18,6 +18,7 @@
  * @property {string | null} [text]
  * @property {string | null} [by]
  * @property {boolean} [on_timeout]
+ * @property {string | null} [refused]   why the worker could not take the answer; it asks again
  * @property {'completed' | 'failed' | 'cancelled'} [outcome]
  * @property {string | null} [reason]
  * @property {unknown} [result]
@@ -48,6 +49,11 @@ export class ApiError extends Error {
     this.by = body.by ?? null;
     /** @type {string | null} */
     this.at = body.at ?? null;
+  }
+
+  /** From the body of an error of the gateway. @param {any} body @param {number} status */
+  static from(body, status) {
+    return new ApiError(body?.error?.code ?? 'unknown', body?.error?.message ?? 'the gateway could not go on', status, body?.error);
   }
 
   /** The whole of it as a person reads it. */
@@ -124,9 +130,7 @@ export function eventsUrl(id, { after = -1, follow = true } = {}) {
 /** Turns a refusal into an ApiError, whatever stands in its body. @param {Response} response */
 export async function refusalOf(response) {
   const body = await response.json().catch(() => null);
-  if (body?.error?.message) {
-    return new ApiError(body.error.code ?? 'unknown', body.error.message, response.status, body.error);
-  }
+  if (body?.error?.message) return ApiError.from(body, response.status);
   // Not ours: a proxy in between, most likely.
   return new ApiError('no_gateway', `the server answered ${response.status} ${response.statusText}`.trim(), response.status);
 }

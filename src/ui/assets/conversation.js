@@ -31,6 +31,7 @@ import { counted, oneLine } from './words.js';
  * @property {(connection: import('./event-stream.js').Connection) => void} onConnection
  * @property {(run: import('./api.js').Run) => void} onStarted   a new run was started from the end of this one
  * @property {() => void} onNew
+ * @property {() => void} onMissing   there is nothing to show: no such run, or not for this reader
  */
 
 /** How long history may come in before a part of it is shown. */
@@ -84,10 +85,16 @@ export function openConversation(place, run, listeners) {
     },
     onConnection: listeners.onConnection,
     onRefusal: (error) => {
+      const notice = h('div', { class: 'notice is-problem', role: 'alert' }, icon('warning'), h('div', null, h('p', { class: 'problem-words' }, error.words),
+        h('button', { type: 'button', class: 'secondary-button', onclick: () => listeners.onNew() }, 'New conversation')));
+      // What can be read already stays readable.
+      if (view.items.length > 0) {
+        end.replaceChildren(notice);
+        return;
+      }
       isRefused = true;
-      place.replaceChildren(h('div', { class: 'scroller' }, h('div', { class: 'column' },
-        h('div', { class: 'notice is-problem', role: 'alert' }, icon('warning'), h('div', null, h('p', { class: 'problem-words' }, error.words),
-          h('button', { type: 'button', class: 'secondary-button', onclick: () => listeners.onNew() }, 'New conversation'))))));
+      listeners.onMissing();
+      place.replaceChildren(h('div', { class: 'scroller' }, h('div', { class: 'column' }, notice)));
     },
   });
 
@@ -226,13 +233,17 @@ export function openConversation(place, run, listeners) {
     const open = drawn.filter((each) => each.question);
     // What is in sight needs no way to it; where one question is at the end, the way to it is the way to the end.
     const isBarNeeded = open.some((each) => outOfSight.has(each.node)) && !(scrolling.isFollowing() && open.length === 1);
-    downButton.hidden = scrolling.isFollowing() || (isBarNeeded && fresh <= 0);
+    downButton.hidden = scrolling.isFollowing() || (open.length > 0 && fresh <= 0);
     const words = downButton.lastElementChild;
     if (words) words.textContent = fresh > 0 ? counted(fresh, 'new message') : 'To the end';
     questionBar.hidden = !isBarNeeded;
-    const keys = open.map((each) => each.item.key).join();
+    const keys = isBarNeeded ? open.map((each) => each.item.key).join() : '';
     if (questionBar.dataset.keys === keys) return;
     questionBar.dataset.keys = keys;
+    if (!isBarNeeded) {
+      questionBar.replaceChildren();
+      return;
+    }
     questionBar.replaceChildren(h('span', { class: 'question-bar-words' }, open.length === 1 ? 'A question waits for you:' : `${open.length} questions wait for you:`),
       ...open.map(({ item }) => h('button', { type: 'button', class: 'chip', 'data-goto': item.key, onclick: () => goTo(item.key) },
         oneLine(`${item.sender ? `${item.sender}: ` : ''}${item.kind === 'question' ? item.content.prompt ?? '' : ''}`, 60))));

@@ -137,8 +137,10 @@ async function readOnce(run, connection, options, onAlive) {
     const feed = eventParser((name, text) => {
       if (connection.signal.aborted) return;
       onAlive();
-      const data = JSON.parse(text);
+      const data = eventData(text);
+      if (data === undefined) return;
       if (name === 'goodbye') outcome = { kind: 'goodbye' };
+      else if (name === 'error') outcome = { kind: 'refused', error: ApiError.from(data, 0) };
       else options.onEvent(name, data);
       if (name === 'record' && data.kind === 'ended') outcome = { kind: 'ended' };
     });
@@ -151,14 +153,23 @@ async function readOnce(run, connection, options, onAlive) {
       feed(decoder.decode(value, { stream: true }));
       if (outcome.kind !== 'broken') break;
     }
-  } catch (error) {
-    // A broken line is what the loop above is for; a broken event is a fault that someone should see.
-    if (error instanceof SyntaxError) console.error('an event of the run could not be read', error);
+  } catch {
+    // A broken line; the loop above is there for it.
   } finally {
     clearTimeout(silence);
     connection.abort();
   }
   return outcome;
+}
+
+/** An event that cannot be read is a fault to be seen, but the ones after it are worth having. @param {string} text @returns {any} */
+function eventData(text) {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    console.error('an event of the run could not be read', error);
+    return undefined;
+  }
 }
 
 /**

@@ -20,7 +20,7 @@ function itemMarkdown(item, view) {
       ...(item.asked ? [fenced(prettyJson(item.arguments ?? {}), 'json')] : []),
       ...(item.executed ? ['Result:', fenced(prettyJson(item.result), typeof item.result === 'string' ? '' : 'json')] : []),
     ];
-    case 'question': return [
+    case 'question': return item.answer?.refused != null ? [] : [
       `## ${speakers || 'Question'}`, item.content.prompt ?? '',
       item.answer ? quoted(`**${item.answer.onTimeout ? 'Default' : answererWords(item.answer, view.user)}:** ${answerText(item.answer)}`) : '*(not answered)*',
     ];

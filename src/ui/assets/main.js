@@ -68,6 +68,10 @@ function showRun(run) {
   const opened = openConversation(main, run, {
     onConnection,
     onNew: () => navigate('/'),
+    onMissing: () => {
+      barOfRun = null;
+      drawBarOfStart();
+    },
     onStarted: (started) => showStarted(started, false),
     onView: (view) => {
       barOfRun?.draw(view);

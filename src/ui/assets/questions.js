@@ -115,6 +115,9 @@ export function closedQuestion(item, context) {
 
 /** @param {import('./state.js').Answer} answer @param {string | null} user */
 function answerBubble(answer, user) {
+  if (answer.refused !== null) {
+    return h('p', { class: 'problem unanswered' }, `This answer could not be taken: ${answer.refused}. The question is asked again.`);
+  }
   const who = answer.onTimeout ? 'Nobody answered in time; this was taken instead' : answererWords(answer, user);
   const text = answer.onTimeout && answer.text === null ? 'no answer' : answerText(answer);
   return h('div', { class: `answer${answer.onTimeout ? ' is-default' : ''}` },

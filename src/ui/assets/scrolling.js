@@ -5,6 +5,10 @@
 
 /** How far from the end still counts as being there. */
 const NEAR_PX = 60;
+/** How long after a wheel, a finger or a key a movement is still the reader's. */
+const HAND_MS = 700;
+const HANDS = ['wheel', 'touchmove', 'pointerdown', 'keydown'];
+const SCROLLING_KEYS = ['ArrowUp', 'PageUp', 'Home', ' ', 'Tab'];
 
 /**
  * @param {HTMLElement} scroller @param {HTMLElement} content what grows inside it
@@ -13,6 +17,8 @@ const NEAR_PX = 60;
 export function keepAtEnd(scroller, content, onChange) {
   let following = true;
   let lastTop = 0;
+  let lastHeight = 0;
+  let handAt = -Infinity;
   const isNear = () => scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR_PX;
   /** @param {boolean} now */
   const set = (now) => {
@@ -24,14 +30,25 @@ export function keepAtEnd(scroller, content, onChange) {
     set(true);
     scroller.scrollTop = scroller.scrollHeight;
     lastTop = scroller.scrollTop;
+    lastHeight = scroller.scrollHeight;
+  };
+  /** @param {Event} event */
+  const onHand = (event) => {
+    // Typing is not scrolling, and a click on something inside is none either; one on the bar at the side is.
+    if (event instanceof KeyboardEvent && !SCROLLING_KEYS.includes(event.key)) return;
+    if (event.type === 'pointerdown' && event.target !== scroller) return;
+    handAt = performance.now();
   };
   const onScroll = () => {
-    // Only a movement upwards is a reader leaving: content that grows below moves nothing.
+    // A movement upwards is a reader leaving, unless the browser made it because the content changed its height.
+    const isReaders = performance.now() - handAt < HAND_MS || scroller.scrollHeight === lastHeight;
     if (isNear()) set(true);
-    else if (scroller.scrollTop < lastTop - 2) set(false);
+    else if (scroller.scrollTop < lastTop - 2 && isReaders) set(false);
     lastTop = scroller.scrollTop;
+    lastHeight = scroller.scrollHeight;
   };
   scroller.addEventListener('scroll', onScroll, { passive: true });
+  for (const hand of HANDS) scroller.addEventListener(hand, onHand, { passive: true });
   const grown = new ResizeObserver(() => { if (following) toEnd(); });
   grown.observe(content);
   grown.observe(scroller);

@@ -30,7 +30,7 @@ import { hueFor } from './agents.js';
  * @typedef {ItemBase & {kind: 'tool', callId: string | null, name: string, arguments: unknown, asked: boolean,
  *   executed: boolean, executor: string, result: unknown, executedAt: string | null, abandoned: boolean}} ToolItem
  * @typedef {'text_input' | 'multiple_choice' | 'form'} QuestionType
- * @typedef {{text: string | null, by: string | null, at: string, onTimeout: boolean}} Answer
+ * @typedef {{text: string | null, by: string | null, at: string, onTimeout: boolean, refused: string | null}} Answer
  * @typedef {ItemBase & {kind: 'question', question: QuestionType, content: Record<string, any>, html: string | null,
  *   answer: Answer | null, open: boolean}} QuestionItem
  * @typedef {ItemBase & {kind: 'system', message: unknown, html: string | null}} SystemItem
@@ -226,6 +226,7 @@ function withExecution(view, message, at) {
 function withAnswer(view, record) {
   const answer = {
     text: record.text ?? null, by: record.by ?? null, at: record.at, onTimeout: record.on_timeout === true,
+    refused: record.refused ?? null,
   };
   const items = view.items.map((item) => item.kind === 'question' && item.key === record.question
     ? { ...item, answer, open: false } : item);
@@ -251,7 +252,8 @@ function withEnding(view, record) {
 
 /** @param {RunView} view @param {Delta} delta @returns {RunView} */
 function applyDelta(view, delta) {
-  if (view.ending) return view;
+  // A delta is passed on as its worker wrote it; one that is none must not end the stream.
+  if (view.ending || typeof delta?.text !== 'string' || !Number.isInteger(delta.offset)) return view;
   const position = view.writing.findIndex((writing) => writing.key === delta.message);
   if (position < 0) {
     if (view.items.some((item) => item.key === delta.message)) return view;
@@ -266,14 +268,15 @@ function applyDelta(view, delta) {
 function freshWriting(delta) {
   return {
     kind: 'writing', key: delta.message, sender: delta.sender ?? '', recipient: delta.recipient ?? '',
-    attempt: delta.attempt, from: delta.offset, end: delta.offset + scalarCount(delta.text), text: delta.text,
+    attempt: delta.attempt ?? 1, from: delta.offset, end: delta.offset + scalarCount(delta.text), text: delta.text,
   };
 }
 
 /** @param {Writing} writing @param {Delta} delta @returns {Writing} */
 function extended(writing, delta) {
-  if (delta.attempt < writing.attempt) return writing;
-  if (delta.attempt > writing.attempt) return freshWriting(delta);
+  const attempt = delta.attempt ?? 1;
+  if (attempt < writing.attempt) return writing;
+  if (attempt > writing.attempt) return freshWriting(delta);
   const end = delta.offset + scalarCount(delta.text);
   if (delta.offset < writing.from && end >= writing.end) return freshWriting(delta);
   if (end <= writing.end) return writing;
