@@ -32,4 +32,8 @@ pub mod engine;
 
 // Floor 5: roles.
 pub mod gateway;
+pub mod ui;
 pub mod worker;
+
+// Roof: the command line.
+pub mod cli;
