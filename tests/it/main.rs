@@ -1,0 +1,4 @@
+//! What holds across the parts of the program, checked on the real things: one test binary for all of it.
+
+mod broker;
+mod support;
