@@ -1,5 +1,7 @@
-//! The integration tests: one binary, a module for each part of the house.
+//! What holds across the parts of the program, checked on the real things: one test binary for all of it.
 
 mod broken_yaml;
+mod broker;
 mod floors;
 mod gateway;
+mod support;
