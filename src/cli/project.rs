@@ -70,7 +70,9 @@ pub(super) fn sealer(config: &Config, data_dir: Option<&Path>) -> Result<Option<
             write_private(&path, &key).with_context(|| format!("could not write {}", path.display()))?;
             key
         }
-        Err(error) => return Err(anyhow::Error::from(error).context(format!("could not read {}", path.display())).into()),
+        Err(error) => {
+            return Err(anyhow::Error::from(error).context(format!("could not read {}", path.display())).into());
+        }
     };
     Ok(Some(Sealer::new(key.trim().to_owned().into())))
 }

@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use crate::cli::VERSION;
 use crate::cli::outcome::{self, CliError};
 use crate::cli::{Common, Listen, project};
-use crate::cli::VERSION;
 use crate::ui;
 
 /// Serves the chat page.

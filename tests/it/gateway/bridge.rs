@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 
-use super::house::{House, PATIENCE, beside, hear, hear_json, say, shared, Heard};
+use super::house::{Heard, House, PATIENCE, beside, hear, hear_json, say, shared};
 
 /// FastAgency's subjects, played.
 struct Played {

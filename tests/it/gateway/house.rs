@@ -177,7 +177,9 @@ pub async fn hear(socket: &mut Socket) -> Heard {
     loop {
         let next = tokio::time::timeout(PATIENCE, socket.next()).await.expect("something is heard");
         match next {
-            Some(Ok(tungstenite::Message::Text(text))) => return Heard::Json(serde_json::from_str(&text).expect("JSON")),
+            Some(Ok(tungstenite::Message::Text(text))) => {
+                return Heard::Json(serde_json::from_str(&text).expect("JSON"));
+            }
             Some(Ok(tungstenite::Message::Close(frame))) => {
                 return Heard::Closed(frame.map_or(1005, |frame| frame.code.into()));
             }

@@ -31,7 +31,10 @@ async fn a_run_is_started_answered_listed_renamed_and_removed() {
     player.end(json!("echo: hi")).await;
 
     let (_, found) = house.get(&format!("/api/runs/{run}")).await;
-    assert_eq!((&found["state"], &found["outcome"], &found["title"]), (&json!("ended"), &json!("completed"), &json!("hi")));
+    assert_eq!(
+        (&found["state"], &found["outcome"], &found["title"]),
+        (&json!("ended"), &json!("completed"), &json!("hi"))
+    );
     assert_eq!(house.post(&format!("/api/runs/{run}/cancel"), json!({})).await.1["error"]["code"], "run_ended");
     let (status, renamed) = house.call("PATCH", &format!("/api/runs/{run}"), Some(json!({"title": " My run "}))).await;
     assert_eq!((status, &renamed["title"]), (200, &json!("My run")));

@@ -29,7 +29,8 @@ async fn fastagencys_rest_endpoints_answer_as_recorded() {
     );
     let (status, problems) = house.post("/fastagency/initiate_workflow", json!({"workflow_name": "a"})).await;
     assert_eq!((status, problems["detail"].as_array().unwrap().len()), (422, 3));
-    let large = json!({"workflow_name": "a", "workflow_uuid": "b", "user_id": null, "params": {"x": "x".repeat(5_000_000)}});
+    let large =
+        json!({"workflow_name": "a", "workflow_uuid": "b", "user_id": null, "params": {"x": "x".repeat(5_000_000)}});
     assert_eq!(house.post("/fastagency/initiate_workflow", large).await.0, 200);
 
     let wrong = house.http.get(format!("{}/fastagency/initiate_workflow", house.url)).send().await.unwrap();
@@ -68,7 +69,8 @@ async fn a_front_end_of_the_users_own_is_served_and_nothing_beside_it() {
     assert_eq!(house.get("/").await, (200, json!("<p>mine</p>")));
     assert_eq!(house.get("/api/nothing").await.1["error"]["code"], "unknown_path");
     assert_eq!(house.get("/nothing.html").await.0, 404);
-    for path in ["/../secret.txt", "/..%2fsecret.txt", "/%2e%2e/secret.txt", "/public/../../secret.txt", "//etc/passwd"] {
+    for path in ["/../secret.txt", "/..%2fsecret.txt", "/%2e%2e/secret.txt", "/public/../../secret.txt", "//etc/passwd"]
+    {
         // By hand: a client would tidy the path up.
         let mut stream = tokio::net::TcpStream::connect(house.url.trim_start_matches("http://")).await.unwrap();
         let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");

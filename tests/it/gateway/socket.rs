@@ -17,9 +17,7 @@ fn recording(name: &str) -> Vec<(String, String)> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/wire/{name}.jsonl"));
     let text = std::fs::read_to_string(path).expect("a recording");
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-    lines
-        .filter_map(|line| Some((line["dir"].as_str()?.to_owned(), line["text"].as_str()?.to_owned())))
-        .collect()
+    lines.filter_map(|line| Some((line["dir"].as_str()?.to_owned(), line["text"].as_str()?.to_owned()))).collect()
 }
 
 /// A frame without what is new in each conversation.
@@ -206,7 +204,11 @@ async fn a_bad_frame_is_answered_in_words_and_the_socket_closed() {
         (json!({"workflow_uuid": uuid, "name": "echo", "params": 1}).to_string(), "params", 1008),
         (json!({"workflow_uuid": uuid, "name": "lesson", "params": {}}).to_string(), "topic", 1008),
         (init(taken, "boom"), "another conversation", 1008),
-        (json!({"workflow_uuid": uuid, "name": "echo", "params": {"x": "x".repeat(2_000_000)}}).to_string(), "larger", 1008),
+        (
+            json!({"workflow_uuid": uuid, "name": "echo", "params": {"x": "x".repeat(2_000_000)}}).to_string(),
+            "larger",
+            1008,
+        ),
     ] {
         let mut socket = house.socket().await;
         let shown: String = frame.chars().take(100).collect();

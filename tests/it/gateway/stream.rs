@@ -58,7 +58,10 @@ async fn a_client_that_resumes_anywhere_misses_nothing_and_sees_nothing_twice() 
 }
 
 /// Reads a stream of events until one of that name.
-async fn until(stream: &mut (impl futures_util::Stream<Item = reqwest::Result<bytes::Bytes>> + Unpin), name: &str) -> Value {
+async fn until(
+    stream: &mut (impl futures_util::Stream<Item = reqwest::Result<bytes::Bytes>> + Unpin),
+    name: &str,
+) -> Value {
     let mut text = String::new();
     loop {
         let piece = tokio::time::timeout(PATIENCE, stream.next()).await.expect("an event").expect("no end").unwrap();

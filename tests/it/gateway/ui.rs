@@ -21,7 +21,8 @@ impl Front {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let lifecycle = Lifecycle::new(std::time::Duration::from_secs(5));
         let shutdown = lifecycle.shutdown();
-        let settings = ui::Settings { title: "Geometry <desk>".into(), gateway_url: gateway_url.to_owned() };
+        let settings =
+            ui::Settings { title: "Geometry <desk>".into(), gateway_url: gateway_url.to_owned(), version: "1".into() };
         shutdown.spawn("ui", ui::serve(listener, settings, shutdown.clone()));
         Front { url, shutdown, life: beside(lifecycle.run()) }
     }
@@ -41,7 +42,9 @@ async fn the_page_is_served_with_strict_headers_and_the_rest_is_forwarded() {
         let page = http.get(format!("{}{path}", front.url)).send().await.unwrap();
         assert_eq!(page.status(), 200);
         let csp = page.headers()["content-security-policy"].to_str().unwrap().to_owned();
-        assert!(csp.contains("default-src 'none'") && csp.contains("frame-ancestors 'none'") && !csp.contains("unsafe"));
+        assert!(
+            csp.contains("default-src 'none'") && csp.contains("frame-ancestors 'none'") && !csp.contains("unsafe")
+        );
         assert_eq!(page.headers()["x-content-type-options"], "nosniff");
         assert!(page.text().await.unwrap().starts_with("<!doctype html>"));
     }
