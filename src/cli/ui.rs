@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use crate::cli::VERSION;
 use crate::cli::outcome::{self, CliError};
 use crate::cli::{Common, Listen, project};
 use crate::ui;

@@ -27,6 +27,8 @@ pub struct Settings {
     pub title: String,
     /// The one gateway that is ever contacted, e.g. `http://127.0.0.1:8008`.
     pub gateway_url: String,
+    /// The version that the page shows.
+    pub version: String,
 }
 
 /// Why the ui cannot serve.
@@ -104,7 +106,7 @@ fn error(status: StatusCode, code: &str, message: &str) -> Response {
 }
 
 async fn config(State(ui): State<Arc<Ui>>) -> impl IntoResponse {
-    let config: Value = json!({"title": ui.settings.title, "version": env!("CARGO_PKG_VERSION")});
+    let config: Value = json!({"title": ui.settings.title, "version": ui.settings.version});
     ([(header::CACHE_CONTROL, "no-cache")], axum::Json(config))
 }
 
