@@ -1,1 +1,3 @@
+//! The whole, as one binary.
+
 mod broken_yaml;
