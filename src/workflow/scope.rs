@@ -117,14 +117,20 @@ impl<'d> Scope<'d> {
         let mut seen = BTreeSet::new();
         let names: Vec<&Path> = names.into_iter().collect();
         // `steps.my-id` is read as `steps.my - id`: that is one mistake, not two.
-        let heads = names.iter().filter(|path| path.len() == 2 && path[0] == "steps").filter_map(|path| self.dashed(&path[1]));
+        let heads =
+            names.iter().filter(|path| path.len() == 2 && path[0] == "steps").filter_map(|path| self.dashed(&path[1]));
         let tails: BTreeSet<&str> = heads.flat_map(|id| id.split('-').skip(1)).collect();
         for path in &names {
             if let Err((message, hint)) = self.check_path(path)
                 && !(path.len() == 1 && tails.contains(path[0].as_str()))
                 && seen.insert(message.clone())
             {
-                let known = path.len().min(if path[0] == "steps" && path.get(1).is_some_and(|id| self.steps.contains(id)) { 3 } else { 2 });
+                let known =
+                    path.len().min(if path[0] == "steps" && path.get(1).is_some_and(|id| self.steps.contains(id)) {
+                        3
+                    } else {
+                        2
+                    });
                 let problem = field.problem_at(&path[..known].join("."), message);
                 field.review.add(match hint {
                     Some(hint) => problem.with_hint(hint),
@@ -163,11 +169,16 @@ impl<'d> Scope<'d> {
             return Err((format!("the step {id:?} cannot have run here"), Some(format!("it stands on line {line}"))));
         }
         match part {
-            Some(part) if places.iter().all(|(_, outcome)| *outcome == Outcome::Chat) && !CHAT_RESULT.contains(&part) => {
-                let hint = did_you_mean(part, CHAT_RESULT).unwrap_or_else(|| format!("it has {}", CHAT_RESULT.join(", ")));
+            Some(part)
+                if places.iter().all(|(_, outcome)| *outcome == Outcome::Chat) && !CHAT_RESULT.contains(&part) =>
+            {
+                let hint =
+                    did_you_mean(part, CHAT_RESULT).unwrap_or_else(|| format!("it has {}", CHAT_RESULT.join(", ")));
                 Err((format!("the result of the chat {id:?} has no {part:?}"), Some(hint)))
             }
-            Some(part) if places.iter().all(|(_, outcome)| *outcome == Outcome::Text) && part.parse::<i64>().is_err() => {
+            Some(part)
+                if places.iter().all(|(_, outcome)| *outcome == Outcome::Text) && part.parse::<i64>().is_err() =>
+            {
                 Err((format!("the value of {id:?} is a text, it has no {part:?}"), None))
             }
             _ => Ok(()),
@@ -206,7 +217,10 @@ impl<'d> Scope<'d> {
             _ if self.declared.params.as_ref().is_some_and(|params| params.contains(root)) => {
                 Some(format!("a parameter is params.{root}"))
             }
-            _ => did_you_mean(root, ["steps", "vars", "params", "user", "run"].into_iter().chain(self.locals.iter().map(String::as_str))),
+            _ => did_you_mean(
+                root,
+                ["steps", "vars", "params", "user", "run"].into_iter().chain(self.locals.iter().map(String::as_str)),
+            ),
         };
         let mut known: Vec<_> = self.locals.iter().map(String::as_str).collect();
         if !self.only_locals {

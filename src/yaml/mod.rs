@@ -157,14 +157,20 @@ impl Scalar {
 /// Reads a number as YAML 1.2 writes it; none: it is not one.
 pub fn number(text: &str) -> Option<Number> {
     if let Some(digits) = text.strip_prefix("0x") {
-        return digits.chars().all(|c| c.is_ascii_hexdigit()).then(|| u64::from_str_radix(digits, 16).ok())?.map(Into::into);
+        return digits
+            .chars()
+            .all(|c| c.is_ascii_hexdigit())
+            .then(|| u64::from_str_radix(digits, 16).ok())?
+            .map(Into::into);
     }
     if let Some(digits) = text.strip_prefix("0o") {
         return digits.chars().all(|c| c.is_digit(8)).then(|| u64::from_str_radix(digits, 8).ok())?.map(Into::into);
     }
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
     // What Rust would read as well (`inf`, `nan`, `infinity`) is text in YAML.
-    if !unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.') || !unsigned.contains(|c: char| c.is_ascii_digit()) {
+    if !unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.')
+        || !unsigned.contains(|c: char| c.is_ascii_digit())
+    {
         return None;
     }
     let text = text.strip_prefix('+').unwrap_or(text);
@@ -266,9 +272,9 @@ impl Builder<'_, '_> {
     fn node(&mut self, event: Event<'_>, span: Span) -> Option<Node> {
         let place = place(span);
         let (anchor, tag) = match &event {
-            Event::Scalar(_, _, anchor, tag) | Event::SequenceStart(_, anchor, tag) | Event::MappingStart(_, anchor, tag) => {
-                (*anchor, tag.is_some())
-            }
+            Event::Scalar(_, _, anchor, tag)
+            | Event::SequenceStart(_, anchor, tag)
+            | Event::MappingStart(_, anchor, tag) => (*anchor, tag.is_some()),
             _ => (0, false),
         };
         if tag {

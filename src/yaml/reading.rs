@@ -139,7 +139,11 @@ impl<'a> Field<'a> {
         let lines = self.scalar()?.text.lines().count() + 2;
         let follows = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
         for (index, line) in self.review.lines.iter().enumerate().skip(start.line - 1).take(lines) {
-            let from = if index + 1 == start.line { line.char_indices().nth(start.column - 1).map_or(0, |(at, _)| at) } else { 0 };
+            let from = if index + 1 == start.line {
+                line.char_indices().nth(start.column - 1).map_or(0, |(at, _)| at)
+            } else {
+                0
+            };
             let found = line[from..].match_indices(part).find(|(at, _)| follows(&line[from + at + part.len()..]));
             if let Some((at, _)) = found {
                 let column = line[..from + at].chars().count() + 1;
@@ -206,7 +210,10 @@ impl<'a> Field<'a> {
         match self.loose() {
             Some(Typed::Bool(truth)) => Some(truth),
             Some(Typed::Text("yes" | "on" | "no" | "off")) => {
-                self.note_with_hint(format!("{} is not true or false", described(self.node)), "YAML 1.2 has true and false only");
+                self.note_with_hint(
+                    format!("{} is not true or false", described(self.node)),
+                    "YAML 1.2 has true and false only",
+                );
                 None
             }
             _ => self.is_not("true or false"),
@@ -224,7 +231,9 @@ impl<'a> Field<'a> {
     /// A whole number that is at least so much.
     pub fn whole<T: TryFrom<u64>>(&self, least: u64) -> Option<T> {
         let Some(Typed::Number(number)) = self.loose() else { return self.is_not("a number") };
-        let whole = number.as_u64().or_else(|| number.as_f64().filter(|n| n.fract() == 0.0 && *n >= 0.0 && *n < 1e15).map(|n| n as u64));
+        let whole = number
+            .as_u64()
+            .or_else(|| number.as_f64().filter(|n| n.fract() == 0.0 && *n >= 0.0 && *n < 1e15).map(|n| n as u64));
         match whole {
             Some(number) if number >= least => match T::try_from(number) {
                 Ok(number) => Some(number),
@@ -244,12 +253,17 @@ impl<'a> Field<'a> {
     /// A duration: `60s`, `2h 30m`, or a number of seconds.
     pub fn duration(&self) -> Option<Duration> {
         let read = match self.loose() {
-            Some(Typed::Number(number)) => number.as_f64().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+            Some(Typed::Number(number)) => {
+                number.as_f64().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+            }
             Some(Typed::Text(text)) => parse_duration(text),
             _ => None,
         };
         if read.is_none() && !self.is_missing() {
-            self.note_with_hint(format!("{} is not a duration", described(self.node)), "like 60s, 2h 30m, or a number of seconds");
+            self.note_with_hint(
+                format!("{} is not a duration", described(self.node)),
+                "like 60s, 2h 30m, or a number of seconds",
+            );
         }
         read
     }
@@ -309,7 +323,8 @@ impl<'a> Field<'a> {
         let named = |(entry, field): (&'a Entry, Field<'a>)| match Name::parse(&entry.key) {
             Ok(name) => Some((name, entry, field)),
             Err(_) => {
-                let problem = self.review.problem(entry.key_place, &self.path, format!("{:?} is not a name", entry.key));
+                let problem =
+                    self.review.problem(entry.key_place, &self.path, format!("{:?} is not a name", entry.key));
                 self.review.add(problem.with_hint(NAME_HINT));
                 None
             }
@@ -322,7 +337,12 @@ impl<'a> Field<'a> {
     pub fn fields(&self, shape: &'static Shape) -> Option<Fields<'a>> {
         let Content::Map(entries) = &self.node.content else {
             if !self.is_missing() {
-                let message = format!("{} is not {} {}: a map is expected", described(self.node), article(shape.name), shape.name);
+                let message = format!(
+                    "{} is not {} {}: a map is expected",
+                    described(self.node),
+                    article(shape.name),
+                    shape.name
+                );
                 self.note_with_hint(message, may_have(shape));
             }
             return None;
@@ -448,7 +468,11 @@ pub struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// A field, if it is there.
     pub fn get(&self, key: &'static str) -> Option<Field<'a>> {
-        debug_assert!(self.shape.all_keys().any(|known| known.name == key), "{key} is not in the shape {}", self.shape.name);
+        debug_assert!(
+            self.shape.all_keys().any(|known| known.name == key),
+            "{key} is not in the shape {}",
+            self.shape.name
+        );
         let entry = self.entries.iter().find(|entry| entry.key == key)?;
         Some(self.field.child(key, &entry.value))
     }
@@ -462,13 +486,17 @@ impl<'a> Fields<'a> {
     pub fn request_parameters(&self) -> Map<String, Value> {
         let mut parameters = Map::new();
         for entry in self.entries {
-            let Some(key) = REQUEST_PARAMETERS.iter().find(|key| key.name == entry.key && key.name != "extra") else { continue };
+            let Some(key) = REQUEST_PARAMETERS.iter().find(|key| key.name == entry.key && key.name != "extra") else {
+                continue;
+            };
             let field = self.field.child(key.name, &entry.value);
             if let Some(value) = field.parameter(key.kind) {
                 parameters.insert(key.name.to_owned(), value);
             }
         }
-        if let Some(Value::Object(extra)) = self.read("extra", |field| field.is_map().then(|| field.json()).or_else(|| field.is_not("a map"))) {
+        if let Some(Value::Object(extra)) =
+            self.read("extra", |field| field.is_map().then(|| field.json()).or_else(|| field.is_not("a map")))
+        {
             parameters.extend(extra);
         }
         parameters
@@ -481,7 +509,8 @@ impl<'a> Fields<'a> {
 
     /// Notes a problem at a key of the map.
     pub fn problem_at_key(&self, key: &'static str, message: impl Into<String>) -> Problem {
-        let place = self.entries.iter().find(|entry| entry.key == key).map_or(self.field.node.place, |entry| entry.key_place);
+        let place =
+            self.entries.iter().find(|entry| entry.key == key).map_or(self.field.node.place, |entry| entry.key_place);
         self.field.review.problem(place, &self.field.child_path(key), message)
     }
 }

@@ -25,7 +25,8 @@ fn problems(case: &Path) -> Option<Problems> {
 }
 
 fn cases() -> Vec<PathBuf> {
-    let mut cases: Vec<PathBuf> = fs::read_dir("tests/broken").expect("the cases").map(|entry| entry.expect("a case").path()).collect();
+    let mut cases: Vec<PathBuf> =
+        fs::read_dir("tests/broken").expect("the cases").map(|entry| entry.expect("a case").path()).collect();
     cases.retain(|path| path.is_dir() || path.extension().is_some_and(|extension| extension == "yaml"));
     cases.sort();
     cases

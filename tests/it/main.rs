@@ -1,3 +1,5 @@
 //! The whole, as one binary.
 
 mod broken_yaml;
+mod documentation;
+mod schemas;

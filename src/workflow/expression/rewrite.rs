@@ -345,7 +345,11 @@ impl Rewriter {
         self.expression(&binary.right)
     }
 
-    fn comparison<'e>(&mut self, first: &Expr<'_>, links: impl Iterator<Item = (&'static str, &'e Expr<'e>)>) -> Rewritten {
+    fn comparison<'e>(
+        &mut self,
+        first: &Expr<'_>,
+        links: impl Iterator<Item = (&'static str, &'e Expr<'e>)>,
+    ) -> Rewritten {
         self.write(COMPARE);
         self.write("(");
         self.expression(first)?;
@@ -386,7 +390,10 @@ impl Rewriter {
         match &call.expr {
             Expr::Var(name) if FUNCTIONS.contains(&name.id) => self.write(name.id),
             Expr::Var(name) => {
-                return refused(format!("there is no function {:?}; a filter is written as `value | {}`", name.id, name.id));
+                return refused(format!(
+                    "there is no function {:?}; a filter is written as `value | {}`",
+                    name.id, name.id
+                ));
             }
             Expr::GetAttr(method) => match &method.expr {
                 Expr::Var(name) if name.id == "loop" && self.is_local("loop") => {
@@ -505,7 +512,11 @@ fn same_and_leftward(left: BinOpKind, right: BinOpKind) -> bool {
 
 /// Names that begin with two underscores are ours.
 fn own_name(name: &str) -> Rewritten {
-    if name.starts_with("__") { refused(format!("{name:?}: names that begin with two underscores are reserved")) } else { Ok(()) }
+    if name.starts_with("__") {
+        refused(format!("{name:?}: names that begin with two underscores are reserved"))
+    } else {
+        Ok(())
+    }
 }
 
 /// Refuses a filter or test that minijinja does not have; it would say so only when it is used.
@@ -517,7 +528,9 @@ fn known_word(kind: &str, name: &str) -> Rewritten {
     if known {
         return Ok(());
     }
-    let words = ["default", "length", "join", "tojson", "lower", "upper", "trim", "first", "last", "replace", "defined", "none"];
+    let words = [
+        "default", "length", "join", "tojson", "lower", "upper", "trim", "first", "last", "replace", "defined", "none",
+    ];
     let hint = did_you_mean(name, words).map(|hint| format!("; {hint}")).unwrap_or_default();
     refused(format!("there is no {kind} {name:?}{hint}"))
 }
