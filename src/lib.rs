@@ -31,5 +31,9 @@ pub mod run;
 pub mod engine;
 
 // Floor 5: roles.
-pub mod worker;
 pub mod gateway;
+pub mod ui;
+pub mod worker;
+
+// Roof: the command line.
+pub mod cli;

@@ -152,6 +152,8 @@ pub enum Slot {
     Answer(MessageId),
     /// The wish to end the run.
     Cancel,
+    /// Asks what is being written now. Only ever told ([`Inbox::tell`]), never put.
+    Peek,
 }
 
 /// What came of putting something into a slot.

@@ -13,6 +13,12 @@ pub const FASTAGENCY_STREAM: &str = "FastAgency";
 pub const DISCOVERY_BUCKET: &str = "discovery";
 /// The durable consumer that FastAgency's workers share.
 pub const INITIATE_WORKERS: &str = "initiate_workers";
+/// Our durable consumer of the answers that FastAgency's gateways publish.
+pub const ANSWER_WORKERS: &str = "fa_answers";
+/// Every subject that FastAgency's workers publish on.
+pub const ALL_CLIENT_MESSAGES: &str = "chat.client.messages.*.*";
+/// Every subject that FastAgency's gateways answer on.
+pub const ALL_SERVER_MESSAGES: &str = "chat.server.messages.*.*";
 /// Where a FastAgency gateway asks for a run.
 pub const INITIATE_CHAT: &str = "chat.server.initiate_chat";
 
@@ -29,14 +35,22 @@ pub fn records(run: RunId) -> String {
     format!("fa.run.{run}.*")
 }
 
-/// Where a stored record of a run is heard.
+/// What our streams republish, once it is stored.
+pub const REPUBLISHED: &str = "fa.>";
+/// Where it is heard then.
+pub const REPUBLISHED_TO: &str = "fa.live.>";
+
+/// Where a run is heard: its stored records, and its deltas.
 pub fn live(run: RunId) -> String {
-    format!("fa.live.run.{run}")
+    format!("fa.live.run.{run}.*")
 }
 
-/// Where a run's deltas are heard.
+/// The end of the subject of a delta, which tells it from a record.
+pub const DELTA: &str = ".delta";
+
+/// Where a run's deltas are published. No stream has this subject.
 pub fn delta(run: RunId) -> String {
-    format!("fa.delta.{run}")
+    format!("fa.live.run.{run}{DELTA}")
 }
 
 /// A slot of a run's inbox.
@@ -44,7 +58,13 @@ pub fn inbox(run: RunId, slot: Slot) -> String {
     match slot {
         Slot::Answer(question) => format!("fa.inbox.{run}.{question}"),
         Slot::Cancel => format!("fa.inbox.{run}.cancel"),
+        Slot::Peek => format!("fa.inbox.{run}.peek"),
     }
+}
+
+/// Where a run hears what is told to a slot of its inbox and never stored.
+pub fn told(run: RunId, slot: Slot) -> String {
+    inbox(run, slot).replacen("fa.", "fa.live.", 1)
 }
 
 /// Everything in a run's inbox.
@@ -61,6 +81,7 @@ pub fn bell(run: RunId) -> String {
 pub fn slot_of(subject: &str) -> Option<Slot> {
     match subject.rsplit('.').next()? {
         "cancel" => Some(Slot::Cancel),
+        "peek" => Some(Slot::Peek),
         question => MessageId::parse(question).ok().map(Slot::Answer),
     }
 }
@@ -75,9 +96,29 @@ pub fn timer(run: RunId) -> String {
     format!("fa.timer.{run}")
 }
 
+/// The durable consumer that shares a workflow's jobs among the workers.
+pub fn work(workflow: &Name) -> String {
+    format!("work_{workflow}")
+}
+
 /// The bucket of a shelf.
 pub fn bucket(shelf: Shelf) -> String {
     format!("fa_{}", shelf.name())
+}
+
+/// The stream that keeps a bucket.
+pub fn bucket_stream(bucket: &str) -> String {
+    format!("KV_{bucket}")
+}
+
+/// An entry of a bucket; `key` may also be a filter.
+pub fn bucket_entry(bucket: &str, key: &str) -> String {
+    format!("$KV.{bucket}.{key}")
+}
+
+/// Where changes of a shelf are heard.
+pub fn shelf_changes(shelf: Shelf) -> String {
+    format!("fa.live.shelf.{}.>", shelf.name())
 }
 
 /// FastAgency: a worker's messages to a conversation; `user` is a token (see [`crate::ids::user_token`]).

@@ -12,22 +12,16 @@ use crate::broker::{Broker, embedded, nats};
 use crate::cli::outcome::CliError;
 use crate::cli::{Common, Listen};
 use crate::clock;
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::lifecycle::Lifecycle;
+use crate::project::load_config;
 use crate::seal::Sealer;
 use crate::{model, worker, workflow};
-
-/// The file that is read if none is named.
-const DEFAULT_FILE: &str = "fastagency.yaml";
 
 /// Reads the configuration: the file that was named, else `fastagency.yaml` here, else the defaults.
 pub(super) fn load(common: &Common) -> Result<Config, CliError> {
     let env = |name: &str| std::env::var(name).ok();
-    let mut config = match &common.config {
-        Some(path) => config::load(path, &env)?,
-        None if Path::new(DEFAULT_FILE).exists() => config::load(Path::new(DEFAULT_FILE), &env)?,
-        None => Config::default_in(Path::new("."), &env),
-    };
+    let mut config = load_config(common.config.as_deref(), &env)?;
     if let Some(url) = &common.nats_url {
         config.override_nats_url(url);
     }

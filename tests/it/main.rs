@@ -1,5 +1,7 @@
-//! The whole, as one binary.
+//! The integration tests: one binary, a module for each part of the house.
 
 mod broken_yaml;
 mod documentation;
+mod floors;
+mod gateway;
 mod schemas;

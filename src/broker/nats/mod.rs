@@ -1,1 +1,22 @@
 //! The broker on NATS JetStream: the production one.
+//!
+//! Nothing here makes a consumer per run. A run is heard by a core subscription on what its stream republishes (only what
+//! was stored, with its sequence), and read by batched direct gets; jobs are pulled from one durable consumer per workflow.
+//!
+//! Always true here: every call ends within [`server::ANSWER_WAIT`] or so, whatever the server does; every stream goes on
+//! over a lost connection, and says that there was a gap.
+
+mod catalogue;
+mod connect;
+mod contract;
+mod follow;
+mod headers;
+mod inbox;
+mod log;
+mod pull;
+mod queue;
+mod reads;
+mod server;
+mod streams;
+
+pub use connect::{ConnectError, Settings, Tls, connect};

@@ -1,0 +1,435 @@
+//! Connecting to NATS: patient with a server that is not up yet, clear about everything else that can be wrong.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::contract::NatsContract;
+use super::queue::NatsQueue;
+use super::server::{NO_JETSTREAM, Server};
+use super::{follow, streams};
+use crate::broker::{self, Broker};
+
+/// The oldest server that has what we use: scheduled messages came with it.
+const OLDEST: (u64, u64) = (2, 12);
+/// How often a server that cannot be reached is tried, and how often that is said.
+const TRY_EVERY: Duration = Duration::from_millis(500);
+const SAY_EVERY: Duration = Duration::from_secs(5);
+/// A dead connection is noticed after two of these. The default of a minute is long for somebody who waits for an answer.
+const PING_EVERY: Duration = Duration::from_secs(15);
+
+/// Where the NATS server is, and how to be let in.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Its URL, or several with commas between them.
+    pub url: String,
+    /// How this process calls itself in the server's lists.
+    pub name: String,
+    /// A user name, with [`Settings::password`].
+    pub user: Option<String>,
+    /// The user's password.
+    pub password: Option<SecretString>,
+    /// A token.
+    pub token: Option<SecretString>,
+    /// A file with the seed of an nkey.
+    pub nkey_seed_file: Option<PathBuf>,
+    /// A credentials file, as `nsc` writes it.
+    pub credentials_file: Option<PathBuf>,
+    /// The encryption of the connection.
+    pub tls: Tls,
+    /// On how many servers of a cluster each stream is kept. More than that, set by hand, are left.
+    pub replicas: usize,
+    /// How long to wait at the start for a server that cannot be reached.
+    pub connect_wait: Duration,
+}
+
+/// The encryption of the connection.
+#[derive(Debug, Clone, Default)]
+pub struct Tls {
+    /// Refuse a server without it. A server that demands it gets it anyway.
+    pub required: bool,
+    /// Whom to trust instead of the system's authorities (PEM).
+    pub ca_file: Option<PathBuf>,
+    /// The client's certificate (PEM), with [`Tls::key_file`].
+    pub cert_file: Option<PathBuf>,
+    /// The key of the client's certificate (PEM).
+    pub key_file: Option<PathBuf>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            url: "nats://127.0.0.1:4222".to_owned(),
+            name: "fastagency".to_owned(),
+            user: None,
+            password: None,
+            token: None,
+            nkey_seed_file: None,
+            credentials_file: None,
+            tls: Tls::default(),
+            replicas: 1,
+            connect_wait: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Why there is no connection. URLs are without the password that may have been in them.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Nobody answers there.
+    #[error("no NATS server can be reached at {url} (tried for {} s)", waited.as_secs())]
+    Unreachable {
+        /// Where.
+        url: String,
+        /// For how long.
+        waited: Duration,
+        /// What the last try met.
+        #[source]
+        source: async_nats::ConnectError,
+    },
+    /// The server does not let us in.
+    #[error(
+        "the NATS server at {url} does not let {who} in: check the user, the password, the token or the credentials"
+    )]
+    Unauthorized {
+        /// Where.
+        url: String,
+        /// As whom.
+        who: String,
+    },
+    /// The server has no JetStream, or not for this account.
+    #[error(
+        "the NATS server at {url} has no JetStream for this account ({reason}): start it with -js, or enable it in its configuration"
+    )]
+    NoJetStream {
+        /// Where.
+        url: String,
+        /// What it said.
+        reason: String,
+    },
+    /// The server is older than what we need.
+    #[error("the NATS server at {url} has version {found}, and {}.{} or newer is needed", needed.0, needed.1)]
+    TooOld {
+        /// Where.
+        url: String,
+        /// What it is.
+        found: String,
+        /// What it should be.
+        needed: (u64, u64),
+    },
+    /// The encrypted connection cannot be made.
+    #[error("no encrypted connection to the NATS server at {url}: check the certificates and the authority's file")]
+    Tls {
+        /// Where.
+        url: String,
+        /// Why.
+        #[source]
+        source: async_nats::ConnectError,
+    },
+    /// A file with credentials, a seed, a key or a certificate cannot be read.
+    #[error("cannot use {}", file.display())]
+    Credentials {
+        /// Which file.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The URL is none.
+    #[error("{url:?} is not the address of a NATS server (like nats://localhost:4222): {reason}")]
+    Url {
+        /// What was given.
+        url: String,
+        /// Why it is none.
+        reason: String,
+    },
+    /// The connection is there, but not what we need on it.
+    #[error("the NATS server at {url} cannot be used")]
+    Setup {
+        /// Where.
+        url: String,
+        /// Why.
+        #[source]
+        source: broker::Error,
+    },
+}
+
+/// Connects, waiting for the server for [`Settings::connect_wait`], and makes the streams that are missing. From then on a
+/// lost connection is made again for ever.
+pub async fn connect(settings: &Settings) -> Result<Broker, ConnectError> {
+    let (client, connections) = open(settings).await?;
+    let url = shown(&settings.url);
+    check_version(&client, &url)?;
+    let mut server = Server::new(client, connections, false);
+    check_jetstream(&server, &url).await?;
+    let replicas = streams::ensure_all(&server, settings.replicas.max(1))
+        .await
+        .map_err(|source| ConnectError::Setup { url, source })?;
+    server.replicated = replicas > 1;
+    let server = Arc::new(server);
+    Ok(Broker {
+        log: server.clone(),
+        inbox: server.clone(),
+        queue: Arc::new(NatsQueue(server.clone())),
+        catalogue: server.clone(),
+        contract: Some(Arc::new(NatsContract::new(server))),
+    })
+}
+
+/// Opens the connection, trying again while nobody answers.
+async fn open(settings: &Settings) -> Result<(Client, watch::Receiver<u64>), ConnectError> {
+    // Another part of the program may have chosen it already; it chooses the same.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let url = shown(&settings.url);
+    let addresses = addresses(&settings.url)?;
+    let start = Instant::now();
+    let mut said: Option<Instant> = None;
+    loop {
+        let monitor = Monitor::new();
+        let connections = monitor.connections.subscribe();
+        let source = match options(settings, &monitor).await?.connect(addresses.clone()).await {
+            Ok(client) => {
+                monitor.watch(&client);
+                return Ok((client, connections));
+            }
+            Err(source) => source,
+        };
+        match source.kind() {
+            ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
+                return Err(ConnectError::Unauthorized { url, who: who(settings) });
+            }
+            ConnectErrorKind::ServerParse => return Err(ConnectError::Url { url, reason: source.to_string() }),
+            _ if is_about_tls(&source) => return Err(ConnectError::Tls { url, source }),
+            _ if start.elapsed() + TRY_EVERY >= settings.connect_wait => {
+                return Err(ConnectError::Unreachable { url, waited: settings.connect_wait, source });
+            }
+            _ => {}
+        }
+        if said.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
+            said = Some(Instant::now());
+            tracing::warn!(%url, error = %source, "no NATS server can be reached yet; still trying");
+        }
+        tokio::time::sleep(TRY_EVERY).await;
+    }
+}
+
+async fn options(settings: &Settings, monitor: &Arc<Monitor>) -> Result<ConnectOptions, ConnectError> {
+    let events = monitor.clone();
+    let mut options = ConnectOptions::new()
+        .name(&settings.name)
+        .ping_interval(PING_EVERY)
+        .subscription_capacity(follow::UNREAD)
+        .max_reconnects(None)
+        .require_tls(settings.tls.required)
+        .event_callback(move |event| {
+            let events = events.clone();
+            async move { events.heard(&event) }
+        });
+    if let Some(user) = &settings.user {
+        let password = settings.password.as_ref().map(ExposeSecret::expose_secret).unwrap_or_default();
+        options = options.user_and_password(user.clone(), password.to_owned());
+    }
+    if let Some(token) = &settings.token {
+        options = options.token(token.expose_secret().to_owned());
+    }
+    if let Some(file) = &settings.nkey_seed_file {
+        options = options.nkey(read(file).await?.trim().to_owned());
+    }
+    if let Some(file) = &settings.credentials_file {
+        let unusable = |source| ConnectError::Credentials { file: file.clone(), source };
+        options = options.credentials(&read(file).await?).map_err(unusable)?;
+    }
+    let tls = &settings.tls;
+    for file in [&tls.ca_file, &tls.cert_file, &tls.key_file].into_iter().flatten() {
+        // async-nats reads them with each connection; that they can be read is found out now.
+        read(file).await?;
+    }
+    if let Some(file) = &tls.ca_file {
+        options = options.add_root_certificates(file.clone());
+    }
+    if let (Some(cert), Some(key)) = (&tls.cert_file, &tls.key_file) {
+        options = options.add_client_certificate(cert.clone(), key.clone());
+    }
+    Ok(options)
+}
+
+async fn read(file: &PathBuf) -> Result<String, ConnectError> {
+    tokio::fs::read_to_string(file).await.map_err(|source| ConnectError::Credentials { file: file.clone(), source })
+}
+
+fn addresses(urls: &str) -> Result<Vec<ServerAddr>, ConnectError> {
+    let parse = |url: &str| -> Result<ServerAddr, ConnectError> {
+        let wrong = |reason: String| ConnectError::Url { url: shown(url), reason };
+        let address: ServerAddr = url.parse().map_err(|source: std::io::Error| wrong(source.to_string()))?;
+        if address.is_websocket() {
+            return Err(wrong("WebSocket addresses are not supported".to_owned()));
+        }
+        if address.host().is_empty() {
+            return Err(wrong("it names no host".to_owned()));
+        }
+        Ok(address)
+    };
+    urls.split(',').map(str::trim).map(parse).collect()
+}
+
+/// The URL as it may be shown: without a user and a password.
+fn shown(urls: &str) -> String {
+    let one = |url: &str| match (url.find("://"), url.rfind('@')) {
+        (Some(scheme), Some(at)) if at > scheme => format!("{}{}", &url[..scheme + 3], &url[at + 1..]),
+        (None, Some(at)) => url[at + 1..].to_owned(),
+        _ => url.to_owned(),
+    };
+    urls.split(',').map(|url| one(url.trim())).collect::<Vec<_>>().join(",")
+}
+
+fn who(settings: &Settings) -> String {
+    match &settings.user {
+        Some(user) => format!("the user {user:?}"),
+        None if settings.token.is_some() => "this token".to_owned(),
+        None if settings.nkey_seed_file.is_some() => "this nkey".to_owned(),
+        None if settings.credentials_file.is_some() => "these credentials".to_owned(),
+        None => "us".to_owned(),
+    }
+}
+
+/// Whether the failure is one of the handshake. async-nats passes some of them on as plain I/O.
+fn is_about_tls(error: &async_nats::ConnectError) -> bool {
+    if error.kind() == ConnectErrorKind::Tls {
+        return true;
+    }
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if error.is::<rustls::Error>() || inner.is_some_and(|inner| inner.is::<rustls::Error>()) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+fn check_version(client: &Client, url: &str) -> Result<(), ConnectError> {
+    let found = client.server_info().version;
+    if version(&found).is_some_and(|version| version >= OLDEST) {
+        return Ok(());
+    }
+    Err(ConnectError::TooOld { url: url.to_owned(), found, needed: OLDEST })
+}
+
+fn version(text: &str) -> Option<(u64, u64)> {
+    let mut numbers = text.trim_start_matches('v').split('.');
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+async fn check_jetstream(server: &Server, url: &str) -> Result<(), ConnectError> {
+    let doing = "ask for JetStream";
+    // Asked by hand: here "nobody answers" means something else than later.
+    let asked =
+        tokio::time::timeout(super::server::ANSWER_WAIT, server.client.request("$JS.API.INFO", Default::default()));
+    let none = |reason: String| ConnectError::NoJetStream { url: url.to_owned(), reason };
+    let setup = |source| ConnectError::Setup { url: url.to_owned(), source };
+    match asked.await {
+        Ok(Err(error)) if error.kind() == async_nats::RequestErrorKind::NoResponders => {
+            return Err(none("nothing answers".to_owned()));
+        }
+        Ok(Err(error)) => return Err(setup(super::server::unavailable(doing, error))),
+        Ok(Ok(_)) | Err(_) => {}
+    }
+    match server.api::<Value>(doing, "INFO".to_owned(), &Value::Null).await.map_err(setup)? {
+        Ok(_) => Ok(()),
+        Err(error) if NO_JETSTREAM.contains(&error.err_code) => Err(none(error.description)),
+        Err(error) => Err(setup(error.into_broker(doing))),
+    }
+}
+
+/// Watches the connection: says what happens to it, and tells every follower when it was made again.
+struct Monitor {
+    connections: watch::Sender<u64>,
+    statistics: OnceLock<Arc<async_nats::Statistics>>,
+    start: Instant,
+    /// When a slow subscription was last said, in seconds after `start` and one: each dropped message is an event.
+    slow_said: AtomicU64,
+}
+
+impl Monitor {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            connections: watch::Sender::new(1),
+            statistics: OnceLock::new(),
+            start: Instant::now(),
+            slow_said: AtomicU64::new(0),
+        })
+    }
+
+    fn watch(&self, client: &Client) {
+        let _ = self.statistics.set(client.statistics());
+    }
+
+    fn heard(&self, event: &Event) {
+        match event {
+            Event::Disconnected => tracing::warn!("the connection to NATS was lost; it is being made again"),
+            Event::LameDuckMode => tracing::warn!("the NATS server is about to stop"),
+            Event::SlowConsumer(_) => self.say_slow(),
+            Event::ServerError(error) => tracing::warn!(%error, "the NATS server reports an error"),
+            Event::ClientError(error) => tracing::debug!(%error, "no connection to NATS yet"),
+            Event::Connected | Event::Draining | Event::Closed => {}
+        }
+        // Counted rather than taken from the event: async-nats drops events when too many wait, but each that comes finds
+        // the true number.
+        let Some(statistics) = self.statistics.get() else { return };
+        let made = statistics.connects.load(Ordering::Relaxed);
+        let again = self.connections.send_if_modified(|known| {
+            let changed = *known != made;
+            *known = made;
+            changed
+        });
+        if again {
+            tracing::info!("the connection to NATS is there again");
+        }
+    }
+
+    fn say_slow(&self) {
+        let now = self.start.elapsed().as_secs() + 1;
+        let said = self.slow_said.swap(now, Ordering::Relaxed);
+        if said == 0 || now - said >= SAY_EVERY.as_secs() {
+            tracing::warn!(
+                "a reader of this process is slower than NATS; messages were dropped, and will be read again"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shown_url_has_no_password() {
+        assert_eq!(shown("nats://u:p@h:4222"), "nats://h:4222");
+        assert_eq!(shown("u:p@h, tls://t@k"), "h,tls://k");
+        assert_eq!(shown("nats://h:4222"), "nats://h:4222");
+    }
+
+    #[test]
+    fn odd_urls_are_refused_with_a_reason() {
+        for bad in ["http://h", "ws://h", "nats://", "", "nats://h,ftp://k"] {
+            assert!(matches!(addresses(bad), Err(ConnectError::Url { .. })), "{bad:?}");
+        }
+        assert_eq!(addresses("h, nats://k:1").map(|found| found.len()).unwrap_or(0), 2);
+    }
+
+    #[test]
+    fn versions_compare_by_number() {
+        assert!(version("2.12.0") >= Some(OLDEST));
+        assert!(version("2.100.0-dev") >= Some(OLDEST));
+        assert!(version("2.9.10") < Some(OLDEST));
+        assert_eq!(version("new"), None);
+    }
+}

@@ -1,0 +1,78 @@
+//! Hearing what streams republish: a core subscription that knows when it may have missed something.
+
+use async_nats::{Message, Subscriber};
+use futures_util::stream::{self, BoxStream};
+use futures_util::{FutureExt, StreamExt};
+use tokio::sync::watch;
+
+use super::server::{ANSWER_WAIT, Server, unavailable};
+use crate::broker::Result;
+
+/// What one subscription may leave unread; async-nats drops what comes then. Ten seconds of a fast model's tokens. The
+/// buffer grows in blocks of 32 messages (6 kB), which is what an open run costs here.
+pub(super) const UNREAD: usize = 1024;
+
+/// A subscription and what is known of its gaps.
+struct Hearing<T> {
+    subscriber: Subscriber,
+    connections: watch::Receiver<u64>,
+    read: fn(Message) -> Option<T>,
+    gap: fn() -> T,
+    /// How many messages came without the buffer being empty in between.
+    streak: usize,
+    gap_due: bool,
+}
+
+impl Server {
+    /// Hears `subject` from now on. `read` makes an item of a message (one it cannot read counts as a gap), `gap` says
+    /// that something may have been missed: the connection was lost, or the buffer was full.
+    pub(super) async fn hear<T: Send + 'static>(
+        &self,
+        doing: &str,
+        subject: String,
+        read: fn(Message) -> Option<T>,
+        gap: fn() -> T,
+    ) -> Result<BoxStream<'static, T>> {
+        // Taken before the subscription, so that a connection lost in between is noticed.
+        let connections = self.connections.clone();
+        let subscriber = tokio::time::timeout(ANSWER_WAIT, self.client.subscribe(subject))
+            .await
+            .map_err(|_| unavailable(doing, "the connection takes no more"))?
+            .map_err(|source| unavailable(doing, source))?;
+        let hearing = Hearing { subscriber, connections, read, gap, streak: 0, gap_due: false };
+        Ok(stream::unfold(hearing, |mut hearing| async move { Some((hearing.next().await?, hearing)) }).boxed())
+    }
+}
+
+impl<T> Hearing<T> {
+    async fn next(&mut self) -> Option<T> {
+        if std::mem::take(&mut self.gap_due) {
+            return Some((self.gap)());
+        }
+        let message = match self.subscriber.next().now_or_never() {
+            Some(message) => message?,
+            None => {
+                // Without budget tokio says "nothing there" whatever is there.
+                if tokio::task::coop::has_budget_remaining() {
+                    self.streak = 0;
+                }
+                tokio::select! {
+                    biased;
+                    message = self.subscriber.next() => message?,
+                    changed = self.connections.changed() => {
+                        changed.ok()?;
+                        return Some((self.gap)());
+                    }
+                }
+            }
+        };
+        // async-nats does not tell a subscription that messages were dropped. But if its buffer was full at some moment,
+        // then from that moment on it gives UNREAD messages in a row; so after each such row there is a gap, perhaps.
+        self.streak += 1;
+        if self.streak == UNREAD {
+            self.streak = 0;
+            self.gap_due = true;
+        }
+        Some((self.read)(message).unwrap_or_else(self.gap))
+    }
+}

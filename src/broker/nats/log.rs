@@ -1,0 +1,127 @@
+//! The logs of the runs in the stream `FA_RUNS`.
+
+use std::time::Duration;
+
+use async_nats::{HeaderMap, Message};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::headers::{self, EXPECTED_SUBJECT, PREVIOUS};
+use super::server::{Server, unavailable};
+use crate::broker::subjects::{self, QUEUE_STREAM, RUNS_STREAM};
+use crate::broker::{Error, Lane, Live, Log, Result, Stored};
+use crate::ids::RunId;
+
+/// How often a replica that is behind the leader is asked again, and how long is waited before.
+const CATCH_UP_TRIES: u32 = 20;
+const CATCH_UP_PAUSE: Duration = Duration::from_millis(50);
+/// How often a tombstone is tried against a writer who does not stop.
+const TOMBSTONE_TRIES: u32 = 10;
+
+#[async_trait]
+impl Log for Server {
+    async fn append(&self, run: RunId, lane: Lane, payload: Bytes, expected: u64) -> Result<u64> {
+        let mut headers = HeaderMap::new();
+        headers.insert(EXPECTED_SUBJECT, subjects::records(run));
+        // What was expected is what came before, once it is stored.
+        headers.insert(PREVIOUS, expected.to_string());
+        self.store("append a record", subjects::record(run, lane), headers, payload, Some(expected)).await
+    }
+
+    async fn read(&self, run: RunId, after: u64) -> Result<Vec<Stored>> {
+        const DOING: &str = "read a run's log";
+        let subject = subjects::records(run);
+        if !self.replicated {
+            let found = self.read_all(DOING, RUNS_STREAM, &subject, after).await?;
+            return Ok(found.into_iter().map(|read| read.stored).collect());
+        }
+        // Any replica may answer; it must have at least what the leader has now.
+        let Some(newest) = self.last(run).await? else { return Ok(Vec::new()) };
+        for _ in 0..CATCH_UP_TRIES {
+            let found = self.read_all(DOING, RUNS_STREAM, &subject, after).await?;
+            if newest.seq <= after || found.last().is_some_and(|read| read.stored.seq >= newest.seq) {
+                return Ok(found.into_iter().map(|read| read.stored).collect());
+            }
+            tokio::time::sleep(CATCH_UP_PAUSE).await;
+        }
+        Err(unavailable(DOING, "a replica of the stream is far behind its leader"))
+    }
+
+    async fn last(&self, run: RunId) -> Result<Option<Stored>> {
+        let found = self.last_message("read a run's last record", RUNS_STREAM, &subjects::records(run)).await?;
+        Ok(found.map(|read| read.stored))
+    }
+
+    async fn follow(&self, run: RunId) -> Result<BoxStream<'static, Live>> {
+        self.hear("follow a run", subjects::live(run), live, || Live::Gap).await
+    }
+
+    async fn whisper(&self, run: RunId, delta: Bytes) -> Result<()> {
+        self.tell("send a delta", subjects::delta(run), delta).await
+    }
+
+    async fn purge(&self, run: RunId, tombstone: Bytes) -> Result<()> {
+        // The tombstone comes first: there is no moment at which the run looks as if it had never been.
+        let seq = self.bury(run, tombstone).await?;
+        let purges = [
+            (RUNS_STREAM, json!({ "filter": subjects::records(run), "seq": seq })),
+            (RUNS_STREAM, json!({ "filter": subjects::inboxes(run) })),
+            (QUEUE_STREAM, json!({ "filter": subjects::timer(run) })),
+        ];
+        for (stream, body) in purges {
+            self.api_plainly::<Value>("purge a run", format!("STREAM.PURGE.{stream}"), &body).await?;
+        }
+        Ok(())
+    }
+
+    async fn ready(&self) -> Result<()> {
+        const DOING: &str = "reach the broker";
+        #[derive(Deserialize)]
+        struct Info {
+            config: Limits,
+            state: Size,
+        }
+        #[derive(Deserialize)]
+        struct Limits {
+            max_bytes: i64,
+        }
+        #[derive(Deserialize)]
+        struct Size {
+            bytes: u64,
+        }
+        let info: Info = self.api_plainly(DOING, format!("STREAM.INFO.{RUNS_STREAM}"), &Value::Null).await?;
+        let limit = u64::try_from(info.config.max_bytes).ok().filter(|limit| *limit > 0);
+        if limit.is_some_and(|limit| info.state.bytes >= limit) || self.full_lately() {
+            return Err(Error::Full { what: format!("the stream {RUNS_STREAM}") });
+        }
+        Ok(())
+    }
+}
+
+impl Server {
+    /// Appends the tombstone as the last record, whoever else writes.
+    async fn bury(&self, run: RunId, tombstone: Bytes) -> Result<u64> {
+        let mut outcome = Err(unavailable("purge a run", "somebody keeps writing to it"));
+        for _ in 0..TOMBSTONE_TRIES {
+            let expected = Log::last(self, run).await?.map_or(0, |last| last.seq);
+            outcome = self.append(run, Lane::Did, tombstone.clone(), expected).await;
+            if !matches!(outcome, Err(Error::Conflict { .. })) {
+                break;
+            }
+        }
+        outcome
+    }
+}
+
+/// What a message on [`subjects::live`] says.
+fn live(message: Message) -> Option<Live> {
+    if message.subject.ends_with(subjects::DELTA) {
+        return Some(Live::Delta(message.payload));
+    }
+    let place = headers::place(&message)?;
+    let previous = headers::number(message.headers.as_ref()?, PREVIOUS)?;
+    Some(Live::Record { stored: Stored { seq: place.seq, at: place.at, payload: message.payload }, previous })
+}

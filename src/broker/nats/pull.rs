@@ -1,0 +1,315 @@
+//! Pulling from a consumer, for ever: over lost connections, consumers that vanished, and servers that fell silent.
+//! Nothing is asked for that nobody waits for, so that a busy worker does not hoard what an idle one could do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::{Message, Subject, Subscriber};
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::headers::{self, Delivered};
+use super::server::{ANSWER_WAIT, ApiError, CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, Server, unavailable};
+use crate::broker::{Error, Result};
+
+/// How long the server may keep a request that it has nothing for.
+const EXPIRES: Duration = Duration::from_secs(60);
+/// How often the server says meanwhile that it is still there.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+/// How long it may be silent: two heartbeats and some room.
+const SILENCE: Duration = Duration::from_secs(12);
+/// How long to wait before a consumer is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
+/// A caller who comes back within this time takes messages faster than single requests bring them.
+const HUNGRY: Duration = Duration::from_millis(20);
+/// The most that is asked for at once then.
+const MOST: usize = 32;
+/// Messages that lay here for so long go back, before the server gives them to somebody else anyway.
+const STALE: Duration = Duration::from_secs(10);
+
+/// What the server must be asked for to have the consumer.
+pub(super) struct Consumer {
+    /// The stream.
+    pub(super) stream: &'static str,
+    /// The consumer's name for one that starts at a stream sequence, and its settings.
+    pub(super) make: Box<dyn Fn(u64) -> (String, Value) + Send + Sync>,
+}
+
+/// How much to ask for at once.
+pub(super) enum Appetite {
+    /// As many as the caller shows to take at once.
+    Caller(usize),
+    /// Always so many: the caller keeps everything anyway.
+    Fixed(usize),
+}
+
+/// A message and how to settle it.
+pub(super) struct Pulled {
+    /// The message.
+    pub(super) message: Message,
+    /// How to settle it.
+    pub(super) receipt: Receipt,
+}
+
+/// How a delivered message is settled.
+pub(super) struct Receipt {
+    server: Arc<Server>,
+    reply: Subject,
+    /// What its subject says.
+    pub(super) delivered: Delivered,
+}
+
+/// A consumer being pulled from.
+pub(super) struct Pull {
+    server: Arc<Server>,
+    consumer: Consumer,
+    appetite: Appetite,
+    connections: watch::Receiver<u64>,
+    link: Option<Link>,
+    /// The stream sequence after the last message that came.
+    next_seq: u64,
+    last_came: Instant,
+}
+
+/// A consumer that is known to be there, and the subscription that its messages come to.
+struct Link {
+    name: String,
+    inbox: String,
+    subscriber: Subscriber,
+    /// How many messages the server still owes us.
+    owed: usize,
+}
+
+/// What a status message of the server means.
+enum Status {
+    /// It is there.
+    Alive,
+    /// The request is over; ask again.
+    Over,
+    /// The consumer is not what it was.
+    Broken,
+}
+
+impl Pull {
+    /// Starts before the message `next_seq` of the stream, where the consumer can do so.
+    pub(super) fn new(server: Arc<Server>, consumer: Consumer, appetite: Appetite, next_seq: u64) -> Self {
+        let connections = server.connections.clone();
+        Self { server, consumer, appetite, connections, link: None, next_seq, last_came: Instant::now() }
+    }
+
+    /// Makes the consumer now, so that its failure is the caller's and not the stream's.
+    pub(super) async fn prepare(&mut self) -> Result<()> {
+        self.link = Some(self.make_link().await?);
+        Ok(())
+    }
+
+    /// Forgets the consumer: the next one starts at `next_seq`, where it can do so.
+    pub(super) fn start_anew_at(&mut self, next_seq: u64) {
+        self.link = None;
+        self.next_seq = next_seq;
+    }
+
+    /// The next message. An error is the server's refusal; the call after it tries again. `None`: the client has ended.
+    pub(super) async fn next(&mut self) -> Option<Result<Pulled>> {
+        self.give_back_what_is_stale().await;
+        loop {
+            if self.link.is_none()
+                && let Err(error) = self.prepare().await
+            {
+                tokio::time::sleep(PAUSE).await;
+                match error {
+                    Error::Refused { .. } => return Some(Err(error)),
+                    error => tracing::warn!(%error, stream = self.consumer.stream, "no messages from NATS for now"),
+                }
+                continue;
+            }
+            let asked = self.ask().await;
+            let link = self.link.as_mut()?;
+            if asked.is_err() {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+            let message = tokio::select! {
+                biased;
+                message = link.subscriber.next() => message?,
+                changed = self.connections.changed() => {
+                    // The server has forgotten the request. What it has sent lies in the subscription's buffer still.
+                    changed.ok()?;
+                    link.owed = 0;
+                    continue;
+                }
+                () = tokio::time::sleep(SILENCE) => {
+                    tracing::warn!(stream = self.consumer.stream, consumer = link.name, "a consumer fell silent");
+                    self.link = None;
+                    continue;
+                }
+            };
+            match status(&message) {
+                None => {}
+                Some(Status::Alive) => continue,
+                Some(Status::Over) => {
+                    link.owed = 0;
+                    self.less();
+                    continue;
+                }
+                Some(Status::Broken) => {
+                    tracing::warn!(
+                        stream = self.consumer.stream,
+                        consumer = link.name,
+                        reason = message.description,
+                        "a consumer is gone; it is made again"
+                    );
+                    self.link = None;
+                    // The first try comes at once; one that fails waits.
+                    continue;
+                }
+            }
+            link.owed = link.owed.saturating_sub(1);
+            let reply = message.reply.clone();
+            let Some(delivered) = reply.as_ref().and_then(|reply| headers::delivered(reply)) else { continue };
+            let Some(reply) = reply else { continue };
+            self.next_seq = delivered.stream_seq + 1;
+            self.last_came = Instant::now();
+            let receipt = Receipt { server: self.server.clone(), reply, delivered };
+            return Some(Ok(Pulled { message, receipt }));
+        }
+    }
+
+    /// Asks for more if nothing is owed.
+    async fn ask(&mut self) -> Result<()> {
+        let size = match &mut self.appetite {
+            Appetite::Fixed(size) => *size,
+            Appetite::Caller(size) => *size,
+        };
+        let Some(link) = self.link.as_mut().filter(|link| link.owed == 0) else { return Ok(()) };
+        let body = json!({
+            "batch": size,
+            "expires": nanos(EXPIRES),
+            "idle_heartbeat": nanos(HEARTBEAT),
+        });
+        let call = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", self.consumer.stream, link.name);
+        let asked = self.server.client.publish_with_reply(call, link.inbox.clone(), body.to_string().into());
+        tokio::time::timeout(ANSWER_WAIT, asked)
+            .await
+            .map_err(|_| unavailable("take messages", "the connection takes no more"))?
+            .map_err(|source| unavailable("take messages", source))?;
+        link.owed = size;
+        if let Appetite::Caller(size) = &mut self.appetite {
+            *size = (*size * 2).min(MOST);
+        }
+        Ok(())
+    }
+
+    fn less(&mut self) {
+        if let Appetite::Caller(size) = &mut self.appetite {
+            *size = 1;
+        }
+    }
+
+    /// A caller who was away for long holds the messages that came meanwhile; others may have time for them.
+    async fn give_back_what_is_stale(&mut self) {
+        let away = self.last_came.elapsed();
+        if !matches!(self.appetite, Appetite::Caller(_)) || away < HUNGRY {
+            return;
+        }
+        self.less();
+        let (Some(link), true) = (&mut self.link, away > STALE) else { return };
+        while let Some(Some(message)) = link.subscriber.next().now_or_never() {
+            if let Some(reply) = message.reply.filter(|_| message.status.is_none()) {
+                link.owed = link.owed.saturating_sub(1);
+                let _ = self.server.tell("give a message back", reply, "-NAK".into()).await;
+            } else {
+                link.owed = 0;
+            }
+        }
+    }
+
+    async fn make_link(&self) -> Result<Link> {
+        let (name, config) = (self.consumer.make)(self.next_seq);
+        self.server.make_consumer(self.consumer.stream, &name, config).await?;
+        let inbox = self.server.client.new_inbox();
+        let subscriber = tokio::time::timeout(ANSWER_WAIT, self.server.client.subscribe(inbox.clone()))
+            .await
+            .map_err(|_| unavailable("take messages", "the connection takes no more"))?
+            .map_err(|source| unavailable("take messages", source))?;
+        Ok(Link { name, inbox, subscriber, owed: 0 })
+    }
+}
+
+impl Server {
+    /// Makes a consumer; one that is there with the same settings is left as it is.
+    pub(super) async fn make_consumer(&self, stream: &str, name: &str, config: Value) -> Result<()> {
+        let doing = format!("make the consumer {name} of the stream {stream}");
+        let filter = config["filter_subject"].as_str().unwrap_or_default();
+        let call = format!("CONSUMER.CREATE.{stream}.{name}.{filter}");
+        let body = json!({ "stream_name": stream, "config": config, "action": "" });
+        match self.api::<Value>(&doing, call, &body).await? {
+            Ok(_) => Ok(()),
+            // FastAgency's stream is there once a worker was: not yet is no refusal.
+            Err(error) if error.err_code == STREAM_NOT_FOUND => Err(unavailable(&doing, error.description)),
+            Err(error) => Err(error.into_broker(&doing)),
+        }
+    }
+
+    /// What the server says of a consumer; `None`: it is not there.
+    pub(super) async fn consumer_config(&self, stream: &str, name: &str) -> Result<Option<Value>> {
+        let doing = format!("look at the consumer {name} of the stream {stream}");
+        let call = format!("CONSUMER.INFO.{stream}.{name}");
+        match self.api::<Value>(&doing, call, &Value::Null).await? {
+            Ok(mut info) => Ok(Some(info["config"].take())),
+            Err(ApiError { err_code: CONSUMER_NOT_FOUND, .. }) => Ok(None),
+            Err(error) if error.err_code == STREAM_NOT_FOUND => Err(unavailable(&doing, error.description)),
+            Err(error) => Err(error.into_broker(&doing)),
+        }
+    }
+}
+
+impl Receipt {
+    /// One for a message of a push consumer.
+    pub(super) fn of(server: Arc<Server>, message: &Message) -> Option<Self> {
+        let reply = message.reply.clone()?;
+        let delivered = headers::delivered(&reply)?;
+        Some(Self { server, reply, delivered })
+    }
+
+    /// It is done; returns when the server knows it.
+    pub(super) async fn ack(self, doing: &str) -> Result<()> {
+        self.server.request(doing, self.reply, None, Bytes::from_static(b"+ACK")).await.map(drop)
+    }
+
+    /// It is still worked on.
+    pub(super) async fn working(&self, doing: &str) -> Result<()> {
+        self.server.tell(doing, self.reply.clone(), Bytes::from_static(b"+WPI")).await
+    }
+
+    /// Not now: again after `delay`.
+    pub(super) async fn retry_after(self, doing: &str, delay: Duration) -> Result<()> {
+        let body = format!("-NAK {}", json!({ "delay": nanos(delay) }));
+        self.server.tell(doing, self.reply, body.into()).await
+    }
+
+    /// Never again, to nobody: it cannot be read.
+    pub(super) async fn discard(self) {
+        let _ = self.server.tell("discard a message", self.reply, Bytes::from_static(b"+TERM")).await;
+    }
+}
+
+/// A span as JetStream writes it.
+pub(super) fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(i64::MAX as u64).min(i64::MAX as u64)
+}
+
+fn status(message: &Message) -> Option<Status> {
+    let code = message.status?.as_u16();
+    let text = message.description.as_deref().unwrap_or_default().to_ascii_lowercase();
+    Some(match code {
+        100 => Status::Alive,
+        404 | 408 => Status::Over,
+        // A full batch, a limit of the request; everything else said by 409 is about the consumer or the server.
+        409 if text.contains("batch completed") || text.contains("max") => Status::Over,
+        _ => Status::Broken,
+    })
+}

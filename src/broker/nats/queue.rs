@@ -1,0 +1,120 @@
+//! Jobs and timers in the stream `FA_QUEUE`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::{HeaderMap, header};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use serde_json::{Value, json};
+
+use super::headers::{MESSAGE_ID, SCHEDULE, SCHEDULE_TARGET};
+use super::pull::{Appetite, Consumer, Pull, Pulled, Receipt, nanos};
+use super::server::Server;
+use crate::broker::subjects::{self, QUEUE_STREAM};
+use crate::broker::{ACK_WAIT, AnyDelivery, Delivery, Job, Queue, Result};
+use crate::clock::Timestamp;
+use crate::ids::Name;
+
+/// The queue hands the connection on to its deliveries.
+pub(super) struct NatsQueue(pub(super) Arc<Server>);
+
+#[async_trait]
+impl Queue for NatsQueue {
+    async fn enqueue(&self, workflow: &Name, job: &Job, dedup: &str) -> Result<()> {
+        let mut headers = HeaderMap::new();
+        headers.insert(MESSAGE_ID, token(dedup));
+        self.0.store("queue a job", subjects::queue(workflow), headers, written(job), None).await.map(drop)
+    }
+
+    async fn schedule(&self, workflow: &Name, job: &Job, at: Timestamp) -> Result<()> {
+        let mut headers = HeaderMap::new();
+        headers.insert(SCHEDULE, format!("@at {at}"));
+        headers.insert(SCHEDULE_TARGET, subjects::queue(workflow));
+        // The server does this by itself for a schedule; saying it does not hurt, and holds for every version.
+        headers.insert(header::NATS_ROLLUP, "sub");
+        self.0.store("set a timer", subjects::timer(job.run), headers, written(job), None).await.map(drop)
+    }
+
+    async fn take(&self, workflow: &Name) -> Result<BoxStream<'static, Result<AnyDelivery>>> {
+        let mut pull = Pull::new(self.0.clone(), consumer(workflow), Appetite::Caller(1), 0);
+        pull.prepare().await?;
+        Ok(stream::unfold(pull, |mut pull| async move { Some((next(&mut pull).await?, pull)) }).boxed())
+    }
+}
+
+/// The workers' shared consumer of a workflow's jobs.
+fn consumer(workflow: &Name) -> Consumer {
+    let (name, filter) = (subjects::work(workflow), subjects::queue(workflow));
+    let make = move |_: u64| -> (String, Value) {
+        let config = json!({
+            "durable_name": name,
+            "name": name,
+            "filter_subject": filter,
+            "ack_policy": "explicit",
+            "ack_wait": nanos(ACK_WAIT),
+            "deliver_policy": "all",
+            "replay_policy": "instant",
+            "max_deliver": -1,
+            "max_ack_pending": -1,
+        });
+        (name.clone(), config)
+    };
+    Consumer { stream: QUEUE_STREAM, make: Box::new(make) }
+}
+
+async fn next(pull: &mut Pull) -> Option<Result<AnyDelivery>> {
+    loop {
+        let Pulled { message, receipt } = match pull.next().await? {
+            Ok(pulled) => pulled,
+            Err(error) => return Some(Err(error)),
+        };
+        match serde_json::from_slice(&message.payload) {
+            Ok(job) => return Some(Ok(Box::new(Taken { job, receipt }))),
+            Err(error) => {
+                tracing::error!(%error, subject = %message.subject, "a queued job cannot be read; it is discarded");
+                receipt.discard().await;
+            }
+        }
+    }
+}
+
+/// A job that was delivered.
+struct Taken {
+    job: Job,
+    receipt: Receipt,
+}
+
+#[async_trait]
+impl Delivery for Taken {
+    fn job(&self) -> &Job {
+        &self.job
+    }
+
+    fn attempt(&self) -> u64 {
+        self.receipt.delivered.attempt
+    }
+
+    async fn working(&self) -> Result<()> {
+        self.receipt.working("keep a job").await
+    }
+
+    async fn ack(self: Box<Self>) -> Result<()> {
+        self.receipt.ack("acknowledge a job").await
+    }
+
+    async fn retry_after(self: Box<Self>, delay: Duration) -> Result<()> {
+        self.receipt.retry_after("give a job back", delay).await
+    }
+}
+
+fn written(job: &Job) -> Bytes {
+    serde_json::to_vec(job).expect("a job is two plain fields").into()
+}
+
+/// An id that fits into a header whatever it holds.
+fn token(dedup: &str) -> String {
+    if dedup.bytes().all(|byte| byte.is_ascii_graphic()) { dedup.to_owned() } else { crate::ids::hex(dedup.as_bytes()) }
+}

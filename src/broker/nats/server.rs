@@ -1,0 +1,216 @@
+//! One connection to the server, and the questions asked over it: each has an end, and each failure is one of the broker's.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use async_nats::client::{Request, RequestErrorKind};
+use async_nats::{Client, HeaderMap, Message, Subject};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::headers::EXPECTED_SEQUENCE;
+use crate::broker::{Error, Result};
+
+/// How long an answer may take. A stream that changes its leader answers within two or three seconds.
+pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(5);
+/// What headers may add to a message: the server's limit is for both together. Ours are below 400 bytes.
+const HEADER_ROOM: usize = 512;
+/// How long the store counts as full after it said so. Nobody starts a run meanwhile, so that nothing else would tell.
+const FULL_FOR: Duration = Duration::from_secs(15);
+
+/// The server says that a publisher expected another sequence.
+const WRONG_LAST_SEQUENCE: [u64; 2] = [10071, 10164];
+/// The stream, the consumer or the message is not there.
+pub(super) const STREAM_NOT_FOUND: u64 = 10059;
+pub(super) const CONSUMER_NOT_FOUND: u64 = 10014;
+/// A stream of that name has other settings.
+pub(super) const STREAM_NAME_IN_USE: u64 = 10058;
+/// JetStream is off, for the server or for the account.
+pub(super) const NO_JETSTREAM: [u64; 2] = [10039, 10076];
+const MESSAGE_TOO_LARGE: u64 = 10054;
+/// The limit of the stream, of the account, of the server, the disk.
+const FULL: [u64; 6] = [10077, 10047, 10028, 10023, 10122, 10002];
+
+/// The connection.
+pub(super) struct Server {
+    /// async-nats' handle.
+    pub(super) client: Client,
+    /// Counts the connections made; it changes when one was lost and another made.
+    pub(super) connections: watch::Receiver<u64>,
+    /// Whether a direct get may be answered by a replica that is behind.
+    pub(super) replicated: bool,
+    full: Mutex<Option<Instant>>,
+}
+
+/// What the server says instead of an answer.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct ApiError {
+    /// Like a status of HTTP.
+    #[serde(default)]
+    pub(super) code: u16,
+    /// Which error exactly.
+    #[serde(default)]
+    pub(super) err_code: u64,
+    /// In words.
+    #[serde(default)]
+    pub(super) description: String,
+}
+
+/// What a stream says when it has stored a message.
+#[derive(Deserialize)]
+struct Acknowledged {
+    #[serde(default)]
+    seq: u64,
+    error: Option<ApiError>,
+}
+
+impl Server {
+    /// One over a connection that is there.
+    pub(super) fn new(client: Client, connections: watch::Receiver<u64>, replicated: bool) -> Self {
+        Self { client, connections, replicated, full: Mutex::new(None) }
+    }
+
+    /// The largest payload that can be sent.
+    pub(super) fn max_payload(&self) -> usize {
+        self.client.max_payload().saturating_sub(HEADER_ROOM)
+    }
+
+    /// Refuses what the server would refuse by closing the connection.
+    pub(super) fn fits(&self, payload: &Bytes) -> Result<()> {
+        let max = self.max_payload();
+        if payload.len() > max {
+            return Err(Error::TooLarge { size: payload.len(), max });
+        }
+        Ok(())
+    }
+
+    /// Asks and waits for the one answer.
+    pub(super) async fn request(
+        &self,
+        doing: &str,
+        subject: impl Into<Subject>,
+        headers: Option<HeaderMap>,
+        payload: Bytes,
+    ) -> Result<Message> {
+        self.fits(&payload)?;
+        let mut request = Request::new().payload(payload).timeout(None);
+        if let Some(headers) = headers {
+            request = request.headers(headers);
+        }
+        // Also the queue to the connection can be full while there is none: one time-out for both.
+        let answer = tokio::time::timeout(ANSWER_WAIT, self.client.send_request(subject.into(), request)).await;
+        match answer {
+            Ok(Ok(message)) => Ok(message),
+            Ok(Err(source)) if source.kind() == RequestErrorKind::NoResponders => {
+                Err(unavailable(doing, "nothing answers on the server: is JetStream on, and the stream there?"))
+            }
+            Ok(Err(source)) => Err(unavailable(doing, source)),
+            Err(_) => Err(unavailable(doing, "the server did not answer in time")),
+        }
+    }
+
+    /// Publishes and waits until the stream has stored it; returns the sequence. With `expected`, only if that is the last
+    /// sequence of the subject, or of the one that the headers name.
+    pub(super) async fn store(
+        &self,
+        doing: &str,
+        subject: String,
+        mut headers: HeaderMap,
+        payload: Bytes,
+        expected: Option<u64>,
+    ) -> Result<u64> {
+        let size = payload.len();
+        if let Some(expected) = expected {
+            headers.insert(EXPECTED_SEQUENCE, expected.to_string());
+        }
+        let answer = self.request(doing, subject, Some(headers), payload).await?;
+        let answer: Acknowledged = parse(doing, &answer.payload)?;
+        match answer.error {
+            None => Ok(answer.seq),
+            Some(error) if WRONG_LAST_SEQUENCE.contains(&error.err_code) => {
+                Err(Error::Conflict { expected: expected.unwrap_or(0) })
+            }
+            Some(error) if error.err_code == MESSAGE_TOO_LARGE => {
+                Err(Error::TooLarge { size, max: self.max_payload().min(size) })
+            }
+            Some(error) => {
+                let error = error.into_broker(doing);
+                if let Error::Full { .. } = &error {
+                    *self.full.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Instant::now());
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether the store has said lately that it takes no more.
+    pub(super) fn full_lately(&self) -> bool {
+        let full = *self.full.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        full.is_some_and(|since| since.elapsed() < FULL_FOR)
+    }
+
+    /// Asks JetStream's API. The inner result is the API's own.
+    pub(super) async fn api<T: DeserializeOwned>(
+        &self,
+        doing: &str,
+        call: String,
+        body: &Value,
+    ) -> Result<Result<T, ApiError>> {
+        let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
+        let answer = self.request(doing, format!("$JS.API.{call}"), None, body).await?;
+        let mut answer: Value = parse(doing, &answer.payload)?;
+        match answer.get_mut("error").map(Value::take) {
+            Some(error) => Ok(Err(from_value(doing, error)?)),
+            None => Ok(Ok(from_value(doing, answer)?)),
+        }
+    }
+
+    /// [`Server::api`] for a call that has no error of its own meaning.
+    pub(super) async fn api_plainly<T: DeserializeOwned>(&self, doing: &str, call: String, body: &Value) -> Result<T> {
+        self.api(doing, call, body).await?.map_err(|error| error.into_broker(doing))
+    }
+
+    /// Publishes without waiting for anybody. While there is no connection it is lost rather than kept waiting.
+    pub(super) async fn tell(&self, doing: &str, subject: impl Into<Subject>, payload: Bytes) -> Result<()> {
+        const PATIENCE: Duration = Duration::from_millis(100);
+        self.fits(&payload)?;
+        match tokio::time::timeout(PATIENCE, self.client.publish(subject.into(), payload)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(source)) => Err(unavailable(doing, source)),
+            Err(_) => Err(unavailable(doing, "the connection takes no more")),
+        }
+    }
+}
+
+impl ApiError {
+    /// The error for the broker's callers.
+    pub(super) fn into_broker(self, doing: &str) -> Error {
+        if FULL.contains(&self.err_code) {
+            return Error::Full { what: self.description };
+        }
+        if self.code == 503 {
+            return unavailable(doing, self.description);
+        }
+        Error::Refused { doing: doing.to_owned(), reason: self.description }
+    }
+}
+
+/// [`Error::Unavailable`].
+pub(super) fn unavailable(doing: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::Unavailable { doing: doing.to_owned(), source: Some(source.into()) }
+}
+
+fn parse<T: DeserializeOwned>(doing: &str, bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|source| unreadable(doing, &source))
+}
+
+fn from_value<T: DeserializeOwned>(doing: &str, value: Value) -> Result<T> {
+    serde_json::from_value(value).map_err(|source| unreadable(doing, &source))
+}
+
+fn unreadable(doing: &str, source: &serde_json::Error) -> Error {
+    Error::Refused { doing: doing.to_owned(), reason: format!("the server's answer cannot be read: {source}") }
+}

@@ -1,0 +1,171 @@
+//! Our streams and their settings, and bringing what is there up to them.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::pull::nanos;
+use super::server::{STREAM_NAME_IN_USE, STREAM_NOT_FOUND, Server};
+use crate::broker::subjects::{self, QUEUE_STREAM, RUNS_STREAM, bucket, bucket_entry, bucket_stream};
+use crate::broker::{Error, Result, Shelf};
+
+/// The version of these settings. A stream that a newer version has set up is left as it is.
+const FORMAT: u64 = 1;
+const FORMAT_KEY: &str = "fastagency_format";
+
+/// How long a bucket keeps the marker that an entry is gone.
+pub(super) const MARKER_TTL: Duration = Duration::from_secs(60);
+
+/// Makes or updates every stream of ours; returns how many replicas the runs' stream has.
+pub(super) async fn ensure_all(server: &Server, replicas: usize) -> Result<u64> {
+    let runs = ensure(server, runs(), replicas).await?;
+    ensure(server, queue(), replicas).await?;
+    for shelf in Shelf::ALL {
+        ensure(server, self::shelf(shelf), replicas).await?;
+    }
+    Ok(runs)
+}
+
+/// The logs and inboxes. A full stream refuses what is new; what is old is never pushed out.
+fn runs() -> Value {
+    json!({
+        "name": RUNS_STREAM,
+        "description": "FastAgency: logs and inboxes of the runs",
+        "subjects": ["fa.run.*.*", "fa.inbox.*.*"],
+        "retention": "limits",
+        "discard": "new",
+        "storage": "file",
+        "allow_direct": true,
+        "republish": { "src": subjects::REPUBLISHED, "dest": subjects::REPUBLISHED_TO },
+    })
+}
+
+/// Jobs and timers. The server allows no schedules in a stream that discards what is new; this one has no limit at which
+/// it could discard anything.
+fn queue() -> Value {
+    json!({
+        "name": QUEUE_STREAM,
+        "description": "FastAgency: runs to start and to wake, timers",
+        "subjects": ["fa.queue.*", "fa.timer.*"],
+        "retention": "workqueue",
+        "discard": "old",
+        "storage": "file",
+        "allow_msg_schedules": true,
+        "allow_rollup_hdrs": true,
+    })
+}
+
+/// A shelf of the catalogue: a key-value bucket that remembers the last value, forgets what is not renewed, and says so.
+fn shelf(shelf: Shelf) -> Value {
+    let bucket = bucket(shelf);
+    json!({
+        "name": bucket_stream(&bucket),
+        "description": format!("FastAgency: the catalogue's {}", shelf.name()),
+        "subjects": [bucket_entry(&bucket, ">")],
+        "retention": "limits",
+        "discard": "new",
+        "storage": "file",
+        "max_msgs_per_subject": 1,
+        "allow_direct": true,
+        "allow_rollup_hdrs": true,
+        "deny_delete": true,
+        "allow_msg_ttl": true,
+        "subject_delete_marker_ttl": nanos(MARKER_TTL),
+        "republish": { "src": bucket_entry(&bucket, ">"), "dest": subjects::shelf_changes(shelf), "headers_only": true },
+    })
+}
+
+/// Makes the stream, or brings the settings that matter to us up to ours; others (limits, for instance) are the
+/// operator's. Returns its replicas.
+async fn ensure(server: &Server, mut wanted: Value, replicas: usize) -> Result<u64> {
+    let name = wanted["name"].as_str().unwrap_or_default().to_owned();
+    let doing = format!("set up the stream {name}");
+    wanted["num_replicas"] = json!(replicas);
+    wanted["metadata"] = json!({ FORMAT_KEY: FORMAT.to_string() });
+    let found = match server.api::<Value>(&doing, format!("STREAM.INFO.{name}"), &Value::Null).await? {
+        Ok(mut info) => info["config"].take(),
+        Err(error) if error.err_code == STREAM_NOT_FOUND => {
+            match server.api::<Value>(&doing, format!("STREAM.CREATE.{name}"), &wanted).await? {
+                Ok(mut made) => made["config"].take(),
+                // Another process has just made it.
+                Err(error) if error.err_code == STREAM_NAME_IN_USE => {
+                    let mut info: Value =
+                        server.api_plainly(&doing, format!("STREAM.INFO.{name}"), &Value::Null).await?;
+                    info["config"].take()
+                }
+                Err(error) => return Err(error.into_broker(&doing)),
+            }
+        }
+        Err(error) => return Err(error.into_broker(&doing)),
+    };
+    // More replicas than asked for are somebody's decision.
+    let replicas_found = found["num_replicas"].as_u64().unwrap_or(1);
+    wanted["num_replicas"] = json!(replicas_found.max(replicas as u64));
+    let format_found = found["metadata"][FORMAT_KEY].as_str().and_then(|format| format.parse().ok()).unwrap_or(0);
+    if format_found > FORMAT {
+        tracing::warn!(
+            stream = name,
+            format = format_found,
+            "the stream was set up by a newer version; it is left as it is"
+        );
+        return Ok(replicas_found);
+    }
+    if holds(&found, &wanted) {
+        return Ok(replicas_found);
+    }
+    let mut updated = found;
+    lay_over(&mut updated, &wanted);
+    match server.api::<Value>(&doing, format!("STREAM.UPDATE.{name}"), &updated).await? {
+        Ok(updated) => {
+            tracing::info!(stream = name, "the stream's settings were brought up to date");
+            Ok(updated["config"]["num_replicas"].as_u64().unwrap_or(1))
+        }
+        Err(error) => Err(Error::Refused {
+            doing,
+            reason: format!(
+                "a stream of this name has settings that cannot be changed to ours ({}); \
+                 if it is not ours, use another account or remove it",
+                error.description
+            ),
+        }),
+    }
+}
+
+/// Whether everything that `wanted` says is so in `found`.
+fn holds(found: &Value, wanted: &Value) -> bool {
+    match (found, wanted) {
+        (Value::Object(found), Value::Object(wanted)) => {
+            wanted.iter().all(|(key, wanted)| found.get(key).is_some_and(|found| holds(found, wanted)))
+        }
+        (found, wanted) => found == wanted,
+    }
+}
+
+/// Sets in `under` everything that `over` says.
+fn lay_over(under: &mut Value, over: &Value) {
+    match (under, over) {
+        (Value::Object(under), Value::Object(over)) => {
+            for (key, over) in over {
+                lay_over(under.entry(key.clone()).or_insert(Value::Null), over);
+            }
+        }
+        (under, over) => *under = over.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_settings_that_matter_are_compared_and_changed() {
+        let found = json!({ "a": 1, "max_bytes": 7, "metadata": { "_nats.ver": "2.15.1", "k": "1" } });
+        assert!(holds(&found, &json!({ "a": 1, "metadata": { "k": "1" } })));
+        let wanted = json!({ "a": 2, "metadata": { "k": "2" }, "b": [1] });
+        assert!(!holds(&found, &wanted));
+        let mut updated = found;
+        lay_over(&mut updated, &wanted);
+        let expected = json!({ "a": 2, "max_bytes": 7, "metadata": { "_nats.ver": "2.15.1", "k": "2" }, "b": [1] });
+        assert_eq!(updated, expected);
+    }
+}
