@@ -116,9 +116,11 @@ impl<'w> Reader<'w> {
 
     fn on_error(&self, field: &Field<'_>, before: &Scope<'_>, scope: &mut Scope<'_>, path: &str) -> Option<OnError> {
         if !field.is_map() {
-            return field
-                .one_of(&[("fail", false), ("continue", true)])
-                .map(|goes_on| if goes_on { OnError::Continue } else { OnError::Fail });
+            return match field.scalar().map(|scalar| scalar.text.as_str()) {
+                Some("fail") => Some(OnError::Fail),
+                Some("continue") => Some(OnError::Continue),
+                _ => field.is_not("fail, continue, { value: … } or { do: […] }"),
+            };
         }
         let fields = field.fields(&ON_ERROR)?;
         let mut within = before.with_local("error");
@@ -269,7 +271,7 @@ impl<'w> Reader<'w> {
                 _ => {
                     item.note_with_hint(
                         "an arm of a branch is `when` and `do`, or `else`",
-                        "- when: vars.grade == \"F\"\n        do: […]",
+                        "like { when: …, do: […] }",
                     );
                     continue;
                 }
@@ -403,7 +405,8 @@ fn item_name(field: &Field<'_>) -> Option<Name> {
         "dict",
         "namespace",
     ];
-    let words = ["true", "false", "none", "and", "or", "not", "in", "is", "if", "else", "True", "False", "None"];
+    let words =
+        ["true", "false", "none", "null", "and", "or", "not", "in", "is", "if", "else", "True", "False", "None"];
     if taken.contains(&text) || words.contains(&text) {
         field.note(format!("{text:?} means something else already"));
         return None;
@@ -433,7 +436,12 @@ fn parsed<T>(field: &Field<'_>, result: Result<T, EvaluationError>) -> Option<T>
     match result {
         Ok(value) => Some(value),
         Err(error) => {
-            field.note(error.message);
+            let text = field.scalar().map_or("", |scalar| scalar.text.as_str());
+            let assigns = error.message == "unexpected input after expression" && text.contains(" = ");
+            match assigns {
+                true => field.note_with_hint(error.message, "to compare, write =="),
+                false => field.note(error.message),
+            }
             None
         }
     }
@@ -492,9 +500,10 @@ fn list_or_expression<T>(
     if field.is_list() {
         return read(field);
     }
-    let Some(template) = field.scalar().and_then(|_| template(field, scope)) else {
-        return if field.scalar().is_some() { None } else { field.is_not("a list") };
-    };
+    if !matches!(field.json(), Value::String(_)) {
+        return field.is_not("a list");
+    }
+    let template = template(field, scope)?;
     if !template.is_one_expression() {
         let message = "this is not a list";
         match template.as_plain() {
@@ -516,7 +525,8 @@ fn asking(fields: &Fields<'_>, scope: &Scope<'_>) -> Option<Asking> {
     let timeout = fields.read("timeout", Field::duration);
     let on_timeout = fields.read("on_timeout", |field| {
         if !field.is_map() {
-            return field.one_of(&[("fail", ())]).map(|()| OnTimeout::Fail);
+            let fails = field.scalar().is_some_and(|scalar| scalar.text == "fail");
+            return if fails { Some(OnTimeout::Fail) } else { field.is_not("fail or { default: … }") };
         }
         data(&field.fields(&ON_TIMEOUT)?.get("default")?, scope).map(OnTimeout::Default)
     });

@@ -224,6 +224,8 @@ fn syntax_problem(error: &ScanError, text: &str, review: &Review) -> Problem {
         problem.with_hint("indent with spaces, not with tabs")
     } else if line.contains("${") && error.info().contains("flow") {
         problem.with_hint("inside of { } and [ ], put a text with ${ in quotes: \"${VAR}\"")
+    } else if error.info().contains("illegal placement of ':'") {
+        problem.with_hint("is a [ or a { before it not closed?")
     } else if error.info().contains("mapping values are not allowed") {
         problem.with_hint("a text that contains `: ` must be in quotes")
     } else {
@@ -342,8 +344,11 @@ impl Builder<'_, '_> {
             let value = self.next_node()?;
             let key_place = key.place;
             let Content::Scalar(scalar) = key.content else {
-                let problem = self.review.problem(map_place, "", "a key must be a text");
-                self.review.add(if flow { problem.with_hint(QUOTE_BRACES) } else { problem });
+                let problem = |message| self.review.problem(map_place, "", message);
+                self.review.add(match flow {
+                    true => problem("this is read as a map, not as a text").with_hint(QUOTE_BRACES),
+                    false => problem("a key must be a text"),
+                });
                 continue;
             };
             if scalar.plain && scalar.text == "<<" {

@@ -129,6 +129,30 @@ impl<'a> Field<'a> {
         None
     }
 
+    /// A problem of a part of a text: its place is where the part stands, if it is found in the file as it is.
+    pub fn problem_at(&self, part: &str, message: impl Into<String>) -> Problem {
+        self.review.problem(self.find(part).unwrap_or(self.node.place), &self.path, message)
+    }
+
+    fn find(&self, part: &str) -> Option<Place> {
+        let start = self.node.place;
+        let lines = self.scalar()?.text.lines().count() + 2;
+        let follows = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
+        for (index, line) in self.review.lines.iter().enumerate().skip(start.line - 1).take(lines) {
+            let from = if index + 1 == start.line {
+                line.char_indices().nth(start.column - 1).map_or(0, |(at, _)| at)
+            } else {
+                0
+            };
+            let found = line[from..].match_indices(part).find(|(at, _)| follows(&line[from + at + part.len()..]));
+            if let Some((at, _)) = found {
+                let column = line[..from + at].chars().count() + 1;
+                return Some(Place { line: index + 1, column, width: part.chars().count() });
+            }
+        }
+        None
+    }
+
     /// The scalar, if it is one.
     pub fn scalar(&self) -> Option<&'a Scalar> {
         match &self.node.content {
@@ -272,7 +296,8 @@ impl<'a> Field<'a> {
             return Some(*value);
         }
         let all: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-        let problem = self.problem(format!("{} is not one of {}", described(self.node), all.join(", ")));
+        let wanted = if all.len() == 1 { all.join("") } else { format!("one of {}", all.join(", ")) };
+        let problem = self.problem(format!("{} is not {wanted}", described(self.node)));
         self.review.add(match did_you_mean(written, all) {
             Some(hint) => problem.with_hint(hint),
             None => problem,
@@ -311,11 +336,27 @@ impl<'a> Field<'a> {
     /// this version.
     pub fn fields(&self, shape: &'static Shape) -> Option<Fields<'a>> {
         let Content::Map(entries) = &self.node.content else {
-            return self.is_not(&format!("{} {}: a map is expected", article(shape.name), shape.name));
+            if !self.is_missing() {
+                let message = format!(
+                    "{} is not {} {}: a map is expected",
+                    described(self.node),
+                    article(shape.name),
+                    shape.name
+                );
+                self.note_with_hint(message, may_have(shape));
+            }
+            return None;
         };
+        let mut meant = Vec::new();
         for entry in entries {
             match shape.all_keys().find(|key| key.name == entry.key) {
-                None => self.review.add(self.unknown_key(entry, shape)),
+                None => {
+                    let near = did_you_mean(&entry.key, shape.all_keys().map(|key| key.name));
+                    meant.extend(near.clone());
+                    let message = format!("there is no key {:?} in {} {}", entry.key, article(shape.name), shape.name);
+                    let problem = self.review.problem(entry.key_place, &self.path, message);
+                    self.review.add(problem.with_hint(near.unwrap_or_else(|| may_have(shape))));
+                }
                 Some(key) if matches!(key.kind, Kind::NotYet) => {
                     self.review.note(entry.key_place, &self.child_path(&entry.key), "not in this version");
                 }
@@ -323,21 +364,14 @@ impl<'a> Field<'a> {
             }
         }
         for key in shape.all_keys().filter(|key| key.required) {
-            if !entries.iter().any(|entry| entry.key == key.name) {
+            // A key that was misspelt is not missing as well.
+            let misspelt = meant.iter().any(|hint| hint.contains(&format!("{:?}", key.name)));
+            if !misspelt && !entries.iter().any(|entry| entry.key == key.name) {
                 let path = &self.path;
                 self.review.note(self.node.place, path, format!("{:?} is missing", key.name));
             }
         }
         Some(Fields { field: self.clone(), entries, shape })
-    }
-
-    fn unknown_key(&self, entry: &Entry, shape: &Shape) -> Problem {
-        let known = || shape.all_keys().map(|key| key.name);
-        let message = format!("there is no key {:?} in {} {}", entry.key, article(shape.name), shape.name);
-        let usable: Vec<_> =
-            shape.all_keys().filter(|key| !matches!(key.kind, Kind::NotYet)).map(|key| key.name).collect();
-        let hint = did_you_mean(&entry.key, known()).unwrap_or_else(|| format!("it may have {}", usable.join(", ")));
-        self.review.problem(entry.key_place, &self.path, message).with_hint(hint)
     }
 
     fn child_path(&self, key: &str) -> String {
@@ -387,6 +421,11 @@ impl<'a> Field<'a> {
 }
 
 const NAME_HINT: &str = "a name is 1 to 64 letters, digits, \"_\" or \"-\"";
+
+fn may_have(shape: &Shape) -> String {
+    let usable: Vec<_> = shape.all_keys().filter(|key| !matches!(key.kind, Kind::NotYet)).map(|key| key.name).collect();
+    format!("it may have {}", usable.join(", "))
+}
 
 fn article(noun: &str) -> &'static str {
     if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" }

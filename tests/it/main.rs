@@ -2,6 +2,8 @@
 
 mod broken_yaml;
 mod broker;
+mod documentation;
 mod floors;
 mod gateway;
+mod schemas;
 mod support;

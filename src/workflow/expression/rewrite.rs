@@ -12,6 +12,9 @@ use super::guard::COMPARE;
 use super::{ENVIRONMENT, EvaluationError, Path};
 use crate::problem::did_you_mean;
 
+/// What YAML and JSON call `none`.
+const NULL: &str = "null";
+
 type Rewritten = Result<(), EvaluationError>;
 
 /// The functions that a template may call.
@@ -240,7 +243,7 @@ impl Rewriter {
     /// The path that a chain of lookups takes from a name of the context; none for anything else.
     fn path(&self, expression: &Expr<'_>) -> Option<Path> {
         match expression {
-            Expr::Var(name) => (!self.is_local(name.id)).then(|| vec![name.id.to_owned()]),
+            Expr::Var(name) => (!self.is_local(name.id) && name.id != NULL).then(|| vec![name.id.to_owned()]),
             Expr::GetAttr(attribute) => {
                 let mut path = self.path(&attribute.expr)?;
                 path.push(attribute.name.to_owned());
@@ -268,7 +271,7 @@ impl Rewriter {
         match expression {
             Expr::Var(name) => {
                 own_name(name.id)?;
-                self.write(name.id);
+                self.write(if name.id == NULL && !self.is_local(NULL) { "none" } else { name.id });
                 Ok(())
             }
             Expr::GetAttr(attribute) => {

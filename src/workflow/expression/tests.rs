@@ -61,6 +61,8 @@ fn expressions_have_the_value_that_jinja_gives_them() {
         ("params.name[0]", json!("A")),
         ("vars.grade == 'F'", json!(false)),
         ("vars.grade == none", json!(true)),
+        ("vars.grade == null", json!(true)),
+        ("[null, none]", json!([null, null])),
         ("vars.grade is none", json!(true)),
         ("vars.grade is not none", json!(false)),
         ("params.missing is defined", json!(false)),
