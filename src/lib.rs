@@ -27,10 +27,12 @@ pub mod model;
 pub mod chat;
 pub mod run;
 
-// Floor 4: driving runs.
+// Floor 4: driving runs; a gateway from the other side.
+pub mod client;
 pub mod engine;
 
-// Floor 5: roles.
+// Floor 5: roles, and the clients of a gateway.
+pub mod bench;
 pub mod gateway;
 pub mod ui;
 pub mod worker;
