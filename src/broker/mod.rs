@@ -294,7 +294,8 @@ pub struct Entry {
 
 /// Refuses a key that is not what [`Entry::key`] says: it could name other entries, or none.
 fn check_key(key: &str) -> Result<()> {
-    let token = |token: &str| !token.is_empty() && token.bytes().all(|b| b.is_ascii_alphanumeric() || b"_~-".contains(&b));
+    let token =
+        |token: &str| !token.is_empty() && token.bytes().all(|b| b.is_ascii_alphanumeric() || b"_~-".contains(&b));
     if key.split('.').all(token) {
         return Ok(());
     }

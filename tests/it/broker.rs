@@ -4,9 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use fastagency::broker::{
-    AnyDelivery, Bell, Broker, Error, Job, Lane, Live, Put, Reason, Shelf, Slot, embedded, nats,
-};
+use fastagency::broker::{AnyDelivery, Bell, Broker, Error, Job, Lane, Live, Put, Reason, Shelf, Slot, embedded, nats};
 use fastagency::clock::{self, Clock, SystemClock};
 use fastagency::ids::{MessageId, Name, RunId};
 use futures_util::stream::BoxStream;
@@ -512,7 +510,10 @@ async fn the_catalogue_lists_what_was_put_last_at_the_end(ground: Ground) {
     assert!(catalogue.get(Shelf::Runs, "nobody").await.unwrap().is_none());
     for bad in ["", "a b", "*", "alice.>", "a..b", ".a", "a.", "ü"] {
         assert!(matches!(catalogue.get(Shelf::Runs, bad).await, Err(Error::Refused { .. })), "{bad:?}");
-        assert!(matches!(catalogue.put(Shelf::Runs, bad, bytes("v"), None).await, Err(Error::Refused { .. })), "{bad:?}");
+        assert!(
+            matches!(catalogue.put(Shelf::Runs, bad, bytes("v"), None).await, Err(Error::Refused { .. })),
+            "{bad:?}"
+        );
         assert!(matches!(catalogue.list(Shelf::Runs, Some(bad)).await, Err(Error::Refused { .. })), "{bad:?}");
     }
     let put = (0..400).map(|at| {

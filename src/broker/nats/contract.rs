@@ -135,11 +135,12 @@ impl Contract for NatsContract {
     async fn watch_discovery(&self) -> Result<BoxStream<'static, ()>> {
         const DOING: &str = "watch FastAgency's workflows";
         // From a sequence rather than "what is new": a consumer that has to be made again then misses nothing.
-        let from = match self.server.api::<Value>(DOING, format!("STREAM.INFO.{DISCOVERY_STREAM}"), &Value::Null).await? {
-            Ok(info) => info["state"]["last_seq"].as_u64().unwrap_or(0) + 1,
-            Err(error) if error.err_code == STREAM_NOT_FOUND => 1,
-            Err(error) => return Err(error.into_broker(DOING)),
-        };
+        let from =
+            match self.server.api::<Value>(DOING, format!("STREAM.INFO.{DISCOVERY_STREAM}"), &Value::Null).await? {
+                Ok(info) => info["state"]["last_seq"].as_u64().unwrap_or(0) + 1,
+                Err(error) if error.err_code == STREAM_NOT_FOUND => 1,
+                Err(error) => return Err(error.into_broker(DOING)),
+            };
         let pull = self.ordered(DISCOVERY_STREAM, bucket_entry(DISCOVERY_BUCKET, ">"), true, from);
         let changes = stream::unfold(pull, |mut pull| async move {
             loop {
