@@ -34,4 +34,8 @@ pub mod engine;
 // Floor 5: roles, and the clients of a gateway.
 pub mod bench;
 pub mod gateway;
+pub mod ui;
 pub mod worker;
+
+// Roof: the command line.
+pub mod cli;

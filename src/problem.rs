@@ -166,6 +166,8 @@ pub fn did_you_mean<'a>(written: &str, known: impl IntoIterator<Item = &'a str>)
     known
         .into_iter()
         .map(|word| (strsim::damerau_levenshtein(&lower, &word.to_lowercase().replace('-', "_")), word))
+        // A word of which nothing would be left is no proposal.
+        .filter(|(distance, word)| *distance < word.chars().count().min(lower.chars().count()))
         .filter(|(distance, word)| *distance <= (word.chars().count().max(lower.chars().count()) / 3).max(1))
         .min()
         .map(|(_, word)| format!("did you mean {word:?}?"))

@@ -85,3 +85,43 @@ impl fmt::Display for Summary {
         write!(f, "workflows      {} in {}: {}", self.workflows.len(), self.folder, listed(&self.workflows))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_problems_of_all_files_are_found_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        std::fs::create_dir(folder.path().join("workflows")).unwrap();
+        write("fastagency.yaml", "version: 1\nllms: { default: { provider: scripted } }\n");
+        write("workflows/a.yaml", "version: 1\nname: a\nagents: { x: { llm: big } }\nsteps: [ { message: x } ]\n");
+        let file = folder.path().join("fastagency.yaml");
+        let report = || check_project(Some(&file), &|_| None);
+        let problems = report().problems.unwrap();
+        assert_eq!(
+            problems.iter().map(|problem| problem.message.as_str()).collect::<Vec<_>>(),
+            ["there is no model \"big\""]
+        );
+        assert!(report().summary.to_string().contains("workflows      1 in "), "{}", report().summary);
+
+        write("fastagency.yaml", "version: 2\n");
+        write("workflows/b.yaml", "version: 1\nname: b\n");
+        let problems = report().problems.unwrap();
+        let messages: Vec<_> = problems.iter().map(|problem| problem.message.as_str()).collect();
+        assert_eq!(messages, ["2 is not a version of this language", "\"steps\" is missing"]);
+
+        write("fastagency.yaml", "version: 1\nworkflows: elsewhere\n");
+        let problems = report().problems.unwrap().to_string();
+        assert!(problems.contains("elsewhere: the folder of workflows cannot be read"), "{problems}");
+    }
+
+    #[test]
+    fn the_sample_project_is_right() {
+        let report = check_project(None, &|_| None);
+        assert_eq!(report.problems, None);
+        let expected = "configuration  fastagency.yaml\nmodels         default\nworkflows      3 in workflows: echo, simple_learning, tour";
+        assert_eq!(report.summary.to_string(), expected);
+    }
+}

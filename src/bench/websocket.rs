@@ -69,7 +69,8 @@ pub(super) async fn converse(stage: &Stage, conversation: &mut Conversation) -> 
                 let content: Content = serde_json::from_str(frame.content.get()).unwrap_or_default();
                 conversation.asked();
                 permit = stage.at_question(conversation, permit).await;
-                let choice = (frame.kind == "multiple_choice").then(|| content.default.or(content.choices.into_iter().next()));
+                let choice =
+                    (frame.kind == "multiple_choice").then(|| content.default.or(content.choices.into_iter().next()));
                 let with_secret = choice.is_none();
                 let answer = choice.flatten().unwrap_or_else(|| stage.text_answer(conversation.secret));
                 conversation.answers(with_secret);

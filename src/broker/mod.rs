@@ -131,13 +131,14 @@ pub trait Log: Send + Sync {
     /// The run's last record, never an older one.
     async fn last(&self, run: RunId) -> Result<Option<Stored>>;
 
-    /// Hears what is appended to the run, and its deltas, from when this returns. What the log refused is never heard.
+    /// Hears what is appended to the run, and its deltas: whatever a [`Log::read`] that is called after this returned does
+    /// not show will be heard, or a gap will. What the log refused is never heard.
     async fn follow(&self, run: RunId) -> Result<BoxStream<'static, Live>>;
 
     /// Tells followers a piece of text that is being written. Lost if nobody listens; never blocks for long.
     async fn whisper(&self, run: RunId, delta: Bytes) -> Result<()>;
 
-    /// Removes the run's records and its inbox for ever. `tombstone` is kept in their place, under
+    /// Removes the run's records, its inbox and its timer for ever. `tombstone` is kept in their place, under
     /// [`Lane::Did`], so that a late writer meets a conflict.
     async fn purge(&self, run: RunId, tombstone: Bytes) -> Result<()>;
 
@@ -152,6 +153,8 @@ pub enum Slot {
     Answer(MessageId),
     /// The wish to end the run.
     Cancel,
+    /// Asks what is being written now. Only ever told ([`Inbox::tell`]), never put.
+    Peek,
 }
 
 /// What came of putting something into a slot.
@@ -189,7 +192,8 @@ pub trait Inbox: Send + Sync {
     /// What is in the slot.
     async fn get(&self, run: RunId, slot: Slot) -> Result<Option<Stored>>;
 
-    /// Hears what is put into the run's inbox, from when this returns.
+    /// Hears what is put into the run's inbox: whatever an [`Inbox::get`] that is called after this returned does not show
+    /// will be heard, or a gap will.
     async fn bell(&self, run: RunId) -> Result<BoxStream<'static, Bell>>;
 }
 
@@ -286,6 +290,17 @@ pub struct Entry {
     pub key: String,
     /// Its value.
     pub value: Bytes,
+}
+
+/// Refuses a key that is not what [`Entry::key`] says: it could name other entries, or none.
+fn check_key(key: &str) -> Result<()> {
+    let token =
+        |token: &str| !token.is_empty() && token.bytes().all(|b| b.is_ascii_alphanumeric() || b"_~-".contains(&b));
+    if key.split('.').all(token) {
+        return Ok(());
+    }
+    let reason = format!("{:?} is no key (letters, digits, _ ~ and -, in tokens joined by dots)", key);
+    Err(Error::Refused { doing: "use the catalogue".to_owned(), reason })
 }
 
 /// What exists. Nothing is decided by it but who lives; everything else in it can be made anew.

@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::cli::Common;
 use crate::cli::outcome::CliError;
-use crate::workflow::check_project;
+use crate::project::check_project;
 
 /// Checks the configuration and every workflow, and shows all problems at once.
 #[derive(Args)]

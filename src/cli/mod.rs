@@ -21,6 +21,9 @@ mod worker;
 
 use outcome::CliError;
 
+/// The program's version.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// Multi-agent LLM workflows in production: durable runs, a gateway and a chat page, over NATS JetStream.
 #[derive(Parser)]
 #[command(name = "fastagency", version, about, disable_help_subcommand = true)]

@@ -8,26 +8,20 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::net::TcpListener;
 
-use crate::broker::{Broker, embedded, nats};
+use crate::broker::{Broker, nats};
 use crate::cli::outcome::CliError;
 use crate::cli::{Common, Listen};
 use crate::clock;
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::lifecycle::Lifecycle;
+use crate::project::load_config;
 use crate::seal::Sealer;
 use crate::{model, worker, workflow};
-
-/// The file that is read if none is named.
-const DEFAULT_FILE: &str = "fastagency.yaml";
 
 /// Reads the configuration: the file that was named, else `fastagency.yaml` here, else the defaults.
 pub(super) fn load(common: &Common) -> Result<Config, CliError> {
     let env = |name: &str| std::env::var(name).ok();
-    let mut config = match &common.config {
-        Some(path) => config::load(path, &env)?,
-        None if Path::new(DEFAULT_FILE).exists() => config::load(Path::new(DEFAULT_FILE), &env)?,
-        None => Config::default_in(Path::new("."), &env),
-    };
+    let mut config = load_config(common.config.as_deref(), &env)?;
     if let Some(url) = &common.nats_url {
         config.override_nats_url(url);
     }
@@ -80,7 +74,9 @@ pub(super) fn sealer(config: &Config, data_dir: Option<&Path>) -> Result<Option<
             write_private(&path, &key).with_context(|| format!("could not write {}", path.display()))?;
             key
         }
-        Err(error) => return Err(anyhow::Error::from(error).context(format!("could not read {}", path.display())).into()),
+        Err(error) => {
+            return Err(anyhow::Error::from(error).context(format!("could not read {}", path.display())).into());
+        }
     };
     Ok(Some(Sealer::new(key.trim().to_owned().into())))
 }

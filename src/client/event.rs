@@ -194,8 +194,10 @@ mod tests {
         let Body::Said { message } = asked else { panic!("it asks") };
         assert!(message.says.is_secret());
         assert_eq!(message.says.prompt(), Some("name?"));
-        let ended = body(r#""kind": "ended", "outcome": "cancelled", "reason": null, "result": "x",
-            "usage": {"llm_calls": 1, "prompt_tokens": 2, "completion_tokens": 3}, "message": {}"#);
+        let ended = body(
+            r#""kind": "ended", "outcome": "cancelled", "reason": null, "result": "x",
+            "usage": {"llm_calls": 1, "prompt_tokens": 2, "completion_tokens": 3}, "message": {}"#,
+        );
         assert!(matches!(ended, Body::Ended(ended) if ended.outcome == Ending::Cancelled && ended.result == "x"));
     }
 
@@ -205,6 +207,9 @@ mod tests {
             r#""kind": "said", "message": {"uuid": "5f0c5f0c5f0c5f0c5f0c5f0c5f0c5f0c", "type": "run_completion", "content": {"x": [1]}}"#,
         );
         let Body::Said { message } = said else { panic!("it says something") };
-        assert_eq!(message.says, Content::Other { kind: "run_completion".into(), content: serde_json::json!({"x": [1]}) });
+        assert_eq!(
+            message.says,
+            Content::Other { kind: "run_completion".into(), content: serde_json::json!({"x": [1]}) }
+        );
     }
 }

@@ -144,10 +144,12 @@ impl Follower {
                 self.attempt = 1;
                 None
             }
-            Some("error") => return Err(refused(&data).unwrap_or_else(|| Error::Strange {
-                url: self.client.url().to_owned(),
-                what: "an error without words".to_owned(),
-            })),
+            Some("error") => {
+                return Err(refused(&data).unwrap_or_else(|| Error::Strange {
+                    url: self.client.url().to_owned(),
+                    what: "an error without words".to_owned(),
+                }));
+            }
             // A comment, or what a later version tells.
             _ => None,
         };
@@ -218,10 +220,7 @@ mod tests {
                 record(1, r#""kind":"created","workflow":"echo","params":{},"user":null"#),
                 record(4, r#""kind":"parked""#),
             )),
-            format!(
-                "HTTP/1.1 503 Service Unavailable\r\ncontent-length: {}\r\n\r\n{unavailable}",
-                unavailable.len()
-            ),
+            format!("HTTP/1.1 503 Service Unavailable\r\ncontent-length: {}\r\n\r\n{unavailable}", unavailable.len()),
             // A gateway that repeats a record, then goes down.
             streamed(&format!(
                 "{}{}event: caught_up\ndata: {{\"seq\":9}}\n\nevent: goodbye\ndata: {{\"after\":9}}\n\n",

@@ -256,7 +256,12 @@ impl Client {
     pub async fn answer(&self, run: RunId, question: MessageId, value: &Value) -> Result<()> {
         let request = self.request(Method::POST, &format!("api/runs/{run}/answers/{question}"));
         // The body is read, so that the connection can be used again.
-        self.send(request.json(&json!({"value": value}))).await?.bytes().await.map(drop).map_err(|error| self.lost(error))
+        self.send(request.json(&json!({"value": value})))
+            .await?
+            .bytes()
+            .await
+            .map(drop)
+            .map_err(|error| self.lost(error))
     }
 
     /// Ends a run. One that has ended already is no error.
@@ -447,7 +452,10 @@ mod tests {
         assert!(!error.will_pass());
         assert!(client.refused(StatusCode::BAD_GATEWAY, b"<html>").will_pass());
         let strange = client.refused(StatusCode::NOT_FOUND, b"<html>\x1b[2Jnot\nhere");
-        assert_eq!(strange.to_string(), "what answers at http://localhost:8008 is no gateway: 404 Not Found <html>[2Jnothere");
+        assert_eq!(
+            strange.to_string(),
+            "what answers at http://localhost:8008 is no gateway: 404 Not Found <html>[2Jnothere"
+        );
     }
 
     #[test]

@@ -72,7 +72,8 @@ pub fn load(path: &Path, environment: Environment<'_>) -> Result<Config, Problem
             std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
             _ => format!("the file cannot be read: {error}"),
         };
-        Problem::of_file(path.display().to_string(), message).with_hint("-c names the configuration (default fastagency.yaml)")
+        Problem::of_file(path.display().to_string(), message)
+            .with_hint("-c names the configuration (default fastagency.yaml)")
     })?;
     reading::read(path, &source, path.parent().unwrap_or(Path::new("")), environment)
 }

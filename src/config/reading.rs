@@ -82,9 +82,12 @@ impl Reader<'_> {
             if fits { Some(url.to_owned()) } else { field.is_not("an address like nats://127.0.0.1:4222") }
         });
         let ways = ["user", "token", "nkey_seed_file", "credentials_file"];
-        let given: Vec<_> = ways.into_iter().filter(|key| fields.get(key).is_some_and(|field| !is_empty(&field))).collect();
+        let given: Vec<_> =
+            ways.into_iter().filter(|key| fields.get(key).is_some_and(|field| !is_empty(&field))).collect();
         if let [first, second, ..] = given.as_slice() {
-            field.review.add(fields.problem_at_key(second, format!("there is {first:?} already; one way to log in is enough")));
+            field
+                .review
+                .add(fields.problem_at_key(second, format!("there is {first:?} already; one way to log in is enough")));
         }
         if fields.get("password").is_some() && fields.get("user").is_none() {
             field.review.add(fields.problem_at_key("password", "a password needs a `user`"));
@@ -138,7 +141,10 @@ impl Reader<'_> {
         let fields = field.fields(&LLM)?;
         let provider = fields.read("provider", provider);
         let model = fields.read("model", Field::text).map(str::to_owned);
-        if model.is_none() && fields.get("model").is_none() && matches!(provider, Some(Provider::OpenAi | Provider::Compatible)) {
+        if model.is_none()
+            && fields.get("model").is_none()
+            && matches!(provider, Some(Provider::OpenAi | Provider::Compatible))
+        {
             field.note("\"model\" is missing");
         }
         let base_url = fields.read("base_url", base_url);
@@ -149,7 +155,8 @@ impl Reader<'_> {
         let timeout = fields.read("timeout", timeouts).unwrap_or(TIMEOUTS);
         let max_retries = fields.read("max_retries", |field| field.whole(0)).unwrap_or(2);
         let fallback = fields.read("fallback", |field| Some(fallback(field, name, names))).unwrap_or_default();
-        let script = fields.read("script", |field| Some(field.items()?.iter().map(Field::json).collect())).unwrap_or_default();
+        let script =
+            fields.read("script", |field| Some(field.items()?.iter().map(Field::json).collect())).unwrap_or_default();
         if fields.get("script").is_some() && provider.is_some_and(|provider| provider != Provider::Scripted) {
             field.review.add(fields.problem_at_key("script", "this is for `provider: scripted`"));
         }
@@ -163,7 +170,8 @@ impl Reader<'_> {
             api_key,
             api_key_variable,
             // An address that is not set is no address; the default would send the request to somebody else.
-            base_url: base_url.unwrap_or_else(|| if fields.get("base_url").is_some() { "" } else { default_url }.to_owned()),
+            base_url: base_url
+                .unwrap_or_else(|| if fields.get("base_url").is_some() { "" } else { default_url }.to_owned()),
             parameters,
             stream,
             timeout,
@@ -216,12 +224,17 @@ fn provider(field: &Field<'_>) -> Option<Provider> {
         field.note(format!("{later:?}: not in this version"));
         return None;
     }
-    field.one_of(&[("openai", Provider::OpenAi), ("compatible", Provider::Compatible), ("scripted", Provider::Scripted)])
+    field.one_of(&[
+        ("openai", Provider::OpenAi),
+        ("compatible", Provider::Compatible),
+        ("scripted", Provider::Scripted),
+    ])
 }
 
 fn base_url(field: &Field<'_>) -> Option<String> {
     let url = field.text()?;
-    let fits = ["http://", "https://"].iter().any(|scheme| url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()));
+    let fits =
+        ["http://", "https://"].iter().any(|scheme| url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()));
     if fits && !url.contains(char::is_whitespace) {
         Some(url.trim_end_matches('/').to_owned())
     } else {
@@ -360,9 +373,11 @@ fn unset_in<'n>(node: &'n Node, but: &[&str]) -> Vec<(&'n Node, String)> {
         scalars.filter_map(|(node, scalar)| Some((node, scalar.missing.clone()?))).collect::<Vec<_>>()
     };
     match &node.content {
-        Content::Map(entries) => {
-            entries.iter().filter(|entry| !but.contains(&entry.key.as_str())).flat_map(|entry| missing(&entry.value)).collect()
-        }
+        Content::Map(entries) => entries
+            .iter()
+            .filter(|entry| !but.contains(&entry.key.as_str()))
+            .flat_map(|entry| missing(&entry.value))
+            .collect(),
         _ => missing(node),
     }
 }

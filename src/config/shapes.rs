@@ -60,7 +60,7 @@ pub static TLS: Shape = Shape {
 };
 
 pub static LLM: Shape = Shape {
-    name: "llm",
+    name: "model",
     about: "A model: who serves it, and what each request says.",
     keys: &[
         must("provider", Kind::OneOf(&["openai", "compatible", "scripted"]), "Who serves it."),

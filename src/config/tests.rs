@@ -9,7 +9,8 @@ fn nothing(_: &str) -> Option<String> {
 }
 
 fn read(source: &str, environment: Environment<'_>) -> Result<Config, String> {
-    reading::read(Path::new("fastagency.yaml"), source, Path::new("project"), environment).map_err(|problems| problems.to_string())
+    reading::read(Path::new("fastagency.yaml"), source, Path::new("project"), environment)
+        .map_err(|problems| problems.to_string())
 }
 
 fn llm(source: &str, environment: Environment<'_>) -> Llm {
@@ -44,7 +45,10 @@ fn a_project_without_a_file_has_defaults() {
 #[test]
 fn a_missing_file_is_named() {
     let problems = load(Path::new("nowhere/x.yaml"), &nothing).unwrap_err().to_string();
-    assert_eq!(problems, "nowhere/x.yaml: there is no such file\nhint: -c names the configuration (default fastagency.yaml)");
+    assert_eq!(
+        problems,
+        "nowhere/x.yaml: there is no such file\nhint: -c names the configuration (default fastagency.yaml)"
+    );
 }
 
 #[test]
@@ -52,8 +56,12 @@ fn what_is_not_set_matters_where_it_is_used() {
     let source = "version: 1\nnats: { url: '${URL}', user: me, password: '${PASSWORD}' }\nui: { port: '${PORT}' }\nllms:\n  default: { \
                   provider: openai, model: m, api_key: '${KEY}', base_url: '${BASE}' }";
     let mut config = read(source, &nothing).unwrap();
-    let missing = |config: &Config| config.nats().unwrap_err().iter().map(|problem| problem.message.clone()).collect::<Vec<_>>();
-    assert_eq!(missing(&config), ["the environment variable URL is not set", "the environment variable PASSWORD is not set"]);
+    let missing =
+        |config: &Config| config.nats().unwrap_err().iter().map(|problem| problem.message.clone()).collect::<Vec<_>>();
+    assert_eq!(
+        missing(&config),
+        ["the environment variable URL is not set", "the environment variable PASSWORD is not set"]
+    );
     config.override_nats_url("nats://other:4222");
     assert_eq!(missing(&config), ["the environment variable PASSWORD is not set"]);
     assert!(config.usable(Section::Gateway).is_ok());
@@ -61,7 +69,11 @@ fn what_is_not_set_matters_where_it_is_used() {
     let llm = &config.llms["default"];
     assert_eq!(llm.unset, ["the environment variable BASE is not set"]);
     assert_eq!((llm.api_key_variable.as_deref(), llm.base_url.as_str()), (Some("KEY"), ""));
-    assert!(read("version: 1\nworkflows: ${FOLDER}", &nothing).unwrap_err().contains("the environment variable FOLDER is not set"));
+    assert!(
+        read("version: 1\nworkflows: ${FOLDER}", &nothing)
+            .unwrap_err()
+            .contains("the environment variable FOLDER is not set")
+    );
 
     let set = |name: &str| Some(if name == "PORT" { "9000" } else { "http://x" }.to_owned());
     let config = read(source, &set).unwrap();
@@ -105,7 +117,8 @@ fn a_model_keeps_its_parameters_as_written() {
 #[test]
 fn durations_are_read_as_people_write_them() {
     let park_after = |text: &str| {
-        read(&format!("version: 1\nworker: {{ park_after: {text} }}"), &nothing).map(|config| config.worker.park_after.as_millis())
+        read(&format!("version: 1\nworker: {{ park_after: {text} }}"), &nothing)
+            .map(|config| config.worker.park_after.as_millis())
     };
     for (text, millis) in [
         ("60s", 60_000),

@@ -70,7 +70,9 @@ fn value(
         && !name.starts_with(|c: char| c.is_ascii_digit())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     if !is_name {
-        return Err(format!("`${{{inner}}}` is not ${{VAR}}, ${{VAR:-default}} or ${{file:/path}}; `$${{` is a `${{` that means itself"));
+        return Err(format!(
+            "`${{{inner}}}` is not ${{VAR}}, ${{VAR:-default}} or ${{file:/path}}; `$${{` is a `${{` that means itself"
+        ));
     }
     variables.push(name.to_owned());
     // As in a shell, a default also stands in for what is set to nothing.
@@ -94,7 +96,8 @@ mod tests {
         };
         let substituted = |text: &str| {
             let mut scalar = Scalar::new(text.to_owned(), true);
-            substitute_one(&mut scalar, &environment, folder.path()).map(|()| scalar.missing.map_or(Ok(scalar.text), Err))
+            substitute_one(&mut scalar, &environment, folder.path())
+                .map(|()| scalar.missing.map_or(Ok(scalar.text), Err))
         };
         for (text, value) in [
             ("plain $A {A}", "plain $A {A}"),

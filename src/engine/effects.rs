@@ -439,7 +439,6 @@ impl Scoped {
 
     async fn tell(&self, message: MessageId, attempt: u32, offset: usize, text: String, speaking: Speaking<'_>) {
         let Speaking { sender, recipient } = speaking;
-        self.journal.extend_writing(message, offset == 0, &text, sender, recipient);
         let delta = Delta {
             message,
             attempt,
@@ -448,14 +447,13 @@ impl Scoped {
             sender: Some(sender.to_owned()),
             recipient: Some(recipient.to_owned()),
         };
-        let payload = serde_json::to_vec(&delta).expect("a delta is JSON");
-        // A delta that is lost is made good by the message itself.
-        let _ = self.journal.broker.log.whisper(self.journal.run, payload.into()).await;
+        self.journal.extend_writing(&delta);
+        self.journal.whisper(&delta).await;
     }
 
     /// Says what was being written when the run was stopped, marked as cut off.
     pub(super) async fn say_cut_off(&self) -> Result<()> {
-        for (uuid, Writing { sender, recipient, text }) in self.journal.take_writing() {
+        for (uuid, Writing { sender, recipient, text, .. }) in self.journal.take_writing() {
             let says = Content::TextMessage { body: Some(text), stopped: true };
             self.say(&sender, &recipient, says, Some(uuid)).await?;
         }

@@ -17,6 +17,7 @@ use crate::engine::shelver::Shelver;
 use crate::ids::{MessageId, RunId};
 use crate::message::Message;
 use crate::model::{self, Models};
+use crate::run::attach::Delta;
 use crate::run::claim::Owned;
 use crate::run::record::{Body, Created, Outcome, Placed, Usage};
 use crate::run::summary::Summary;
@@ -76,6 +77,7 @@ struct State {
 /// A text that a model is writing now.
 #[derive(Debug, Clone)]
 pub(super) struct Writing {
+    pub attempt: u32,
     pub sender: String,
     pub recipient: String,
     pub text: String,
@@ -236,18 +238,45 @@ impl Journal {
         secret
     }
 
-    /// Notes another piece of a text that is being written; `first`: its beginning.
-    pub(super) fn extend_writing(&self, message: MessageId, first: bool, piece: &str, sender: &str, recipient: &str) {
+    /// Notes another piece of a text that is being written.
+    pub(super) fn extend_writing(&self, delta: &Delta) {
         let mut state = lock(&self.state);
-        let writing = state.writing.entry(message).or_insert_with(|| Writing {
-            sender: sender.to_owned(),
-            recipient: recipient.to_owned(),
+        let writing = state.writing.entry(delta.message).or_insert_with(|| Writing {
+            attempt: delta.attempt,
+            sender: delta.sender.clone().unwrap_or_default(),
+            recipient: delta.recipient.clone().unwrap_or_default(),
             text: String::new(),
         });
-        if first {
+        if delta.offset == 0 {
+            writing.attempt = delta.attempt;
             writing.text.clear();
         }
-        writing.text.push_str(piece);
+        writing.text.push_str(&delta.text);
+    }
+
+    /// Tells followers again what is being written, from its beginning: somebody has come late.
+    pub(super) async fn tell_writing(&self) {
+        let so_far: Vec<Delta> = lock(&self.state)
+            .writing
+            .iter()
+            .map(|(message, writing)| Delta {
+                message: *message,
+                attempt: writing.attempt,
+                offset: 0,
+                text: writing.text.clone(),
+                sender: Some(writing.sender.clone()),
+                recipient: Some(writing.recipient.clone()),
+            })
+            .collect();
+        for delta in so_far {
+            self.whisper(&delta).await;
+        }
+    }
+
+    /// Tells followers a piece of text. One that is lost is made good by the message itself.
+    pub(super) async fn whisper(&self, delta: &Delta) {
+        let payload = serde_json::to_vec(delta).expect("a delta is JSON");
+        let _ = self.broker.log.whisper(self.run, payload.into()).await;
     }
 
     /// Notes that a text is no longer being written.

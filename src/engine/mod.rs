@@ -122,6 +122,7 @@ impl Engine {
                 }
                 rang = bell.next() => match rang {
                     Some(Bell::Rang { slot: Slot::Answer(question), stored }) => journal.deliver(question, stored),
+                    Some(Bell::Rang { slot: Slot::Peek, .. }) => journal.tell_writing().await,
                     Some(Bell::Rang { slot: Slot::Cancel, stored }) => {
                         drop(execution);
                         return cancel(&journal, &stored.payload).await;

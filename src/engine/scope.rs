@@ -98,9 +98,9 @@ impl Scope {
         context.insert("params".to_owned(), self.params.clone());
         context.insert("user".to_owned(), self.user.clone());
         context.insert("run".to_owned(), self.run.clone());
-        context.insert("vars".to_owned(), Seen::from_iter(self.vars.clone()));
-        context.insert("steps".to_owned(), Seen::from_iter(self.steps.clone()));
-        Seen::from_iter(context)
+        context.insert("vars".to_owned(), Seen::from_pairs(self.vars.clone()));
+        context.insert("steps".to_owned(), Seen::from_pairs(self.steps.clone()));
+        Seen::from_pairs(context)
     }
 
     /// A template as text.
@@ -152,7 +152,7 @@ pub(super) fn seen(value: &Value) -> Seen {
 }
 
 fn seen_map(map: &Map<String, Value>) -> Seen {
-    map.iter().map(|(key, value)| (key.clone(), seen(value))).collect()
+    Seen::from_pairs(map.iter().map(|(key, value)| (key.clone(), seen(value))))
 }
 
 fn in_words(error: EvaluationError) -> Stop {

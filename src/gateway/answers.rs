@@ -1,4 +1,7 @@
-//! Giving an answer to a run, for REST and socket alike. A password is told, not stored.
+//! Giving an answer to a run, for REST and socket alike. A password is sealed, or told and not
+//! stored.
+
+use serde_json::Value;
 
 use crate::broker::Slot;
 use crate::gateway::{Gateway, bridge};
@@ -34,14 +37,32 @@ pub async fn give(gateway: &Gateway, target: &Target, question: &Message, given:
     if target.origin == Origin::ForeignWorker {
         return bridge::answer(broker, target, question, given).await;
     }
-    if !question.says.is_secret() {
+    let Some(secret) = secret_of(question, &given.answer) else {
         return answer::answer(broker, &target.workflow, target.run, question.uuid, &given).await;
+    };
+    let mark = match &gateway.settings.sealer {
+        Some(sealer) => Answer::Sealed(sealer.seal(target.run, question.uuid, &secret)),
+        None => {
+            // The worker hears the password first and then reads the mark that says that it counts; the log holds neither.
+            broker.inbox.tell(target.run, Slot::Answer(question.uuid), secret.into()).await?;
+            Answer::Told
+        }
+    };
+    let given = Given { answer: mark, by: given.by };
+    answer::answer(broker, &target.workflow, target.run, question.uuid, &given).await
+}
+
+/// The password that an answer is.
+fn secret_of(question: &Message, answer: &Answer) -> Option<String> {
+    if !question.says.is_secret() {
+        return None;
     }
-    // The worker hears the password first and then reads the mark that says whose it takes; the log holds neither.
-    let payload = serde_json::to_vec(&given).expect("an answer is JSON");
-    broker.inbox.tell(target.run, Slot::Answer(question.uuid), payload.into()).await?;
-    let mark = Given { answer: Answer::Told, by: given.by };
-    answer::answer(broker, &target.workflow, target.run, question.uuid, &mark).await
+    match answer {
+        Answer::Text(text) => Some(text.clone()),
+        Answer::Value(Value::String(text)) => Some(text.clone()),
+        Answer::Value(other) => Some(other.to_string()),
+        Answer::Sealed(_) | Answer::Told | Answer::Cancel | Answer::TimedOut => None,
+    }
 }
 
 /// Ends a run.

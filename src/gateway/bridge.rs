@@ -277,7 +277,7 @@ fn as_fastagency_wants(answer: &Answer) -> String {
         Answer::Value(Value::String(text)) => text.clone(),
         Answer::Value(Value::Array(labels)) => labels.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(","),
         Answer::Value(other) => other.to_string(),
-        Answer::Sealed(_) | Answer::Told | Answer::TimedOut | Answer::Cancel => String::new(),
+        Answer::Sealed(_) | Answer::Told | Answer::Cancel | Answer::TimedOut => String::new(),
     }
 }
 

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::serve::ListenerExt;
-use secrecy::SecretString;
 use tokio::net::TcpListener;
 
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::lifecycle::Shutdown;
+use crate::seal::Sealer;
 
 mod answers;
 mod auth;
@@ -37,12 +37,12 @@ mod starting;
 pub use error::ApiError;
 
 /// What the gateway must be told.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Settings {
     /// A folder of the user's own front end, served at `/`.
     pub static_dir: Option<PathBuf>,
-    /// The key that seals passwords in the log; none: they are told to the run and stored nowhere.
-    pub seal: Option<SecretString>,
+    /// Seals passwords for the log; none: they are told to the run and stored nowhere.
+    pub sealer: Option<Sealer>,
     /// How often a comment goes over a silent stream of events: proxies commonly give up after 60 s.
     pub keep_alive: Duration,
     /// How long FastAgency's socket stays open after the last message. Its clients close by themselves as soon as they have
@@ -54,7 +54,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             static_dir: None,
-            seal: None,
+            sealer: None,
             keep_alive: Duration::from_secs(15),
             socket_linger: Duration::from_secs(30),
         }

@@ -19,6 +19,7 @@ use crate::gateway::frames::{self, Asked, Frame};
 use crate::gateway::starting::{Refused, Wanted, begin};
 use crate::gateway::{Gateway, auth, fastagency};
 use crate::ids::{MessageId, RunId, UserId};
+use crate::message::{check_text_answer, envelope};
 use crate::run::answer::{Answer, Given};
 use crate::run::attach::{Attached, Seen, attach};
 use crate::run::record::{Body, Created, Placed};
@@ -363,19 +364,28 @@ impl Conversation<'_> {
         if self.answered.remove(&asked.message.uuid) {
             return Ok(None);
         }
+        // Anything else is checked by the worker, which asks again; of a password it sees no more than that there is one.
+        if asked.message.says.is_secret()
+            && let Err(problem) = check_text_answer(&asked.message.says, &text)
+        {
+            return self.ask_again(asked, problem).await;
+        }
         match self.give(&asked, &text).await {
             Ok(()) => Ok(None),
             Err(run::Error::Broker(broker::Error::TooLarge { max, .. })) => {
-                // The client is still owed an answer to its answer: it is told why and asked again.
-                let what = format!("the answer is larger than what can be stored ({max} bytes)");
-                let error = frames::error(self.target.run, "Gateway", what.clone(), what);
-                let again = crate::message::envelope(self.target.run, &asked.message).to_string();
-                self.asked.push_front(asked);
-                let heard = self.client.send(error.text).await && self.client.send(again).await;
-                Ok((!heard).then_some(Farewell::Gone))
+                self.ask_again(asked, format!("the answer is larger than what can be stored ({max} bytes)")).await
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Tells the client what is wrong with its answer and asks it again: it is owed a question for each answer.
+    async fn ask_again(&mut self, asked: Asked, problem: String) -> run::Result<Option<Farewell>> {
+        let error = frames::error(self.target.run, "Gateway", problem.clone(), problem);
+        let again = envelope(self.target.run, &asked.message).to_string();
+        self.asked.push_front(asked);
+        let heard = self.client.send(error.text).await && self.client.send(again).await;
+        Ok((!heard).then_some(Farewell::Gone))
     }
 
     /// Gives an answer to the run. While the broker is away it tries again: the client said it once and will not say it again.

@@ -1,5 +1,6 @@
 //! What the tests of models share: settings, requests, and a server that sends exactly the bytes that a test gives it.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -81,6 +82,7 @@ pub(super) struct Seen {
 pub(super) struct Server {
     pub(super) base_url: String,
     seen: Arc<Mutex<Vec<Seen>>>,
+    accepted: Arc<AtomicUsize>,
     /// A client has ended a connection on which it waited for more.
     pub(super) left: Arc<Notify>,
     _connections: JoinSet<()>,
@@ -92,21 +94,27 @@ impl Server {
         let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
         let seen = Arc::new(Mutex::new(Vec::new()));
         let left = Arc::new(Notify::new());
+        let accepted = Arc::new(AtomicUsize::new(0));
         let mut connections = JoinSet::new();
         connections.spawn({
-            let (seen, left) = (seen.clone(), left.clone());
+            let (seen, left, accepted) = (seen.clone(), left.clone(), accepted.clone());
             async move {
                 let mut connections = JoinSet::new();
                 while let Ok((socket, _)) = listener.accept().await {
+                    accepted.fetch_add(1, Ordering::Relaxed);
                     connections.spawn(serve(socket, acts.clone(), seen.clone(), left.clone()));
                 }
             }
         });
-        Self { base_url, seen, left, _connections: connections }
+        Self { base_url, seen, accepted, left, _connections: connections }
     }
 
     pub(super) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
+    }
+
+    pub(super) fn connections(&self) -> usize {
+        self.accepted.load(Ordering::Relaxed)
     }
 }
 

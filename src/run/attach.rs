@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
-use crate::broker::{Broker, Live};
+use crate::broker::{Broker, Live, Slot};
 use crate::ids::RunId;
 use crate::run::record::{Assembler, Body, Placed};
 use crate::run::{Result, read};
@@ -73,6 +73,10 @@ pub async fn attach(broker: &Broker, run: RunId, after: u64) -> Result<Attached>
         ended: false,
     };
     attached.catch_up().await?;
+    if attached.may_be_writing() {
+        // Whoever owns the run tells the text so far. Nobody may hear it, and then there is nothing to tell.
+        let _ = broker.inbox.tell(run, Slot::Peek, Bytes::new()).await;
+    }
     attached.waiting.push_back(Seen::CaughtUp { seq: attached.last });
     Ok(attached)
 }
@@ -102,6 +106,16 @@ impl Attached {
                     self.catch_up().await?;
                 }
             }
+        }
+    }
+
+    /// Whether a model may be writing: the run was claimed, and neither has ended nor waits for a person.
+    fn may_be_writing(&self) -> bool {
+        let Some(Seen::Record(last)) = self.waiting.back() else { return self.last > 0 && !self.ended };
+        match &last.record.body {
+            Body::Said { message, .. } => !message.says.asks(),
+            Body::Claimed { .. } | Body::Did { .. } => true,
+            _ => false,
         }
     }
 

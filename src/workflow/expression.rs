@@ -249,7 +249,10 @@ impl Compiled {
     }
 
     fn value(&self, context: &minijinja::Value) -> Result<minijinja::Value, EvaluationError> {
-        let value = self.expression.eval(context.clone()).map_err(|error| evaluation_error(&self.source, &self.names, context, &error))?;
+        let value = self
+            .expression
+            .eval(context.clone())
+            .map_err(|error| evaluation_error(&self.source, &self.names, context, &error))?;
         if value.is_undefined() {
             let message = undefined_name(&self.names, context).unwrap_or_else(|| "it is not defined".to_owned());
             return Err(EvaluationError::new(format!("in `{}`: {message}", shortened(&self.source))));
@@ -259,7 +262,8 @@ impl Compiled {
 
     fn evaluate(&self, context: &minijinja::Value) -> Result<Value, EvaluationError> {
         let value = self.value(context)?;
-        values::json(&value).map_err(|message| EvaluationError::new(format!("in `{}`: {message}", shortened(&self.source))))
+        values::json(&value)
+            .map_err(|message| EvaluationError::new(format!("in `{}`: {message}", shortened(&self.source))))
     }
 }
 
@@ -287,8 +291,9 @@ fn render_pieces(source: &str, pieces: &[Piece], context: &minijinja::Value) -> 
             Piece::Raw(raw) => text.push_str(raw),
             Piece::Expression(compiled) => {
                 let value = compiled.value(context)?;
-                let written = values::text(&value)
-                    .map_err(|message| EvaluationError::new(format!("in `{}`: {message}", shortened(&compiled.source))))?;
+                let written = values::text(&value).map_err(|message| {
+                    EvaluationError::new(format!("in `{}`: {message}", shortened(&compiled.source)))
+                })?;
                 text.push_str(&written);
             }
         }
@@ -309,7 +314,12 @@ fn syntax_error(error: &minijinja::Error) -> EvaluationError {
     EvaluationError::new(detail.replace("template exceeds", "this exceeds"))
 }
 
-fn evaluation_error(source: &str, names: &[Path], context: &minijinja::Value, error: &minijinja::Error) -> EvaluationError {
+fn evaluation_error(
+    source: &str,
+    names: &[Path],
+    context: &minijinja::Value,
+    error: &minijinja::Error,
+) -> EvaluationError {
     let detail = || error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
     let message = match error.kind() {
         ErrorKind::UndefinedError => undefined_name(names, context).unwrap_or_else(detail),
@@ -325,9 +335,7 @@ fn undefined_name(names: &[Path], context: &minijinja::Value) -> Option<String> 
         let mut value = context.clone();
         for (index, part) in path.iter().enumerate() {
             let inner = match part.parse::<usize>() {
-                Ok(number) if index > 0 && !matches!(value.kind(), ValueKind::Map) => {
-                    value.get_item(&number.into())
-                }
+                Ok(number) if index > 0 && !matches!(value.kind(), ValueKind::Map) => value.get_item(&number.into()),
                 _ => value.get_attr(part),
             };
             let known = path[..index].join(".");

@@ -43,7 +43,9 @@ pub fn from_definition(definition: &Definition) -> Result<Workflow, Problems> {
     let workflows = connect(reads, &mut problems);
     Problems::refuse(problems)?;
     let wanted = workflows.into_iter().find(|workflow| workflow.name == definition.name);
-    wanted.ok_or_else(|| Problem::of_file(file(&definition.name), "the definition is of a workflow with another name").into())
+    wanted.ok_or_else(|| {
+        Problem::of_file(file(&definition.name), "the definition is of a workflow with another name").into()
+    })
 }
 
 /// Says which agents name a model that is not there.
@@ -51,7 +53,8 @@ pub fn check_models(workflow: &Workflow, known: &BTreeSet<Name>) -> Result<(), P
     let source = workflow.definition.sources.get(&workflow.name).map_or("", String::as_str);
     let review = Review::new(&workflow.file, source);
     let Some(root) = yaml::parse(source, &review) else { return review.finish() };
-    let unknown = |(_, agent): &(&Name, &Arc<super::Agent>)| agent.llm.as_ref().is_some_and(|llm| !known.contains(&llm.name));
+    let unknown =
+        |(_, agent): &(&Name, &Arc<super::Agent>)| agent.llm.as_ref().is_some_and(|llm| !known.contains(&llm.name));
     for (name, agent) in workflow.agents.iter().filter(unknown) {
         let Some(llm) = &agent.llm else { continue };
         let node = root.get("agents").and_then(|agents| agents.get(name.as_str())).unwrap_or(&root);
@@ -69,7 +72,8 @@ pub fn check_models(workflow: &Workflow, known: &BTreeSet<Name>) -> Result<(), P
 
 fn read_files(folder: &Path, problems: &mut Vec<Problem>) -> Result<Vec<Read>, Problems> {
     let unreadable = |error: std::io::Error| {
-        let problem = Problem::of_file(folder.display().to_string(), format!("the folder of workflows cannot be read: {error}"));
+        let problem =
+            Problem::of_file(folder.display().to_string(), format!("the folder of workflows cannot be read: {error}"));
         Problems::from(problem.with_hint("`workflows:` in fastagency.yaml names it"))
     };
     let mut paths = Vec::new();
@@ -104,7 +108,8 @@ fn connect(mut reads: Vec<Read>, problems: &mut Vec<Problem>) -> Vec<Workflow> {
         let Some(name) = &read.name else { continue };
         if let Some(first) = by_name.get(name) {
             let message = format!("there is a workflow {:?} already", name.as_str());
-            problems.push(Problem { message, ..read.name_problem.clone() }.with_hint(format!("it is in {}", first.file)));
+            problems
+                .push(Problem { message, ..read.name_problem.clone() }.with_hint(format!("it is in {}", first.file)));
         } else {
             by_name.insert(name.clone(), read);
         }
@@ -155,6 +160,8 @@ fn call_problem(read: &Read, call: &reading::Call, by_name: &BTreeMap<Name, &Rea
     let properties = json.get("properties").and_then(serde_json::Value::as_object);
     let has_default = |key: &str| properties.and_then(|properties| properties.get(key)?.get("default")).is_some();
     let required = json.get("required").and_then(serde_json::Value::as_array).into_iter().flatten();
-    let missing = required.filter_map(|key| key.as_str()).find(|key| !call.params.iter().any(|given| given == key) && !has_default(key));
+    let missing = required
+        .filter_map(|key| key.as_str())
+        .find(|key| !call.params.iter().any(|given| given == key) && !has_default(key));
     missing.map(|key| problem(format!("the workflow {name:?} needs the parameter {key:?}")))
 }

@@ -133,8 +133,19 @@ fn names(node: &Node) -> BTreeSet<String> {
 
 fn params(field: &Field<'_>) -> Option<Arc<Schema>> {
     let schema = schema(field)?;
-    let object = ["type", "properties", "$ref", "allOf", "anyOf", "oneOf", "required", "additionalProperties", "patternProperties"];
-    let is_schema = schema.json.as_object().is_some_and(|map| map.is_empty() || object.iter().any(|key| map.contains_key(*key)));
+    let object = [
+        "type",
+        "properties",
+        "$ref",
+        "allOf",
+        "anyOf",
+        "oneOf",
+        "required",
+        "additionalProperties",
+        "patternProperties",
+    ];
+    let is_schema =
+        schema.json.as_object().is_some_and(|map| map.is_empty() || object.iter().any(|key| map.contains_key(*key)));
     if !is_schema {
         let hint = "params is a JSON Schema: { type: object, properties: { topic: { type: string } } }";
         field.note_with_hint("this does not describe an object", hint);
@@ -155,7 +166,9 @@ fn declared_params(given: bool, schema: Option<&Schema>) -> Option<BTreeSet<Stri
     };
     let open = ["$ref", "allOf", "anyOf", "oneOf", "patternProperties", "if"];
     let map = schema.json.as_object()?;
-    if open.iter().any(|key| map.contains_key(*key)) || map.get("additionalProperties").is_some_and(|more| more != &Value::Bool(false)) {
+    if open.iter().any(|key| map.contains_key(*key))
+        || map.get("additionalProperties").is_some_and(|more| more != &Value::Bool(false))
+    {
         return None;
     }
     map.get("properties").and_then(Value::as_object).map(|properties| properties.keys().cloned().collect())
@@ -173,7 +186,8 @@ pub fn schema(field: &Field<'_>) -> Option<Arc<Schema>> {
             let mut place = field.node;
             let mut path = field.path.clone();
             for part in error.instance_path().to_string().split('/').skip(1) {
-                let inner = part.parse::<usize>().ok().and_then(|index| place.items().get(index)).or_else(|| place.get(part));
+                let inner =
+                    part.parse::<usize>().ok().and_then(|index| place.items().get(index)).or_else(|| place.get(part));
                 let Some(inner) = inner else { break };
                 place = inner;
                 path = format!("{path}.{part}");
@@ -252,9 +266,8 @@ fn agent(name: Name, field: &Field<'_>, declared: &Declared) -> Option<Agent> {
         human_input_mode,
         max_consecutive_auto_reply: fields.read("max_consecutive_auto_reply", |field| field.whole(0)).unwrap_or(100),
         default_auto_reply: fields.read("default_auto_reply", Field::text).unwrap_or_default().to_owned(),
-        is_termination_msg: fields.read("is_termination_msg", |field| {
-            super::steps::expression(field, &Scope::only(declared, "message"))
-        }),
+        is_termination_msg: fields
+            .read("is_termination_msg", |field| super::steps::expression(field, &Scope::only(declared, "message"))),
     })
 }
 

@@ -115,11 +115,23 @@ impl<'d> Scope<'d> {
     /// Notes what is wrong with the names that a template or an expression looks up.
     pub fn check<'p>(&self, field: &Field<'_>, names: impl IntoIterator<Item = &'p Path>) {
         let mut seen = BTreeSet::new();
-        for path in names {
+        let names: Vec<&Path> = names.into_iter().collect();
+        // `steps.my-id` is read as `steps.my - id`: that is one mistake, not two.
+        let heads =
+            names.iter().filter(|path| path.len() == 2 && path[0] == "steps").filter_map(|path| self.dashed(&path[1]));
+        let tails: BTreeSet<&str> = heads.flat_map(|id| id.split('-').skip(1)).collect();
+        for path in &names {
             if let Err((message, hint)) = self.check_path(path)
+                && !(path.len() == 1 && tails.contains(path[0].as_str()))
                 && seen.insert(message.clone())
             {
-                let problem = field.problem(message);
+                let known =
+                    path.len().min(if path[0] == "steps" && path.get(1).is_some_and(|id| self.steps.contains(id)) {
+                        3
+                    } else {
+                        2
+                    });
+                let problem = field.problem_at(&path[..known].join("."), message);
                 field.review.add(match hint {
                     Some(hint) => problem.with_hint(hint),
                     None => problem,
@@ -146,8 +158,7 @@ impl<'d> Scope<'d> {
     fn check_step(&self, id: &str, part: Option<&str>) -> Result<(), (String, Option<String>)> {
         let Some(places) = self.declared.steps.get(id) else {
             let ids = || self.declared.steps.keys().map(String::as_str);
-            let dashed = ids().find(|other| other.starts_with(&format!("{id}-")));
-            let hint = match dashed {
+            let hint = match self.dashed(id) {
                 Some(dashed) => Some(format!("a name with a dash is looked up as steps[\"{dashed}\"]")),
                 None => did_you_mean(id, ids()),
             };
@@ -158,15 +169,27 @@ impl<'d> Scope<'d> {
             return Err((format!("the step {id:?} cannot have run here"), Some(format!("it stands on line {line}"))));
         }
         match part {
-            Some(part) if places.iter().all(|(_, outcome)| *outcome == Outcome::Chat) && !CHAT_RESULT.contains(&part) => {
-                let hint = did_you_mean(part, CHAT_RESULT).unwrap_or_else(|| format!("it has {}", CHAT_RESULT.join(", ")));
+            Some(part)
+                if places.iter().all(|(_, outcome)| *outcome == Outcome::Chat) && !CHAT_RESULT.contains(&part) =>
+            {
+                let hint =
+                    did_you_mean(part, CHAT_RESULT).unwrap_or_else(|| format!("it has {}", CHAT_RESULT.join(", ")));
                 Err((format!("the result of the chat {id:?} has no {part:?}"), Some(hint)))
             }
-            Some(part) if places.iter().all(|(_, outcome)| *outcome == Outcome::Text) && part.parse::<i64>().is_err() => {
+            Some(part)
+                if places.iter().all(|(_, outcome)| *outcome == Outcome::Text) && part.parse::<i64>().is_err() =>
+            {
                 Err((format!("the value of {id:?} is a text, it has no {part:?}"), None))
             }
             _ => Ok(()),
         }
+    }
+
+    /// A step whose id begins so and goes on after a dash.
+    fn dashed(&self, head: &str) -> Option<&str> {
+        let steps = &self.declared.steps;
+        let dashed = || steps.keys().find(|id| id.strip_prefix(head).is_some_and(|rest| rest.starts_with('-')));
+        if steps.contains_key(head) { None } else { dashed().map(String::as_str) }
     }
 
     fn check_param(&self, name: &str) -> Result<(), (String, Option<String>)> {
@@ -194,7 +217,10 @@ impl<'d> Scope<'d> {
             _ if self.declared.params.as_ref().is_some_and(|params| params.contains(root)) => {
                 Some(format!("a parameter is params.{root}"))
             }
-            _ => did_you_mean(root, ["steps", "vars", "params", "user", "run"].into_iter().chain(self.locals.iter().map(String::as_str))),
+            _ => did_you_mean(
+                root,
+                ["steps", "vars", "params", "user", "run"].into_iter().chain(self.locals.iter().map(String::as_str)),
+            ),
         };
         let mut known: Vec<_> = self.locals.iter().map(String::as_str).collect();
         if !self.only_locals {

@@ -48,14 +48,30 @@ pub static AGENT: Shape = Shape {
     name: "agent",
     about: "An agent, with the meaning and the defaults of AG2's classes.",
     keys: &[
-        may("kind", Kind::OneOf(&["conversable", "assistant", "user_proxy"]), "AG2's class; the classes differ in defaults only."),
+        may(
+            "kind",
+            Kind::OneOf(&["conversable", "assistant", "user_proxy"]),
+            "AG2's class; the classes differ in defaults only.",
+        ),
         may("system_message", Kind::Text, "What its model is told first."),
         may("description", Kind::Text, "What it is for; other agents may read it."),
-        may("llm", Kind::Either(&[Kind::Name, Kind::False]), "A name in `llms:`, or false for no model (default: `default`)."),
-        may("human_input_mode", Kind::OneOf(&["NEVER", "TERMINATE", "ALWAYS"]), "When it asks a person before it replies."),
+        may(
+            "llm",
+            Kind::Either(&[Kind::Name, Kind::False]),
+            "A name in `llms:`, or false for no model (default: `default`).",
+        ),
+        may(
+            "human_input_mode",
+            Kind::OneOf(&["NEVER", "TERMINATE", "ALWAYS"]),
+            "When it asks a person before it replies.",
+        ),
         may("max_consecutive_auto_reply", Kind::Whole(0), "How many replies it may give by itself (default 100)."),
         may("default_auto_reply", Kind::Text, "What it says if nothing else gives a reply."),
-        may("is_termination_msg", Kind::Expression, "Whether a `message` ends the conversation (default: it equals TERMINATE)."),
+        may(
+            "is_termination_msg",
+            Kind::Expression,
+            "Whether a `message` ends the conversation (default: it equals TERMINATE).",
+        ),
         later("tools"),
         later("executes"),
         later("output"),
@@ -169,7 +185,11 @@ pub static TEXT_INPUT: Shape = Shape {
     name: "text_input",
     about: "Asks a person for a text. Value: the text, or the number.",
     keys: &[
-        may("suggestions", Kind::Either(&[Kind::Template, TEXTS]), "Answers to pick from: a list, or one {{ expression }} that gives it."),
+        may(
+            "suggestions",
+            Kind::Either(&[Kind::Template, TEXTS]),
+            "Answers to pick from: a list, or one {{ expression }} that gives it.",
+        ),
         may("password", Kind::Bool, "The answer is a secret (default false)."),
         may("multiline", Kind::Bool, "A large field (default false)."),
         may("pattern", Kind::Text, "A regular expression that the whole answer must match."),
@@ -184,7 +204,10 @@ pub static MULTIPLE_CHOICE: Shape = Shape {
     keys: &[
         must(
             "choices",
-            Kind::Either(&[Kind::Template, Kind::List(&Kind::Either(&[Kind::Template, Kind::Number, Kind::Bool, Kind::Shape(&CHOICE)]))]),
+            Kind::Either(&[
+                Kind::Template,
+                Kind::List(&Kind::Either(&[Kind::Template, Kind::Number, Kind::Bool, Kind::Shape(&CHOICE)])),
+            ]),
             "What there is to choose: a list, or one {{ expression }} that gives it.",
         ),
         may("default", Kind::Template, "The label that is chosen at first."),
@@ -248,9 +271,17 @@ pub static CHAT: Shape = Shape {
         must("recipient", Kind::Name, "Who answers first."),
         may("message", Kind::Data, "The first message (default: a person is asked for it)."),
         may("max_turns", Kind::Whole(1), "How many turns, a message and its reply, at most."),
-        may("summary_method", Kind::OneOf(&["last_msg", "reflection_with_llm", "none"]), "How it is summed up (default last_msg)."),
+        may(
+            "summary_method",
+            Kind::OneOf(&["last_msg", "reflection_with_llm", "none"]),
+            "How it is summed up (default last_msg).",
+        ),
         may("summary_args", Kind::Shape(&SUMMARY_ARGS), "How a model is asked for the summary."),
-        may("carryover", Kind::Either(&[Kind::Template, Kind::List(&Kind::Data)]), "Added to the first message under `Context:`."),
+        may(
+            "carryover",
+            Kind::Either(&[Kind::Template, Kind::List(&Kind::Data)]),
+            "Added to the first message under `Context:`.",
+        ),
         may("clear_history", Kind::Bool, "Forget what the two said before (default true)."),
     ],
     shared: &[],

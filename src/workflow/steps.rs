@@ -11,8 +11,8 @@ use serde_json::Value;
 use super::reading::{Call, schema};
 use super::scope::{Declared, Scope};
 use super::shapes::{
-    ACTIONS, ARM, ASK_AGENT, CALLED, CHAT, CHOICE, FOREACH, FORM, LOOP, MESSAGE, MULTIPLE_CHOICE, ON_ERROR, ON_TIMEOUT, RETRY, STEP,
-    SUMMARY_ARGS, TEXT_INPUT, WAIT,
+    ACTIONS, ARM, ASK_AGENT, CALLED, CHAT, CHOICE, FOREACH, FORM, LOOP, MESSAGE, MULTIPLE_CHOICE, ON_ERROR, ON_TIMEOUT,
+    RETRY, STEP, SUMMARY_ARGS, TEXT_INPUT, WAIT,
 };
 use super::{
     Action, Agent, Arm, Asking, Chat, Choice, Choices, Data, EvaluationError, Expression, LoopCondition, MessageAction,
@@ -88,7 +88,11 @@ impl<'w> Reader<'w> {
         body: &Body<'_>,
     ) -> Option<Step> {
         if let Some(word) = field.scalar().map(|scalar| scalar.text.as_str()) {
-            let hint = if ACTIONS.contains(&word) { format!("write `- {word}: …`") } else { "like `- message: Hello`".to_owned() };
+            let hint = if ACTIONS.contains(&word) {
+                format!("write `- {word}: …`")
+            } else {
+                "like `- message: Hello`".to_owned()
+            };
             field.note_with_hint("a step is a map with one action", hint);
             return None;
         }
@@ -112,7 +116,11 @@ impl<'w> Reader<'w> {
 
     fn on_error(&self, field: &Field<'_>, before: &Scope<'_>, scope: &mut Scope<'_>, path: &str) -> Option<OnError> {
         if !field.is_map() {
-            return field.one_of(&[("fail", false), ("continue", true)]).map(|goes_on| if goes_on { OnError::Continue } else { OnError::Fail });
+            return match field.scalar().map(|scalar| scalar.text.as_str()) {
+                Some("fail") => Some(OnError::Fail),
+                Some("continue") => Some(OnError::Continue),
+                _ => field.is_not("fail, continue, { value: … } or { do: […] }"),
+            };
         }
         let fields = field.fields(&ON_ERROR)?;
         let mut within = before.with_local("error");
@@ -168,7 +176,10 @@ impl<'w> Reader<'w> {
             "return" => {
                 if scope.in_parallel {
                     let hint = "a branch that runs beside others cannot end the run; return after they are joined";
-                    fields.field.review.add(fields.problem_at_key("return", "`return` is not possible here").with_hint(hint));
+                    fields
+                        .field
+                        .review
+                        .add(fields.problem_at_key("return", "`return` is not possible here").with_hint(hint));
                 }
                 data(&field, scope).map(Action::Return)
             }
@@ -183,10 +194,13 @@ impl<'w> Reader<'w> {
         if self.agent_names.contains(name.as_str()) {
             return Some(name);
         }
-        let hint = did_you_mean(name.as_str(), self.agent_names.iter().map(String::as_str)).unwrap_or_else(|| match self.agent_names.len() {
-            0 => "this workflow has no `agents:`".to_owned(),
-            _ => format!("there is {}", self.agent_names.iter().cloned().collect::<Vec<_>>().join(", ")),
-        });
+        let hint =
+            did_you_mean(name.as_str(), self.agent_names.iter().map(String::as_str)).unwrap_or_else(|| {
+                match self.agent_names.len() {
+                    0 => "this workflow has no `agents:`".to_owned(),
+                    _ => format!("there is {}", self.agent_names.iter().cloned().collect::<Vec<_>>().join(", ")),
+                }
+            });
         field.note_with_hint(format!("there is no agent {:?}", name.as_str()), hint);
         None
     }
@@ -255,7 +269,10 @@ impl<'w> Reader<'w> {
                     (None, steps)
                 }
                 _ => {
-                    item.note_with_hint("an arm of a branch is `when` and `do`, or `else`", "- when: vars.grade == \"F\"\n        do: […]");
+                    item.note_with_hint(
+                        "an arm of a branch is `when` and `do`, or `else`",
+                        "like { when: …, do: […] }",
+                    );
                     continue;
                 }
             };
@@ -284,7 +301,8 @@ impl<'w> Reader<'w> {
             (None, Some(condition)) => expression(&condition, &within).map(LoopCondition::While),
             (None, None) => None,
         };
-        let body = steps.and_then(|steps| self.body(&steps, &mut within.clone(), &Body { prefix: &format!("{path}/do/") }));
+        let body =
+            steps.and_then(|steps| self.body(&steps, &mut within.clone(), &Body { prefix: &format!("{path}/do/") }));
         Some(Action::Loop { max: max?, condition, body: body? })
     }
 
@@ -344,7 +362,9 @@ fn always_ends(action: &Action) -> bool {
     let body_ends = |body: &[Step]| body.iter().any(|step| step.when.is_none() && always_ends(&step.action));
     match action {
         Action::Return(_) | Action::Fail(_) => true,
-        Action::Branch(arms) => arms.last().is_some_and(|arm| arm.when.is_none()) && arms.iter().all(|arm| body_ends(&arm.body)),
+        Action::Branch(arms) => {
+            arms.last().is_some_and(|arm| arm.when.is_none()) && arms.iter().all(|arm| body_ends(&arm.body))
+        }
         _ => false,
     }
 }
@@ -352,7 +372,10 @@ fn always_ends(action: &Action) -> bool {
 fn step_id(field: &Field<'_>, ids: &mut BTreeMap<Name, usize>) -> Option<Name> {
     let id = field.name()?;
     if id.as_str().bytes().all(|byte| byte.is_ascii_digit()) {
-        field.note_with_hint(format!("the id {:?} is a number", id.as_str()), "steps without an id are numbered already; give it a word");
+        field.note_with_hint(
+            format!("the id {:?} is a number", id.as_str()),
+            "steps without an id are numbered already; give it a word",
+        );
         return None;
     }
     let line = field.node.place.line;
@@ -367,14 +390,32 @@ fn step_id(field: &Field<'_>, ids: &mut BTreeMap<Name, usize>) -> Option<Name> {
 fn item_name(field: &Field<'_>) -> Option<Name> {
     let name = field.name()?;
     let text = name.as_str();
-    let taken = ["steps", "vars", "params", "user", "run", "args", "loop", "error", "message", "self", "range", "dict", "namespace"];
-    let words = ["true", "false", "none", "and", "or", "not", "in", "is", "if", "else", "True", "False", "None"];
+    let taken = [
+        "steps",
+        "vars",
+        "params",
+        "user",
+        "run",
+        "args",
+        "loop",
+        "error",
+        "message",
+        "self",
+        "range",
+        "dict",
+        "namespace",
+    ];
+    let words =
+        ["true", "false", "none", "null", "and", "or", "not", "in", "is", "if", "else", "True", "False", "None"];
     if taken.contains(&text) || words.contains(&text) {
         field.note(format!("{text:?} means something else already"));
         return None;
     }
     if text.contains('-') || text.starts_with(|c: char| c.is_ascii_digit()) || text.starts_with("__") {
-        field.note_with_hint(format!("{text:?} cannot be named in a template"), "letters, digits and \"_\", beginning with a letter");
+        field.note_with_hint(
+            format!("{text:?} cannot be named in a template"),
+            "letters, digits and \"_\", beginning with a letter",
+        );
         return None;
     }
     Some(name)
@@ -395,7 +436,12 @@ fn parsed<T>(field: &Field<'_>, result: Result<T, EvaluationError>) -> Option<T>
     match result {
         Ok(value) => Some(value),
         Err(error) => {
-            field.note(error.message);
+            let text = field.scalar().map_or("", |scalar| scalar.text.as_str());
+            let assigns = error.message == "unexpected input after expression" && text.contains(" = ");
+            match assigns {
+                true => field.note_with_hint(error.message, "to compare, write =="),
+                false => field.note(error.message),
+            }
             None
         }
     }
@@ -440,22 +486,29 @@ fn data(field: &Field<'_>, scope: &Scope<'_>) -> Option<Data> {
 }
 
 fn entries(field: &Field<'_>, scope: &Scope<'_>) -> Option<Vec<(String, Data)>> {
-    let entries: Vec<_> = field.entries()?.into_iter().map(|(entry, value)| Some((entry.key.clone(), data(&value, scope)?))).collect();
+    let entries: Vec<_> =
+        field.entries()?.into_iter().map(|(entry, value)| Some((entry.key.clone(), data(&value, scope)?))).collect();
     entries.into_iter().collect()
 }
 
 /// A list, or a text that is one expression, which may give a list.
-fn list_or_expression<T>(field: &Field<'_>, scope: &Scope<'_>, read: impl FnOnce(&Field<'_>) -> Option<T>) -> Option<T> {
+fn list_or_expression<T>(
+    field: &Field<'_>,
+    scope: &Scope<'_>,
+    read: impl FnOnce(&Field<'_>) -> Option<T>,
+) -> Option<T> {
     if field.is_list() {
         return read(field);
     }
-    let Some(template) = field.scalar().and_then(|_| template(field, scope)) else {
-        return if field.scalar().is_some() { None } else { field.is_not("a list") };
-    };
+    if !matches!(field.json(), Value::String(_)) {
+        return field.is_not("a list");
+    }
+    let template = template(field, scope)?;
     if !template.is_one_expression() {
         let message = "this is not a list";
         match template.as_plain() {
-            Some(text) => field.note_with_hint(message, format!("an expression that gives one needs braces: \"{{{{ {text} }}}}\"")),
+            Some(text) => field
+                .note_with_hint(message, format!("an expression that gives one needs braces: \"{{{{ {text} }}}}\"")),
             None => field.note(message),
         }
         return None;
@@ -472,14 +525,21 @@ fn asking(fields: &Fields<'_>, scope: &Scope<'_>) -> Option<Asking> {
     let timeout = fields.read("timeout", Field::duration);
     let on_timeout = fields.read("on_timeout", |field| {
         if !field.is_map() {
-            return field.one_of(&[("fail", ())]).map(|()| OnTimeout::Fail);
+            let fails = field.scalar().is_some_and(|scalar| scalar.text == "fail");
+            return if fails { Some(OnTimeout::Fail) } else { field.is_not("fail or { default: … }") };
         }
         data(&field.fields(&ON_TIMEOUT)?.get("default")?, scope).map(OnTimeout::Default)
     });
     if fields.get("on_timeout").is_some() && fields.get("timeout").is_none() {
         fields.field.review.add(fields.problem_at_key("on_timeout", "without a `timeout` this never happens"));
     }
-    Some(Asking { prompt: prompt?, sender: sender?, recipient: recipient?, timeout, on_timeout: on_timeout.unwrap_or_default() })
+    Some(Asking {
+        prompt: prompt?,
+        sender: sender?,
+        recipient: recipient?,
+        timeout,
+        on_timeout: on_timeout.unwrap_or_default(),
+    })
 }
 
 fn text_input(field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
@@ -543,7 +603,10 @@ fn multiple_choice(field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
             if let Some(labels) = labels
                 && !labels.contains(&text)
             {
-                field.note_with_hint(format!("{text:?} is not one of the choices"), format!("there is {}", labels.join(", ")));
+                field.note_with_hint(
+                    format!("{text:?} is not one of the choices"),
+                    format!("there is {}", labels.join(", ")),
+                );
             }
         }
         Some(label)
@@ -570,7 +633,11 @@ fn choice(field: &Field<'_>, scope: &Scope<'_>) -> Option<Choice> {
         return match field.json() {
             Value::String(_) => Some(Choice { label: template(field, scope)?, value: None, description: None }),
             // A number or a truth keeps its type.
-            plain => Some(Choice { label: Template::plain(&scalar.text), value: Some(Data::Plain(plain)), description: None }),
+            plain => Some(Choice {
+                label: Template::plain(&scalar.text),
+                value: Some(Data::Plain(plain)),
+                description: None,
+            }),
         };
     }
     let fields = field.fields(&CHOICE)?;

@@ -157,14 +157,20 @@ impl Scalar {
 /// Reads a number as YAML 1.2 writes it; none: it is not one.
 pub fn number(text: &str) -> Option<Number> {
     if let Some(digits) = text.strip_prefix("0x") {
-        return digits.chars().all(|c| c.is_ascii_hexdigit()).then(|| u64::from_str_radix(digits, 16).ok())?.map(Into::into);
+        return digits
+            .chars()
+            .all(|c| c.is_ascii_hexdigit())
+            .then(|| u64::from_str_radix(digits, 16).ok())?
+            .map(Into::into);
     }
     if let Some(digits) = text.strip_prefix("0o") {
         return digits.chars().all(|c| c.is_digit(8)).then(|| u64::from_str_radix(digits, 8).ok())?.map(Into::into);
     }
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
     // What Rust would read as well (`inf`, `nan`, `infinity`) is text in YAML.
-    if !unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.') || !unsigned.contains(|c: char| c.is_ascii_digit()) {
+    if !unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.')
+        || !unsigned.contains(|c: char| c.is_ascii_digit())
+    {
         return None;
     }
     let text = text.strip_prefix('+').unwrap_or(text);
@@ -218,6 +224,8 @@ fn syntax_problem(error: &ScanError, text: &str, review: &Review) -> Problem {
         problem.with_hint("indent with spaces, not with tabs")
     } else if line.contains("${") && error.info().contains("flow") {
         problem.with_hint("inside of { } and [ ], put a text with ${ in quotes: \"${VAR}\"")
+    } else if error.info().contains("illegal placement of ':'") {
+        problem.with_hint("is a [ or a { before it not closed?")
     } else if error.info().contains("mapping values are not allowed") {
         problem.with_hint("a text that contains `: ` must be in quotes")
     } else {
@@ -264,9 +272,9 @@ impl Builder<'_, '_> {
     fn node(&mut self, event: Event<'_>, span: Span) -> Option<Node> {
         let place = place(span);
         let (anchor, tag) = match &event {
-            Event::Scalar(_, _, anchor, tag) | Event::SequenceStart(_, anchor, tag) | Event::MappingStart(_, anchor, tag) => {
-                (*anchor, tag.is_some())
-            }
+            Event::Scalar(_, _, anchor, tag)
+            | Event::SequenceStart(_, anchor, tag)
+            | Event::MappingStart(_, anchor, tag) => (*anchor, tag.is_some()),
             _ => (0, false),
         };
         if tag {
@@ -336,8 +344,11 @@ impl Builder<'_, '_> {
             let value = self.next_node()?;
             let key_place = key.place;
             let Content::Scalar(scalar) = key.content else {
-                let problem = self.review.problem(map_place, "", "a key must be a text");
-                self.review.add(if flow { problem.with_hint(QUOTE_BRACES) } else { problem });
+                let problem = |message| self.review.problem(map_place, "", message);
+                self.review.add(match flow {
+                    true => problem("this is read as a map, not as a text").with_hint(QUOTE_BRACES),
+                    false => problem("a key must be a text"),
+                });
                 continue;
             };
             if scalar.plain && scalar.text == "<<" {

@@ -129,6 +129,30 @@ impl<'a> Field<'a> {
         None
     }
 
+    /// A problem of a part of a text: its place is where the part stands, if it is found in the file as it is.
+    pub fn problem_at(&self, part: &str, message: impl Into<String>) -> Problem {
+        self.review.problem(self.find(part).unwrap_or(self.node.place), &self.path, message)
+    }
+
+    fn find(&self, part: &str) -> Option<Place> {
+        let start = self.node.place;
+        let lines = self.scalar()?.text.lines().count() + 2;
+        let follows = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
+        for (index, line) in self.review.lines.iter().enumerate().skip(start.line - 1).take(lines) {
+            let from = if index + 1 == start.line {
+                line.char_indices().nth(start.column - 1).map_or(0, |(at, _)| at)
+            } else {
+                0
+            };
+            let found = line[from..].match_indices(part).find(|(at, _)| follows(&line[from + at + part.len()..]));
+            if let Some((at, _)) = found {
+                let column = line[..from + at].chars().count() + 1;
+                return Some(Place { line: index + 1, column, width: part.chars().count() });
+            }
+        }
+        None
+    }
+
     /// The scalar, if it is one.
     pub fn scalar(&self) -> Option<&'a Scalar> {
         match &self.node.content {
@@ -186,7 +210,10 @@ impl<'a> Field<'a> {
         match self.loose() {
             Some(Typed::Bool(truth)) => Some(truth),
             Some(Typed::Text("yes" | "on" | "no" | "off")) => {
-                self.note_with_hint(format!("{} is not true or false", described(self.node)), "YAML 1.2 has true and false only");
+                self.note_with_hint(
+                    format!("{} is not true or false", described(self.node)),
+                    "YAML 1.2 has true and false only",
+                );
                 None
             }
             _ => self.is_not("true or false"),
@@ -204,7 +231,9 @@ impl<'a> Field<'a> {
     /// A whole number that is at least so much.
     pub fn whole<T: TryFrom<u64>>(&self, least: u64) -> Option<T> {
         let Some(Typed::Number(number)) = self.loose() else { return self.is_not("a number") };
-        let whole = number.as_u64().or_else(|| number.as_f64().filter(|n| n.fract() == 0.0 && *n >= 0.0 && *n < 1e15).map(|n| n as u64));
+        let whole = number
+            .as_u64()
+            .or_else(|| number.as_f64().filter(|n| n.fract() == 0.0 && *n >= 0.0 && *n < 1e15).map(|n| n as u64));
         match whole {
             Some(number) if number >= least => match T::try_from(number) {
                 Ok(number) => Some(number),
@@ -224,12 +253,17 @@ impl<'a> Field<'a> {
     /// A duration: `60s`, `2h 30m`, or a number of seconds.
     pub fn duration(&self) -> Option<Duration> {
         let read = match self.loose() {
-            Some(Typed::Number(number)) => number.as_f64().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+            Some(Typed::Number(number)) => {
+                number.as_f64().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+            }
             Some(Typed::Text(text)) => parse_duration(text),
             _ => None,
         };
         if read.is_none() && !self.is_missing() {
-            self.note_with_hint(format!("{} is not a duration", described(self.node)), "like 60s, 2h 30m, or a number of seconds");
+            self.note_with_hint(
+                format!("{} is not a duration", described(self.node)),
+                "like 60s, 2h 30m, or a number of seconds",
+            );
         }
         read
     }
@@ -262,7 +296,8 @@ impl<'a> Field<'a> {
             return Some(*value);
         }
         let all: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-        let problem = self.problem(format!("{} is not one of {}", described(self.node), all.join(", ")));
+        let wanted = if all.len() == 1 { all.join("") } else { format!("one of {}", all.join(", ")) };
+        let problem = self.problem(format!("{} is not {wanted}", described(self.node)));
         self.review.add(match did_you_mean(written, all) {
             Some(hint) => problem.with_hint(hint),
             None => problem,
@@ -288,7 +323,8 @@ impl<'a> Field<'a> {
         let named = |(entry, field): (&'a Entry, Field<'a>)| match Name::parse(&entry.key) {
             Ok(name) => Some((name, entry, field)),
             Err(_) => {
-                let problem = self.review.problem(entry.key_place, &self.path, format!("{:?} is not a name", entry.key));
+                let problem =
+                    self.review.problem(entry.key_place, &self.path, format!("{:?} is not a name", entry.key));
                 self.review.add(problem.with_hint(NAME_HINT));
                 None
             }
@@ -300,11 +336,27 @@ impl<'a> Field<'a> {
     /// this version.
     pub fn fields(&self, shape: &'static Shape) -> Option<Fields<'a>> {
         let Content::Map(entries) = &self.node.content else {
-            return self.is_not(&format!("{} {}: a map is expected", article(shape.name), shape.name));
+            if !self.is_missing() {
+                let message = format!(
+                    "{} is not {} {}: a map is expected",
+                    described(self.node),
+                    article(shape.name),
+                    shape.name
+                );
+                self.note_with_hint(message, may_have(shape));
+            }
+            return None;
         };
+        let mut meant = Vec::new();
         for entry in entries {
             match shape.all_keys().find(|key| key.name == entry.key) {
-                None => self.review.add(self.unknown_key(entry, shape)),
+                None => {
+                    let near = did_you_mean(&entry.key, shape.all_keys().map(|key| key.name));
+                    meant.extend(near.clone());
+                    let message = format!("there is no key {:?} in {} {}", entry.key, article(shape.name), shape.name);
+                    let problem = self.review.problem(entry.key_place, &self.path, message);
+                    self.review.add(problem.with_hint(near.unwrap_or_else(|| may_have(shape))));
+                }
                 Some(key) if matches!(key.kind, Kind::NotYet) => {
                     self.review.note(entry.key_place, &self.child_path(&entry.key), "not in this version");
                 }
@@ -312,20 +364,14 @@ impl<'a> Field<'a> {
             }
         }
         for key in shape.all_keys().filter(|key| key.required) {
-            if !entries.iter().any(|entry| entry.key == key.name) {
+            // A key that was misspelt is not missing as well.
+            let misspelt = meant.iter().any(|hint| hint.contains(&format!("{:?}", key.name)));
+            if !misspelt && !entries.iter().any(|entry| entry.key == key.name) {
                 let path = &self.path;
                 self.review.note(self.node.place, path, format!("{:?} is missing", key.name));
             }
         }
         Some(Fields { field: self.clone(), entries, shape })
-    }
-
-    fn unknown_key(&self, entry: &Entry, shape: &Shape) -> Problem {
-        let known = || shape.all_keys().map(|key| key.name);
-        let message = format!("there is no key {:?} in {} {}", entry.key, article(shape.name), shape.name);
-        let usable: Vec<_> = shape.all_keys().filter(|key| !matches!(key.kind, Kind::NotYet)).map(|key| key.name).collect();
-        let hint = did_you_mean(&entry.key, known()).unwrap_or_else(|| format!("it may have {}", usable.join(", ")));
-        self.review.problem(entry.key_place, &self.path, message).with_hint(hint)
     }
 
     fn child_path(&self, key: &str) -> String {
@@ -376,6 +422,11 @@ impl<'a> Field<'a> {
 
 const NAME_HINT: &str = "a name is 1 to 64 letters, digits, \"_\" or \"-\"";
 
+fn may_have(shape: &Shape) -> String {
+    let usable: Vec<_> = shape.all_keys().filter(|key| !matches!(key.kind, Kind::NotYet)).map(|key| key.name).collect();
+    format!("it may have {}", usable.join(", "))
+}
+
 fn article(noun: &str) -> &'static str {
     if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" }
 }
@@ -417,7 +468,11 @@ pub struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// A field, if it is there.
     pub fn get(&self, key: &'static str) -> Option<Field<'a>> {
-        debug_assert!(self.shape.all_keys().any(|known| known.name == key), "{key} is not in the shape {}", self.shape.name);
+        debug_assert!(
+            self.shape.all_keys().any(|known| known.name == key),
+            "{key} is not in the shape {}",
+            self.shape.name
+        );
         let entry = self.entries.iter().find(|entry| entry.key == key)?;
         Some(self.field.child(key, &entry.value))
     }
@@ -431,13 +486,17 @@ impl<'a> Fields<'a> {
     pub fn request_parameters(&self) -> Map<String, Value> {
         let mut parameters = Map::new();
         for entry in self.entries {
-            let Some(key) = REQUEST_PARAMETERS.iter().find(|key| key.name == entry.key && key.name != "extra") else { continue };
+            let Some(key) = REQUEST_PARAMETERS.iter().find(|key| key.name == entry.key && key.name != "extra") else {
+                continue;
+            };
             let field = self.field.child(key.name, &entry.value);
             if let Some(value) = field.parameter(key.kind) {
                 parameters.insert(key.name.to_owned(), value);
             }
         }
-        if let Some(Value::Object(extra)) = self.read("extra", |field| field.is_map().then(|| field.json()).or_else(|| field.is_not("a map"))) {
+        if let Some(Value::Object(extra)) =
+            self.read("extra", |field| field.is_map().then(|| field.json()).or_else(|| field.is_not("a map")))
+        {
             parameters.extend(extra);
         }
         parameters
@@ -450,7 +509,8 @@ impl<'a> Fields<'a> {
 
     /// Notes a problem at a key of the map.
     pub fn problem_at_key(&self, key: &'static str, message: impl Into<String>) -> Problem {
-        let place = self.entries.iter().find(|entry| entry.key == key).map_or(self.field.node.place, |entry| entry.key_place);
+        let place =
+            self.entries.iter().find(|entry| entry.key == key).map_or(self.field.node.place, |entry| entry.key_place);
         self.field.review.problem(place, &self.field.child_path(key), message)
     }
 }

@@ -25,7 +25,8 @@ fn problems(case: &Path) -> Option<Problems> {
 }
 
 fn cases() -> Vec<PathBuf> {
-    let mut cases: Vec<PathBuf> = fs::read_dir("tests/broken").expect("the cases").map(|entry| entry.expect("a case").path()).collect();
+    let mut cases: Vec<PathBuf> =
+        fs::read_dir("tests/broken").expect("the cases").map(|entry| entry.expect("a case").path()).collect();
     cases.retain(|path| path.is_dir() || path.extension().is_some_and(|extension| extension == "yaml"));
     cases.sort();
     cases
@@ -45,4 +46,37 @@ fn each_mistake_has_its_message() {
         assert!(!text.starts_with("nothing"), "{} is not broken", case.display());
     }
     assert!(wrong.is_empty(), "other messages than expected (BLESS=1 takes them over):\n\n{}", wrong.join("\n"));
+}
+
+/// Whatever a file is cut to or mixed with, it is read or refused, and what is said of it can be shown.
+#[test]
+fn no_text_breaks_the_reader() {
+    let mut texts: Vec<String> = cases().iter().filter_map(|case| fs::read_to_string(case).ok()).collect();
+    for sample in ["tests/samples/every_key.yaml", "tests/samples/every_key_config.yaml", "workflows/tour.yaml"] {
+        texts.push(fs::read_to_string(sample).expect("the sample"));
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("x.yaml");
+    let name = Name::parse("x").expect("a name");
+    let check = |text: &str| {
+        let sources = BTreeMap::from([(name.clone(), text.to_owned())]);
+        if let Err(problems) = workflow::from_definition(&workflow::Definition { name: name.clone(), sources }) {
+            assert!(!problems.render(true).is_empty());
+        }
+    };
+    for text in &texts {
+        let ends: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+        for (index, at) in ends.iter().enumerate().step_by(7) {
+            check(&text[..*at]);
+            for odd in ["{{", "\"", "\u{fffd}\u{301}ü", "\t", ": ", "&a *a", "\r\n"] {
+                if index % 35 == 0 {
+                    check(&format!("{}{odd}{}", &text[..*at], &text[*at..]));
+                }
+            }
+        }
+        fs::write(&file, text).expect("a writable folder");
+        if let Err(problems) = config::load(&file, &|_| Some("${X} \"'\n".to_owned())) {
+            assert!(!problems.to_string().is_empty());
+        }
+    }
 }

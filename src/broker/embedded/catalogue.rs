@@ -11,11 +11,12 @@ use tokio::sync::oneshot;
 
 use super::Embedded;
 use super::house::Told;
-use crate::broker::{Catalogue, Entry, Error, Result, Shelf};
+use crate::broker::{Catalogue, Entry, Error, Result, Shelf, check_key};
 
 #[async_trait]
 impl Catalogue for Embedded {
     async fn put(&self, shelf: Shelf, key: &str, value: Bytes, ttl: Option<Duration>) -> Result<()> {
+        check_key(key)?;
         Self::fits(&value)?;
         let key = key.to_owned();
         self.store
@@ -38,6 +39,7 @@ impl Catalogue for Embedded {
     }
 
     async fn get(&self, shelf: Shelf, key: &str) -> Result<Option<Bytes>> {
+        check_key(key)?;
         let key = key.to_owned();
         self.store
             .call("read the catalogue", move |session| {
@@ -54,6 +56,7 @@ impl Catalogue for Embedded {
     }
 
     async fn list(&self, shelf: Shelf, first: Option<&str>) -> Result<Vec<Entry>> {
+        first.map_or(Ok(()), check_key)?;
         let first = first.map(str::to_owned);
         self.store
             .call("list the catalogue", move |session| {
@@ -84,6 +87,7 @@ impl Catalogue for Embedded {
     }
 
     async fn delete(&self, shelf: Shelf, key: &str) -> Result<()> {
+        check_key(key)?;
         let key = key.to_owned();
         self.store
             .call("delete from the catalogue", move |session| {
@@ -107,9 +111,8 @@ impl Catalogue for Embedded {
                 Ok(())
             })
             .await?;
-        let mut changes = receiver
-            .await
-            .map_err(|_| Error::Unavailable { doing: "watch the catalogue".to_owned(), source: None })?;
+        let mut changes =
+            receiver.await.map_err(|_| Error::Unavailable { doing: "watch the catalogue".to_owned(), source: None })?;
         changes.mark_changed();
         Ok(stream::unfold(changes, |mut changes| async move {
             changes.changed().await.ok()?;

@@ -177,7 +177,8 @@ impl House {
         }
         self.stamps += 1;
         known.stamp = self.stamps;
-        let at = Instant::now().checked_add(delay).unwrap_or_else(|| Instant::now() + Duration::from_secs(365 * 86_400));
+        let at =
+            Instant::now().checked_add(delay).unwrap_or_else(|| Instant::now() + Duration::from_secs(365 * 86_400));
         self.deadlines.push(Reverse((at, id, known.stamp)));
     }
 }

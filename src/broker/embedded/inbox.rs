@@ -69,5 +69,6 @@ fn name(slot: Slot) -> String {
     match slot {
         Slot::Answer(question) => question.to_string(),
         Slot::Cancel => "cancel".to_owned(),
+        Slot::Peek => "peek".to_owned(),
     }
 }

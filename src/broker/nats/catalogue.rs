@@ -13,11 +13,12 @@ use super::headers::{KV_OPERATION, TTL, is_gone};
 use super::server::Server;
 use super::streams::MARKER_TTL;
 use crate::broker::subjects::{bucket, bucket_entry, bucket_stream, shelf_changes};
-use crate::broker::{Catalogue, Entry, Result, Shelf};
+use crate::broker::{Catalogue, Entry, Result, Shelf, check_key};
 
 #[async_trait]
 impl Catalogue for Server {
     async fn put(&self, shelf: Shelf, key: &str, value: Bytes, ttl: Option<Duration>) -> Result<()> {
+        check_key(key)?;
         let mut headers = HeaderMap::new();
         if let Some(ttl) = ttl {
             headers.insert(TTL, seconds(ttl));
@@ -26,12 +27,15 @@ impl Catalogue for Server {
     }
 
     async fn get(&self, shelf: Shelf, key: &str) -> Result<Option<Bytes>> {
+        check_key(key)?;
         let bucket = bucket(shelf);
-        let found = self.last_message("read the catalogue", &bucket_stream(&bucket), &bucket_entry(&bucket, key)).await?;
+        let found =
+            self.last_message("read the catalogue", &bucket_stream(&bucket), &bucket_entry(&bucket, key)).await?;
         Ok(found.filter(|read| !is_gone(read.headers.as_ref())).map(|read| read.stored.payload))
     }
 
     async fn list(&self, shelf: Shelf, first: Option<&str>) -> Result<Vec<Entry>> {
+        first.map_or(Ok(()), check_key)?;
         const DOING: &str = "list the catalogue";
         let bucket = bucket(shelf);
         let stream = bucket_stream(&bucket);
@@ -61,6 +65,7 @@ impl Catalogue for Server {
     }
 
     async fn delete(&self, shelf: Shelf, key: &str) -> Result<()> {
+        check_key(key)?;
         let mut headers = HeaderMap::new();
         headers.insert(KV_OPERATION, "DEL");
         // What says that the key is gone need not stay either.

@@ -95,7 +95,9 @@ pub enum ConnectError {
         source: async_nats::ConnectError,
     },
     /// The server does not let us in.
-    #[error("the NATS server at {url} does not let {who} in: check the user, the password, the token or the credentials")]
+    #[error(
+        "the NATS server at {url} does not let {who} in: check the user, the password, the token or the credentials"
+    )]
     Unauthorized {
         /// Where.
         url: String,
@@ -103,7 +105,9 @@ pub enum ConnectError {
         who: String,
     },
     /// The server has no JetStream, or not for this account.
-    #[error("the NATS server at {url} has no JetStream for this account ({reason}): start it with -js, or enable it in its configuration")]
+    #[error(
+        "the NATS server at {url} has no JetStream for this account ({reason}): start it with -js, or enable it in its configuration"
+    )]
     NoJetStream {
         /// Where.
         url: String,
@@ -327,10 +331,8 @@ fn version(text: &str) -> Option<(u64, u64)> {
 async fn check_jetstream(server: &Server, url: &str) -> Result<(), ConnectError> {
     let doing = "ask for JetStream";
     // Asked by hand: here "nobody answers" means something else than later.
-    let asked = tokio::time::timeout(
-        super::server::ANSWER_WAIT,
-        server.client.request("$JS.API.INFO", Default::default()),
-    );
+    let asked =
+        tokio::time::timeout(super::server::ANSWER_WAIT, server.client.request("$JS.API.INFO", Default::default()));
     let none = |reason: String| ConnectError::NoJetStream { url: url.to_owned(), reason };
     let setup = |source| ConnectError::Setup { url: url.to_owned(), source };
     match asked.await {
@@ -397,7 +399,9 @@ impl Monitor {
         let now = self.start.elapsed().as_secs() + 1;
         let said = self.slow_said.swap(now, Ordering::Relaxed);
         if said == 0 || now - said >= SAY_EVERY.as_secs() {
-            tracing::warn!("a reader of this process is slower than NATS; messages were dropped, and will be read again");
+            tracing::warn!(
+                "a reader of this process is slower than NATS; messages were dropped, and will be read again"
+            );
         }
     }
 }

@@ -64,11 +64,11 @@ impl NatsContract {
         }
     }
 
-    /// Everything in `stream` on `filter` from the start on, or only what is new.
+    /// Everything in `stream` on `filter` from sequence `from` on.
     fn ordered(&self, stream: &'static str, filter: String, headers_only: bool, from: u64) -> Pull {
         let make = move |from: u64| {
             let name = format!("fa_{}", Uuid::new_v4().as_simple());
-            let mut config = json!({
+            let config = json!({
                 "name": name,
                 "filter_subject": filter,
                 "ack_policy": "none",
@@ -81,18 +81,11 @@ impl NatsContract {
                 "deliver_policy": "by_start_sequence",
                 "opt_start_seq": from.max(1),
             });
-            if from == NEW_ONLY {
-                config["deliver_policy"] = json!("new");
-                config.as_object_mut().map(|config| config.remove("opt_start_seq"));
-            }
             (name, config)
         };
         Pull::new(self.server.clone(), Consumer { stream, make: Box::new(make) }, Appetite::Fixed(MANY), from)
     }
 }
-
-/// Where [`NatsContract::ordered`] starts if it is only for what is new.
-const NEW_ONLY: u64 = 0;
 
 #[async_trait]
 impl Contract for NatsContract {
@@ -140,7 +133,15 @@ impl Contract for NatsContract {
     }
 
     async fn watch_discovery(&self) -> Result<BoxStream<'static, ()>> {
-        let pull = self.ordered(DISCOVERY_STREAM, bucket_entry(DISCOVERY_BUCKET, ">"), true, NEW_ONLY);
+        const DOING: &str = "watch FastAgency's workflows";
+        // From a sequence rather than "what is new": a consumer that has to be made again then misses nothing.
+        let from =
+            match self.server.api::<Value>(DOING, format!("STREAM.INFO.{DISCOVERY_STREAM}"), &Value::Null).await? {
+                Ok(info) => info["state"]["last_seq"].as_u64().unwrap_or(0) + 1,
+                Err(error) if error.err_code == STREAM_NOT_FOUND => 1,
+                Err(error) => return Err(error.into_broker(DOING)),
+            };
+        let pull = self.ordered(DISCOVERY_STREAM, bucket_entry(DISCOVERY_BUCKET, ">"), true, from);
         let changes = stream::unfold(pull, |mut pull| async move {
             loop {
                 match pull.next().await? {
@@ -185,7 +186,15 @@ impl Contract for NatsContract {
         }))
     }
 
-    async fn copy(&self, user: &str, run: RunId, message: MessageId, seq: u64, previous: u64, body: Bytes) -> Result<u64> {
+    async fn copy(
+        &self,
+        user: &str,
+        run: RunId,
+        message: MessageId,
+        seq: u64,
+        previous: u64,
+        body: Bytes,
+    ) -> Result<u64> {
         let mut headers = json_headers();
         headers.insert(MESSAGE_ID, message.to_string());
         headers.insert(COPY_OF, seq.to_string());
@@ -209,12 +218,13 @@ impl Contract for NatsContract {
 
     async fn erase(&self, seq: u64) -> Result<()> {
         const DOING: &str = "erase a message";
-        const NO_MESSAGE: [u64; 2] = [10037, 10043];
+        const NOT_DELETED: u64 = 10057;
         // Without no_erase the server overwrites the bytes before it forgets them.
         let call = format!("STREAM.MSG.DELETE.{FASTAGENCY_STREAM}");
         match self.server.api::<Value>(DOING, call, &json!({ "seq": seq })).await? {
             Ok(_) => Ok(()),
-            Err(error) if error.code == 404 || NO_MESSAGE.contains(&error.err_code) => Ok(()),
+            // Of this one error there are several; only the words tell that the message is gone already.
+            Err(error) if error.err_code == NOT_DELETED && error.description.contains("no message") => Ok(()),
             Err(error) => Err(error.into_broker(DOING)),
         }
     }
@@ -338,7 +348,8 @@ fn carried(subject: &str, seq: u64, body: Bytes, headers: Option<&HeaderMap>) ->
 
 /// The user's token and the run in `chat.client.messages.<user>.<run>` or `chat.server.messages.<user>.<run>`.
 fn conversation(subject: &str) -> Option<(String, RunId)> {
-    let rest = subject.strip_prefix("chat.client.messages.").or_else(|| subject.strip_prefix("chat.server.messages."))?;
+    let rest =
+        subject.strip_prefix("chat.client.messages.").or_else(|| subject.strip_prefix("chat.server.messages."))?;
     let (user, run) = rest.split_once('.')?;
     Some((user.to_owned(), RunId::parse(run).ok()?))
 }

@@ -23,6 +23,8 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_secs(12);
 /// How long to wait before a consumer is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How often it is said that this does not succeed.
+const SAY_EVERY: Duration = Duration::from_secs(30);
 /// A caller who comes back within this time takes messages faster than single requests bring them.
 const HUNGRY: Duration = Duration::from_millis(20);
 /// The most that is asked for at once then.
@@ -72,6 +74,7 @@ pub(super) struct Pull {
     /// The stream sequence after the last message that came.
     next_seq: u64,
     last_came: Instant,
+    last_said: Option<Instant>,
 }
 
 /// A consumer that is known to be there, and the subscription that its messages come to.
@@ -97,7 +100,16 @@ impl Pull {
     /// Starts before the message `next_seq` of the stream, where the consumer can do so.
     pub(super) fn new(server: Arc<Server>, consumer: Consumer, appetite: Appetite, next_seq: u64) -> Self {
         let connections = server.connections.clone();
-        Self { server, consumer, appetite, connections, link: None, next_seq, last_came: Instant::now() }
+        Self {
+            server,
+            consumer,
+            appetite,
+            connections,
+            link: None,
+            next_seq,
+            last_came: Instant::now(),
+            last_said: None,
+        }
     }
 
     /// Makes the consumer now, so that its failure is the caller's and not the stream's.
@@ -122,7 +134,7 @@ impl Pull {
                 tokio::time::sleep(PAUSE).await;
                 match error {
                     Error::Refused { .. } => return Some(Err(error)),
-                    error => tracing::warn!(%error, stream = self.consumer.stream, "no messages from NATS for now"),
+                    error => self.say_now_and_then(&error),
                 }
                 continue;
             }
@@ -201,6 +213,13 @@ impl Pull {
             *size = (*size * 2).min(MOST);
         }
         Ok(())
+    }
+
+    fn say_now_and_then(&mut self, error: &Error) {
+        if self.last_said.is_none_or(|said| said.elapsed() > SAY_EVERY) {
+            self.last_said = Some(Instant::now());
+            tracing::warn!(%error, stream = self.consumer.stream, "no messages from NATS for now; still trying");
+        }
     }
 
     fn less(&mut self) {

@@ -70,7 +70,11 @@ impl Server {
     /// The last message that matches `subject`, never an older one.
     pub(super) async fn last_message(&self, doing: &str, stream: &str, subject: &str) -> Result<Option<Read>> {
         let body = json!({ "last_by_subj": subject });
-        if self.replicated { self.from_leader(doing, stream, body).await } else { self.direct(doing, stream, body).await }
+        if self.replicated {
+            self.from_leader(doing, stream, body).await
+        } else {
+            self.direct(doing, stream, body).await
+        }
     }
 
     /// One message, from whichever replica answers.

@@ -15,7 +15,7 @@ const LONGEST_REPLY: usize = 4 << 20;
 /// The most bytes that one event, or an answer that is not streamed, may have: a reply and what JSON puts around it.
 const LONGEST_PIECE: usize = 8 << 20;
 /// The most bytes that a whole stream may have; each token of it comes in some 200 bytes of JSON.
-const LONGEST_STREAM: usize = 128 << 20;
+const LONGEST_STREAM: usize = 64 << 20;
 /// The most calls in one reply.
 const MOST_CALLS: usize = 256;
 
@@ -61,7 +61,9 @@ impl<'a> Reader<'a> {
             return Err(self.too_long());
         }
         if let Form::Unknown = self.form {
-            let Some(first) = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) else { return Ok(Heard::Nothing) };
+            // White space, and a byte order mark, tell nothing.
+            let tells = |byte: &&u8| !byte.is_ascii_whitespace() && !b"\xef\xbb\xbf".contains(byte);
+            let Some(first) = bytes.iter().find(tells) else { return Ok(Heard::Nothing) };
             self.form = form_of(*first, self.declared_events);
         }
         match &mut self.form {
@@ -203,14 +205,15 @@ impl<'a> Answer<'a> {
         if let Some(reason) = choice.get("finish_reason").and_then(Value::as_str) {
             self.finish_reason = Some(reason.to_owned());
         }
-        let piece = choice.get("delta").filter(|delta| !delta.is_null()).or_else(|| choice.get("message"));
-        match piece {
-            Some(piece) => self.take_piece(piece, show),
-            None => Ok(()),
+        match (choice.get("delta").filter(|delta| !delta.is_null()), choice.get("message")) {
+            (Some(delta), _) => self.take_piece(delta, false, show),
+            (None, Some(message)) => self.take_piece(message, true, show),
+            (None, None) => Ok(()),
         }
     }
 
-    fn take_piece(&mut self, piece: &Value, show: &mut dyn FnMut(&str)) -> Result<(), Error> {
+    /// Takes a delta, or a message, whose calls are `whole`.
+    fn take_piece(&mut self, piece: &Value, whole: bool, show: &mut dyn FnMut(&str)) -> Result<(), Error> {
         if let Some(text) = piece.get("content").and_then(text_of) {
             self.grow(text.len())?;
             self.content.get_or_insert_default().push_str(&text);
@@ -221,12 +224,12 @@ impl<'a> Answer<'a> {
             self.refusal.get_or_insert_default().push_str(text);
         }
         for call in piece.get("tool_calls").and_then(Value::as_array).into_iter().flatten() {
-            self.take_call(call)?;
+            self.take_call(call, whole)?;
         }
         Ok(())
     }
 
-    fn take_call(&mut self, piece: &Value) -> Result<(), Error> {
+    fn take_call(&mut self, piece: &Value, whole: bool) -> Result<(), Error> {
         let index = piece.get("index").and_then(Value::as_u64);
         let id = piece.get("id").and_then(Value::as_str).unwrap_or_default();
         let function = piece.get("function");
@@ -237,7 +240,8 @@ impl<'a> Answer<'a> {
             Some(other) => other.to_string(),
         };
         self.grow(id.len() + name.len() + arguments.len())?;
-        let position = match self.position_of(index, id, name) {
+        let begun = if whole { None } else { self.position_of(index, id, name) };
+        let position = match begun {
             Some(position) => position,
             None if self.calls.len() >= MOST_CALLS => return Err(too_long(self.model)),
             None => {

@@ -97,7 +97,9 @@ fn class(value: &Value) -> Class {
 fn unlike(left: &Value, right: &Value) -> Error {
     let message = format!("cannot compare {} with {}", described(left), described(right));
     let advice = match (class(left), class(right)) {
-        (Class::Text, Class::Number) | (Class::Number, Class::Text) => " (the filters `int` and `float` make a number of a text)",
+        (Class::Text, Class::Number) | (Class::Number, Class::Text) => {
+            " (the filters `int` and `float` make a number of a text)"
+        }
         _ => "",
     };
     Error::new(ErrorKind::InvalidOperation, message + advice)
@@ -115,24 +117,31 @@ fn equal(left: &Value, right: &Value) -> Result<bool, Error> {
 fn ordered(left: &Value, right: &Value) -> Result<(), Error> {
     match (class(left), class(right)) {
         (Class::Number, Class::Number) | (Class::Text, Class::Text) => Ok(()),
-        (a, b) if a == b => {
-            Err(Error::new(ErrorKind::InvalidOperation, format!("{} and {} have no order", described(left), described(right))))
-        }
+        (a, b) if a == b => Err(Error::new(
+            ErrorKind::InvalidOperation,
+            format!("{} and {} have no order", described(left), described(right)),
+        )),
         _ => Err(unlike(left, right)),
     }
 }
 
 fn contains(container: &Value, item: &Value) -> Result<bool, Error> {
     match (class(container), class(item)) {
-        (Class::Text, Class::Text) => Ok(container.as_str().zip(item.as_str()).is_some_and(|(text, part)| text.contains(part))),
+        (Class::Text, Class::Text) => {
+            Ok(container.as_str().zip(item.as_str()).is_some_and(|(text, part)| text.contains(part)))
+        }
         (Class::Map, Class::Text) => Ok(!container.get_item(item)?.is_undefined()),
         (Class::List, wanted) => {
             let items: Vec<Value> = container.try_iter()?.collect();
             let scalar = |class| matches!(class, Class::Truth | Class::Number | Class::Text);
             // In a list of mixed values the unlike ones are just others; in a list of nothing but unlike scalars the question
             // is a mistake.
-            if scalar(wanted) && !items.is_empty() && items.iter().all(|item| scalar(class(item)) && class(item) != wanted) {
-                let message = format!("cannot look for {} in a list of other types ({})", described(item), described(&items[0]));
+            if scalar(wanted)
+                && !items.is_empty()
+                && items.iter().all(|item| scalar(class(item)) && class(item) != wanted)
+            {
+                let message =
+                    format!("cannot look for {} in a list of other types ({})", described(item), described(&items[0]));
                 return Err(Error::new(ErrorKind::InvalidOperation, message));
             }
             Ok(items.iter().any(|other| class(other) == wanted && other == item))

@@ -12,6 +12,9 @@ use super::guard::COMPARE;
 use super::{ENVIRONMENT, EvaluationError, Path};
 use crate::problem::did_you_mean;
 
+/// What YAML and JSON call `none`.
+const NULL: &str = "null";
+
 type Rewritten = Result<(), EvaluationError>;
 
 /// The functions that a template may call.
@@ -240,7 +243,7 @@ impl Rewriter {
     /// The path that a chain of lookups takes from a name of the context; none for anything else.
     fn path(&self, expression: &Expr<'_>) -> Option<Path> {
         match expression {
-            Expr::Var(name) => (!self.is_local(name.id)).then(|| vec![name.id.to_owned()]),
+            Expr::Var(name) => (!self.is_local(name.id) && name.id != NULL).then(|| vec![name.id.to_owned()]),
             Expr::GetAttr(attribute) => {
                 let mut path = self.path(&attribute.expr)?;
                 path.push(attribute.name.to_owned());
@@ -268,7 +271,7 @@ impl Rewriter {
         match expression {
             Expr::Var(name) => {
                 own_name(name.id)?;
-                self.write(name.id);
+                self.write(if name.id == NULL && !self.is_local(NULL) { "none" } else { name.id });
                 Ok(())
             }
             Expr::GetAttr(attribute) => {
@@ -342,7 +345,11 @@ impl Rewriter {
         self.expression(&binary.right)
     }
 
-    fn comparison<'e>(&mut self, first: &Expr<'_>, links: impl Iterator<Item = (&'static str, &'e Expr<'e>)>) -> Rewritten {
+    fn comparison<'e>(
+        &mut self,
+        first: &Expr<'_>,
+        links: impl Iterator<Item = (&'static str, &'e Expr<'e>)>,
+    ) -> Rewritten {
         self.write(COMPARE);
         self.write("(");
         self.expression(first)?;
@@ -383,7 +390,10 @@ impl Rewriter {
         match &call.expr {
             Expr::Var(name) if FUNCTIONS.contains(&name.id) => self.write(name.id),
             Expr::Var(name) => {
-                return refused(format!("there is no function {:?}; a filter is written as `value | {}`", name.id, name.id));
+                return refused(format!(
+                    "there is no function {:?}; a filter is written as `value | {}`",
+                    name.id, name.id
+                ));
             }
             Expr::GetAttr(method) => match &method.expr {
                 Expr::Var(name) if name.id == "loop" && self.is_local("loop") => {
@@ -502,7 +512,11 @@ fn same_and_leftward(left: BinOpKind, right: BinOpKind) -> bool {
 
 /// Names that begin with two underscores are ours.
 fn own_name(name: &str) -> Rewritten {
-    if name.starts_with("__") { refused(format!("{name:?}: names that begin with two underscores are reserved")) } else { Ok(()) }
+    if name.starts_with("__") {
+        refused(format!("{name:?}: names that begin with two underscores are reserved"))
+    } else {
+        Ok(())
+    }
 }
 
 /// Refuses a filter or test that minijinja does not have; it would say so only when it is used.
@@ -514,7 +528,9 @@ fn known_word(kind: &str, name: &str) -> Rewritten {
     if known {
         return Ok(());
     }
-    let words = ["default", "length", "join", "tojson", "lower", "upper", "trim", "first", "last", "replace", "defined", "none"];
+    let words = [
+        "default", "length", "join", "tojson", "lower", "upper", "trim", "first", "last", "replace", "defined", "none",
+    ];
     let hint = did_you_mean(name, words).map(|hint| format!("; {hint}")).unwrap_or_default();
     refused(format!("there is no {kind} {name:?}{hint}"))
 }

@@ -61,6 +61,8 @@ fn expressions_have_the_value_that_jinja_gives_them() {
         ("params.name[0]", json!("A")),
         ("vars.grade == 'F'", json!(false)),
         ("vars.grade == none", json!(true)),
+        ("vars.grade == null", json!(true)),
+        ("[null, none]", json!([null, null])),
         ("vars.grade is none", json!(true)),
         ("vars.grade is not none", json!(false)),
         ("params.missing is defined", json!(false)),
@@ -171,7 +173,9 @@ fn mistakes_are_found_when_parsing() {
         let error = Expression::parse(source).expect_err(source);
         assert!(error.message.contains(message), "{source}: {error}");
     }
-    for source in ["{% include 'x' %}", "{% macro a() %}{% endmacro %}", "{% set __compare = 1 %}", "{{ a ", "{% if x %}"] {
+    for source in
+        ["{% include 'x' %}", "{% macro a() %}{% endmacro %}", "{% set __compare = 1 %}", "{{ a ", "{% if x %}"]
+    {
         assert!(Template::parse(source).is_err(), "{source}");
     }
 }
@@ -187,7 +191,10 @@ fn templates_keep_types_only_where_they_are_one_expression() {
         (" {{ params.age }}", json!(" 18")),
         ("{{ params.age }}{{ params.age }}", json!("1818")),
         ("Hello {{ params.name }}!\n", json!("Hello Ada!\n")),
-        ("{{ params.list }} and {{ steps.skipped }} and {{ vars.on }} {{ 1.0 }}", json!("[1,2,3] and null and true 1.0")),
+        (
+            "{{ params.list }} and {{ steps.skipped }} and {{ vars.on }} {{ 1.0 }}",
+            json!("[1,2,3] and null and true 1.0"),
+        ),
         ("{{ steps.form }}.", json!("{\"colour\":\"red\",\"sizes\":[1.5,2.5]}.")),
         ("<b>{{ '<i>' }}</b>", json!("<b><i></b>")),
         ("{# a comment #}x", json!("x")),
@@ -196,7 +203,10 @@ fn templates_keep_types_only_where_they_are_one_expression() {
         ("{% for k, v in steps.form | items %}{{ k }}={{ v }};{% endfor %}", json!("colour=red;sizes=[1.5,2.5];")),
         ("{% if params.age >= 18 %}old{% elif true %}x{% else %}young{% endif %} \"q\"\n", json!("old \"q\"\n")),
         ("{% set x = params.age + 1 %}{{ x }}", json!("19")),
-        ("{% set c = namespace(n=0) %}{% for i in params.list %}{% set c.n = c.n + i %}{% endfor %}{{ c.n }}", json!("6")),
+        (
+            "{% set c = namespace(n=0) %}{% for i in params.list %}{% set c.n = c.n + i %}{% endfor %}{{ c.n }}",
+            json!("6"),
+        ),
         ("{% with a = 1, b = 2 %}{{ a + b }}{% endwith %}", json!("3")),
         ("{% for i in [] %}x{% else %}none{% endfor %}", json!("none")),
         ("{%- if true -%}  a  {%- endif -%}  ", json!("a")),
@@ -210,7 +220,8 @@ fn templates_keep_types_only_where_they_are_one_expression() {
 #[test]
 fn names_are_those_of_the_context() {
     let names = |source: &str| {
-        let mut names: Vec<String> = Template::parse(source).unwrap().names().iter().map(|path| path.join(".")).collect();
+        let mut names: Vec<String> =
+            Template::parse(source).unwrap().names().iter().map(|path| path.join(".")).collect();
         names.sort();
         names.dedup();
         names
@@ -218,7 +229,10 @@ fn names_are_those_of_the_context() {
     assert_eq!(names("{{ steps.lesson.summary }} {{ params['topic'] }}"), ["params.topic", "steps.lesson.summary"]);
     assert_eq!(names("{{ steps.people[0].name | default(vars.x) }}"), ["steps.people.0.name", "vars.x"]);
     assert_eq!(names("{{ steps[params.which].x }}"), ["params.which", "steps"]);
-    assert_eq!(names("{% for item in steps.list %}{{ item.x }} {{ loop.index }} {{ run.id }}{% endfor %}"), ["run.id", "steps.list"]);
+    assert_eq!(
+        names("{% for item in steps.list %}{{ item.x }} {{ loop.index }} {{ run.id }}{% endfor %}"),
+        ["run.id", "steps.list"]
+    );
     assert_eq!(names("{% for x in x %}{{ x }}{% endfor %}"), ["x"]);
     assert_eq!(names("{% set a = user.name %}{{ a }}"), ["user.name"]);
     assert_eq!(names("{{ steps.my-id }}"), ["id", "steps.my"]);

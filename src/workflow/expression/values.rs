@@ -55,7 +55,11 @@ pub fn described(value: &Value) -> String {
         ValueKind::String => {
             let text = value.as_str().unwrap_or_default();
             let cut: String = text.chars().take(40).collect();
-            if cut.len() < text.len() { format!("text \"{}…\"", cut.escape_debug()) } else { format!("text {text:?}") }
+            if cut.len() < text.len() {
+                format!("text \"{}…\"", cut.escape_debug())
+            } else {
+                format!("text {text:?}")
+            }
         }
         ValueKind::Seq | ValueKind::Iterable => "a list".to_owned(),
         ValueKind::Map => "a map".to_owned(),

@@ -1,0 +1,588 @@
+//! What the broker's traits promise, checked on both brokers by the same scenarios.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use bytes::Bytes;
+use fastagency::broker::{AnyDelivery, Bell, Broker, Error, Job, Lane, Live, Put, Reason, Shelf, Slot, embedded, nats};
+use fastagency::clock::{self, Clock, SystemClock};
+use fastagency::ids::{MessageId, Name, RunId};
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, future};
+use tempfile::TempDir;
+
+use crate::support::nats_server::NatsServer;
+
+mod contract;
+mod open;
+
+/// How long anything may take that is expected to happen.
+const SOON: Duration = Duration::from_secs(20);
+
+/// Where a scenario takes place.
+enum Ground {
+    Embedded { dir: TempDir, broker: Option<Broker> },
+    Nats { server: NatsServer, broker: Broker },
+}
+
+impl Ground {
+    async fn embedded(_test: &str) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Some(embedded::open(dir.path()).unwrap());
+        Some(Ground::Embedded { dir, broker })
+    }
+
+    async fn nats(test: &str) -> Option<Self> {
+        let server = NatsServer::start(test)?;
+        let broker = connect(&server).await;
+        Some(Ground::Nats { server, broker })
+    }
+
+    fn broker(&self) -> Broker {
+        match self {
+            Ground::Embedded { broker, .. } => broker.clone().unwrap(),
+            Ground::Nats { broker, .. } => broker.clone(),
+        }
+    }
+}
+
+/// A broker on that server.
+async fn connect(server: &NatsServer) -> Broker {
+    let settings = nats::Settings { url: server.url(), ..Default::default() };
+    nats::connect(&settings).await.unwrap()
+}
+
+macro_rules! broker_conformance {
+    ($($scenario:ident),* $(,)?) => {
+        mod on_embedded {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $scenario() {
+                if let Some(ground) = super::Ground::embedded(stringify!($scenario)).await {
+                    super::$scenario(ground).await;
+                }
+            })*
+        }
+        mod on_nats {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $scenario() {
+                if let Some(ground) = super::Ground::nats(concat!("broker::on_nats::", stringify!($scenario))).await {
+                    super::$scenario(ground).await;
+                }
+            })*
+        }
+    };
+}
+
+broker_conformance!(
+    many_runs_keep_their_own_order,
+    an_unexpected_sequence_is_a_conflict_and_is_not_heard,
+    a_follower_hears_records_and_deltas_of_its_run_only,
+    attaching_while_another_writes_misses_nothing,
+    a_follower_who_does_not_listen_learns_of_a_gap,
+    long_logs_and_large_records_are_read_whole,
+    what_is_too_large_is_refused_and_harms_nothing,
+    the_first_answer_wins,
+    a_purged_run_stays_purged,
+    a_job_goes_to_one_worker_of_its_workflow,
+    the_same_job_is_queued_once,
+    a_job_given_back_comes_again,
+    timers_fire_once_and_can_be_replaced,
+    leases_end_unless_renewed_and_watchers_hear_it,
+    the_catalogue_lists_what_was_put_last_at_the_end,
+    everything_survives_a_restart,
+);
+
+fn text(payload: &[u8]) -> &str {
+    std::str::from_utf8(payload).unwrap()
+}
+
+fn bytes(text: impl Into<String>) -> Bytes {
+    Bytes::from(text.into())
+}
+
+fn name(text: &str) -> Name {
+    Name::parse(text).unwrap()
+}
+
+fn job(run: RunId) -> Job {
+    Job { run, reason: Reason::Start }
+}
+
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(SOON, future).await.expect("it happens soon")
+}
+
+async fn next<T>(stream: &mut BoxStream<'static, T>) -> T {
+    soon(stream.next()).await.expect("the stream goes on")
+}
+
+async fn next_job(stream: &mut BoxStream<'static, fastagency::broker::Result<AnyDelivery>>) -> AnyDelivery {
+    next(stream).await.unwrap()
+}
+
+/// The next record that a follower hears, and the one before it.
+async fn next_record(live: &mut BoxStream<'static, Live>) -> (u64, String, u64) {
+    match next(live).await {
+        Live::Record { stored, previous } => (stored.seq, text(&stored.payload).to_owned(), previous),
+        other => panic!("{other:?} is no record"),
+    }
+}
+
+async fn many_runs_keep_their_own_order(ground: Ground) {
+    let broker = ground.broker();
+    let writers = (0..20).map(|writer| {
+        let log = broker.log.clone();
+        async move {
+            let run = RunId::random();
+            let mut expected = 0;
+            for turn in 0..30 {
+                let lane = if turn % 3 == 0 { Lane::Said } else { Lane::Did };
+                let seq = log.append(run, lane, bytes(format!("{writer}/{turn}")), expected).await.unwrap();
+                assert!(seq > expected);
+                expected = seq;
+            }
+            (writer, run, expected)
+        }
+    });
+    for (writer, run, last) in future::join_all(writers).await {
+        let all = broker.log.read(run, 0).await.unwrap();
+        let texts: Vec<_> = all.iter().map(|stored| text(&stored.payload).to_owned()).collect();
+        assert_eq!(texts, (0..30).map(|turn| format!("{writer}/{turn}")).collect::<Vec<_>>());
+        assert!(all.is_sorted_by(|a, b| a.seq < b.seq && a.at <= b.at));
+        let newest = broker.log.last(run).await.unwrap().unwrap();
+        assert_eq!((newest.seq, newest.at, &newest.payload), (last, all[29].at, &all[29].payload));
+        let rest = broker.log.read(run, all[27].seq).await.unwrap();
+        assert_eq!(rest.iter().map(|stored| stored.seq).collect::<Vec<_>>(), [all[28].seq, last]);
+        assert!(broker.log.read(run, last).await.unwrap().is_empty());
+    }
+    assert!(broker.log.last(RunId::random()).await.unwrap().is_none());
+    assert!(broker.log.read(RunId::random(), 0).await.unwrap().is_empty());
+    broker.log.ready().await.unwrap();
+}
+
+async fn an_unexpected_sequence_is_a_conflict_and_is_not_heard(ground: Ground) {
+    let Broker { log, .. } = ground.broker();
+    let run = RunId::random();
+    let mut live = log.follow(run).await.unwrap();
+    let first = log.append(run, Lane::Said, bytes("first"), 0).await.unwrap();
+    for (lane, expected) in [(Lane::Said, 0), (Lane::Did, 0), (Lane::Did, first + 1), (Lane::Did, 1 << 40)] {
+        let error = log.append(run, lane, bytes("refused"), expected).await.unwrap_err();
+        assert!(matches!(error, Error::Conflict { expected: told } if told == expected), "{error:?}");
+    }
+    // The sequence is the run's, not the lane's.
+    let second = log.append(run, Lane::Did, bytes("second"), first).await.unwrap();
+    let third = log.append(run, Lane::Said, bytes("third"), second).await.unwrap();
+    assert_eq!(next_record(&mut live).await, (first, "first".to_owned(), 0));
+    assert_eq!(next_record(&mut live).await, (second, "second".to_owned(), first));
+    assert_eq!(next_record(&mut live).await, (third, "third".to_owned(), second));
+    // Of many who expect the same, one succeeds.
+    let racers = (0..16).map(|racer| log.append(run, Lane::Did, bytes(format!("racer {racer}")), third));
+    let won = future::join_all(racers).await.into_iter().filter(Result::is_ok).count();
+    assert_eq!(won, 1);
+    assert_eq!(log.read(run, 0).await.unwrap().len(), 4);
+}
+
+async fn a_follower_hears_records_and_deltas_of_its_run_only(ground: Ground) {
+    let Broker { log, .. } = ground.broker();
+    let (run, other) = (RunId::random(), RunId::random());
+    let mut live = log.follow(run).await.unwrap();
+    let mut also = log.follow(run).await.unwrap();
+    log.whisper(other, bytes("not for you")).await.unwrap();
+    log.append(other, Lane::Said, bytes("not for you"), 0).await.unwrap();
+    log.whisper(run, bytes("he")).await.unwrap();
+    log.whisper(run, bytes("llo")).await.unwrap();
+    let seq = log.append(run, Lane::Said, bytes("hello"), 0).await.unwrap();
+    for follower in [&mut live, &mut also] {
+        for delta in ["he", "llo"] {
+            assert!(matches!(next(follower).await, Live::Delta(heard) if text(&heard) == delta));
+        }
+        assert_eq!(next_record(follower).await, (seq, "hello".to_owned(), 0));
+    }
+    let stored = &log.read(run, 0).await.unwrap()[0];
+    log.append(run, Lane::Did, bytes("next"), seq).await.unwrap();
+    let Live::Record { stored: heard, .. } = next(&mut live).await else { panic!("no record") };
+    assert!(heard.at >= stored.at);
+}
+
+async fn attaching_while_another_writes_misses_nothing(ground: Ground) {
+    const RECORDS: u64 = 300;
+    let Broker { log, .. } = ground.broker();
+    let run = RunId::random();
+    let writer = tokio::spawn({
+        let log = log.clone();
+        async move {
+            let mut expected = 0;
+            for turn in 0..RECORDS {
+                expected = log.append(run, Lane::Did, bytes(turn.to_string()), expected).await.unwrap();
+            }
+        }
+    });
+    let readers = (0..10).map(|reader| {
+        let log = log.clone();
+        async move {
+            // Each at another moment.
+            while log.read(run, 0).await.unwrap().len() < reader * 20 {}
+            let mut live = log.follow(run).await.unwrap();
+            let history = log.read(run, 0).await.unwrap();
+            let mut shown: Vec<_> = history.iter().map(|stored| text(&stored.payload).to_owned()).collect();
+            let mut last = history.last().map_or(0, |stored| stored.seq);
+            while shown.len() < RECORDS as usize {
+                let (seq, payload, previous) = next_record(&mut live).await;
+                if seq > last {
+                    assert_eq!(previous, last, "a record was not heard");
+                    shown.push(payload);
+                    last = seq;
+                }
+            }
+            assert_eq!(shown, (0..RECORDS).map(|turn| turn.to_string()).collect::<Vec<_>>());
+        }
+    });
+    future::join_all(readers).await;
+    writer.await.unwrap();
+}
+
+async fn a_follower_who_does_not_listen_learns_of_a_gap(ground: Ground) {
+    const RECORDS: usize = 1500;
+    let Broker { log, .. } = ground.broker();
+    let run = RunId::random();
+    let mut live = log.follow(run).await.unwrap();
+    let mut expected = 0;
+    for turn in 0..RECORDS {
+        expected = log.append(run, Lane::Did, bytes(turn.to_string()), expected).await.unwrap();
+    }
+    let mut heard = 0;
+    while let Live::Record { .. } = next(&mut live).await {
+        heard += 1;
+    }
+    assert!(heard < RECORDS, "a gap was said where there was none");
+    // It goes on behind the gap.
+    let after = log.append(run, Lane::Did, bytes("after"), expected).await.unwrap();
+    while next_record(&mut live).await.0 != after {}
+}
+
+async fn long_logs_and_large_records_are_read_whole(ground: Ground) {
+    let Broker { log, .. } = ground.broker();
+    let (long, large) = (RunId::random(), RunId::random());
+    let write = |run: RunId, count: usize, size: usize| {
+        let log = log.clone();
+        async move {
+            let mut expected = 0;
+            for turn in 0..count {
+                let payload = format!("{}{turn}", "0".repeat(size));
+                expected = log.append(run, Lane::Said, bytes(payload), expected).await.unwrap();
+            }
+        }
+    };
+    future::join(write(long, 700, 1), write(large, 20, 900_000)).await;
+    for (run, count) in [(long, 700), (large, 20)] {
+        let all = log.read(run, 0).await.unwrap();
+        let turns: Vec<usize> = all.iter().map(|stored| text(&stored.payload).parse().unwrap()).collect();
+        assert_eq!(turns, (0..count).collect::<Vec<_>>());
+    }
+}
+
+async fn what_is_too_large_is_refused_and_harms_nothing(ground: Ground) {
+    let Broker { log, inbox, catalogue, .. } = ground.broker();
+    let run = RunId::random();
+    let large = Bytes::from(vec![b'x'; 2 * 1024 * 1024]);
+    let error = log.append(run, Lane::Did, large.clone(), 0).await.unwrap_err();
+    let Error::TooLarge { size, max } = error else { panic!("{error:?}") };
+    assert_eq!(size, large.len());
+    assert!(matches!(inbox.put(run, Slot::Cancel, large.clone()).await, Err(Error::TooLarge { .. })));
+    assert!(matches!(catalogue.put(Shelf::Runs, "a", large.clone(), None).await, Err(Error::TooLarge { .. })));
+    assert!(matches!(log.whisper(run, large.clone()).await, Err(Error::TooLarge { .. })));
+    // The limit that was told is one that holds.
+    log.append(run, Lane::Did, large.slice(..max), 0).await.unwrap();
+    assert_eq!(log.read(run, 0).await.unwrap()[0].payload.len(), max);
+}
+
+async fn the_first_answer_wins(ground: Ground) {
+    let Broker { inbox, .. } = ground.broker();
+    let (run, other, question) = (RunId::random(), RunId::random(), MessageId::random());
+    let mut bell = inbox.bell(run).await.unwrap();
+    assert!(inbox.get(run, Slot::Answer(question)).await.unwrap().is_none());
+    let putters = (0..16).map(|who| {
+        let inbox = inbox.clone();
+        async move { (who, inbox.put(run, Slot::Answer(question), bytes(format!("answer {who}"))).await.unwrap()) }
+    });
+    let outcomes = future::join_all(putters).await;
+    let winners: Vec<_> = outcomes.iter().filter(|(_, put)| matches!(put, Put::First)).map(|(who, _)| *who).collect();
+    let [winner] = winners[..] else { panic!("{winners:?} were all first") };
+    let won = format!("answer {winner}");
+    for (_, put) in outcomes {
+        if let Put::Taken(first) = put {
+            assert_eq!(text(&first.payload), won);
+        }
+    }
+    let stored = inbox.get(run, Slot::Answer(question)).await.unwrap().unwrap();
+    assert_eq!(text(&stored.payload), won);
+    // Another slot and another run are free.
+    assert!(matches!(inbox.put(other, Slot::Answer(question), bytes("x")).await.unwrap(), Put::First));
+    assert!(matches!(inbox.put(run, Slot::Cancel, bytes("stop")).await.unwrap(), Put::First));
+    let Bell::Rang { slot, stored: heard } = next(&mut bell).await else { panic!("a gap") };
+    assert_eq!((slot, text(&heard.payload), heard.seq), (Slot::Answer(question), won.as_str(), stored.seq));
+    let Bell::Rang { slot, stored: heard } = next(&mut bell).await else { panic!("a gap") };
+    assert_eq!((slot, text(&heard.payload)), (Slot::Cancel, "stop"));
+}
+
+async fn a_purged_run_stays_purged(ground: Ground) {
+    let Broker { log, inbox, .. } = ground.broker();
+    let (run, other) = (RunId::random(), RunId::random());
+    let kept = log.append(other, Lane::Said, bytes("kept"), 0).await.unwrap();
+    let said = log.append(run, Lane::Said, bytes("secret"), 0).await.unwrap();
+    let did = log.append(run, Lane::Did, bytes("secret"), said).await.unwrap();
+    inbox.put(run, Slot::Cancel, bytes("secret")).await.unwrap();
+    let mut live = log.follow(run).await.unwrap();
+    log.purge(run, bytes("tombstone")).await.unwrap();
+    let all = log.read(run, 0).await.unwrap();
+    assert_eq!(all.iter().map(|stored| text(&stored.payload)).collect::<Vec<_>>(), ["tombstone"]);
+    let (seq, heard, previous) = next_record(&mut live).await;
+    assert_eq!((seq, heard.as_str(), previous), (all[0].seq, "tombstone", did));
+    assert!(inbox.get(run, Slot::Cancel).await.unwrap().is_none());
+    // Neither one who goes on nor one who begins finds the run as he expects it.
+    for expected in [did, 0] {
+        let late = log.append(run, Lane::Said, bytes("late"), expected).await;
+        assert!(matches!(late, Err(Error::Conflict { .. })), "{late:?}");
+    }
+    log.purge(run, bytes("again")).await.unwrap();
+    assert_eq!(log.read(run, 0).await.unwrap().len(), 1);
+    assert_eq!(log.last(other).await.unwrap().unwrap().seq, kept);
+    // A run that never was can have a tombstone too.
+    let never = RunId::random();
+    log.purge(never, bytes("tombstone")).await.unwrap();
+    assert!(matches!(log.append(never, Lane::Did, bytes("late"), 0).await, Err(Error::Conflict { .. })));
+}
+
+async fn a_job_goes_to_one_worker_of_its_workflow(ground: Ground) {
+    const JOBS: usize = 100;
+    let Broker { queue, .. } = ground.broker();
+    let (workflow, other) = (name("work"), name("other"));
+    let runs: HashSet<RunId> = (0..JOBS).map(|_| RunId::random()).collect();
+    let elsewhere = RunId::random();
+    queue.enqueue(&other, &job(elsewhere), "elsewhere").await.unwrap();
+    future::join_all(runs.iter().map(|&run| {
+        let (queue, workflow) = (queue.clone(), workflow.clone());
+        async move { queue.enqueue(&workflow, &job(run), &run.to_string()).await.unwrap() }
+    }))
+    .await;
+    let workers = (0..3).map(|_| {
+        let (queue, workflow) = (queue.clone(), workflow.clone());
+        async move { queue.take(&workflow).await.unwrap() }
+    });
+    let mut all = futures_util::stream::select_all(future::join_all(workers).await);
+    let mut taken = HashSet::new();
+    for _ in 0..JOBS {
+        let delivery = soon(all.next()).await.unwrap().unwrap();
+        assert_eq!((delivery.attempt(), delivery.job().reason), (1, Reason::Start));
+        assert!(taken.insert(delivery.job().run), "a job was delivered twice");
+        delivery.working().await.unwrap();
+        delivery.ack().await.unwrap();
+    }
+    assert_eq!(taken, runs);
+    // What comes next is new: nothing acknowledged comes again.
+    let last = RunId::random();
+    queue.enqueue(&workflow, &job(last), "last").await.unwrap();
+    assert_eq!(soon(all.next()).await.unwrap().unwrap().job().run, last);
+    assert_eq!(next_job(&mut queue.take(&other).await.unwrap()).await.job().run, elsewhere);
+}
+
+async fn the_same_job_is_queued_once(ground: Ground) {
+    let Broker { queue, .. } = ground.broker();
+    let workflow = name("work");
+    let (run, end) = (RunId::random(), RunId::random());
+    for _ in 0..3 {
+        queue.enqueue(&workflow, &job(run), "the same / id").await.unwrap();
+    }
+    let mut jobs = queue.take(&workflow).await.unwrap();
+    next_job(&mut jobs).await.ack().await.unwrap();
+    queue.enqueue(&workflow, &job(run), "the same / id").await.unwrap();
+    queue.enqueue(&workflow, &job(end), "another").await.unwrap();
+    assert_eq!(next_job(&mut jobs).await.job().run, end);
+}
+
+async fn a_job_given_back_comes_again(ground: Ground) {
+    let Broker { queue, .. } = ground.broker();
+    let workflow = name("work");
+    let run = RunId::random();
+    queue.enqueue(&workflow, &job(run), "one").await.unwrap();
+    let mut jobs = queue.take(&workflow).await.unwrap();
+    let delivery = next_job(&mut jobs).await;
+    let start = tokio::time::Instant::now();
+    delivery.retry_after(Duration::from_millis(700)).await.unwrap();
+    let again = next_job(&mut jobs).await;
+    assert!(start.elapsed() >= Duration::from_millis(600), "it came back too early");
+    assert_eq!((again.job().run, again.attempt()), (run, 2));
+    again.retry_after(Duration::ZERO).await.unwrap();
+    // Whoever is there may get it.
+    let mut others = queue.take(&workflow).await.unwrap();
+    let third = soon(async {
+        tokio::select! { job = jobs.next() => job, job = others.next() => job }
+    });
+    let third = third.await.unwrap().unwrap();
+    assert_eq!((third.job().run, third.attempt()), (run, 3));
+    third.ack().await.unwrap();
+}
+
+async fn timers_fire_once_and_can_be_replaced(ground: Ground) {
+    let Broker { queue, log, .. } = ground.broker();
+    let workflow = name("work");
+    let now = || SystemClock.now();
+    let in_ms = |millis| clock::after(now(), Duration::from_millis(millis));
+    let timer = |run| Job { run, reason: Reason::Timer };
+    let (replaced, past, purged, later) = (RunId::random(), RunId::random(), RunId::random(), RunId::random());
+    queue.schedule(&workflow, &timer(replaced), in_ms(3_600_000)).await.unwrap();
+    queue.schedule(&workflow, &timer(replaced), in_ms(1500)).await.unwrap();
+    queue.schedule(&workflow, &timer(purged), in_ms(1000)).await.unwrap();
+    log.purge(purged, bytes("tombstone")).await.unwrap();
+    let long_ago = now().checked_sub(Duration::from_secs(3600)).unwrap();
+    queue.schedule(&workflow, &timer(past), long_ago).await.unwrap();
+    let due = in_ms(3000);
+    queue.schedule(&workflow, &timer(later), due).await.unwrap();
+    let mut jobs = queue.take(&workflow).await.unwrap();
+    for expected in [past, replaced, later] {
+        let delivery = next_job(&mut jobs).await;
+        assert_eq!((delivery.job().run, delivery.job().reason), (expected, Reason::Timer));
+        delivery.ack().await.unwrap();
+    }
+    assert!(clock::until(now(), due) < Duration::from_millis(50), "a timer fired early");
+    // A run can have another one when the first is over.
+    queue.schedule(&workflow, &timer(past), in_ms(10)).await.unwrap();
+    assert_eq!(next_job(&mut jobs).await.job().run, past);
+}
+
+async fn leases_end_unless_renewed_and_watchers_hear_it(ground: Ground) {
+    const LEASE: Duration = Duration::from_secs(1);
+    let Broker { catalogue, .. } = ground.broker();
+    let mut changes = catalogue.watch(Shelf::Workers).await.unwrap();
+    next(&mut changes).await;
+    catalogue.put(Shelf::Workers, "dies", bytes("1"), Some(LEASE)).await.unwrap();
+    catalogue.put(Shelf::Workers, "lives", bytes("1"), Some(LEASE)).await.unwrap();
+    catalogue.put(Shelf::Workers, "stays", bytes("1"), None).await.unwrap();
+    next(&mut changes).await;
+    assert!(catalogue.get(Shelf::Workers, "dies").await.unwrap().is_some());
+    // Half a lease is enough to be in time; three leases are enough to show that it was renewed.
+    let mut beat = tokio::time::interval(LEASE / 4);
+    for count in 0..12 {
+        beat.tick().await;
+        catalogue.put(Shelf::Workers, "lives", bytes(count.to_string()), Some(LEASE)).await.unwrap();
+    }
+    assert_eq!(catalogue.get(Shelf::Workers, "lives").await.unwrap(), Some(bytes("11")));
+    assert_eq!(catalogue.get(Shelf::Workers, "dies").await.unwrap(), None);
+    // From here on nobody puts anything: what is heard is the end of the lease.
+    let alive = || async {
+        let entries = catalogue.list(Shelf::Workers, None).await.unwrap();
+        entries.into_iter().map(|entry| entry.key).collect::<Vec<_>>()
+    };
+    while alive().await != ["stays"] {
+        next(&mut changes).await;
+    }
+    catalogue.delete(Shelf::Workers, "stays").await.unwrap();
+    while !alive().await.is_empty() {
+        next(&mut changes).await;
+    }
+    catalogue.delete(Shelf::Workers, "never-was").await.unwrap();
+    // A key can come back.
+    catalogue.put(Shelf::Workers, "dies", bytes("2"), None).await.unwrap();
+    assert_eq!(catalogue.get(Shelf::Workers, "dies").await.unwrap(), Some(bytes("2")));
+}
+
+async fn the_catalogue_lists_what_was_put_last_at_the_end(ground: Ground) {
+    let Broker { catalogue, .. } = ground.broker();
+    for key in ["alice.1", "bob.1", "alice.2", "al.1", "alice-x.1", "alice", "alice.3"] {
+        catalogue.put(Shelf::Runs, key, bytes(key), None).await.unwrap();
+    }
+    catalogue.put(Shelf::Runs, "alice.1", bytes("again"), None).await.unwrap();
+    catalogue.delete(Shelf::Runs, "alice.3").await.unwrap();
+    catalogue.put(Shelf::Workflows, "alice.9", bytes("elsewhere"), None).await.unwrap();
+    let keys = |first: Option<&'static str>| {
+        let catalogue = catalogue.clone();
+        async move {
+            let entries = catalogue.list(Shelf::Runs, first).await.unwrap();
+            entries.into_iter().map(|entry| (entry.key, text(&entry.value).to_owned())).collect::<HashMap<_, _>>()
+        }
+    };
+    let listed = catalogue.list(Shelf::Runs, Some("alice")).await.unwrap();
+    let order: Vec<_> = listed.iter().map(|entry| entry.key.as_str()).collect();
+    assert_eq!(order, ["alice.2", "alice", "alice.1"]);
+    assert_eq!(keys(Some("alice")).await["alice.1"], "again");
+    assert_eq!(keys(None).await.len(), 6);
+    assert!(keys(Some("nobody")).await.is_empty());
+    assert!(catalogue.get(Shelf::Runs, "nobody").await.unwrap().is_none());
+    for bad in ["", "a b", "*", "alice.>", "a..b", ".a", "a.", "ü"] {
+        assert!(matches!(catalogue.get(Shelf::Runs, bad).await, Err(Error::Refused { .. })), "{bad:?}");
+        assert!(
+            matches!(catalogue.put(Shelf::Runs, bad, bytes("v"), None).await, Err(Error::Refused { .. })),
+            "{bad:?}"
+        );
+        assert!(matches!(catalogue.list(Shelf::Runs, Some(bad)).await, Err(Error::Refused { .. })), "{bad:?}");
+    }
+    let put = (0..400).map(|at| {
+        let catalogue = catalogue.clone();
+        async move { catalogue.put(Shelf::Definitions, &format!("k{at}"), bytes("v"), None).await.unwrap() }
+    });
+    future::join_all(put).await;
+    assert_eq!(catalogue.list(Shelf::Definitions, None).await.unwrap().len(), 400);
+}
+
+async fn everything_survives_a_restart(mut ground: Ground) {
+    let broker = ground.broker();
+    let workflow = name("work");
+    let (run, timed) = (RunId::random(), RunId::random());
+    let first = broker.log.append(run, Lane::Said, bytes("before"), 0).await.unwrap();
+    broker.inbox.put(run, Slot::Cancel, bytes("stop")).await.unwrap();
+    broker.catalogue.put(Shelf::Workflows, "w", bytes("v"), None).await.unwrap();
+    broker.queue.enqueue(&workflow, &job(run), "job").await.unwrap();
+    let due = clock::after(SystemClock.now(), Duration::from_secs(2));
+    broker.queue.schedule(&workflow, &Job { run: timed, reason: Reason::Timer }, due).await.unwrap();
+    let mut live = broker.log.follow(run).await.unwrap();
+    let mut bell = broker.inbox.bell(run).await.unwrap();
+    let mut jobs = broker.queue.take(&name("idle")).await.unwrap();
+    let mut changes = broker.catalogue.watch(Shelf::Workflows).await.unwrap();
+    next(&mut changes).await;
+    drop(broker);
+
+    let broker = match &mut ground {
+        Ground::Embedded { dir, broker } => {
+            *broker = None;
+            // Those who were there learn that it has ended.
+            assert!(soon(live.next()).await.is_none());
+            assert!(soon(bell.next()).await.is_none());
+            assert!(soon(jobs.next()).await.is_none());
+            assert!(soon(changes.next()).await.is_none());
+            *broker = Some(embedded::open(dir.path()).unwrap());
+            broker.clone().unwrap()
+        }
+        Ground::Nats { server, broker } => {
+            server.kill();
+            let down = broker.log.append(run, Lane::Did, bytes("lost"), first + 1000).await;
+            assert!(matches!(down, Err(Error::Unavailable { .. })), "{down:?}");
+            assert!(broker.log.ready().await.is_err());
+            server.start_again();
+            // Those who were there learn that they may have missed something, and hear what comes then.
+            assert!(matches!(next(&mut live).await, Live::Gap));
+            assert!(matches!(next(&mut bell).await, Bell::Gap));
+            next(&mut changes).await;
+            broker.clone()
+        }
+    };
+    soon(async { while broker.log.ready().await.is_err() {} }).await;
+    let all = broker.log.read(run, 0).await.unwrap();
+    assert_eq!(all.iter().map(|stored| (stored.seq, text(&stored.payload))).collect::<Vec<_>>(), [(first, "before")]);
+    assert!(matches!(broker.inbox.put(run, Slot::Cancel, bytes("late")).await.unwrap(), Put::Taken(_)));
+    assert_eq!(broker.catalogue.get(Shelf::Workflows, "w").await.unwrap(), Some(bytes("v")));
+    broker.queue.enqueue(&workflow, &job(run), "job").await.unwrap();
+    let mut work = broker.queue.take(&workflow).await.unwrap();
+    for expected in [run, timed] {
+        let delivery = next_job(&mut work).await;
+        assert_eq!(delivery.job().run, expected);
+        delivery.ack().await.unwrap();
+    }
+    let seq = broker.log.append(run, Lane::Did, bytes("after"), first).await.unwrap();
+    assert!(seq > first);
+    if let Ground::Nats { .. } = ground {
+        assert_eq!(next_record(&mut live).await, (seq, "after".to_owned(), first));
+        let late = RunId::random();
+        broker.queue.enqueue(&name("idle"), &job(late), "late").await.unwrap();
+        assert_eq!(next_job(&mut jobs).await.job().run, late);
+    }
+}

@@ -1,0 +1,111 @@
+//! Opening a broker: what is said when it does not succeed.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use fastagency::broker::nats::{self, ConnectError, Settings};
+use fastagency::broker::{Lane, embedded};
+use fastagency::ids::RunId;
+
+use crate::support::nats_server::NatsServer;
+
+fn settings(url: String) -> Settings {
+    Settings { url, connect_wait: Duration::from_secs(1), ..Default::default() }
+}
+
+async fn refusal(settings: Settings) -> ConnectError {
+    nats::connect(&settings).await.err().expect("it is refused")
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_named() {
+    let error = refusal(settings("nats://u:geheim@127.0.0.1:1".to_owned())).await;
+    assert!(matches!(error, ConnectError::Unreachable { .. }), "{error:?}");
+    assert!(error.to_string().contains("nats://127.0.0.1:1") && !error.to_string().contains("geheim"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_comes_later_is_waited_for() {
+    let Some(mut server) = NatsServer::start("broker::open::a_server_that_comes_later_is_waited_for") else { return };
+    server.kill();
+    let patient = Settings { url: server.url(), connect_wait: Duration::from_secs(20), ..Default::default() };
+    let connecting = tokio::spawn(async move { nats::connect(&patient).await.map(drop) });
+    tokio::task::yield_now().await;
+    tokio::task::spawn_blocking(move || {
+        server.start_again();
+        server
+    })
+    .await
+    .unwrap();
+    // The server was dropped with the line above at the latest when this ends: either is no panic.
+    let _ = connecting.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_said() {
+    let test = "broker::open::a_wrong_password_is_said";
+    let Some(server) = NatsServer::start_with(test, &["-js", "--user", "u", "--pass", "p"]) else { return };
+    let mut wrong = settings(server.url());
+    wrong.user = Some("u".to_owned());
+    wrong.password = Some("geheim".into());
+    let error = refusal(wrong.clone()).await;
+    assert!(matches!(error, ConnectError::Unauthorized { .. }), "{error:?}");
+    assert!(error.to_string().contains("\"u\"") && !format!("{error:?}").contains("geheim"));
+    assert!(matches!(refusal(settings(server.url())).await, ConnectError::Unauthorized { .. }));
+    wrong.password = Some("p".into());
+    nats::connect(&wrong).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_without_jetstream_is_said() {
+    let Some(server) = NatsServer::start_with("broker::open::a_server_without_jetstream_is_said", &[]) else { return };
+    let error = refusal(settings(server.url())).await;
+    assert!(matches!(error, ConnectError::NoJetStream { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_server_without_tls_is_said_where_it_is_required() {
+    let test = "broker::open::a_server_without_tls_is_said_where_it_is_required";
+    let Some(server) = NatsServer::start(test) else { return };
+    let mut encrypted = settings(server.url());
+    encrypted.tls.required = true;
+    let error = refusal(encrypted).await;
+    assert!(matches!(error, ConnectError::Tls { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_read_and_odd_urls_are_named() {
+    let mut odd = settings("nats://127.0.0.1:1".to_owned());
+    odd.credentials_file = Some("/nowhere/x.creds".into());
+    let error = refusal(odd).await;
+    assert!(matches!(error, ConnectError::Credentials { .. }), "{error:?}");
+    assert!(error.to_string().contains("x.creds") && error.source().is_some());
+    assert!(matches!(refusal(settings("http://x".to_owned())).await, ConnectError::Url { .. }));
+}
+
+#[tokio::test]
+async fn a_data_folder_has_one_owner_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(embedded::running_address(dir.path()), None);
+    let broker = embedded::open(dir.path()).unwrap();
+    embedded::write_address(dir.path(), "http://localhost:8008").unwrap();
+    assert_eq!(embedded::running_address(dir.path()).as_deref(), Some("http://localhost:8008"));
+    let Err(error) = embedded::open(dir.path()) else { panic!("two owners") };
+    assert!(error.to_string().contains("http://localhost:8008"), "{error}");
+    drop(broker);
+    assert_eq!(embedded::running_address(dir.path()), None);
+    embedded::open(dir.path()).unwrap();
+}
+
+#[tokio::test]
+async fn a_store_of_a_newer_version_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = embedded::open(dir.path()).unwrap();
+    broker.log.append(RunId::random(), Lane::Did, "x".into(), 0).await.unwrap();
+    drop(broker);
+    let file = rusqlite::Connection::open(dir.path().join("store.sqlite")).unwrap();
+    file.pragma_update(None, "user_version", 99).unwrap();
+    drop(file);
+    let Err(error) = embedded::open(dir.path()) else { panic!("it was opened") };
+    assert!(matches!(error, embedded::OpenError::Newer { found: 99, .. }), "{error:?}");
+}

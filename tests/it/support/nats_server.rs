@@ -1,0 +1,91 @@
+//! A real NATS server as a child of the test, on a free port, with a store of its own.
+
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// How long a server may take to listen.
+const START_WAIT: Duration = Duration::from_secs(20);
+
+/// The server; it is killed when this is dropped.
+pub struct NatsServer {
+    program: PathBuf,
+    port: u16,
+    store: TempDir,
+    more: Vec<String>,
+    child: Option<Child>,
+}
+
+impl NatsServer {
+    /// Starts one, or says by name which test is skipped because there is none: `$NATS_SERVER`, or `nats-server` on the path.
+    pub fn start(test: &str) -> Option<Self> {
+        Self::start_with(test, &["-js"])
+    }
+
+    /// The same with these arguments.
+    pub fn start_with(test: &str, more: &[&str]) -> Option<Self> {
+        let Some(program) = program() else {
+            println!("SKIPPED {test}: no nats-server");
+            return None;
+        };
+        let store = tempfile::tempdir().expect("a temporary folder");
+        let port = free_port();
+        let more = more.iter().map(|&argument| argument.to_owned()).collect();
+        let mut server = Self { program, port, store, more, child: None };
+        server.start_again();
+        Some(server)
+    }
+
+    /// Where it listens.
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// Kills it as `kill -9` does.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().expect("a child can be killed");
+            child.wait().expect("a killed child ends");
+        }
+    }
+
+    /// Starts it on the same port and the same store.
+    pub fn start_again(&mut self) {
+        let child = Command::new(&self.program)
+            .args(["-a", "127.0.0.1", "-p", &self.port.to_string(), "-sd"])
+            .arg(self.store.path())
+            .args(&self.more)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("nats-server starts");
+        self.child = Some(child);
+        let start = Instant::now();
+        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            assert!(start.elapsed() < START_WAIT, "nats-server does not listen");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for NatsServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn program() -> Option<PathBuf> {
+    if let Some(program) = std::env::var_os("NATS_SERVER") {
+        return Some(program.into());
+    }
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join("nats-server")).find(|program| program.is_file())
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("a bound listener has an address").port()
+}
