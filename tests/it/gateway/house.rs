@@ -319,6 +319,7 @@ pub fn message(says: Content) -> Message {
         sender: Some("Workflow".into()),
         recipient: Some("User".into()),
         auto_reply: false,
+        alias: None,
         says,
     }
 }
