@@ -256,8 +256,9 @@ impl Keeper {
                 Err(Failure::from(&source))
             }
         };
+        let now = Instant::now();
         for one in told {
-            self.house.tell(one);
+            self.house.tell(one, now);
         }
         for answer in answers {
             answer(committed.as_ref().map(|()| ()));
@@ -298,7 +299,7 @@ impl Keeper {
         let now = clock::Clock::now(&clock::SystemClock).as_millisecond();
         if self.next_due.is_some_and(|due| due <= now) {
             match self.commit(queue::ripen) {
-                Ok(told) => told.into_iter().for_each(|one| self.house.tell(one)),
+                Ok(told) => told.into_iter().for_each(|one| self.house.tell(one, Instant::now())),
                 Err(source) => {
                     tracing::error!(error = %source, "the embedded broker could not fire its timers");
                     // Not at once again: a full disk would keep this thread busy for nothing.

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::headers::{self, COPY_OF, MESSAGE_ID};
 use super::pull::{Appetite, Consumer, Pull, Pulled, Receipt, nanos};
 use super::reads::Read;
-use super::server::{ANSWER_WAIT, STREAM_NAME_IN_USE, STREAM_NOT_FOUND, Server, unavailable};
+use super::server::{STREAM_NAME_IN_USE, STREAM_NOT_FOUND, Server, unavailable};
 use crate::broker::contract::{Carried, Contract, Discovered, Settle};
 use crate::broker::subjects::{
     self, ALL_CLIENT_MESSAGES, ALL_SERVER_MESSAGES, ANSWER_WORKERS, DISCOVERY_BUCKET, FASTAGENCY_STREAM, INITIATE_CHAT,
@@ -454,10 +454,7 @@ impl Initiations {
             .ok_or_else(|| refused("the consumer initiate_workers is no push consumer; it is not FastAgency's"))?;
         let group = config["deliver_group"].as_str().unwrap_or(INITIATE_WORKERS);
         let subscribed = self.server.client.queue_subscribe(deliver_subject.to_owned(), group.to_owned());
-        let subscriber = tokio::time::timeout(ANSWER_WAIT, subscribed)
-            .await
-            .map_err(|_| unavailable(DOING, "the connection takes no more"))?
-            .map_err(|source| unavailable(DOING, source))?;
+        let subscriber = self.server.answered(DOING, subscribed).await?.map_err(|source| unavailable(DOING, source))?;
         self.joined = Some(Joined {
             subscriber,
             deliver_subject: deliver_subject.to_owned(),
