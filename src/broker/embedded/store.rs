@@ -34,8 +34,9 @@ pub(super) type WeakSender = mpsc::WeakSender<Work>;
 
 /// A call: what to do inside the transaction, and how to answer once that is committed or has failed.
 pub(super) struct Work {
-    act: Box<dyn FnOnce(&mut Session<'_>) -> (rusqlite::Result<()>, Answer) + Send>,
+    act: Act,
 }
+type Act = Box<dyn FnOnce(&mut Session<'_>) -> (rusqlite::Result<()>, Answer) + Send>;
 type Answer = Box<dyn FnOnce(std::result::Result<(), &Failure>) + Send>;
 
 /// What a call may touch: the open transaction, and what is to be told once it is committed.
@@ -261,7 +262,7 @@ impl Keeper {
             self.house.tell(one, now);
         }
         for answer in answers {
-            answer(committed.as_ref().map(|()| ()));
+            answer(committed.as_ref().copied());
         }
     }
 

@@ -119,7 +119,7 @@ impl Contract for NatsContract {
         // The bucket allows no direct gets. One message per request, but there are no more than there are workflows.
         loop {
             let next = json!({ "seq": from, "next_by_subj": filter });
-            let Some(read) = self.server.from_leader(DOING, DISCOVERY_STREAM, next).await? else { return Ok(found) };
+            let Some(read) = self.server.leaders_message(DOING, DISCOVERY_STREAM, next).await? else { return Ok(found) };
             from = read.stored.seq + 1;
             if headers::is_gone(read.headers.as_ref()) {
                 continue;
@@ -178,7 +178,7 @@ impl Contract for NatsContract {
 
     async fn last_copy(&self, user: &str, run: RunId) -> Result<Option<Carried>> {
         let body = json!({ "last_by_subj": subjects::client_messages(user, run) });
-        let found = self.server.from_leader("read the last copy", FASTAGENCY_STREAM, body).await?;
+        let found = self.server.leaders_message("read the last copy", FASTAGENCY_STREAM, body).await?;
         Ok(found.and_then(|read: Read| {
             let Read { subject, stored, headers } = read;
             carried(&subject, stored.seq, stored.payload, headers.as_ref())
