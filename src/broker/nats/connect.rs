@@ -184,7 +184,7 @@ pub async fn connect(settings: &Settings) -> Result<Broker, ConnectError> {
 }
 
 /// Opens the connection, trying again while nobody answers.
-async fn open(settings: &Settings) -> Result<(Client, Arc<Monitor>), ConnectError> {
+pub(super) async fn open(settings: &Settings) -> Result<(Client, Arc<Monitor>), ConnectError> {
     // Another part of the program may have chosen it already; it chooses the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let url = shown(&settings.url);
