@@ -15,7 +15,7 @@ use crate::cli::{Common, Listen, project};
 use crate::client::{self, Client, Workflow, patiently};
 use crate::console::{self, Console, Given, Input, Left, Style, Typed, Wants, choose, plain};
 use crate::ids::{MessageId, RunId};
-use crate::lifecycle::{Lifecycle, Shutdown};
+use crate::lifecycle::Lifecycle;
 use crate::run::record::Ending;
 use crate::{gateway, worker};
 
@@ -73,17 +73,21 @@ fn run_id(text: &str) -> Result<RunId, String> {
 /// The gateway that is talked to, and what ends with the conversation.
 struct House {
     client: Client,
-    /// Worker and gateway of this process, and the workflows that the worker will serve.
-    own: Option<(Lifecycle, Shutdown, Vec<String>)>,
+    /// The workflows that the worker of this process will serve.
+    serves: Vec<String>,
+    /// The life of worker and gateway, where they are of this process.
+    lifecycle: Option<Lifecycle>,
     /// What to type, beside `--run`, to be in this house again.
     again: String,
 }
 
 impl Run {
     pub(super) async fn run(self, common: Common) -> Result<ExitCode, CliError> {
-        let house = self.enter(&common).await?;
+        let mut house = self.enter(&common).await?;
+        let lifecycle = house.lifecycle.take();
         let talk = self.talk(&house);
-        let Some((lifecycle, shutdown, _)) = &house.own else { return talk.await };
+        let Some(lifecycle) = lifecycle else { return talk.await };
+        let shutdown = lifecycle.shutdown();
         let ended = tokio::select! {
             ended = talk => ended,
             () = shutdown.soft() => Err(anyhow!("the worker or the gateway in this process has failed").into()),
@@ -96,7 +100,7 @@ impl Run {
     async fn enter(&self, common: &Common) -> Result<House, CliError> {
         if let Some(url) = &self.gateway_url {
             let client = Client::new(url).map_err(unreachable)?;
-            return Ok(House { client, own: None, again: format!(" --gateway-url {url}") });
+            return Ok(House { client, serves: Vec::new(), lifecycle: None, again: format!(" --gateway-url {url}") });
         }
         let config = project::load(common)?;
         if self.nats || common.nats_url.is_some() {
@@ -112,7 +116,7 @@ impl Run {
                 if self.mock_llm {
                     eprintln!("--mock-llm changes nothing there: the models are that process's");
                 }
-                Ok(House { client: Client::new(&url).map_err(unreachable)?, own: None, again })
+                Ok(House { client: Client::new(&url).map_err(unreachable)?, serves: Vec::new(), lifecycle: None, again })
             }
             Err(error) => Err(error.into()),
         }
@@ -141,7 +145,7 @@ impl Run {
         let settings = gateway::Settings { sealer, ..gateway::Settings::default() };
         shutdown.spawn("worker", worker::serve(parts, shutdown.clone()));
         shutdown.spawn("gateway", gateway::serve(listener, broker, settings, shutdown.clone()));
-        Ok(House { client, own: Some((lifecycle, shutdown, serves)), again })
+        Ok(House { client, serves, lifecycle: Some(lifecycle), again })
     }
 
     async fn talk(&self, house: &House) -> Result<ExitCode, CliError> {
@@ -243,9 +247,8 @@ async fn workflows(house: &House) -> Result<Vec<Workflow>, CliError> {
     let start = Instant::now();
     loop {
         let known = patiently(PATIENCE, async || house.client.workflows().await).await.map_err(refused)?;
-        let Some((_, _, serves)) = &house.own else { return Ok(known) };
         let served = |name: &String| known.iter().any(|workflow| workflow.name == *name && workflow.available);
-        if serves.iter().all(served) || start.elapsed() > READY_WITHIN {
+        if house.serves.iter().all(served) || start.elapsed() > READY_WITHIN {
             return Ok(known);
         }
         tokio::time::sleep(Duration::from_millis(10)).await;

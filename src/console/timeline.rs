@@ -149,7 +149,7 @@ fn did(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Answer(answer) => answered(answer),
         Outcome::Reply(reply) => {
-            let calls: Vec<String> = reply.tool_calls.iter().map(|call| line(&call.name)).collect();
+            let calls: Vec<String> = reply.tool_calls.iter().map(|call| line(&call.function.name)).collect();
             let calls = if calls.is_empty() { String::new() } else { format!(", calls {}", calls.join(", ")) };
             let usage = &reply.usage;
             let tokens = format!("{} tokens read, {} written", usage.prompt_tokens, usage.completion_tokens);
