@@ -349,7 +349,7 @@ async fn check_jetstream(server: &Server, url: &str) -> Result<(), ConnectError>
 }
 
 /// Watches the connection: says what happens to it, and tells every follower when it was made again.
-struct Monitor {
+pub(super) struct Monitor {
     connections: watch::Sender<u64>,
     losses: watch::Sender<()>,
     statistics: OnceLock<Arc<async_nats::Statistics>>,
