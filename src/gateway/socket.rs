@@ -333,6 +333,7 @@ impl Conversation<'_> {
             self.answered.insert(question);
         }
         self.last = placed.seq;
+        self.gateway.unclaimed.saw(self.target.run, placed);
         match frames::live(self.target.run, placed) {
             Some(frame) => self.send(frame).await,
             None => Ok(None),
