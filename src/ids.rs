@@ -110,8 +110,8 @@ pub struct Name(Box<str>);
 impl Name {
     /// Reads a name as a person or a client wrote it.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
-        let fits = (1..=64).contains(&text.len())
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+        let fits =
+            (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
         if fits {
             Ok(Self(text.into()))
         } else {
@@ -185,11 +185,12 @@ impl fmt::Debug for UserId {
 /// `[A-Za-z0-9_-]` stands for itself; any other (and a user who is really called `None`) is `~` and its bytes in
 /// hexadecimal, or its digest where that would be too long for a token. Two users never share a token.
 pub fn user_token(user: Option<&UserId>) -> String {
-    let Some(user) = user else { return "None".to_owned() };
+    let Some(user) = user else {
+        return "None".to_owned();
+    };
     let name = user.as_str();
-    let plain = name.len() <= 64
-        && name != "None"
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    let plain =
+        name.len() <= 64 && name != "None" && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     if plain {
         name.to_owned()
     } else if name.len() <= 64 {

@@ -5,6 +5,37 @@
 // Ground: names, time, what is wrong where, tasks, logs.
 pub mod clock;
 pub mod ids;
+pub mod lifecycle;
+pub mod problem;
+pub mod seal;
+pub mod telemetry;
+pub mod yaml;
+
+// Floor 1: what people write, and what runs say.
+pub mod config;
+pub mod message;
+pub mod workflow;
+
+// Between the floors: a project's files together, for `check`.
+pub mod project;
 
 // Floor 2: seams to the world.
 pub mod broker;
+pub mod model;
+
+// Floor 3: the ownership of a run, and the rules of conversation.
+pub mod chat;
+pub mod run;
+
+// Floor 4: driving runs; a gateway from the other side.
+pub mod client;
+pub mod engine;
+
+// Floor 5: roles, and the clients of a gateway.
+pub mod bench;
+pub mod gateway;
+pub mod ui;
+pub mod worker;
+
+// Roof: the command line.
+pub mod cli;

@@ -82,7 +82,15 @@ pub trait Contract: Send + Sync {
 
     /// Publishes a copy of a message that our log holds at `seq`, after the copy `previous` (a sequence of the
     /// `FastAgency` stream; 0: the first), and returns its own sequence. [`crate::broker::Error::Conflict`] if another copy came first.
-    async fn copy(&self, user: &str, run: RunId, message: MessageId, seq: u64, previous: u64, body: Bytes) -> Result<u64>;
+    async fn copy(
+        &self,
+        user: &str,
+        run: RunId,
+        message: MessageId,
+        seq: u64,
+        previous: u64,
+        body: Bytes,
+    ) -> Result<u64>;
 
     /// Asks for a run (`chat.server.initiate_chat`), stored when this returns.
     async fn initiate(&self, run: RunId, body: Bytes) -> Result<()>;

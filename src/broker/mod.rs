@@ -153,6 +153,8 @@ pub enum Slot {
     Answer(MessageId),
     /// The wish to end the run.
     Cancel,
+    /// Asks what is being written now. Only ever told ([`Inbox::tell`]), never put.
+    Peek,
 }
 
 /// What came of putting something into a slot.
@@ -183,6 +185,9 @@ pub enum Bell {
 pub trait Inbox: Send + Sync {
     /// Stores `payload` in the slot if nothing is there yet.
     async fn put(&self, run: RunId, slot: Slot, payload: Bytes) -> Result<Put>;
+
+    /// Tells whoever hears the run's bell something that is never stored (sequence 0): a password without a key to seal it.
+    async fn tell(&self, run: RunId, slot: Slot, payload: Bytes) -> Result<()>;
 
     /// What is in the slot.
     async fn get(&self, run: RunId, slot: Slot) -> Result<Option<Stored>>;
@@ -289,7 +294,8 @@ pub struct Entry {
 
 /// Refuses a key that is not what [`Entry::key`] says: it could name other entries, or none.
 fn check_key(key: &str) -> Result<()> {
-    let token = |token: &str| !token.is_empty() && token.bytes().all(|b| b.is_ascii_alphanumeric() || b"_~-".contains(&b));
+    let token =
+        |token: &str| !token.is_empty() && token.bytes().all(|b| b.is_ascii_alphanumeric() || b"_~-".contains(&b));
     if key.split('.').all(token) {
         return Ok(());
     }

@@ -58,7 +58,13 @@ pub fn inbox(run: RunId, slot: Slot) -> String {
     match slot {
         Slot::Answer(question) => format!("fa.inbox.{run}.{question}"),
         Slot::Cancel => format!("fa.inbox.{run}.cancel"),
+        Slot::Peek => format!("fa.inbox.{run}.peek"),
     }
+}
+
+/// Where a run hears what is told to a slot of its inbox and never stored.
+pub fn told(run: RunId, slot: Slot) -> String {
+    inbox(run, slot).replacen("fa.", "fa.live.", 1)
 }
 
 /// Everything in a run's inbox.
@@ -75,6 +81,7 @@ pub fn bell(run: RunId) -> String {
 pub fn slot_of(subject: &str) -> Option<Slot> {
     match subject.rsplit('.').next()? {
         "cancel" => Some(Slot::Cancel),
+        "peek" => Some(Slot::Peek),
         question => MessageId::parse(question).ok().map(Slot::Answer),
     }
 }

@@ -4,9 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use fastagency::broker::{
-    AnyDelivery, Bell, Broker, Error, Job, Lane, Live, Put, Reason, Shelf, Slot, embedded, nats,
-};
+use fastagency::broker::{AnyDelivery, Bell, Broker, Error, Job, Lane, Live, Put, Reason, Shelf, Slot, embedded, nats};
 use fastagency::clock::{self, Clock, SystemClock};
 use fastagency::ids::{MessageId, Name, RunId};
 use futures_util::stream::BoxStream;
@@ -84,6 +82,7 @@ broker_conformance!(
     long_logs_and_large_records_are_read_whole,
     what_is_too_large_is_refused_and_harms_nothing,
     the_first_answer_wins,
+    what_a_run_is_told_is_heard_and_never_stored,
     a_purged_run_stays_purged,
     a_job_goes_to_one_worker_of_its_workflow,
     the_same_job_is_queued_once,
@@ -327,6 +326,17 @@ async fn the_first_answer_wins(ground: Ground) {
     assert_eq!((slot, text(&heard.payload)), (Slot::Cancel, "stop"));
 }
 
+async fn what_a_run_is_told_is_heard_and_never_stored(ground: Ground) {
+    let Broker { inbox, .. } = ground.broker();
+    let (run, question) = (RunId::random(), Slot::Answer(MessageId::random()));
+    let mut bell = inbox.bell(run).await.unwrap();
+    inbox.tell(run, question, bytes("secret")).await.unwrap();
+    let Bell::Rang { slot, stored } = next(&mut bell).await else { panic!("a gap") };
+    assert_eq!((slot, text(&stored.payload), stored.seq), (question, "secret", 0));
+    assert!(inbox.get(run, question).await.unwrap().is_none());
+    assert!(matches!(inbox.put(run, question, bytes("first")).await.unwrap(), Put::First));
+}
+
 async fn a_purged_run_stays_purged(ground: Ground) {
     let Broker { log, inbox, .. } = ground.broker();
     let (run, other) = (RunId::random(), RunId::random());
@@ -512,7 +522,10 @@ async fn the_catalogue_lists_what_was_put_last_at_the_end(ground: Ground) {
     assert!(catalogue.get(Shelf::Runs, "nobody").await.unwrap().is_none());
     for bad in ["", "a b", "*", "alice.>", "a..b", ".a", "a.", "ü"] {
         assert!(matches!(catalogue.get(Shelf::Runs, bad).await, Err(Error::Refused { .. })), "{bad:?}");
-        assert!(matches!(catalogue.put(Shelf::Runs, bad, bytes("v"), None).await, Err(Error::Refused { .. })), "{bad:?}");
+        assert!(
+            matches!(catalogue.put(Shelf::Runs, bad, bytes("v"), None).await, Err(Error::Refused { .. })),
+            "{bad:?}"
+        );
         assert!(matches!(catalogue.list(Shelf::Runs, Some(bad)).await, Err(Error::Refused { .. })), "{bad:?}");
     }
     let put = (0..400).map(|at| {

@@ -1,4 +1,9 @@
 //! What holds across the parts of the program, checked on the real things: one test binary for all of it.
 
+mod broken_yaml;
 mod broker;
+mod documentation;
+mod floors;
+mod gateway;
+mod schemas;
 mod support;

@@ -111,9 +111,8 @@ impl Catalogue for Embedded {
                 Ok(())
             })
             .await?;
-        let mut changes = receiver
-            .await
-            .map_err(|_| Error::Unavailable { doing: "watch the catalogue".to_owned(), source: None })?;
+        let mut changes =
+            receiver.await.map_err(|_| Error::Unavailable { doing: "watch the catalogue".to_owned(), source: None })?;
         changes.mark_changed();
         Ok(stream::unfold(changes, |mut changes| async move {
             changes.changed().await.ok()?;

@@ -33,6 +33,16 @@ impl Inbox for Embedded {
             .await
     }
 
+    async fn tell(&self, run: RunId, slot: Slot, payload: Bytes) -> Result<()> {
+        self.store
+            .call("tell a run something", move |session| {
+                let stored = Stored { seq: 0, at: session.now, payload };
+                session.told.push(Told::Rang(run, Bell::Rang { slot, stored }));
+                Ok(())
+            })
+            .await
+    }
+
     async fn get(&self, run: RunId, slot: Slot) -> Result<Option<Stored>> {
         self.store.call("read a run's inbox", move |session| Ok(find(session.sql, run, slot)?)).await
     }
@@ -59,5 +69,6 @@ fn name(slot: Slot) -> String {
     match slot {
         Slot::Answer(question) => question.to_string(),
         Slot::Cancel => "cancel".to_owned(),
+        Slot::Peek => "peek".to_owned(),
     }
 }

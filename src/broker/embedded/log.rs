@@ -23,9 +23,9 @@ impl Log for Embedded {
     async fn read(&self, run: RunId, after: u64) -> Result<Vec<Stored>> {
         self.store
             .call("read a run's log", move |session| {
-                let mut statement = session.sql.prepare_cached(
-                    "select seq, at, payload from records where run = ?1 and seq > ?2 order by seq",
-                )?;
+                let mut statement = session
+                    .sql
+                    .prepare_cached("select seq, at, payload from records where run = ?1 and seq > ?2 order by seq")?;
                 let records = statement.query_map(params![run.to_string(), after], stored)?;
                 Ok(records.collect::<rusqlite::Result<_>>()?)
             })
@@ -35,9 +35,9 @@ impl Log for Embedded {
     async fn last(&self, run: RunId) -> Result<Option<Stored>> {
         self.store
             .call("read a run's last record", move |session| {
-                let mut statement = session.sql.prepare_cached(
-                    "select seq, at, payload from records where run = ?1 order by seq desc limit 1",
-                )?;
+                let mut statement = session
+                    .sql
+                    .prepare_cached("select seq, at, payload from records where run = ?1 order by seq desc limit 1")?;
                 Ok(statement.query_row([run.to_string()], stored).optional()?)
             })
             .await

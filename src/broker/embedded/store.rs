@@ -139,7 +139,8 @@ pub(super) async fn call<T: Send + 'static>(
     doing: &'static str,
     act: impl FnOnce(&mut Session<'_>) -> Result<T, Fault> + Send + 'static,
 ) -> Result<T> {
-    let closed = || Error::Unavailable { doing: doing.to_owned(), source: Some("the embedded broker has ended".into()) };
+    let closed =
+        || Error::Unavailable { doing: doing.to_owned(), source: Some("the embedded broker has ended".into()) };
     let (answer, answered) = oneshot::channel();
     let work = Work { act: Box::new(move |session| act_and_answer(session, doing, act, answer)) };
     sender.ok_or_else(closed)?.send(work).await.map_err(|_| closed())?;
@@ -181,10 +182,7 @@ impl Drop for Store {
 
 impl From<&rusqlite::Error> for Failure {
     fn from(source: &rusqlite::Error) -> Self {
-        Self {
-            full: source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull),
-            text: source.to_string(),
-        }
+        Self { full: source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull), text: source.to_string() }
     }
 }
 

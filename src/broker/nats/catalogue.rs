@@ -29,7 +29,8 @@ impl Catalogue for Server {
     async fn get(&self, shelf: Shelf, key: &str) -> Result<Option<Bytes>> {
         check_key(key)?;
         let bucket = bucket(shelf);
-        let found = self.last_message("read the catalogue", &bucket_stream(&bucket), &bucket_entry(&bucket, key)).await?;
+        let found =
+            self.last_message("read the catalogue", &bucket_stream(&bucket), &bucket_entry(&bucket, key)).await?;
         Ok(found.filter(|read| !is_gone(read.headers.as_ref())).map(|read| read.stored.payload))
     }
 

@@ -95,7 +95,9 @@ pub enum ConnectError {
         source: async_nats::ConnectError,
     },
     /// The server does not let us in.
-    #[error("the NATS server at {url} does not let {who} in: check the user, the password, the token or the credentials")]
+    #[error(
+        "the NATS server at {url} does not let {who} in: check the user, the password, the token or the credentials"
+    )]
     Unauthorized {
         /// Where.
         url: String,
@@ -103,7 +105,9 @@ pub enum ConnectError {
         who: String,
     },
     /// The server has no JetStream, or not for this account.
-    #[error("the NATS server at {url} has no JetStream for this account ({reason}): start it with -js, or enable it in its configuration")]
+    #[error(
+        "the NATS server at {url} has no JetStream for this account ({reason}): start it with -js, or enable it in its configuration"
+    )]
     NoJetStream {
         /// Where.
         url: String,
@@ -180,7 +184,7 @@ pub async fn connect(settings: &Settings) -> Result<Broker, ConnectError> {
 }
 
 /// Opens the connection, trying again while nobody answers.
-async fn open(settings: &Settings) -> Result<(Client, Arc<Monitor>), ConnectError> {
+pub(super) async fn open(settings: &Settings) -> Result<(Client, Arc<Monitor>), ConnectError> {
     // Another part of the program may have chosen it already; it chooses the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let url = shown(&settings.url);
@@ -326,10 +330,8 @@ fn version(text: &str) -> Option<(u64, u64)> {
 async fn check_jetstream(server: &Server, url: &str) -> Result<(), ConnectError> {
     let doing = "ask for JetStream";
     // Asked by hand: here "nobody answers" means something else than later.
-    let asked = tokio::time::timeout(
-        super::server::ANSWER_WAIT,
-        server.client.request("$JS.API.INFO", Default::default()),
-    );
+    let asked =
+        tokio::time::timeout(super::server::ANSWER_WAIT, server.client.request("$JS.API.INFO", Default::default()));
     let none = |reason: String| ConnectError::NoJetStream { url: url.to_owned(), reason };
     let setup = |source| ConnectError::Setup { url: url.to_owned(), source };
     match asked.await {
@@ -347,7 +349,7 @@ async fn check_jetstream(server: &Server, url: &str) -> Result<(), ConnectError>
 }
 
 /// Watches the connection: says what happens to it, and tells every follower when it was made again.
-struct Monitor {
+pub(super) struct Monitor {
     connections: watch::Sender<u64>,
     losses: watch::Sender<()>,
     statistics: OnceLock<Arc<async_nats::Statistics>>,
@@ -401,7 +403,9 @@ impl Monitor {
         let now = self.start.elapsed().as_secs() + 1;
         let said = self.slow_said.swap(now, Ordering::Relaxed);
         if said == 0 || now - said >= SAY_EVERY.as_secs() {
-            tracing::warn!("a reader of this process is slower than NATS; messages were dropped, and will be read again");
+            tracing::warn!(
+                "a reader of this process is slower than NATS; messages were dropped, and will be read again"
+            );
         }
     }
 }

@@ -119,7 +119,9 @@ impl Contract for NatsContract {
         // The bucket allows no direct gets. One message per request, but there are no more than there are workflows.
         loop {
             let next = json!({ "seq": from, "next_by_subj": filter });
-            let Some(read) = self.server.leaders_message(DOING, DISCOVERY_STREAM, next).await? else { return Ok(found) };
+            let Some(read) = self.server.leaders_message(DOING, DISCOVERY_STREAM, next).await? else {
+                return Ok(found);
+            };
             from = read.stored.seq + 1;
             if headers::is_gone(read.headers.as_ref()) {
                 continue;
@@ -135,11 +137,12 @@ impl Contract for NatsContract {
     async fn watch_discovery(&self) -> Result<BoxStream<'static, ()>> {
         const DOING: &str = "watch FastAgency's workflows";
         // From a sequence rather than "what is new": a consumer that has to be made again then misses nothing.
-        let from = match self.server.api::<Value>(DOING, format!("STREAM.INFO.{DISCOVERY_STREAM}"), &Value::Null).await? {
-            Ok(info) => info["state"]["last_seq"].as_u64().unwrap_or(0) + 1,
-            Err(error) if error.err_code == STREAM_NOT_FOUND => 1,
-            Err(error) => return Err(error.into_broker(DOING)),
-        };
+        let from =
+            match self.server.api::<Value>(DOING, format!("STREAM.INFO.{DISCOVERY_STREAM}"), &Value::Null).await? {
+                Ok(info) => info["state"]["last_seq"].as_u64().unwrap_or(0) + 1,
+                Err(error) if error.err_code == STREAM_NOT_FOUND => 1,
+                Err(error) => return Err(error.into_broker(DOING)),
+            };
         let pull = self.ordered(DISCOVERY_STREAM, bucket_entry(DISCOVERY_BUCKET, ">"), true, from);
         let changes = stream::unfold(pull, |mut pull| async move {
             loop {
@@ -185,7 +188,15 @@ impl Contract for NatsContract {
         }))
     }
 
-    async fn copy(&self, user: &str, run: RunId, message: MessageId, seq: u64, previous: u64, body: Bytes) -> Result<u64> {
+    async fn copy(
+        &self,
+        user: &str,
+        run: RunId,
+        message: MessageId,
+        seq: u64,
+        previous: u64,
+        body: Bytes,
+    ) -> Result<u64> {
         let mut headers = json_headers();
         headers.insert(MESSAGE_ID, message.to_string());
         headers.insert(COPY_OF, seq.to_string());
@@ -339,7 +350,8 @@ fn carried(subject: &str, seq: u64, body: Bytes, headers: Option<&HeaderMap>) ->
 
 /// The user's token and the run in `chat.client.messages.<user>.<run>` or `chat.server.messages.<user>.<run>`.
 fn conversation(subject: &str) -> Option<(String, RunId)> {
-    let rest = subject.strip_prefix("chat.client.messages.").or_else(|| subject.strip_prefix("chat.server.messages."))?;
+    let rest =
+        subject.strip_prefix("chat.client.messages.").or_else(|| subject.strip_prefix("chat.server.messages."))?;
     let (user, run) = rest.split_once('.')?;
     Some((user.to_owned(), RunId::parse(run).ok()?))
 }

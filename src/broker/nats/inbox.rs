@@ -9,6 +9,7 @@ use super::headers;
 use super::server::{Server, unavailable};
 use crate::broker::subjects::{self, RUNS_STREAM};
 use crate::broker::{Bell, Error, Inbox, Put, Result, Slot, Stored};
+use crate::clock::Timestamp;
 use crate::ids::RunId;
 
 #[async_trait]
@@ -26,6 +27,10 @@ impl Inbox for Server {
         }
     }
 
+    async fn tell(&self, run: RunId, slot: Slot, payload: Bytes) -> Result<()> {
+        Server::tell(self, "tell a run something", subjects::told(run, slot), payload).await
+    }
+
     async fn get(&self, run: RunId, slot: Slot) -> Result<Option<Stored>> {
         let found = self.last_message("read a run's inbox", RUNS_STREAM, &subjects::inbox(run, slot)).await?;
         Ok(found.map(|read| read.stored))
@@ -39,6 +44,7 @@ impl Inbox for Server {
 /// What a message on [`subjects::bell`] says.
 fn rang(message: Message) -> Option<Bell> {
     let slot = subjects::slot_of(&message.subject)?;
-    let place = headers::place(&message)?;
-    Some(Bell::Rang { slot, stored: Stored { seq: place.seq, at: place.at, payload: message.payload } })
+    // What was told and not stored has no place.
+    let (seq, at) = headers::place(&message).map_or((0, Timestamp::UNIX_EPOCH), |place| (place.seq, place.at));
+    Some(Bell::Rang { slot, stored: Stored { seq, at, payload: message.payload } })
 }

@@ -100,7 +100,16 @@ impl Pull {
     /// Starts before the message `next_seq` of the stream, where the consumer can do so.
     pub(super) fn new(server: Arc<Server>, consumer: Consumer, appetite: Appetite, next_seq: u64) -> Self {
         let connections = server.connections.clone();
-        Self { server, consumer, appetite, connections, link: None, next_seq, last_came: Instant::now(), last_said: None }
+        Self {
+            server,
+            consumer,
+            appetite,
+            connections,
+            link: None,
+            next_seq,
+            last_came: Instant::now(),
+            last_said: None,
+        }
     }
 
     /// Makes the consumer now, so that its failure is the caller's and not the stream's.

@@ -60,7 +60,11 @@ impl Server {
     /// The last message that matches `subject`, never an older one.
     pub(super) async fn last_message(&self, doing: &str, stream: &str, subject: &str) -> Result<Option<Read>> {
         let body = json!({ "last_by_subj": subject });
-        if self.replicated { self.leaders_message(doing, stream, body).await } else { self.direct(doing, stream, body).await }
+        if self.replicated {
+            self.leaders_message(doing, stream, body).await
+        } else {
+            self.direct(doing, stream, body).await
+        }
     }
 
     /// One message, from whichever replica answers.
@@ -75,7 +79,12 @@ impl Server {
     }
 
     /// One message, from the stream's leader.
-    pub(super) async fn leaders_message(&self, doing: &str, stream: &str, body: serde_json::Value) -> Result<Option<Read>> {
+    pub(super) async fn leaders_message(
+        &self,
+        doing: &str,
+        stream: &str,
+        body: serde_json::Value,
+    ) -> Result<Option<Read>> {
         let call = format!("STREAM.MSG.GET.{stream}");
         match self.api::<Got>(doing, call, &body).await? {
             Ok(got) => decode(doing, got.message).map(Some),

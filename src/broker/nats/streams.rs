@@ -103,7 +103,11 @@ async fn ensure(server: &Server, mut wanted: Value, replicas: usize) -> Result<u
     wanted["num_replicas"] = json!(replicas_found.max(replicas as u64));
     let format_found = found["metadata"][FORMAT_KEY].as_str().and_then(|format| format.parse().ok()).unwrap_or(0);
     if format_found > FORMAT {
-        tracing::warn!(stream = name, format = format_found, "the stream was set up by a newer version; it is left as it is");
+        tracing::warn!(
+            stream = name,
+            format = format_found,
+            "the stream was set up by a newer version; it is left as it is"
+        );
         return Ok(replicas_found);
     }
     if holds(&found, &wanted) {
@@ -161,8 +165,7 @@ mod tests {
         assert!(!holds(&found, &wanted));
         let mut updated = found;
         lay_over(&mut updated, &wanted);
-        let expected =
-            json!({ "a": 2, "max_bytes": 7, "metadata": { "_nats.ver": "2.15.1", "k": "2" }, "b": [1] });
+        let expected = json!({ "a": 2, "max_bytes": 7, "metadata": { "_nats.ver": "2.15.1", "k": "2" }, "b": [1] });
         assert_eq!(updated, expected);
     }
 }

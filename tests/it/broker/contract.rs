@@ -190,7 +190,10 @@ async fn answers_reach_one_worker_and_can_be_erased() {
     let mut answers = contract.answers().await.unwrap();
     contract.answer("None", run, MessageId::random(), bytes("secret")).await.unwrap();
     let answer = next_message(&mut answers).await;
-    assert_eq!((answer.subject(), text(answer.body())), (format!("chat.server.messages.None.{run}").as_str(), "secret"));
+    assert_eq!(
+        (answer.subject(), text(answer.body())),
+        (format!("chat.server.messages.None.{run}").as_str(), "secret")
+    );
     let seq = answer.seq();
     contract.erase(seq).await.unwrap();
     contract.erase(seq).await.unwrap();

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# The drop-in proof with the real Python package: our worker and our gateway, each beside FastAgency's own tiers.
+#   scripts/dropin.sh                                        all four directions with the release binary
+#   scripts/dropin.sh --gateway python --worker python       FastAgency's tiers on both sides: tries the harness itself
+#   scripts/dropin.sh --only bc --page FILE                  some directions; another custom client (see --help)
+# Takes FASTAGENCY_BIN, NATS_SERVER and CHROMIUM from the environment where they are set. Needs Python 3.10 to 3.13.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# sniffio: FastAgency 0.10.2 needs it and does not name it. requests: from 2.33 on it keeps the two slashes in
+# FastAPIProvider's //fastagency/discovery, which FastAgency's own gateway does not know.
+packages=("fastagency[fastapi,server,nats]==0.10.2" sniffio "requests<2.33")
+venv=target/dropin-venv
+if [ "$(cat "$venv/installed" 2>/dev/null)" != "${packages[*]}" ]; then
+  echo "dropin.sh: installing ${packages[*]} into $venv" >&2
+  rm -rf "$venv"
+  python3 -m venv "$venv"
+  "$venv/bin/pip" install --quiet --disable-pip-version-check "${packages[@]}"
+  echo "${packages[*]}" >"$venv/installed"
+fi
+
+NATS_SERVER=$(scripts/nats.sh --print-path)
+export NATS_SERVER
+
+# FastAgency's tiers alone need nothing of ours.
+if [[ "$*" != *--help* && ("$*" != *"--gateway python"* || "$*" != *"--worker python"*) ]]; then
+  if [ -z "${FASTAGENCY_BIN:-}" ]; then
+    cargo build --locked --release
+    FASTAGENCY_BIN="${CARGO_TARGET_DIR:-$PWD/target}/release/fastagency"
+  fi
+  # The tiers start in folders of their own.
+  FASTAGENCY_BIN=$(realpath "$FASTAGENCY_BIN")
+  export FASTAGENCY_BIN
+fi
+
+exec "$venv/bin/python" tests/dropin/run.py "$@"

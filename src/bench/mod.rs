@@ -1,0 +1,215 @@
+//! Driving whole conversations against a gateway, to know how many it bears: many at once, each with a secret of its own in
+//! its answers, so that a message that reaches somebody else is noticed. What it measures is what a person would feel.
+//!
+//! The generator shares its machine with what it measures: it is frugal, and tells how much of the processor it took.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::client::Client;
+
+mod figures;
+mod secret;
+mod sse;
+mod tally;
+mod websocket;
+
+pub use figures::{Cpu, Percentiles};
+pub use tally::Outcome;
+
+use secret::Secret;
+use tally::{Conversation, Problem, Tally};
+
+/// How conversations are held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Via {
+    /// FastAgency's WebSocket.
+    WebSocket,
+    /// `/api` with server-sent events.
+    Sse,
+}
+
+/// What is to be driven.
+#[derive(Debug, Clone)]
+pub struct Load {
+    /// The workflow.
+    pub workflow: String,
+    /// How many conversations in all.
+    pub conversations: usize,
+    /// How many at once; with [`Load::hold`] how many are being opened or answered at once.
+    pub concurrency: usize,
+    /// How they are held.
+    pub via: Via,
+    /// What each answer to a question for a text begins with; the secret follows.
+    pub answer: String,
+    /// Whether the workflow gives the answer back, so that one that does not come is an error.
+    pub echoes: bool,
+    /// Open all conversations, keep them so long at their first question, then answer all.
+    pub hold: Option<Duration>,
+    /// The longest that one step of a conversation (to the question, to the next message) may take.
+    pub patience: Duration,
+}
+
+/// What is told while it goes on.
+pub trait Watcher: Send + Sync {
+    /// So many conversations have begun to wait, or have ended.
+    fn step(&self);
+    /// Every conversation that could be opened is open, and is kept so from now on.
+    fn holding(&self, open: usize);
+}
+
+/// What every conversation is given.
+struct Stage {
+    load: Load,
+    client: Client,
+    socket_url: String,
+    /// Distinguishes this bench's secrets from those of another one at the same time.
+    session: u64,
+    next: AtomicUsize,
+    tally: Tally,
+    gate: Gate,
+    watcher: Arc<dyn Watcher>,
+}
+
+/// Where conversations wait with their first question, if they are held.
+struct Gate {
+    /// Who is being opened or answered now.
+    busy: Semaphore,
+    /// How many have their question, or will never have one.
+    arrived: AtomicUsize,
+    waiting: AtomicUsize,
+    all_here: watch::Sender<bool>,
+    open: watch::Sender<bool>,
+}
+
+/// Holds the conversations, and says what came of it.
+pub async fn drive(client: &Client, load: Load, watcher: Arc<dyn Watcher>) -> Outcome {
+    let stage = Arc::new(Stage {
+        socket_url: websocket::url(client.url()),
+        client: client.clone(),
+        session: rand::random(),
+        next: AtomicUsize::new(0),
+        tally: Tally::default(),
+        gate: Gate {
+            busy: Semaphore::new(load.concurrency.max(1)),
+            arrived: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            all_here: watch::Sender::new(false),
+            open: watch::Sender::new(load.hold.is_none()),
+        },
+        watcher,
+        load,
+    });
+    let cpu = Cpu::now();
+    let start = Instant::now();
+    let mut tasks = JoinSet::new();
+    let tasks_needed = match stage.load.hold {
+        // One task for each: all are open at once.
+        Some(_) => stage.load.conversations,
+        None => stage.load.concurrency.clamp(1, stage.load.conversations.max(1)),
+    };
+    for _ in 0..tasks_needed {
+        tasks.spawn(converse(stage.clone()));
+    }
+    let mut held = None;
+    if let Some(hold) = stage.load.hold {
+        // Fails only if the sender is gone, and the stage holds it.
+        let _ = stage.gate.all_here.subscribe().wait_for(|all| *all).await;
+        let open = stage.gate.waiting.load(Ordering::Relaxed);
+        stage.watcher.holding(open);
+        held = Some(open);
+        tokio::time::sleep(hold).await;
+        stage.gate.open.send_replace(true);
+    }
+    while tasks.join_next().await.is_some() {}
+    let elapsed = start.elapsed() - stage.load.hold.unwrap_or_default();
+    stage.tally.outcome(elapsed, held, cpu.since())
+}
+
+/// Holds conversations, one after the other, until there are enough.
+async fn converse(stage: Arc<Stage>) {
+    loop {
+        let number = stage.next.fetch_add(1, Ordering::Relaxed);
+        if number >= stage.load.conversations {
+            return;
+        }
+        let mut conversation = Conversation::new(Secret { session: stage.session, number: number as u64 });
+        let outcome = match stage.load.via {
+            Via::WebSocket => websocket::converse(&stage, &mut conversation).await,
+            Via::Sse => sse::converse(&stage, &mut conversation).await,
+        };
+        if !conversation.reached_question {
+            stage.arrive();
+        }
+        if outcome.is_ok() && stage.load.echoes && conversation.answered_text && !conversation.own_seen {
+            stage.tally.problem(&Problem::NotEchoed);
+        } else if let Err(problem) = &outcome {
+            stage.tally.problem(problem);
+        }
+        stage.tally.ended(&conversation, outcome.is_ok());
+        stage.watcher.step();
+    }
+}
+
+impl Stage {
+    /// The permit to be opened, where conversations are held.
+    async fn may_begin(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
+        self.load.hold?;
+        self.gate.busy.acquire().await.ok()
+    }
+
+    /// Waits at the first question until all have theirs, where conversations are held. `permit` is the one to be opened;
+    /// the one returned is to be answered.
+    async fn at_question<'a>(
+        &'a self,
+        conversation: &mut Conversation,
+        permit: Option<tokio::sync::SemaphorePermit<'a>>,
+    ) -> Option<tokio::sync::SemaphorePermit<'a>> {
+        self.load.hold?;
+        if std::mem::replace(&mut conversation.reached_question, true) {
+            return permit;
+        }
+        drop(permit);
+        self.gate.waiting.fetch_add(1, Ordering::Relaxed);
+        self.watcher.step();
+        self.arrive();
+        let _ = self.gate.open.subscribe().wait_for(|open| *open).await;
+        conversation.held();
+        self.gate.busy.acquire().await.ok()
+    }
+
+    fn arrive(&self) {
+        if self.gate.arrived.fetch_add(1, Ordering::Relaxed) + 1 == self.load.conversations {
+            self.gate.all_here.send_replace(true);
+        }
+    }
+
+    /// Ends a step that takes too long.
+    async fn in_time<T>(&self, waiting_for: &'static str, step: impl Future<Output = T>) -> Result<T, Problem> {
+        tokio::time::timeout(self.load.patience, step).await.map_err(|_| Problem::TooSlow(waiting_for))
+    }
+
+    /// The answer to a question for a text.
+    fn text_answer(&self, secret: Secret) -> String {
+        match self.load.answer.as_str() {
+            "" => secret.to_string(),
+            answer => format!("{answer} {secret}"),
+        }
+    }
+}
+
+/// Counts conversations for a progress bar or for nobody.
+#[derive(Debug, Default)]
+pub struct Silent(AtomicU64);
+
+impl Watcher for Silent {
+    fn step(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+    fn holding(&self, _open: usize) {}
+}

@@ -1,0 +1,245 @@
+//! What is counted while conversations are held, and what came of all of them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::figures::Percentiles;
+use super::secret::Secret;
+
+/// Why a conversation did not end well.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Problem {
+    /// No connection, or no start.
+    NotStarted(String),
+    /// It broke off.
+    Broken(String),
+    /// A step took too long.
+    TooSlow(&'static str),
+    /// What came cannot be read.
+    Unreadable(String),
+    /// The run failed.
+    Failed(String),
+    /// The answer was refused.
+    Refused(String),
+    /// The answer never came back.
+    NotEchoed,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Problem::NotStarted(why) => write!(f, "not started: {why}"),
+            Problem::Broken(why) => write!(f, "broken off: {why}"),
+            Problem::TooSlow(waiting_for) => write!(f, "timed out waiting for {waiting_for}"),
+            Problem::Unreadable(why) => write!(f, "an answer that cannot be read: {why}"),
+            Problem::Failed(why) => write!(f, "the run failed: {why}"),
+            Problem::Refused(why) => write!(f, "the answer was refused: {why}"),
+            Problem::NotEchoed => f.write_str("the answer did not come back"),
+        }
+    }
+}
+
+/// One conversation as it goes on.
+pub(super) struct Conversation {
+    pub secret: Secret,
+    begun: Instant,
+    held: Duration,
+    question_at: Option<Instant>,
+    answered_at: Option<Instant>,
+    replies: Vec<Duration>,
+    /// It was at its first question, and waited there.
+    pub reached_question: bool,
+    /// A question for a text was answered, with the secret.
+    pub answered_text: bool,
+    /// Its own secret came back.
+    pub own_seen: bool,
+    /// Messages that were not for it.
+    crossed: u64,
+}
+
+impl Conversation {
+    pub fn new(secret: Secret) -> Self {
+        Self {
+            secret,
+            begun: Instant::now(),
+            held: Duration::ZERO,
+            question_at: None,
+            answered_at: None,
+            replies: Vec::new(),
+            reached_question: false,
+            answered_text: false,
+            own_seen: false,
+            crossed: 0,
+        }
+    }
+
+    /// It begins now: the wait for a permit is no part of it.
+    pub fn begins(&mut self) {
+        self.begun = Instant::now();
+    }
+
+    /// A message came. `whole` is everything that is known of it; `mine` says whether it names this run.
+    pub fn message(&mut self, whole: &str, mine: bool) {
+        if let Some(answered) = self.answered_at.take() {
+            self.replies.push(answered.elapsed());
+        }
+        let found = self.secret.look(whole);
+        self.own_seen |= found.own;
+        self.crossed += u64::from(found.foreign || !mine);
+    }
+
+    /// A question came.
+    pub fn asked(&mut self) {
+        self.question_at = Some(Instant::now());
+    }
+
+    /// It was kept waiting on purpose since the question came.
+    pub fn held(&mut self) {
+        self.held += self.question_at.map(|at| at.elapsed()).unwrap_or_default();
+    }
+
+    /// The answer is about to be sent.
+    pub fn answers(&mut self, with_secret: bool) {
+        self.answered_text |= with_secret;
+        self.answered_at = Some(Instant::now());
+    }
+}
+
+/// What is counted over all conversations.
+#[derive(Default)]
+pub(super) struct Tally(Mutex<Counts>);
+
+#[derive(Default)]
+struct Counts {
+    completed: usize,
+    crossed: u64,
+    replies: Vec<Duration>,
+    conversations: Vec<Duration>,
+    problems: BTreeMap<String, usize>,
+}
+
+/// The most kinds of problems that are told apart; the rest is one kind.
+const KINDS: usize = 20;
+
+impl Tally {
+    pub fn problem(&self, problem: &Problem) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kind = problem.to_string();
+        if counts.problems.len() >= KINDS && !counts.problems.contains_key(&kind) {
+            kind = "other problems".to_owned();
+        }
+        *counts.problems.entry(kind).or_default() += 1;
+    }
+
+    pub fn ended(&self, conversation: &Conversation, completed: bool) {
+        let whole = conversation.begun.elapsed().saturating_sub(conversation.held);
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.crossed += conversation.crossed;
+        counts.replies.extend(&conversation.replies);
+        if completed {
+            counts.completed += 1;
+            counts.conversations.push(whole);
+        }
+    }
+
+    pub fn outcome(&self, elapsed: Duration, held: Option<usize>, generator_cpus: Option<f64>) -> Outcome {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let seconds = elapsed.as_secs_f64();
+        Outcome {
+            completed: counts.completed,
+            seconds,
+            per_second: if seconds > 0.0 { counts.completed as f64 / seconds } else { 0.0 },
+            answer_to_next: Percentiles::of(std::mem::take(&mut counts.replies)),
+            conversation: Percentiles::of(std::mem::take(&mut counts.conversations)),
+            errors: counts.problems.values().sum(),
+            errors_by_kind: std::mem::take(&mut counts.problems),
+            crossed: counts.crossed,
+            held_open: held,
+            generator_cpus,
+        }
+    }
+}
+
+/// What came of a bench.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Outcome {
+    /// Conversations that ended well.
+    pub completed: usize,
+    /// How long it took, without the time that they were held.
+    pub seconds: f64,
+    /// Conversations per second.
+    pub per_second: f64,
+    /// From an answer to the next message.
+    pub answer_to_next: Percentiles,
+    /// Whole conversations.
+    pub conversation: Percentiles,
+    /// Conversations that did not end well.
+    pub errors: usize,
+    /// Why.
+    pub errors_by_kind: BTreeMap<String, usize>,
+    /// Messages that reached somebody else.
+    pub crossed: u64,
+    /// How many were open at once, if they were held.
+    pub held_open: Option<usize>,
+    /// How many processors the generator itself kept busy.
+    pub generator_cpus: Option<f64>,
+}
+
+impl Outcome {
+    /// Whether nothing went wrong.
+    pub fn is_clean(&self) -> bool {
+        self.errors == 0 && self.crossed == 0
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = |duration: Duration| format!("{:.1} ms", duration.as_secs_f64() * 1000.0);
+        writeln!(f, "conversations      {} in {:.2} s: {:.1}/s", self.completed, self.seconds, self.per_second)?;
+        for (name, figures) in [("answer to next", &self.answer_to_next), ("whole conversation", &self.conversation)] {
+            let Percentiles { p50, p99, max, .. } = *figures;
+            writeln!(f, "{name:<18} p50 {}  p99 {}  max {}", millis(p50), millis(p99), millis(max))?;
+        }
+        if let Some(open) = self.held_open {
+            writeln!(f, "open at once       {open}")?;
+        }
+        writeln!(f, "crossed messages   {}", self.crossed)?;
+        write!(f, "errors             {}", self.errors)?;
+        for (kind, count) in &self.errors_by_kind {
+            write!(f, "\n  {count} × {kind}")?;
+        }
+        if let Some(cpus) = self.generator_cpus {
+            write!(f, "\ngenerator          {:.0} % of one processor", cpus * 100.0)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_reaches_the_wrong_conversation_is_counted() {
+        let mut conversation = Conversation::new(Secret { session: 1, number: 2 });
+        let foreign = Secret { session: 1, number: 3 };
+        conversation.message("hello", true);
+        conversation.message(&format!("you said {}", conversation.secret), true);
+        conversation.message(&format!("you said {foreign}"), true);
+        conversation.message("hello", false);
+        let tally = Tally::default();
+        tally.ended(&conversation, true);
+        tally.problem(&Problem::TooSlow("the question"));
+        let outcome = tally.outcome(Duration::from_secs(2), None, Some(0.25));
+        assert!(conversation.own_seen && !outcome.is_clean());
+        assert_eq!((outcome.completed, outcome.crossed, outcome.errors, outcome.per_second), (1, 2, 1, 0.5));
+        let shown = outcome.to_string();
+        assert!(shown.contains("1 × timed out waiting for the question"), "{shown}");
+        assert!(shown.ends_with("25 % of one processor"), "{shown}");
+    }
+}

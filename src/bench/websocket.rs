@@ -1,0 +1,128 @@
+//! A conversation over FastAgency's WebSocket: the first frame starts the run, each question is answered with a bare text.
+
+use std::borrow::Cow;
+
+use futures_util::{SinkExt, StreamExt};
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+
+use super::Stage;
+use super::tally::{Conversation, Problem};
+use crate::ids::RunId;
+
+/// The socket's own buffer: messages are small, and ten thousand sockets must not take gigabytes.
+const BUFFER: usize = 4096;
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// The address of a gateway's WebSocket.
+pub(super) fn url(gateway: &str) -> String {
+    format!("{}/fastagency/ws", gateway.replacen("http", "ws", 1))
+}
+
+#[derive(Deserialize)]
+struct Frame<'a> {
+    #[serde(borrow)]
+    workflow_uuid: Cow<'a, str>,
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    content: &'a RawValue,
+}
+
+/// The parts of a content that a generator must know.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Content {
+    choices: Vec<String>,
+    default: Option<String>,
+    short: Option<String>,
+    long: Option<String>,
+}
+
+pub(super) async fn converse(stage: &Stage, conversation: &mut Conversation) -> Result<(), Problem> {
+    let mut permit = stage.may_begin().await;
+    conversation.begins();
+    let run = RunId::random();
+    let config = WebSocketConfig::default().read_buffer_size(BUFFER).write_buffer_size(0);
+    let connecting = connect_async_with_config(&stage.socket_url, Some(config), true);
+    let (mut socket, _) =
+        stage.in_time("the connection", connecting).await?.map_err(|error| Problem::NotStarted(error.to_string()))?;
+    // POST /fastagency/initiate_workflow remembers nothing (WIRE.md section 2): what counts is this frame.
+    let start = json!({"user_id": null, "workflow_uuid": run.dashed(), "name": stage.load.workflow, "params": {}});
+    send(&mut socket, start.to_string()).await?;
+    let run = run.to_string();
+    let mut waiting_for = "the first message";
+    let mut failure = None;
+    loop {
+        let text = stage.in_time(waiting_for, next(&mut socket)).await??;
+        let frame: Frame<'_> = serde_json::from_str(&text).map_err(|error| Problem::Unreadable(error.to_string()))?;
+        conversation.message(&text, frame.workflow_uuid == run);
+        waiting_for = "the next message";
+        match &*frame.kind {
+            "text_input" | "multiple_choice" => {
+                let content: Content = serde_json::from_str(frame.content.get()).unwrap_or_default();
+                conversation.asked();
+                permit = stage.at_question(conversation, permit).await;
+                let choice =
+                    (frame.kind == "multiple_choice").then(|| content.default.or(content.choices.into_iter().next()));
+                let with_secret = choice.is_none();
+                let answer = choice.flatten().unwrap_or_else(|| stage.text_answer(conversation.secret));
+                conversation.answers(with_secret);
+                send(&mut socket, answer).await?;
+                waiting_for = "what follows the answer";
+            }
+            "error" => {
+                let Content { short, long, .. } = serde_json::from_str(frame.content.get()).unwrap_or_default();
+                failure = long.or(short).or(Some("an error".to_owned()));
+                // Of an unknown workflow nothing more is heard.
+                waiting_for = "the end of a failed run";
+            }
+            "workflow_completed" => break,
+            _ => {}
+        }
+    }
+    drop(permit);
+    // The gateway leaves the socket open: it is the client that closes it. Its answer is waited for, so that no packet
+    // meets a closed door; whether it comes does not matter.
+    if socket.close(None).await.is_ok() {
+        let _ = stage.in_time("the end of the socket", async { while let Some(Ok(_)) = socket.next().await {} }).await;
+    }
+    failure.map_or(Ok(()), |why| Err(Problem::Failed(why)))
+}
+
+async fn send(socket: &mut Socket, text: String) -> Result<(), Problem> {
+    socket.send(Message::text(text)).await.map_err(|error| Problem::Broken(error.to_string()))
+}
+
+/// The next text frame.
+async fn next(socket: &mut Socket) -> Result<String, Problem> {
+    loop {
+        match socket.next().await {
+            Some(Ok(Message::Text(text))) => return Ok(text.as_str().to_owned()),
+            Some(Ok(Message::Close(frame))) => {
+                let why = frame.map(|frame| format!(" ({} {})", frame.code, frame.reason)).unwrap_or_default();
+                return Err(Problem::Broken(format!("the gateway closed the socket{why}")));
+            }
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return Err(Problem::Broken(error.to_string())),
+            None => return Err(Problem::Broken("the socket ended".to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sockets_address_follows_from_the_gateways() {
+        assert_eq!(url("http://127.0.0.1:8008"), "ws://127.0.0.1:8008/fastagency/ws");
+        assert_eq!(url("https://a.example/http"), "wss://a.example/http/fastagency/ws");
+    }
+}

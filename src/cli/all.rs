@@ -1,0 +1,71 @@
+//! `fastagency all`: worker, gateway and page on one lifecycle, for one machine.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+
+use crate::broker::embedded;
+use crate::cli::outcome::{self, CliError};
+use crate::cli::{Common, Listen, VERSION, project};
+use crate::{gateway, ui, worker};
+
+/// Everything in one process: worker, gateway and page, with a broker of its own.
+#[derive(Args)]
+pub(super) struct All {
+    /// The address that gateway and page listen on, instead of the ones in the configuration.
+    #[arg(long)]
+    host: Option<IpAddr>,
+    /// The gateway's port.
+    #[arg(long)]
+    port: Option<u16>,
+    /// The page's port.
+    #[arg(long)]
+    ui_port: Option<u16>,
+    /// Use the NATS server of the configuration instead of the embedded broker (as --nats-url does).
+    #[arg(long)]
+    nats: bool,
+    /// Where the embedded broker keeps its data.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Let a mock answer instead of every model: no key, no network.
+    #[arg(long)]
+    mock_llm: bool,
+}
+
+impl All {
+    pub(super) async fn run(self, common: Common) -> Result<ExitCode, CliError> {
+        let config = project::load(&common)?;
+        let lifecycle = project::lifecycle(&config);
+        let shutdown = lifecycle.shutdown();
+        let embedded = !self.nats && common.nats_url.is_none();
+        let data_dir = project::data_dir(&config, self.data_dir.as_ref());
+        let broker = if embedded { embedded::open(&data_dir)? } else { project::connect(&config, "all").await? };
+        let sealer = project::sealer(&config, embedded.then_some(data_dir.as_path()))?;
+
+        let gateway_at = Listen { host: self.host, port: self.port };
+        let gateway_listener = project::listen(&gateway_at, config.gateway.host, config.gateway.port).await?;
+        let page_at = Listen { host: self.host, port: self.ui_port };
+        let page_listener = project::listen(&page_at, config.ui.host, config.ui.port).await?;
+        let (gateway_url, page_url) = (project::url(&gateway_listener), project::url(&page_listener));
+        if embedded {
+            embedded::write_address(&data_dir, &gateway_url).context("could not write the gateway's address")?;
+        }
+
+        let parts = project::worker_parts(&config, broker.clone(), sealer.clone(), self.mock_llm)?;
+        let gateway_settings =
+            gateway::Settings { static_dir: config.gateway.static_dir.clone(), sealer, ..gateway::Settings::default() };
+        let page_settings = ui::Settings {
+            title: config.ui.title.clone(),
+            gateway_url: gateway_url.clone(),
+            version: VERSION.to_owned(),
+        };
+        shutdown.spawn("worker", worker::serve(parts, shutdown.clone()));
+        shutdown.spawn("gateway", gateway::serve(gateway_listener, broker, gateway_settings, shutdown.clone()));
+        shutdown.spawn("ui", ui::serve(page_listener, page_settings, shutdown.clone()));
+        println!("gateway: {gateway_url}\npage: {page_url}");
+        Ok(outcome::of(lifecycle.run().await))
+    }
+}

@@ -1,0 +1,24 @@
+//! `fastagency check`: everything that is wrong, at once.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::cli::Common;
+use crate::cli::outcome::CliError;
+use crate::project::check_project;
+
+/// Checks the configuration and every workflow, and shows all problems at once.
+#[derive(Args)]
+pub(super) struct Check {}
+
+impl Check {
+    pub(super) fn run(self, common: &Common) -> Result<ExitCode, CliError> {
+        let report = check_project(common.config.as_deref(), &|name| std::env::var(name).ok());
+        println!("{}", report.summary);
+        match report.problems {
+            None => Ok(ExitCode::SUCCESS),
+            Some(problems) => Err(problems.into()),
+        }
+    }
+}

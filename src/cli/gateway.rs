@@ -1,0 +1,35 @@
+//! `fastagency gateway`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::cli::outcome::{self, CliError};
+use crate::cli::{Common, Listen, project};
+use crate::gateway;
+
+/// Serves REST, server-sent events and WebSockets.
+#[derive(Args)]
+pub(super) struct Gateway {
+    #[command(flatten)]
+    listen: Listen,
+}
+
+impl Gateway {
+    pub(super) async fn run(self, common: Common) -> Result<ExitCode, CliError> {
+        let config = project::load(&common)?;
+        let lifecycle = project::lifecycle(&config);
+        let shutdown = lifecycle.shutdown();
+        let listener = project::listen(&self.listen, config.gateway.host, config.gateway.port).await?;
+        let url = project::url(&listener);
+        let settings = gateway::Settings {
+            static_dir: config.gateway.static_dir.clone(),
+            sealer: project::sealer(&config, None)?,
+            ..gateway::Settings::default()
+        };
+        let broker = project::connect(&config, "gateway").await?;
+        shutdown.spawn("gateway", gateway::serve(listener, broker, settings, shutdown.clone()));
+        println!("gateway: {url}");
+        Ok(outcome::of(lifecycle.run().await))
+    }
+}

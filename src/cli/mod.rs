@@ -1,0 +1,130 @@
+//! The command line: what can be typed, and nothing else. Each command is a file with `run`; what went wrong is printed and
+//! becomes an exit code in [`outcome`] alone.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::telemetry;
+
+mod all;
+mod bench;
+mod check;
+mod gateway;
+mod outcome;
+mod project;
+mod schema;
+mod ui;
+mod worker;
+
+use outcome::CliError;
+
+/// The program's version.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Multi-agent LLM workflows in production: durable runs, a gateway and a chat page, over NATS JetStream.
+#[derive(Parser)]
+#[command(name = "fastagency", version, about, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Args, Clone)]
+pub struct Common {
+    /// The project's configuration.
+    #[arg(short, long, global = true, env = "FASTAGENCY_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The NATS server, instead of the one in the configuration.
+    #[arg(long, global = true, env = "NATS_URL", value_name = "URL")]
+    nats_url: Option<String>,
+    /// How log lines look.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+    /// Log more (-vv: everything).
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Where a tier listens.
+#[derive(Args, Clone)]
+struct Listen {
+    /// The address to listen on, instead of the one in the configuration.
+    #[arg(long)]
+    host: Option<IpAddr>,
+    /// The port to listen on, instead of the one in the configuration.
+    #[arg(long)]
+    port: Option<u16>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Everything in one process: worker, gateway and page, with a broker of its own.
+    All(all::All),
+    /// Takes runs from the queue and executes their workflows.
+    Worker(worker::Worker),
+    /// Serves REST, server-sent events and WebSockets.
+    Gateway(gateway::Gateway),
+    /// Serves the chat page.
+    Ui(ui::Ui),
+    /// Checks the configuration and every workflow, and shows all problems at once.
+    Check(check::Check),
+    /// Prints the JSON Schema of a kind of file, for editors.
+    Schema(schema::Schema),
+    /// Holds many conversations against a gateway and measures them.
+    Bench(bench::Bench),
+}
+
+/// Runs the program; what it prints is for people.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let format = match cli.common.log_format {
+        LogFormat::Text => telemetry::Format::Text,
+        LogFormat::Json => telemetry::Format::Json,
+    };
+    telemetry::start(format, cli.common.verbose);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return outcome::report(&CliError::from(anyhow::Error::from(error))),
+    };
+    let ended = runtime.block_on(cli.command.run(cli.common));
+    // What is left over (a blocking read of the terminal) must not hold the program.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(100));
+    ended.unwrap_or_else(|error| outcome::report(&error))
+}
+
+impl Command {
+    async fn run(self, common: Common) -> Result<ExitCode, CliError> {
+        match self {
+            Command::All(all) => all.run(common).await,
+            Command::Worker(worker) => worker.run(common).await,
+            Command::Gateway(gateway) => gateway.run(common).await,
+            Command::Ui(ui) => ui.run(common).await,
+            Command::Check(check) => check.run(&common),
+            Command::Schema(schema) => schema.run(),
+            Command::Bench(bench) => bench.run(common).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_is_consistent() {
+        <super::Cli as clap::CommandFactory>::command().debug_assert();
+    }
+}

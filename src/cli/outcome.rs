@@ -1,0 +1,99 @@
+//! How a command ends: exit codes, and the only printer of errors.
+//!
+//! | code | meaning |
+//! | --- | --- |
+//! | 0 | it went well |
+//! | 1 | it failed; a run that failed; a task of a tier failed |
+//! | 2 | the command line, the configuration or a workflow is wrong |
+//! | 3 | the broker or the gateway cannot be reached, or refuses |
+//! | 4 | a run was cancelled |
+//! | 5 | a question needs an answer, and nobody is there to give it |
+
+use std::process::ExitCode;
+
+use crate::broker::{embedded, nats};
+use crate::lifecycle::End;
+use crate::problem::Problems;
+
+/// Why a command did not do what it was asked for.
+pub(super) enum CliError {
+    /// What a person wrote is wrong.
+    Problems(Problems),
+    /// What a person typed does not go together.
+    Usage(String),
+    /// The broker or the gateway cannot be reached, or refuses.
+    Unreachable(anyhow::Error),
+    /// Anything else.
+    Failed(anyhow::Error),
+}
+
+impl From<Problems> for CliError {
+    fn from(problems: Problems) -> Self {
+        CliError::Problems(problems)
+    }
+}
+impl From<anyhow::Error> for CliError {
+    fn from(error: anyhow::Error) -> Self {
+        CliError::Failed(error)
+    }
+}
+impl From<nats::ConnectError> for CliError {
+    fn from(error: nats::ConnectError) -> Self {
+        CliError::Unreachable(error.into())
+    }
+}
+impl From<embedded::OpenError> for CliError {
+    fn from(error: embedded::OpenError) -> Self {
+        CliError::Unreachable(error.into())
+    }
+}
+impl From<crate::run::Error> for CliError {
+    fn from(error: crate::run::Error) -> Self {
+        CliError::Unreachable(error.into())
+    }
+}
+
+/// Prints an error and gives its exit code.
+pub(super) fn report(error: &CliError) -> ExitCode {
+    match error {
+        CliError::Problems(problems) => {
+            eprintln!("{problems}");
+            ExitCode::from(2)
+        }
+        CliError::Usage(message) => {
+            eprintln!("error: {message}");
+            ExitCode::from(2)
+        }
+        CliError::Unreachable(error) => {
+            eprintln!("error: {}", chain(error));
+            ExitCode::from(3)
+        }
+        CliError::Failed(error) => {
+            eprintln!("error: {}", chain(error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An error and its causes, each said once.
+fn chain(error: &anyhow::Error) -> String {
+    let mut said = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if !said.contains(&cause) {
+            if !said.is_empty() {
+                said.push_str(": ");
+            }
+            said.push_str(&cause);
+        }
+    }
+    said
+}
+
+/// How a tier's life ended, as an exit code.
+pub(super) fn of(end: End) -> ExitCode {
+    match end {
+        End::Clean => ExitCode::SUCCESS,
+        End::Failed => ExitCode::FAILURE,
+    }
+}

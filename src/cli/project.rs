@@ -1,0 +1,136 @@
+//! From what was typed to what the roles are made with: the configuration, the workflows, the broker, the models.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+
+use crate::broker::{Broker, nats};
+use crate::cli::outcome::CliError;
+use crate::cli::{Common, Listen};
+use crate::clock;
+use crate::config::Config;
+use crate::lifecycle::Lifecycle;
+use crate::project::load_config;
+use crate::seal::Sealer;
+use crate::{model, worker, workflow};
+
+/// Reads the configuration: the file that was named, else `fastagency.yaml` here, else the defaults.
+pub(super) fn load(common: &Common) -> Result<Config, CliError> {
+    let env = |name: &str| std::env::var(name).ok();
+    let mut config = load_config(common.config.as_deref(), &env)?;
+    if let Some(url) = &common.nats_url {
+        config.override_nats_url(url);
+    }
+    Ok(config)
+}
+
+/// Connects to the NATS server that the configuration names.
+pub(super) async fn connect(config: &Config, role: &str) -> Result<Broker, CliError> {
+    Ok(nats::connect(&nats_settings(config, role)?).await?)
+}
+
+/// The NATS server that the configuration names, and how to be let in.
+pub(super) fn nats_settings(config: &Config, role: &str) -> Result<nats::Settings, CliError> {
+    let nats = config.nats()?;
+    Ok(nats::Settings {
+        url: nats.url.clone(),
+        name: format!("fastagency {role} ({})", config.name),
+        user: nats.user.clone(),
+        password: nats.password.clone(),
+        token: nats.token.clone(),
+        nkey_seed_file: nats.nkey_seed_file.clone(),
+        credentials_file: nats.credentials_file.clone(),
+        tls: nats::Tls {
+            required: nats.tls.required,
+            ca_file: nats.tls.ca_file.clone(),
+            cert_file: nats.tls.cert_file.clone(),
+            key_file: nats.tls.key_file.clone(),
+        },
+        replicas: nats.replicas,
+        ..nats::Settings::default()
+    })
+}
+
+/// The data folder of the embedded broker.
+pub(super) fn data_dir(config: &Config, named: Option<&PathBuf>) -> PathBuf {
+    named.unwrap_or(&config.data_dir).clone()
+}
+
+/// What seals passwords: the configured key; else, beside an embedded store, a key in a file there.
+pub(super) fn sealer(config: &Config, data_dir: Option<&Path>) -> Result<Option<Sealer>, CliError> {
+    if let Some(key) = &config.seal_key {
+        return Ok(Some(Sealer::new(key.clone())));
+    }
+    let Some(folder) = data_dir else { return Ok(None) };
+    let path = folder.join("seal.key");
+    let key = match std::fs::read_to_string(&path) {
+        Ok(key) => key,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let key = crate::ids::hex(&rand::random::<[u8; 32]>());
+            write_private(&path, &key).with_context(|| format!("could not write {}", path.display()))?;
+            key
+        }
+        Err(error) => {
+            return Err(anyhow::Error::from(error).context(format!("could not read {}", path.display())).into());
+        }
+    };
+    Ok(Some(Sealer::new(key.trim().to_owned().into())))
+}
+
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+/// Everything that a worker is made of, checked: workflows, models, and that they fit together.
+pub(super) fn worker_parts(
+    config: &Config,
+    broker: Broker,
+    sealer: Option<Sealer>,
+    mock: bool,
+) -> Result<worker::Parts, CliError> {
+    let workflows = workflow::load_folder(&config.workflows)?;
+    let known: BTreeSet<_> = config.llms.keys().cloned().collect();
+    for workflow in &workflows {
+        workflow::check_models(workflow, &known)?;
+    }
+    let models = model::open_all(&config.llms, mock);
+    Ok(worker::Parts { broker, clock: clock::system(), models, workflows, sealer, settings: config.worker.clone() })
+}
+
+/// Listens where the configuration says, or the command line.
+pub(super) async fn listen(listen: &Listen, host: IpAddr, port: u16) -> Result<TcpListener, CliError> {
+    let address = SocketAddr::new(listen.host.unwrap_or(host), listen.port.unwrap_or(port));
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("could not listen on {address}; is another one running? --port takes another port"))?;
+    Ok(listener)
+}
+
+/// The address that a person can open for a listener.
+pub(super) fn url(listener: &TcpListener) -> String {
+    match listener.local_addr() {
+        Ok(address) if address.ip().is_unspecified() => format!("http://127.0.0.1:{}", address.port()),
+        Ok(address) => format!("http://{address}"),
+        Err(_) => "http://?".to_owned(),
+    }
+}
+
+/// A life with the configured grace period.
+pub(super) fn lifecycle(config: &Config) -> Lifecycle {
+    Lifecycle::new(grace(config))
+}
+
+fn grace(config: &Config) -> Duration {
+    config.shutdown_grace
+}

@@ -1,0 +1,34 @@
+//! `fastagency ui`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::cli::outcome::{self, CliError};
+use crate::cli::{Common, Listen, VERSION, project};
+use crate::ui;
+
+/// Serves the chat page.
+#[derive(Args)]
+pub(super) struct Ui {
+    #[command(flatten)]
+    listen: Listen,
+    /// The gateway's address, instead of the one in the configuration.
+    #[arg(long, value_name = "URL")]
+    gateway_url: Option<String>,
+}
+
+impl Ui {
+    pub(super) async fn run(self, common: Common) -> Result<ExitCode, CliError> {
+        let config = project::load(&common)?;
+        let lifecycle = project::lifecycle(&config);
+        let shutdown = lifecycle.shutdown();
+        let listener = project::listen(&self.listen, config.ui.host, config.ui.port).await?;
+        let url = project::url(&listener);
+        let gateway_url = self.gateway_url.unwrap_or_else(|| config.ui.gateway_url.clone());
+        let settings = ui::Settings { title: config.ui.title.clone(), gateway_url, version: VERSION.to_owned() };
+        shutdown.spawn("ui", ui::serve(listener, settings, shutdown.clone()));
+        println!("page: {url}");
+        Ok(outcome::of(lifecycle.run().await))
+    }
+}

@@ -1,0 +1,30 @@
+//! `fastagency worker`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::cli::outcome::{self, CliError};
+use crate::cli::{Common, project};
+use crate::worker;
+
+/// Takes runs from the queue and executes their workflows.
+#[derive(Args)]
+pub(super) struct Worker {
+    /// Let a mock answer instead of every model: no key, no network.
+    #[arg(long)]
+    mock_llm: bool,
+}
+
+impl Worker {
+    pub(super) async fn run(self, common: Common) -> Result<ExitCode, CliError> {
+        let config = project::load(&common)?;
+        let lifecycle = project::lifecycle(&config);
+        let shutdown = lifecycle.shutdown();
+        let sealer = project::sealer(&config, None)?;
+        let broker = project::connect(&config, "worker").await?;
+        let parts = project::worker_parts(&config, broker, sealer, self.mock_llm)?;
+        shutdown.spawn("worker", worker::serve(parts, shutdown.clone()));
+        Ok(outcome::of(lifecycle.run().await))
+    }
+}

@@ -1,0 +1,257 @@
+//! Following a run over server-sent events. A connection that ends before the run does is made again, after the last record
+//! that was given; nothing is given twice and nothing is left out.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use sse_stream::{Sse, SseByteStream};
+use tokio::time::Instant;
+
+use super::event::{Body, Event, Record};
+use super::{Client, Error, Refusal, Result, in_words, pause};
+use crate::ids::RunId;
+
+/// A follower of one run.
+pub struct Follower {
+    client: Client,
+    run: RunId,
+    /// The sequence of the last record that was given.
+    after: u64,
+    stream: Option<BoxStream<'static, Result<Sse, sse_stream::Error>>>,
+    caught_up: bool,
+    ended: bool,
+    attempt: u32,
+    lost_since: Option<Instant>,
+    said_lost: bool,
+    give_up_after: Option<Duration>,
+}
+
+impl Follower {
+    pub(super) fn new(client: Client, run: RunId, after: u64) -> Self {
+        Self {
+            client,
+            run,
+            after,
+            stream: None,
+            caught_up: false,
+            ended: false,
+            attempt: 0,
+            lost_since: None,
+            said_lost: false,
+            give_up_after: None,
+        }
+    }
+
+    /// Lets it fail when the gateway stays away for longer; else it tries for ever.
+    pub fn give_up_after(mut self, patience: Duration) -> Self {
+        self.give_up_after = Some(patience);
+        self
+    }
+
+    /// The sequence of the last record that was given.
+    pub fn after(&self) -> u64 {
+        self.after
+    }
+
+    /// The next thing that happens; `None` after the record that ended the run. Safe to drop and call again.
+    pub async fn next(&mut self) -> Result<Option<Event>> {
+        loop {
+            if self.ended {
+                return Ok(None);
+            }
+            let Some(stream) = &mut self.stream else {
+                if let Some(event) = self.connect().await? {
+                    return Ok(Some(event));
+                }
+                continue;
+            };
+            match stream.next().await {
+                Some(Ok(event)) => {
+                    if let Some(event) = self.take(event)? {
+                        return Ok(Some(event));
+                    }
+                }
+                // The gateway went without a word, or the stream was cut.
+                None => self.lose(),
+                Some(Err(error)) => {
+                    tracing::debug!("the stream of events broke: {error}");
+                    self.lose();
+                }
+            }
+        }
+    }
+
+    async fn connect(&mut self) -> Result<Option<Event>> {
+        if self.attempt > 0 {
+            tokio::time::sleep(pause(self.attempt)).await;
+        }
+        match self.client.events(self.run, self.after).await {
+            Ok(response) => {
+                let bytes = response.bytes_stream().map(|chunk| chunk.map_err(|error| Broken(in_words(error))));
+                self.stream = Some(SseByteStream::new(bytes).boxed());
+                Ok(None)
+            }
+            Err(error) if error.will_pass() => {
+                self.attempt += 1;
+                let since = *self.lost_since.get_or_insert_with(Instant::now);
+                if self.give_up_after.is_some_and(|patience| since.elapsed() >= patience) {
+                    return Err(error);
+                }
+                let first = !std::mem::replace(&mut self.said_lost, true);
+                Ok(first.then(|| Event::Lost { why: error.to_string() }))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The stream is over. The next connection comes at once if this one gave something, since then the gateway works.
+    fn lose(&mut self) {
+        self.stream = None;
+        self.attempt += 1;
+    }
+
+    fn take(&mut self, event: Sse) -> Result<Option<Event>> {
+        let data = event.data.unwrap_or_default();
+        let strange = |error: serde_json::Error| Error::Strange {
+            url: self.client.url().to_owned(),
+            what: format!("an event that cannot be read: {error}"),
+        };
+        let taken = match event.event.as_deref() {
+            Some("record") => {
+                let record = Record::parse(data).map_err(strange)?;
+                // A gateway that repeats itself is not repeated.
+                if record.seq <= self.after {
+                    return Ok(None);
+                }
+                self.after = record.seq;
+                self.ended = matches!(record.body, Body::Ended(_));
+                Some(Event::Record(Box::new(record)))
+            }
+            Some("caught_up") => {
+                #[derive(serde::Deserialize)]
+                struct CaughtUp {
+                    seq: u64,
+                }
+                let CaughtUp { seq } = serde_json::from_str(&data).map_err(strange)?;
+                let first = !std::mem::replace(&mut self.caught_up, true);
+                first.then_some(Event::CaughtUp { seq })
+            }
+            Some("delta") => Some(Event::Delta(serde_json::from_str(&data).map_err(strange)?)),
+            Some("goodbye") => {
+                self.stream = None;
+                // Not at once: another gateway takes over, or this one comes back.
+                self.attempt = 1;
+                None
+            }
+            Some("error") => {
+                return Err(refused(&data).unwrap_or_else(|| Error::Strange {
+                    url: self.client.url().to_owned(),
+                    what: "an error without words".to_owned(),
+                }));
+            }
+            // A comment, or what a later version tells.
+            _ => None,
+        };
+        if self.stream.is_some() && taken.is_some() {
+            self.attempt = 0;
+            self.lost_since = None;
+            self.said_lost = false;
+        }
+        Ok(taken)
+    }
+}
+
+fn refused(data: &str) -> Option<Error> {
+    let body: serde_json::Value = serde_json::from_str(data).ok()?;
+    let refusal: Refusal = serde_json::from_value(body.get("error")?.clone()).ok()?;
+    Some(Error::Refused(Box::new(refusal)))
+}
+
+/// A connection that broke, in words.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Broken(String);
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    fn record(seq: u64, kind: &str) -> String {
+        format!("event: record\nid: {seq}\ndata: {{\"seq\":{seq},\"at\":\"2026-11-22T10:00:00.123Z\",{kind}}}\n\n")
+    }
+
+    /// Answers one connection after the other with these bytes, cutting each off, and gives the paths that were asked for.
+    async fn played(answers: Vec<String>) -> (String, JoinSet<Vec<String>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut asked = Vec::new();
+            for answer in answers {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                let mut request = vec![0; 4096];
+                let length = socket.read(&mut request).await.unwrap();
+                let request = String::from_utf8_lossy(&request[..length]).into_owned();
+                asked.push(request.split(' ').nth(1).unwrap_or_default().to_owned());
+                socket.write_all(answer.as_bytes()).await.unwrap();
+                socket.shutdown().await.unwrap();
+            }
+            asked
+        });
+        (url, tasks)
+    }
+
+    fn streamed(events: &str) -> String {
+        // A length that is never reached: the connection breaks in the middle, as one does.
+        format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 100000\r\n\r\n{events}")
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_breaks_goes_on_after_the_last_record_that_was_given() {
+        let unavailable = r#"{"error":{"code":"broker_unavailable","message":"the broker is out of reach"}}"#;
+        let (url, mut asked) = played(vec![
+            streamed(&format!(
+                "{}{}: alive\n\nevent: caught_up\ndata: {{\"seq\":4}}\n\nevent: record\nid: 9\ndata: {{\"se",
+                record(1, r#""kind":"created","workflow":"echo","params":{},"user":null"#),
+                record(4, r#""kind":"parked""#),
+            )),
+            format!("HTTP/1.1 503 Service Unavailable\r\ncontent-length: {}\r\n\r\n{unavailable}", unavailable.len()),
+            // A gateway that repeats a record, then goes down.
+            streamed(&format!(
+                "{}{}event: caught_up\ndata: {{\"seq\":9}}\n\nevent: goodbye\ndata: {{\"after\":9}}\n\n",
+                record(4, r#""kind":"parked""#),
+                record(9, r#""kind":"of a later version""#),
+            )),
+            streamed(&record(12, r#""kind":"ended","outcome":"completed","result":"x""#)),
+        ])
+        .await;
+        let run = RunId::random();
+        let mut follower = Client::new(&url).unwrap().follow(run, 0);
+        let mut seen = Vec::new();
+        while let Some(event) = follower.next().await.unwrap() {
+            seen.push(match event {
+                Event::Record(record) => record.seq.to_string(),
+                Event::CaughtUp { seq } => format!("caught up {seq}"),
+                Event::Delta(_) => "delta".to_owned(),
+                Event::Lost { why } => why,
+            });
+        }
+        assert_eq!(seen, ["1", "4", "caught up 4", "the broker is out of reach", "9", "12"]);
+        let path = |after| format!("/api/runs/{run}/events?after={after}");
+        assert_eq!(asked.join_next().await.unwrap().unwrap(), [path(0), path(4), path(4), path(9)]);
+    }
+
+    #[tokio::test]
+    async fn a_run_that_is_not_there_is_an_error_and_not_a_loop() {
+        let body = r#"{"error":{"code":"unknown_run","message":"there is no run \"x\""}}"#;
+        let (url, _asked) =
+            played(vec![format!("HTTP/1.1 404 Not Found\r\ncontent-length: {}\r\n\r\n{body}", body.len())]).await;
+        let error = Client::new(&url).unwrap().follow(RunId::random(), 0).next().await.unwrap_err();
+        assert_eq!(error.code(), Some("unknown_run"));
+    }
+}

@@ -1,0 +1,467 @@
+//! A client of the gateway's `/api` (`docs/api.md`): the one way in which this program's own commands talk to a gateway, be
+//! it here or far away. It knows HTTP and the words of the interface, and no broker.
+//!
+//! Calls are made once; [`patiently`] repeats those that may be. Only [`follow::Follower`] connects again by itself.
+
+use std::error::Error as _;
+use std::fmt;
+use std::time::Duration;
+
+use rand::RngExt;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use tokio::time::Instant;
+
+use crate::clock::Timestamp;
+use crate::ids::{MessageId, RunId};
+use crate::run::record::Ending;
+use crate::run::summary::State;
+
+pub mod event;
+pub mod follow;
+
+/// How long a connection may take to stand.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// The longest silence within an answer. A stream of events says something every 15 s; after three of those it is dead.
+const SILENCE: Duration = Duration::from_secs(45);
+/// Unused connections kept: a burst of conversations must not make a connection for each call.
+const IDLE_CONNECTIONS: usize = 1024;
+/// What an answer that is no error of `/api` shows of itself in an error message, in characters.
+const SHOWN: usize = 200;
+
+/// A client of one gateway. Clones share their connections.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+}
+
+/// Why a call did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address of the gateway is none.
+    #[error("{url:?} is not the address of a gateway (like http://localhost:8008): {reason}")]
+    Address {
+        /// What was given.
+        url: String,
+        /// Why it is none.
+        reason: String,
+    },
+    /// Nobody answers there, or the connection broke.
+    #[error("the gateway at {url} cannot be reached: {why}")]
+    Unreachable {
+        /// Where.
+        url: String,
+        /// Why, in words.
+        why: String,
+    },
+    /// The gateway says no.
+    #[error("{0}")]
+    Refused(Box<Refusal>),
+    /// The answer is not one of a gateway.
+    #[error("what answers at {url} is no gateway: {what}")]
+    Strange {
+        /// Where.
+        url: String,
+        /// What it answered.
+        what: String,
+    },
+}
+
+/// The result of a call.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What a gateway says when it says no.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Refusal {
+    /// The HTTP status; 0 if it came within a stream of events.
+    #[serde(skip)]
+    pub status: u16,
+    /// Its name, to decide by.
+    pub code: String,
+    /// A sentence.
+    pub message: String,
+    /// What may help.
+    #[serde(default)]
+    pub hint: Option<String>,
+    /// Under which id the gateway's log has more about a fault of its own.
+    #[serde(default)]
+    pub id: Option<String>,
+    /// Of an answer that came too late: who was first.
+    #[serde(default)]
+    pub by: Option<String>,
+    /// Of an answer that came too late: when the first one came.
+    #[serde(default)]
+    pub at: Option<Timestamp>,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        if let Some(hint) = &self.hint {
+            write!(f, " ({hint})")?;
+        }
+        if let Some(id) = &self.id {
+            write!(f, " [{id}]")?;
+        }
+        Ok(())
+    }
+}
+
+impl Error {
+    /// The name of the gateway's refusal, if it is one.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Error::Refused(refusal) => Some(&refusal.code),
+            _ => None,
+        }
+    }
+
+    /// Whether the same call may work a moment later.
+    pub fn will_pass(&self) -> bool {
+        match self {
+            Error::Unreachable { .. } => true,
+            // 502 and 504 are a proxy's words about a gateway that restarts.
+            Error::Refused(refusal) => matches!(refusal.status, 502..=504),
+            Error::Address { .. } | Error::Strange { .. } => false,
+        }
+    }
+}
+
+/// A workflow that can be started.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Workflow {
+    /// Its name.
+    pub name: String,
+    /// What people see instead.
+    #[serde(default)]
+    pub title: Option<String>,
+    /// What it is for.
+    #[serde(default)]
+    pub description: Option<String>,
+    /// The schema of its parameters.
+    #[serde(default)]
+    pub params: Option<Value>,
+    /// Whether a living worker serves it.
+    pub available: bool,
+}
+
+/// A run in a few words.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// Its id.
+    pub id: RunId,
+    /// Its workflow.
+    #[serde(default)]
+    pub workflow: Option<String>,
+    /// What it is about.
+    #[serde(default)]
+    pub title: Option<String>,
+    /// How it is doing.
+    pub state: State,
+    /// How it ended.
+    #[serde(default)]
+    pub outcome: Option<Ending>,
+    /// What it waits for.
+    #[serde(default)]
+    pub question: Option<Question>,
+    /// Whose it is.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When something last happened to it.
+    pub updated_at: Timestamp,
+}
+
+/// The question that a run waits with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Question {
+    /// Its id.
+    pub id: MessageId,
+    /// What it asks, shortened.
+    #[serde(default)]
+    pub prompt: Option<String>,
+}
+
+/// Which runs to list.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// In this state.
+    pub state: Option<State>,
+    /// Of this workflow.
+    pub workflow: Option<String>,
+    /// At most so many.
+    pub limit: Option<usize>,
+}
+
+impl Client {
+    /// A client of the gateway at `url`. Nothing is connected yet.
+    pub fn new(url: &str) -> Result<Self> {
+        let wrong = |reason: String| Error::Address { url: url.to_owned(), reason };
+        let mut base: Url = url.parse().map_err(|error| wrong(format!("{error}")))?;
+        if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
+            return Err(wrong("it must begin with http:// or https://".to_owned()));
+        }
+        base.set_query(None);
+        base.set_fragment(None);
+        // Paths are put after it; without the slash the last part of it would be replaced.
+        if !base.path().ends_with('/') {
+            let path = format!("{}/", base.path());
+            base.set_path(&path);
+        }
+        Ok(Self { http: http(&base, url)?, base })
+    }
+
+    /// The gateway's address, for people.
+    pub fn url(&self) -> &str {
+        self.base.as_str().trim_end_matches('/')
+    }
+
+    /// The workflows that can be started.
+    pub async fn workflows(&self) -> Result<Vec<Workflow>> {
+        #[derive(Deserialize)]
+        struct Listed {
+            workflows: Vec<Workflow>,
+        }
+        let listed: Listed = self.json(self.request(Method::GET, "api/workflows")).await?;
+        Ok(listed.workflows)
+    }
+
+    /// Starts a run. Called again with the same `key`, it gives the run that the first call made.
+    pub async fn start(&self, workflow: &str, params: &Map<String, Value>, key: &str) -> Result<Run> {
+        let request = self.request(Method::POST, "api/runs").header("idempotency-key", key);
+        self.json(request.json(&json!({"workflow": workflow, "params": params}))).await
+    }
+
+    /// The runs that fit, those that wait for a person first, then the newest first.
+    pub async fn list(&self, filter: &Filter) -> Result<Vec<Run>> {
+        #[derive(Deserialize)]
+        struct Listed {
+            runs: Vec<Run>,
+        }
+        let listed: Listed = self.json(self.http.get(self.list_url(filter))).await?;
+        Ok(listed.runs)
+    }
+
+    /// A run.
+    pub async fn get(&self, run: RunId) -> Result<Run> {
+        self.json(self.request(Method::GET, &format!("api/runs/{run}"))).await
+    }
+
+    /// Answers a question.
+    pub async fn answer(&self, run: RunId, question: MessageId, value: &Value) -> Result<()> {
+        let request = self.request(Method::POST, &format!("api/runs/{run}/answers/{question}"));
+        // The body is read, so that the connection can be used again.
+        self.send(request.json(&json!({"value": value})))
+            .await?
+            .bytes()
+            .await
+            .map(drop)
+            .map_err(|error| self.lost(error))
+    }
+
+    /// Ends a run. One that has ended already is no error.
+    pub async fn cancel(&self, run: RunId) -> Result<()> {
+        match self.send(self.request(Method::POST, &format!("api/runs/{run}/cancel"))).await {
+            Ok(response) => response.bytes().await.map(drop).map_err(|error| self.lost(error)),
+            Err(error) if error.code() == Some("run_ended") => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Follows a run from after sequence `after` (0: from its start).
+    pub fn follow(&self, run: RunId, after: u64) -> follow::Follower {
+        follow::Follower::new(self.clone(), run, after)
+    }
+
+    /// Opens the stream of a run's events.
+    async fn events(&self, run: RunId, after: u64) -> Result<Response> {
+        let request = self.request(Method::GET, &format!("api/runs/{run}/events?after={after}"));
+        self.send(request.header("accept", "text/event-stream")).await
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, self.at(path))
+    }
+
+    fn at(&self, path: &str) -> Url {
+        // The base ends with a slash and ids are hexadecimal: the path always joins.
+        self.base.join(path).unwrap_or_else(|_| self.base.clone())
+    }
+
+    fn list_url(&self, filter: &Filter) -> Url {
+        let mut url = self.at("api/runs");
+        let Filter { state, workflow, limit } = filter;
+        let state = state.and_then(|state| serde_json::to_value(state).ok()?.as_str().map(str::to_owned));
+        let limit = limit.map(|limit| limit.to_string());
+        for (key, value) in [("state", state.as_ref()), ("workflow", workflow.as_ref()), ("limit", limit.as_ref())] {
+            if let Some(value) = value {
+                url.query_pairs_mut().append_pair(key, value);
+            }
+        }
+        url
+    }
+
+    async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T> {
+        let response = self.send(request).await?;
+        let body = response.bytes().await.map_err(|error| self.lost(error))?;
+        serde_json::from_slice(&body)
+            .map_err(|error| Error::Strange { url: self.url().to_owned(), what: format!("{error}: {}", shown(&body)) })
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response> {
+        let response = request.send().await.map_err(|error| self.lost(error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let body = response.bytes().await.unwrap_or_default();
+        Err(self.refused(status, &body))
+    }
+
+    fn refused(&self, status: StatusCode, body: &[u8]) -> Error {
+        #[derive(Deserialize)]
+        struct Wrapped {
+            error: Refusal,
+        }
+        match serde_json::from_slice::<Wrapped>(body) {
+            Ok(Wrapped { error }) => Error::Refused(Box::new(Refusal { status: status.as_u16(), ..error })),
+            // A proxy's own words about a gateway that is away.
+            Err(_) if matches!(status.as_u16(), 502..=504) => {
+                Error::Unreachable { url: self.url().to_owned(), why: format!("a proxy answers {status}") }
+            }
+            Err(_) => Error::Strange { url: self.url().to_owned(), what: format!("{status} {}", shown(body)) },
+        }
+    }
+
+    fn lost(&self, error: reqwest::Error) -> Error {
+        Error::Unreachable { url: self.url().to_owned(), why: in_words(error) }
+    }
+}
+
+fn http(base: &Url, url: &str) -> Result<reqwest::Client> {
+    // Another part of the process may have installed it: ring either way.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut headers = HeaderMap::new();
+    headers.insert(HeaderName::from_static("accept"), HeaderValue::from_static("application/json"));
+    let builder = || {
+        let builder = reqwest::Client::builder()
+            .user_agent(concat!("fastagency/", env!("CARGO_PKG_VERSION")))
+            .default_headers(headers.clone())
+            .tcp_nodelay(true)
+            .connect_timeout(CONNECT_WITHIN)
+            .read_timeout(SILENCE)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS)
+            // A repeated answer would be refused as one that came too late: who may be repeated is decided above.
+            .retry(reqwest::retry::never());
+        // A gateway on this machine is never behind a proxy.
+        if is_here(base) { builder.no_proxy() } else { builder }
+    };
+    builder()
+        .build()
+        // A container without certificates is no reason to refuse a gateway without TLS.
+        .or_else(|error| if base.scheme() == "http" { builder().tls_certs_only([]).build() } else { Err(error) })
+        .map_err(|error| Error::Address { url: url.to_owned(), reason: in_words(error) })
+}
+
+fn is_here(base: &Url) -> bool {
+    match base.host_str() {
+        Some("localhost") => true,
+        Some(host) => host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback()),
+        None => false,
+    }
+}
+
+fn shown(body: &[u8]) -> String {
+    String::from_utf8_lossy(body).chars().filter(|c| !c.is_control()).take(SHOWN).collect()
+}
+
+/// An error of the HTTP client in words: its causes, each once, without the address, which the caller says.
+fn in_words(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !words.contains(&text) {
+            words.push_str(": ");
+            words.push_str(&text);
+        }
+        cause = error.source();
+    }
+    words
+}
+
+/// The pause before the `attempt`th new try (from 1): it doubles up to some seconds, and no two clients come at once.
+pub(crate) fn pause(attempt: u32) -> Duration {
+    let most = 100u64.saturating_mul(1 << attempt.min(6)).min(5_000);
+    Duration::from_millis(rand::rng().random_range(most / 2..=most))
+}
+
+/// Repeats a call that failed for a reason that will pass, for at most `within`. For calls that may be repeated.
+pub async fn patiently<T>(within: Duration, mut call: impl AsyncFnMut() -> Result<T>) -> Result<T> {
+    let start = Instant::now();
+    let mut attempt = 0;
+    loop {
+        match call().await {
+            Err(error) if error.will_pass() && start.elapsed() < within => {
+                attempt += 1;
+                tokio::time::sleep(pause(attempt)).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_taken_with_and_without_a_path_and_refused_with_a_reason() {
+        for (given, wanted) in [
+            ("http://localhost:8008", "http://localhost:8008/api/workflows"),
+            ("http://localhost:8008/", "http://localhost:8008/api/workflows"),
+            ("https://a.example/agency", "https://a.example/agency/api/workflows"),
+        ] {
+            let client = Client::new(given).unwrap();
+            let request = client.request(Method::GET, "api/workflows").build().unwrap();
+            assert_eq!(request.url().as_str(), wanted);
+        }
+        for bad in ["localhost:8008", "", "nats://localhost", "http://"] {
+            assert!(matches!(Client::new(bad), Err(Error::Address { .. })), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_the_gateways_sentence() {
+        let client = Client::new("http://localhost:8008").unwrap();
+        let body = r#"{"error": {"code": "unknown_workflow", "message": "there is no workflow named \"lessons\"",
+                       "hint": "did you mean \"lesson\"?"}}"#;
+        let error = client.refused(StatusCode::NOT_FOUND, body.as_bytes());
+        assert_eq!(error.to_string(), "there is no workflow named \"lessons\" (did you mean \"lesson\"?)");
+        assert_eq!(error.code(), Some("unknown_workflow"));
+        assert!(!error.will_pass());
+        assert!(client.refused(StatusCode::BAD_GATEWAY, b"<html>").will_pass());
+        let strange = client.refused(StatusCode::NOT_FOUND, b"<html>\x1b[2Jnot\nhere");
+        assert_eq!(
+            strange.to_string(),
+            "what answers at http://localhost:8008 is no gateway: 404 Not Found <html>[2Jnothere"
+        );
+    }
+
+    #[test]
+    fn a_list_is_asked_for_by_its_filters() {
+        let client = Client::new("http://h:1").unwrap();
+        let filter = Filter { state: Some(State::Waiting), workflow: Some("a b&c".to_owned()), limit: None };
+        assert_eq!(client.list_url(&filter).as_str(), "http://h:1/api/runs?state=waiting&workflow=a+b%26c");
+    }
+}

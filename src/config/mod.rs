@@ -1,0 +1,230 @@
+//! The project's configuration as checked: real types, defaults filled in, nothing left to validate. What the file may hold
+//! is in `shapes`, how it is read in `reading`, what `${VAR}` becomes in `variables`. Each role gets its own section; nobody
+//! carries the whole [`Config`].
+//!
+//! A variable that is not set matters only where it is used: what a section lacks is kept, and [`Config::usable`] says it to
+//! whoever wants to use the section; what a model lacks is in [`Llm::unset`], for the run that asks the model.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde_json::{Map, Value};
+
+use crate::ids::Name;
+use crate::problem::{Problem, Problems};
+
+mod reading;
+mod shapes;
+mod variables;
+
+pub use shapes::json_schema;
+pub use variables::Environment;
+
+/// `fastagency.yaml`.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file that it was read from.
+    pub path: PathBuf,
+    /// The project's name.
+    pub name: String,
+    nats: Nats,
+    /// The folder of workflows; in the file it is relative to the file's folder.
+    pub workflows: PathBuf,
+    /// The models by name.
+    pub llms: BTreeMap<Name, Llm>,
+    /// The gateway.
+    pub gateway: Gateway,
+    /// The page.
+    pub ui: Ui,
+    /// The worker.
+    pub worker: Worker,
+    /// Where the embedded broker keeps its data (default `data` beside the file).
+    pub data_dir: PathBuf,
+    /// How long a tier may take to end (default 10 s).
+    pub shutdown_grace: Duration,
+    /// How long an ended run is kept (default 30 days).
+    pub keep_ended: Duration,
+    /// The key that seals passwords in the log; none: they live in memory only.
+    pub seal_key: Option<SecretString>,
+    unset: BTreeMap<Section, Vec<Problem>>,
+}
+
+/// A part of the configuration that not every role uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Section {
+    /// `nats:`.
+    Nats,
+    /// `gateway:` and `auth:`.
+    Gateway,
+    /// `ui:`.
+    Ui,
+    /// `worker:` and `seal_key:`.
+    Worker,
+}
+
+/// Reads a configuration file; all that is wrong with it is in the error.
+pub fn load(path: &Path, environment: Environment<'_>) -> Result<Config, Problems> {
+    let source = std::fs::read_to_string(path).map_err(|error| {
+        let message = match error.kind() {
+            std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
+            _ => format!("the file cannot be read: {error}"),
+        };
+        Problem::of_file(path.display().to_string(), message)
+            .with_hint("-c names the configuration (default fastagency.yaml)")
+    })?;
+    reading::read(path, &source, path.parent().unwrap_or(Path::new("")), environment)
+}
+
+impl Config {
+    /// What a project without a `fastagency.yaml` has.
+    pub fn default_in(folder: &Path, environment: Environment<'_>) -> Result<Self, Problems> {
+        let folder = if folder == Path::new(".") { Path::new("") } else { folder };
+        reading::read(Path::new("the default configuration"), include_str!("default.yaml"), folder, environment)
+    }
+
+    /// The NATS server; an error if something about it is not set.
+    pub fn nats(&self) -> Result<&Nats, Problems> {
+        self.usable(Section::Nats)?;
+        Ok(&self.nats)
+    }
+
+    /// Takes another address of the NATS server than the file's.
+    pub fn override_nats_url(&mut self, url: &str) {
+        url.clone_into(&mut self.nats.url);
+        if let Some(unset) = self.unset.get_mut(&Section::Nats) {
+            unset.retain(|problem| problem.path != "nats.url");
+        }
+    }
+
+    /// Says what a section lacks: variables that are not set.
+    pub fn usable(&self, section: Section) -> Result<(), Problems> {
+        Problems::refuse(self.unset.get(&section).cloned().unwrap_or_default())
+    }
+}
+
+/// `nats:`.
+#[derive(Debug, Clone, Default)]
+pub struct Nats {
+    /// Its address or addresses, separated by commas.
+    pub url: String,
+    /// User name.
+    pub user: Option<String>,
+    /// Password.
+    pub password: Option<SecretString>,
+    /// Token, instead of a user.
+    pub token: Option<SecretString>,
+    /// A file with an nkey seed, instead.
+    pub nkey_seed_file: Option<PathBuf>,
+    /// A `.creds` file, instead.
+    pub credentials_file: Option<PathBuf>,
+    /// TLS.
+    pub tls: Tls,
+    /// Copies of each stream that is made (default 1; 3 in a cluster).
+    pub replicas: usize,
+}
+
+/// `nats.tls:`.
+#[derive(Debug, Clone, Default)]
+pub struct Tls {
+    /// Refuse a connection without TLS.
+    pub required: bool,
+    /// Authorities to trust beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Our certificate, for servers that ask for one.
+    pub cert_file: Option<PathBuf>,
+    /// Its key.
+    pub key_file: Option<PathBuf>,
+}
+
+/// `gateway:`.
+#[derive(Debug, Clone)]
+pub struct Gateway {
+    /// The address it listens on (default 127.0.0.1).
+    pub host: IpAddr,
+    /// Its port (default 8008).
+    pub port: u16,
+    /// A folder of the user's own front end, served at `/`.
+    pub static_dir: Option<PathBuf>,
+}
+
+/// `ui:`.
+#[derive(Debug, Clone)]
+pub struct Ui {
+    /// The address it listens on (default 127.0.0.1).
+    pub host: IpAddr,
+    /// Its port (default 8888).
+    pub port: u16,
+    /// The page's title (default: the project's name).
+    pub title: String,
+    /// Where the gateway is (default: `http://127.0.0.1:8008`).
+    pub gateway_url: String,
+}
+
+/// `worker:`.
+#[derive(Debug, Clone)]
+pub struct Worker {
+    /// Runs in memory at once, at most (default 10 000).
+    pub max_runs: usize,
+    /// How long a run that only waits is kept in memory (default 60 s).
+    pub park_after: Duration,
+    /// How long a worker that says nothing is believed to live (default 10 s).
+    pub lease: Duration,
+}
+
+/// A model as `llms:` describes it, checked.
+#[derive(Debug, Clone)]
+pub struct Llm {
+    /// Who serves it.
+    pub provider: Provider,
+    /// The model's name, as the provider knows it.
+    pub model: String,
+    /// The key; none: not set.
+    pub api_key: Option<SecretString>,
+    /// What a person must set if the key is missing, e.g. `OPENAI_API_KEY`; none: unknown.
+    pub api_key_variable: Option<String>,
+    /// Where the interface begins, e.g. `https://api.openai.com/v1`.
+    pub base_url: String,
+    /// Parameters that are sent with each request as they are (temperature, top_p, seed, …).
+    pub parameters: Map<String, Value>,
+    /// Whether the answer is streamed (default true).
+    pub stream: bool,
+    /// How long to wait for what.
+    pub timeout: Timeouts,
+    /// How often a failed request is tried again (AG2's client: 2).
+    pub max_retries: u32,
+    /// Models to ask, in this order, when this one fails.
+    pub fallback: Vec<Name>,
+    /// The replies of a scripted model; empty: it makes them up from the request.
+    pub script: Vec<Value>,
+    /// What the model lacks, each a sentence about a variable that is not set; the key is left out, it has a field of its
+    /// own. Empty: nothing. A model that lacks something must not be asked.
+    pub unset: Vec<String>,
+}
+
+/// Who serves a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Provider {
+    /// OpenAI.
+    OpenAi,
+    /// Any server that speaks OpenAI's chat completions; a key is not needed.
+    Compatible,
+    /// Nobody: replies from a script, or made up, with no key and no network.
+    Scripted,
+}
+
+/// How long a request may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Until the first byte of the answer.
+    pub first_token: Duration,
+    /// Between two pieces of it.
+    pub idle: Duration,
+    /// All in all (AG2's default: 600 s).
+    pub total: Duration,
+}
+
+#[cfg(test)]
+mod tests;

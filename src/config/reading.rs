@@ -1,0 +1,383 @@
+//! Reads `fastagency.yaml`: everything that is wrong in it is noted in one pass.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::shapes::{AUTH, CONFIG, GATEWAY, LLM, NATS, TIMEOUT, TLS, UI, WORKER};
+use super::variables::{self, Environment};
+use super::{Config, Gateway, Llm, Nats, Provider, Section, Timeouts, Tls, Ui, Worker};
+use crate::ids::Name;
+use crate::problem::{Problem, Problems, did_you_mean};
+use crate::yaml::{self, Content, Field, Fields, Node, Review};
+
+const OPENAI_URL: &str = "https://api.openai.com/v1";
+const OPENAI_KEY: &str = "OPENAI_API_KEY";
+
+/// Reads a configuration's text. Paths in it are relative to the folder.
+pub fn read(file: &Path, source: &str, folder: &Path, environment: Environment<'_>) -> Result<Config, Problems> {
+    let review = Review::new(file.display().to_string(), source);
+    let config = yaml::parse(source, &review).and_then(|mut root| {
+        variables::substitute(&mut root, environment, folder, &review);
+        let reader = Reader { folder, environment };
+        reader.config(&Field::root(&root, &review), file)
+    });
+    review.finish()?;
+    config.ok_or_else(|| Problem::of_file(file.display().to_string(), "the file cannot be understood").into())
+}
+
+struct Reader<'e> {
+    folder: &'e Path,
+    environment: Environment<'e>,
+}
+
+impl Reader<'_> {
+    fn config(&self, root: &Field<'_>, file: &Path) -> Option<Config> {
+        let fields = root.fields(&CONFIG)?;
+        fields.read("version", version);
+        fields.read("auth", auth);
+        let name = fields.read("name", Field::text).unwrap_or("fastagency").to_owned();
+        let gateway = fields.read("gateway", |field| self.gateway(field)).unwrap_or_else(|| self.default_gateway());
+        let ui = match fields.read("ui", |field| ui(field, &name, gateway.port)) {
+            Some(ui) => ui,
+            None => default_ui(&name, gateway.port),
+        };
+        Some(Config {
+            path: file.to_owned(),
+            nats: fields.read("nats", |field| self.nats(field)).unwrap_or_else(default_nats),
+            workflows: self.path(&fields, "workflows").unwrap_or_else(|| self.folder.join("workflows")),
+            llms: fields.read("llms", |field| self.llms(field)).unwrap_or_default(),
+            gateway,
+            ui,
+            worker: fields.read("worker", worker).unwrap_or(Worker {
+                max_runs: 10_000,
+                park_after: Duration::from_secs(60),
+                lease: Duration::from_secs(10),
+            }),
+            data_dir: self.path(&fields, "data_dir").unwrap_or_else(|| self.folder.join("data")),
+            shutdown_grace: fields.read("shutdown_grace", Field::duration).unwrap_or(Duration::from_secs(10)),
+            keep_ended: fields.read("keep_ended", Field::duration).unwrap_or(Duration::from_secs(30 * 24 * 3600)),
+            seal_key: secret(&fields, "seal_key"),
+            unset: unset(&fields),
+            name,
+        })
+    }
+
+    fn path(&self, fields: &Fields<'_>, key: &'static str) -> Option<PathBuf> {
+        let path = fields.read(key, Field::text)?;
+        if path.is_empty() {
+            fields.get(key)?.note("a path is missing");
+        }
+        Some(self.folder.join(path))
+    }
+
+    fn nats(&self, field: &Field<'_>) -> Option<Nats> {
+        let fields = field.fields(&NATS)?;
+        let url = fields.read("url", |field| {
+            let url = field.text()?;
+            let fits = url.split(',').all(|one| !one.trim().is_empty() && !one.trim().contains(char::is_whitespace));
+            if fits { Some(url.to_owned()) } else { field.is_not("an address like nats://127.0.0.1:4222") }
+        });
+        let ways = ["user", "token", "nkey_seed_file", "credentials_file"];
+        let given: Vec<_> =
+            ways.into_iter().filter(|key| fields.get(key).is_some_and(|field| !is_empty(&field))).collect();
+        if let [first, second, ..] = given.as_slice() {
+            field
+                .review
+                .add(fields.problem_at_key(second, format!("there is {first:?} already; one way to log in is enough")));
+        }
+        if fields.get("password").is_some() && fields.get("user").is_none() {
+            field.review.add(fields.problem_at_key("password", "a password needs a `user`"));
+        }
+        let tls = fields.read("tls", |field| {
+            let fields = field.fields(&TLS)?;
+            let (cert_file, key_file) = (self.path(&fields, "cert_file"), self.path(&fields, "key_file"));
+            if cert_file.is_some() != key_file.is_some() {
+                field.note("`cert_file` and `key_file` go together");
+            }
+            let required = fields.read("required", Field::bool).unwrap_or(false);
+            Some(Tls { required, ca_file: self.path(&fields, "ca_file"), cert_file, key_file })
+        });
+        Some(Nats {
+            url: url.unwrap_or_else(|| default_nats().url),
+            user: fields.read("user", Field::text).filter(|user| !user.is_empty()).map(str::to_owned),
+            password: secret(&fields, "password"),
+            token: secret(&fields, "token"),
+            nkey_seed_file: self.path(&fields, "nkey_seed_file"),
+            credentials_file: self.path(&fields, "credentials_file"),
+            tls: tls.unwrap_or_default(),
+            replicas: fields.read("replicas", |field| field.whole(1)).unwrap_or(1),
+        })
+    }
+
+    fn default_gateway(&self) -> Gateway {
+        Gateway { host: Ipv4Addr::LOCALHOST.into(), port: 8008, static_dir: None }
+    }
+
+    fn gateway(&self, field: &Field<'_>) -> Option<Gateway> {
+        let fields = field.fields(&GATEWAY)?;
+        let default = self.default_gateway();
+        Some(Gateway {
+            host: fields.read("host", host).unwrap_or(default.host),
+            port: fields.read("port", port).unwrap_or(default.port),
+            static_dir: self.path(&fields, "static_dir"),
+        })
+    }
+
+    fn llms(&self, field: &Field<'_>) -> Option<BTreeMap<Name, Llm>> {
+        if field.is_null() {
+            return None;
+        }
+        let entries = field.named_entries()?;
+        let names: BTreeSet<&str> = entries.iter().map(|(name, ..)| name.as_str()).collect();
+        let read = |(name, _, field): &(Name, _, Field<'_>)| Some((name.clone(), self.llm(field, name, &names)?));
+        Some(entries.iter().filter_map(read).collect())
+    }
+
+    fn llm(&self, field: &Field<'_>, name: &Name, names: &BTreeSet<&str>) -> Option<Llm> {
+        let fields = field.fields(&LLM)?;
+        let provider = fields.read("provider", provider);
+        let model = fields.read("model", Field::text).map(str::to_owned);
+        if model.is_none()
+            && fields.get("model").is_none()
+            && matches!(provider, Some(Provider::OpenAi | Provider::Compatible))
+        {
+            field.note("\"model\" is missing");
+        }
+        let base_url = fields.read("base_url", base_url);
+        if fields.get("base_url").is_none() && provider == Some(Provider::Compatible) {
+            field.note("\"base_url\" is missing");
+        }
+        let (api_key, api_key_variable) = self.api_key(&fields, provider);
+        let timeout = fields.read("timeout", timeouts).unwrap_or(TIMEOUTS);
+        let max_retries = fields.read("max_retries", |field| field.whole(0)).unwrap_or(2);
+        let fallback = fields.read("fallback", |field| Some(fallback(field, name, names))).unwrap_or_default();
+        let script =
+            fields.read("script", |field| Some(field.items()?.iter().map(Field::json).collect())).unwrap_or_default();
+        if fields.get("script").is_some() && provider.is_some_and(|provider| provider != Provider::Scripted) {
+            field.review.add(fields.problem_at_key("script", "this is for `provider: scripted`"));
+        }
+        let parameters = fields.request_parameters();
+        let stream = fields.read("stream", Field::bool).unwrap_or(true);
+        let provider = provider?;
+        let default_url = if provider == Provider::OpenAi { OPENAI_URL } else { "" };
+        Some(Llm {
+            provider,
+            model: model.unwrap_or_else(|| "scripted".to_owned()),
+            api_key,
+            api_key_variable,
+            // An address that is not set is no address; the default would send the request to somebody else.
+            base_url: base_url
+                .unwrap_or_else(|| if fields.get("base_url").is_some() { "" } else { default_url }.to_owned()),
+            parameters,
+            stream,
+            timeout,
+            max_retries,
+            fallback,
+            script,
+            unset: unset_in(field.node, &["api_key"]).into_iter().map(|(_, message)| message).collect(),
+        })
+    }
+
+    /// The key, and the variable that it comes from. Neither a missing variable nor an empty one is a problem yet.
+    fn api_key(&self, fields: &Fields<'_>, provider: Option<Provider>) -> (Option<SecretString>, Option<String>) {
+        let Some(field) = fields.get("api_key") else {
+            if provider != Some(Provider::OpenAi) {
+                return (None, None);
+            }
+            let key = (self.environment)(OPENAI_KEY).filter(|key| !key.is_empty());
+            return (key.map(Into::into), Some(OPENAI_KEY.to_owned()));
+        };
+        let variable = field.scalar().and_then(|scalar| scalar.variables.first().cloned());
+        if field.is_null() || field.is_missing() {
+            return (None, variable);
+        }
+        (field.text().filter(|key| !key.is_empty()).map(|key| key.to_owned().into()), variable)
+    }
+}
+
+fn version(field: &Field<'_>) -> Option<()> {
+    let version: u64 = field.whole(1)?;
+    if version != 1 {
+        field.note_with_hint(format!("{version} is not a version of this language"), "this program reads version 1");
+    }
+    Some(())
+}
+
+fn auth(field: &Field<'_>) -> Option<()> {
+    let mode = field.fields(&AUTH)?.get("mode")?;
+    match mode.text()? {
+        "none" => Some(()),
+        other @ ("basic" | "token" | "tokens" | "jwt" | "oidc" | "proxy" | "header" | "api_key" | "users") => {
+            mode.note(format!("{other:?}: not in this version"));
+            None
+        }
+        _ => mode.one_of(&[("none", ())]),
+    }
+}
+
+fn provider(field: &Field<'_>) -> Option<Provider> {
+    if let later @ ("azure" | "anthropic" | "gemini") = field.text()? {
+        field.note(format!("{later:?}: not in this version"));
+        return None;
+    }
+    field.one_of(&[
+        ("openai", Provider::OpenAi),
+        ("compatible", Provider::Compatible),
+        ("scripted", Provider::Scripted),
+    ])
+}
+
+fn base_url(field: &Field<'_>) -> Option<String> {
+    let url = field.text()?;
+    let fits =
+        ["http://", "https://"].iter().any(|scheme| url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()));
+    if fits && !url.contains(char::is_whitespace) {
+        Some(url.trim_end_matches('/').to_owned())
+    } else {
+        field.is_not("an address like https://api.openai.com/v1")
+    }
+}
+
+const TIMEOUTS: Timeouts =
+    Timeouts { first_token: Duration::from_secs(300), idle: Duration::from_secs(120), total: Duration::from_secs(600) };
+
+fn timeouts(field: &Field<'_>) -> Option<Timeouts> {
+    if !field.is_map() {
+        let total = field.duration()?;
+        return Some(Timeouts { first_token: TIMEOUTS.first_token.min(total), idle: TIMEOUTS.idle.min(total), total });
+    }
+    let fields = field.fields(&TIMEOUT)?;
+    Some(Timeouts {
+        first_token: fields.read("first_token", Field::duration).unwrap_or(TIMEOUTS.first_token),
+        idle: fields.read("idle", Field::duration).unwrap_or(TIMEOUTS.idle),
+        total: fields.read("total", Field::duration).unwrap_or(TIMEOUTS.total),
+    })
+}
+
+fn fallback(field: &Field<'_>, own: &Name, names: &BTreeSet<&str>) -> Vec<Name> {
+    let mut fallback = Vec::new();
+    for item in field.items().unwrap_or_default() {
+        let Some(name) = item.name() else { continue };
+        if name == *own {
+            item.note("a model cannot stand in for itself");
+        } else if !names.contains(name.as_str()) {
+            let hint = did_you_mean(name.as_str(), names.iter().copied());
+            let problem = item.problem(format!("there is no model {:?}", name.as_str()));
+            item.review.add(match hint {
+                Some(hint) => problem.with_hint(hint),
+                None => problem,
+            });
+        } else {
+            fallback.push(name);
+        }
+    }
+    fallback
+}
+
+fn default_nats() -> Nats {
+    Nats { url: "nats://127.0.0.1:4222".to_owned(), replicas: 1, ..Nats::default() }
+}
+
+fn ui(field: &Field<'_>, name: &str, gateway_port: u16) -> Option<Ui> {
+    let fields = field.fields(&UI)?;
+    let default = default_ui(name, gateway_port);
+    Some(Ui {
+        host: fields.read("host", host).unwrap_or(default.host),
+        port: fields.read("port", port).unwrap_or(default.port),
+        title: fields.read("title", Field::text).map_or(default.title, str::to_owned),
+        gateway_url: fields.read("gateway_url", base_url).unwrap_or(default.gateway_url),
+    })
+}
+
+fn default_ui(name: &str, gateway_port: u16) -> Ui {
+    Ui {
+        host: Ipv4Addr::LOCALHOST.into(),
+        port: 8888,
+        title: name.to_owned(),
+        gateway_url: format!("http://127.0.0.1:{gateway_port}"),
+    }
+}
+
+fn worker(field: &Field<'_>) -> Option<Worker> {
+    let fields = field.fields(&WORKER)?;
+    let lease = fields.read("lease", |field| {
+        let lease = field.duration()?;
+        if lease < Duration::from_secs(1) { field.is_not("at least a second") } else { Some(lease) }
+    });
+    Some(Worker {
+        max_runs: fields.read("max_runs", |field| field.whole(1)).unwrap_or(10_000),
+        park_after: fields.read("park_after", Field::duration).unwrap_or(Duration::from_secs(60)),
+        lease: lease.unwrap_or(Duration::from_secs(10)),
+    })
+}
+
+fn host(field: &Field<'_>) -> Option<IpAddr> {
+    match field.text()? {
+        "localhost" => Some(Ipv4Addr::LOCALHOST.into()),
+        text => text.parse().ok().or_else(|| field.is_not("an IP address like 127.0.0.1 or 0.0.0.0")),
+    }
+}
+
+fn port(field: &Field<'_>) -> Option<u16> {
+    let number: u64 = field.whole(0)?;
+    match u16::try_from(number) {
+        Ok(port) if port > 0 => Some(port),
+        _ => field.is_not("a port (1 to 65535)"),
+    }
+}
+
+/// A secret; an empty one is none.
+fn secret(fields: &Fields<'_>, key: &'static str) -> Option<SecretString> {
+    fields.read(key, Field::text).filter(|text| !text.is_empty()).map(|text| text.to_owned().into())
+}
+
+fn is_empty(field: &Field<'_>) -> bool {
+    field.scalar().is_some_and(|scalar| scalar.text.is_empty() && scalar.missing.is_none())
+}
+
+/// What is not set, by the section that it matters for. What belongs to no section matters at once.
+fn unset(fields: &Fields<'_>) -> BTreeMap<Section, Vec<Problem>> {
+    let mut unset: BTreeMap<Section, Vec<Problem>> = BTreeMap::new();
+    for entry in fields.entries() {
+        let section = match entry.key.as_str() {
+            "nats" => Some(Section::Nats),
+            "gateway" | "auth" => Some(Section::Gateway),
+            "ui" => Some(Section::Ui),
+            "worker" | "seal_key" => Some(Section::Worker),
+            // Each model keeps its own.
+            "llms" => continue,
+            _ => None,
+        };
+        for (node, message) in unset_in(&entry.value, &[]) {
+            let inner = entry.value.get_path(node);
+            let path = inner.map_or_else(|| entry.key.clone(), |inner| format!("{}.{inner}", entry.key));
+            let problem = fields.field.review.problem(node.place, &path, message);
+            let problem = problem.with_hint("set it, or give it a default: ${VAR:-default}");
+            match section {
+                Some(section) => unset.entry(section).or_default().push(problem),
+                None => fields.field.review.add(problem),
+            }
+        }
+    }
+    unset
+}
+
+/// What is not set in a node, but for some keys of it.
+fn unset_in<'n>(node: &'n Node, but: &[&str]) -> Vec<(&'n Node, String)> {
+    let missing = |node: &'n Node| {
+        let scalars = node.scalars().into_iter();
+        scalars.filter_map(|(node, scalar)| Some((node, scalar.missing.clone()?))).collect::<Vec<_>>()
+    };
+    match &node.content {
+        Content::Map(entries) => entries
+            .iter()
+            .filter(|entry| !but.contains(&entry.key.as_str()))
+            .flat_map(|entry| missing(&entry.value))
+            .collect(),
+        _ => missing(node),
+    }
+}

@@ -1,0 +1,132 @@
+//! What `fastagency.yaml` may hold, as tables: the reader knows no other keys, and the JSON Schema for editors is made of them.
+
+use serde_json::Value;
+
+use crate::yaml::shape::{Kind, REQUEST_PARAMETERS, Shape, later, may, must};
+
+/// The JSON Schema of `fastagency.yaml`.
+pub fn json_schema() -> Value {
+    CONFIG.json_schema("https://fastagency.dev/schemas/config.json", "The configuration of a fastagency project", true)
+}
+
+pub static CONFIG: Shape = Shape {
+    name: "configuration",
+    about: "The project: connection, models, tiers. `${VAR}`, `${VAR:-default}` and `${file:/path}` stand for values from outside.",
+    keys: &[
+        must("version", Kind::Only(1), "The version of the language: 1."),
+        may("name", Kind::Text, "The project's name (default fastagency)."),
+        may("nats", Kind::Shape(&NATS), "The NATS server."),
+        may("workflows", Kind::Text, "The folder of workflows (default workflows)."),
+        may("llms", Kind::Map(&Kind::Shape(&LLM)), "The models by name; `default` is used where none is named."),
+        may("gateway", Kind::Shape(&GATEWAY), "The gateway."),
+        may("ui", Kind::Shape(&UI), "The chat page."),
+        may("worker", Kind::Shape(&WORKER), "The worker."),
+        may("auth", Kind::Shape(&AUTH), "Who may call the gateway."),
+        may("data_dir", Kind::Text, "Where the embedded broker keeps its data (default data)."),
+        may("shutdown_grace", Kind::Duration, "How long a tier may take to end (default 10s)."),
+        may("keep_ended", Kind::Duration, "How long an ended run is kept (default 30d)."),
+        may("seal_key", Kind::Text, "The key that seals passwords in the log (default: they live in memory only)."),
+        later("tools"),
+    ],
+    shared: &[],
+};
+
+pub static NATS: Shape = Shape {
+    name: "nats",
+    about: "The NATS server.",
+    keys: &[
+        may("url", Kind::Text, "Its address or addresses, separated by commas (default nats://127.0.0.1:4222)."),
+        may("user", Kind::Text, "User name."),
+        may("password", Kind::Text, "Password."),
+        may("token", Kind::Text, "Token, instead of a user."),
+        may("nkey_seed_file", Kind::Text, "A file with an nkey seed, instead."),
+        may("credentials_file", Kind::Text, "A .creds file, instead."),
+        may("tls", Kind::Shape(&TLS), "TLS."),
+        may("replicas", Kind::Whole(1), "Copies of each stream that is made (default 1; 3 in a cluster)."),
+    ],
+    shared: &[],
+};
+
+pub static TLS: Shape = Shape {
+    name: "tls",
+    about: "TLS to the NATS server.",
+    keys: &[
+        may("required", Kind::Bool, "Refuse a connection without TLS (default false)."),
+        may("ca_file", Kind::Text, "Authorities to trust beside the system's."),
+        may("cert_file", Kind::Text, "Our certificate, for servers that ask for one."),
+        may("key_file", Kind::Text, "Its key."),
+    ],
+    shared: &[],
+};
+
+pub static LLM: Shape = Shape {
+    name: "model",
+    about: "A model: who serves it, and what each request says.",
+    keys: &[
+        must("provider", Kind::OneOf(&["openai", "compatible", "scripted"]), "Who serves it."),
+        may("model", Kind::Text, "Its name, as the provider knows it."),
+        may("api_key", Kind::Text, "The key (default for openai: ${OPENAI_API_KEY:-})."),
+        may("base_url", Kind::Text, "Where the interface begins (default for openai: https://api.openai.com/v1)."),
+        may("stream", Kind::Bool, "Whether the answer is streamed (default true)."),
+        may("timeout", Kind::Either(&[Kind::Duration, Kind::Shape(&TIMEOUT)]), "How long a request may take."),
+        may("max_retries", Kind::Whole(0), "How often a failed request is tried again (default 2)."),
+        may("fallback", Kind::List(&Kind::Name), "Models to ask, in this order, when this one fails."),
+        may("script", Kind::List(&Kind::Any), "The replies of a scripted model (default: it makes them up)."),
+        later("rate"),
+        later("retry"),
+        later("price"),
+    ],
+    shared: REQUEST_PARAMETERS,
+};
+
+pub static TIMEOUT: Shape = Shape {
+    name: "timeout",
+    about: "How long a request may take.",
+    keys: &[
+        may("first_token", Kind::Duration, "Until the first byte of the answer (default 300s)."),
+        may("idle", Kind::Duration, "Between two pieces of it (default 120s)."),
+        may("total", Kind::Duration, "All in all (default 600s)."),
+    ],
+    shared: &[],
+};
+
+pub static GATEWAY: Shape = Shape {
+    name: "gateway",
+    about: "The gateway.",
+    keys: &[
+        may("host", Kind::Text, "The address it listens on (default 127.0.0.1)."),
+        may("port", Kind::Whole(1), "Its port (default 8008)."),
+        may("static_dir", Kind::Text, "A folder of your own front end, served at /."),
+    ],
+    shared: &[],
+};
+
+pub static UI: Shape = Shape {
+    name: "ui",
+    about: "The chat page.",
+    keys: &[
+        may("host", Kind::Text, "The address it listens on (default 127.0.0.1)."),
+        may("port", Kind::Whole(1), "Its port (default 8888)."),
+        may("title", Kind::Text, "The page's title (default: the project's name)."),
+        may("gateway_url", Kind::Text, "Where the gateway is (default http://127.0.0.1 and the gateway's port)."),
+    ],
+    shared: &[],
+};
+
+pub static WORKER: Shape = Shape {
+    name: "worker",
+    about: "The worker.",
+    keys: &[
+        may("max_runs", Kind::Whole(1), "Runs in memory at once, at most (default 10000)."),
+        may("park_after", Kind::Duration, "How long a run that only waits is kept in memory (default 60s)."),
+        may("lease", Kind::Duration, "How long a worker that says nothing is believed to live (default 10s)."),
+    ],
+    shared: &[],
+};
+
+pub static AUTH: Shape = Shape {
+    name: "auth",
+    about: "Who may call the gateway.",
+    keys: &[must("mode", Kind::OneOf(&["none"]), "none: everybody.")],
+    shared: &[],
+};

@@ -1,0 +1,139 @@
+//! The configuration as it is read.
+
+use secrecy::ExposeSecret;
+
+use super::*;
+
+fn nothing(_: &str) -> Option<String> {
+    None
+}
+
+fn read(source: &str, environment: Environment<'_>) -> Result<Config, String> {
+    reading::read(Path::new("fastagency.yaml"), source, Path::new("project"), environment)
+        .map_err(|problems| problems.to_string())
+}
+
+fn llm(source: &str, environment: Environment<'_>) -> Llm {
+    let source = format!("version: 1\nllms:\n  default: {source}");
+    read(&source, environment).unwrap_or_else(|problems| panic!("{problems}")).llms["default"].clone()
+}
+
+#[test]
+fn the_sample_is_right() {
+    let config = load(Path::new("fastagency.yaml"), &nothing).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(config.name, "my_agency");
+    assert_eq!(config.nats().unwrap().url, "nats://127.0.0.1:4222");
+    assert_eq!(config.worker.max_runs, 1000);
+    assert_eq!(config.ui.title, "My agency");
+    let llm = &config.llms["default"];
+    assert!(llm.api_key.is_none());
+    assert_eq!(llm.api_key_variable.as_deref(), Some("OPENAI_API_KEY"));
+    assert_eq!(llm.parameters, serde_json::json!({"temperature": 0.8}).as_object().unwrap().clone());
+}
+
+#[test]
+fn a_project_without_a_file_has_defaults() {
+    let environment = |name: &str| (name == "OPENAI_API_KEY").then(|| "sk-secret".to_owned());
+    let config = Config::default_in(Path::new("."), &environment).unwrap();
+    assert_eq!(config.llms["default"].api_key.as_ref().unwrap().expose_secret(), "sk-secret");
+    assert_eq!(config.nats().unwrap().user.as_deref(), Some("fastagency"));
+    assert_eq!((config.workflows.as_path(), config.data_dir.as_path()), (Path::new("workflows"), Path::new("data")));
+    assert!(!format!("{config:?}").contains("sk-secret"));
+    assert!(!format!("{config:?}").contains("fastagency_nats_password"));
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let problems = load(Path::new("nowhere/x.yaml"), &nothing).unwrap_err().to_string();
+    assert_eq!(
+        problems,
+        "nowhere/x.yaml: there is no such file\nhint: -c names the configuration (default fastagency.yaml)"
+    );
+}
+
+#[test]
+fn what_is_not_set_matters_where_it_is_used() {
+    let source = "version: 1\nnats: { url: '${URL}', user: me, password: '${PASSWORD}' }\nui: { port: '${PORT}' }\nllms:\n  default: { \
+                  provider: openai, model: m, api_key: '${KEY}', base_url: '${BASE}' }";
+    let mut config = read(source, &nothing).unwrap();
+    let missing =
+        |config: &Config| config.nats().unwrap_err().iter().map(|problem| problem.message.clone()).collect::<Vec<_>>();
+    assert_eq!(
+        missing(&config),
+        ["the environment variable URL is not set", "the environment variable PASSWORD is not set"]
+    );
+    config.override_nats_url("nats://other:4222");
+    assert_eq!(missing(&config), ["the environment variable PASSWORD is not set"]);
+    assert!(config.usable(Section::Gateway).is_ok());
+    assert!(config.usable(Section::Ui).is_err());
+    let llm = &config.llms["default"];
+    assert_eq!(llm.unset, ["the environment variable BASE is not set"]);
+    assert_eq!((llm.api_key_variable.as_deref(), llm.base_url.as_str()), (Some("KEY"), ""));
+    assert!(
+        read("version: 1\nworkflows: ${FOLDER}", &nothing)
+            .unwrap_err()
+            .contains("the environment variable FOLDER is not set")
+    );
+
+    let set = |name: &str| Some(if name == "PORT" { "9000" } else { "http://x" }.to_owned());
+    let config = read(source, &set).unwrap();
+    assert_eq!((config.ui.port, config.nats().unwrap().url.as_str()), (9000, "http://x"));
+    let key = |name: &str| (name == "KEY").then(|| "12345".to_owned());
+    let source = "{ provider: openai, model: m, api_key: '${KEY}' }";
+    assert_eq!(llm_key(source, &key), Some("12345".to_owned()));
+}
+
+fn llm_key(source: &str, environment: Environment<'_>) -> Option<String> {
+    llm(source, environment).api_key.map(|key| key.expose_secret().to_owned())
+}
+
+#[test]
+fn an_empty_key_is_not_set() {
+    let empty = |_: &str| Some(String::new());
+    for source in ["'${KEY}'", "'${KEY:-}'", "\"\"", "null"] {
+        assert_eq!(llm_key(&format!("{{ provider: openai, model: m, api_key: {source} }}"), &empty), None, "{source}");
+    }
+    let unnamed = llm("{ provider: openai, model: m }", &|name| (name == "OPENAI_API_KEY").then(|| "k".to_owned()));
+    assert_eq!(unnamed.api_key.unwrap().expose_secret(), "k");
+    assert_eq!(llm("{ provider: openai, model: m }", &nothing).api_key_variable.as_deref(), Some("OPENAI_API_KEY"));
+    assert_eq!(llm("{ provider: scripted }", &nothing).api_key_variable, None);
+}
+
+#[test]
+fn a_model_keeps_its_parameters_as_written() {
+    let llm = llm(
+        "{ provider: compatible, model: m, base_url: 'http://localhost:1/v1/', temperature: 1, stop: [a, b], seed: 7, user: '${U:-42}', \
+         timeout: 90s, max_retries: 0, stream: false, extra: { top_k: 5, nested: { a: [1] } } }",
+        &nothing,
+    );
+    let expected = serde_json::json!({"temperature": 1, "stop": ["a", "b"], "seed": 7, "user": "42", "top_k": 5, "nested": {"a": [1]}});
+    assert_eq!(serde_json::Value::Object(llm.parameters), expected);
+    assert_eq!(llm.base_url, "http://localhost:1/v1");
+    let seconds = Duration::from_secs;
+    assert_eq!(llm.timeout, Timeouts { first_token: seconds(90), idle: seconds(90), total: seconds(90) });
+    assert_eq!((llm.max_retries, llm.stream), (0, false));
+}
+
+#[test]
+fn durations_are_read_as_people_write_them() {
+    let park_after = |text: &str| {
+        read(&format!("version: 1\nworker: {{ park_after: {text} }}"), &nothing)
+            .map(|config| config.worker.park_after.as_millis())
+    };
+    for (text, millis) in [
+        ("60s", 60_000),
+        ("90", 90_000),
+        ("1.5", 1500),
+        ("2h 30m", 9_000_000),
+        ("1m30s", 90_000),
+        ("250ms", 250),
+        ("30d", 2_592_000_000),
+        ("2 hours", 7_200_000),
+        ("PT1M", 60_000),
+    ] {
+        assert_eq!(park_after(text), Ok(millis), "{text}");
+    }
+    for text in ["soon", "-5s", "-1", "true", "[1]", "1e300", "1y"] {
+        assert!(park_after(text).unwrap_err().contains("is not a duration"), "{text}: {:?}", park_after(text));
+    }
+}

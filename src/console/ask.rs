@@ -1,0 +1,404 @@
+//! Asking a person one question, line by line: pure, from lines to the value of the answer. Whether the answer fits is the
+//! gateway's to say.
+
+use serde_json::{Map, Value, json};
+
+use super::params::value_for;
+use super::render::{line, plain};
+use super::terminal::Wants;
+use crate::client::event::Message;
+use crate::ids::MessageId;
+use crate::message::{Content, MultipleChoice, TextValue};
+
+/// A question that is being asked.
+pub(super) struct Asking {
+    question: Message,
+    stage: Stage,
+}
+
+enum Stage {
+    /// One line is the answer.
+    Line,
+    /// Lines, up to an empty one.
+    Lines(Vec<String>),
+    /// Fields, one after the other.
+    Form { fields: Vec<Field>, at: usize, values: Map<String, Value> },
+}
+
+/// A field of a form.
+struct Field {
+    name: String,
+    schema: Value,
+    required: bool,
+}
+
+/// What a line led to.
+pub(super) enum Taken {
+    /// More is to be typed; first this is shown.
+    More(String),
+    /// The answer.
+    Value(Value),
+}
+
+impl Asking {
+    pub fn new(question: Message) -> Self {
+        let stage = match &question.says {
+            Content::TextInput(asked) if asked.multiline && !asked.password => Stage::Lines(Vec::new()),
+            Content::Form(asked) => Stage::Form { fields: fields(&asked.schema), at: 0, values: Map::new() },
+            _ => Stage::Line,
+        };
+        Self { question, stage }
+    }
+
+    pub fn id(&self) -> MessageId {
+        self.question.uuid
+    }
+
+    pub fn question(&self) -> &Message {
+        &self.question
+    }
+
+    /// How the next line is read.
+    pub fn wants(&self) -> Wants {
+        let secret = match &self.stage {
+            Stage::Form { fields, at, .. } => fields.get(*at).is_some_and(Field::is_secret),
+            Stage::Line | Stage::Lines(_) => self.question.says.is_secret(),
+        };
+        if secret { Wants::Secret } else { Wants::Line }
+    }
+
+    /// What is shown before the first line.
+    pub fn words(&self) -> String {
+        let mut words = String::new();
+        match &self.question.says {
+            Content::TextInput(asked) => {
+                words += &numbered(asked.suggestions.iter().map(|text| (text.as_str(), None)));
+                if let Stage::Lines(_) = self.stage {
+                    words += "(several lines; an empty one ends)\n";
+                }
+            }
+            Content::MultipleChoice(asked) => {
+                let about = |at: usize| asked.descriptions.get(at).cloned().flatten();
+                let choices: Vec<(&str, Option<String>)> =
+                    asked.choices.iter().enumerate().map(|(at, text)| (text.as_str(), about(at))).collect();
+                words += &numbered(choices.iter().map(|(text, about)| (*text, about.as_deref())));
+                words += &how_to_choose(asked);
+            }
+            _ => {}
+        }
+        words += &until_in_words(&self.question.says);
+        words + &self.prompt()
+    }
+
+    fn prompt(&self) -> String {
+        match &self.stage {
+            Stage::Form { fields, at, .. } => fields.get(*at).map(Field::words).unwrap_or_default(),
+            // inquire shows a prompt of its own.
+            Stage::Line if self.question.says.is_secret() => String::new(),
+            Stage::Line | Stage::Lines(_) => "> ".to_owned(),
+        }
+    }
+
+    /// Takes a line.
+    pub fn take(&mut self, typed: &str) -> Taken {
+        match &mut self.stage {
+            Stage::Line => Taken::Value(match &self.question.says {
+                Content::TextInput(asked) if !asked.password && asked.value_type == TextValue::String => {
+                    json!(picked(&asked.suggestions, typed).unwrap_or(typed))
+                }
+                says => value_of(says, typed),
+            }),
+            Stage::Lines(lines) => {
+                if typed.is_empty() {
+                    return Taken::Value(json!(lines.join("\n")));
+                }
+                // A suggestion alone is a whole answer.
+                if let Content::TextInput(asked) = &self.question.says
+                    && lines.is_empty()
+                    && let Some(picked) = picked(&asked.suggestions, typed)
+                {
+                    return Taken::Value(json!(picked));
+                }
+                lines.push(typed.to_owned());
+                Taken::More("> ".to_owned())
+            }
+            Stage::Form { fields, at, values } => {
+                let Some(field) = fields.get(*at) else { return Taken::Value(Value::Object(values.clone())) };
+                match field.take(typed) {
+                    Err(why) => return Taken::More(format!("({why})\n{}", field.words())),
+                    Ok(Some(value)) => {
+                        values.insert(field.name.clone(), value);
+                    }
+                    Ok(None) => {}
+                }
+                *at += 1;
+                match fields.get(*at) {
+                    Some(next) => Taken::More(next.words()),
+                    None => Taken::Value(Value::Object(values.clone())),
+                }
+            }
+        }
+    }
+}
+
+/// The value that a text stands for, as the answer to a question: choices by label or by number, several with commas
+/// between them, a form as JSON.
+pub fn value_of(question: &Content, text: &str) -> Value {
+    match question {
+        Content::MultipleChoice(asked) => choice_of(asked, text),
+        Content::Form(_) => serde_json::from_str(text).unwrap_or_else(|_| json!(text)),
+        _ => json!(text),
+    }
+}
+
+fn choice_of(asked: &MultipleChoice, text: &str) -> Value {
+    let label = |text: &str| picked(&asked.choices, text.trim()).unwrap_or(text.trim()).to_owned();
+    if text.trim().is_empty()
+        && let Some(default) = &asked.default
+    {
+        return if asked.single { json!(default) } else { json!([default]) };
+    }
+    if asked.single {
+        return json!(label(text));
+    }
+    if let Ok(Value::Array(labels)) = serde_json::from_str(text) {
+        return Value::Array(labels);
+    }
+    // A label may have a comma in it.
+    if asked.choices.iter().any(|choice| choice == text.trim()) {
+        return json!([text.trim()]);
+    }
+    json!(text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(label).collect::<Vec<_>>())
+}
+
+/// The option that a text names by its number from 1, unless it is an option itself.
+fn picked<'a>(options: &'a [String], text: &str) -> Option<&'a str> {
+    if options.iter().any(|option| option == text) {
+        return None;
+    }
+    let number: usize = text.trim().parse().ok()?;
+    Some(options.get(number.checked_sub(1)?)?.as_str())
+}
+
+/// The option that a text names, by itself or by its number from 1.
+pub fn choose(options: &[String], text: &str) -> Option<String> {
+    let text = text.trim();
+    picked(options, text).or_else(|| options.iter().find(|option| *option == text).map(String::as_str)).map(str::to_owned)
+}
+
+/// Options with their numbers.
+pub(super) fn numbered<'a>(options: impl Iterator<Item = (&'a str, Option<&'a str>)>) -> String {
+    let mut words = String::new();
+    for (number, (option, about)) in (1..).zip(options) {
+        let about = about.map(|about| format!(" — {}", line(about))).unwrap_or_default();
+        words += &format!("  {number}) {}{about}\n", line(option));
+    }
+    words
+}
+
+fn how_to_choose(asked: &MultipleChoice) -> String {
+    let mut how = Vec::new();
+    if !asked.single {
+        let bounds = match (asked.min, asked.max) {
+            (Some(min), Some(max)) if min == max => format!("{min} numbers, with commas between them"),
+            (Some(min), Some(max)) => format!("{min} to {max} numbers, with commas between them"),
+            (Some(min), None) => format!("at least {min}, with commas between them"),
+            (None, Some(max)) => format!("at most {max}, with commas between them"),
+            (None, None) => "any of them, with commas between them".to_owned(),
+        };
+        how.push(bounds);
+    }
+    if let Some(default) = &asked.default {
+        how.push(format!("Enter alone: {}", line(default)));
+    }
+    if how.is_empty() { String::new() } else { format!("({})\n", how.join("; ")) }
+}
+
+/// Until when a question waits and what happens then, in words.
+fn until_in_words(question: &Content) -> String {
+    let deadline = match question {
+        Content::TextInput(asked) => &asked.deadline,
+        Content::MultipleChoice(asked) => &asked.deadline,
+        Content::Form(asked) => &asked.deadline,
+        _ => return String::new(),
+    };
+    let Some(until) = deadline.deadline else { return String::new() };
+    let then = deadline.on_timeout.as_deref().map(|then| format!("; {}", line(then))).unwrap_or_default();
+    format!("(waits until {until}{then})\n")
+}
+
+fn fields(schema: &Value) -> Vec<Field> {
+    let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let properties = schema["properties"].as_object().into_iter().flatten();
+    properties
+        .map(|(name, schema)| Field {
+            name: name.clone(),
+            required: required.contains(&name.as_str()),
+            schema: schema.clone(),
+        })
+        .collect()
+}
+
+impl Field {
+    fn is_secret(&self) -> bool {
+        self.schema["format"] == "password" || self.schema["writeOnly"] == true
+    }
+
+    fn options(&self) -> Vec<String> {
+        let options = self.schema["enum"].as_array().into_iter().flatten();
+        options.map(|option| option.as_str().map_or_else(|| option.to_string(), str::to_owned)).collect()
+    }
+
+    fn words(&self) -> String {
+        let title = self.schema["title"].as_str().unwrap_or(&self.name);
+        let mut about = Vec::new();
+        match self.schema["type"].as_str() {
+            Some("boolean") => about.push("yes or no".to_owned()),
+            Some("integer") => about.push("a whole number".to_owned()),
+            Some("number") => about.push("a number".to_owned()),
+            Some("array" | "object") => about.push("JSON".to_owned()),
+            _ => {}
+        }
+        if let Some(default) = self.schema.get("default") {
+            let default = default.as_str().map_or_else(|| default.to_string(), str::to_owned);
+            about.push(format!("Enter alone: {}", line(&default)));
+        } else if !self.required {
+            about.push("may be left out".to_owned());
+        }
+        let about = if about.is_empty() { String::new() } else { format!(" ({})", about.join("; ")) };
+        let description = match self.schema["description"].as_str() {
+            Some(text) => format!("{}\n", plain(text)),
+            None => String::new(),
+        };
+        let options = self.options();
+        let options = numbered(options.iter().map(|option| (option.as_str(), None)));
+        format!("{description}{options}{}{about}: ", line(title))
+    }
+
+    /// The value that a line stands for; none: it is left out.
+    fn take(&self, typed: &str) -> Result<Option<Value>, String> {
+        let text = typed.trim();
+        if text.is_empty() {
+            return match self.schema.get("default") {
+                Some(default) => Ok(Some(default.clone())),
+                None if self.required => Err("this is required".to_owned()),
+                None => Ok(None),
+            };
+        }
+        if let Some(values) = self.schema["enum"].as_array() {
+            let options = self.options();
+            let chosen = choose(&options, text).and_then(|chosen| options.iter().position(|option| *option == chosen));
+            return match chosen.and_then(|at| values.get(at)) {
+                Some(value) => Ok(Some(value.clone())),
+                None => Err("choose one of the numbers".to_owned()),
+            };
+        }
+        if self.schema["type"] == "boolean" {
+            return match text.to_lowercase().as_str() {
+                "y" | "yes" | "true" => Ok(Some(json!(true))),
+                "n" | "no" | "false" => Ok(Some(json!(false))),
+                _ => Err("answer yes or no".to_owned()),
+            };
+        }
+        let value = value_for(typed, Some(&self.schema));
+        let wrong = match self.schema["type"].as_str() {
+            Some("integer") => (!value.is_number()).then_some("that is no whole number"),
+            Some("number") => (!value.is_number()).then_some("that is no number"),
+            Some("array") => (!value.is_array()).then_some("that is no JSON list"),
+            Some("object") => (!value.is_object()).then_some("that is no JSON object"),
+            _ => None,
+        };
+        wrong.map_or(Ok(Some(value)), |wrong| Err(wrong.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Deadline, Form, TextInput};
+
+    fn asking(says: Content) -> Asking {
+        Asking::new(Message { uuid: MessageId::random(), sender: None, recipient: None, says })
+    }
+
+    fn value(asking: &mut Asking, lines: &[&str]) -> Value {
+        for line in lines {
+            if let Taken::Value(value) = asking.take(line) {
+                return value;
+            }
+        }
+        panic!("more lines are wanted");
+    }
+
+    fn choice(single: bool, default: Option<&str>) -> Content {
+        Content::MultipleChoice(MultipleChoice {
+            choices: vec!["Red".into(), "Green, dark".into(), "2".into()],
+            single,
+            default: default.map(str::to_owned),
+            ..MultipleChoice::default()
+        })
+    }
+
+    #[test]
+    fn choices_are_made_by_number_or_label() {
+        let one = |typed| value(&mut asking(choice(true, Some("Red"))), &[typed]);
+        assert_eq!(one("1"), "Red");
+        assert_eq!(one("Green, dark"), "Green, dark");
+        assert_eq!(one("2"), "2", "a label goes before a number");
+        assert_eq!(one(""), "Red");
+        assert_eq!(one("9"), "9", "the gateway says what is wrong with it");
+        let some = |typed| value(&mut asking(choice(false, None)), &[typed]);
+        assert_eq!(some("3, 1"), json!(["2", "Red"]));
+        assert_eq!(some("Green, dark"), json!(["Green, dark"]));
+        assert_eq!(some("[\"Green, dark\", \"Red\"]"), json!(["Green, dark", "Red"]));
+        assert_eq!(some(""), json!([]));
+        assert_eq!(
+            asking(choice(true, Some("Red"))).words(),
+            "  1) Red\n  2) Green, dark\n  3) 2\n(Enter alone: Red)\n> "
+        );
+    }
+
+    #[test]
+    fn a_text_may_be_a_suggestion_and_have_several_lines() {
+        let text = |multiline| {
+            Content::TextInput(TextInput { suggestions: vec!["Ada".into()], multiline, ..TextInput::default() })
+        };
+        assert_eq!(value(&mut asking(text(false)), &["1"]), "Ada");
+        assert_eq!(value(&mut asking(text(false)), &["2"]), "2");
+        assert_eq!(value(&mut asking(text(false)), &["  as typed "]), "  as typed ");
+        assert_eq!(value(&mut asking(text(true)), &["a", "1", ""]), "a\n1");
+        assert_eq!(value(&mut asking(text(true)), &["1"]), "Ada");
+    }
+
+    #[test]
+    fn a_form_is_filled_in_field_by_field() {
+        let schema = json!({"type": "object", "required": ["street", "floor"], "properties": {
+            "street": {"type": "string", "title": "Street"}, "floor": {"type": "integer"},
+            "delivery": {"type": "string", "enum": ["today", "tomorrow"], "default": "today"},
+            "ring": {"type": "boolean", "default": true}, "note": {"type": "string"}, "code": {"type": "string", "format": "password"}}});
+        let form = Content::Form(Form { prompt: None, schema, deadline: Deadline::default() });
+        let mut asked = asking(form);
+        assert_eq!(asked.words(), "Street: ");
+        let mut shown = Vec::new();
+        for typed in ["", "High St", "low", "3", "", "no", ""] {
+            match asked.take(typed) {
+                Taken::More(words) => shown.push(words),
+                Taken::Value(_) => panic!("it is not filled in yet"),
+            }
+        }
+        assert_eq!(
+            shown,
+            [
+                "(this is required)\nStreet: ",
+                "floor (a whole number): ",
+                "(that is no whole number)\nfloor (a whole number): ",
+                "  1) today\n  2) tomorrow\ndelivery (Enter alone: today): ",
+                "ring (yes or no; Enter alone: true): ",
+                "note (may be left out): ",
+                "code (may be left out): ",
+            ]
+        );
+        assert_eq!(asked.wants(), Wants::Secret);
+        assert_eq!(value(&mut asked, &["1234"]), json!({"street": "High St", "floor": 3, "delivery": "today", "ring": false, "code": "1234"}));
+    }
+}

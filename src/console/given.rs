@@ -1,0 +1,88 @@
+//! Answers that were given beforehand (`--answer`): each is used once.
+
+use crate::client::event::Message;
+use crate::ids::MessageId;
+
+/// The answers that are left.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Given(Vec<(For, String)>);
+
+/// Which question an answer is for.
+#[derive(Debug, Clone, PartialEq)]
+enum For {
+    /// The one with this id.
+    Id(MessageId),
+    /// The one with this number in its run, from 1.
+    Number(usize),
+    /// The first one whose prompt begins so, whatever the case.
+    Prompt(String),
+    /// The next one that no other answer is for.
+    Next,
+}
+
+impl Given {
+    /// Reads answers as they were typed: `2=text` (the second question of the run), `<message id>=text`, `What is your=text`
+    /// (a question that begins so), `text` or `=text` (the next question; the latter if the text has a `=` in it).
+    pub fn parse(typed: &[String]) -> Self {
+        Self(typed.iter().map(|typed| one(typed)).collect())
+    }
+
+    /// The answer to a question, if one was given: the most particular one.
+    pub fn take(&mut self, number: usize, question: &Message) -> Option<String> {
+        let prompt = question.says.prompt().unwrap_or_default().trim_start().to_lowercase();
+        let fits: [&dyn Fn(&For) -> bool; 4] = [
+            &|wanted| matches!(wanted, For::Id(id) if *id == question.uuid),
+            &|wanted| *wanted == For::Number(number),
+            &|wanted| matches!(wanted, For::Prompt(begin) if prompt.starts_with(begin.as_str())),
+            &|wanted| *wanted == For::Next,
+        ];
+        let at = fits.iter().find_map(|fits| self.0.iter().position(|(wanted, _)| fits(wanted)))?;
+        Some(self.0.remove(at).1)
+    }
+}
+
+fn one(typed: &str) -> (For, String) {
+    let Some((wanted, answer)) = typed.split_once('=') else {
+        return (For::Next, typed.to_owned());
+    };
+    let wanted = wanted.trim();
+    let wanted = if wanted.is_empty() {
+        For::Next
+    } else if let Ok(number) = wanted.parse() {
+        For::Number(number)
+    } else if let Ok(id) = MessageId::parse(wanted) {
+        For::Id(id)
+    } else {
+        For::Prompt(wanted.to_lowercase())
+    };
+    (wanted, answer.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Content, TextInput};
+
+    fn question(digit: char, prompt: &str) -> Message {
+        Message {
+            uuid: MessageId::parse(&digit.to_string().repeat(32)).unwrap(),
+            sender: None,
+            recipient: None,
+            says: Content::TextInput(TextInput { prompt: Some(prompt.into()), ..TextInput::default() }),
+        }
+    }
+
+    #[test]
+    fn an_answer_finds_its_question_and_is_used_once() {
+        let id = "b".repeat(32);
+        let typed = ["first", "2=second", "what is your=x=y", "=a=b", &format!("{id}=by id")].map(str::to_owned);
+        let mut given = Given::parse(&typed);
+        let mut take = |number, question: &Message| given.take(number, question);
+        assert_eq!(take(7, &question('b', "What is your name?")).as_deref(), Some("by id"));
+        assert_eq!(take(2, &question('c', "What is your name?")).as_deref(), Some("second"));
+        assert_eq!(take(3, &question('d', "What is your name?")).as_deref(), Some("x=y"));
+        assert_eq!(take(4, &question('d', "What is your name?")).as_deref(), Some("first"));
+        assert_eq!(take(5, &question('d', "And then?")).as_deref(), Some("a=b"));
+        assert_eq!(take(6, &question('d', "And then?")), None);
+    }
+}

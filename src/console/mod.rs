@@ -1,0 +1,296 @@
+//! The terminal as a chat client, over any gateway: what a run says is streamed as text, its questions are asked, and where
+//! nobody can be asked, answered from what was given. What comes from models and people never reaches the terminal as
+//! anything but text.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::client::event::{Body, Ended, Event, Message};
+use crate::client::{self, Client, patiently};
+use crate::ids::{MessageId, RunId};
+use crate::run::record::Ending;
+
+mod ask;
+mod given;
+mod params;
+mod render;
+mod terminal;
+pub mod timeline;
+
+pub use ask::{choose, value_of};
+pub use given::Given;
+pub use params::params;
+pub use render::plain;
+pub use terminal::{Input, Typed, Wants};
+
+use render::Renderer;
+use terminal::Interrupts;
+
+/// How long an answer or a cancel is tried while the gateway is away.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How the conversation is held.
+#[derive(Debug, Clone, Copy)]
+pub struct Style {
+    /// Print each record as a line of JSON, and nothing else.
+    pub json: bool,
+    /// Ask the person at the terminal.
+    pub interactive: bool,
+    /// Use colour.
+    pub colour: bool,
+}
+
+/// How a conversation at the terminal ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Left {
+    /// With its run.
+    Ended(Ending),
+    /// At a question that nobody answers here.
+    Unanswered {
+        /// What it asks.
+        prompt: String,
+        /// What the gateway said about the answer that was given, if one was.
+        refused: Option<String>,
+    },
+    /// By a second Ctrl-C.
+    Interrupted,
+}
+
+/// Why it ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The gateway.
+    #[error(transparent)]
+    Gateway(#[from] client::Error),
+    /// The terminal.
+    #[error("the terminal cannot be used")]
+    Terminal(#[from] io::Error),
+}
+
+/// A conversation at the terminal.
+pub struct Console<'a, W> {
+    client: &'a Client,
+    run: RunId,
+    style: Style,
+    given: Given,
+    input: Input,
+    out: W,
+    renderer: Renderer,
+    /// Questions that are open, the oldest first, with their number in the run.
+    open: Vec<(usize, Message)>,
+    asked: usize,
+    /// Questions that were answered from here: their answers need not be shown again.
+    answered_here: Vec<MessageId>,
+    live: bool,
+}
+
+/// What came first.
+enum Next {
+    Event(Option<Event>),
+    Line(Typed),
+    Interrupt,
+}
+
+impl<'a, W: Write> Console<'a, W> {
+    /// Prepares a conversation with a run.
+    pub fn new(client: &'a Client, run: RunId, style: Style, given: Given, out: W) -> Self {
+        Self {
+            client,
+            run,
+            style,
+            given,
+            input: Input::default(),
+            out,
+            renderer: Renderer::new(style.colour),
+            open: Vec::new(),
+            asked: 0,
+            answered_here: Vec::new(),
+            live: false,
+        }
+    }
+
+    /// Holds the conversation until the run ends, or nobody can go on here.
+    pub async fn talk(mut self) -> Result<Left, Error> {
+        let mut follower = self.client.follow(self.run, 0);
+        let mut interrupts = Interrupts::new();
+        let mut cancelling = false;
+        // The question that the person is being asked.
+        let mut asking: Option<ask::Asking> = None;
+        loop {
+            if self.live && asking.is_none() && !cancelling {
+                if let Some((number, question)) = self.open.first().cloned() {
+                    if let Some(text) = self.given.take(number, &question) {
+                        let refused = self.answer_given(&question, &text).await?;
+                        if let (Some(refused), false) = (&refused, self.style.interactive) {
+                            return Ok(self.unanswered(&question, Some(refused.clone())));
+                        }
+                        continue;
+                    }
+                    if !self.style.interactive {
+                        return Ok(self.unanswered(&question, None));
+                    }
+                    let new = ask::Asking::new(question);
+                    let words = new.words();
+                    self.show(&words)?;
+                    asking = Some(new);
+                }
+            }
+            let next = tokio::select! {
+                event = follower.next() => Next::Event(event?),
+                () = interrupts.next() => Next::Interrupt,
+                typed = self.input.next(asking.as_ref().map(ask::Asking::wants)) => Next::Line(typed?),
+            };
+            match next {
+                Next::Event(None) => return Ok(Left::Interrupted),
+                Next::Event(Some(event)) => {
+                    let was = asking.as_ref().map(ask::Asking::id);
+                    if let Some(ended) = self.take(event)? {
+                        self.finish(&ended)?;
+                        return Ok(Left::Ended(ended.outcome));
+                    }
+                    if was.is_some_and(|was| !self.is_open(was)) {
+                        asking = None;
+                    }
+                }
+                Next::Line(Typed::Interrupt) | Next::Interrupt if cancelling => return Ok(Left::Interrupted),
+                Next::Line(Typed::Interrupt) | Next::Interrupt => {
+                    cancelling = true;
+                    asking = None;
+                    self.note("cancelling the run; Ctrl-C again leaves it at once")?;
+                    let (client, run) = (self.client, self.run);
+                    tokio::select! {
+                        sent = patiently(PATIENCE, async || client.cancel(run).await) => sent?,
+                        () = interrupts.next() => return Ok(Left::Interrupted),
+                    }
+                }
+                Next::Line(Typed::End) => {
+                    let question = asking.as_ref().map(|asking| asking.question().clone());
+                    return Ok(question.map_or(Left::Interrupted, |question| self.unanswered(&question, None)));
+                }
+                Next::Line(Typed::Text(text)) => {
+                    let Some(current) = &mut asking else { continue };
+                    match current.take(&text) {
+                        ask::Taken::More(words) => self.show(&words)?,
+                        ask::Taken::Value(value) => {
+                            let question = current.question().clone();
+                            asking = None;
+                            if let Some(refused) = self.answer(&question, &value).await? {
+                                self.note(&refused)?;
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes what happened in; the end of the run is given back.
+    fn take(&mut self, event: Event) -> io::Result<Option<Box<Ended>>> {
+        match event {
+            Event::CaughtUp { .. } => self.live = true,
+            Event::Delta(delta) if !self.style.json => {
+                let words = self.renderer.delta(&delta);
+                self.show(&words)?;
+            }
+            Event::Delta(_) => {}
+            Event::Lost { why } => eprintln!("the connection was lost ({}); trying again", plain(&why)),
+            Event::Record(record) => {
+                if self.style.json {
+                    writeln!(self.out, "{}", record.json)?;
+                    self.out.flush()?;
+                } else {
+                    let here = matches!(&record.body, Body::Answered { question, .. } if self.answered_here.contains(question));
+                    if !here {
+                        let words = self.renderer.record(&record.body, self.live);
+                        self.show(&words)?;
+                    }
+                }
+                match record.body {
+                    Body::Said { message } if message.says.asks() => {
+                        self.asked += 1;
+                        self.open.push((self.asked, message));
+                    }
+                    Body::Answered { question, .. } => self.open.retain(|(_, open)| open.uuid != question),
+                    Body::Ended(ended) => return Ok(Some(ended)),
+                    _ => {}
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn is_open(&self, question: MessageId) -> bool {
+        self.open.iter().any(|(_, open)| open.uuid == question)
+    }
+
+    async fn answer_given(&mut self, question: &Message, text: &str) -> Result<Option<String>, Error> {
+        let value = value_of(&question.says, text);
+        let shown = if question.says.is_secret() { "•••".to_owned() } else { plain(text) };
+        self.note_answer(&shown)?;
+        let refused = self.answer(question, &value).await?;
+        if let Some(refused) = &refused {
+            self.note(refused)?;
+        }
+        Ok(refused)
+    }
+
+    /// Sends an answer. What the gateway has against it is given back, and the question stays open.
+    async fn answer(&mut self, question: &Message, value: &Value) -> Result<Option<String>, Error> {
+        let (client, run, id) = (self.client, self.run, question.uuid);
+        let mut tries = 0;
+        let sent = patiently(PATIENCE, async || {
+            tries += 1;
+            client.answer(run, id, value).await
+        })
+        .await;
+        let repeated = tries > 1;
+        match sent {
+            Ok(()) => self.answered_here.push(id),
+            Err(error) => match error.code() {
+                Some("invalid_answer") => return Ok(Some(error.to_string())),
+                // The first try may have arrived.
+                Some("already_answered") if repeated => self.answered_here.push(id),
+                Some("already_answered" | "run_ended") => self.note(&error.to_string())?,
+                _ => return Err(error.into()),
+            },
+        }
+        self.open.retain(|(_, open)| open.uuid != id);
+        Ok(None)
+    }
+
+    fn unanswered(&mut self, question: &Message, refused: Option<String>) -> Left {
+        Left::Unanswered { prompt: plain(question.says.prompt().unwrap_or_default()), refused }
+    }
+
+    fn finish(&mut self, ended: &Ended) -> io::Result<()> {
+        if self.style.json {
+            return Ok(());
+        }
+        let words = self.renderer.end(ended);
+        self.show(&words)
+    }
+
+    fn note_answer(&mut self, answer: &str) -> io::Result<()> {
+        if self.style.json { Ok(()) } else { self.show(&format!("> {answer}\n")) }
+    }
+
+    /// Says something about the conversation, beside it.
+    fn note(&mut self, words: &str) -> io::Result<()> {
+        if self.style.json {
+            eprintln!("{}", plain(words));
+            return Ok(());
+        }
+        let words = self.renderer.note(words);
+        self.show(&words)
+    }
+
+    fn show(&mut self, words: &str) -> io::Result<()> {
+        if words.is_empty() || self.style.json {
+            return Ok(());
+        }
+        self.out.write_all(words.as_bytes())?;
+        self.out.flush()
+    }
+}

@@ -1,0 +1,88 @@
+//! Parameters of a run from the command line (`--param k=v`): JSON where the workflow's schema wants more than a text.
+
+use serde_json::{Map, Value};
+
+/// Reads `name=value` pairs against the schema of a workflow's parameters. The gateway checks them; here a text is only
+/// turned into what the schema asks for.
+pub fn params(typed: &[String], schema: Option<&Value>) -> Result<Map<String, Value>, String> {
+    let mut params = Map::new();
+    for typed in typed {
+        let Some((name, value)) = typed.split_once('=') else {
+            return Err(format!("--param {typed:?}: it must be NAME=VALUE"));
+        };
+        let wanted = schema.and_then(|schema| schema.get("properties")?.get(name));
+        if params.insert(name.to_owned(), value_for(value, wanted)).is_some() {
+            return Err(format!("--param {name} is given twice"));
+        }
+    }
+    Ok(params)
+}
+
+/// The value that a text stands for: JSON if it is what `schema` wants, else the text.
+pub(super) fn value_for(text: &str, schema: Option<&Value>) -> Value {
+    let as_text = || Value::String(text.to_owned());
+    let Some(schema) = schema else { return as_text() };
+    match serde_json::from_str::<Value>(text) {
+        // Whoever wants a text gets "42" as the text that it is.
+        Ok(value) if !value.is_string() && wants(schema, &value) => value,
+        _ => as_text(),
+    }
+}
+
+/// Whether a schema's types allow for this value; one that names none allows for nothing but a text.
+fn wants(schema: &Value, value: &Value) -> bool {
+    let names = |name: &str| match (name, value) {
+        ("integer", Value::Number(number)) => number.is_i64() || number.is_u64(),
+        ("number", Value::Number(_)) | ("boolean", Value::Bool(_)) | ("array", Value::Array(_)) => true,
+        ("object", Value::Object(_)) | ("null", Value::Null) => true,
+        _ => false,
+    };
+    let of_type = match &schema["type"] {
+        Value::String(name) => names(name),
+        Value::Array(all) => all.iter().filter_map(Value::as_str).any(names),
+        _ => false,
+    };
+    let listed = |key: &str| schema[key].as_array().is_some_and(|values| values.contains(value));
+    let either = |key: &str| schema[key].as_array().is_some_and(|schemas| schemas.iter().any(|schema| wants(schema, value)));
+    of_type || listed("enum") || schema.get("const") == Some(value) || either("anyOf") || either("oneOf")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_parameter_is_what_the_schema_wants_if_it_can_be() {
+        let schema = json!({"properties": {
+            "text": {"type": "string"}, "count": {"type": "integer"}, "rate": {"type": ["number", "null"]},
+            "flag": {"type": "boolean"}, "list": {"type": "array"}, "map": {"type": "object"},
+            "level": {"enum": [1, "2"]}, "either": {"anyOf": [{"type": "string"}, {"type": "integer"}]}, "any": {}}});
+        let of = |typed: &str| {
+            let params = params(&[typed.to_owned()], Some(&schema)).unwrap();
+            params.into_iter().next().unwrap().1
+        };
+        for (typed, wanted) in [
+            ("text=42", json!("42")),
+            ("text=a=b", json!("a=b")),
+            ("count=42", json!(42)),
+            ("count=4.5", json!("4.5")),
+            ("count=many", json!("many")),
+            ("rate=0.5", json!(0.5)),
+            ("rate=null", json!(null)),
+            ("flag=true", json!(true)),
+            ("list=[1, \"a\"]", json!([1, "a"])),
+            ("map={\"a\": 1}", json!({"a": 1})),
+            ("level=1", json!(1)),
+            ("level=2", json!("2")),
+            ("either=7", json!(7)),
+            ("any=7", json!("7")),
+            ("unknown=7", json!("7")),
+            ("text=", json!("")),
+        ] {
+            assert_eq!(of(typed), wanted, "{typed}");
+        }
+        assert!(params(&["text".to_owned()], None).is_err());
+        assert!(params(&["a=1".to_owned(), "a=2".to_owned()], None).is_err());
+    }
+}

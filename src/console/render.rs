@@ -1,0 +1,404 @@
+//! What a run says, as text for a terminal: pure, from records and deltas to words. Every text that is not ours goes through
+//! [`plain`], so that no escape sequence of a model or of another person reaches the terminal.
+
+use serde_json::Value;
+
+use crate::client::event::{Body, Ended, Message};
+use crate::ids::MessageId;
+use crate::message::Content;
+use crate::run::attach::Delta;
+use crate::run::record::Ending;
+
+/// The longest function call or result that is shown, in characters: they are for machines, and may be of any size.
+const CALL_SHOWN: usize = 2000;
+
+/// A text without anything that a terminal would take for a command: control characters (new lines and tabs stay), and
+/// characters that turn the direction of writing.
+pub fn plain(text: &str) -> String {
+    text.chars().filter(|c| is_plain(*c)).collect()
+}
+
+fn is_plain(c: char) -> bool {
+    matches!(c, '\n' | '\t')
+        || !(c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}'))
+}
+
+/// A text in one line.
+pub(super) fn line(text: &str) -> String {
+    plain(text).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Renders one run.
+pub(super) struct Renderer {
+    colour: bool,
+    streaming: Option<Streaming>,
+    /// Between whom the last text was.
+    heading: Option<(Option<String>, Option<String>)>,
+    /// Nothing is on the line yet.
+    at_start: bool,
+}
+
+/// A text that is being written.
+struct Streaming {
+    message: MessageId,
+    attempt: u32,
+    /// What was shown of it, as it came.
+    text: String,
+    /// A piece of it was missed: the rest is shown when it has been said.
+    broken: bool,
+}
+
+impl Renderer {
+    pub fn new(colour: bool) -> Self {
+        Self { colour, streaming: None, heading: None, at_start: true }
+    }
+
+    /// A piece of text.
+    pub fn delta(&mut self, delta: &Delta) -> String {
+        let mut words = String::new();
+        match &mut self.streaming {
+            // One text at a time: another one is shown when it has been said.
+            Some(streaming) if streaming.message != delta.message => return words,
+            Some(streaming) if delta.attempt < streaming.attempt => return words,
+            Some(streaming) if delta.attempt > streaming.attempt => {
+                let shown = !streaming.text.is_empty();
+                *streaming = Streaming {
+                    message: delta.message,
+                    attempt: delta.attempt,
+                    text: String::new(),
+                    broken: delta.offset > 0,
+                };
+                if shown {
+                    words.push_str(&self.note("it is written anew"));
+                }
+            }
+            Some(_) => {}
+            None => {
+                // Whoever comes in the middle waits for the whole.
+                if delta.offset > 0 {
+                    return words;
+                }
+                words.push_str(&self.head(&delta.sender, &delta.recipient));
+                self.streaming = Some(Streaming {
+                    message: delta.message,
+                    attempt: delta.attempt,
+                    text: String::new(),
+                    broken: false,
+                });
+            }
+        }
+        let Some(streaming) = &mut self.streaming else { return words };
+        let shown = streaming.text.chars().count();
+        if delta.offset > shown {
+            streaming.broken = true;
+        }
+        if streaming.broken {
+            return words;
+        }
+        // A piece may repeat what came before.
+        let new: String = delta.text.chars().skip(shown - delta.offset).collect();
+        streaming.text.push_str(&new);
+        words.push_str(&self.put(&plain(&new)));
+        words
+    }
+
+    /// A record. `live` tells what happens now from history, where answers were given by somebody.
+    pub fn record(&mut self, body: &Body, live: bool) -> String {
+        match body {
+            Body::Said { message } => self.said(message),
+            Body::Answered { text, refused, by, on_timeout, .. } => {
+                self.answered(text.as_deref(), refused.as_deref(), by.as_deref(), *on_timeout, live)
+            }
+            Body::Created { .. } | Body::Claimed { .. } | Body::Parked | Body::Ended(_) | Body::Unknown => String::new(),
+        }
+    }
+
+    fn said(&mut self, message: &Message) -> String {
+        let mut words = String::new();
+        if let Content::TextMessage { body, stopped } = &message.says {
+            let body = body.as_deref().unwrap_or_default();
+            match self.streaming.take_if(|streaming| streaming.message == message.uuid) {
+                Some(streaming) if body.starts_with(&streaming.text) => {
+                    words.push_str(&self.put(&plain(&body[streaming.text.len()..])));
+                }
+                Some(_) => {
+                    words.push_str(&self.note("it was written anew"));
+                    words.push_str(&self.put(&plain(body)));
+                }
+                None => {
+                    words.push_str(&self.over());
+                    words.push_str(&self.head(&message.sender, &message.recipient));
+                    words.push_str(&self.put(&plain(body)));
+                }
+            }
+            if *stopped {
+                words.push_str(&self.note("cut off here"));
+            }
+            words.push_str(&self.line_end());
+            return words;
+        }
+        let Some(text) = in_words(&message.says) else { return words };
+        words.push_str(&self.over());
+        words.push_str(&self.head(&message.sender, &message.recipient));
+        words.push_str(&self.put(&text));
+        words.push_str(&self.line_end());
+        words
+    }
+
+    fn answered(&mut self, text: Option<&str>, refused: Option<&str>, by: Option<&str>, on_timeout: bool, live: bool) -> String {
+        let answer = plain(text.unwrap_or("•••"));
+        let by = by.map(|by| format!(" by {}", line(by))).unwrap_or_default();
+        let note = match (refused, on_timeout, live) {
+            (Some(refused), ..) => return self.note(&format!("the answer does not fit: {refused}")),
+            (None, true, _) => match text {
+                Some(_) => format!("nobody answered in time; the workflow takes {answer:?}"),
+                None => "nobody answered in time; the workflow goes on".to_owned(),
+            },
+            (None, false, true) => format!("answered elsewhere{by}: {answer}"),
+            (None, false, false) => return format!("{}> {answer}\n", self.line_end()),
+        };
+        self.note(&note)
+    }
+
+    /// How it ended, and its result.
+    pub fn end(&mut self, ended: &Ended) -> String {
+        let mut words = self.over();
+        let said = match (ended.outcome, &ended.reason) {
+            (Ending::Completed, _) => "completed".to_owned(),
+            (Ending::Failed, Some(reason)) => format!("failed: {}", plain(reason)),
+            (Ending::Failed, None) => "failed".to_owned(),
+            (Ending::Cancelled, _) => "cancelled".to_owned(),
+        };
+        let result = match &ended.result {
+            Value::Null => String::new(),
+            Value::String(text) if text.is_empty() => String::new(),
+            Value::String(text) => format!(": {}", plain(text)),
+            other => format!(": {}", plain(&format!("{other:#}"))),
+        };
+        // A failed run's result is its reason again.
+        let result = if ended.outcome == Ending::Completed { result } else { String::new() };
+        words.push('\n');
+        words.push_str(&self.bold(&said));
+        words.push_str(&result);
+        words.push('\n');
+        if ended.usage.llm_calls > 0 {
+            let usage = &ended.usage;
+            let calls = if usage.llm_calls == 1 { "call" } else { "calls" };
+            words.push_str(&self.faint(&format!(
+                "{} model {calls}, {} tokens read, {} written",
+                usage.llm_calls, usage.prompt_tokens, usage.completion_tokens
+            )));
+            words.push('\n');
+        }
+        words
+    }
+
+    /// Something about the conversation, on a line of its own.
+    pub fn note(&mut self, words: &str) -> String {
+        let end = self.line_end();
+        self.heading = None;
+        format!("{end}{}\n", self.faint(&format!("({})", plain(words))))
+    }
+
+    /// Ends a text that is still being written.
+    fn over(&mut self) -> String {
+        self.streaming = None;
+        self.line_end()
+    }
+
+    fn head(&mut self, sender: &Option<String>, recipient: &Option<String>) -> String {
+        let between = (sender.clone(), recipient.clone());
+        if self.heading.as_ref() == Some(&between) {
+            return "\n".to_owned();
+        }
+        let names: Vec<String> = [sender, recipient].into_iter().flatten().map(|name| line(name)).collect();
+        self.heading = Some(between);
+        if names.is_empty() { "\n".to_owned() } else { format!("\n{}\n", self.bold(&names.join(" → "))) }
+    }
+
+    fn put(&mut self, text: &str) -> String {
+        if let Some(last) = text.chars().last() {
+            self.at_start = last == '\n';
+        }
+        text.to_owned()
+    }
+
+    fn line_end(&mut self) -> String {
+        if std::mem::replace(&mut self.at_start, true) { String::new() } else { "\n".to_owned() }
+    }
+
+    fn bold(&self, text: &str) -> String {
+        if self.colour { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    fn faint(&self, text: &str) -> String {
+        if self.colour { format!("\x1b[2m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+/// A message that is no text, in words; none: it is nothing for people.
+pub(super) fn in_words(says: &Content) -> Option<String> {
+    let words = match says {
+        Content::TextMessage { body, .. } => body.clone()?,
+        Content::SuggestedFunctionCall { function_name, arguments, .. } => {
+            let arguments = serde_json::to_string(arguments).unwrap_or_default();
+            format!("calls {}({})", function_name.as_deref().unwrap_or("?"), shortened(&arguments))
+        }
+        Content::FunctionCallExecution { function_name, retval, .. } => {
+            let returned = retval.as_str().map_or_else(|| retval.to_string(), str::to_owned);
+            format!("{} returned {}", function_name.as_deref().unwrap_or("?"), shortened(&returned))
+        }
+        Content::TextInput(_) | Content::MultipleChoice(_) | Content::Form(_) => says.prompt().unwrap_or("?").to_owned(),
+        Content::SystemMessage { message } => match message.get("body").and_then(Value::as_str) {
+            Some(body) => match message.get("heading").and_then(Value::as_str) {
+                Some(heading) => format!("{heading}\n{body}"),
+                None => body.to_owned(),
+            },
+            None => serde_json::to_string_pretty(message).unwrap_or_default(),
+        },
+        Content::Error { short, long } => {
+            let mut words = format!("error: {}", short.as_deref().unwrap_or("something went wrong"));
+            if let Some(long) = long.as_deref().filter(|long| !long.is_empty()) {
+                words.push('\n');
+                words.push_str(long);
+            }
+            words
+        }
+        Content::Other { kind, content } => format!("{kind}: {}", shortened(&content.to_string())),
+        Content::KeepAlive | Content::WorkflowStarted { .. } | Content::WorkflowCompleted { .. } => return None,
+    };
+    Some(plain(&words))
+}
+
+fn shortened(text: &str) -> String {
+    if text.chars().count() <= CALL_SHOWN { text.to_owned() } else { text.chars().take(CALL_SHOWN).chain(['…']).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::record::Usage;
+
+    fn message(digit: char, says: Content) -> Message {
+        Message { uuid: id(digit), sender: Some("Teacher".into()), recipient: Some("Student".into()), says }
+    }
+
+    fn id(digit: char) -> MessageId {
+        MessageId::parse(&digit.to_string().repeat(32)).unwrap()
+    }
+
+    fn delta(attempt: u32, offset: usize, text: &str) -> Delta {
+        Delta {
+            message: id('1'),
+            attempt,
+            offset,
+            text: text.into(),
+            sender: Some("Teacher".into()),
+            recipient: Some("Student".into()),
+        }
+    }
+
+    fn said(digit: char, text: &str) -> Body {
+        Body::Said { message: message(digit, Content::text(text)) }
+    }
+
+    #[test]
+    fn a_text_is_streamed_once_whatever_is_repeated_or_missed() {
+        let mut renderer = Renderer::new(false);
+        let mut shown = String::new();
+        for piece in [delta(1, 0, "A tri"), delta(1, 0, "A triangle"), delta(1, 10, " has"), delta(1, 10, " has")] {
+            shown += &renderer.delta(&piece);
+        }
+        // A gap: the rest comes with the record.
+        shown += &renderer.delta(&delta(1, 20, "sides"));
+        shown += &renderer.record(&said('1', "A triangle has three sides."), true);
+        shown += &renderer.record(&said('2', "And a square four."), true);
+        assert_eq!(shown, "\nTeacher → Student\nA triangle has three sides.\n\nAnd a square four.\n");
+    }
+
+    #[test]
+    fn a_second_attempt_replaces_the_first_and_another_text_waits() {
+        let mut renderer = Renderer::new(false);
+        let mut shown = renderer.delta(&delta(1, 0, "Wrong"));
+        shown += &renderer.delta(&Delta { message: id('2'), ..delta(1, 0, "somebody else") });
+        shown += &renderer.delta(&delta(2, 0, "Right"));
+        shown += &renderer.delta(&delta(1, 5, "er"));
+        shown += &renderer.record(&said('1', "Right."), true);
+        shown += &renderer.record(&said('2', "somebody else"), true);
+        assert_eq!(
+            shown,
+            "\nTeacher → Student\nWrong\n(it is written anew)\nRight.\n\nTeacher → Student\nsomebody else\n"
+        );
+    }
+
+    #[test]
+    fn no_escape_sequence_reaches_the_terminal() {
+        let hostile = "a\x1b[2J\x1b]0;title\x07b\r\u{9b}31m\u{202e}c\u{7f}\u{0}";
+        assert_eq!(plain(hostile), "a[2J]0;titleb31mc");
+        assert_eq!(plain("tab\tand\nline"), "tab\tand\nline");
+        let mut renderer = Renderer::new(false);
+        let mut shown = renderer.delta(&delta(1, 0, hostile));
+        let mut from = message('2', Content::text(hostile));
+        from.sender = Some(hostile.into());
+        shown += &renderer.record(&Body::Said { message: from }, true);
+        for says in [
+            Content::SuggestedFunctionCall { function_name: Some(hostile.into()), call_id: None, arguments: Default::default() },
+            Content::FunctionCallExecution { function_name: None, call_id: None, retval: hostile.into() },
+            Content::Error { short: Some(hostile.into()), long: Some(hostile.into()) },
+            Content::Other { kind: hostile.into(), content: hostile.into() },
+        ] {
+            shown += &renderer.record(&Body::Said { message: message('3', says) }, true);
+        }
+        shown += &renderer.note(hostile);
+        let answered = Body::Answered {
+            question: id('1'),
+            text: Some(hostile.into()),
+            refused: None,
+            by: Some(hostile.into()),
+            on_timeout: false,
+        };
+        shown += &renderer.record(&answered, true);
+        let ended = Ended {
+            outcome: Ending::Failed,
+            reason: Some(hostile.into()),
+            result: Value::Null,
+            usage: Usage::default(),
+        };
+        shown += &renderer.end(&ended);
+        assert!(!shown.chars().any(|c| c != '\n' && c.is_control()), "{shown:?}");
+    }
+
+    #[test]
+    fn colour_is_there_only_if_it_is_wanted() {
+        let ended = Ended {
+            outcome: Ending::Completed,
+            reason: None,
+            result: "done".into(),
+            usage: Usage { llm_calls: 2, prompt_tokens: 3, completion_tokens: 4 },
+        };
+        assert_eq!(
+            Renderer::new(false).end(&ended),
+            "\ncompleted: done\n2 model calls, 3 tokens read, 4 written\n"
+        );
+        assert!(Renderer::new(true).end(&ended).starts_with("\n\x1b[1mcompleted\x1b[0m: done\n"));
+    }
+
+    #[test]
+    fn answers_of_others_are_noticed_and_those_of_the_past_are_shown() {
+        let answered = |text: Option<&str>, on_timeout| Body::Answered {
+            question: id('1'),
+            text: text.map(str::to_owned),
+            refused: None,
+            by: None,
+            on_timeout,
+        };
+        let mut renderer = Renderer::new(false);
+        assert_eq!(renderer.record(&answered(Some("triangles"), false), false), "> triangles\n");
+        assert_eq!(renderer.record(&answered(None, false), false), "> •••\n");
+        assert_eq!(renderer.record(&answered(Some("circles"), false), true), "(answered elsewhere: circles)\n");
+        assert_eq!(
+            renderer.record(&answered(None, true), true),
+            "(nobody answered in time; the workflow goes on)\n"
+        );
+    }
+}

@@ -1,0 +1,72 @@
+//! Copies what a run says to FastAgency's subject, for a run that a FastAgency gateway started. The log comes first; each
+//! copy says of which record it is one, so that after a crash the next worker goes on exactly behind the last.
+
+use std::sync::Arc;
+
+use crate::broker::contract::Contract;
+use crate::broker::{self, Error};
+use crate::ids::{RunId, user_token};
+use crate::message::envelope;
+use crate::run::record::{Created, Placed};
+
+/// The copies of one run.
+pub(super) struct Copier {
+    contract: Arc<dyn Contract>,
+    user: String,
+    run: RunId,
+    /// The sequence, in the stream `FastAgency`, of the last copy.
+    previous: u64,
+}
+
+impl Copier {
+    /// Finds the last copy, and copies what came after it.
+    pub(super) async fn resume(
+        contract: Arc<dyn Contract>,
+        run: RunId,
+        created: &Created,
+        history: &[Placed],
+    ) -> broker::Result<Self> {
+        let user = user_token(created.user.as_ref());
+        let last = contract.last_copy(&user, run).await?;
+        let copied = last.as_ref().and_then(|last| last.copy_of).unwrap_or(0);
+        let mut copier = Self { contract, user, run, previous: last.map_or(0, |last| last.seq) };
+        for placed in history.iter().filter(|placed| placed.seq > copied) {
+            copier.copy(placed).await?;
+        }
+        Ok(copier)
+    }
+
+    /// Copies a record's message, if it shows one. A conflict means that another worker goes on with the run.
+    pub(super) async fn copy(&mut self, placed: &Placed) -> broker::Result<()> {
+        let Some(message) = placed.record.message() else { return Ok(()) };
+        let body = serde_json::to_vec(&envelope(self.run, message)).expect("an envelope is JSON");
+        let mut pause = std::time::Duration::from_millis(50);
+        loop {
+            let copied = self
+                .contract
+                .copy(&self.user, self.run, message.uuid, placed.seq, self.previous, body.clone().into())
+                .await;
+            match copied {
+                Ok(seq) => {
+                    self.previous = seq;
+                    return Ok(());
+                }
+                Err(Error::Conflict { .. } | Error::Unavailable { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            match self.contract.last_copy(&self.user, self.run).await {
+                // The acknowledgement was lost, not the copy.
+                Ok(Some(last)) if last.copy_of.is_some_and(|of| of >= placed.seq) => {
+                    self.previous = last.seq;
+                    return Ok(());
+                }
+                // The subject was purged, or moved on: go on behind what is there.
+                Ok(last) => self.previous = last.map_or(0, |last| last.seq),
+                Err(Error::Unavailable { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(std::time::Duration::from_secs(2));
+        }
+    }
+}

@@ -1,0 +1,467 @@
+//! The effects that remember: each looks into the log first, and only what is not there is performed, and then appended
+//! before anything follows from it.
+//!
+//! The key of an effect is its scope (the place of its step, iteration, branch and attempt) and a number within it. Within a
+//! scope everything happens in order, so the same execution meets the same keys.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use serde_json::Value;
+use tokio::sync::Notify;
+
+use crate::broker::{Put, Slot, Stored};
+use crate::chat::{Answer, Effects, Failure, Question, Replied, Result, Speaking, Stop};
+use crate::clock::{self, Timestamp};
+use crate::engine::journal::{Journal, Remembered, Writing};
+use crate::ids::MessageId;
+use crate::message::{self, Content, Message};
+use crate::model::{self, Progress};
+use crate::run::answer::{self, Given};
+use crate::run::attach::Delta;
+use crate::run::record::{Answered, Body, Outcome};
+use crate::workflow::ModelUse;
+
+/// The effects of one scope.
+pub(super) struct Scoped {
+    pub journal: Arc<Journal>,
+    scope: String,
+    next: AtomicU32,
+}
+
+impl Scoped {
+    /// The effects of the scope with that name.
+    pub(super) fn new(journal: Arc<Journal>, scope: impl Into<String>) -> Self {
+        Self { journal, scope: scope.into(), next: AtomicU32::new(0) }
+    }
+
+    fn key(&self) -> String {
+        format!("{}#{}", self.scope, self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn message_id(&self, key: &str) -> MessageId {
+        self.journal.run.derive(&format!("message/{key}"))
+    }
+
+    /// A value that is made once, and remembered: a time, a random choice.
+    pub(super) async fn once(&self, make: impl FnOnce() -> Value) -> Result<Value> {
+        let key = self.key();
+        match self.journal.remembered(&key) {
+            Some(Remembered::Did(Outcome::Value(value))) => return Ok(value),
+            Some(other) => return Err(diverged(&key, "a value", &other)),
+            None => {}
+        }
+        let _busy = self.journal.busy();
+        let value = make();
+        self.journal.append(Body::Did { key, outcome: Outcome::Value(value.clone()) }).await?;
+        Ok(value)
+    }
+
+    /// The moment `span` from now, the same after a restart.
+    pub(super) async fn moment_after(&self, span: std::time::Duration) -> Result<Timestamp> {
+        let clock = &self.journal.clock;
+        let value = self.once(|| Value::String(clock::after(clock.now(), span).to_string())).await?;
+        value.as_str().and_then(|text| text.parse().ok()).ok_or_else(|| Stop::Halted(format!("{value} is not a time")))
+    }
+
+    /// Waits until a moment has come, for seconds or for weeks.
+    pub(super) async fn wait_until(&self, moment: Timestamp) {
+        let _waiting = self.journal.waiting(Some(moment));
+        sleep_until(&self.journal, Some(moment)).await;
+    }
+
+    /// Appends a value that another part of the engine decided.
+    pub(super) async fn remember(&self, key: &str, outcome: Outcome) -> Result<()> {
+        let _busy = self.journal.busy();
+        self.journal.append(Body::Did { key: format!("{}/{key}", self.scope), outcome }).await
+    }
+
+    /// What was remembered by [`Scoped::remember`].
+    pub(super) fn recalled(&self, key: &str) -> Option<Outcome> {
+        match self.journal.remembered(&format!("{}/{key}", self.scope))? {
+            Remembered::Did(outcome) => Some(outcome),
+            Remembered::Said(_) => None,
+        }
+    }
+
+    /// Says the question if it is not said yet, and waits for its answer.
+    async fn ask_once(&self, key: &str, question: &Question) -> Result<Answered> {
+        let journal = &self.journal;
+        let known = match journal.remembered(key) {
+            Some(Remembered::Said(message)) => Some(message),
+            Some(other) => return Err(diverged(key, "a question", &other)),
+            None => None,
+        };
+        let answer_key = format!("{key}/answer");
+        match journal.remembered(&answer_key) {
+            Some(Remembered::Did(Outcome::Answer(answered))) => {
+                if known.is_some() {
+                    return Ok(answered);
+                }
+            }
+            Some(other) => return Err(diverged(&answer_key, "an answer", &other)),
+            None => {}
+        }
+        let was_said = known.is_some();
+        let message = match known {
+            Some(message) => message,
+            None => self.question_message(key, question),
+        };
+        let (uuid, deadline) = (message.uuid, message.says.deadline());
+        // Listening begins before the question exists, so that no answer can come too early.
+        let listener = journal.listen(uuid);
+        let says = message.says.clone();
+        if !was_said {
+            let _busy = journal.busy();
+            journal.append(Body::Said { key: key.to_owned(), message }).await?;
+        }
+        let stored = self.wait_for_answer(uuid, deadline, listener, was_said).await?;
+        let answered = self.read_answer(uuid, &says, stored.as_ref(), question);
+        let _busy = journal.busy();
+        journal.append(Body::Did { key: answer_key, outcome: Outcome::Answer(answered.clone()) }).await?;
+        // A password that was only told goes on in memory, never in the log.
+        let told = (answered.sealed.as_deref() == Some("")).then(|| journal.take_told(uuid)).flatten();
+        Ok(match told {
+            Some(secret) => Answered { value: Some(Value::String(secret)), ..answered },
+            None => answered,
+        })
+    }
+
+    fn question_message(&self, key: &str, question: &Question) -> Message {
+        let mut says = question.says.clone();
+        if let Some(timeout) = question.timeout {
+            set_deadline(&mut says, clock::after(self.journal.clock.now(), timeout), question.default.as_ref());
+        }
+        Message {
+            uuid: self.message_id(key),
+            sender: Some(question.sender.clone()),
+            recipient: Some(question.recipient.clone()),
+            auto_reply: false,
+            alias: None,
+            says,
+        }
+    }
+
+    /// Waits for the stored answer; `None` if the deadline closed the question.
+    async fn wait_for_answer(
+        &self,
+        question: MessageId,
+        deadline: Option<Timestamp>,
+        listener: tokio::sync::oneshot::Receiver<Stored>,
+        look_first: bool,
+    ) -> Result<Option<Stored>> {
+        let journal = &self.journal;
+        let _waiting = journal.waiting(deadline);
+        let slot = Slot::Answer(question);
+        if look_first && let Some(stored) = journal.inbox(slot).await? {
+            return Ok(Some(stored));
+        }
+        tokio::select! {
+            Ok(stored) = listener => return Ok(Some(stored)),
+            () = sleep_until(journal, deadline) => {}
+        }
+        // Closing the question is an answer like any other: whoever is first counts.
+        let closed = Given { answer: answer::Answer::TimedOut, by: None };
+        let payload = serde_json::to_vec(&closed).expect("an answer is JSON");
+        loop {
+            match journal.broker.inbox.put(journal.run, slot, payload.clone().into()).await {
+                Ok(Put::First) => return Ok(None),
+                Ok(Put::Taken(stored)) => return Ok(Some(stored)),
+                Err(crate::broker::Error::Unavailable { .. }) => {
+                    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+                }
+                Err(error) => return Err(Stop::Halted(error.to_string())),
+            }
+        }
+    }
+
+    /// Turns what the inbox holds into what the log will say.
+    fn read_answer(&self, question: MessageId, says: &Content, stored: Option<&Stored>, asked: &Question) -> Answered {
+        let given = stored.and_then(|stored| serde_json::from_slice::<Given>(&stored.payload).ok());
+        let by = given.as_ref().and_then(|given| given.by.clone());
+        let nothing = Answered { question, by, ..empty_answer(question) };
+        match given.map(|given| given.answer) {
+            None if stored.is_some() => Answered { refused: Some("the answer cannot be read".to_owned()), ..nothing },
+            None | Some(answer::Answer::TimedOut) => Answered {
+                value: asked.default.clone(),
+                text: asked.default.as_ref().map(value_text),
+                on_timeout: true,
+                ..nothing
+            },
+            Some(answer::Answer::Value(value)) => checked(nothing, message::check_answer(says, &value), says),
+            Some(answer::Answer::Text(text)) => checked(nothing, message::check_text_answer(says, &text), says),
+            Some(answer::Answer::Sealed(sealed)) => match self.open(question, &sealed) {
+                Some(_) => Answered { sealed: Some(sealed), ..nothing },
+                None => Answered { refused: Some("the password was sealed with another key".to_owned()), ..nothing },
+            },
+            // Known only to the worker that was told; another asks again.
+            Some(answer::Answer::Told) => Answered { sealed: Some(String::new()), ..nothing },
+            Some(answer::Answer::Cancel) => Answered { refused: Some("this is no answer".to_owned()), ..nothing },
+        }
+    }
+
+    fn open(&self, question: MessageId, sealed: &str) -> Option<String> {
+        self.journal.sealer.as_ref()?.open(self.journal.run, question, sealed)
+    }
+}
+
+fn empty_answer(question: MessageId) -> Answered {
+    Answered { question, value: None, sealed: None, text: None, refused: None, by: None, on_timeout: false }
+}
+
+fn checked(nothing: Answered, fits: std::result::Result<message::Fits, String>, says: &Content) -> Answered {
+    match fits {
+        // Only a foreign client can have sent a password in clear; it must not be logged.
+        Ok(_) if says.is_secret() => Answered { refused: Some("a password came in clear".to_owned()), ..nothing },
+        Ok(fits) => Answered { value: Some(fits.value), text: Some(fits.text), ..nothing },
+        Err(reason) => Answered { refused: Some(reason), ..nothing },
+    }
+}
+
+fn value_text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn set_deadline(says: &mut Content, at: Timestamp, default: Option<&Value>) {
+    let in_words = match default {
+        Some(default) => format!("the answer will be {}", value_text(default)),
+        None => "the step fails".to_owned(),
+    };
+    let deadline = message::Deadline { deadline: Some(at), on_timeout: Some(in_words) };
+    match says {
+        Content::TextInput(asked) => asked.deadline = deadline,
+        Content::MultipleChoice(asked) => asked.deadline = deadline,
+        Content::Form(asked) => asked.deadline = deadline,
+        _ => {}
+    }
+}
+
+/// Sleeps until a moment by the run's clock; for ever if there is none.
+async fn sleep_until(journal: &Journal, moment: Option<Timestamp>) {
+    let Some(moment) = moment else { return std::future::pending().await };
+    loop {
+        let rest = clock::until(journal.clock.now(), moment);
+        if rest.is_zero() {
+            return;
+        }
+        // The machine's clock may be set while we sleep: look again every now and then.
+        tokio::time::sleep(rest.min(std::time::Duration::from_secs(60))).await;
+    }
+}
+
+/// The log holds something else under this key: the workflow, or the program, is not what it was when that was written.
+fn diverged(key: &str, expected: &str, found: &Remembered) -> Stop {
+    let found = match found {
+        Remembered::Said(message) => format!("a {}", message.says.kind()),
+        Remembered::Did(Outcome::Answer(_)) => "an answer".to_owned(),
+        Remembered::Did(Outcome::Reply(_)) => "a model's reply".to_owned(),
+        Remembered::Did(Outcome::Failed { .. }) => "a failure".to_owned(),
+        Remembered::Did(Outcome::Value(_)) => "a value".to_owned(),
+    };
+    Stop::failed(
+        "replay",
+        format!("the run cannot be continued: at {key:?} its log holds {found}, and the workflow now wants {expected}"),
+    )
+}
+
+#[async_trait]
+impl Effects for Scoped {
+    async fn say(&self, sender: &str, recipient: &str, says: Content, message: Option<MessageId>) -> Result<()> {
+        let key = self.key();
+        match self.journal.remembered(&key) {
+            Some(Remembered::Said(_)) => return Ok(()),
+            Some(other) => return Err(diverged(&key, "a message", &other)),
+            None => {}
+        }
+        let uuid = message.unwrap_or_else(|| self.message_id(&key));
+        let message = Message {
+            uuid,
+            sender: Some(sender.to_owned()),
+            recipient: Some(recipient.to_owned()),
+            auto_reply: false,
+            alias: None,
+            says,
+        };
+        let _busy = self.journal.busy();
+        self.journal.append(Body::Said { key, message }).await
+    }
+
+    async fn ask(&self, mut question: Question) -> Result<Answer> {
+        let base = self.key();
+        let mut key = base.clone();
+        let prompt = question.says.prompt().unwrap_or_default().to_owned();
+        for attempt in 1.. {
+            let answered = self.ask_once(&key, &question).await?;
+            if answered.on_timeout {
+                return Ok(answered.value.map_or(Answer::TimedOut, Answer::Given));
+            }
+            if let Some(value) = answered.value {
+                return Ok(Answer::Given(value));
+            }
+            if let Some(sealed) = answered.sealed.filter(|sealed| !sealed.is_empty())
+                && let Some(secret) = self.open(answered.question, &sealed)
+            {
+                return Ok(Answer::Given(Value::String(secret)));
+            }
+            // Refused, or a password that nobody remembers: ask again, under a new id, and say why.
+            let reason = answered.refused.as_deref().unwrap_or("the answer was lost in a restart");
+            question.says.set_prompt(format!("{reason}\n\n{prompt}"));
+            key = format!("{base}/again{attempt}");
+        }
+        unreachable!("a question is asked until it is answered")
+    }
+
+    async fn ask_model(
+        &self,
+        llm: &ModelUse,
+        mut request: model::Request,
+        speaking: Option<Speaking<'_>>,
+    ) -> Result<std::result::Result<Replied, Failure>> {
+        let key = self.key();
+        let message = self.message_id(&key);
+        match self.journal.remembered(&key) {
+            Some(Remembered::Did(Outcome::Reply(reply))) => {
+                self.journal.count(reply.usage);
+                return Ok(Ok(Replied { reply: *reply, message }));
+            }
+            Some(Remembered::Did(Outcome::Failed { kind, message })) => {
+                return Ok(Err(Failure { kind, message, step: None }));
+            }
+            Some(other) => return Err(diverged(&key, "a model's reply", &other)),
+            None => {}
+        }
+        let _busy = self.journal.busy();
+        self.check_limits()?;
+        request.headers.push(("x-fastagency-run", self.journal.run.to_string()));
+        request.headers.push(("x-fastagency-effect", key.clone()));
+        let asked = match self.journal.models.get(&llm.name) {
+            Ok(asked) => asked.clone(),
+            Err(error) => return Ok(Err(model_failure(&error))),
+        };
+        let replied = match speaking {
+            None => asked.complete(&request, &mut |_| {}).await,
+            Some(speaking) => self.complete_aloud(&*asked, &request, message, speaking).await,
+        };
+        match replied {
+            Ok(reply) => {
+                self.journal.count(reply.usage);
+                let outcome = Outcome::Reply(Box::new(reply.clone()));
+                self.journal.append(Body::Did { key, outcome }).await?;
+                Ok(Ok(Replied { reply, message }))
+            }
+            Err(error) => {
+                let failure = model_failure(&error);
+                let Failure { kind, message, .. } = failure.clone();
+                self.journal.append(Body::Did { key, outcome: Outcome::Failed { kind, message } }).await?;
+                Ok(Err(failure))
+            }
+        }
+    }
+}
+
+fn model_failure(error: &model::Error) -> Failure {
+    let kind = match error {
+        model::Error::TimedOut { .. } => "timeout",
+        _ => "model",
+    };
+    Failure { kind: kind.to_owned(), message: error.to_string(), step: None }
+}
+
+/// What a model has written and nobody was told yet.
+#[derive(Default)]
+struct Unsaid {
+    attempt: u32,
+    /// How much of the text was told before.
+    offset: usize,
+    text: String,
+}
+
+impl Scoped {
+    fn check_limits(&self) -> Result<()> {
+        let used = self.journal.usage();
+        let limits = &self.journal.limits;
+        if let Some(limit) = limits.llm_calls
+            && used.llm_calls >= limit
+        {
+            return Err(Stop::failed("limit", format!("the run has made {limit} requests to models, its limit")));
+        }
+        let tokens = used.prompt_tokens + used.completion_tokens;
+        if let Some(limit) = limits.tokens
+            && tokens >= limit
+        {
+            return Err(Stop::failed("limit", format!("the run has used {tokens} tokens, its limit is {limit}")));
+        }
+        Ok(())
+    }
+
+    /// Asks a model, and tells people its text while it writes: what came while one piece was being told is told in one.
+    async fn complete_aloud(
+        &self,
+        asked: &dyn model::ChatModel,
+        request: &model::Request,
+        message: MessageId,
+        speaking: Speaking<'_>,
+    ) -> std::result::Result<model::Reply, model::Error> {
+        let unsaid = Mutex::new(Unsaid::default());
+        let something = Notify::new();
+        let mut progress = |progress: Progress<'_>| {
+            let mut unsaid = unsaid.lock().unwrap_or_else(PoisonError::into_inner);
+            match progress {
+                Progress::Attempt(attempt) => *unsaid = Unsaid { attempt, ..Unsaid::default() },
+                Progress::Text(piece) => {
+                    unsaid.text.push_str(piece);
+                    something.notify_one();
+                }
+            }
+        };
+        let tell = async {
+            loop {
+                something.notified().await;
+                let (attempt, offset, text) = {
+                    let mut unsaid = unsaid.lock().unwrap_or_else(PoisonError::into_inner);
+                    let text = std::mem::take(&mut unsaid.text);
+                    let offset = unsaid.offset;
+                    unsaid.offset += text.chars().count();
+                    (unsaid.attempt.max(1), offset, text)
+                };
+                if text.is_empty() {
+                    continue;
+                }
+                self.tell(message, attempt, offset, text, speaking).await;
+            }
+        };
+        let replied = tokio::select! {
+            replied = asked.complete(request, &mut progress) => replied,
+            () = tell => unreachable!("telling goes on until the model has answered"),
+        };
+        self.journal.finish_writing(message);
+        replied
+    }
+
+    async fn tell(&self, message: MessageId, attempt: u32, offset: usize, text: String, speaking: Speaking<'_>) {
+        let Speaking { sender, recipient } = speaking;
+        let delta = Delta {
+            message,
+            attempt,
+            offset,
+            text,
+            sender: Some(sender.to_owned()),
+            recipient: Some(recipient.to_owned()),
+        };
+        self.journal.extend_writing(&delta);
+        self.journal.whisper(&delta).await;
+    }
+
+    /// Says what was being written when the run was stopped, marked as cut off.
+    pub(super) async fn say_cut_off(&self) -> Result<()> {
+        for (uuid, Writing { sender, recipient, text, .. }) in self.journal.take_writing() {
+            let says = Content::TextMessage { body: Some(text), stopped: true };
+            self.say(&sender, &recipient, says, Some(uuid)).await?;
+        }
+        Ok(())
+    }
+}

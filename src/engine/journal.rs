@@ -1,0 +1,329 @@
+//! One run in memory: what its log remembers, the pen that goes on writing it, and what it waits for. Every effect of the
+//! workflow goes through here (see [`crate::engine::effects`]); the driver in [`crate::engine`] watches it and decides when
+//! the run is parked.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::broker::{Broker, Slot, Stored};
+use crate::chat::{Result, Stop};
+use crate::clock::{Clock, Timestamp};
+use crate::engine::copier::Copier;
+use crate::engine::shelver::Shelver;
+use crate::ids::{MessageId, RunId};
+use crate::message::Message;
+use crate::model::{self, Models};
+use crate::run::attach::Delta;
+use crate::run::claim::Owned;
+use crate::run::record::{Body, Created, Outcome, Placed, Usage};
+use crate::run::summary::Summary;
+use crate::run::writer::Writer;
+use crate::seal::Sealer;
+use crate::workflow::Limits;
+
+/// What the log remembers of an effect.
+#[derive(Debug, Clone)]
+pub(super) enum Remembered {
+    Said(Message),
+    Did(Outcome),
+}
+
+/// One run in memory.
+pub(super) struct Journal {
+    pub run: RunId,
+    pub created: Created,
+    pub broker: Broker,
+    pub clock: Arc<dyn Clock>,
+    pub models: Models,
+    pub sealer: Option<Sealer>,
+    pub limits: Limits,
+    remembered: Mutex<HashMap<String, Remembered>>,
+    pen: tokio::sync::Mutex<Pen>,
+    state: Mutex<State>,
+}
+
+/// The writer, and the projections that are kept as it writes.
+struct Pen {
+    writer: Writer,
+    summary: Summary,
+    copier: Option<Copier>,
+    shelver: Arc<Shelver>,
+}
+
+/// What is going on in the run now.
+struct State {
+    /// Effects under way that are not waits.
+    busy: usize,
+    /// Waits, each with the time at which it ends by itself.
+    waits: HashMap<u64, Option<Timestamp>>,
+    next_wait: u64,
+    /// When the last effect was finished or begun.
+    active: Instant,
+    /// Who waits for an answer.
+    listeners: HashMap<MessageId, oneshot::Sender<Stored>>,
+    /// Passwords that were told and never stored.
+    told: HashMap<MessageId, String>,
+    /// A told password is in use: the run would have to ask again if it left memory.
+    holds_secret: bool,
+    /// Texts being written now.
+    writing: HashMap<MessageId, Writing>,
+    usage: Usage,
+}
+
+/// A text that a model is writing now.
+#[derive(Debug, Clone)]
+pub(super) struct Writing {
+    pub attempt: u32,
+    pub sender: String,
+    pub recipient: String,
+    pub text: String,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is guarded is valid after every statement, so a panic elsewhere leaves nothing half-done.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Counts an effect as under way until dropped.
+pub(super) struct Busy<'a>(&'a Journal);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        let mut state = lock(&self.0.state);
+        state.busy -= 1;
+        state.active = Instant::now();
+    }
+}
+
+/// Counts a wait until dropped.
+pub(super) struct Waiting<'a>(&'a Journal, u64);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut state = lock(&self.0.state);
+        state.waits.remove(&self.1);
+        state.active = Instant::now();
+    }
+}
+
+/// What a journal is made with, the same for every run of a worker.
+#[derive(Clone)]
+pub(super) struct Surroundings {
+    pub broker: Broker,
+    pub clock: Arc<dyn Clock>,
+    pub models: Models,
+    pub sealer: Option<Sealer>,
+    pub shelver: Arc<Shelver>,
+}
+
+impl Journal {
+    pub(super) fn new(around: Surroundings, owned: Owned, limits: Limits, copier: Option<Copier>) -> Self {
+        let Owned { created, history, writer, .. } = owned;
+        let run = writer.run();
+        let summary = Summary::of(run, &history);
+        let remembered = remember(history);
+        let Surroundings { broker, clock, models, sealer, shelver } = around;
+        Self {
+            run,
+            created,
+            broker,
+            clock,
+            models,
+            sealer,
+            limits,
+            remembered: Mutex::new(remembered),
+            pen: tokio::sync::Mutex::new(Pen { writer, summary, copier, shelver }),
+            state: Mutex::new(State {
+                busy: 0,
+                waits: HashMap::new(),
+                next_wait: 0,
+                active: Instant::now(),
+                listeners: HashMap::new(),
+                told: HashMap::new(),
+                holds_secret: false,
+                writing: HashMap::new(),
+                usage: Usage::default(),
+            }),
+        }
+    }
+
+    /// What the log remembers of the effect; each is asked for once.
+    pub(super) fn remembered(&self, key: &str) -> Option<Remembered> {
+        lock(&self.remembered).remove(key)
+    }
+
+    /// Appends a record, and tells the projections.
+    pub(super) async fn append(&self, body: Body) -> Result<()> {
+        let mut pen = self.pen.lock().await;
+        let placed =
+            pen.writer.append(body, self.clock.now()).await.map_err(|error| Stop::Halted(error.to_string()))?;
+        pen.summary.apply(&placed);
+        pen.shelver.put(&pen.summary);
+        if let Some(copier) = &mut pen.copier {
+            copier.copy(&placed).await.map_err(|error| Stop::Halted(error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// Shows the run as it is now on the shelf.
+    pub(super) async fn shelve(&self) {
+        let pen = self.pen.lock().await;
+        pen.shelver.put(&pen.summary);
+    }
+
+    pub(super) fn busy(&self) -> Busy<'_> {
+        let mut state = lock(&self.state);
+        state.busy += 1;
+        state.active = Instant::now();
+        Busy(self)
+    }
+
+    /// Begins a wait that ends by itself at `until`, if at all.
+    pub(super) fn waiting(&self, until: Option<Timestamp>) -> Waiting<'_> {
+        let mut state = lock(&self.state);
+        let id = state.next_wait;
+        state.next_wait += 1;
+        state.waits.insert(id, until);
+        Waiting(self, id)
+    }
+
+    /// Since when the run does nothing but wait; none if it does something.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        let state = lock(&self.state);
+        (state.busy == 0 && !state.waits.is_empty() && !state.holds_secret).then_some(state.active)
+    }
+
+    /// When the first of the waits ends by itself.
+    pub(super) fn earliest_deadline(&self) -> Option<Timestamp> {
+        lock(&self.state).waits.values().flatten().min().copied()
+    }
+
+    /// Hears the answer to a question from now on.
+    pub(super) fn listen(&self, question: MessageId) -> oneshot::Receiver<Stored> {
+        let (tell, hear) = oneshot::channel();
+        lock(&self.state).listeners.insert(question, tell);
+        hear
+    }
+
+    /// Whether somebody waits for the answer to a question.
+    pub(super) fn awaited(&self) -> Vec<MessageId> {
+        lock(&self.state).listeners.keys().copied().collect()
+    }
+
+    /// Hands an answer to whoever waits for it; an answer that nobody waits for stays in the inbox.
+    pub(super) fn deliver(&self, question: MessageId, stored: Stored) {
+        let mut state = lock(&self.state);
+        if stored.seq == 0 {
+            // Told, not stored: kept until its marker comes.
+            if let Ok(secret) = String::from_utf8(stored.payload.to_vec()) {
+                state.told.insert(question, secret);
+            }
+            return;
+        }
+        if let Some(listener) = state.listeners.remove(&question) {
+            // The listener may have been dropped with its branch.
+            let _ = listener.send(stored);
+        }
+    }
+
+    /// The password that was told as the answer to a question.
+    pub(super) fn take_told(&self, question: MessageId) -> Option<String> {
+        let mut state = lock(&self.state);
+        let secret = state.told.remove(&question);
+        state.holds_secret |= secret.is_some();
+        secret
+    }
+
+    /// Notes another piece of a text that is being written.
+    pub(super) fn extend_writing(&self, delta: &Delta) {
+        let mut state = lock(&self.state);
+        let writing = state.writing.entry(delta.message).or_insert_with(|| Writing {
+            attempt: delta.attempt,
+            sender: delta.sender.clone().unwrap_or_default(),
+            recipient: delta.recipient.clone().unwrap_or_default(),
+            text: String::new(),
+        });
+        if delta.offset == 0 {
+            writing.attempt = delta.attempt;
+            writing.text.clear();
+        }
+        writing.text.push_str(&delta.text);
+    }
+
+    /// Tells followers again what is being written, from its beginning: somebody has come late.
+    pub(super) async fn tell_writing(&self) {
+        let so_far: Vec<Delta> = lock(&self.state)
+            .writing
+            .iter()
+            .map(|(message, writing)| Delta {
+                message: *message,
+                attempt: writing.attempt,
+                offset: 0,
+                text: writing.text.clone(),
+                sender: Some(writing.sender.clone()),
+                recipient: Some(writing.recipient.clone()),
+            })
+            .collect();
+        for delta in so_far {
+            self.whisper(&delta).await;
+        }
+    }
+
+    /// Tells followers a piece of text. One that is lost is made good by the message itself.
+    pub(super) async fn whisper(&self, delta: &Delta) {
+        let payload = serde_json::to_vec(delta).expect("a delta is JSON");
+        let _ = self.broker.log.whisper(self.run, payload.into()).await;
+    }
+
+    /// Notes that a text is no longer being written.
+    pub(super) fn finish_writing(&self, message: MessageId) {
+        lock(&self.state).writing.remove(&message);
+    }
+
+    /// The texts that were being written when the run was stopped.
+    pub(super) fn take_writing(&self) -> Vec<(MessageId, Writing)> {
+        lock(&self.state).writing.drain().collect()
+    }
+
+    /// Counts what a request to a model used; remembered ones count again on replay.
+    pub(super) fn count(&self, usage: model::Usage) {
+        let mut state = lock(&self.state);
+        state.usage.llm_calls += 1;
+        state.usage.prompt_tokens += usage.prompt_tokens;
+        state.usage.completion_tokens += usage.completion_tokens;
+    }
+
+    /// What the run has used so far.
+    pub(super) fn usage(&self) -> Usage {
+        lock(&self.state).usage
+    }
+
+    /// What is in a slot of the inbox, through outages.
+    pub(super) async fn inbox(&self, slot: Slot) -> Result<Option<Stored>> {
+        let mut pause = Duration::from_millis(50);
+        loop {
+            match self.broker.inbox.get(self.run, slot).await {
+                Ok(found) => return Ok(found),
+                Err(crate::broker::Error::Unavailable { .. }) => tokio::time::sleep(pause).await,
+                Err(error) => return Err(Stop::Halted(error.to_string())),
+            }
+            pause = (pause * 2).min(Duration::from_secs(2));
+        }
+    }
+}
+
+fn remember(history: Vec<Placed>) -> HashMap<String, Remembered> {
+    let mut remembered = HashMap::new();
+    for placed in history {
+        match placed.record.body {
+            Body::Said { key, message } => remembered.insert(key, Remembered::Said(message)),
+            Body::Did { key, outcome } => remembered.insert(key, Remembered::Did(outcome)),
+            _ => None,
+        };
+    }
+    remembered
+}

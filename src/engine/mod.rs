@@ -1,0 +1,257 @@
+//! Drives one run: executes its workflow from the start against what its log remembers, hears its bell, and decides when it
+//! is parked. It never touches a queue or an HTTP request; the worker brings it runs and settles their deliveries.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use serde_json::Value;
+
+use crate::broker::{Bell, Broker, Job, Reason, Slot};
+use crate::chat::{Effects, Stop};
+use crate::clock::{self, Clock};
+use crate::ids::UserId;
+use crate::lifecycle::Shutdown;
+use crate::message::Content;
+use crate::model::Models;
+use crate::run::answer::Given;
+use crate::run::claim::Owned;
+use crate::run::record::{Body, Ended, Ending, Origin, completed_message};
+use crate::seal::Sealer;
+use crate::workflow::Workflow;
+
+mod copier;
+mod effects;
+mod journal;
+mod scope;
+mod shelver;
+mod steps;
+
+pub use shelver::Shelver;
+
+use effects::Scoped;
+use journal::{Journal, Surroundings};
+use scope::Scope;
+use steps::{Execution, Flow};
+
+/// What runs are driven with.
+#[derive(Clone)]
+pub struct Engine {
+    around: Surroundings,
+    park_after: Duration,
+}
+
+/// How a run left memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Left {
+    /// It has ended.
+    Ended,
+    /// It only waits; whatever it waits for will queue it again.
+    Parked,
+    /// It is to be taken up again at once, here or elsewhere.
+    HandedBack,
+    /// It belongs to another worker, or its log cannot be written: why.
+    LetGo(String),
+}
+
+/// A workflow being executed.
+type Execute = Pin<Box<dyn Future<Output = crate::chat::Result<Value>> + Send>>;
+
+/// FastAgency's words for a workflow that failed; its clients show them.
+const FAILED: &str = "Unhandled exception occurred when executing the workflow";
+
+impl Engine {
+    /// An engine. `park_after`: how long a run that only waits is kept in memory.
+    pub fn new(
+        broker: Broker,
+        clock: Arc<dyn Clock>,
+        models: Models,
+        sealer: Option<Sealer>,
+        shelver: Arc<Shelver>,
+        park_after: Duration,
+    ) -> Self {
+        Self { around: Surroundings { broker, clock, models, sealer, shelver }, park_after }
+    }
+
+    /// What seals passwords.
+    pub fn sealer(&self) -> Option<&Sealer> {
+        self.around.sealer.as_ref()
+    }
+
+    /// Drives a run that this worker has claimed until it leaves memory. Dropping the future lets go of it at once; the log
+    /// stays whole.
+    pub async fn drive(&self, owned: Box<Owned>, workflow: Arc<Workflow>, shutdown: &Shutdown) -> Left {
+        match self.try_drive(*owned, workflow, shutdown).await {
+            Ok(left) => left,
+            Err(Stop::Halted(why)) => Left::LetGo(why),
+            Err(Stop::Failed(failure)) => Left::LetGo(failure.message),
+        }
+    }
+
+    async fn try_drive(&self, owned: Owned, workflow: Arc<Workflow>, shutdown: &Shutdown) -> crate::chat::Result<Left> {
+        let halted = |error: crate::broker::Error| Stop::Halted(error.to_string());
+        let run = owned.writer.run();
+        let broker = &self.around.broker;
+        let mut bell = broker.inbox.bell(run).await.map_err(halted)?;
+        let copier = match (&broker.contract, owned.created.origin) {
+            (Some(contract), Origin::FastAgency) => Some(
+                copier::Copier::resume(contract.clone(), run, &owned.created, &owned.history).await.map_err(halted)?,
+            ),
+            _ => None,
+        };
+        let journal = Arc::new(Journal::new(self.around.clone(), owned, workflow.limits.clone(), copier));
+        journal.shelve().await;
+        let mut execution: Execute = Box::pin(execute(workflow, journal.clone()));
+        // A cancel may have come before the bell was heard.
+        let cancelled = journal.clone();
+        let mut look = Box::pin(async move { cancelled.inbox(Slot::Cancel).await });
+        let mut looked = false;
+        loop {
+            let park_at = journal.idle_since().map(|since| since + self.park_after);
+            tokio::select! {
+                biased;
+                done = &mut execution => return finish(&journal, done).await,
+                found = &mut look, if !looked => {
+                    looked = true;
+                    if let Some(stored) = found? {
+                        drop(execution);
+                        return cancel(&journal, &stored.payload).await;
+                    }
+                }
+                rang = bell.next() => match rang {
+                    Some(Bell::Rang { slot: Slot::Answer(question), stored }) => journal.deliver(question, stored),
+                    Some(Bell::Rang { slot: Slot::Peek, .. }) => journal.tell_writing().await,
+                    Some(Bell::Rang { slot: Slot::Cancel, stored }) => {
+                        drop(execution);
+                        return cancel(&journal, &stored.payload).await;
+                    }
+                    Some(Bell::Gap) => {
+                        if let Some(cancelled) = look_into_inbox(&journal).await? {
+                            drop(execution);
+                            return cancel(&journal, &cancelled).await;
+                        }
+                    }
+                    None => bell = broker.inbox.bell(run).await.map_err(halted)?,
+                },
+                () = idle_until(park_at, shutdown) => {
+                    // Something may have begun since: only what still waits is parked.
+                    let idle = journal.idle_since().is_some_and(|since| {
+                        shutdown.has_begun() || since.elapsed() >= self.park_after
+                    });
+                    if idle && self.park(&journal).await? {
+                        return Ok(Left::Parked);
+                    }
+                }
+                () = shutdown.hard() => {
+                    drop(execution);
+                    // Due at once: whoever takes it next need not wait for this worker's lease to end.
+                    journal.append(Body::Parked { until: Some(journal.clock.now()) }).await?;
+                    return Ok(Left::HandedBack);
+                }
+            }
+        }
+    }
+
+    /// Parks a run that only waits. The record comes first, the look into the inbox after it: an answer that came meanwhile
+    /// is either seen here, or its giver sees the record and queues the run.
+    async fn park(&self, journal: &Journal) -> crate::chat::Result<bool> {
+        let until = journal.earliest_deadline();
+        if until
+            .is_some_and(|until| clock::until(journal.clock.now(), until) < self.park_after.min(Duration::from_secs(1)))
+        {
+            return Ok(false);
+        }
+        if let Some(at) = until {
+            let job = Job { run: journal.run, reason: Reason::Timer };
+            let scheduled = journal.broker.queue.schedule(&journal.created.workflow, &job, at).await;
+            scheduled.map_err(|error| Stop::Halted(error.to_string()))?;
+        }
+        journal.append(Body::Parked { until }).await?;
+        let mut unread = journal.inbox(Slot::Cancel).await?.is_some();
+        for question in journal.awaited() {
+            if let Some(stored) = journal.inbox(Slot::Answer(question)).await? {
+                journal.deliver(question, stored);
+                unread = true;
+            }
+        }
+        Ok(!unread)
+    }
+}
+
+/// Waits until the run may be parked: when it has been idle for long enough, or at once when the worker is ending.
+async fn idle_until(park_at: Option<tokio::time::Instant>, shutdown: &Shutdown) {
+    let Some(park_at) = park_at else {
+        // Looked at again soon: what is busy now may be idle then.
+        return tokio::time::sleep(Duration::from_secs(1)).await;
+    };
+    tokio::select! {
+        () = tokio::time::sleep_until(park_at) => {}
+        () = shutdown.soft() => tokio::time::sleep(Duration::from_millis(50)).await,
+    }
+}
+
+async fn execute(workflow: Arc<Workflow>, journal: Arc<Journal>) -> crate::chat::Result<Value> {
+    let mut scope = Scope::new(&workflow, journal.run, &journal.created, &journal.created.params);
+    let execution = Execution { workflow: &workflow, journal: &journal };
+    Ok(match execution.body(&workflow.steps, &mut scope, String::new()).await? {
+        Flow::Return(value) => value,
+        Flow::Next(_) => Value::Null,
+    })
+}
+
+async fn finish(journal: &Arc<Journal>, done: crate::chat::Result<Value>) -> crate::chat::Result<Left> {
+    let failure = match done {
+        Ok(result) => {
+            end(journal, Ending::Completed, None, result.clone(), result).await?;
+            return Ok(Left::Ended);
+        }
+        Err(Stop::Failed(failure)) => failure,
+        Err(halted) => return Err(halted),
+    };
+    let told = match &failure.step {
+        Some(step) => format!("{} ({step})", failure.message),
+        None => failure.message.clone(),
+    };
+    tracing::warn!(run.id = %journal.run, workflow = %journal.created.workflow, "the run failed: {told}");
+    let says = Content::Error { short: Some(format!("{FAILED}.")), long: Some(told.clone()) };
+    Scoped::new(journal.clone(), "end").say("Workflow", "User", says, None).await?;
+    let words = Value::String(format!("{FAILED}: {told}"));
+    end(journal, Ending::Failed, Some(told), Value::Null, words).await?;
+    Ok(Left::Ended)
+}
+
+async fn cancel(journal: &Arc<Journal>, payload: &[u8]) -> crate::chat::Result<Left> {
+    let by: Option<UserId> = serde_json::from_slice::<Given>(payload).ok().and_then(|given| given.by);
+    Scoped::new(journal.clone(), "cancel").say_cut_off().await?;
+    let reason = match by {
+        Some(by) => format!("stopped by {by}"),
+        None => "stopped".to_owned(),
+    };
+    let words = Value::String(format!("The run was {reason}."));
+    end(journal, Ending::Cancelled, Some(reason), Value::Null, words).await?;
+    Ok(Left::Ended)
+}
+
+async fn end(
+    journal: &Journal,
+    outcome: Ending,
+    reason: Option<String>,
+    result: Value,
+    shown: Value,
+) -> crate::chat::Result<()> {
+    let message = completed_message(journal.run, shown);
+    let ended = Ended { outcome, reason, result, usage: journal.usage(), message };
+    journal.append(Body::Ended(ended)).await
+}
+
+/// After a gap in the bell: hands over every answer that is there, and says whether there is a cancel.
+async fn look_into_inbox(journal: &Journal) -> crate::chat::Result<Option<bytes::Bytes>> {
+    for question in journal.awaited() {
+        if let Some(stored) = journal.inbox(Slot::Answer(question)).await? {
+            journal.deliver(question, stored);
+        }
+    }
+    Ok(journal.inbox(Slot::Cancel).await?.map(|stored| stored.payload))
+}

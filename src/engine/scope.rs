@@ -1,0 +1,178 @@
+//! What a workflow's templates and expressions can see, and what its agents remember. A parallel branch has a copy of its
+//! own; what it set is merged in declared order when all branches have ended.
+
+use std::collections::BTreeMap;
+
+use minijinja::Value as Seen;
+use serde_json::{Map, Value};
+
+use crate::chat::{Memory, Result, Stop};
+use crate::ids::{Name, RunId};
+use crate::run::record::Created;
+use crate::workflow::{Action, Data, EvaluationError, Expression, OnError, Step, Template, Workflow};
+
+/// The context of a place in a workflow.
+#[derive(Clone)]
+pub(super) struct Scope {
+    params: Seen,
+    user: Seen,
+    run: Seen,
+    vars: BTreeMap<String, Seen>,
+    steps: BTreeMap<String, Seen>,
+    locals: BTreeMap<String, Seen>,
+    /// What was set and which steps ended since the branch began, in order.
+    changes: Vec<Change>,
+    /// What the agents remember.
+    pub memory: Memory,
+}
+
+#[derive(Clone)]
+enum Change {
+    Var(String, Seen),
+    Step(String, Seen),
+}
+
+impl Scope {
+    /// The context in which a workflow begins.
+    pub(super) fn new(workflow: &Workflow, run: RunId, created: &Created, params: &Map<String, Value>) -> Self {
+        let mut steps = BTreeMap::new();
+        // A step that did not run is null.
+        declare(&workflow.steps, &mut steps);
+        Self {
+            params: seen_map(params),
+            user: minijinja::context! { id => created.user.as_ref().map(|user| user.as_str()) },
+            run: minijinja::context! { id => run.to_string(), workflow => created.workflow.as_str() },
+            vars: workflow.vars.iter().map(|(name, value)| (name.clone(), seen(value))).collect(),
+            steps,
+            locals: BTreeMap::new(),
+            changes: Vec::new(),
+            memory: Memory::default(),
+        }
+    }
+
+    /// A copy for a branch that runs beside others.
+    pub(super) fn branch(&self) -> Self {
+        Self { changes: Vec::new(), ..self.clone() }
+    }
+
+    /// Takes over what a branch has set, and which steps ended in it.
+    pub(super) fn merge(&mut self, branch: Scope) {
+        for change in branch.changes {
+            match &change {
+                Change::Var(name, value) => self.vars.insert(name.clone(), value.clone()),
+                Change::Step(id, value) => self.steps.insert(id.clone(), value.clone()),
+            };
+            self.changes.push(change);
+        }
+    }
+
+    /// Makes a name known inside a body (`item`, `loop`, `error`), and returns what it hid.
+    pub(super) fn bind(&mut self, name: &str, value: Seen) -> Option<Seen> {
+        self.locals.insert(name.to_owned(), value)
+    }
+
+    /// Ends what [`Scope::bind`] began.
+    pub(super) fn unbind(&mut self, name: &str, hidden: Option<Seen>) {
+        match hidden {
+            Some(value) => self.locals.insert(name.to_owned(), value),
+            None => self.locals.remove(name),
+        };
+    }
+
+    /// Sets a variable.
+    pub(super) fn set(&mut self, name: &Name, value: &Value) {
+        let value = seen(value);
+        self.vars.insert(name.to_string(), value.clone());
+        self.changes.push(Change::Var(name.to_string(), value));
+    }
+
+    /// Notes the value of a step that has ended.
+    pub(super) fn ended(&mut self, id: &Name, value: &Value) {
+        let value = seen(value);
+        self.steps.insert(id.to_string(), value.clone());
+        self.changes.push(Change::Step(id.to_string(), value));
+    }
+
+    fn context(&self) -> Seen {
+        let mut context = self.locals.clone();
+        context.insert("params".to_owned(), self.params.clone());
+        context.insert("user".to_owned(), self.user.clone());
+        context.insert("run".to_owned(), self.run.clone());
+        context.insert("vars".to_owned(), Seen::from_pairs(self.vars.clone()));
+        context.insert("steps".to_owned(), Seen::from_pairs(self.steps.clone()));
+        Seen::from_pairs(context)
+    }
+
+    /// A template as text.
+    pub(super) fn text(&self, template: &Template) -> Result<String> {
+        match template.as_plain() {
+            Some(text) => Ok(text.to_owned()),
+            None => template.render(&self.context()).map_err(in_words),
+        }
+    }
+
+    /// Whether an expression holds.
+    pub(super) fn holds(&self, expression: &Expression) -> Result<bool> {
+        expression.holds(&self.context()).map_err(in_words)
+    }
+
+    /// The value of data with templates in it.
+    pub(super) fn value(&self, data: &Data) -> Result<Value> {
+        match data {
+            Data::Plain(value) => Ok(value.clone()),
+            Data::Text(template) => match template.as_plain() {
+                Some(text) => Ok(Value::String(text.to_owned())),
+                None => template.evaluate(&self.context()).map_err(in_words),
+            },
+            Data::List(items) => items.iter().map(|item| self.value(item)).collect::<Result<_>>().map(Value::Array),
+            Data::Map(entries) => self.map(entries).map(Value::Object),
+        }
+    }
+
+    /// The values of a map.
+    pub(super) fn map(&self, entries: &[(String, Data)]) -> Result<Map<String, Value>> {
+        entries.iter().map(|(key, data)| Ok((key.clone(), self.value(data)?))).collect()
+    }
+}
+
+/// A JSON value as templates see it.
+pub(super) fn seen(value: &Value) -> Seen {
+    match value {
+        Value::Null => Seen::from(()),
+        Value::Bool(flag) => Seen::from(*flag),
+        Value::Number(number) => match (number.as_i64(), number.as_u64()) {
+            (Some(whole), _) => Seen::from(whole),
+            (None, Some(whole)) => Seen::from(whole),
+            _ => Seen::from(number.as_f64().unwrap_or_default()),
+        },
+        Value::String(text) => Seen::from(text.as_str()),
+        Value::Array(items) => items.iter().map(seen).collect(),
+        Value::Object(map) => seen_map(map),
+    }
+}
+
+fn seen_map(map: &Map<String, Value>) -> Seen {
+    Seen::from_pairs(map.iter().map(|(key, value)| (key.clone(), seen(value))))
+}
+
+fn in_words(error: EvaluationError) -> Stop {
+    Stop::failed("template", error.to_string())
+}
+
+/// Makes every step's id known as null.
+fn declare(steps: &[Step], ids: &mut BTreeMap<String, Seen>) {
+    for step in steps {
+        if let Some(id) = &step.id {
+            ids.insert(id.to_string(), Seen::from(()));
+        }
+        if let OnError::Do(body) = &step.on_error {
+            declare(body, ids);
+        }
+        match &step.action {
+            Action::Branch(arms) => arms.iter().for_each(|arm| declare(&arm.body, ids)),
+            Action::Loop { body, .. } | Action::Foreach { body, .. } => declare(body, ids),
+            Action::Parallel(branches) => branches.iter().for_each(|(_, body)| declare(body, ids)),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,624 @@
+//! The steps of a workflow: one function per action, reading like what it does. Nothing here looks at a clock, draws a
+//! random number or touches the world but through [`Scoped`]; so the same log gives the same execution.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use minijinja::context;
+use serde_json::{Map, Value, json};
+
+use crate::chat::{self, Answer, Effects, Failure, Question, Replied, Result, Speaking, Stop};
+use crate::clock::Timestamp;
+use crate::engine::effects::Scoped;
+use crate::engine::journal::Journal;
+use crate::engine::scope::{Scope, seen};
+use crate::ids::{Name, RunId};
+use crate::message::{self, Content, Form, MultipleChoice, TextInput, TextValue};
+use crate::model::{ChatMessage, Request, Role};
+use crate::run::record::{Origin, Outcome};
+use crate::run::start::{Start, start};
+use crate::workflow::{
+    Action, Agent, Arm, Asking, Chat, Choices, Data, LoopCondition, MessageAction, MessageContent, OnError, OnTimeout,
+    Schema, Step, ValueType, Wait, Workflow,
+};
+
+/// How a body ends.
+pub(super) enum Flow {
+    /// With the value of its last step.
+    Next(Value),
+    /// With a `return`: the workflow ends.
+    Return(Value),
+}
+
+/// A workflow being executed.
+pub(super) struct Execution<'a> {
+    pub workflow: &'a Workflow,
+    pub journal: &'a Arc<Journal>,
+}
+
+impl<'a> Execution<'a> {
+    /// Executes steps in order. `at` names the place for the keys of their effects.
+    pub(super) fn body<'f>(&'f self, steps: &'f [Step], scope: &'f mut Scope, at: String) -> BoxFuture<'f, Result<Flow>>
+    where
+        'a: 'f,
+    {
+        Box::pin(async move {
+            let mut last = Value::Null;
+            for step in steps {
+                if let Some(when) = &step.when
+                    && !scope.holds(when).map_err(|stop| placed(stop, step))?
+                {
+                    continue;
+                }
+                match self.step(step, scope, &at).await? {
+                    Flow::Next(value) => {
+                        if let Some(id) = &step.id {
+                            scope.ended(id, &value);
+                        }
+                        last = value;
+                    }
+                    returned => return Ok(returned),
+                }
+            }
+            Ok(Flow::Next(last))
+        })
+    }
+
+    /// One step, with what surrounds it: retries, time-out, and what to do about a failure.
+    async fn step(&self, step: &Step, scope: &mut Scope, at: &str) -> Result<Flow> {
+        let here = format!("{at}{}", step.path);
+        let mut attempt = 1;
+        let failure = loop {
+            let place = if attempt == 1 { here.clone() } else { format!("{here}~{attempt}") };
+            let failure = match self.timed(step, scope, &place).await {
+                Err(Stop::Failed(failure)) => {
+                    Failure { step: failure.step.or_else(|| Some(step.place.clone())), ..failure }
+                }
+                ended => return ended,
+            };
+            match &step.retry {
+                Some(retry) if attempt <= retry.max && (retry.on.is_empty() || retry.on.contains(&failure.kind)) => {
+                    let pause = self.scoped(format!("{place}/pause"));
+                    let until = pause.moment_after(retry.delay).await?;
+                    pause.wait_until(until).await;
+                    attempt += 1;
+                }
+                _ => break failure,
+            }
+        };
+        let error = context! { kind => &failure.kind, message => &failure.message, step => &failure.step };
+        match &step.on_error {
+            OnError::Fail => Err(Stop::Failed(failure)),
+            OnError::Continue => Ok(Flow::Next(Value::Null)),
+            OnError::Value(data) => {
+                let hidden = scope.bind("error", error);
+                let value = scope.value(data);
+                scope.unbind("error", hidden);
+                value.map(Flow::Next).map_err(|stop| placed(stop, step))
+            }
+            OnError::Do(steps) => {
+                let hidden = scope.bind("error", error);
+                let flow = self.body(steps, scope, format!("{here}/on_error/")).await;
+                scope.unbind("error", hidden);
+                flow
+            }
+        }
+    }
+
+    /// A step within its time-out. What it changed counts only if it ended in time: so a replay, which does not execute a step
+    /// that is known to have been too slow, comes to the same.
+    async fn timed(&self, step: &Step, scope: &mut Scope, place: &str) -> Result<Flow> {
+        let Some(timeout) = step.timeout else { return self.action(step, scope, place).await };
+        let timer = self.scoped(format!("{place}/timeout"));
+        let deadline = timer.moment_after(timeout).await?;
+        let too_slow = || Stop::failed("timeout", format!("the step took longer than {timeout:?}"));
+        if timer.recalled("passed").is_some() {
+            return Err(too_slow());
+        }
+        let mut within = scope.branch();
+        tokio::select! {
+            flow = self.action(step, &mut within, place) => {
+                let memory = std::mem::take(&mut within.memory);
+                scope.merge(within);
+                scope.memory = memory;
+                flow
+            }
+            () = timer.wait_until(deadline) => {
+                timer.remember("passed", Outcome::Failed { kind: "timeout".to_owned(), message: String::new() }).await?;
+                Err(too_slow())
+            }
+        }
+    }
+
+    fn scoped(&self, scope: String) -> Scoped {
+        Scoped::new(self.journal.clone(), scope)
+    }
+
+    async fn action(&self, step: &Step, scope: &mut Scope, place: &str) -> Result<Flow> {
+        let fx = self.scoped(place.to_owned());
+        let value = match &step.action {
+            Action::TextInput { asking, suggestions, password, multiline, pattern, value_type } => {
+                let says = Content::TextInput(TextInput {
+                    prompt: Some(scope.text(&asking.prompt)?),
+                    suggestions: texts(scope.value(suggestions)?),
+                    password: *password,
+                    multiline: *multiline,
+                    pattern: pattern.clone(),
+                    value_type: text_value(*value_type),
+                    ..TextInput::default()
+                });
+                ask(&fx, scope, asking, says).await?
+            }
+            Action::MultipleChoice { asking, choices, default, single, min, max } => {
+                let choices = offered(choices, scope)?;
+                let says = Content::MultipleChoice(MultipleChoice {
+                    prompt: Some(scope.text(&asking.prompt)?),
+                    choices: choices.iter().map(|choice| choice.label.clone()).collect(),
+                    descriptions: if choices.iter().any(|choice| choice.description.is_some()) {
+                        choices.iter().map(|choice| choice.description.clone()).collect()
+                    } else {
+                        Vec::new()
+                    },
+                    default: default.as_ref().map(|label| scope.text(label)).transpose()?,
+                    single: *single,
+                    min: *min,
+                    max: *max,
+                    ..MultipleChoice::default()
+                });
+                chosen(ask(&fx, scope, asking, says).await?, &choices)
+            }
+            Action::Form { asking, schema } => {
+                let says = Content::Form(Form {
+                    prompt: Some(scope.text(&asking.prompt)?),
+                    schema: schema.json.clone(),
+                    deadline: message::Deadline::default(),
+                });
+                ask(&fx, scope, asking, says).await?
+            }
+            Action::Message(message) => show(&fx, scope, message).await?,
+            Action::Agent { agent, message, output } => {
+                let message = scope.text(message)?;
+                self.ask_agent(&fx, self.agent(agent)?, message, output.as_deref()).await?
+            }
+            Action::Chat(chat) => self.chat(&fx, scope, chat).await?,
+            Action::Branch(arms) => return self.branch(arms, scope, place).await,
+            Action::Loop { max, condition, body } => {
+                return self.repeat(*max, condition.as_ref(), body, scope, place).await;
+            }
+            Action::Foreach { items, variable, parallel, body } => {
+                return self.foreach(scope.value(items)?, variable, *parallel, body, scope, place).await;
+            }
+            Action::Parallel(branches) => self.parallel(branches, scope, place).await?,
+            Action::Workflow { name, params, wait } => {
+                let params = scope.map(params)?;
+                if *wait { self.call(name, params, place).await? } else { self.start(&fx, name, params).await? }
+            }
+            Action::Set(entries) => {
+                for (name, data) in entries {
+                    let value = scope.value(data)?;
+                    scope.set(name, &value);
+                }
+                Value::Null
+            }
+            Action::Wait(wait) => pause(&fx, scope, wait).await?,
+            Action::Return(data) => return Ok(Flow::Return(scope.value(data)?)),
+            Action::Fail(message) => return Err(Stop::failed("fail", scope.text(message)?)),
+        };
+        Ok(Flow::Next(value))
+    }
+
+    fn agent(&self, name: &Name) -> Result<&Agent> {
+        // The check has seen to it; a definition that came from elsewhere may still be wrong.
+        self.workflow
+            .agents
+            .get(name)
+            .map(Arc::as_ref)
+            .ok_or_else(|| Stop::failed("workflow", format!("there is no agent {name:?}")))
+    }
+
+    async fn branch(&self, arms: &[Arm], scope: &mut Scope, place: &str) -> Result<Flow> {
+        for (index, arm) in arms.iter().enumerate() {
+            let taken = match &arm.when {
+                Some(when) => scope.holds(when)?,
+                None => true,
+            };
+            if taken {
+                return self.body(&arm.body, scope, format!("{place}/{index}/")).await;
+            }
+        }
+        Ok(Flow::Next(Value::Null))
+    }
+
+    async fn repeat(
+        &self,
+        max: u64,
+        condition: Option<&LoopCondition>,
+        body: &[Step],
+        scope: &mut Scope,
+        place: &str,
+    ) -> Result<Flow> {
+        let mut values = Vec::new();
+        let outer = scope.bind("loop", minijinja::Value::UNDEFINED);
+        let mut returned = None;
+        for index in 0..max {
+            scope.bind("loop", loop_value(index));
+            if let Some(LoopCondition::While(goes_on)) = condition
+                && !scope.holds(goes_on)?
+            {
+                break;
+            }
+            match self.body(body, scope, format!("{place}/{index}/")).await? {
+                Flow::Next(value) => values.push(value),
+                Flow::Return(value) => {
+                    returned = Some(value);
+                    break;
+                }
+            }
+            if let Some(LoopCondition::Until(done)) = condition
+                && scope.holds(done)?
+            {
+                break;
+            }
+        }
+        scope.unbind("loop", outer);
+        Ok(returned.map_or(Flow::Next(Value::Array(values)), Flow::Return))
+    }
+
+    async fn foreach(
+        &self,
+        items: Value,
+        variable: &Name,
+        parallel: usize,
+        body: &[Step],
+        scope: &mut Scope,
+        place: &str,
+    ) -> Result<Flow> {
+        let Value::Array(items) = items else {
+            return Err(Stop::failed("template", format!("foreach needs a list, not {items}")));
+        };
+        if parallel > 1 {
+            return self.foreach_at_once(items, variable, parallel, body, scope, place).await.map(Flow::Next);
+        }
+        let mut values = Vec::with_capacity(items.len());
+        let (outer_item, outer_loop) = (
+            scope.bind(variable.as_str(), minijinja::Value::UNDEFINED),
+            scope.bind("loop", minijinja::Value::UNDEFINED),
+        );
+        let mut returned = None;
+        for (index, item) in (0..).zip(&items) {
+            scope.bind(variable.as_str(), seen(item));
+            scope.bind("loop", loop_value(index));
+            match self.body(body, scope, format!("{place}/{index}/")).await? {
+                Flow::Next(value) => values.push(value),
+                Flow::Return(value) => {
+                    returned = Some(value);
+                    break;
+                }
+            }
+        }
+        scope.unbind(variable.as_str(), outer_item);
+        scope.unbind("loop", outer_loop);
+        Ok(returned.map_or(Flow::Next(Value::Array(values)), Flow::Return))
+    }
+
+    async fn foreach_at_once(
+        &self,
+        items: Vec<Value>,
+        variable: &Name,
+        parallel: usize,
+        body: &[Step],
+        scope: &mut Scope,
+        place: &str,
+    ) -> Result<Value> {
+        let before: &Scope = scope;
+        let branches: Vec<(Value, Scope)> = stream::iter((0..).zip(items))
+            .map(|(index, item)| async move {
+                let mut branch = before.branch();
+                branch.bind(variable.as_str(), seen(&item));
+                branch.bind("loop", loop_value(index));
+                let value = self.body(body, &mut branch, format!("{place}/{index}/")).await?;
+                Ok::<_, Stop>((ended(value), branch))
+            })
+            .buffered(parallel)
+            .try_collect()
+            .await?;
+        Ok(Value::Array(joined(scope, branches)))
+    }
+
+    async fn parallel(&self, branches: &[(Name, Vec<Step>)], scope: &mut Scope, place: &str) -> Result<Value> {
+        let before: &Scope = scope;
+        let running = branches.iter().map(|(name, body)| async move {
+            let mut branch = before.branch();
+            let value = self.body(body, &mut branch, format!("{place}/{name}/")).await?;
+            Ok::<_, Stop>((ended(value), branch))
+        });
+        let ended = futures_util::future::try_join_all(running).await?;
+        let values = joined(scope, ended);
+        Ok(branches.iter().map(|(name, _)| name.to_string()).zip(values).collect::<Map<_, _>>().into())
+    }
+
+    /// One question to an agent's model.
+    async fn ask_agent(&self, fx: &Scoped, agent: &Agent, message: String, output: Option<&Schema>) -> Result<Value> {
+        let Some(llm) = &agent.llm else {
+            return Err(Stop::failed("workflow", format!("agent {:?} has no model", agent.name)));
+        };
+        let line = |role, content: &str| ChatMessage {
+            content: json!(content),
+            role,
+            name: None,
+            tool_calls: None,
+            tool_call_id: None,
+        };
+        let request = Request {
+            messages: vec![line(Role::System, &agent.system_message), line(Role::User, &message)],
+            response_format: output.map(response_format),
+            parameters: llm.parameters.clone(),
+            ..Request::default()
+        };
+        // What people are to read is said; an object is for the workflow.
+        let speaking = Speaking { sender: agent.name.as_str(), recipient: "User" };
+        let Replied { reply, message } =
+            fx.ask_model(llm, request, output.is_none().then_some(speaking)).await?.map_err(Stop::Failed)?;
+        let text = reply.content.unwrap_or_default();
+        let Some(schema) = output else {
+            fx.say(speaking.sender, speaking.recipient, Content::text(text.clone()), Some(message)).await?;
+            return Ok(json!(text));
+        };
+        let value: Value = serde_json::from_str(&text).map_err(|error| {
+            Stop::failed("output", format!("agent {:?} did not reply with JSON: {error}", agent.name))
+        })?;
+        match schema.validator.validate(&value) {
+            Ok(()) => Ok(value),
+            Err(error) => Err(Stop::failed(
+                "output",
+                format!("the reply of agent {:?} does not fit its output schema: {error}", agent.name),
+            )),
+        }
+    }
+
+    async fn chat(&self, fx: &Scoped, scope: &mut Scope, chat: &Chat) -> Result<Value> {
+        let message = chat.message.as_ref().map(|message| scope.value(message)).transpose()?;
+        let message = message.map(|message| match message {
+            Value::String(_) | Value::Array(_) => message,
+            other => json!(other.to_string()),
+        });
+        let carryover = chat.carryover.iter().map(|data| scope.value(data)).collect::<Result<Vec<_>>>()?;
+        let before = self.journal.usage();
+        let held = chat::pair::Chat {
+            sender: self.agent(&chat.sender)?,
+            recipient: self.agent(&chat.recipient)?,
+            message,
+            max_turns: chat.max_turns,
+            summary: &chat.summary,
+            carryover: carryover.into_iter().flat_map(list_of_texts).collect(),
+            clear_history: chat.clear_history,
+        };
+        let mut result = chat::pair::chat(held, &mut scope.memory, fx).await?;
+        let after = self.journal.usage();
+        // Beside other branches this counts their calls, too; a run's totals are exact.
+        result["usage"] = json!({
+            "llm_calls": after.llm_calls - before.llm_calls,
+            "prompt_tokens": after.prompt_tokens - before.prompt_tokens,
+            "completion_tokens": after.completion_tokens - before.completion_tokens,
+        });
+        Ok(result)
+    }
+
+    /// Another workflow, within this run.
+    async fn call(&self, name: &Name, params: Map<String, Value>, place: &str) -> Result<Value> {
+        let called = self.workflow.called(name).map_err(|problem| Stop::failed("workflow", problem))?;
+        let params = called.checked_params(params).map_err(|problem| Stop::failed("params", problem))?;
+        let execution = Execution { workflow: &called, journal: self.journal };
+        let mut scope = Scope::new(&called, self.journal.run, &self.journal.created, &params);
+        let flow = execution.body(&called.steps, &mut scope, format!("{place}/{name}/")).await?;
+        Ok(match flow {
+            Flow::Return(value) => value,
+            Flow::Next(_) => Value::Null,
+        })
+    }
+
+    /// Another workflow, as a run of its own.
+    async fn start(&self, fx: &Scoped, name: &Name, params: Map<String, Value>) -> Result<Value> {
+        let called = self.workflow.called(name).map_err(|problem| Stop::failed("workflow", problem))?;
+        let params = called.checked_params(params).map_err(|problem| Stop::failed("params", problem))?;
+        let run = fx.once(|| json!(RunId::random())).await?;
+        let id = serde_json::from_value::<RunId>(run.clone()).map_err(|error| Stop::Halted(error.to_string()))?;
+        let definition = &called.definition;
+        let broker = &self.journal.broker;
+        let stored = broker
+            .catalogue
+            .put(crate::broker::Shelf::Definitions, &definition.hash(), definition.to_bytes().into(), None)
+            .await;
+        stored.map_err(|error| Stop::failed("broker", error.to_string()))?;
+        let wanted = Start {
+            run: id,
+            workflow: name.clone(),
+            definition: Some(definition.hash()),
+            params,
+            user: self.journal.created.user.clone(),
+            origin: Origin::Gateway,
+        };
+        // A second start with the same id finds the first.
+        start(broker, wanted).await.map_err(|error| Stop::failed("broker", error.to_string()))?;
+        Ok(run)
+    }
+}
+
+fn placed(stop: Stop, step: &Step) -> Stop {
+    match stop {
+        Stop::Failed(failure) => {
+            Stop::Failed(Failure { step: failure.step.or_else(|| Some(step.place.clone())), ..failure })
+        }
+        halted => halted,
+    }
+}
+
+fn ended(flow: Flow) -> Value {
+    match flow {
+        // The check refuses `return` in a branch beside others.
+        Flow::Next(value) | Flow::Return(value) => value,
+    }
+}
+
+fn joined(scope: &mut Scope, branches: Vec<(Value, Scope)>) -> Vec<Value> {
+    branches
+        .into_iter()
+        .map(|(value, branch)| {
+            scope.merge(branch);
+            value
+        })
+        .collect()
+}
+
+fn loop_value(index: u64) -> minijinja::Value {
+    context! { index0 => index, index => index + 1, first => index == 0 }
+}
+
+fn text_value(kind: ValueType) -> TextValue {
+    match kind {
+        ValueType::String => TextValue::String,
+        ValueType::Integer => TextValue::Integer,
+        ValueType::Number => TextValue::Number,
+    }
+}
+
+fn texts(value: Value) -> Vec<String> {
+    match value {
+        Value::Array(items) => items.into_iter().map(text).collect(),
+        Value::Null => Vec::new(),
+        one => vec![text(one)],
+    }
+}
+
+fn list_of_texts(value: Value) -> Vec<String> {
+    texts(value)
+}
+
+fn text(value: Value) -> String {
+    match value {
+        Value::String(text) => text,
+        other => other.to_string(),
+    }
+}
+
+async fn ask(fx: &Scoped, scope: &Scope, asking: &Asking, says: Content) -> Result<Value> {
+    let default = match &asking.on_timeout {
+        OnTimeout::Fail => None,
+        OnTimeout::Default(data) => Some(scope.value(data)?),
+    };
+    let question = Question {
+        sender: scope.text(&asking.sender)?,
+        recipient: scope.text(&asking.recipient)?,
+        says,
+        timeout: asking.timeout,
+        default,
+    };
+    match fx.ask(question).await? {
+        Answer::Given(value) => Ok(value),
+        Answer::TimedOut => {
+            let timeout = asking.timeout.unwrap_or_default();
+            Err(Stop::failed("timeout", format!("nobody answered within {timeout:?}")))
+        }
+    }
+}
+
+/// A choice as it is offered.
+struct Offer {
+    label: String,
+    value: Option<Value>,
+    description: Option<String>,
+}
+
+fn offered(choices: &Choices, scope: &Scope) -> Result<Vec<Offer>> {
+    let offers: Vec<Offer> = match choices {
+        Choices::Written(choices) => choices
+            .iter()
+            .map(|choice| {
+                Ok(Offer {
+                    label: scope.text(&choice.label)?,
+                    value: choice.value.as_ref().map(|value| scope.value(value)).transpose()?,
+                    description: choice.description.as_ref().map(|text| scope.text(text)).transpose()?,
+                })
+            })
+            .collect::<Result<_>>()?,
+        Choices::Computed(template) => match scope.value(&Data::Text(template.clone()))? {
+            Value::Array(items) => items.into_iter().map(computed_offer).collect(),
+            other => return Err(Stop::failed("template", format!("choices must be a list, not {other}"))),
+        },
+    };
+    if offers.is_empty() {
+        return Err(Stop::failed("template", "there is nothing to choose from"));
+    }
+    Ok(offers)
+}
+
+fn computed_offer(item: Value) -> Offer {
+    match item {
+        Value::Object(mut fields) => {
+            let value = fields.remove("value");
+            let label = fields.remove("label").or_else(|| value.clone()).map(text).unwrap_or_default();
+            Offer { label, value, description: fields.remove("description").map(text) }
+        }
+        label => Offer { label: text(label), value: None, description: None },
+    }
+}
+
+/// What was chosen, as values instead of labels.
+fn chosen(answer: Value, offers: &[Offer]) -> Value {
+    let value_of = |label: Value| {
+        let offer = offers.iter().find(|offer| Some(offer.label.as_str()) == label.as_str());
+        offer.and_then(|offer| offer.value.clone()).unwrap_or(label)
+    };
+    match answer {
+        Value::Array(labels) => labels.into_iter().map(value_of).collect(),
+        label => value_of(label),
+    }
+}
+
+async fn show(fx: &Scoped, scope: &Scope, action: &MessageAction) -> Result<Value> {
+    let says = match &action.content {
+        MessageContent::Text(body) => Content::text(scope.text(body)?),
+        MessageContent::System(entries) => Content::SystemMessage { message: scope.map(entries)? },
+        MessageContent::Error { short, long } => Content::Error {
+            short: Some(scope.text(short)?),
+            long: long.as_ref().map(|long| scope.text(long)).transpose()?,
+        },
+    };
+    fx.say(&scope.text(&action.sender)?, &scope.text(&action.recipient)?, says, None).await?;
+    Ok(Value::Null)
+}
+
+async fn pause(fx: &Scoped, scope: &Scope, wait: &Wait) -> Result<Value> {
+    let moment = match wait {
+        Wait::For(data) => fx.moment_after(duration(&scope.value(data)?)?).await?,
+        Wait::Until(data) => moment(&scope.value(data)?)?,
+    };
+    fx.wait_until(moment).await;
+    Ok(Value::Null)
+}
+
+fn duration(value: &Value) -> Result<Duration> {
+    let parsed = match value {
+        Value::Number(seconds) => seconds.as_f64().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+        Value::String(text) => text.parse::<jiff::SignedDuration>().ok().and_then(|span| Duration::try_from(span).ok()),
+        _ => None,
+    };
+    parsed.ok_or_else(|| Stop::failed("template", format!("{value} is not a duration, such as \"10s\" or \"2h 30m\"")))
+}
+
+fn moment(value: &Value) -> Result<Timestamp> {
+    value
+        .as_str()
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| Stop::failed("template", format!("{value} is not a time, such as \"2027-01-31T09:00:00Z\"")))
+}
+
+/// The schema as OpenAI's structured output wants it (SEMANTICS.md 1).
+fn response_format(schema: &Schema) -> Value {
+    json!({
+        "type": "json_schema",
+        "json_schema": {"schema": schema.json, "name": "response_format", "strict": true},
+    })
+}

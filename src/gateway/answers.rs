@@ -1,0 +1,76 @@
+//! Giving an answer to a run, for REST and socket alike. A password is sealed, or told and not
+//! stored.
+
+use serde_json::Value;
+
+use crate::broker::Slot;
+use crate::gateway::{Gateway, bridge};
+use crate::ids::{Name, RunId, UserId};
+use crate::message::Message;
+use crate::run::answer::{Accepted, Answer, Given};
+use crate::run::record::{Created, Origin};
+use crate::run::{Result, answer};
+
+/// The run that is answered.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The run.
+    pub run: RunId,
+    /// Its workflow.
+    pub workflow: Name,
+    /// Who it belongs to.
+    pub user: Option<UserId>,
+    /// Who works at it.
+    pub origin: Origin,
+}
+
+impl Target {
+    /// A run by how it began.
+    pub fn of(run: RunId, created: &Created) -> Self {
+        Self { run, workflow: created.workflow.clone(), user: created.user.clone(), origin: created.origin }
+    }
+}
+
+/// Answers a question. It counts once this returns [`Accepted::Yes`].
+pub async fn give(gateway: &Gateway, target: &Target, question: &Message, given: Given) -> Result<Accepted> {
+    let broker = &gateway.broker;
+    if target.origin == Origin::ForeignWorker {
+        return bridge::answer(broker, target, question, given).await;
+    }
+    let Some(secret) = secret_of(question, &given.answer) else {
+        return answer::answer(broker, &target.workflow, target.run, question.uuid, &given).await;
+    };
+    let mark = match &gateway.settings.sealer {
+        Some(sealer) => Answer::Sealed(sealer.seal(target.run, question.uuid, &secret)),
+        None => {
+            // The worker hears the password first and then reads the mark that says that it counts; the log holds neither.
+            broker.inbox.tell(target.run, Slot::Answer(question.uuid), secret.into()).await?;
+            Answer::Told
+        }
+    };
+    let given = Given { answer: mark, by: given.by };
+    answer::answer(broker, &target.workflow, target.run, question.uuid, &given).await
+}
+
+/// The password that an answer is.
+fn secret_of(question: &Message, answer: &Answer) -> Option<String> {
+    if !question.says.is_secret() {
+        return None;
+    }
+    match answer {
+        Answer::Text(text) => Some(text.clone()),
+        Answer::Value(Value::String(text)) => Some(text.clone()),
+        Answer::Value(other) => Some(other.to_string()),
+        Answer::Sealed(_) | Answer::Told | Answer::Cancel | Answer::TimedOut => None,
+    }
+}
+
+/// Ends a run.
+pub async fn cancel(gateway: &Gateway, target: &Target, by: Option<UserId>) -> Result<()> {
+    answer::cancel(&gateway.broker, &target.workflow, target.run, by).await?;
+    if target.origin == Origin::ForeignWorker {
+        // No worker of ours reads its inbox, and a FastAgency worker cannot be stopped: it goes on unheard.
+        bridge::end(&gateway.broker, target.run, crate::run::record::Ending::Cancelled, None).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,85 @@
+//! Reading what a client sent to `/api`: its JSON body and its query, with a sentence for what is wrong with them.
+
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use serde::de::DeserializeOwned;
+
+use crate::gateway::error::ApiError;
+
+/// The largest body that `/api` reads. Whatever is started or answered must fit into one stored message (about 1 MB);
+/// twice that leaves room for JSON that is written with many spaces or escapes.
+pub const LARGEST: usize = 2 * 1024 * 1024;
+
+/// A body of JSON.
+pub struct Json<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, ApiError> {
+        // A page of another origin can send a body without asking first, but not with this type.
+        let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        if !is_json(kind) {
+            return Err(ApiError::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "the body must be JSON, sent with the header \"content-type: application/json\"",
+            ));
+        }
+        let bytes = read(request.into_body(), LARGEST).await?;
+        serde_json::from_slice(&bytes).map(Json).map_err(|error| {
+            if error.is_data() {
+                ApiError::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "invalid_body",
+                    format!("the body does not fit: {error}"),
+                )
+            } else {
+                ApiError::new(StatusCode::BAD_REQUEST, "malformed_json", format!("the body is not JSON: {error}"))
+            }
+        })
+    }
+}
+
+/// Whether a content type means JSON.
+pub fn is_json(content_type: &str) -> bool {
+    let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
+}
+
+/// Reads a body of at most `largest` bytes.
+pub async fn read(body: Body, largest: usize) -> Result<Bytes, ApiError> {
+    let mut bytes = BytesMut::new();
+    let mut pieces = body.into_data_stream();
+    while let Some(piece) = pieces.next().await {
+        let piece =
+            piece.map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "incomplete_body", "the body broke off"))?;
+        if bytes.len() + piece.len() > largest {
+            let message = format!("the body is larger than {} MiB", largest / (1024 * 1024));
+            return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message));
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(bytes.freeze())
+}
+
+/// What stands after the question mark.
+pub struct Asked<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let query: Result<Query<T>, QueryRejection> = Query::from_request_parts(parts, state).await;
+        query.map(|Query(asked)| Asked(asked)).map_err(|rejection| {
+            let text = rejection.body_text();
+            let text = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
+            ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_query", format!("the query does not fit: {text}"))
+        })
+    }
+}

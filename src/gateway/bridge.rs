@@ -1,0 +1,340 @@
+//! Runs that FastAgency's own workers do: what such a worker says is copied into our log, so that everything above reads one
+//! kind of run. One task per gateway reads all that workers say, in order; several gateways may do so at once: the log takes
+//! a message from the first, and its key (its sequence in FastAgency's stream) tells the others that it is there.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+
+use crate::broker::contract::Carried;
+use crate::broker::{self, Broker};
+use crate::clock::{Clock, SystemClock};
+use crate::gateway::answers::Target;
+use crate::ids::{RunId, user_token};
+use crate::lifecycle::Shutdown;
+use crate::message::{Content, Message, from_envelope};
+use crate::run::answer::{Accepted, Answer, Given};
+use crate::run::record::{Answered, Body, Ended, Ending, Origin, Outcome, Placed, Record, Usage, completed_message};
+use crate::run::summary::Summary;
+use crate::run::{Result, answer as inbox, read};
+
+/// The runs that are kept in mind; a forgotten one is read again.
+const MOST_REMEMBERED: usize = 10_000;
+/// How long to wait after the broker failed.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// Copies what FastAgency's workers say, until the end.
+pub async fn serve(broker: Broker, shutdown: Shutdown) {
+    loop {
+        tokio::select! {
+            () = shutdown.soft() => return,
+            outcome = copy_all(&broker) => if let Err(error) = outcome {
+                tracing::warn!("messages of FastAgency's workers are not read for now: {error}");
+            }
+        }
+        tokio::select! {
+            () = shutdown.soft() => return,
+            () = tokio::time::sleep(AFTER_FAILURE) => {}
+        }
+    }
+}
+
+async fn copy_all(broker: &Broker) -> Result<()> {
+    let Some(contract) = &broker.contract else { return Ok(()) };
+    contract.prepare().await?;
+    let mut messages = contract.worker_messages().await?;
+    let mut runs = Runs::default();
+    while let Some(carried) = messages.next().await {
+        let Some((run, message)) = said(&carried) else { continue };
+        runs.copy(broker, run, carried.seq, &message).await?;
+    }
+    Ok(())
+}
+
+/// The run that a message is about, and the message. FastAgency's worker publishes under the subject of whichever run it
+/// started last, so only the body says whose message it is; one that does not say might be anybody's and is shown to nobody.
+fn said(carried: &Carried) -> Option<(RunId, Message)> {
+    if carried.copy_of.is_some() {
+        return None;
+    }
+    let body: Value = serde_json::from_slice(&carried.body).ok()?;
+    let run = RunId::parse(body.get("workflow_uuid")?.as_str()?).ok()?;
+    Some((run, from_envelope(&body)?))
+}
+
+/// What is remembered of the runs.
+#[derive(Default)]
+struct Runs {
+    /// `None`: not ours to copy, or over.
+    known: HashMap<RunId, Option<Copied>>,
+}
+
+/// How far a run has been copied.
+#[derive(Debug, Clone, PartialEq)]
+struct Copied {
+    /// The sequence of the last record in our log.
+    last: u64,
+    /// The sequence in FastAgency's stream of the last message that was copied.
+    upto: u64,
+    /// The workflow raised an exception.
+    failed: Option<String>,
+    summary: Summary,
+}
+
+impl Runs {
+    /// Appends a message to its run's log, unless it is there.
+    async fn copy(&mut self, broker: &Broker, run: RunId, seq: u64, message: &Message) -> Result<()> {
+        if !self.known.contains_key(&run) {
+            if self.known.len() >= MOST_REMEMBERED {
+                self.known.clear();
+            }
+            self.known.insert(run, Copied::of(run, &read(broker, run, 0).await?));
+        }
+        let Some(known) = self.known.get_mut(&run) else { return Ok(()) };
+        while let Some(copied) = known
+            && copied.upto < seq
+        {
+            match append(broker, run, copied.last, body(seq, message, copied.failed.as_deref())).await {
+                Ok(placed) => {
+                    copied.apply(&placed);
+                    copied.shelve(broker).await;
+                    if gave_up(message) {
+                        end(broker, run, Ending::Failed, short(message)).await?;
+                    }
+                    if copied.summary.outcome.is_some() || gave_up(message) {
+                        *known = None;
+                    }
+                    return Ok(());
+                }
+                // Another gateway was first, or an answer came in between: look again.
+                Err(broker::Error::Conflict { .. }) => *known = Copied::of(run, &read(broker, run, 0).await?),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Copied {
+    /// How far a run with these records has been copied; `None` if it is none of a FastAgency worker, or over.
+    fn of(run: RunId, records: &[Placed]) -> Option<Self> {
+        let mut copied = Copied { last: 0, upto: 0, failed: None, summary: Summary::new(run) };
+        for placed in records {
+            copied.apply(placed);
+        }
+        let foreign = copied.summary.origin == Some(Origin::ForeignWorker);
+        (foreign && copied.summary.outcome.is_none()).then_some(copied)
+    }
+
+    fn apply(&mut self, placed: &Placed) {
+        self.last = placed.seq;
+        self.summary.apply(placed);
+        if let Body::Said { key, message } = &placed.record.body {
+            if let Some(seq) = key.strip_prefix("foreign/").and_then(|seq| seq.parse().ok()) {
+                self.upto = seq;
+            }
+            self.failed = match &message.says {
+                Content::Error { short, long } if is_exception(short.as_deref()) => {
+                    long.clone().or_else(|| short.clone())
+                }
+                _ => None,
+            };
+        }
+    }
+
+    async fn shelve(&self, broker: &Broker) {
+        if let Err(error) = self.summary.shelve(broker).await {
+            tracing::debug!(run.id = %self.summary.id, "a run could not be put on the shelf: {error}");
+        }
+    }
+}
+
+/// FastAgency's words when a workflow raises; `workflow_completed` follows.
+fn is_exception(short: Option<&str>) -> bool {
+    short.is_some_and(|short| short.starts_with("Unhandled exception occurred when executing the workflow"))
+}
+
+/// Whether a worker gave the run up before it began: then nothing follows.
+fn gave_up(message: &Message) -> bool {
+    message.sender.as_deref() == Some("NatsAdapter") && matches!(message.says, Content::Error { .. })
+}
+
+fn short(message: &Message) -> Option<&str> {
+    match &message.says {
+        Content::Error { short, .. } => short.as_deref(),
+        _ => None,
+    }
+}
+
+/// The record of a message.
+fn body(seq: u64, message: &Message, failed: Option<&str>) -> Body {
+    match &message.says {
+        Content::WorkflowCompleted { result } => Body::Ended(Ended {
+            outcome: if failed.is_some() { Ending::Failed } else { Ending::Completed },
+            reason: failed.map(str::to_owned),
+            result: result.clone(),
+            usage: Usage::default(),
+            message: message.clone(),
+        }),
+        _ => Body::Said { key: format!("foreign/{seq}"), message: message.clone() },
+    }
+}
+
+async fn append(broker: &Broker, run: RunId, expected: u64, body: Body) -> broker::Result<Placed> {
+    let record = Record::new(body);
+    let mut seq = expected;
+    for payload in record.payloads() {
+        seq = broker.log.append(run, record.lane(), payload, seq).await?;
+    }
+    Ok(Placed { seq, at: SystemClock.now(), record })
+}
+
+/// Appends what `decide` says about the run as it is; `None`: nothing is to be appended.
+async fn append_to_current(broker: &Broker, run: RunId, decide: impl Fn(&Summary) -> Option<Body>) -> Result<bool> {
+    loop {
+        let records = read(broker, run, 0).await?;
+        let Some(mut copied) = Copied::of(run, &records) else { return Ok(false) };
+        let Some(body) = decide(&copied.summary) else { return Ok(false) };
+        match append(broker, run, copied.last, body).await {
+            Ok(placed) => {
+                copied.apply(&placed);
+                copied.shelve(broker).await;
+                return Ok(true);
+            }
+            Err(broker::Error::Conflict { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Ends a FastAgency worker's run in our log, unless it has ended.
+pub async fn end(broker: &Broker, run: RunId, outcome: Ending, reason: Option<&str>) -> Result<()> {
+    append_to_current(broker, run, |_| {
+        Some(Body::Ended(Ended {
+            outcome,
+            reason: reason.map(str::to_owned),
+            result: Value::Null,
+            usage: Usage::default(),
+            message: completed_message(run, Value::Null),
+        }))
+    })
+    .await?;
+    Ok(())
+}
+
+/// Puts a FastAgency worker's run on the shelf. That it may fail is no matter: its next message puts it there.
+pub async fn shelve(broker: &Broker, run: RunId) {
+    if let Ok(records) = read(broker, run, 0).await
+        && let Some(copied) = Copied::of(run, &records)
+    {
+        copied.shelve(broker).await;
+    }
+}
+
+/// Answers a question of a FastAgency worker. The inbox takes the first; whoever was first writes it into the log and then
+/// tells the worker, who must hear it once only: a second copy would stay in its queue and keep it busy for ever.
+pub async fn answer(broker: &Broker, target: &Target, question: &Message, given: Given) -> Result<Accepted> {
+    let secret = question.says.is_secret();
+    let text = as_fastagency_wants(&given.answer);
+    let marked = if secret { Answer::Told } else { given.answer };
+    let stored = Given { answer: marked, by: given.by.clone() };
+    let accepted = inbox::answer(broker, &target.workflow, target.run, question.uuid, &stored).await?;
+    if accepted != Accepted::Yes {
+        return Ok(accepted);
+    }
+    let answered = Answered {
+        question: question.uuid,
+        value: (!secret).then(|| json!(text)),
+        sealed: secret.then(String::new),
+        text: (!secret).then(|| text.clone()),
+        refused: None,
+        by: given.by,
+        on_timeout: false,
+    };
+    let written = append_to_current(broker, target.run, |summary| {
+        let open = summary.open_questions().any(|open| open == question.uuid);
+        open.then(|| Body::Did {
+            key: format!("foreign/answer/{}", question.uuid),
+            outcome: Outcome::Answer(answered.clone()),
+        })
+    })
+    .await?;
+    if written && let Some(contract) = &broker.contract {
+        let body = json!({"msg": text, "question_uuid": question.uuid.dashed(), "error": false});
+        let user = user_token(target.user.as_ref());
+        contract.answer(&user, target.run, question.uuid, Bytes::from(body.to_string())).await?;
+    }
+    Ok(Accepted::Yes)
+}
+
+/// An answer as the text that FastAgency's own pages send: several choices are joined by commas.
+fn as_fastagency_wants(answer: &Answer) -> String {
+    match answer {
+        Answer::Text(text) => text.clone(),
+        Answer::Value(Value::String(text)) => text.clone(),
+        Answer::Value(Value::Array(labels)) => labels.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(","),
+        Answer::Value(other) => other.to_string(),
+        Answer::Sealed(_) | Answer::Told | Answer::Cancel | Answer::TimedOut => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::ids::Name;
+    use crate::run::record::Created;
+
+    fn carried(body: Value) -> Carried {
+        Carried { seq: 3, user: "None".into(), run: RunId::random(), body: body.to_string().into(), copy_of: None }
+    }
+
+    #[test]
+    fn only_the_body_says_whose_message_it_is() {
+        let run = RunId::random();
+        let body =
+            json!({"workflow_uuid": run, "type": "text_message", "content": {"body": "hi"}, "uuid": "my-own-uuid"});
+        let (whose, message) = said(&carried(body.clone())).unwrap();
+        assert_eq!((whose, message.says), (run, Content::text("hi")));
+        assert!(said(&Carried { copy_of: Some(7), ..carried(body) }).is_none());
+        assert!(said(&carried(json!({"type": "text", "content": {"content": "AG2's own"}}))).is_none());
+        assert!(said(&carried(json!("text"))).is_none());
+    }
+
+    #[test]
+    fn a_run_is_copied_from_where_its_log_ends() {
+        let run = RunId::random();
+        let created = |origin| {
+            Body::Created(Created {
+                workflow: Name::parse("echo").unwrap(),
+                definition: None,
+                params: serde_json::Map::new(),
+                user: None,
+                origin,
+            })
+        };
+        let message = Message {
+            uuid: run.derive("1"),
+            sender: None,
+            recipient: None,
+            auto_reply: false,
+            alias: None,
+            says: Content::Error {
+                short: Some("Unhandled exception occurred when executing the workflow.".into()),
+                long: Some("boom".into()),
+            },
+        };
+        let placed = |seq, body| Placed { seq, at: Timestamp::UNIX_EPOCH, record: Record::new(body) };
+        let records = [placed(1, created(Origin::ForeignWorker)), placed(4, body(30, &message, None))];
+        let copied = Copied::of(run, &records).unwrap();
+        assert_eq!((copied.last, copied.upto, copied.failed.as_deref()), (4, 30, Some("boom")));
+        let completed = completed_message(run, json!("x"));
+        let Body::Ended(ended) = body(31, &completed, copied.failed.as_deref()) else { panic!("it ends") };
+        assert_eq!((ended.outcome, ended.reason.as_deref()), (Ending::Failed, Some("boom")));
+        assert!(Copied::of(run, &[placed(1, created(Origin::Gateway))]).is_none());
+        assert!(Copied::of(run, &[]).is_none());
+    }
+}

@@ -1,0 +1,165 @@
+//! What a caller of `/api` is told when something does not work: one shape, one sentence. This file alone knows statuses.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value, json};
+
+use crate::broker;
+use crate::ids::{InvalidId, MessageId};
+use crate::run;
+
+/// An error of `/api`, ready to be sent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    more: Map<String, Value>,
+}
+
+/// The result of a handler of `/api`.
+pub type Result<T, E = ApiError> = std::result::Result<T, E>;
+
+impl ApiError {
+    /// An error; `message` is a sentence for a person.
+    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), more: Map::new() }
+    }
+
+    /// Adds what may help.
+    pub fn hint(self, hint: Option<String>) -> Self {
+        match hint {
+            Some(hint) => self.with("hint", json!(hint)),
+            None => self,
+        }
+    }
+
+    /// Adds a fact beside the sentence.
+    pub fn with(mut self, key: &str, value: Value) -> Self {
+        self.more.insert(key.to_owned(), value);
+        self
+    }
+
+    /// There is no such run, or it is somebody else's: the answer is the same, so that nobody learns which.
+    pub fn unknown_run(run: &str) -> Self {
+        let shown: String = run.chars().take(80).collect();
+        Self::new(StatusCode::NOT_FOUND, "unknown_run", format!("there is no run {shown:?}"))
+    }
+
+    /// A fault of ours, logged here under an id that the answer carries too.
+    pub fn internal(what: &(dyn std::error::Error + 'static)) -> Self {
+        let id = MessageId::random().to_string();
+        tracing::error!(error.id = %id, "a request failed: {}", chain(what));
+        Self::fault(id)
+    }
+
+    /// A fault of ours that is logged already.
+    pub fn fault(id: String) -> Self {
+        let message = "something went wrong in the gateway; its log has more under this id";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message).with("id", json!(id))
+    }
+
+    /// The body that is sent.
+    pub fn body(&self) -> Value {
+        let mut error = Map::new();
+        error.insert("code".to_owned(), json!(self.code));
+        error.insert("message".to_owned(), json!(self.message));
+        error.extend(self.more.clone());
+        json!({"error": error})
+    }
+
+    /// Its name, for whoever decides by it.
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// Its sentence.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Its status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+}
+
+/// An error and its causes in one line.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.body())).into_response();
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            // Soon enough for a person, late enough for a broker that restarts.
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+        }
+        response
+    }
+}
+
+impl From<broker::Error> for ApiError {
+    fn from(error: broker::Error) -> Self {
+        match &error {
+            broker::Error::Unavailable { .. } => {
+                tracing::warn!("{}", chain(&error));
+                Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "broker_unavailable",
+                    "the broker is out of reach; nothing was done, try again",
+                )
+            }
+            broker::Error::Full { what } => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "broker_full", format!("the broker's store is full: {what}"))
+            }
+            broker::Error::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", error.to_string()),
+            broker::Error::Conflict { .. } | broker::Error::Refused { .. } => Self::internal(&error),
+        }
+    }
+}
+
+impl From<run::Error> for ApiError {
+    fn from(error: run::Error) -> Self {
+        match error {
+            run::Error::Broker(error) => error.into(),
+            run::Error::Unknown { run } => Self::unknown_run(&run.to_string()),
+            other => Self::internal(&other),
+        }
+    }
+}
+
+impl From<InvalidId> for ApiError {
+    fn from(error: InvalidId) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_id", error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shape_is_the_documented_one_and_a_fault_of_ours_tells_nothing_but_its_id() {
+        let error = ApiError::new(StatusCode::NOT_FOUND, "unknown_workflow", "there is no workflow named \"lessons\"")
+            .hint(Some("did you mean \"lesson\"?".to_owned()));
+        assert_eq!(
+            error.body().to_string(),
+            r#"{"error":{"code":"unknown_workflow","message":"there is no workflow named \"lessons\"","hint":"did you mean \"lesson\"?"}}"#
+        );
+        let refused = broker::Error::Refused { doing: "append".into(), reason: "secret detail".into() };
+        let error = ApiError::from(refused);
+        assert_eq!(error.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(!error.body().to_string().contains("secret detail"));
+        assert!(error.body()["error"]["id"].is_string());
+    }
+}

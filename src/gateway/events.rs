@@ -1,0 +1,188 @@
+//! `GET /api/runs/{id}/events`: a run's log as server-sent events, and then what happens. The client pulls: what it does not
+//! read stays unread at the broker, so a slow one costs nobody but itself.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::body::Body as HttpBody;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::stream;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::gateway::body::Asked;
+use crate::gateway::error::{ApiError, Result, chain};
+use crate::gateway::runs::run_id;
+use crate::gateway::{Gateway, auth, projection};
+use crate::run;
+use crate::run::attach::{Attached, Seen, attach};
+use crate::run::record::Body;
+
+/// The query.
+#[derive(Deserialize)]
+pub struct From {
+    after: Option<u64>,
+    follow: Option<bool>,
+}
+
+/// `GET /api/runs/{id}/events`.
+pub async fn events(
+    State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+    Asked(from): Asked<From>,
+) -> Result<Response> {
+    let run = run_id(&id)?;
+    // A browser that connects again repeats its first address and adds this header: the header is the newer of the two.
+    let after = match headers.get("last-event-id") {
+        None => from.after.unwrap_or(0),
+        Some(value) => value.to_str().ok().and_then(|text| text.trim().parse().ok()).ok_or_else(|| {
+            let message = "Last-Event-ID: must be the id of an event of this run (a number)";
+            ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_last_event_id", message)
+        })?,
+    };
+    let mut attached = attach(&gateway.broker, run, 0).await?;
+    // The log is read from its start, because its first record says whose run it is.
+    let first = match attached.next().await? {
+        Some(Seen::Record(placed)) => match &placed.record.body {
+            Body::Created(created) if created.user == auth::caller(&headers) => placed,
+            _ => return Err(ApiError::unknown_run(&id)),
+        },
+        _ => return Err(ApiError::unknown_run(&id)),
+    };
+    let mut events = Events {
+        keep_alive_at: Instant::now() + gateway.settings.keep_alive,
+        gateway,
+        attached,
+        after,
+        last: after,
+        follow: from.follow.unwrap_or(true),
+        waiting: VecDeque::new(),
+        over: false,
+    };
+    events.take(Seen::Record(first));
+    let body = stream::unfold(events, |mut events| async move {
+        let event = events.next().await?;
+        Some((Ok::<Bytes, Infallible>(event), events))
+    });
+    let mut response = Response::new(HttpBody::from_stream(body));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // nginx holds events back otherwise.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+/// What is left to send to one client.
+struct Events {
+    gateway: Arc<Gateway>,
+    attached: Attached,
+    after: u64,
+    /// The sequence of the last record that was sent.
+    last: u64,
+    follow: bool,
+    waiting: VecDeque<Bytes>,
+    keep_alive_at: Instant,
+    over: bool,
+}
+
+impl Events {
+    /// The next event; `None` at the end.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(event) = self.waiting.pop_front() {
+                self.keep_alive_at = Instant::now() + self.gateway.settings.keep_alive;
+                return Some(event);
+            }
+            if self.over {
+                return None;
+            }
+            let shutdown = self.gateway.shutdown.clone();
+            tokio::select! {
+                seen = self.attached.next() => match seen {
+                    Ok(Some(seen)) => self.take(seen),
+                    Ok(None) => self.over = true,
+                    Err(error) => self.fail(error),
+                },
+                () = shutdown.soft() => self.goodbye(),
+                () = tokio::time::sleep_until(self.keep_alive_at) => self.waiting.push_back(Bytes::from_static(b": alive\n\n")),
+            }
+        }
+    }
+
+    fn take(&mut self, seen: Seen) {
+        match seen {
+            Seen::Record(placed) if placed.seq > self.after => {
+                self.last = placed.seq;
+                if let Some(shown) = projection::record(&placed) {
+                    self.waiting.push_back(event("record", Some(placed.seq), &shown.to_string()));
+                }
+            }
+            Seen::Record(_) => {}
+            Seen::CaughtUp { seq } => {
+                self.waiting.push_back(event("caught_up", None, &json!({"seq": seq}).to_string()));
+                self.over |= !self.follow;
+            }
+            Seen::Delta(delta) => self.waiting.extend(pass_on(&delta)),
+        }
+    }
+
+    fn goodbye(&mut self) {
+        self.waiting.push_back(event("goodbye", None, &json!({"after": self.last}).to_string()));
+        self.over = true;
+    }
+
+    fn fail(&mut self, error: run::Error) {
+        match error {
+            // The client connects again, here or elsewhere, and misses nothing.
+            run::Error::Broker(error) => {
+                tracing::debug!("a stream of events ended early: {}", chain(&error));
+                self.goodbye();
+            }
+            other => {
+                let error = ApiError::from(other);
+                self.waiting.push_back(event("error", None, &error.body().to_string()));
+                self.over = true;
+            }
+        }
+    }
+}
+
+/// An event in the format of server-sent events. `data` is one line.
+fn event(name: &str, id: Option<u64>, data: &str) -> Bytes {
+    match id {
+        Some(id) => format!("event: {name}\nid: {id}\ndata: {data}\n\n"),
+        None => format!("event: {name}\ndata: {data}\n\n"),
+    }
+    .into()
+}
+
+/// A delta as its worker wrote it; one that would break the format is written anew, or dropped if it is no JSON.
+fn pass_on(delta: &[u8]) -> Option<Bytes> {
+    let text = std::str::from_utf8(delta).ok()?;
+    if text.contains(['\n', '\r']) {
+        let value: Value = serde_json::from_str(text).ok()?;
+        return Some(event("delta", None, &value.to_string()));
+    }
+    Some(event("delta", None, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_never_broken_by_what_it_carries() {
+        assert_eq!(event("record", Some(41), r#"{"a":1}"#), "event: record\nid: 41\ndata: {\"a\":1}\n\n");
+        assert_eq!(pass_on(b"{\"text\":\"a\\nb\"}").unwrap(), "event: delta\ndata: {\"text\":\"a\\nb\"}\n\n");
+        assert_eq!(pass_on(b"{\n\"text\": \"a\"}").unwrap(), "event: delta\ndata: {\"text\":\"a\"}\n\n");
+        assert_eq!(pass_on(b"no\nJSON"), None);
+        assert_eq!(pass_on(&[0xff]), None);
+    }
+}

@@ -1,0 +1,212 @@
+//! What a FastAgency client is sent of a run (WIRE.md sections 1 and 3): pure functions from records to frames.
+//!
+//! Live, a record becomes the message that it shows. A client that comes back is shown the past without being asked again:
+//! a question of the past is a text, and so is its answer.
+
+use std::collections::HashSet;
+
+use crate::ids::{MessageId, RunId};
+use crate::message::{Content, Message, envelope};
+use crate::run::record::{Answered, Body, Outcome, Placed};
+
+/// What stands for a password.
+const HIDDEN: &str = "•••";
+
+/// A text frame to a FastAgency client.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Frame {
+    /// The JSON.
+    pub text: String,
+    /// The question that the client is to answer now.
+    pub asks: Option<Asked>,
+}
+
+/// A question that a client was sent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Asked {
+    /// The question.
+    pub message: Message,
+}
+
+impl Frame {
+    fn shows(run: RunId, message: &Message) -> Self {
+        Self { text: envelope(run, message).to_string(), asks: None }
+    }
+
+    fn asks(run: RunId, message: &Message) -> Self {
+        Self { asks: Some(Asked { message: message.clone() }), ..Self::shows(run, message) }
+    }
+}
+
+/// The frame of a record that happens now.
+pub fn live(run: RunId, placed: &Placed) -> Option<Frame> {
+    let message = placed.record.message()?;
+    Some(if message.says.asks() { Frame::asks(run, message) } else { Frame::shows(run, message) })
+}
+
+/// The frames of what happened before: only a question that is still open is asked.
+pub fn replay(run: RunId, history: &[Placed]) -> Vec<Frame> {
+    let over = history.iter().any(|placed| matches!(placed.record.body, Body::Ended(_)));
+    let answered: HashSet<MessageId> = history.iter().filter_map(answer).map(|answered| answered.question).collect();
+    let mut frames = Vec::new();
+    let mut questions: Vec<&Message> = Vec::new();
+    for placed in history {
+        if let Some(answered) = answer(placed) {
+            let question = questions.iter().find(|question| question.uuid == answered.question);
+            frames.extend(question.and_then(|question| as_text(run, question, answered)));
+            continue;
+        }
+        let Some(message) = placed.record.message() else {
+            continue;
+        };
+        if !message.says.asks() {
+            frames.push(Frame::shows(run, message));
+            continue;
+        }
+        questions.push(message);
+        if over || answered.contains(&message.uuid) {
+            let prompt = Content::TextMessage { body: message.says.prompt().map(str::to_owned), stopped: false };
+            frames.push(Frame::shows(run, &Message { says: prompt, ..message.clone() }));
+        } else {
+            frames.push(Frame::asks(run, message));
+        }
+    }
+    frames
+}
+
+/// The question that a record answers.
+pub fn answered(placed: &Placed) -> Option<MessageId> {
+    answer(placed).map(|answered| answered.question)
+}
+
+fn answer(placed: &Placed) -> Option<&Answered> {
+    match &placed.record.body {
+        Body::Did { outcome: Outcome::Answer(answered), .. } => Some(answered),
+        _ => None,
+    }
+}
+
+/// An answer of the past, as a text from whoever was asked to whoever asked.
+fn as_text(run: RunId, question: &Message, answered: &Answered) -> Option<Frame> {
+    let body = match &answered.text {
+        _ if question.says.is_secret() => HIDDEN,
+        Some(text) => text,
+        None => return None,
+    };
+    let message = Message {
+        uuid: run.derive(&format!("answer/{}", question.uuid)),
+        sender: question.recipient.clone().or_else(|| Some("User".to_owned())),
+        recipient: question.sender.clone(),
+        auto_reply: false,
+        alias: None,
+        says: Content::text(body),
+    };
+    Some(Frame::shows(run, &message))
+}
+
+/// An error that is no part of the run.
+pub fn error(run: RunId, sender: &str, short: String, long: String) -> Frame {
+    let message = Message {
+        uuid: MessageId::random(),
+        sender: Some(sender.to_owned()),
+        recipient: None,
+        auto_reply: false,
+        alias: None,
+        says: Content::Error { short: Some(short), long: Some(long) },
+    };
+    Frame::shows(run, &message)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::message::TextInput;
+    use crate::run::record::{Ended, Ending, Record, Usage, completed_message};
+
+    fn placed(seq: u64, body: Body) -> Placed {
+        Placed { seq, at: Timestamp::UNIX_EPOCH, record: Record::new(body) }
+    }
+
+    fn question(prompt: &str, password: bool) -> Message {
+        Message {
+            uuid: MessageId::random(),
+            sender: Some("Teacher".into()),
+            recipient: None,
+            auto_reply: false,
+            alias: None,
+            says: Content::TextInput(TextInput { prompt: Some(prompt.into()), password, ..TextInput::default() }),
+        }
+    }
+
+    fn said(seq: u64, message: &Message) -> Placed {
+        placed(seq, Body::Said { key: seq.to_string(), message: message.clone() })
+    }
+
+    fn answer_to(seq: u64, question: &Message, text: Option<&str>) -> Placed {
+        let answered = Answered {
+            question: question.uuid,
+            value: text.map(|text| json!(text)),
+            sealed: text.is_none().then(String::new),
+            text: text.map(str::to_owned),
+            refused: None,
+            by: None,
+            on_timeout: false,
+        };
+        placed(seq, Body::Did { key: format!("{seq}"), outcome: Outcome::Answer(answered) })
+    }
+
+    fn seen(frames: &[Frame]) -> Vec<(Value, Value, Value, bool)> {
+        frames
+            .iter()
+            .map(|frame| {
+                let mut json: Value = serde_json::from_str(&frame.text).unwrap();
+                let content = &mut json["content"];
+                let words = ["body", "prompt", "result"].iter().find_map(|key| content.get(key).cloned());
+                (json["type"].clone(), json["sender"].clone(), words.unwrap_or_default(), frame.asks.is_some())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_past_is_shown_and_only_the_open_question_is_asked() {
+        let run = RunId::random();
+        let (name, secret, last) = (question("name?", false), question("secret?", true), question("last?", false));
+        let history = [
+            said(1, &name),
+            answer_to(2, &name, Some("Ann")),
+            said(3, &secret),
+            answer_to(4, &secret, None),
+            said(5, &last),
+        ];
+        let mut wanted = vec![
+            (json!("text_message"), json!("Teacher"), json!("name?"), false),
+            (json!("text_message"), json!("User"), json!("Ann"), false),
+            (json!("text_message"), json!("Teacher"), json!("secret?"), false),
+            (json!("text_message"), json!("User"), json!("•••"), false),
+            (json!("text_input"), json!("Teacher"), json!("last?"), true),
+        ];
+        assert_eq!(seen(&replay(run, &history)), wanted);
+        let ended = Ended {
+            outcome: Ending::Cancelled,
+            reason: None,
+            result: Value::Null,
+            usage: Usage::default(),
+            message: completed_message(run, json!("bye")),
+        };
+        let history: Vec<Placed> = history.into_iter().chain([placed(6, Body::Ended(ended))]).collect();
+        wanted[4] = (json!("text_message"), json!("Teacher"), json!("last?"), false);
+        wanted.push((json!("workflow_completed"), json!("Workflow"), json!("bye"), false));
+        assert_eq!(seen(&replay(run, &history)), wanted);
+    }
+
+    #[test]
+    fn live_a_question_asks_and_an_answer_is_not_echoed() {
+        let run = RunId::random();
+        let name = question("name?", false);
+        assert_eq!(live(run, &said(1, &name)).unwrap().asks, Some(Asked { message: name.clone() }));
+        assert_eq!(live(run, &answer_to(2, &name, Some("Ann"))), None);
+    }
+}

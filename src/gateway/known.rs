@@ -1,0 +1,204 @@
+//! The workflows that can be started, kept at hand: a task reads them again whenever a shelf has changed, so that a start
+//! costs no look-up. While the task has no news of the broker every question is asked at the broker itself.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::select_all;
+
+use crate::broker::contract::Discovered;
+use crate::broker::{Broker, Shelf};
+use crate::gateway::params::Params;
+use crate::ids::Name;
+use crate::lifecycle::Shutdown;
+use crate::run::directory::{self, WorkflowCard};
+use crate::run::{self, Result};
+
+/// The shortest time between two readings: the leases of many workers change the shelf all the time.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest time between two readings, should the broker have forgotten to tell.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How long to wait after the broker failed.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// What can be started.
+#[derive(Default)]
+pub struct Snapshot {
+    /// Our own, by name.
+    pub native: BTreeMap<Name, Arc<Native>>,
+    /// Those of FastAgency's workers that are not our own, in the order of FastAgency's `discovery`.
+    pub foreign: Vec<Discovered>,
+}
+
+/// A workflow of ours.
+pub struct Native {
+    /// What is known about it.
+    pub card: WorkflowCard,
+    /// Whether a living worker serves it.
+    pub available: bool,
+    /// What its parameters must be.
+    pub params: Params,
+}
+
+/// Who would run a workflow.
+#[derive(Clone)]
+pub enum Found {
+    /// Our workers.
+    Native(Arc<Native>),
+    /// A FastAgency worker.
+    Foreign(Name),
+}
+
+/// The workflows at hand.
+pub struct Known {
+    broker: Broker,
+    at_hand: RwLock<Option<Arc<Snapshot>>>,
+}
+
+impl Known {
+    /// Knows nothing yet; [`Known::keep`] is to be started.
+    pub fn new(broker: Broker) -> Self {
+        Self { broker, at_hand: RwLock::new(None) }
+    }
+
+    /// All that can be started.
+    pub async fn all(&self) -> Result<Arc<Snapshot>> {
+        match self.at_hand() {
+            Some(snapshot) => Ok(snapshot),
+            None => Ok(Arc::new(read(&self.broker).await?)),
+        }
+    }
+
+    /// Who would run the workflow of that name. A name that is not at hand is looked up, as it may be new.
+    pub async fn find(&self, name: &str) -> Result<Option<Found>> {
+        if let Some(found) = self.at_hand().and_then(|snapshot| snapshot.find(name)) {
+            return Ok(Some(found));
+        }
+        Ok(read(&self.broker).await?.find(name))
+    }
+
+    /// Keeps what is at hand up to date until the end.
+    pub async fn keep(&self, shutdown: Shutdown) {
+        loop {
+            tokio::select! {
+                () = shutdown.soft() => return,
+                outcome = self.follow() => if let Err(error) = outcome {
+                    tracing::debug!("the list of workflows is not up to date: {error}");
+                }
+            }
+            self.put(None);
+            tokio::select! {
+                () = shutdown.soft() => return,
+                () = tokio::time::sleep(AFTER_FAILURE) => {}
+            }
+        }
+    }
+
+    async fn follow(&self) -> Result<()> {
+        let mut changes = vec![
+            self.broker.catalogue.watch(Shelf::Workflows).await?,
+            self.broker.catalogue.watch(Shelf::Workers).await?,
+        ];
+        if let Some(contract) = &self.broker.contract {
+            changes.push(contract.watch_discovery().await?);
+        }
+        let mut changes = select_all(changes);
+        loop {
+            self.put(Some(Arc::new(read(&self.broker).await?)));
+            tokio::time::sleep(SHORTEST_PAUSE).await;
+            match tokio::time::timeout(LONGEST_PAUSE, changes.next()).await {
+                Ok(None) => return Ok(()),
+                Ok(Some(())) | Err(_) => {}
+            }
+        }
+    }
+
+    fn at_hand(&self) -> Option<Arc<Snapshot>> {
+        self.at_hand.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn put(&self, snapshot: Option<Arc<Snapshot>>) {
+        *self.at_hand.write().unwrap_or_else(PoisonError::into_inner) = snapshot;
+    }
+}
+
+impl Snapshot {
+    fn find(&self, name: &str) -> Option<Found> {
+        if let Some(native) = self.native.get(name) {
+            return Some(Found::Native(native.clone()));
+        }
+        let foreign = self.foreign.iter().find(|discovered| discovered.name == name)?;
+        Name::parse(&foreign.name).ok().map(Found::Foreign)
+    }
+
+    /// Every name and description, as FastAgency's clients see them: ours first.
+    pub fn described(&self) -> impl Iterator<Item = (&str, &str)> {
+        let native = self.native.values().map(|native| {
+            let card = &native.card;
+            (card.name.as_str(), card.description.as_deref().unwrap_or_default())
+        });
+        native.chain(self.foreign.iter().map(|found| (found.name.as_str(), found.description.as_str())))
+    }
+
+    /// The name that was probably meant by `wrong`.
+    pub fn similar(&self, wrong: &str) -> Option<&str> {
+        // Below this two names have little in common.
+        const LEAST_LIKENESS: f64 = 0.7;
+        let likeness = |name: &str| strsim::jaro_winkler(wrong, name);
+        self.described()
+            .map(|(name, _)| (likeness(name), name))
+            .filter(|(likeness, _)| *likeness >= LEAST_LIKENESS)
+            .max_by(|(one, _), (other, _)| one.total_cmp(other))
+            .map(|(_, name)| name)
+    }
+}
+
+async fn read(broker: &Broker) -> Result<Snapshot> {
+    let native: BTreeMap<Name, Arc<Native>> = directory::workflows(broker)
+        .await?
+        .into_iter()
+        .map(|(name, (card, available))| {
+            let params = Params::of(&card);
+            (name, Arc::new(Native { card, available, params }))
+        })
+        .collect();
+    let mut foreign = Vec::new();
+    if let Some(contract) = &broker.contract {
+        foreign = contract.discovered().await.map_err(run::Error::from)?;
+        // Our workers put their names there too, for FastAgency's gateways.
+        foreign.retain(|discovered| !native.contains_key(discovered.name.as_str()));
+    }
+    Ok(Snapshot { native, foreign })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot() -> Snapshot {
+        let card = WorkflowCard {
+            name: Name::parse("lesson").unwrap(),
+            title: None,
+            description: None,
+            params: None,
+            definition: "0".to_owned(),
+        };
+        let params = Params::of(&card);
+        Snapshot {
+            native: BTreeMap::from([(card.name.clone(), Arc::new(Native { card, available: true, params }))]),
+            foreign: vec![Discovered { name: "echo".into(), description: "Echo one answer".into() }],
+        }
+    }
+
+    #[test]
+    fn ours_come_first_and_a_slip_of_the_pen_is_guessed() {
+        let known = snapshot();
+        assert_eq!(known.described().collect::<Vec<_>>(), [("lesson", ""), ("echo", "Echo one answer")]);
+        assert_eq!(known.similar("lessons"), Some("lesson"));
+        assert_eq!(known.similar("quite_another"), None);
+        assert!(matches!(known.find("echo"), Some(Found::Foreign(_))));
+        assert!(known.find("nope").is_none());
+    }
+}

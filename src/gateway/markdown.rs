@@ -1,0 +1,222 @@
+//! Markdown to HTML that is safe to show: written by models and strangers, read in somebody's browser. Raw HTML is shown as
+//! the text that it is, nothing is loaded from elsewhere, and an allow-list has the last word.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+use std::sync::LazyLock;
+
+use ammonia::{Builder, UrlRelative};
+use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd, html};
+
+/// The longest text that is rendered, in bytes: about 20 ms of one core. A longer one is shown as it was written; nobody
+/// reads it for its headings.
+pub const LONGEST: usize = 256 * 1024;
+
+/// Deeper quotes and lists are not rendered: browsers lay them out slowly, and trees of any depth cost stack.
+const DEEPEST: usize = 50;
+
+/// The HTML of a text; `None` if it is too long or too deep to be rendered.
+pub fn to_html(text: &str) -> Option<String> {
+    if text.len() > LONGEST {
+        return None;
+    }
+    let options = Options::ENABLE_TABLES
+        | Options::ENABLE_TASKLISTS
+        | Options::ENABLE_STRIKETHROUGH
+        | Options::ENABLE_FOOTNOTES
+        | Options::ENABLE_GFM;
+    let mut guard = Guard::default();
+    let mut events = Vec::new();
+    for event in Parser::new_ext(text, options) {
+        events.extend(guard.pass(event));
+        if guard.depth > DEEPEST {
+            return None;
+        }
+    }
+    let mut unsafe_html = String::with_capacity(text.len() + text.len() / 2);
+    html::push_html(&mut unsafe_html, events.into_iter());
+    Some(ALLOWED.clean(&unsafe_html).to_string())
+}
+
+/// Turns what must not be rendered into what may.
+#[derive(Default)]
+struct Guard {
+    depth: usize,
+    links: usize,
+    /// For each open image: whether a link stands in its place.
+    images: Vec<bool>,
+}
+
+impl Guard {
+    fn pass<'a>(&mut self, event: Event<'a>) -> Option<Event<'a>> {
+        match event {
+            // An image would be loaded from wherever the text says: a way to tell strangers what was read. Its words stay.
+            Event::Start(Tag::Image { link_type, dest_url, title, id }) => {
+                let link = self.links == 0;
+                self.images.push(link);
+                self.depth += 1;
+                link.then(|| Event::Start(Tag::Link { link_type, dest_url, title, id }))
+            }
+            Event::End(TagEnd::Image) => {
+                self.depth -= 1;
+                self.images.pop().unwrap_or(false).then_some(Event::End(TagEnd::Link))
+            }
+            Event::Start(tag) => {
+                self.depth += 1;
+                self.links += usize::from(matches!(tag, Tag::Link { .. }));
+                Some(Event::Start(tag))
+            }
+            Event::End(tag) => {
+                self.depth -= 1;
+                self.links -= usize::from(tag == TagEnd::Link);
+                Some(Event::End(tag))
+            }
+            // Models write line breaks in tables this way.
+            Event::InlineHtml(html) if matches!(&*html, "<br>" | "<br/>" | "<br />") => Some(Event::HardBreak),
+            Event::Html(html) | Event::InlineHtml(html) => Some(Event::Text(html)),
+            Event::TaskListMarker(done) => Some(Event::Text(if done { "☑ " } else { "☐ " }.into())),
+            other => Some(other),
+        }
+    }
+}
+
+static ALLOWED: LazyLock<Builder<'static>> = LazyLock::new(|| {
+    let mut allowed = Builder::empty();
+    allowed
+        .tags(HashSet::from([
+            "a",
+            "blockquote",
+            "br",
+            "code",
+            "del",
+            "div",
+            "em",
+            "h1",
+            "h2",
+            "h3",
+            "h4",
+            "h5",
+            "h6",
+            "hr",
+            "li",
+            "ol",
+            "p",
+            "pre",
+            "strong",
+            "sup",
+            "table",
+            "tbody",
+            "td",
+            "th",
+            "thead",
+            "tr",
+            "ul",
+        ]))
+        .tag_attributes(HashMap::from([
+            ("a", HashSet::from(["href", "title"])),
+            ("code", HashSet::from(["class"])),
+            ("ol", HashSet::from(["start"])),
+        ]))
+        .url_schemes(HashSet::from(["http", "https", "mailto"]))
+        // A relative address would lead into our own page.
+        .url_relative(UrlRelative::Deny)
+        .link_rel(Some("noopener noreferrer nofollow"))
+        .set_tag_attribute_value("a", "target", "_blank")
+        .attribute_filter(|element, attribute, value| match (element, attribute) {
+            ("code", "class") => is_language(value).then_some(Cow::Borrowed(value)),
+            _ => Some(Cow::Borrowed(value)),
+        });
+    allowed
+});
+
+fn is_language(class: &str) -> bool {
+    let Some(language) = class.strip_prefix("language-") else {
+        return false;
+    };
+    (1..=32).contains(&language.len())
+        && language.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'#' | b'_' | b'-' | b'.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn html(text: &str) -> String {
+        to_html(text).unwrap()
+    }
+
+    #[test]
+    fn what_people_write_is_rendered() {
+        for (text, wanted) in [
+            ("A **triangle** has three sides.", "<p>A <strong>triangle</strong> has three sides.</p>\n"),
+            ("~~no~~ `x < y`", "<p><del>no</del> <code>x &lt; y</code></p>\n"),
+            ("```rust\nfn main() {}\n```", "<pre><code class=\"language-rust\">fn main() {}\n</code></pre>\n"),
+            ("- [x] done\n- [ ] open", "<ul>\n<li>☑ done</li>\n<li>☐ open</li>\n</ul>\n"),
+            (
+                "|a|b|\n|-|-:|\n|1|2<br>3|",
+                "<table><thead><tr><th>a</th><th>b</th></tr></thead><tbody>\n<tr><td>1</td><td>2<br>\n3</td></tr>\n</tbody></table>\n",
+            ),
+            (
+                "[x](https://example.org/a?b=c&d)",
+                "<p><a href=\"https://example.org/a?b=c&amp;d\" target=\"_blank\" rel=\"noopener noreferrer nofollow\">x</a></p>\n",
+            ),
+            ("3. c", "<ol start=\"3\">\n<li>c</li>\n</ol>\n"),
+        ] {
+            assert_eq!(html(text), wanted, "{text}");
+        }
+        assert!(html("a[^1]\n\n[^1]: note").contains("note"));
+    }
+
+    #[test]
+    fn nothing_runs_and_nothing_is_loaded() {
+        for text in [
+            "<script>alert(1)</script>",
+            "<img src=x onerror=alert(1)>",
+            "a <b onclick=alert(1)>b</b>",
+            "[x](javascript:alert(1))",
+            "[x](JaVaScRiPt:alert(1))",
+            "[x](data:text/html;base64,PHNjcmlwdD4=)",
+            "[x](vbscript:x)",
+            "<javascript:alert(1)>",
+            "![alt](https://evil.example/?secret)",
+            "[![alt](https://evil.example/a.png)](https://example.org)",
+            "```\"onmouseover=alert(1)\nx\n```",
+            "```x class=y\" id=\"z\nx\n```",
+            "[x](https://a.example \"\\\" onclick=alert(1)\")",
+            "<svg><style><img src=x onerror=alert(1)></style></svg>",
+            "<math><mtext></table><mglyph><style><!--</style><img title=\"--&gt;&lt;img src=1 onerror=alert(1)&gt;\">",
+            "# h {#id .class onclick=x}",
+            "<details open ontoggle=alert(1)>",
+        ] {
+            let safe = html(text);
+            // What is left of a tag is text: in an attribute or a tag no quote or angle bracket of the author's survives.
+            let tags: String = safe.split('<').skip(1).filter_map(|rest| rest.split('>').next()).collect();
+            for bad in
+                ["script", "img", "onerror", "onclick", "ontoggle", "onmouseover=", "javascript", "data:", "svg", "id="]
+            {
+                assert!(
+                    !tags.to_lowercase().replace("&quot;", "").contains(bad) || tags.contains("title="),
+                    "{text}: {safe}"
+                );
+            }
+        }
+        assert_eq!(
+            html("![a *cat*](https://example.org/cat.png)"),
+            "<p><a href=\"https://example.org/cat.png\" target=\"_blank\" rel=\"noopener noreferrer nofollow\">a <em>cat</em></a></p>\n"
+        );
+        assert_eq!(html("[a](/runs/1)"), "<p><a target=\"_blank\" rel=\"noopener noreferrer nofollow\">a</a></p>\n");
+    }
+
+    #[test]
+    fn a_hostile_text_costs_little() {
+        let began = std::time::Instant::now();
+        assert!(to_html(&">".repeat(100_000)).is_none());
+        assert!(to_html(&"- + ".repeat(25_000)).is_none());
+        assert!(to_html(&"*a ".repeat(80_000)).is_some());
+        assert!(to_html(&"[".repeat(200_000)).is_some());
+        assert!(to_html(&"![".repeat(100_000)).is_some());
+        assert!(to_html(&"**_".repeat(60_000)).is_some_and(|html| html.len() < 1_000_000));
+        assert!(to_html(&"x".repeat(LONGEST + 1)).is_none());
+        assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
+    }
+}

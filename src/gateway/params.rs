@@ -1,0 +1,116 @@
+//! The parameters of a start against the workflow's schema: defaults filled in, and a sentence for whoever got them wrong.
+
+use serde_json::{Map, Value};
+
+use crate::run::directory::WorkflowCard;
+
+/// The most problems that are named in one answer.
+const MOST_PROBLEMS: usize = 10;
+
+/// What the parameters of a workflow must be.
+pub struct Params {
+    schema: Option<Value>,
+    validator: Option<jsonschema::Validator>,
+}
+
+impl Params {
+    /// Those of a workflow.
+    pub fn of(card: &WorkflowCard) -> Self {
+        let validator = card.params.as_ref().and_then(|schema| match jsonschema::validator_for(schema) {
+            Ok(validator) => Some(validator),
+            Err(error) => {
+                // The worker has checked it before it announced it; it looks at the parameters, too.
+                tracing::warn!(workflow = %card.name, "its parameters are not checked, the schema cannot be read: {error}");
+                None
+            }
+        });
+        Self { schema: card.params.clone(), validator }
+    }
+
+    /// The parameters with defaults, or what is wrong with them. A workflow without a schema takes anything and ignores it.
+    pub fn check(&self, params: Map<String, Value>) -> Result<Map<String, Value>, String> {
+        let mut value = Value::Object(params);
+        if let Some(schema) = &self.schema {
+            fill_in(schema, &mut value);
+        }
+        let problems: Vec<String> = self
+            .validator
+            .iter()
+            .flat_map(|validator| validator.iter_errors(&value))
+            .take(MOST_PROBLEMS)
+            .map(|error| {
+                let path = error.instance_path().to_string();
+                match path.trim_start_matches('/') {
+                    "" => error.to_string(),
+                    path => format!("{}: {error}", path.replace('/', ".")),
+                }
+            })
+            .collect();
+        match value {
+            Value::Object(params) if problems.is_empty() => Ok(params),
+            _ => Err(problems.join("; ")),
+        }
+    }
+}
+
+/// Puts the schema's defaults where nothing was given, in objects within objects too.
+fn fill_in(schema: &Value, value: &mut Value) {
+    let (Some(properties), Some(object)) = (schema["properties"].as_object(), value.as_object_mut()) else {
+        return;
+    };
+    for (name, property) in properties {
+        match object.get_mut(name) {
+            Some(given) => fill_in(property, given),
+            None => {
+                if let Some(default) = property.get("default") {
+                    object.insert(name.clone(), default.clone());
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::ids::Name;
+
+    fn params(schema: Option<Value>) -> Params {
+        Params::of(&WorkflowCard {
+            name: Name::parse("w").unwrap(),
+            title: None,
+            description: None,
+            params: schema,
+            definition: String::new(),
+        })
+    }
+
+    fn check(schema: &Value, given: Value) -> Result<Value, String> {
+        let Value::Object(given) = given else { panic!("an object") };
+        params(Some(schema.clone())).check(given).map(Value::Object)
+    }
+
+    #[test]
+    fn defaults_are_filled_in_and_a_refusal_names_each_field() {
+        let schema = json!({"type": "object", "additionalProperties": false, "required": ["topic"], "properties": {
+            "topic": {"type": "string"}, "level": {"enum": ["easy", "hard"], "default": "easy"},
+            "more": {"type": "object", "properties": {"n": {"type": "integer", "default": 3}}}}});
+        assert_eq!(check(&schema, json!({"topic": "x"})).unwrap(), json!({"topic": "x", "level": "easy"}));
+        assert_eq!(
+            check(&schema, json!({"topic": "x", "more": {}})).unwrap(),
+            json!({"topic": "x", "more": {"n": 3}, "level": "easy"})
+        );
+        let wrong = check(&schema, json!({"level": "odd", "more": {"n": "three"}, "extra": 1})).unwrap_err();
+        for part in ["\"topic\" is a required property", "level: ", "more.n: ", "'extra'"] {
+            assert!(wrong.contains(part), "{part} is not in {wrong}");
+        }
+    }
+
+    #[test]
+    fn a_workflow_without_a_schema_takes_anything() {
+        let given = Map::from_iter([("name".to_owned(), json!(1))]);
+        assert_eq!(params(None).check(given.clone()), Ok(given));
+    }
+}

@@ -1,0 +1,308 @@
+//! What `/api` shows of a run: pure functions from records and summaries to the JSON of `docs/api.md`.
+
+use serde_json::{Map, Value, json};
+
+use crate::gateway::markdown;
+use crate::message::{Content, Message};
+use crate::run::record::{Body, Outcome, Placed};
+use crate::run::summary::Summary;
+
+/// A run, as lists and single look-ups show it.
+pub fn run(summary: &Summary) -> Value {
+    let question = summary.questions.first().map(|question| json!({"id": question.id, "prompt": question.prompt}));
+    json!({
+        "id": summary.id,
+        "workflow": summary.workflow,
+        "title": summary.title,
+        "state": summary.state,
+        "outcome": summary.outcome,
+        "reason": summary.reason,
+        "question": question,
+        "user": summary.user,
+        "created_at": summary.created_at,
+        "updated_at": summary.updated_at,
+    })
+}
+
+/// A record, as the events of a run show it; `None` for what is nobody's business but the worker's.
+pub fn record(placed: &Placed) -> Option<Value> {
+    let (kind, fields) = match &placed.record.body {
+        Body::Created(created) => {
+            ("created", json!({"workflow": created.workflow, "params": created.params, "user": created.user}))
+        }
+        Body::Claimed { worker, epoch, message: said } => {
+            let mut fields = json!({"worker": worker, "epoch": epoch});
+            if let Some(said) = said {
+                fields["message"] = message(said);
+            }
+            ("claimed", fields)
+        }
+        Body::Said { message: said, .. } => ("said", json!({"message": message(said)})),
+        Body::Did { outcome: Outcome::Answer(answered), .. } => (
+            "answered",
+            json!({
+                "question": answered.question,
+                "text": answered.text,
+                "refused": answered.refused,
+                "by": answered.by,
+                "on_timeout": answered.on_timeout,
+            }),
+        ),
+        Body::Parked { .. } => ("parked", json!({})),
+        Body::Ended(ended) => (
+            "ended",
+            json!({
+                "outcome": ended.outcome,
+                "reason": ended.reason,
+                "result": ended.result,
+                "usage": ended.usage,
+                "message": message(&ended.message),
+            }),
+        ),
+        Body::Did { .. } | Body::Calling { .. } | Body::Part { .. } | Body::Removed => return None,
+    };
+    let mut shown = Map::new();
+    shown.insert("seq".to_owned(), json!(placed.seq));
+    shown.insert("at".to_owned(), json!(placed.at));
+    shown.insert("kind".to_owned(), json!(kind));
+    if let Value::Object(fields) = fields {
+        shown.extend(fields);
+    }
+    Some(Value::Object(shown))
+}
+
+/// A message with all that is known about it, and its text as HTML.
+pub fn message(message: &Message) -> Value {
+    let mut shown = json!({
+        "uuid": message.uuid,
+        "sender": message.sender,
+        "recipient": message.recipient,
+        "auto_reply": message.auto_reply,
+        "type": message.says.kind(),
+        "content": content(&message.says),
+    });
+    if let Some(html) = text(&message.says).and_then(markdown::to_html) {
+        shown["html"] = json!(html);
+    }
+    shown
+}
+
+/// What is written in markdown.
+fn text(content: &Content) -> Option<&str> {
+    match content {
+        Content::TextMessage { body, .. } => body.as_deref(),
+        // FastAgency's own pages show these two keys.
+        Content::SystemMessage { message } => message.get("body").and_then(Value::as_str),
+        other => other.prompt(),
+    }
+}
+
+/// The content under every key that `docs/api.md` names, so that a page need not know what is left out in the log.
+fn content(content: &Content) -> Value {
+    let defaults: &[(&str, Value)] = match content {
+        Content::TextInput(_) => &[
+            ("suggestions", json!([])),
+            ("password", json!(false)),
+            ("multiline", json!(false)),
+            ("pattern", Value::Null),
+            ("deadline", Value::Null),
+            ("on_timeout", Value::Null),
+        ],
+        Content::MultipleChoice(_) => &[
+            ("default", Value::Null),
+            ("min", Value::Null),
+            ("max", Value::Null),
+            ("deadline", Value::Null),
+            ("on_timeout", Value::Null),
+        ],
+        Content::Form(_) => &[("deadline", Value::Null), ("on_timeout", Value::Null)],
+        _ => &[],
+    };
+    let mut shown = content.to_json();
+    if let Some(map) = shown.as_object_mut() {
+        for (key, default) in defaults {
+            map.entry(*key).or_insert_with(|| default.clone());
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::ids::{MessageId, Name, RunId, WorkerId};
+    use crate::message::{MultipleChoice, TextInput};
+    use crate::run::record::{
+        Answered, Created, Ended, Ending, Origin, Record, Usage, completed_message, started_message,
+    };
+
+    fn id<T: TryFrom<String>>(digit: char) -> T
+    where
+        T::Error: std::fmt::Debug,
+    {
+        T::try_from(digit.to_string().repeat(32)).unwrap()
+    }
+
+    fn created() -> Created {
+        Created {
+            workflow: Name::parse("echo").unwrap(),
+            definition: Some("abc".into()),
+            params: Map::from_iter([("a".to_owned(), json!(1))]),
+            user: None,
+            origin: Origin::Gateway,
+        }
+    }
+
+    fn shown(body: Body) -> Value {
+        let at = Timestamp::from_millisecond(1_800_000_000_123).unwrap();
+        let placed = Placed { seq: 7, at, record: Record::new(body) };
+        let mut value = record(&placed).unwrap();
+        let object = value.as_object_mut().unwrap();
+        assert_eq!(object.remove("seq"), Some(json!(7)));
+        assert_eq!(object.remove("at"), Some(json!("2027-01-15T08:00:00.123Z")));
+        value
+    }
+
+    fn said(says: Content) -> Body {
+        let message = Message {
+            uuid: id('1'),
+            sender: Some("Teacher".into()),
+            recipient: None,
+            auto_reply: false,
+            alias: None,
+            says,
+        };
+        Body::Said { key: "2/secret-key".into(), message }
+    }
+
+    #[test]
+    fn every_kind_of_record_is_shown_as_documented() {
+        let run: RunId = id('a');
+        let answered = |answered: Answered| Body::Did { key: "1".into(), outcome: Outcome::Answer(answered) };
+        let plain = Answered {
+            question: id('2'),
+            value: Some(json!("x")),
+            sealed: None,
+            text: Some("x".into()),
+            refused: None,
+            by: None,
+            on_timeout: false,
+        };
+        let ended = Ended {
+            outcome: Ending::Failed,
+            reason: Some("no luck".into()),
+            result: json!({"a": 1}),
+            usage: Usage { llm_calls: 1, prompt_tokens: 2, completion_tokens: 3 },
+            message: completed_message(run, json!({"a": 1})),
+        };
+        let started = started_message(run, &created(), None);
+        let table = [
+            (
+                Body::Created(created()),
+                json!({"kind": "created", "workflow": "echo", "params": {"a": 1}, "user": null}),
+            ),
+            (
+                Body::Claimed { worker: id::<WorkerId>('b'), epoch: 2, message: None },
+                json!({"kind": "claimed", "worker": "b".repeat(32), "epoch": 2}),
+            ),
+            (
+                Body::Claimed { worker: id::<WorkerId>('b'), epoch: 1, message: Some(started.clone()) },
+                json!({"kind": "claimed", "worker": "b".repeat(32), "epoch": 1, "message": {
+                    "uuid": started.uuid, "sender": "Workflow", "recipient": "User", "auto_reply": false,
+                    "type": "workflow_started", "content": {"name": "echo", "description": null, "params": {"a": 1}}}}),
+            ),
+            (
+                said(Content::text("A **triangle**.")),
+                json!({"kind": "said", "message": {
+                    "uuid": "1".repeat(32), "sender": "Teacher", "recipient": null, "auto_reply": false,
+                    "type": "text_message", "content": {"body": "A **triangle**."},
+                    "html": "<p>A <strong>triangle</strong>.</p>\n"}}),
+            ),
+            (
+                said(Content::TextInput(TextInput { prompt: Some("name?".into()), ..TextInput::default() })),
+                json!({"kind": "said", "message": {
+                    "uuid": "1".repeat(32), "sender": "Teacher", "recipient": null, "auto_reply": false,
+                    "type": "text_input", "content": {
+                        "prompt": "name?", "suggestions": [], "password": false, "multiline": false, "pattern": null,
+                        "value_type": "string", "deadline": null, "on_timeout": null},
+                    "html": "<p>name?</p>\n"}}),
+            ),
+            (
+                said(Content::MultipleChoice(MultipleChoice {
+                    choices: vec!["A".into()],
+                    single: true,
+                    ..MultipleChoice::default()
+                })),
+                json!({"kind": "said", "message": {
+                    "uuid": "1".repeat(32), "sender": "Teacher", "recipient": null, "auto_reply": false,
+                    "type": "multiple_choice", "content": {
+                        "prompt": null, "choices": ["A"], "default": null, "single": true, "min": null, "max": null,
+                        "deadline": null, "on_timeout": null}}}),
+            ),
+            (
+                said(Content::Other { kind: "run_completion".into(), content: json!({"x": [1]}) }),
+                json!({"kind": "said", "message": {
+                    "uuid": "1".repeat(32), "sender": "Teacher", "recipient": null, "auto_reply": false,
+                    "type": "run_completion", "content": {"x": [1]}}}),
+            ),
+            (
+                answered(plain.clone()),
+                json!({"kind": "answered", "question": "2".repeat(32), "text": "x", "refused": null, "by": null, "on_timeout": false}),
+            ),
+            (
+                answered(Answered { value: None, sealed: Some("c2VjcmV0".into()), text: None, ..plain }),
+                json!({"kind": "answered", "question": "2".repeat(32), "text": null, "refused": null, "by": null, "on_timeout": false}),
+            ),
+            (Body::Parked { until: None }, json!({"kind": "parked"})),
+            (
+                Body::Ended(ended.clone()),
+                json!({"kind": "ended", "outcome": "failed", "reason": "no luck", "result": {"a": 1},
+                    "usage": {"llm_calls": 1, "prompt_tokens": 2, "completion_tokens": 3}, "message": {
+                        "uuid": ended.message.uuid, "sender": "Workflow", "recipient": "User", "auto_reply": false,
+                        "type": "workflow_completed", "content": {"result": {"a": 1}}}}),
+            ),
+        ];
+        for (body, wanted) in table {
+            let name = format!("{body:?}");
+            assert_eq!(shown(body), wanted, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_only_the_worker_needs_is_not_shown() {
+        for body in [
+            Body::Did { key: "1".into(), outcome: Outcome::Value(json!("secret")) },
+            Body::Did { key: "1".into(), outcome: Outcome::Failed { kind: "x".into(), message: "y".into() } },
+            Body::Calling { key: "1".into() },
+            Body::Removed,
+        ] {
+            let placed = Placed { seq: 1, at: Timestamp::UNIX_EPOCH, record: Record::new(body) };
+            assert_eq!(record(&placed), None);
+        }
+    }
+
+    #[test]
+    fn a_run_is_shown_with_its_oldest_question() {
+        let mut summary = Summary::new(id('a'));
+        for placed in [
+            Placed { seq: 1, at: Timestamp::UNIX_EPOCH, record: Record::new(Body::Created(created())) },
+            Placed {
+                seq: 2,
+                at: Timestamp::UNIX_EPOCH,
+                record: Record::new(said(Content::TextInput(TextInput {
+                    prompt: Some("name?".into()),
+                    ..Default::default()
+                }))),
+            },
+        ] {
+            summary.apply(&placed);
+        }
+        assert_eq!(
+            run(&summary),
+            json!({"id": "a".repeat(32), "workflow": "echo", "title": null, "state": "waiting", "outcome": null,
+                "reason": null, "question": {"id": id::<MessageId>('1'), "prompt": "name?"}, "user": null,
+                "created_at": "1970-01-01T00:00:00Z", "updated_at": "1970-01-01T00:00:00Z"})
+        );
+    }
+}

@@ -1,0 +1,394 @@
+//! `/api/runs`: starting, listing, looking up, renaming, ending and removing runs, and answering their questions.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json as Reply;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::gateway::answers::{self, Target};
+use crate::gateway::body::{Asked, Json};
+use crate::gateway::error::{ApiError, Result};
+use crate::gateway::starting::{Begun, Refused, Wanted, begin};
+use crate::gateway::{Gateway, auth, frames, projection};
+use crate::ids::{MessageId, RunId, UserId, user_token};
+use crate::message::{Message, check_answer};
+use crate::run;
+use crate::run::answer::{Accepted, Answer, Given};
+use crate::run::attach::{Seen, attach};
+use crate::run::record::{Body, Created, Origin, Outcome, Placed, Record};
+use crate::run::summary::{self, State as RunState, Summary};
+
+/// The longest `?wait=`: proxies commonly give up after a minute.
+const LONGEST_WAIT: Duration = Duration::from_secs(55);
+/// How many runs a list shows unless it is asked for more or less.
+const LISTED: usize = 50;
+/// How many runs a list shows at most: what a person may look through.
+const MOST_LISTED: usize = 500;
+/// The longest title, in characters.
+const LONGEST_TITLE: usize = 120;
+/// The longest `Idempotency-Key`, in bytes; a UUID has 36.
+const LONGEST_KEY: usize = 255;
+
+/// `GET /api/workflows`.
+pub async fn workflows(State(gateway): State<Arc<Gateway>>) -> Result<Reply<Value>> {
+    let known = gateway.known.all().await?;
+    let native = known.native.values().map(|native| {
+        let card = &native.card;
+        json!({"name": card.name, "title": card.title, "description": card.description,
+               "params": card.params, "available": native.available})
+    });
+    // FastAgency's workers do not say when they go, nor what parameters they take.
+    let foreign = known.foreign.iter().map(|found| {
+        json!({"name": found.name, "title": null, "description": found.description, "params": null, "available": true})
+    });
+    Ok(Reply(json!({"workflows": native.chain(foreign).collect::<Vec<_>>()})))
+}
+
+/// The body of `POST /api/runs`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct New {
+    workflow: String,
+    #[serde(default)]
+    params: Option<Map<String, Value>>,
+}
+
+/// The query of `POST /api/runs`.
+#[derive(Deserialize)]
+pub struct Waiting {
+    wait: Option<f64>,
+}
+
+/// `POST /api/runs`.
+pub async fn create(
+    State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
+    Asked(Waiting { wait }): Asked<Waiting>,
+    Json(new): Json<New>,
+) -> Result<(StatusCode, Reply<Value>)> {
+    let wait = match wait {
+        None => Duration::ZERO,
+        Some(seconds) => Duration::try_from_secs_f64(seconds).map(|wait| wait.min(LONGEST_WAIT)).map_err(|_| {
+            ApiError::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "invalid_query",
+                "wait: must be a number of seconds, 0 or more",
+            )
+        })?,
+    };
+    let user = auth::caller(&headers);
+    let run = match idempotency_key(&headers)? {
+        Some(key) => RunId::for_key(user.as_ref(), key),
+        None => RunId::random(),
+    };
+    let params = new.params.unwrap_or_default();
+    let wanted = Wanted { run, workflow: &new.workflow, params: params.clone(), user: user.clone() };
+    let begun = begin(&gateway, wanted).await?;
+    let mut summary = match begun.new {
+        Some(seq) => just_begun(&gateway, run, &begun, seq),
+        None => {
+            if begun.created.workflow.as_str() != new.workflow || begun.created.user != user {
+                return Err(ApiError::new(
+                    StatusCode::CONFLICT,
+                    "idempotency_key_used",
+                    "another run was started with this Idempotency-Key",
+                ));
+            }
+            look_up(&gateway, run, user.as_ref()).await?.summary
+        }
+    };
+    if !wait.is_zero() {
+        wait_for_news(&gateway, &mut summary, wait).await?;
+    }
+    let status = if begun.new.is_some() { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Reply(projection::run(&summary))))
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>> {
+    let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
+    match key.to_str() {
+        Ok(key) if (1..=LONGEST_KEY).contains(&key.len()) => Ok(Some(key)),
+        _ => Err(ApiError::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invalid_idempotency_key",
+            format!("the Idempotency-Key must be 1 to {LONGEST_KEY} visible ASCII characters"),
+        )),
+    }
+}
+
+impl From<Refused> for ApiError {
+    fn from(refused: Refused) -> Self {
+        let message = refused.to_string();
+        match refused {
+            Refused::UnknownWorkflow { similar, .. } => {
+                ApiError::new(StatusCode::NOT_FOUND, "unknown_workflow", message)
+                    .hint(similar.map(|name| format!("did you mean {name:?}?")))
+            }
+            Refused::InvalidParams { .. } => ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_params", message),
+            Refused::Run(error) => error.into(),
+        }
+    }
+}
+
+fn just_begun(gateway: &Gateway, run: RunId, begun: &Begun, seq: u64) -> Summary {
+    let record = Record::new(Body::Created(begun.created.clone()));
+    Summary::of(run, &[Placed { seq, at: gateway.clock.now(), record }])
+}
+
+/// Follows a run until it has ended, asks something, or the time is over.
+async fn wait_for_news(gateway: &Gateway, summary: &mut Summary, wait: Duration) -> Result<()> {
+    let follow = async {
+        let mut attached = attach(&gateway.broker, summary.id, summary.seq).await?;
+        while !matches!(summary.state, RunState::Waiting | RunState::Ended) {
+            match attached.next().await? {
+                Some(Seen::Record(placed)) => summary.apply(&placed),
+                Some(Seen::CaughtUp { .. } | Seen::Delta(_)) => {}
+                None => break,
+            }
+        }
+        Ok(())
+    };
+    tokio::select! {
+        () = gateway.shutdown.soft() => Ok(()),
+        () = tokio::time::sleep(wait) => Ok(()),
+        outcome = follow => outcome,
+    }
+}
+
+/// The query of `GET /api/runs`.
+#[derive(Deserialize)]
+pub struct Filter {
+    state: Option<RunState>,
+    workflow: Option<String>,
+    search: Option<String>,
+    limit: Option<usize>,
+}
+
+/// `GET /api/runs`.
+pub async fn list(
+    State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
+    Asked(filter): Asked<Filter>,
+) -> Result<Reply<Value>> {
+    let user = auth::caller(&headers);
+    let runs = select(summary::list(&gateway.broker, user.as_ref()).await?, &filter);
+    Ok(Reply(json!({"runs": runs.iter().map(projection::run).collect::<Vec<_>>()})))
+}
+
+/// Those that are asked for: waiting ones first, then the newest first.
+fn select(runs: Vec<Summary>, filter: &Filter) -> Vec<Summary> {
+    let search = filter.search.as_deref().unwrap_or_default().trim().to_lowercase();
+    let found = |run: &Summary| {
+        let name = run.workflow.as_ref().map(|name| name.as_str()).unwrap_or_default();
+        filter.state.is_none_or(|state| run.state == state)
+            && filter.workflow.as_deref().is_none_or(|workflow| workflow == name)
+            && (search.is_empty()
+                || run.title.as_deref().unwrap_or_default().to_lowercase().contains(&search)
+                || name.to_lowercase().contains(&search)
+                || run.id.to_string().contains(&search.replace('-', "")))
+    };
+    let mut runs: Vec<Summary> = runs.into_iter().filter(found).collect();
+    runs.sort_by_key(|run| (run.state != RunState::Waiting, std::cmp::Reverse(run.created_at)));
+    runs.truncate(filter.limit.unwrap_or(LISTED).min(MOST_LISTED));
+    runs
+}
+
+/// A run of the caller's.
+struct Found {
+    records: Vec<Placed>,
+    created: Created,
+    summary: Summary,
+}
+
+/// Reads a run. Somebody else's, a removed one and one that never was are all unknown.
+async fn look_up(gateway: &Gateway, run: RunId, caller: Option<&UserId>) -> Result<Found> {
+    let records = run::read(&gateway.broker, run, 0).await?;
+    let created = match records.first().map(|first| &first.record.body) {
+        Some(Body::Created(created)) if created.user.as_ref() == caller => created.clone(),
+        _ => return Err(ApiError::unknown_run(&run.to_string())),
+    };
+    let mut summary = Summary::of(run, &records);
+    if let Some(title) = summary::title(&gateway.broker, caller, run).await? {
+        summary.title = Some(title);
+    }
+    Ok(Found { records, created, summary })
+}
+
+/// The id of a path.
+pub fn run_id(text: &str) -> Result<RunId> {
+    RunId::parse(text).map_err(|_| ApiError::unknown_run(text))
+}
+
+/// `GET /api/runs/{id}`.
+pub async fn get(
+    State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<Reply<Value>> {
+    let found = look_up(&gateway, run_id(&id)?, auth::caller(&headers).as_ref()).await?;
+    Ok(Reply(projection::run(&found.summary)))
+}
+
+/// The body of `PATCH /api/runs/{id}`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Change {
+    title: Option<String>,
+}
+
+/// `PATCH /api/runs/{id}`.
+pub async fn rename(
+    State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+    Json(change): Json<Change>,
+) -> Result<Reply<Value>> {
+    let caller = auth::caller(&headers);
+    let run = run_id(&id)?;
+    look_up(&gateway, run, caller.as_ref()).await?;
+    let title = change.title.as_deref().map(str::trim).filter(|title| !title.is_empty());
+    if title.is_some_and(|title| title.chars().count() > LONGEST_TITLE || title.chars().any(char::is_control)) {
+        return Err(ApiError::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invalid_title",
+            format!("title: must be one line of at most {LONGEST_TITLE} characters"),
+        ));
+    }
+    summary::rename(&gateway.broker, caller.as_ref(), run, title).await?;
+    let found = look_up(&gateway, run, caller.as_ref()).await?;
+    Ok(Reply(projection::run(&found.summary)))
+}
+
+/// `DELETE /api/runs/{id}`.
+pub async fn delete(
+    State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<StatusCode> {
+    let caller = auth::caller(&headers);
+    let run = run_id(&id)?;
+    let found = look_up(&gateway, run, caller.as_ref()).await?;
+    if found.summary.state != RunState::Ended {
+        return Err(ApiError::new(StatusCode::CONFLICT, "run_not_ended", "the run has not ended")
+            .hint(Some("cancel it first".to_owned())));
+    }
+    let tombstone = Record::new(Body::Removed).payloads().swap_remove(0);
+    gateway.broker.log.purge(run, tombstone).await?;
+    summary::unshelve(&gateway.broker, caller.as_ref(), run).await?;
+    if found.created.origin != Origin::Gateway
+        && let Some(contract) = &gateway.broker.contract
+    {
+        contract.purge(&user_token(caller.as_ref()), run).await?;
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /api/runs/{id}/cancel`.
+pub async fn cancel(
+    State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<StatusCode> {
+    let caller = auth::caller(&headers);
+    let run = run_id(&id)?;
+    let found = look_up(&gateway, run, caller.as_ref()).await?;
+    if found.summary.state == RunState::Ended {
+        return Err(ApiError::new(StatusCode::CONFLICT, "run_ended", "the run has ended already"));
+    }
+    answers::cancel(&gateway, &Target::of(run, &found.created), caller).await?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+/// The body of `POST /api/runs/{id}/answers/{question}`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Answering {
+    value: Value,
+}
+
+/// `POST /api/runs/{id}/answers/{question}`.
+pub async fn answer(
+    State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
+    Path((id, question)): Path<(String, String)>,
+    Json(answering): Json<Answering>,
+) -> Result<StatusCode> {
+    let caller = auth::caller(&headers);
+    let run = run_id(&id)?;
+    let found = look_up(&gateway, run, caller.as_ref()).await?;
+    let question = open_question(&found, &question)?;
+    let fits = check_answer(&question.says, &answering.value)
+        .map_err(|problem| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_answer", problem))?;
+    let given = Given { answer: Answer::Value(fits.value), by: caller };
+    match answers::give(&gateway, &Target::of(run, &found.created), question, given).await? {
+        Accepted::Yes => Ok(StatusCode::ACCEPTED),
+        Accepted::TakenBy { by, at } => Err(already_answered(json!(by), json!(at))),
+    }
+}
+
+fn open_question<'a>(found: &'a Found, id: &str) -> Result<&'a Message> {
+    let unknown = || {
+        let shown: String = id.chars().take(80).collect();
+        ApiError::new(StatusCode::NOT_FOUND, "unknown_question", format!("the run has asked no question {shown:?}"))
+    };
+    let id = MessageId::parse(id).map_err(|_| unknown())?;
+    let asked =
+        |placed: &'a Placed| placed.record.message().filter(|message| message.uuid == id && message.says.asks());
+    let question = found.records.iter().find_map(asked).ok_or_else(unknown)?;
+    let answered = found.records.iter().find(|placed| frames::answered(placed) == Some(id));
+    if let Some(Placed {
+        at, record: Record { body: Body::Did { outcome: Outcome::Answer(answer), .. }, .. }, ..
+    }) = answered
+    {
+        return Err(already_answered(json!(answer.by), json!(at)));
+    }
+    if found.summary.state == RunState::Ended {
+        return Err(ApiError::new(StatusCode::CONFLICT, "run_ended", "the run has ended"));
+    }
+    Ok(question)
+}
+
+fn already_answered(by: Value, at: Value) -> ApiError {
+    ApiError::new(StatusCode::CONFLICT, "already_answered", "somebody has answered this question already")
+        .with("by", by)
+        .with("at", at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::ids::Name;
+
+    #[test]
+    fn a_list_shows_who_waits_first_and_finds_by_title_workflow_and_id() {
+        let run = |digit: char, millis, state, title: &str| Summary {
+            workflow: Some(Name::parse("lesson").unwrap()),
+            title: Some(title.to_owned()),
+            state,
+            created_at: Timestamp::from_millisecond(millis).unwrap(),
+            ..Summary::new(RunId::parse(&digit.to_string().repeat(32)).unwrap())
+        };
+        let all = vec![
+            run('1', 1, RunState::Waiting, "Triangles"),
+            run('2', 2, RunState::Ended, "circles"),
+            run('3', 3, RunState::Running, "squares"),
+        ];
+        let filter = |state, search: &str, limit| Filter { state, workflow: None, search: Some(search.into()), limit };
+        let ids = |filter: Filter| -> Vec<String> {
+            select(all.clone(), &filter).iter().map(|run| run.id.to_string()[..1].to_owned()).collect()
+        };
+        assert_eq!(ids(filter(None, "", None)), ["1", "3", "2"]);
+        assert_eq!(ids(filter(Some(RunState::Ended), "", None)), ["2"]);
+        assert_eq!(ids(filter(None, "TRIANG", None)), ["1"]);
+        assert_eq!(ids(filter(None, "lesson", Some(2))), ["1", "3"]);
+        assert_eq!(ids(filter(None, "33333333-3333", None)), ["3"]);
+        assert_eq!(ids(filter(None, "nothing", None)), [""; 0]);
+        let other = Filter { workflow: Some("les".into()), ..filter(None, "", None) };
+        assert!(ids(other).is_empty());
+    }
+}

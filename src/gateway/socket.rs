@@ -1,0 +1,575 @@
+//! FastAgency's WebSocket (WIRE.md section 3): one conversation per socket. The first frame says which run; then the run's
+//! messages go out, and the n-th text frame of the client answers the n-th question that it was sent.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::ws::{CloseFrame, Message as WsMessage, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use serde_json::{Map, Value, json};
+use tokio::time::Instant;
+
+use crate::broker;
+use crate::gateway::answers::{self, Target};
+use crate::gateway::frames::{self, Asked, Frame};
+use crate::gateway::starting::{Refused, Wanted, begin};
+use crate::gateway::{Gateway, auth, fastagency};
+use crate::ids::{MessageId, RunId, UserId};
+use crate::message::{check_text_answer, envelope};
+use crate::run::answer::{Answer, Given};
+use crate::run::attach::{Attached, Seen, attach};
+use crate::run::record::{Body, Created, Placed};
+use crate::run::{self};
+
+/// The largest frame that is read: what a client may start a run with.
+const LARGEST_FRAME: usize = fastagency::LARGEST;
+/// Read at once. With the default of 128 KiB ten thousand open sockets would hold more than a gigabyte.
+const READ_BUFFER: usize = 4096;
+/// Frames that came before their question was asked. A client that sends more does not speak this protocol.
+const MOST_EARLY: usize = 16;
+/// A silent client is asked this often whether it lives, and given up after two silences.
+const PING_EVERY: Duration = Duration::from_secs(25);
+/// How long a closed socket stays, so that the client reads why before it is gone.
+const FAREWELL: Duration = Duration::from_secs(3);
+/// The pauses between two tries while the broker is away.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// `GET /fastagency/ws`.
+pub async fn open(
+    State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Response {
+    let Ok(upgrade) = upgrade else {
+        return fastagency::detail(StatusCode::NOT_FOUND, json!("Not Found"));
+    };
+    let caller = auth::caller(&headers);
+    let shutdown = gateway.shutdown.clone();
+    upgrade
+        .read_buffer_size(READ_BUFFER)
+        // Frames are flushed one by one; nothing is gathered.
+        .write_buffer_size(0)
+        .max_message_size(LARGEST_FRAME)
+        .max_frame_size(LARGEST_FRAME)
+        .on_upgrade(move |socket| {
+            let conversation = async move {
+                let mut client = Client::new(socket);
+                let farewell = converse(&gateway, caller, &mut client).await;
+                client.close(farewell).await;
+            };
+            shutdown.track(conversation)
+        })
+}
+
+/// Why a socket is closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Farewell {
+    /// The conversation is over.
+    Over,
+    /// The client is gone.
+    Gone,
+    /// The gateway goes down; the client may come back with the same first frame.
+    Restart,
+    /// The client was told in an `error` frame what it did wrong.
+    Refused(u16, &'static str),
+}
+
+/// What is wrong with a first frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Wrong {
+    code: u16,
+    what: String,
+}
+
+/// The first frame.
+#[derive(Debug, Clone, PartialEq)]
+struct Init {
+    run: RunId,
+    name: String,
+    params: Map<String, Value>,
+}
+
+/// Reads the first frame. `user_id` is ignored: a client does not say who it is, it proves it.
+fn parse(text: &str) -> Result<Init, Wrong> {
+    let refuse = |what: String| Wrong { code: close_code::POLICY, what };
+    let init: Value = serde_json::from_str(text).map_err(|error| Wrong {
+        code: close_code::UNSUPPORTED,
+        what: format!("the first frame is not JSON: {error}"),
+    })?;
+    let Value::Object(mut init) = init else {
+        return Err(refuse("the first frame must be a JSON object".to_owned()));
+    };
+    let run = match init.get("workflow_uuid") {
+        Some(Value::String(text)) => {
+            RunId::parse(text).map_err(|_| refuse(format!("workflow_uuid: {} is no UUID", shortened(text))))?
+        }
+        Some(_) => return Err(refuse("workflow_uuid: must be a text".to_owned())),
+        None => return Err(refuse("workflow_uuid: is missing".to_owned())),
+    };
+    let name = match init.remove("name") {
+        Some(Value::String(name)) => name,
+        Some(_) => return Err(refuse("name: must be a text".to_owned())),
+        None => return Err(refuse("name: is missing".to_owned())),
+    };
+    let params = match init.remove("params") {
+        Some(Value::Object(params)) => params,
+        Some(Value::Null) | None => Map::new(),
+        Some(_) => return Err(refuse("params: must be an object".to_owned())),
+    };
+    Ok(Init { run, name, params })
+}
+
+fn shortened(text: &str) -> String {
+    format!("{:?}", text.chars().take(80).collect::<String>())
+}
+
+/// The whole conversation.
+async fn converse(gateway: &Arc<Gateway>, caller: Option<UserId>, client: &mut Client) -> Farewell {
+    let text = match client.first_frame(gateway).await {
+        Ok(text) => text,
+        Err(farewell) => return farewell,
+    };
+    let init = match parse(&text) {
+        Ok(init) => init,
+        Err(Wrong { code, what }) => {
+            return client.refuse(nobody(), what, code, "bad first frame").await;
+        }
+    };
+    drop(text);
+    let run = init.run;
+    let created = match enter(gateway, init, caller).await {
+        Ok(created) => created,
+        Err(Entry::Unknown(frame)) => {
+            client.send(frame.text).await;
+            return client.linger(gateway).await;
+        }
+        Err(Entry::Refused(what)) => return client.refuse(run, what, close_code::POLICY, "refused").await,
+        Err(Entry::Failed(what)) => return client.refuse(run, what, close_code::AGAIN, "try again later").await,
+    };
+    let mut conversation = Conversation {
+        gateway,
+        target: Target::of(run, &created),
+        client,
+        asked: VecDeque::new(),
+        answered: HashSet::new(),
+        early: VecDeque::new(),
+        last: 0,
+        replayed: false,
+    };
+    conversation.go_on().await
+}
+
+/// The run of an error about no run.
+fn nobody() -> RunId {
+    RunId::from(uuid::Uuid::nil())
+}
+
+/// Why a client does not get its run.
+enum Entry {
+    /// There is no such workflow: told as FastAgency's worker tells it.
+    Unknown(Frame),
+    /// It is not for this client, or not like this.
+    Refused(String),
+    /// It does not work now.
+    Failed(String),
+}
+
+/// Starts the run, or finds the one that is there: then it must be the same workflow of the same user.
+async fn enter(gateway: &Gateway, init: Init, caller: Option<UserId>) -> Result<Created, Entry> {
+    let Init { run, name, params } = init;
+    let wanted = Wanted { run, workflow: &name, params, user: caller.clone() };
+    let created = match begin(gateway, wanted).await {
+        Ok(begun) => begun.created,
+        Err(Refused::UnknownWorkflow { similar, .. }) => {
+            // Its workflow may be gone while the run is still there to be read.
+            match existing(gateway, run).await.map_err(failed)? {
+                Some(created) => created,
+                None => return Err(Entry::Unknown(unknown_workflow(run, &name, similar))),
+            }
+        }
+        Err(Refused::InvalidParams { problems }) => return Err(Entry::Refused(format!("params: {problems}"))),
+        Err(Refused::Run(run::Error::Unknown { run })) => {
+            return Err(Entry::Refused(format!("the run {run} was removed; start another")));
+        }
+        Err(Refused::Run(run::Error::Broker(broker::Error::TooLarge { .. }))) => {
+            return Err(Entry::Refused("params: are larger than what can be stored".to_owned()));
+        }
+        Err(Refused::Run(error)) => return Err(failed(error)),
+    };
+    if created.workflow.as_str() != name || created.user != caller {
+        return Err(Entry::Refused(format!("workflow_uuid: {} belongs to another conversation", run.dashed())));
+    }
+    Ok(created)
+}
+
+async fn existing(gateway: &Gateway, run: RunId) -> run::Result<Option<Created>> {
+    Ok(match run::read(&gateway.broker, run, 0).await?.into_iter().next() {
+        Some(Placed { record: crate::run::record::Record { body: Body::Created(created), .. }, .. }) => Some(created),
+        _ => None,
+    })
+}
+
+fn failed(error: run::Error) -> Entry {
+    let error = crate::gateway::error::ApiError::from(error);
+    Entry::Failed(error.message().to_owned())
+}
+
+/// The words of FastAgency's worker for a name that it does not have: Python's text of a `KeyError`.
+fn unknown_workflow(run: RunId, name: &str, similar: Option<String>) -> Frame {
+    let shown: String = name.chars().take(200).collect();
+    let hint = similar.map(|name| format!("; did you mean '{name}'?")).unwrap_or_default();
+    let short = format!("Unexpected error: '{shown}'");
+    frames::error(run, "NatsAdapter", short, format!("there is no workflow named '{shown}'{hint}"))
+}
+
+/// A conversation with a client that has its run.
+struct Conversation<'a> {
+    gateway: &'a Arc<Gateway>,
+    target: Target,
+    client: &'a mut Client,
+    /// The questions that the client was sent and has not answered, the oldest first.
+    asked: VecDeque<Asked>,
+    /// Questions of those that were answered from elsewhere: the client's answer is no longer wanted, but still counted.
+    answered: HashSet<MessageId>,
+    /// Answers that came before their question.
+    early: VecDeque<Utf8Bytes>,
+    /// The sequence of the last record that was sent.
+    last: u64,
+    /// The history was sent.
+    replayed: bool,
+}
+
+impl Conversation<'_> {
+    async fn go_on(&mut self) -> Farewell {
+        let mut pause = SHORTEST_PAUSE;
+        loop {
+            let began = Instant::now();
+            let outcome = match attach(&self.gateway.broker, self.target.run, self.last).await {
+                Ok(attached) => self.follow(attached).await,
+                Err(error) => Err(error),
+            };
+            match outcome {
+                Ok(farewell) => return farewell,
+                // The broker is away: what the client was sent stands, and the rest is read when it is back.
+                Err(run::Error::Broker(error)) => tracing::debug!(run.id = %self.target.run, "a socket waits: {error}"),
+                Err(error) => {
+                    tracing::error!(run.id = %self.target.run, "a run cannot be shown: {error}");
+                    let what = "the run cannot be read".to_owned();
+                    return self.client.refuse(self.target.run, what, close_code::ERROR, "internal error").await;
+                }
+            }
+            if began.elapsed() > LONGEST_PAUSE {
+                pause = SHORTEST_PAUSE;
+            }
+            tokio::select! {
+                () = self.gateway.shutdown.soft() => return Farewell::Restart,
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
+            }
+        }
+    }
+
+    async fn follow(&mut self, mut attached: Attached) -> run::Result<Farewell> {
+        let mut history = Vec::new();
+        loop {
+            tokio::select! {
+                () = self.gateway.shutdown.soft() => return Ok(Farewell::Restart),
+                seen = attached.next() => match seen? {
+                    Some(Seen::Record(placed)) if !self.replayed => history.push(placed),
+                    Some(Seen::Record(placed)) => {
+                        if let Some(farewell) = self.show(&placed).await? {
+                            return Ok(farewell);
+                        }
+                    }
+                    Some(Seen::CaughtUp { .. }) => {
+                        if !self.replayed && let Some(farewell) = self.replay(std::mem::take(&mut history)).await? {
+                            return Ok(farewell);
+                        }
+                    }
+                    Some(Seen::Delta(_)) => {}
+                    None => return Ok(self.client.linger(self.gateway).await),
+                },
+                heard = self.client.hear() => match heard {
+                    Heard::Text(text) => {
+                        if let Some(farewell) = self.heard(text).await? {
+                            return Ok(farewell);
+                        }
+                    }
+                    Heard::Nothing => {}
+                    Heard::Binary => {
+                        let what = "an answer must be a text frame".to_owned();
+                        return Ok(self.client.refuse(self.target.run, what, close_code::UNSUPPORTED, "text only").await);
+                    }
+                    Heard::End(farewell) => return Ok(farewell),
+                },
+            }
+        }
+    }
+
+    async fn replay(&mut self, history: Vec<Placed>) -> run::Result<Option<Farewell>> {
+        self.replayed = true;
+        if history.iter().any(|placed| matches!(placed.record.body, Body::Removed)) {
+            let what = "the run was removed".to_owned();
+            return Ok(Some(self.client.refuse(self.target.run, what, close_code::POLICY, "removed").await));
+        }
+        for frame in frames::replay(self.target.run, &history) {
+            if let Some(farewell) = self.send(frame).await? {
+                return Ok(Some(farewell));
+            }
+        }
+        self.last = history.last().map_or(0, |placed| placed.seq);
+        Ok(None)
+    }
+
+    async fn show(&mut self, placed: &Placed) -> run::Result<Option<Farewell>> {
+        if let Some(question) = frames::answered(placed)
+            && self.asked.iter().any(|asked| asked.message.uuid == question)
+        {
+            self.answered.insert(question);
+        }
+        self.last = placed.seq;
+        match frames::live(self.target.run, placed) {
+            Some(frame) => self.send(frame).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Sends a frame; if it asks and the client has answered already, gives the answer.
+    async fn send(&mut self, frame: Frame) -> run::Result<Option<Farewell>> {
+        if !self.client.send(frame.text).await {
+            return Ok(Some(Farewell::Gone));
+        }
+        let Some(asked) = frame.asks else { return Ok(None) };
+        self.asked.push_back(asked);
+        match self.early.pop_front() {
+            Some(text) => self.heard(text).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Takes a text frame: the answer to the oldest question, or one that comes before its question.
+    async fn heard(&mut self, text: Utf8Bytes) -> run::Result<Option<Farewell>> {
+        let Some(asked) = self.asked.pop_front() else {
+            if self.early.len() < MOST_EARLY {
+                self.early.push_back(text);
+                return Ok(None);
+            }
+            let what = format!("{} frames came although nothing was asked", MOST_EARLY + 1);
+            return Ok(Some(self.client.refuse(self.target.run, what, close_code::POLICY, "too many frames").await));
+        };
+        if self.answered.remove(&asked.message.uuid) {
+            return Ok(None);
+        }
+        // Anything else is checked by the worker, which asks again; of a password it sees no more than that there is one.
+        if asked.message.says.is_secret()
+            && let Err(problem) = check_text_answer(&asked.message.says, &text)
+        {
+            return self.ask_again(asked, problem).await;
+        }
+        match self.give(&asked, &text).await {
+            Ok(()) => Ok(None),
+            Err(run::Error::Broker(broker::Error::TooLarge { max, .. })) => {
+                self.ask_again(asked, format!("the answer is larger than what can be stored ({max} bytes)")).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Tells the client what is wrong with its answer and asks it again: it is owed a question for each answer.
+    async fn ask_again(&mut self, asked: Asked, problem: String) -> run::Result<Option<Farewell>> {
+        let error = frames::error(self.target.run, "Gateway", problem.clone(), problem);
+        let again = envelope(self.target.run, &asked.message).to_string();
+        self.asked.push_front(asked);
+        let heard = self.client.send(error.text).await && self.client.send(again).await;
+        Ok((!heard).then_some(Farewell::Gone))
+    }
+
+    /// Gives an answer to the run. While the broker is away it tries again: the client said it once and will not say it again.
+    async fn give(&mut self, asked: &Asked, text: &str) -> run::Result<()> {
+        let given = Given { answer: Answer::Text(text.to_owned()), by: self.target.user.clone() };
+        let mut pause = SHORTEST_PAUSE;
+        loop {
+            match answers::give(self.gateway, &self.target, &asked.message, given.clone()).await {
+                // If somebody else was first his answer counts, and this client sees what follows from it.
+                Ok(_) => return Ok(()),
+                Err(run::Error::Broker(broker::Error::Unavailable { .. } | broker::Error::Full { .. })) => {}
+                Err(error) => return Err(error),
+            }
+            tokio::select! {
+                () = self.gateway.shutdown.soft() => return Ok(()),
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
+            }
+        }
+    }
+}
+
+/// The client at the other end of a socket.
+struct Client {
+    socket: WebSocket,
+    ping_at: Instant,
+    /// A ping was sent and nothing came since.
+    doubted: bool,
+}
+
+/// What a client sent.
+enum Heard {
+    Text(Utf8Bytes),
+    Binary,
+    /// It lives.
+    Nothing,
+    End(Farewell),
+}
+
+impl Client {
+    fn new(socket: WebSocket) -> Self {
+        Self { socket, ping_at: Instant::now() + PING_EVERY, doubted: false }
+    }
+
+    /// What the client sends next. Safe to drop and call again.
+    async fn hear(&mut self) -> Heard {
+        let received = tokio::select! {
+            received = self.socket.recv() => received,
+            () = tokio::time::sleep_until(self.ping_at) => {
+                if self.doubted {
+                    return Heard::End(Farewell::Gone);
+                }
+                self.doubted = true;
+                self.ping_at = Instant::now() + PING_EVERY;
+                return match self.socket.send(WsMessage::Ping(Default::default())).await {
+                    Ok(()) => Heard::Nothing,
+                    Err(_) => Heard::End(Farewell::Gone),
+                };
+            }
+        };
+        self.doubted = false;
+        self.ping_at = Instant::now() + PING_EVERY;
+        match received {
+            Some(Ok(WsMessage::Text(text))) => Heard::Text(text),
+            Some(Ok(WsMessage::Binary(_))) => Heard::Binary,
+            Some(Ok(WsMessage::Ping(_) | WsMessage::Pong(_))) => Heard::Nothing,
+            Some(Ok(WsMessage::Close(_))) | None => Heard::End(Farewell::Gone),
+            Some(Err(error)) if is_too_large(&error) => {
+                Heard::End(Farewell::Refused(close_code::SIZE, "the frame is larger than 16 MiB"))
+            }
+            Some(Err(_)) => Heard::End(Farewell::Gone),
+        }
+    }
+
+    async fn first_frame(&mut self, gateway: &Gateway) -> Result<Utf8Bytes, Farewell> {
+        loop {
+            tokio::select! {
+                () = gateway.shutdown.soft() => return Err(Farewell::Restart),
+                heard = self.hear() => match heard {
+                    Heard::Text(text) => return Ok(text),
+                    Heard::Nothing => {}
+                    Heard::Binary => {
+                        let what = "the first frame must be a text frame".to_owned();
+                        return Err(self.refuse(nobody(), what, close_code::UNSUPPORTED, "text only").await);
+                    }
+                    Heard::End(farewell) => return Err(farewell),
+                },
+            }
+        }
+    }
+
+    /// Sends a text; false if the client is gone.
+    async fn send(&mut self, text: String) -> bool {
+        self.socket.send(WsMessage::Text(text.into())).await.is_ok()
+    }
+
+    /// Tells the client in an `error` frame what is wrong.
+    async fn refuse(&mut self, run: RunId, what: String, code: u16, reason: &'static str) -> Farewell {
+        let error = frames::error(run, "Gateway", what.clone(), what);
+        self.send(error.text).await;
+        Farewell::Refused(code, reason)
+    }
+
+    /// Stays open after the last message: FastAgency's clients close by themselves, and some fail when the server does
+    /// so first.
+    async fn linger(&mut self, gateway: &Gateway) -> Farewell {
+        let deadline = Instant::now() + gateway.settings.socket_linger;
+        loop {
+            tokio::select! {
+                () = gateway.shutdown.soft() => return Farewell::Restart,
+                () = tokio::time::sleep_until(deadline) => return Farewell::Over,
+                heard = self.hear() => if let Heard::End(farewell) = heard { return farewell },
+            }
+        }
+    }
+
+    async fn close(mut self, farewell: Farewell) {
+        let (code, reason) = match farewell {
+            Farewell::Gone => return,
+            Farewell::Over => (close_code::NORMAL, ""),
+            Farewell::Restart => (close_code::RESTART, "the gateway goes down, come back"),
+            Farewell::Refused(code, reason) => (code, reason),
+        };
+        let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
+        if self.socket.send(WsMessage::Close(Some(frame))).await.is_err() {
+            return;
+        }
+        let answered = async {
+            // After a frame that was too large nothing more can be read: the time is for the client to read.
+            if farewell == Farewell::Refused(close_code::SIZE, reason) {
+                std::future::pending::<()>().await;
+            }
+            while let Some(Ok(_)) = self.socket.recv().await {}
+        };
+        let _ = tokio::time::timeout(FAREWELL, answered).await;
+    }
+}
+
+fn is_too_large(error: &axum::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<tokio_tungstenite::tungstenite::Error>() {
+            return matches!(error, tokio_tungstenite::tungstenite::Error::Capacity(_));
+        }
+        cause = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_first_frame_is_read_as_fastagencys_clients_write_it() {
+        let uuid = "0b9d6e5c-7f4b-4f2a-8c1d-2e3f4a5b6c7d";
+        let init = parse(&format!(
+            r#"{{"user_id": "None", "workflow_uuid": "{uuid}", "name": "echo", "params": {{"name": 1, "ui": 2, "user_id": 3}}}}"#
+        ))
+        .unwrap();
+        assert_eq!((init.run.dashed().as_str(), init.name.as_str()), (uuid, "echo"));
+        assert_eq!(json!(init.params), json!({"name": 1, "ui": 2, "user_id": 3}));
+        let hex = uuid.replace('-', "");
+        assert!(parse(&format!(r#"{{"workflow_uuid": "{hex}", "name": "echo"}}"#)).unwrap().params.is_empty());
+    }
+
+    #[test]
+    fn a_wrong_first_frame_is_answered_in_words() {
+        for (text, code, what) in [
+            ("{", 1003, "the first frame is not JSON"),
+            ("[]", 1008, "must be a JSON object"),
+            ("{}", 1008, "workflow_uuid: is missing"),
+            (r#"{"workflow_uuid": "x", "name": "n"}"#, 1008, "workflow_uuid: \"x\" is no UUID"),
+            (r#"{"workflow_uuid": 1, "name": "n"}"#, 1008, "workflow_uuid: must be a text"),
+            (r#"{"workflow_uuid": "00000000000000000000000000000000"}"#, 1008, "name: is missing"),
+            (r#"{"workflow_uuid": "00000000000000000000000000000000", "name": 1}"#, 1008, "name: must be a text"),
+            (
+                r#"{"workflow_uuid": "00000000000000000000000000000000", "name": "n", "params": []}"#,
+                1008,
+                "params: must be",
+            ),
+        ] {
+            let wrong = parse(text).unwrap_err();
+            assert_eq!(wrong.code, code, "{text}");
+            assert!(wrong.what.contains(what), "{text}: {}", wrong.what);
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Starting a run, for REST and socket alike: whose workflow it is decides how.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::broker::Broker;
+use crate::gateway::known::Found;
+use crate::gateway::{Gateway, bridge};
+use crate::ids::{Name, RunId, UserId, user_token};
+use crate::lifecycle::Shutdown;
+use crate::run::record::{Body, Created, Origin};
+use crate::run::start::{Start, Started};
+use crate::run::summary::Summary;
+use crate::run::writer::last_record;
+use crate::run::{self, start};
+
+/// What is to be started.
+pub struct Wanted<'a> {
+    /// The run's id.
+    pub run: RunId,
+    /// The workflow's name, as a client wrote it.
+    pub workflow: &'a str,
+    /// Its parameters, unchecked.
+    pub params: Map<String, Value>,
+    /// Who asks.
+    pub user: Option<UserId>,
+}
+
+/// What came of it.
+pub struct Begun {
+    /// How the run began.
+    pub created: Created,
+    /// The sequence of its first record, if it began just now; `None` if it was there.
+    pub new: Option<u64>,
+}
+
+/// Why nothing was started.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// Nobody serves such a workflow.
+    #[error("there is no workflow named {name:?}")]
+    UnknownWorkflow {
+        /// The name.
+        name: String,
+        /// What was probably meant.
+        similar: Option<String>,
+    },
+    /// The parameters do not fit.
+    #[error("the parameters do not fit: {problems}")]
+    InvalidParams {
+        /// Each field and what is wrong with it.
+        problems: String,
+    },
+    /// The run could not be written.
+    #[error(transparent)]
+    Run(#[from] run::Error),
+}
+
+/// Starts a run, or finds the one of that id. Whether that one is the caller's is for the caller to check.
+pub async fn begin(gateway: &Gateway, wanted: Wanted<'_>) -> Result<Begun, Refused> {
+    match gateway.known.find(wanted.workflow).await? {
+        Some(Found::Native(native)) => {
+            let params = native.params.check(wanted.params).map_err(|problems| Refused::InvalidParams { problems })?;
+            let card = &native.card;
+            let begun =
+                append(gateway, wanted.run, &card.name, Some(card.definition.clone()), params, wanted.user).await?;
+            if begun.new.is_some() {
+                gateway.unclaimed.look_at(wanted.run);
+            }
+            Ok(begun)
+        }
+        Some(Found::Foreign(name)) => {
+            let begun = append(gateway, wanted.run, &name, None, wanted.params, wanted.user).await?;
+            if begun.new.is_some() {
+                initiate(gateway, wanted.run, &begun.created).await?;
+            }
+            Ok(begun)
+        }
+        None => {
+            let similar = gateway.known.all().await?.similar(wanted.workflow).map(str::to_owned);
+            Err(Refused::UnknownWorkflow { name: wanted.workflow.chars().take(200).collect(), similar })
+        }
+    }
+}
+
+async fn append(
+    gateway: &Gateway,
+    run: RunId,
+    workflow: &Name,
+    definition: Option<String>,
+    params: Map<String, Value>,
+    user: Option<UserId>,
+) -> run::Result<Begun> {
+    let origin = if definition.is_some() { Origin::Gateway } else { Origin::ForeignWorker };
+    let created = Created { workflow: workflow.clone(), definition, params, user, origin };
+    let start = Start {
+        run,
+        workflow: created.workflow.clone(),
+        definition: created.definition.clone(),
+        params: created.params.clone(),
+        user: created.user.clone(),
+        origin,
+    };
+    Ok(match start::start(&gateway.broker, start).await? {
+        Started::New { seq } => Begun { created, new: Some(seq) },
+        Started::Existing(created) => Begun { created, new: None },
+    })
+}
+
+/// Asks FastAgency's workers for a run. If they cannot be asked the run is ended: nobody would ever take it.
+async fn initiate(gateway: &Gateway, run: RunId, created: &Created) -> run::Result<()> {
+    let body = json!({
+        "user_id": user_token(created.user.as_ref()),
+        "workflow_uuid": run.dashed(),
+        "name": created.workflow,
+        "params": created.params,
+    });
+    let asked = match &gateway.broker.contract {
+        Some(contract) => contract.initiate(run, Bytes::from(body.to_string())).await,
+        None => Ok(()),
+    };
+    match asked {
+        Ok(()) => {
+            bridge::shelve(&gateway.broker, run).await;
+            Ok(())
+        }
+        Err(error) => {
+            let reason = "the workflow's worker could not be asked to start it";
+            if let Err(error) =
+                bridge::end(&gateway.broker, run, crate::run::record::Ending::Failed, Some(reason)).await
+            {
+                tracing::warn!(run.id = %run, "a run that nobody was asked to do could not be ended: {error}");
+            }
+            Err(error.into())
+        }
+    }
+}
+
+/// How long a worker has to claim a run before the gateway puts it on the shelf itself.
+const CLAIMED_WITHIN: Duration = Duration::from_secs(1);
+/// Runs that may be watched at once: some seconds of the fastest starts. What does not fit appears in lists a little later,
+/// when a worker takes it.
+const MOST_WATCHED: usize = 8192;
+
+/// The runs that were created here and that perhaps nobody claims. Putting each on the shelf at once would cost a stored
+/// message per run; most are claimed, and then shelved by their worker, within milliseconds.
+pub struct Unclaimed {
+    sender: mpsc::Sender<(RunId, Instant)>,
+}
+
+impl Unclaimed {
+    /// The list, and the task that looks after it.
+    pub fn new(broker: Broker, shutdown: Shutdown) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        let (sender, mut receiver) = mpsc::channel::<(RunId, Instant)>(MOST_WATCHED);
+        let task = async move {
+            loop {
+                let next = tokio::select! {
+                    () = shutdown.soft() => return,
+                    next = receiver.recv() => next,
+                };
+                let Some((run, due)) = next else { return };
+                // All wait equally long, so the first to come is the first to be due. When the end begins those that are
+                // left are looked at right away.
+                tokio::select! {
+                    () = shutdown.soft() => {}
+                    () = tokio::time::sleep_until(due) => {}
+                }
+                if let Err(error) = shelve_if_unclaimed(&broker, run).await {
+                    tracing::debug!(run.id = %run, "a new run could not be put on the shelf: {error}");
+                }
+            }
+        };
+        (Self { sender }, task)
+    }
+
+    fn look_at(&self, run: RunId) {
+        // Full: the run is shelved when a worker takes it.
+        let _ = self.sender.try_send((run, Instant::now() + CLAIMED_WITHIN));
+    }
+}
+
+async fn shelve_if_unclaimed(broker: &Broker, run: RunId) -> run::Result<()> {
+    let Some(last) = last_record(broker, run).await? else { return Ok(()) };
+    if !matches!(last.record.body, Body::Created(_)) {
+        return Ok(());
+    }
+    Summary::of(run, &[last]).shelve(broker).await?;
+    // A worker may have claimed and shelved it in between; then ours is the older one and must not stay.
+    let records = run::read(broker, run, 0).await?;
+    if records.len() > 1 {
+        Summary::of(run, &records).shelve(broker).await?;
+    }
+    Ok(())
+}

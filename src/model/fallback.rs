@@ -1,0 +1,74 @@
+//! Asks other models, in order, when one gives no answer.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{ChatModel, Error, Progress, Reply, Request};
+
+/// A model, and after it those that are asked instead. Each has its own retries.
+pub(super) struct WithFallbacks {
+    first: Arc<dyn ChatModel>,
+    others: Vec<Arc<dyn ChatModel>>,
+}
+
+impl WithFallbacks {
+    /// Puts the models in order.
+    pub(super) fn new(first: Arc<dyn ChatModel>, others: Vec<Arc<dyn ChatModel>>) -> Self {
+        Self { first, others }
+    }
+}
+
+#[async_trait]
+impl ChatModel for WithFallbacks {
+    async fn complete(
+        &self,
+        request: &Request,
+        progress: &mut (dyn for<'a> FnMut(Progress<'a>) + Send),
+    ) -> Result<Reply, Error> {
+        let mut attempts = 0;
+        let mut outcome = ask(&self.first, request, &mut attempts, progress).await;
+        for other in &self.others {
+            match outcome {
+                Err(error) if goes_on_after(&error) => {
+                    tracing::warn!(%error, "asking the next model instead");
+                    outcome = ask(other, request, &mut attempts, progress).await;
+                }
+                _ => break,
+            }
+        }
+        outcome
+    }
+}
+
+/// Asks one of them; its attempts are counted on from those of the models before it.
+async fn ask(
+    model: &Arc<dyn ChatModel>,
+    request: &Request,
+    attempts: &mut u32,
+    progress: &mut (dyn for<'a> FnMut(Progress<'a>) + Send),
+) -> Result<Reply, Error> {
+    let before = *attempts;
+    let mut counting = |heard: Progress<'_>| match heard {
+        Progress::Attempt(attempt) => {
+            *attempts = before + attempt;
+            progress(Progress::Attempt(before + attempt));
+        }
+        Progress::Text(text) => progress(Progress::Text(text)),
+    };
+    model.complete(request, &mut counting).await
+}
+
+/// Whether another model may do better. AG2's exceptions: what a filter refused is not carried to the next model, and an
+/// answer that cannot be read is a bug to be seen.
+fn goes_on_after(error: &Error) -> bool {
+    match error {
+        Error::Malformed { .. } => false,
+        Error::Status { code, .. } => code.as_deref() != Some("content_filter"),
+        Error::NoKey { .. }
+        | Error::TimedOut { .. }
+        | Error::Unreachable { .. }
+        | Error::Unknown { .. }
+        | Error::ScriptExhausted { .. } => true,
+    }
+}

@@ -1,0 +1,310 @@
+//! Replies made up from the request: the same request, the same reply. They are for looking at a workflow before there is a
+//! key, and for load. Each says that it is mock; none calls a tool, because tools are real even when models are not.
+
+use serde_json::{Value, json};
+
+use super::content::{shortened, text_of};
+use super::sample::sample;
+use super::scripted::replies_so_far;
+use super::{ChatMessage, Request, Role};
+
+/// After so many replies a conversation has been seen, and an agent that was told how to end it ends it.
+const ENDS_WITH_REPLY: usize = 3;
+
+/// The reply to a request.
+pub(super) fn reply(request: &Request) -> String {
+    if let Some(format) = &request.response_format {
+        return form(format);
+    }
+    let first_system =
+        request.messages.iter().find(|message| message.role == Role::System).map(text).unwrap_or_default();
+    let conversation: Vec<&ChatMessage> =
+        request.messages.iter().filter(|message| message.role != Role::System).collect();
+    let topic = topic(&conversation);
+    // What is asked of the conversation as a whole comes as a system message at its end.
+    if let Some(last) = request.messages.last().filter(|message| message.role == Role::System).map(text)
+        && !conversation.is_empty()
+    {
+        if let Some(speaker) = next_speaker(&last, &conversation) {
+            return speaker;
+        }
+        let lower = last.to_lowercase();
+        if lower.contains("summar") || lower.contains("takeaway") {
+            return summary(&topic, &conversation);
+        }
+    }
+
+    let turn = replies_so_far(&request.messages) + 1;
+    let may_end = first_system.contains("TERMINATE");
+    // Exactly this word: some rules want it alone.
+    if may_end && turn > ENDS_WITH_REPLY {
+        return "TERMINATE".to_owned();
+    }
+    let said = conversation.last().map(|message| essence(&text(message), 80)).unwrap_or_default();
+    let replies = Manner::of(&first_system).replies();
+    let words = replies[(turn - 1) % replies.len()].replace("{topic}", &topic).replace("{said}", &said);
+    let end = if may_end && turn == ENDS_WITH_REPLY { "\n\nThat is all from me. TERMINATE" } else { "" };
+    format!("[mock reply {turn}] {words}{end}")
+}
+
+fn text(message: &ChatMessage) -> String {
+    text_of(&message.content).unwrap_or_default()
+}
+
+/// A form filled in: for a schema a value that fits it, otherwise any object.
+fn form(format: &Value) -> String {
+    let schema = format.pointer("/json_schema/schema");
+    let value = schema.map_or_else(|| json!({ "mock": true }), sample);
+    value.to_string()
+}
+
+fn summary(topic: &str, conversation: &[&ChatMessage]) -> String {
+    let mut names: Vec<&str> = conversation.iter().filter_map(|message| message.name.as_deref()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let who = if names.is_empty() { "The agents".to_owned() } else { names.join(" and ") };
+    let count = conversation.len();
+    format!(
+        "[mock summary] {who} talked about **{topic}** in {count} messages. A real model would say here what is to be kept of it."
+    )
+}
+
+/// The name that a group's manager gets: of those it may choose, the one who has been silent longest.
+fn next_speaker(question: &str, conversation: &[&ChatMessage]) -> Option<String> {
+    let (_, names) =
+        question.split_once("elect the next role from [").or_else(|| question.split_once("accepted are ["))?;
+    let (names, _) = names.split_once(']')?;
+    let names = names.split(',').map(|name| name.trim().trim_matches(['\'', '"']));
+    let last_said = |name: &str| conversation.iter().rposition(|message| message.name.as_deref() == Some(name));
+    names.min_by_key(|name| last_said(name)).map(str::to_owned)
+}
+
+/// Ways in which people begin to say what they want, which are no part of it.
+const LEADS: [&str; 26] = [
+    "please",
+    "can you",
+    "could you",
+    "i would like to",
+    "i'd like to",
+    "i want to",
+    "let's",
+    "let us",
+    "help me",
+    "learn about",
+    "learn",
+    "talk about",
+    "teach me about",
+    "teach me",
+    "tell me about",
+    "tell me",
+    "explain",
+    "write about",
+    "write",
+    "what is",
+    "what are",
+    "how does",
+    "understand",
+    "about",
+    "to me",
+    "the topic of",
+];
+
+/// What the conversation is about, in a few words.
+fn topic(conversation: &[&ChatMessage]) -> String {
+    let opening = conversation.first().map(|message| text(message)).unwrap_or_default();
+    let opening = essence(&opening, 200);
+    let sentence = opening.split(['?', '!', ';']).next().unwrap_or_default();
+    let mut rest = sentence.split(". ").next().unwrap_or_default().trim().trim_end_matches('.');
+    while let Some(shorter) = LEADS.iter().find_map(|lead| without(rest, lead)) {
+        rest = shorter;
+    }
+    if rest.is_empty() { "this".to_owned() } else { shortened(rest, 60) }
+}
+
+/// The text without a lead that it begins with, as whole words and in any case; not if nothing else would be left.
+fn without<'t>(text: &'t str, lead: &str) -> Option<&'t str> {
+    let rest = text.get(lead.len()..).filter(|_| text[..lead.len()].eq_ignore_ascii_case(lead))?;
+    let rest = rest.strip_prefix([' ', ',', ':'])?.trim();
+    (!rest.is_empty()).then_some(rest)
+}
+
+/// The first line of a text without marks of markdown, so that it can stand anywhere in ours.
+fn essence(text: &str, most: usize) -> String {
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    let line = match line.strip_prefix("[mock").and_then(|rest| rest.split_once(']')) {
+        Some((_, words)) => words,
+        None => line,
+    };
+    shortened(&line.replace(['*', '_', '`', '#', '|', '<', '>', '[', ']', '{', '}'], ""), most)
+}
+
+/// How an agent talks, by what its system message says it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    Teacher,
+    Student,
+    Critic,
+    Coder,
+    Planner,
+    Writer,
+    Anybody,
+}
+
+impl Manner {
+    /// What follows "You are" tells most; then the whole text.
+    fn of(system: &str) -> Self {
+        let system = system.to_lowercase();
+        let role =
+            system.split_once("you are ").map_or("", |(_, role)| role.split(['.', ',', '\n']).next().unwrap_or(""));
+        Self::named_in(role).or_else(|| Self::named_in(&system)).unwrap_or(Self::Anybody)
+    }
+
+    fn named_in(text: &str) -> Option<Self> {
+        let manners: [(Self, &[&str]); 6] = [
+            (Self::Student, &["student", "learner", "pupil", "willing to learn"]),
+            (Self::Teacher, &["teach", "tutor", "professor", "instructor"]),
+            (Self::Critic, &["critic", "review", "editor", "evaluat", "check"]),
+            (Self::Coder, &["programmer", "developer", "engineer", "coder", "code"]),
+            (Self::Planner, &["plan", "manager", "coordinat", "organi"]),
+            (Self::Writer, &["writ", "author", "poet", "journalist"]),
+        ];
+        manners.into_iter().find(|(_, words)| words.iter().any(|word| text.contains(word))).map(|(manner, _)| manner)
+    }
+
+    /// What it says, turn by turn, over and over.
+    fn replies(self) -> &'static [&'static str] {
+        match self {
+            Self::Teacher => &TEACHER,
+            Self::Student => &STUDENT,
+            Self::Critic => &CRITIC,
+            Self::Coder => &CODER,
+            Self::Planner => &PLANNER,
+            Self::Writer => &WRITER,
+            Self::Anybody => &ANYBODY,
+        }
+    }
+}
+
+const TEACHER: [&str; 4] = [
+    "Let us look at **{topic}** in three steps:\n\n1. what the words mean,\n2. one example,\n3. one exercise for you.\n\nWhere shall we begin?",
+    "Good question. This is how the parts of **{topic}** belong together:\n\n| Part | What to remember |\n| --- | --- |\n| the idea | one sentence is enough |\n| the example | small numbers first |\n| the exercise | try it before you look |",
+    "Here is **{topic}** as something you can try out:\n\n```python\nfor step in [\"idea\", \"example\", \"exercise\"]:\n    print(step)\n```\n\nWhat do you see?",
+    "You have understood the heart of **{topic}**. Say it once in your own words, then it is yours.",
+];
+const STUDENT: [&str; 4] = [
+    "Thank you! What is the *simplest* example of **{topic}**?",
+    "I see. So far I have noted:\n\n- the idea behind it,\n- one example.\n\nWhich mistake do beginners make most often?",
+    "Now I am curious: where does one need **{topic}** in daily life?",
+    "In my own words: you said “{said}”. Did I get it right?",
+];
+const CRITIC: [&str; 3] = [
+    "I have read it. About **{topic}**:\n\n- **good:** the order is clear;\n- **to change:** the second part is too long;\n- **open:** who is it for?",
+    "Better. One thing is left: “{said}” needs an example.",
+    "Nothing more to change. It says what it should about **{topic}**.",
+];
+const CODER: [&str; 3] = [
+    "A first version for **{topic}**:\n\n```python\ndef answer(question: str) -> str:\n    \"\"\"Returns what a mock would say.\"\"\"\n    return f\"mock: {question}\"\n```",
+    "I have added a test:\n\n```python\ndef test_answer():\n    assert answer(\"why?\") == \"mock: why?\"\n```\n\nIt passes, as everything does here.",
+    "Done: `answer` is written, tested and named well. Nothing was run, for this is a mock.",
+];
+const PLANNER: [&str; 3] = [
+    "The plan for **{topic}**:\n\n1. collect what is known,\n2. decide what matters,\n3. do the smallest part first.",
+    "Where we are:\n\n| Step | State |\n| --- | --- |\n| collect | done |\n| decide | done |\n| do | next |",
+    "All steps for **{topic}** are through. What is left is to tell the others.",
+];
+const WRITER: [&str; 3] = [
+    "> Once there was **{topic}**, and nobody knew what to say of it.\n\nThat would be my first line. Shall I go on?",
+    "> Then someone asked, and the answer was shorter than the question.\n\nI have kept it short, as you see.",
+    "The end of it: “{said}”. I would leave it there.",
+];
+const ANYBODY: [&str; 3] = [
+    "You wrote: “{said}”. No model was asked; with a key set, one would answer here about **{topic}**.",
+    "On **{topic}** I can offer, without thinking:\n\n- a list, like this one,\n- some `code`,\n- *a little* emphasis.",
+    "I have heard “{said}”, and have nothing to add about **{topic}**.",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::testing::{message, user};
+
+    fn replies(system: &str, opening: &str, count: usize) -> Vec<String> {
+        let mut request =
+            Request { messages: vec![message(Role::System, system), user(opening)], ..Request::default() };
+        (0..count)
+            .map(|_| {
+                let words = reply(&request);
+                assert_eq!(reply(&request), words, "the same request, the same reply");
+                request.messages.extend([message(Role::Assistant, &words), user("And then?")]);
+                words
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_role_talks_in_its_manner_about_the_topic() {
+        let teacher = replies("You are a math teacher.", "I would like to learn about triangles.", 5);
+        assert!(teacher[0].starts_with("[mock reply 1] Let us look at **triangles**"), "{}", teacher[0]);
+        assert!(teacher[1].contains("| --- |") && teacher[2].contains("```python"));
+        assert!(teacher.iter().all(|words| words.starts_with("[mock reply ") && !words.contains("TERMINATE")));
+        assert_eq!(Manner::of("You are a student willing to learn."), Manner::Student);
+        assert_eq!(Manner::of("You are a critic. You review what the teacher says."), Manner::Critic);
+        assert_eq!(Manner::of("Solve tasks with Python code."), Manner::Coder);
+        assert_eq!(Manner::of("You are a helpful AI Assistant."), Manner::Anybody);
+    }
+
+    #[test]
+    fn topics_are_a_few_harmless_words() {
+        let topic_of = |text: &str| topic(&[&user(text)]);
+        assert_eq!(topic_of("Please teach me about **prime numbers**. I am 12."), "prime numbers");
+        assert_eq!(topic_of("Geometry"), "Geometry");
+        assert_eq!(topic_of("Teach me."), "Teach me");
+        assert_eq!(topic_of("What is 3.14?"), "3.14");
+        assert_eq!(topic_of(""), "this");
+        assert_eq!(topic_of("\n\n| a | <b> |\nmore"), "a  b");
+        assert_eq!(topic_of("ÄÖÜ ß 😀"), "ÄÖÜ ß 😀");
+        assert!(topic_of(&"long ".repeat(100)).chars().count() <= 61);
+    }
+
+    #[test]
+    fn it_ends_when_it_was_told_how() {
+        let told = replies("You are a poet. Say TERMINATE when you are done.", "Spring", 4);
+        assert!(!told[0].contains("TERMINATE") && !told[1].contains("TERMINATE"));
+        assert!(told[2].ends_with("TERMINATE"));
+        assert_eq!(told[3], "TERMINATE");
+    }
+
+    #[test]
+    fn summaries_and_speakers_are_what_is_asked_for() {
+        let by = |name: &str, text: &str| ChatMessage { name: Some(name.to_owned()), ..user(text) };
+        let conversation = vec![by("Student", "Teach me geometry"), by("Teacher", "Yes.")];
+        let asked = |last: &str| {
+            let mut messages = conversation.clone();
+            messages.push(message(Role::System, last));
+            reply(&Request { messages, ..Request::default() })
+        };
+        let summary = asked("Summarize the takeaway from the conversation. Do not add any introductory phrases.");
+        assert!(summary.starts_with("[mock summary] Student and Teacher talked about **geometry** in 2 messages."));
+        let select =
+            "Read the above conversation. Then select the next role from ['Teacher', 'Student', 'Critic'] to play.";
+        assert_eq!(asked(select), "Critic");
+        assert_eq!(asked("Then select the next role from ['Teacher', 'Student'] to play."), "Student");
+    }
+
+    #[test]
+    fn forms_are_filled_in() {
+        let schema = json!({"type": "object", "properties": {"ok": {"type": "boolean"}}});
+        let format = json!({"type": "json_schema", "json_schema": {"name": "x", "schema": schema}});
+        assert_eq!(reply(&Request { response_format: Some(format), ..Request::default() }), r#"{"ok":true}"#);
+    }
+
+    #[test]
+    fn odd_requests_get_a_reply_too() {
+        for messages in [vec![], vec![message(Role::System, "")], vec![message(Role::Assistant, "x")], vec![user("")]] {
+            assert!(reply(&Request { messages, ..Request::default() }).starts_with("[mock reply 1]"));
+        }
+        let parts =
+            ChatMessage { content: json!([{"type": "text", "text": "Cats"}, {"type": "image_url"}]), ..user("") };
+        assert!(reply(&Request { messages: vec![parts], ..Request::default() }).contains("**Cats**"));
+    }
+}

@@ -1,0 +1,315 @@
+//! Answers as servers really send them, cut everywhere.
+
+use super::*;
+use crate::model::testing::{event, saying};
+use serde_json::json;
+
+/// Reads an answer in pieces; gives the reply (or the error's words) and the texts that were shown.
+fn read_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, events: bool) -> (Result<Reply, String>, Vec<String>) {
+    let mut shown = Vec::new();
+    let mut show = |text: &str| shown.push(text.to_owned());
+    let mut reader = Reader::new("m", events);
+    let mut outcome = Ok(());
+    for piece in pieces {
+        match reader.feed(piece, &mut show) {
+            Ok(Heard::End) => break,
+            Ok(Heard::Nothing | Heard::Part) => {}
+            Err(error) => {
+                outcome = Err(error);
+                break;
+            }
+        }
+    }
+    let reply = outcome.and_then(|()| reader.end(&mut show)).map_err(|error| error.to_string());
+    (reply, shown)
+}
+
+fn read(text: &str) -> (Result<Reply, String>, Vec<String>) {
+    read_pieces([text.as_bytes()], true)
+}
+
+fn reply(text: &str) -> Reply {
+    read(text).0.unwrap()
+}
+
+fn failure(text: &str) -> String {
+    read(text).0.unwrap_err()
+}
+
+fn delta(delta: Value) -> String {
+    event(&json!({"choices": [{"index": 0, "delta": delta, "finish_reason": null}]}))
+}
+
+fn ending(reason: &str) -> String {
+    event(&json!({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]})) + "data: [DONE]\n\n"
+}
+
+fn whole(message: Value) -> String {
+    json!({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}).to_string()
+}
+
+fn calls(reply: &Reply) -> Vec<(&str, &str, &str)> {
+    let calls = reply.tool_calls.iter();
+    calls.map(|call| (call.id.as_str(), call.function.name.as_str(), call.function.arguments.as_str())).collect()
+}
+
+#[test]
+fn a_stream_becomes_a_reply() {
+    let (outcome, shown) = read(&saying(&["", "Pi ", "is ", "3.14."]));
+    let expected = Reply {
+        content: Some("Pi is 3.14.".to_owned()),
+        tool_calls: vec![],
+        refusal: None,
+        finish_reason: Some("stop".to_owned()),
+        usage: Usage { prompt_tokens: 10, completion_tokens: 5 },
+        model: "m".to_owned(),
+    };
+    assert_eq!(outcome, Ok(expected));
+    assert_eq!(shown, ["", "Pi ", "is ", "3.14."]);
+}
+
+#[test]
+fn calls_are_put_together_by_index() {
+    let call = |index: u64, id: Value, name: Value, arguments: &str| {
+        delta(
+            json!({"tool_calls": [{"index": index, "id": id, "type": "function", "function": {"name": name, "arguments": arguments}}]}),
+        )
+    };
+    let text = delta(json!({"role": "assistant", "content": null}))
+        + &call(0, json!("call_a"), json!("weather"), "")
+        + &call(1, json!("call_b"), json!("time"), "")
+        + &call(0, Value::Null, Value::Null, "{\"city\": ")
+        + &call(1, Value::Null, Value::Null, "{}")
+        + &call(0, json!("call_a"), json!("weather"), "\"Rome\"}")
+        + &ending("tool_calls");
+    let reply = reply(&text);
+    assert_eq!(reply.content, None);
+    assert_eq!(calls(&reply), [("call_a", "weather", "{\"city\": \"Rome\"}"), ("call_b", "time", "{}")]);
+    assert_eq!(reply.tool_calls[0].kind, "function");
+}
+
+#[test]
+fn calls_without_ids_or_indexes_are_told_apart() {
+    let without_index = delta(json!({"tool_calls": [{"id": "a", "function": {"name": "f", "arguments": "{"}}]}))
+        + &delta(json!({"tool_calls": [{"function": {"arguments": "}"}}]}))
+        + &delta(json!({"tool_calls": [{"id": "b", "function": {"name": "f", "arguments": "{}"}}]}))
+        + &ending("tool_calls");
+    assert_eq!(calls(&reply(&without_index)), [("a", "f", "{}"), ("b", "f", "{}")]);
+
+    let same_index =
+        delta(json!({"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}"}}]}))
+            + &delta(
+                json!({"tool_calls": [{"index": 0, "id": "b", "function": {"name": "g", "arguments": {"x": 1}}}]}),
+            )
+            + &ending("tool_calls");
+    assert_eq!(calls(&reply(&same_index)), [("a", "f", "{}"), ("b", "g", "{\"x\":1}")]);
+
+    let message = json!({"content": null, "tool_calls": [
+        {"function": {"name": "f", "arguments": {"x": [1]}}}, {"id": null, "function": {"name": "f"}}, {"id": "c", "function": null},
+    ]});
+    let reply = reply(&whole(message));
+    let [first, second, third] = reply.tool_calls.as_slice() else { panic!("{reply:?}") };
+    assert_eq!((first.function.arguments.as_str(), second.function.arguments.as_str()), ("{\"x\":[1]}", ""));
+    assert!(first.id.starts_with("call_") && second.id.starts_with("call_") && first.id != second.id);
+    assert_eq!((third.id.as_str(), third.function.name.as_str()), ("c", ""));
+}
+
+#[test]
+fn a_server_that_ignores_the_wish_for_a_stream() {
+    for text in [whole(json!({"content": "Pi."})), format!("\n \u{20}{}\n", whole(json!({"content": "Pi."})))] {
+        for events in [true, false] {
+            let (outcome, shown) = read_pieces([text.as_bytes()], events);
+            assert_eq!((outcome.unwrap().content.as_deref(), shown), (Some("Pi."), vec!["Pi.".to_owned()]));
+        }
+    }
+    let undeclared = read_pieces([saying(&["Pi."]).as_bytes()], false);
+    assert_eq!(undeclared.0.unwrap().content.as_deref(), Some("Pi."));
+}
+
+#[test]
+fn odd_but_clear_answers_are_understood() {
+    let content = |text: &str| reply(text).content;
+    let pi = Some("Pi.".to_owned());
+    assert_eq!(content(&saying(&["Pi", "."]).replace('\n', "\r\n")), pi);
+    assert_eq!(content(&format!(": hello\n\n: keep-alive\n\n{}", saying(&["Pi."]))), pi, "comments");
+    assert_eq!(content(&format!("event: ping\ndata: {{}}\n\n{}", saying(&["Pi."]))), pi, "events of another kind");
+    assert_eq!(content(&saying(&["Pi."]).replace("data: [DONE]\n\n", "")), pi, "no [DONE]");
+    assert_eq!(content(&saying(&["Pi."]).replace("data: [DONE]\n\n", "data: [DONE]")), pi, "no empty line at the end");
+    assert_eq!(content(&(delta(json!({"content": "Pi."})) + "data: [DONE]\n\n")), pi, "no reason to finish");
+    assert_eq!(content(&saying(&["Pi."]).replace("data: {", "data:{")), pi);
+    assert_eq!(
+        content("data: {\"choices\": [{\"delta\":\ndata: {\"content\": \"Pi.\"}}]}\n\ndata: [DONE]\n\n"),
+        pi,
+        "data of two lines"
+    );
+    assert_eq!(
+        content(&whole(json!({"content": [{"type": "text", "text": "P"}, {"type": "image"}, "i."]}))),
+        pi,
+        "parts"
+    );
+    assert_eq!(content(&whole(json!({"content": null}))), None);
+    assert_eq!(content(&whole(json!({"role": "assistant"}))), None);
+    assert_eq!(content(&whole(json!({"content": ""}))), Some(String::new()));
+    assert_eq!(content(&(delta(json!({"content": null, "reasoning_content": "hm"})) + &ending("stop"))), None);
+    let others = event(
+        &json!({"choices": [{"index": 1, "delta": {"content": "no"}}, {"index": 0, "delta": {"content": "Pi."}}]}),
+    );
+    assert_eq!(content(&(others + &ending("stop"))), pi, "the first choice counts");
+    let both =
+        event(&json!({"choices": [{"delta": {"content": "Pi."}, "message": {"content": "Pi."}}], "error": null}));
+    assert_eq!(content(&(both + &ending("stop"))), pi, "a delta and a message");
+    assert_eq!(content(&format!("\u{feff}{}", whole(json!({"content": "Pi."})))), pi, "a byte order mark");
+}
+
+#[test]
+fn usage_may_be_anywhere_or_nowhere() {
+    let usage = |chunk: Value| reply(&(delta(json!({"content": "x"})) + &event(&chunk) + &ending("stop"))).usage;
+    let both = |prompt_tokens, completion_tokens| Usage { prompt_tokens, completion_tokens };
+    assert_eq!(usage(json!({})), both(0, 0));
+    assert_eq!(usage(json!({"usage": null, "choices": []})), both(0, 0));
+    assert_eq!(usage(json!({"usage": {"prompt_tokens": 7}})), both(7, 0));
+    assert_eq!(usage(json!({"usage": {"prompt_tokens": 7.0, "completion_tokens": -3.0}})), both(7, 0));
+    assert_eq!(usage(json!({"usage": {"prompt_tokens": "7", "completion_tokens": 1e300}})), both(0, u64::MAX));
+    assert_eq!(usage(json!({"x_groq": {"usage": {"prompt_tokens": 1, "completion_tokens": 2}}})), both(1, 2));
+}
+
+#[test]
+fn refusals_and_reasons_are_kept() {
+    let refused = delta(json!({"refusal": "I can"})) + &delta(json!({"refusal": "not."})) + &ending("content_filter");
+    let reply = reply(&refused);
+    assert_eq!((reply.refusal.as_deref(), reply.finish_reason.as_deref()), (Some("I cannot."), Some("content_filter")));
+    assert_eq!(reply.content, None);
+}
+
+#[test]
+fn an_error_in_the_middle_is_an_error() {
+    let after = |error: Value| failure(&(delta(json!({"content": "Pi"})) + &event(&error) + "data: [DONE]\n\n"));
+    assert_eq!(
+        after(json!({"error": {"message": "overloaded", "code": 503}})),
+        "the model \"m\" answered 503: overloaded"
+    );
+    assert_eq!(
+        after(json!({"error": {"message": "slow down", "type": "rate_limit_error"}})),
+        "the model \"m\" answered 429: slow down"
+    );
+    assert_eq!(
+        after(json!({"error": {"message": "no", "code": "content_filter"}})),
+        "the model \"m\" answered 400: no"
+    );
+    assert_eq!(after(json!({"error": "broken"})), "the model \"m\" answered 500: broken");
+    assert_eq!(
+        after(json!({"choices": [{"error": {"message": "up", "code": "502"}}]})),
+        "the model \"m\" answered 502: up"
+    );
+    assert_eq!(failure("event: error\ndata: {\"message\": \"gone\"}\n\n"), "the model \"m\" answered 500: gone");
+    assert_eq!(failure("event: error\ndata: plain words\n\n"), "the model \"m\" answered 500: plain words");
+    assert_eq!(
+        failure(&json!({"error": {"message": "bad", "code": 400}}).to_string()),
+        "the model \"m\" answered 400: bad"
+    );
+}
+
+#[test]
+fn what_cannot_be_read_is_said() {
+    let unreadable = |text: &str| match read_pieces([text.as_bytes()], false).0 {
+        Err(words) => words.replace("the model \"m\" sent an answer that cannot be read: ", ""),
+        Ok(reply) => panic!("{reply:?}"),
+    };
+    assert_eq!(unreadable(""), "it is empty");
+    assert_eq!(unreadable(" \n"), "it is empty");
+    assert!(unreadable("this is not json").starts_with("it is not JSON ("));
+    assert!(unreadable("<html>Welcome</html>").contains("<html>Welcome"));
+    assert!(unreadable("{\"choices\": [").starts_with("it is not JSON ("));
+    assert!(unreadable("data: {\"choices\": [\n\n").starts_with("a piece is not JSON ("));
+    for nothing in [
+        "{}",
+        "[]",
+        "{\"choices\": []}",
+        "{\"choices\": null}",
+        "data: {}\n\ndata: [DONE]\n\n",
+        "data: [DONE]\n\n",
+        ": x\n\n",
+    ] {
+        assert_eq!(unreadable(nothing), "it holds no choice", "{nothing}");
+    }
+    assert!(failure(&delta(json!({"content": "Pi"}))).contains("broke off"), "a stream that ends in its middle");
+}
+
+#[test]
+fn nothing_grows_without_bound() {
+    let endless = |piece: String| {
+        let mut reader = Reader::new("m", true);
+        let mut count = 0;
+        loop {
+            count += piece.len();
+            assert!(count < 3 * LONGEST_STREAM, "nothing stopped it");
+            if let Err(error) = reader.feed(piece.as_bytes(), &mut |_| {}) {
+                assert_eq!(error.to_string(), "the model \"m\" sent an answer that cannot be read: it is too long");
+                return count;
+            }
+        }
+    };
+    let text = "x".repeat(100_000);
+    assert!(endless(delta(json!({"content": text}))) < 2 * LONGEST_REPLY, "text");
+    assert!(
+        endless(delta(json!({"tool_calls": [{"index": 0, "function": {"arguments": text}}]}))) < 2 * LONGEST_REPLY,
+        "arguments"
+    );
+    assert!(endless(text.clone()) < 2 * LONGEST_PIECE, "a line");
+    assert!(endless(format!("data: {text}\n")) < 2 * LONGEST_PIECE, "an event");
+    assert!(endless(format!(": {text}\n\n")) < 2 * LONGEST_STREAM, "comments");
+    assert!(endless(format!("{{{text}")) < 2 * LONGEST_PIECE, "a text");
+    let many: Vec<Value> = (0..1000).map(|index| json!({"index": index})).collect();
+    assert!(failure(&delta(json!({"tool_calls": many}))).contains("too long"), "calls");
+    let far =
+        delta(json!({"tool_calls": [{"index": u64::MAX, "id": "a", "function": {"name": "f"}}]})) + &ending("stop");
+    assert_eq!(calls(&reply(&far)), [("a", "f", "")], "an index is a name, not a size");
+}
+
+#[test]
+fn any_cut_gives_the_same_reply() {
+    let tools = delta(json!({"role": "assistant", "content": "Zürich 😀"}))
+        + ": keep-alive\r\n\r\n"
+        + &delta(json!({"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f", "arguments": "{\"ü\":"}}]}))
+            .replace('\n', "\r\n")
+        + &delta(json!({"tool_calls": [{"index": 0, "function": {"arguments": "1}"}}]}))
+        + &ending("tool_calls");
+    for text in [saying(&["Grüße ", "", "😀"]), tools, whole(json!({"content": "Grüße 😀"}))] {
+        let (reply, shown) = read(&text);
+        assert!(reply.is_ok());
+        for cut in 0..=text.len() {
+            let (left, right) = text.as_bytes().split_at(cut);
+            assert_eq!(read_pieces([left, right], true), (reply.clone(), shown.clone()), "cut at {cut}");
+        }
+        for size in 1..20 {
+            assert_eq!(
+                read_pieces(text.as_bytes().chunks(size), false),
+                (reply.clone(), shown.clone()),
+                "pieces of {size}"
+            );
+        }
+        // Cut short anywhere it is an error or the same reply, and never a panic or a part that looks whole.
+        for end in 0..text.len() {
+            let (cut, _) = read_pieces([&text.as_bytes()[..end]], true);
+            if let Ok(cut) = cut {
+                assert_eq!(cut.content, reply.as_ref().unwrap().content, "ended at {end}");
+                assert_eq!(cut.tool_calls, reply.as_ref().unwrap().tool_calls, "ended at {end}");
+            }
+        }
+    }
+}
+
+#[test]
+fn noise_does_no_harm() {
+    use rand::{RngExt, SeedableRng};
+    let mut random = rand::rngs::StdRng::seed_from_u64(7);
+    let text = saying(&["Pi ", "is ", "3.14."]);
+    for _ in 0..5_000 {
+        let mut bytes = text.clone().into_bytes();
+        for _ in 0..random.random_range(1..6) {
+            let place = random.random_range(0..bytes.len());
+            bytes[place] = random.random();
+        }
+        let _ = read_pieces(bytes.chunks(random.random_range(1..50)), random.random());
+    }
+}

@@ -1,0 +1,383 @@
+//! The client against servers that send exact bytes.
+
+use super::*;
+use crate::config::Timeouts;
+use crate::model::testing::{
+    Act, Server, ask, asking, chunked, error_answer, http as answer, json_answer, llm, name, saying, stream_answer,
+};
+use crate::model::{Models, Usage, open_all};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+fn client(llm: &Llm) -> OpenAi {
+    let backoff = Backoff { first: Duration::from_millis(1), longest: Duration::from_millis(2) };
+    OpenAi { backoff, ..OpenAi::new(&name("default"), llm, http::client()) }
+}
+
+fn whole() -> Act {
+    json_answer(&json!({"choices": [{"message": {"role": "assistant", "content": "Pi."}, "finish_reason": "stop"}]}))
+}
+
+fn with_key(llm: Llm, key: &str) -> Llm {
+    Llm { api_key: Some(key.into()), ..llm }
+}
+
+#[tokio::test]
+async fn a_request_and_its_streamed_answer() {
+    let server = Server::start(vec![stream_answer(&saying(&["Zür", "ich ", "😀"]))]).await;
+    let model = client(&with_key(llm(&server.base_url), " secret-key\n"));
+    let request = Request {
+        headers: vec![("fastagency-run", "r1".to_owned()), ("x-bad", "a\nb".to_owned())],
+        ..asking("Teach me.")
+    };
+    let (outcome, heard) = ask(&model, &request).await;
+    let reply = outcome.unwrap();
+    assert_eq!(reply.content.as_deref(), Some("Zürich 😀"));
+    assert_eq!(reply.usage, Usage { prompt_tokens: 10, completion_tokens: 5 });
+    assert_eq!(reply.model, "default");
+    assert_eq!(heard, ["#1", "Zür", "ich ", "😀"]);
+
+    let seen = &server.seen()[0];
+    let head = seen.head.to_lowercase();
+    assert!(head.starts_with("post /v1/chat/completions http/1.1"), "{head}");
+    assert!(head.contains("authorization: bearer secret-key\r\n") && head.contains("fastagency-run: r1"), "{head}");
+    assert!(!head.contains("x-bad"));
+    assert_eq!(seen.body["stream"], true);
+    assert_eq!(seen.body["messages"][1], json!({"content": "Teach me.", "role": "user"}));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_streamed_shows_no_pieces() {
+    let server = Server::start(vec![whole()]).await;
+    let model = client(&Llm { stream: false, ..llm(&server.base_url) });
+    let (outcome, heard) = ask(&model, &asking("x")).await;
+    assert_eq!(outcome.unwrap().content.as_deref(), Some("Pi."));
+    assert_eq!(heard, ["#1"]);
+    assert!(!server.seen()[0].head.to_lowercase().contains("authorization"), "no key, no header");
+}
+
+#[tokio::test]
+async fn what_may_pass_is_tried_again_and_what_was_said_is_void() {
+    let broken = chunked(&saying(&["half an ans"])[..80]);
+    let acts =
+        vec![error_answer(429, "retry-after: 0\r\n"), Act::SendAndClose(broken), stream_answer(&saying(&["Pi."]))];
+    let server = Server::start(acts).await;
+    let (outcome, heard) = ask(&client(&llm(&server.base_url)), &asking("x")).await;
+    assert_eq!(outcome.unwrap().content.as_deref(), Some("Pi."));
+    assert_eq!(heard.iter().filter(|heard| heard.starts_with('#')).collect::<Vec<_>>(), ["#1", "#2", "#3"]);
+    let bodies: Vec<_> = server.seen().into_iter().map(|seen| seen.body).collect();
+    assert!(bodies.iter().all(|body| *body == bodies[0]), "each attempt asks the same");
+}
+
+#[tokio::test]
+async fn each_status_is_tried_as_often_as_the_client_of_openai_does() {
+    for (status, requests) in
+        [(408, 3), (409, 3), (429, 3), (500, 3), (529, 3), (400, 1), (401, 1), (403, 1), (404, 1), (422, 1)]
+    {
+        let server = Server::start(vec![error_answer(status, "")]).await;
+        let error = ask(&client(&llm(&server.base_url)), &asking("x")).await.0.unwrap_err();
+        assert_eq!(error.to_string(), format!("the model \"default\" answered {status}: error {status}"));
+        assert_eq!(server.seen().len(), requests, "{status}");
+    }
+    let server = Server::start(vec![error_answer(503, "x-should-retry: false\r\n")]).await;
+    assert!(ask(&client(&llm(&server.base_url)), &asking("x")).await.0.is_err());
+    assert_eq!(server.seen().len(), 1, "the server said so");
+    let server = Server::start(vec![error_answer(503, "")]).await;
+    let once = client(&Llm { max_retries: 0, ..llm(&server.base_url) });
+    assert_eq!(ask(&once, &asking("x")).await.1, ["#1"]);
+}
+
+#[tokio::test]
+async fn a_server_that_asks_for_a_wait_gets_it() {
+    let server = Server::start(vec![error_answer(429, "retry-after-ms: 120\r\n"), whole()]).await;
+    let begun = std::time::Instant::now();
+    assert!(ask(&client(&llm(&server.base_url)), &asking("x")).await.0.is_ok());
+    assert!(begun.elapsed() >= Duration::from_millis(120));
+}
+
+#[tokio::test]
+async fn errors_in_all_their_shapes_are_told_in_the_servers_words() {
+    let cases = [
+        (
+            json!({"error": {"message": "no such model", "code": "model_not_found"}}).to_string(),
+            "no such model",
+            Some("model_not_found"),
+        ),
+        (
+            json!({"error": {"message": "bad", "type": "invalid_request_error", "code": null}}).to_string(),
+            "bad",
+            Some("invalid_request_error"),
+        ),
+        (json!({"error": "plain"}).to_string(), "plain", None),
+        (json!({"message": "top", "code": 40}).to_string(), "top", Some("40")),
+        (
+            json!({"detail": [{"loc": ["body"], "msg": "missing"}]}).to_string(),
+            r#"[{"loc":["body"],"msg":"missing"}]"#,
+            None,
+        ),
+        ("<html>no</html>".to_owned(), "<html>no</html>", None),
+        (String::new(), "Bad Request", None),
+        (json!({"error": {}}).to_string(), "{}", None),
+    ];
+    for (body, words, kind) in cases {
+        let server = Server::start(vec![answer(400, "", &body)]).await;
+        match ask(&client(&llm(&server.base_url)), &asking("x")).await.0.unwrap_err() {
+            Error::Status { status: 400, message, code, .. } => {
+                assert_eq!((message.as_str(), code.as_deref()), (words, kind))
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let server = Server::start(vec![answer(400, "", &"ü".repeat(5000))]).await;
+    let Err(Error::Status { message, .. }) = ask(&client(&llm(&server.base_url)), &asking("x")).await.0 else {
+        panic!()
+    };
+    assert_eq!(message.chars().count(), 501);
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed_but_explained() {
+    let other = Server::start(vec![whole()]).await;
+    let location = format!("location: {}/elsewhere?token=t\r\n", other.base_url);
+    let server = Server::start(vec![answer(307, &location, "")]).await;
+    let model = client(&with_key(llm(&server.base_url), "secret-key"));
+    let words = ask(&model, &asking("x")).await.0.unwrap_err().to_string();
+    assert!(words.contains(&format!("sends us on to {}/elsewhere;", other.base_url)), "{words}");
+    assert!(other.seen().is_empty());
+}
+
+#[tokio::test]
+async fn the_limits_of_time_hold() {
+    let limits = |first_token, idle, total| {
+        let [first_token, idle, total] = [first_token, idle, total].map(Duration::from_millis);
+        Timeouts { first_token, idle, total }
+    };
+    let minute = 60_000;
+    let begun = chunked(&saying(&["Pi"])[..70]);
+    let comments = chunked(": keep-alive\n\n");
+    let head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{".to_vec();
+    for (sent, stream, limits, what) in [
+        (vec![], true, limits(30, minute, minute), "no first token within 30ms"),
+        (comments, true, limits(30, 10, minute), "no first token within 30ms"),
+        (begun.clone(), true, limits(minute, 30, minute), "nothing more within 30ms"),
+        (begun, true, limits(minute, minute, 30), "no complete answer within 30ms"),
+        (head, false, limits(1, 1, 30), "no complete answer within 30ms"),
+    ] {
+        let server = Server::start(vec![Act::SendAndHang(sent)]).await;
+        let llm = Llm { stream, timeout: limits, max_retries: 1, ..llm(&server.base_url) };
+        let words = ask(&client(&llm), &asking("x")).await.0.unwrap_err().to_string();
+        assert_eq!(words, format!("OpenAI API call timed out. The model \"default\" gave {what}"));
+        assert_eq!(server.seen().len(), 2, "a time-out is tried again");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_named_without_secrets() {
+    // Nobody listens on port 1.
+    let model = client(&llm("http://user:pass@127.0.0.1:1/v1?token=t"));
+    let (outcome, heard) = ask(&model, &asking("x")).await;
+    let words = outcome.unwrap_err().to_string();
+    assert!(
+        words.starts_with("the model \"default\" cannot be reached at http://127.0.0.1:1/v1/chat/completions: "),
+        "{words}"
+    );
+    assert!(words.contains("refused") && !words.contains("pass") && !words.contains("token"), "{words}");
+    assert_eq!(heard, ["#1", "#2", "#3"]);
+    for odd in ["", "nonsense", "ftp://x", "mailto:x@y", "http://u:secret@:x"] {
+        let words = ask(&client(&Llm { max_retries: 0, ..llm(odd) }), &asking("x")).await.0.unwrap_err().to_string();
+        assert!(words.contains("is no address of a server") && !words.contains("secret"), "{odd}: {words}");
+    }
+}
+
+#[test]
+fn a_base_keeps_its_path_and_its_query() {
+    let end = |base| endpoint(base).unwrap().to_string();
+    assert_eq!(end("https://api.openai.com/v1"), "https://api.openai.com/v1/chat/completions");
+    assert_eq!(end(" http://localhost:11434/v1/ "), "http://localhost:11434/v1/chat/completions");
+    assert_eq!(
+        end("https://x.azure.com/openai/d?api-version=1"),
+        "https://x.azure.com/openai/d/chat/completions?api-version=1"
+    );
+    assert_eq!(end("http://x"), "http://x/chat/completions");
+}
+
+#[tokio::test]
+async fn no_key_is_said_when_a_key_is_needed() {
+    for key in [None, Some(""), Some("  \n"), Some("a\nb")] {
+        let openai = Llm {
+            provider: Provider::OpenAi,
+            api_key: key.map(Into::into),
+            api_key_variable: Some("OPENAI_API_KEY".to_owned()),
+            ..llm("http://127.0.0.1:1/v1")
+        };
+        let (outcome, heard) = ask(&client(&openai), &asking("x")).await;
+        assert!(matches!(outcome, Err(Error::NoKey { variable, .. }) if variable == "OPENAI_API_KEY"));
+        assert!(heard.is_empty(), "nothing was tried");
+    }
+}
+
+/// Collects what is logged.
+#[derive(Clone, Default)]
+struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn the_key_appears_nowhere() {
+    const KEY: &str = "sk-very-secret-0123456789";
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber =
+        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone()).finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+    let echo = format!("{} {KEY} is wrong", "x".repeat(LONGEST_MESSAGE - 10));
+    let acts = [
+        answer(500, "", &json!({"error": {"message": echo, "code": KEY}}).to_string()),
+        answer(500, "", &format!("no json {KEY}")),
+        answer(200, "", &format!("no json {KEY}")),
+        answer(307, &format!("location: http://{KEY}@x/{KEY}\r\n"), ""),
+        stream_answer(&format!("data: {{\"error\": \"{KEY}\"}}\n\n")),
+        stream_answer(&format!("data: no json {KEY}\n\n")),
+        Act::SendAndClose(vec![]),
+    ];
+    for act in acts {
+        let server = Server::start(vec![act]).await;
+        let settings = with_key(llm(&server.base_url), KEY);
+        let error = ask(&client(&settings), &asking("x")).await.0.unwrap_err();
+        for shown in [format!("{error}"), format!("{error:?}"), format!("{settings:?}")] {
+            assert!(!shown.contains("very-secret") && !shown.contains("sk-v"), "{shown}");
+        }
+        assert!(server.seen()[0].head.contains(KEY), "it was sent");
+    }
+    let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(logged.contains("asking a model again") && !logged.contains("very-secret"), "{logged}");
+}
+
+#[tokio::test]
+async fn dropping_the_call_ends_the_connection() {
+    let server = Server::start(vec![Act::SendAndHang(chunked(&saying(&["Pi"])[..70]))]).await;
+    let model = client(&llm(&server.base_url));
+    let request = asking("x");
+    let mut heard = 0;
+    let mut progress = |_: Progress<'_>| heard += 1;
+    tokio::select! {
+        outcome = model.complete(&request, &mut progress) => panic!("{outcome:?}"),
+        () = async { while server.seen().is_empty() { tokio::task::yield_now().await } } => {}
+    }
+    server.left.notified().await;
+}
+
+#[tokio::test]
+async fn a_connection_is_used_again() {
+    let server = Server::start(vec![stream_answer(&saying(&["Pi."])), whole(), error_answer(400, ""), whole()]).await;
+    let model = client(&llm(&server.base_url));
+    for _ in 0..4 {
+        let _ = ask(&model, &asking("x")).await;
+    }
+    assert_eq!((server.seen().len(), server.connections()), (4, 1));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_complete_may_end_badly() {
+    for text in [saying(&["Pi."]), saying(&["Pi."]).replace("data: [DONE]\n\n", "")] {
+        let server = Server::start(vec![Act::SendAndClose(chunked(&text))]).await;
+        let (outcome, heard) = ask(&client(&llm(&server.base_url)), &asking("x")).await;
+        assert_eq!((outcome.unwrap().content.as_deref(), heard[0].as_str()), (Some("Pi."), "#1"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_at_once() {
+    let server = Server::start(vec![stream_answer(&saying(&["Pi ", "is ", "3.14."]))]).await;
+    let model = client(&llm(&server.base_url));
+    let request = asking("x");
+    let calls = (0..1000).map(|_| async { ask(&model, &request).await.0.map(|reply| reply.content) });
+    for outcome in futures_util::future::join_all(calls).await {
+        assert_eq!(outcome.unwrap().as_deref(), Some("Pi is 3.14."));
+    }
+}
+
+/// The models of a project, each with its base and its fallbacks.
+fn models(list: &[(&str, &str, &[&str])]) -> Models {
+    let llms: BTreeMap<_, _> = list
+        .iter()
+        .map(|(model, base_url, others)| {
+            let fallback = others.iter().copied().map(name).collect();
+            (name(model), Llm { fallback, max_retries: 1, ..llm(base_url) })
+        })
+        .collect();
+    open_all(&llms, false)
+}
+
+async fn ask_one(models: &Models, model: &str) -> (Result<Reply, Error>, Vec<String>) {
+    ask(models.get(&name(model)).unwrap().as_ref(), &asking("x")).await
+}
+
+#[tokio::test]
+async fn the_next_model_is_asked_when_one_fails() {
+    let quick = "retry-after-ms: 1\r\n";
+    let down = Server::start(vec![error_answer(503, quick)]).await;
+    let refusing = Server::start(vec![error_answer(401, "")]).await;
+    let up = Server::start(vec![whole()]).await;
+    let models = models(&[
+        ("a", &down.base_url, &["b", "c"]),
+        ("b", &refusing.base_url, &["a"]),
+        ("c", &up.base_url, &["missing"]),
+        ("d", &refusing.base_url, &["a", "d"]),
+        ("e", &refusing.base_url, &["b"]),
+    ]);
+    let (outcome, heard) = ask_one(&models, "a").await;
+    assert_eq!(outcome.unwrap().model, "c");
+    assert_eq!(heard, ["#1", "#2", "#3", "#4", "Pi."], "two for a, one for b, one for c");
+    // Theirs follow after one's own, each once: d, a, b, c, and e, b, a, c.
+    assert_eq!(ask_one(&models, "d").await.0.unwrap().model, "c");
+    assert_eq!(ask_one(&models, "e").await.0.unwrap().model, "c");
+    assert_eq!(ask_one(&models, "c").await.0.unwrap().model, "c");
+}
+
+#[tokio::test]
+async fn the_last_error_is_told() {
+    let first = Server::start(vec![error_answer(400, "")]).await;
+    let second = Server::start(vec![error_answer(404, "")]).await;
+    let models = models(&[("a", &first.base_url, &["b"]), ("b", &second.base_url, &["a"])]);
+    assert_eq!(ask_one(&models, "a").await.0.unwrap_err().to_string(), "the model \"b\" answered 404: error 404");
+    assert_eq!((first.seen().len(), second.seen().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn what_a_filter_refused_or_nobody_can_read_goes_to_no_other() {
+    let filtered = answer(400, "", &json!({"error": {"message": "filtered", "code": "content_filter"}}).to_string());
+    let up = Server::start(vec![whole()]).await;
+    for act in [filtered, answer(200, "", "this is not json")] {
+        let server = Server::start(vec![act]).await;
+        let models = models(&[("a", &server.base_url, &["b"]), ("b", &up.base_url, &[])]);
+        assert!(ask_one(&models, "a").await.0.is_err());
+        assert_eq!(server.seen().len(), 1);
+    }
+    assert!(up.seen().is_empty());
+}
+
+#[tokio::test]
+async fn with_the_mock_no_server_is_asked() {
+    let server = Server::start(vec![whole()]).await;
+    let openai = Llm { provider: Provider::OpenAi, ..llm(&server.base_url) };
+    let scripted = Llm { provider: Provider::Scripted, script: vec![json!("from the script")], ..llm("") };
+    let llms = BTreeMap::from([(name("a"), openai), (name("b"), scripted)]);
+    for mock in [true, false] {
+        let models = open_all(&llms, mock);
+        assert_eq!(ask_one(&models, "b").await.0.unwrap().content.as_deref(), Some("from the script"));
+        let (outcome, _) = ask_one(&models, "a").await;
+        assert_eq!(outcome.is_ok(), mock);
+        assert!(matches!(models.get(&name("c")), Err(Error::Unknown { model }) if model == "c"));
+    }
+    assert!(server.seen().is_empty());
+}

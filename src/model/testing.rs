@@ -1,0 +1,203 @@
+//! What the tests of models share: settings, requests, and a server that sends exactly the bytes that a test gives it.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use super::{ChatMessage, ChatModel, Error, Progress, Reply, Request, Role};
+use crate::config::{Llm, Provider, Timeouts};
+use crate::ids::Name;
+
+pub(super) fn llm(base_url: &str) -> Llm {
+    let minute = Duration::from_secs(60);
+    Llm {
+        provider: Provider::Compatible,
+        model: "gpt-4o-mini".to_owned(),
+        api_key: None,
+        api_key_variable: None,
+        base_url: base_url.to_owned(),
+        parameters: Map::new(),
+        stream: true,
+        timeout: Timeouts { first_token: minute, idle: minute, total: minute },
+        max_retries: 2,
+        fallback: Vec::new(),
+        script: Vec::new(),
+        unset: Vec::new(),
+    }
+}
+
+pub(super) fn name(text: &str) -> Name {
+    Name::parse(text).unwrap()
+}
+
+pub(super) fn message(role: Role, text: &str) -> ChatMessage {
+    ChatMessage { content: json!(text), role, name: None, tool_calls: None, tool_call_id: None }
+}
+
+pub(super) fn user(text: &str) -> ChatMessage {
+    message(Role::User, text)
+}
+
+/// A conversation that one message begins.
+pub(super) fn asking(text: &str) -> Request {
+    Request { messages: vec![message(Role::System, "You are a math teacher."), user(text)], ..Request::default() }
+}
+
+/// What came of asking a model: attempts as `#1`, texts as they are.
+pub(super) async fn ask(model: &dyn ChatModel, request: &Request) -> (Result<Reply, Error>, Vec<String>) {
+    let mut heard = Vec::new();
+    let mut progress = |progress: Progress<'_>| match progress {
+        Progress::Attempt(attempt) => heard.push(format!("#{attempt}")),
+        Progress::Text(text) => heard.push(text.to_owned()),
+    };
+    let outcome = model.complete(request, &mut progress).await;
+    (outcome, heard)
+}
+
+/// What the server does with a request.
+#[derive(Debug, Clone)]
+pub(super) enum Act {
+    /// Sends these bytes, and goes on with the connection.
+    Send(Vec<u8>),
+    /// Sends these bytes, and ends the connection.
+    SendAndClose(Vec<u8>),
+    /// Sends these bytes, and then nothing more, until the client ends the connection.
+    SendAndHang(Vec<u8>),
+}
+
+/// A request as the server saw it.
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    pub(super) head: String,
+    pub(super) body: Value,
+}
+
+/// A server that answers the nth request with the nth act, and every further one with the last.
+pub(super) struct Server {
+    pub(super) base_url: String,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    accepted: Arc<AtomicUsize>,
+    /// A client has ended a connection on which it waited for more.
+    pub(super) left: Arc<Notify>,
+    _connections: JoinSet<()>,
+}
+
+impl Server {
+    pub(super) async fn start(acts: Vec<Act>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let left = Arc::new(Notify::new());
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let mut connections = JoinSet::new();
+        connections.spawn({
+            let (seen, left, accepted) = (seen.clone(), left.clone(), accepted.clone());
+            async move {
+                let mut connections = JoinSet::new();
+                while let Ok((socket, _)) = listener.accept().await {
+                    accepted.fetch_add(1, Ordering::Relaxed);
+                    connections.spawn(serve(socket, acts.clone(), seen.clone(), left.clone()));
+                }
+            }
+        });
+        Self { base_url, seen, accepted, left, _connections: connections }
+    }
+
+    pub(super) fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    pub(super) fn connections(&self) -> usize {
+        self.accepted.load(Ordering::Relaxed)
+    }
+}
+
+async fn serve(mut socket: TcpStream, acts: Vec<Act>, seen: Arc<Mutex<Vec<Seen>>>, left: Arc<Notify>) {
+    while let Some(request) = read_request(&mut socket).await {
+        let number = {
+            let mut seen = seen.lock().unwrap();
+            seen.push(request);
+            seen.len()
+        };
+        let act = acts.get(number - 1).or(acts.last()).unwrap();
+        let (Act::Send(bytes) | Act::SendAndClose(bytes) | Act::SendAndHang(bytes)) = act;
+        if socket.write_all(bytes).await.is_err() {
+            return;
+        }
+        match act {
+            Act::Send(_) => {}
+            Act::SendAndClose(_) => return,
+            Act::SendAndHang(_) => {
+                let _ = socket.read(&mut [0; 1]).await;
+                left.notify_one();
+                return;
+            }
+        }
+    }
+}
+
+async fn read_request(socket: &mut TcpStream) -> Option<Seen> {
+    let mut bytes = Vec::new();
+    let mut piece = [0; 4096];
+    loop {
+        let count = socket.read(&mut piece).await.ok().filter(|count| *count > 0)?;
+        bytes.extend_from_slice(&piece[..count]);
+        let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
+        let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+        let length =
+            head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length:")?.trim().parse().ok());
+        if bytes.len() >= end + 4 + length.unwrap_or(0) {
+            let body = serde_json::from_slice(&bytes[end + 4..]).unwrap_or(Value::Null);
+            return Some(Seen { head, body });
+        }
+    }
+}
+
+/// A whole answer of HTTP, with its length.
+pub(super) fn http(status: u16, headers: &str, body: &str) -> Act {
+    let length = body.len();
+    Act::Send(format!("HTTP/1.1 {status} Word\r\n{headers}content-length: {length}\r\n\r\n{body}").into_bytes())
+}
+
+pub(super) fn json_answer(body: &Value) -> Act {
+    http(200, "content-type: application/json\r\n", &body.to_string())
+}
+
+pub(super) fn error_answer(status: u16, headers: &str) -> Act {
+    http(status, headers, &json!({"error": {"message": format!("error {status}"), "code": null}}).to_string())
+}
+
+/// A stream, chunk by chunk as HTTP sends it, with its end.
+pub(super) fn stream_answer(text: &str) -> Act {
+    Act::Send([chunked(text), b"0\r\n\r\n".to_vec()].concat())
+}
+
+/// A stream without its end.
+pub(super) fn chunked(text: &str) -> Vec<u8> {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+    // Small pieces, so that events, lines and characters are cut.
+    let pieces = text
+        .as_bytes()
+        .chunks(7)
+        .flat_map(|piece| [format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat());
+    head.bytes().chain(pieces).collect()
+}
+
+/// The events that say a text in pieces.
+pub(super) fn saying(pieces: &[&str]) -> String {
+    let mut events: String =
+        pieces.iter().map(|piece| event(&json!({"choices": [{"index": 0, "delta": {"content": piece}}]}))).collect();
+    events += &event(&json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}));
+    events += &event(&json!({"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": 5}}));
+    events + "data: [DONE]\n\n"
+}
+
+pub(super) fn event(chunk: &Value) -> String {
+    format!("data: {chunk}\n\n")
+}

@@ -1,0 +1,127 @@
+//! A whole project checked at once: its configuration, all of its workflows, and that they fit together.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::Path;
+
+use crate::config::{self, Config, Environment};
+use crate::ids::Name;
+use crate::problem::Problems;
+use crate::workflow;
+
+/// The file that is read if none is named.
+pub const DEFAULT_FILE: &str = "fastagency.yaml";
+
+/// What was found in a project.
+#[derive(Debug)]
+pub struct Report {
+    /// What is there.
+    pub summary: Summary,
+    /// All that is wrong, in all files.
+    pub problems: Option<Problems>,
+}
+
+/// What is in a project; shown in a few lines.
+#[derive(Debug, Default)]
+pub struct Summary {
+    /// The configuration: its file, or none for the defaults.
+    pub config: Option<String>,
+    /// The folder of workflows.
+    pub folder: String,
+    /// The names of the workflows; none if they could not be read.
+    pub workflows: Vec<Name>,
+    /// The names of the models.
+    pub models: Vec<Name>,
+}
+
+/// Reads the configuration that is named, else `fastagency.yaml` here if it is there, else the defaults.
+pub fn load_config(named: Option<&Path>, environment: Environment<'_>) -> Result<Config, Problems> {
+    match named {
+        Some(path) => config::load(path, environment),
+        None if Path::new(DEFAULT_FILE).exists() => config::load(Path::new(DEFAULT_FILE), environment),
+        None => Config::default_in(Path::new(""), environment),
+    }
+}
+
+/// Checks the configuration and all workflows. If the configuration is wrong, the workflows are looked for in `workflows`
+/// beside it all the same.
+pub fn check_project(named: Option<&Path>, environment: Environment<'_>) -> Report {
+    let mut problems = Vec::new();
+    let config = load_config(named, environment).map_err(|wrong| problems.extend(wrong)).ok();
+    let beside = named.and_then(Path::parent).unwrap_or(Path::new("")).join("workflows");
+    let folder = config.as_ref().map_or(beside, |config| config.workflows.clone());
+    let mut summary = Summary {
+        config: config.as_ref().map(|config| config.path.display().to_string()),
+        folder: folder.display().to_string(),
+        ..Summary::default()
+    };
+    let models: Option<BTreeSet<Name>> = config.as_ref().map(|config| config.llms.keys().cloned().collect());
+    match workflow::load_folder(&folder) {
+        Ok(workflows) => {
+            // Without a configuration nobody knows the models.
+            if let Some(models) = &models {
+                for workflow in &workflows {
+                    problems.extend(workflow::check_models(workflow, models).err().into_iter().flatten());
+                }
+            }
+            summary.workflows = workflows.into_iter().map(|workflow| workflow.name).collect();
+        }
+        // Missing workflows are no second mistake where the configuration, which may name them, is the first.
+        Err(wrong) if config.is_some() || folder.exists() => problems.extend(wrong),
+        Err(_) => {}
+    }
+    summary.models = models.into_iter().flatten().collect();
+    Report { summary, problems: Problems::new(problems) }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let listed = |names: &[Name]| match names {
+            [] => "none".to_owned(),
+            names => names.iter().map(Name::as_str).collect::<Vec<_>>().join(", "),
+        };
+        writeln!(f, "configuration  {}", self.config.as_deref().unwrap_or("not usable"))?;
+        writeln!(f, "models         {}", listed(&self.models))?;
+        write!(f, "workflows      {} in {}: {}", self.workflows.len(), self.folder, listed(&self.workflows))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_problems_of_all_files_are_found_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        std::fs::create_dir(folder.path().join("workflows")).unwrap();
+        write("fastagency.yaml", "version: 1\nllms: { default: { provider: scripted } }\n");
+        write("workflows/a.yaml", "version: 1\nname: a\nagents: { x: { llm: big } }\nsteps: [ { message: x } ]\n");
+        let file = folder.path().join("fastagency.yaml");
+        let report = || check_project(Some(&file), &|_| None);
+        let problems = report().problems.unwrap();
+        assert_eq!(
+            problems.iter().map(|problem| problem.message.as_str()).collect::<Vec<_>>(),
+            ["there is no model \"big\""]
+        );
+        assert!(report().summary.to_string().contains("workflows      1 in "), "{}", report().summary);
+
+        write("fastagency.yaml", "version: 2\n");
+        write("workflows/b.yaml", "version: 1\nname: b\n");
+        let problems = report().problems.unwrap();
+        let messages: Vec<_> = problems.iter().map(|problem| problem.message.as_str()).collect();
+        assert_eq!(messages, ["2 is not a version of this language", "\"steps\" is missing"]);
+
+        write("fastagency.yaml", "version: 1\nworkflows: elsewhere\n");
+        let problems = report().problems.unwrap().to_string();
+        assert!(problems.contains("elsewhere: the folder of workflows cannot be read"), "{problems}");
+    }
+
+    #[test]
+    fn the_sample_project_is_right() {
+        let report = check_project(None, &|_| None);
+        assert_eq!(report.problems, None);
+        let expected = "configuration  fastagency.yaml\nmodels         default\nworkflows      3 in workflows: echo, simple_learning, tour";
+        assert_eq!(report.summary.to_string(), expected);
+    }
+}

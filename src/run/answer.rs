@@ -1,0 +1,91 @@
+//! Answering a question and cancelling, from outside the run. The inbox takes the first; the loser learns who and when.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::broker::{Broker, Job, Put, Reason, Slot};
+use crate::clock::Timestamp;
+use crate::ids::{MessageId, Name, RunId, UserId};
+use crate::run::Result;
+use crate::run::record::Body;
+use crate::run::writer::last_record;
+
+/// What is put into the inbox. What it means is decided by the worker that reads it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Given {
+    /// The answer.
+    pub answer: Answer,
+    /// Who gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<UserId>,
+}
+
+/// An answer on its way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// As JSON, checked by the gateway.
+    Value(Value),
+    /// As bare text from a FastAgency client, unchecked.
+    Text(String),
+    /// A password, sealed.
+    Sealed(String),
+    /// A password that was not stored: it was told to the run ([`crate::broker::Inbox::tell`]).
+    Told,
+    /// Nobody answered in time: the worker closed the question.
+    TimedOut,
+    /// The wish to end the run.
+    Cancel,
+}
+
+/// What came of an answer or a cancel.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Accepted {
+    /// It counts.
+    Yes,
+    /// Somebody was first.
+    TakenBy {
+        /// Who.
+        by: Option<UserId>,
+        /// When.
+        at: Timestamp,
+    },
+}
+
+/// Answers a question. It counts once this returns [`Accepted::Yes`], whether or not a worker lives.
+pub async fn answer(
+    broker: &Broker,
+    workflow: &Name,
+    run: RunId,
+    question: MessageId,
+    given: &Given,
+) -> Result<Accepted> {
+    put(broker, workflow, run, Slot::Answer(question), given).await
+}
+
+/// Ends a run. A second cancel is no error.
+pub async fn cancel(broker: &Broker, workflow: &Name, run: RunId, by: Option<UserId>) -> Result<Accepted> {
+    put(broker, workflow, run, Slot::Cancel, &Given { answer: Answer::Cancel, by }).await
+}
+
+async fn put(broker: &Broker, workflow: &Name, run: RunId, slot: Slot, given: &Given) -> Result<Accepted> {
+    let payload = serde_json::to_vec(given).expect("an answer is JSON");
+    if let Put::Taken(stored) = broker.inbox.put(run, slot, payload.into()).await? {
+        let by = serde_json::from_slice::<Given>(&stored.payload).ok().and_then(|given| given.by);
+        return Ok(Accepted::TakenBy { by, at: stored.at });
+    }
+    wake_if_parked(broker, workflow, run).await?;
+    Ok(Accepted::Yes)
+}
+
+/// Queues a run if it is parked. The order matters: the worker parks first and reads the inbox then; here the inbox is
+/// written first and the log read then. Whichever is later sees the other.
+pub async fn wake_if_parked(broker: &Broker, workflow: &Name, run: RunId) -> Result<()> {
+    if let Some(last) = last_record(broker, run).await?
+        && let Body::Parked { .. } = last.record.body
+    {
+        let job = Job { run, reason: Reason::Wake };
+        broker.queue.enqueue(workflow, &job, &format!("{run}.wake.{}", last.seq)).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! Following a run from any record on: what is stored, in order, without gaps or doubles, and then what happens. The
+//! subscription comes first and the log is read after it, so that nothing falls between; whatever may have been missed later
+//! is read from the log again.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+
+use crate::broker::{Broker, Live, Slot};
+use crate::ids::RunId;
+use crate::run::record::{Assembler, Body, Placed};
+use crate::run::{Result, read};
+
+/// What a follower is given.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Seen {
+    /// The next record of the log.
+    Record(Placed),
+    /// What came before is history; what comes next is live. Given once.
+    CaughtUp {
+        /// The sequence of the last record there was.
+        seq: u64,
+    },
+    /// A piece of text that is being written (JSON of [`Delta`]).
+    Delta(Bytes),
+}
+
+/// A piece of a text that a model is writing now. Never stored; the message that is said at the end replaces it.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Delta {
+    /// The message that it will be.
+    pub message: crate::ids::MessageId,
+    /// Counts from 1; a later attempt replaces the text of an earlier one.
+    pub attempt: u32,
+    /// Where the piece begins, in Unicode scalar values.
+    pub offset: usize,
+    /// The piece.
+    pub text: String,
+    /// Who writes.
+    pub sender: Option<String>,
+    /// To whom.
+    pub recipient: Option<String>,
+}
+
+/// The longest silence after which the log is looked at anyway.
+const IDLE_LOOK: Duration = Duration::from_secs(30);
+
+/// A follower of one run.
+pub struct Attached {
+    broker: Broker,
+    run: RunId,
+    live: BoxStream<'static, Live>,
+    assembler: Assembler,
+    waiting: VecDeque<Seen>,
+    /// The sequence of the last stored message that was taken in.
+    last: u64,
+    ended: bool,
+}
+
+/// Follows a run from after sequence `after` (0: from its start).
+pub async fn attach(broker: &Broker, run: RunId, after: u64) -> Result<Attached> {
+    let live = broker.log.follow(run).await?;
+    let mut attached = Attached {
+        broker: broker.clone(),
+        run,
+        live,
+        assembler: Assembler::default(),
+        waiting: VecDeque::new(),
+        last: after,
+        ended: false,
+    };
+    attached.catch_up().await?;
+    if attached.may_be_writing() {
+        // Whoever owns the run tells the text so far. Nobody may hear it, and then there is nothing to tell.
+        let _ = broker.inbox.tell(run, Slot::Peek, Bytes::new()).await;
+    }
+    attached.waiting.push_back(Seen::CaughtUp { seq: attached.last });
+    Ok(attached)
+}
+
+/// Reads a run's records from after sequence `after`, without following it.
+pub async fn plain(broker: &Broker, run: RunId, after: u64) -> Result<Vec<Placed>> {
+    read(broker, run, after).await
+}
+
+impl Attached {
+    /// The next thing; `None` after the record that ended the run. Safe to drop and call again.
+    pub async fn next(&mut self) -> Result<Option<Seen>> {
+        loop {
+            if let Some(seen) = self.waiting.pop_front() {
+                return Ok(Some(seen));
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            match tokio::time::timeout(IDLE_LOOK, self.live.next()).await {
+                Ok(Some(Live::Record { stored, .. })) if stored.seq <= self.last => {}
+                Ok(Some(Live::Record { stored, previous })) if previous == self.last => self.take(&stored)?,
+                Ok(Some(Live::Delta(delta))) => return Ok(Some(Seen::Delta(delta))),
+                Ok(Some(Live::Record { .. } | Live::Gap)) | Err(_) => self.catch_up().await?,
+                Ok(None) => {
+                    self.live = self.broker.log.follow(self.run).await?;
+                    self.catch_up().await?;
+                }
+            }
+        }
+    }
+
+    /// Whether a model may be writing: the run was claimed, and neither has ended nor waits for a person.
+    fn may_be_writing(&self) -> bool {
+        let Some(Seen::Record(last)) = self.waiting.back() else { return self.last > 0 && !self.ended };
+        match &last.record.body {
+            Body::Said { message, .. } => !message.says.asks(),
+            Body::Claimed { .. } | Body::Did { .. } => true,
+            _ => false,
+        }
+    }
+
+    async fn catch_up(&mut self) -> Result<()> {
+        for stored in self.broker.log.read(self.run, self.last).await? {
+            self.take(&stored)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, stored: &crate::broker::Stored) -> Result<()> {
+        self.last = stored.seq;
+        if let Some(placed) = self.assembler.take(self.run, stored)? {
+            self.ended |= matches!(placed.record.body, Body::Ended(_) | Body::Removed);
+            self.waiting.push_back(Seen::Record(placed));
+        }
+        Ok(())
+    }
+}

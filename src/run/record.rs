@@ -1,0 +1,411 @@
+//! The records of a run's log: the only truth about it. Everything that anybody sees of a run is a projection of these.
+//!
+//! Records are JSON with a format version. A worker that meets a version newer than [`VERSION`] hands the run back. A record
+//! that is larger than one message may be is stored as several `part`s; [`Assembler`] makes it whole again.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::broker::{Lane, Stored};
+use crate::clock::Timestamp;
+use crate::ids::{MessageId, Name, RunId, UserId, WorkerId};
+use crate::message::{Content, Message};
+use crate::model;
+
+/// The version of the format that this program writes.
+pub const VERSION: u8 = 1;
+
+/// The largest payload that is stored in one piece; NATS carries 1 MB by default, headers included.
+pub const PIECE: usize = 900_000;
+
+/// A record.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// The format's version.
+    #[serde(rename = "v")]
+    pub version: u8,
+    /// Unique: a writer knows its own record again after a lost acknowledgement.
+    pub id: MessageId,
+    /// What happened.
+    #[serde(flatten)]
+    pub body: Body,
+}
+
+/// What happened in a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Body {
+    /// Somebody started it. Always the first record.
+    Created(Created),
+    /// A worker took it over. Whoever wrote the last of these owns the run.
+    Claimed {
+        /// The worker.
+        worker: WorkerId,
+        /// Grows by one with each claim.
+        epoch: u64,
+        /// In the first claim: the message `workflow_started`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        message: Option<Message>,
+    },
+    /// It said something, or asked: visible to people.
+    Said {
+        /// The effect's key.
+        key: String,
+        /// The message.
+        message: Message,
+    },
+    /// An effect is finished; it is never performed again.
+    Did {
+        /// The effect's key.
+        key: String,
+        /// What came of it.
+        outcome: Outcome,
+    },
+    /// An effect that must not be repeated is about to be performed.
+    Calling {
+        /// The effect's key.
+        key: String,
+    },
+    /// It only waits, and nobody keeps it in memory.
+    Parked {
+        /// When to look again even if nobody answers.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
+    },
+    /// It is over. Always the last record.
+    Ended(Ended),
+    /// A piece of a large record.
+    Part {
+        /// The record's id.
+        of: MessageId,
+        /// Which piece, from 0.
+        index: u32,
+        /// How many there are.
+        count: u32,
+        /// The piece of the record's JSON text.
+        text: String,
+    },
+    /// All that is left of a run that was removed.
+    Removed,
+}
+
+/// How a run began.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Created {
+    /// Its workflow.
+    pub workflow: Name,
+    /// The hash of the definition that it is pinned to; none: a foreign worker runs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub definition: Option<String>,
+    /// Its parameters.
+    pub params: Map<String, Value>,
+    /// Who it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserId>,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// Where a run came from, which decides who else must be told about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// One of our gateways, for one of our workers.
+    Gateway,
+    /// A FastAgency gateway, by `chat.server.initiate_chat`: what the run says is copied to its subject.
+    FastAgency,
+    /// One of our gateways, for a FastAgency worker: what that worker says is copied here.
+    ForeignWorker,
+}
+
+/// What came of an effect.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// A person answered, or did not in time.
+    Answer(Answered),
+    /// A model replied.
+    Reply(Box<model::Reply>),
+    /// It failed.
+    Failed {
+        /// What kind of failure, for `retry.on` and `error.kind`.
+        kind: String,
+        /// In a sentence.
+        message: String,
+    },
+    /// A value: a random choice, a time, the return of another workflow.
+    Value(Value),
+}
+
+/// An answer as the log holds it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Answered {
+    /// The question.
+    pub question: MessageId,
+    /// The value; none if nobody answered in time, or if it is not stored in clear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<Value>,
+    /// A password, sealed; `""` if it was never stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<String>,
+    /// What to show; none for a password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// Why the answer does not fit; the question is asked again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+    /// Who answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<UserId>,
+    /// Nobody answered in time, and this is what the workflow takes instead.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub on_timeout: bool,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ended {
+    /// Well or not.
+    pub outcome: Ending,
+    /// Why, in a sentence, if not well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What the workflow returned.
+    #[serde(default)]
+    pub result: Value,
+    /// What it used.
+    #[serde(default)]
+    pub usage: Usage,
+    /// The message `workflow_completed`.
+    pub message: Message,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// The workflow returned.
+    Completed,
+    /// The workflow failed.
+    Failed,
+    /// Somebody ended it.
+    Cancelled,
+}
+
+/// What a run used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Requests to models that were answered.
+    pub llm_calls: u64,
+    /// Tokens read.
+    pub prompt_tokens: u64,
+    /// Tokens written.
+    pub completion_tokens: u64,
+}
+
+/// A record and its place in the log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Placed {
+    /// Its sequence.
+    pub seq: u64,
+    /// When it was stored.
+    pub at: Timestamp,
+    /// The record.
+    pub record: Record,
+}
+
+/// Why a stored record cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    /// A newer program wrote it.
+    #[error(
+        "record {seq} of run {run} has format version {version}, and this program knows only up to {VERSION}: it needs a newer worker"
+    )]
+    TooNew {
+        /// The run.
+        run: RunId,
+        /// The record's sequence.
+        seq: u64,
+        /// Its version.
+        version: u8,
+    },
+    /// It is no record.
+    #[error("record {seq} of run {run} cannot be read: {source}")]
+    Malformed {
+        /// The run.
+        run: RunId,
+        /// The record's sequence.
+        seq: u64,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+impl Record {
+    /// A new record.
+    pub fn new(body: Body) -> Self {
+        Self { version: VERSION, id: MessageId::random(), body }
+    }
+
+    /// The subject that it belongs under.
+    pub fn lane(&self) -> Lane {
+        match &self.body {
+            Body::Said { .. } | Body::Ended(_) => Lane::Said,
+            _ => Lane::Did,
+        }
+    }
+
+    /// The payloads to store, in order: one, or the pieces of a large record.
+    pub fn payloads(&self) -> Vec<Bytes> {
+        let text = serde_json::to_string(self).expect("a record is JSON");
+        if text.len() <= PIECE {
+            return vec![text.into()];
+        }
+        let pieces = pieces(&text, PIECE / 2);
+        let count = pieces.len() as u32;
+        (0..)
+            .zip(pieces)
+            .map(|(index, text)| {
+                let part = Record::new(Body::Part { of: self.id, index, count, text: text.to_owned() });
+                Bytes::from(serde_json::to_vec(&part).expect("a part is JSON"))
+            })
+            .collect()
+    }
+
+    /// The message that it shows to people, if it shows one.
+    pub fn message(&self) -> Option<&Message> {
+        match &self.body {
+            Body::Claimed { message, .. } => message.as_ref(),
+            Body::Said { message, .. } => Some(message),
+            Body::Ended(ended) => Some(&ended.message),
+            _ => None,
+        }
+    }
+}
+
+/// Cuts a text into pieces of at most `size` bytes, between characters. Escaping may double a piece, hence half the limit.
+fn pieces(text: &str, size: usize) -> Vec<&str> {
+    let mut rest = text;
+    let mut pieces = Vec::with_capacity(text.len() / size + 1);
+    while rest.len() > size {
+        let cut = rest.floor_char_boundary(size);
+        let (piece, remaining) = rest.split_at(cut);
+        pieces.push(piece);
+        rest = remaining;
+    }
+    pieces.push(rest);
+    pieces
+}
+
+/// Reads stored payloads in order, and gives the records that are complete.
+#[derive(Debug, Default)]
+pub struct Assembler {
+    parts: String,
+}
+
+impl Assembler {
+    /// Takes the next stored payload; `None` if it is a part and more are to come.
+    pub fn take(&mut self, run: RunId, stored: &Stored) -> Result<Option<Placed>, Unreadable> {
+        let malformed = |source| Unreadable::Malformed { run, seq: stored.seq, source };
+        let record = match parse(&stored.payload) {
+            Ok(record) => record,
+            Err(source) => return Err(too_new(run, stored).unwrap_or_else(|| malformed(source))),
+        };
+        if record.version > VERSION {
+            return Err(Unreadable::TooNew { run, seq: stored.seq, version: record.version });
+        }
+        let Body::Part { index, count, text, .. } = &record.body else {
+            self.parts.clear();
+            return Ok(Some(Placed { seq: stored.seq, at: stored.at, record }));
+        };
+        // A writer that was cut off between two parts begins again with part 0.
+        if *index == 0 {
+            self.parts.clear();
+        }
+        self.parts.push_str(text);
+        if index + 1 < *count {
+            return Ok(None);
+        }
+        let whole = std::mem::take(&mut self.parts);
+        let record = parse(whole.as_bytes()).map_err(malformed)?;
+        Ok(Some(Placed { seq: stored.seq, at: stored.at, record }))
+    }
+}
+
+fn parse(payload: &[u8]) -> serde_json::Result<Record> {
+    serde_json::from_slice(payload)
+}
+
+fn too_new(run: RunId, stored: &Stored) -> Option<Unreadable> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        v: u8,
+    }
+    let Versioned { v } = serde_json::from_slice(&stored.payload).ok()?;
+    (v > VERSION).then_some(Unreadable::TooNew { run, seq: stored.seq, version: v })
+}
+
+/// Makes the message `workflow_started` of a run.
+pub fn started_message(run: RunId, created: &Created, description: Option<&str>) -> Message {
+    Message {
+        uuid: run.derive("workflow_started"),
+        sender: Some("Workflow".to_owned()),
+        recipient: Some("User".to_owned()),
+        auto_reply: false,
+        alias: None,
+        says: Content::WorkflowStarted {
+            name: created.workflow.to_string(),
+            description: description.map(str::to_owned),
+            params: created.params.clone(),
+        },
+    }
+}
+
+/// Makes the message `workflow_completed` of a run.
+pub fn completed_message(run: RunId, result: Value) -> Message {
+    Message {
+        uuid: run.derive("workflow_completed"),
+        sender: Some("Workflow".to_owned()),
+        recipient: Some("User".to_owned()),
+        auto_reply: false,
+        alias: None,
+        says: Content::WorkflowCompleted { result },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(seq: u64, payload: Bytes) -> Stored {
+        Stored { seq, at: Timestamp::UNIX_EPOCH, payload }
+    }
+
+    #[test]
+    fn a_large_record_is_stored_in_pieces_and_comes_back_whole() {
+        let run = RunId::random();
+        let mut message = completed_message(run, Value::Null);
+        message.says = Content::text("\"ü\n".repeat(1_000_000));
+        let record = Record::new(Body::Said { key: "1".into(), message });
+        let payloads = record.payloads();
+        assert!(payloads.len() > 4);
+        let mut assembler = Assembler::default();
+        let mut whole = Vec::new();
+        for (seq, payload) in (1..).zip(payloads) {
+            assert!(payload.len() < 1_000_000, "{}", payload.len());
+            whole.extend(assembler.take(run, &stored(seq, payload)).unwrap());
+        }
+        assert_eq!(whole.len(), 1);
+        assert_eq!(whole[0].record, record);
+    }
+
+    #[test]
+    fn a_record_of_a_newer_program_is_told_from_a_broken_one() {
+        let run = RunId::random();
+        let take = |text: &str| Assembler::default().take(run, &stored(7, text.to_owned().into()));
+        assert!(matches!(take(r#"{"v":2,"kind":"teleported"}"#), Err(Unreadable::TooNew { version: 2, seq: 7, .. })));
+        assert!(matches!(take("{"), Err(Unreadable::Malformed { .. })));
+    }
+}

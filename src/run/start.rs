@@ -1,0 +1,81 @@
+//! Starting a run: append `created`, queue it. Who calls a second time with the same run id gets the run that is there.
+
+use serde_json::{Map, Value};
+
+use crate::broker::{self, Broker, Job, Lane, Reason};
+use crate::ids::{Name, RunId, UserId};
+use crate::run::record::{Body, Created, Origin, Record};
+use crate::run::{Error, Result, read};
+
+/// What is to be started.
+#[derive(Debug, Clone)]
+pub struct Start {
+    /// The run's id; see [`RunId::for_key`] for calls that may be repeated.
+    pub run: RunId,
+    /// The workflow.
+    pub workflow: Name,
+    /// The hash of its definition; none for a foreign worker's.
+    pub definition: Option<String>,
+    /// Its parameters, checked.
+    pub params: Map<String, Value>,
+    /// Who it belongs to.
+    pub user: Option<UserId>,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Started {
+    /// It is created and queued.
+    New {
+        /// The sequence of `created`.
+        seq: u64,
+    },
+    /// A run of that id was there; this is how it began. Whoever asks must check that it is his.
+    Existing(Created),
+}
+
+/// Starts a run. After a failure it may be called again with the same id.
+pub async fn start(broker: &Broker, start: Start) -> Result<Started> {
+    let Start { run, workflow, definition, params, user, origin } = start;
+    let created = Created { workflow: workflow.clone(), definition, params, user, origin };
+    let record = Record::new(Body::Created(created));
+    let mut payloads = record.payloads();
+    let first = payloads.swap_remove(0);
+    if !payloads.is_empty() {
+        // Parameters are checked before; a start that does not fit one message is refused, not cut into pieces.
+        return Err(broker::Error::TooLarge { size: first.len() * 2, max: crate::run::record::PIECE }.into());
+    }
+    let seq = match broker.log.append(run, Lane::Did, first, 0).await {
+        Ok(seq) => seq,
+        Err(broker::Error::Conflict { .. }) => return existing(broker, run, record.id).await,
+        Err(error) => return Err(error.into()),
+    };
+    if origin != Origin::ForeignWorker {
+        enqueue_start(broker, &workflow, run).await?;
+    }
+    Ok(Started::New { seq })
+}
+
+/// Queues a run that was created. Harmless if it is queued already.
+pub async fn enqueue_start(broker: &Broker, workflow: &Name, run: RunId) -> Result<()> {
+    let job = Job { run, reason: Reason::Start };
+    Ok(broker.queue.enqueue(workflow, &job, &format!("{run}.start")).await?)
+}
+
+/// A run of that id has records: a lost acknowledgement of our own, an earlier call, or somebody else's.
+async fn existing(broker: &Broker, run: RunId, mine: crate::ids::MessageId) -> Result<Started> {
+    let records = read(broker, run, 0).await?;
+    let Some(first) = records.first() else {
+        return Err(Error::Unknown { run });
+    };
+    let Body::Created(created) = &first.record.body else {
+        return Err(Error::Unknown { run });
+    };
+    if records.len() == 1 && created.origin != Origin::ForeignWorker {
+        // Created but never claimed: whoever created it may have died before it was queued.
+        enqueue_start(broker, &created.workflow, run).await?;
+    }
+    if first.record.id == mine { Ok(Started::New { seq: first.seq }) } else { Ok(Started::Existing(created.clone())) }
+}

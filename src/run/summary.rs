@@ -1,0 +1,224 @@
+//! A run in a few words, for lists and search: a pure projection of its log, kept on a shelf so that a list need not read
+//! every log. Nothing is decided by the shelf; it can be made anew from the logs at any time.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::broker::{Broker, Shelf};
+use crate::clock::Timestamp;
+use crate::ids::{MessageId, Name, RunId, UserId, user_token};
+use crate::run::Result;
+use crate::run::record::{Body, Ending, Origin, Outcome, Placed};
+
+/// How a run is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// No worker has taken it yet.
+    Queued,
+    /// A worker is at it.
+    Running,
+    /// It waits for a person.
+    Waiting,
+    /// It is over.
+    Ended,
+}
+
+/// A question that is open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenQuestion {
+    /// Its id.
+    pub id: MessageId,
+    /// What it asks, shortened.
+    pub prompt: String,
+}
+
+/// A run in a few words.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The run.
+    pub id: RunId,
+    /// Its workflow.
+    pub workflow: Option<Name>,
+    /// The first answer, or what a person called it.
+    pub title: Option<String>,
+    /// How it is doing.
+    pub state: State,
+    /// How it ended.
+    pub outcome: Option<Ending>,
+    /// Why it did not end well.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// The open questions, the oldest first.
+    pub questions: Vec<OpenQuestion>,
+    /// Who it belongs to.
+    pub user: Option<UserId>,
+    /// Who works at it.
+    pub origin: Option<Origin>,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When its last record was stored.
+    pub updated_at: Timestamp,
+    /// The sequence of its last record.
+    pub seq: u64,
+}
+
+/// The longest title and prompt that is kept, in characters.
+const SHORT: usize = 120;
+
+fn shortened(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.chars().count() <= SHORT { line } else { line.chars().take(SHORT - 1).chain(['…']).collect() }
+}
+
+impl Summary {
+    /// The summary of a run without records.
+    pub fn new(run: RunId) -> Self {
+        Self {
+            id: run,
+            workflow: None,
+            title: None,
+            state: State::Queued,
+            outcome: None,
+            reason: None,
+            questions: Vec::new(),
+            user: None,
+            origin: None,
+            created_at: Timestamp::UNIX_EPOCH,
+            updated_at: Timestamp::UNIX_EPOCH,
+            seq: 0,
+        }
+    }
+
+    /// The summary of a run with these records.
+    pub fn of(run: RunId, records: &[Placed]) -> Self {
+        let mut summary = Self::new(run);
+        for placed in records {
+            summary.apply(placed);
+        }
+        summary
+    }
+
+    /// Takes the next record in.
+    pub fn apply(&mut self, placed: &Placed) {
+        self.seq = placed.seq;
+        self.updated_at = placed.at;
+        match &placed.record.body {
+            Body::Created(created) => {
+                self.workflow = Some(created.workflow.clone());
+                self.user = created.user.clone();
+                self.origin = Some(created.origin);
+                self.created_at = placed.at;
+            }
+            Body::Claimed { .. } => self.state = self.waiting_or_running(),
+            Body::Said { message, .. } => {
+                if message.says.asks() {
+                    let prompt = shortened(message.says.prompt().unwrap_or_default());
+                    self.questions.push(OpenQuestion { id: message.uuid, prompt });
+                }
+                self.state = self.waiting_or_running();
+            }
+            Body::Did { outcome: Outcome::Answer(answered), .. } => {
+                self.questions.retain(|question| question.id != answered.question);
+                if self.title.is_none() && answered.refused.is_none() {
+                    self.title = answered.text.as_deref().map(shortened).filter(|title| !title.is_empty());
+                }
+                self.state = self.waiting_or_running();
+            }
+            Body::Ended(ended) => {
+                self.state = State::Ended;
+                self.outcome = Some(ended.outcome);
+                self.reason = ended.reason.as_deref().map(shortened);
+                self.questions.clear();
+            }
+            Body::Did { .. } | Body::Calling { .. } | Body::Parked { .. } | Body::Part { .. } | Body::Removed => {}
+        }
+    }
+
+    fn waiting_or_running(&self) -> State {
+        if self.questions.is_empty() { State::Running } else { State::Waiting }
+    }
+
+    /// The questions that nobody has answered yet.
+    pub fn open_questions(&self) -> impl Iterator<Item = MessageId> + '_ {
+        self.questions.iter().map(|question| question.id)
+    }
+
+    /// Its key on the shelf.
+    pub fn key(&self) -> String {
+        key(self.user.as_ref(), self.id)
+    }
+
+    /// Puts it on the shelf.
+    pub async fn shelve(&self, broker: &Broker) -> Result<()> {
+        let value = serde_json::to_vec(self).expect("a summary is JSON");
+        Ok(broker.catalogue.put(Shelf::Runs, &self.key(), value.into(), None).await?)
+    }
+}
+
+fn key(user: Option<&UserId>, run: RunId) -> String {
+    format!("{}.{run}", user_token(user))
+}
+
+/// The last token of the key under which a person's title is kept, beside the summary: the worker writes the summary anew
+/// as the run goes on, and must not write over what a person called it.
+const TITLE: &str = "title";
+
+fn title_key(user: Option<&UserId>, run: RunId) -> String {
+    format!("{}.{run}.{TITLE}", user_token(user))
+}
+
+/// What a person called a run.
+pub async fn title(broker: &Broker, user: Option<&UserId>, run: RunId) -> Result<Option<String>> {
+    let value = broker.catalogue.get(Shelf::Runs, &title_key(user, run)).await?;
+    Ok(value.and_then(|value| serde_json::from_slice(&value).ok()))
+}
+
+/// Calls a run by a title of a person's; `None`: by its first answer again.
+pub async fn rename(broker: &Broker, user: Option<&UserId>, run: RunId, title: Option<&str>) -> Result<()> {
+    let key = title_key(user, run);
+    match title {
+        Some(title) => {
+            let value = serde_json::to_vec(title).expect("a text is JSON");
+            Ok(broker.catalogue.put(Shelf::Runs, &key, value.into(), None).await?)
+        }
+        None => Ok(broker.catalogue.delete(Shelf::Runs, &key).await?),
+    }
+}
+
+/// The summaries of a user's runs (`None`: the runs of nobody), newest last.
+pub async fn list(broker: &Broker, user: Option<&UserId>) -> Result<Vec<Summary>> {
+    listed(broker, Some(&user_token(user))).await
+}
+
+/// The summaries of everybody's runs, newest last.
+pub async fn list_all(broker: &Broker) -> Result<Vec<Summary>> {
+    listed(broker, None).await
+}
+
+async fn listed(broker: &Broker, first: Option<&str>) -> Result<Vec<Summary>> {
+    let entries = broker.catalogue.list(Shelf::Runs, first).await?;
+    let mut summaries = Vec::with_capacity(entries.len());
+    let mut titles = HashMap::new();
+    for entry in &entries {
+        match entry.key.strip_suffix(TITLE).and_then(|key| key.strip_suffix('.')) {
+            Some(key) => titles.extend(serde_json::from_slice::<String>(&entry.value).map(|title| (key, title))),
+            // An entry that cannot be read is one of another version; the log still has the run.
+            None => summaries.extend(serde_json::from_slice::<Summary>(&entry.value)),
+        }
+    }
+    for summary in &mut summaries {
+        if let Some(title) = titles.remove(summary.key().as_str()) {
+            summary.title = Some(title);
+        }
+    }
+    summaries.sort_by_key(|summary| summary.created_at);
+    Ok(summaries)
+}
+
+/// Takes a run from the shelf, and what a person called it.
+pub async fn unshelve(broker: &Broker, user: Option<&UserId>, run: RunId) -> Result<()> {
+    broker.catalogue.delete(Shelf::Runs, &title_key(user, run)).await?;
+    Ok(broker.catalogue.delete(Shelf::Runs, &key(user, run)).await?)
+}

@@ -1,0 +1,110 @@
+//! Writing a run's log as its owner. Every append expects the last sequence; a conflict is not yet a loss: an earlier try
+//! may have arrived although its acknowledgement did not.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::broker::{self, Broker, Stored};
+use crate::clock::Timestamp;
+use crate::ids::{RunId, WorkerId};
+use crate::run::record::{Assembler, Body, Placed, Record};
+use crate::run::{Error, Result};
+
+/// The owner's pen.
+pub struct Writer {
+    broker: Broker,
+    run: RunId,
+    worker: WorkerId,
+    last: u64,
+    /// A payload whose append was dropped half-way (a cancelled branch): it may be stored, or still be on its way.
+    abandoned: Option<Bytes>,
+}
+
+/// The longest pause between two tries while the broker is away.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+impl Writer {
+    /// The writer of a run whose last record is at sequence `last` and is this worker's claim.
+    pub fn new(broker: Broker, run: RunId, worker: WorkerId, last: u64) -> Self {
+        Self { broker, run, worker, last, abandoned: None }
+    }
+
+    /// The run.
+    pub fn run(&self) -> RunId {
+        self.run
+    }
+
+    /// The worker.
+    pub fn worker(&self) -> WorkerId {
+        self.worker
+    }
+
+    /// The sequence of the last record.
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Appends a record and returns it as stored. While the broker is away it waits: drop the future to give up.
+    /// [`Error::Lost`] if another worker has claimed the run.
+    pub async fn append(&mut self, body: Body, now: Timestamp) -> Result<Placed> {
+        let record = Record::new(body);
+        let lane = record.lane();
+        let mut seq = self.last;
+        for payload in record.payloads() {
+            let abandoned = self.abandoned.replace(payload.clone());
+            seq = append_at(&self.broker, self.run, lane, payload, seq, abandoned).await?;
+            self.abandoned = None;
+            self.last = seq;
+        }
+        Ok(Placed { seq, at: now, record })
+    }
+}
+
+/// Appends one payload after `expected`, through lost acknowledgements and outages.
+async fn append_at(
+    broker: &Broker,
+    run: RunId,
+    lane: broker::Lane,
+    payload: Bytes,
+    mut expected: u64,
+    abandoned: Option<Bytes>,
+) -> Result<u64> {
+    let mut pause = Duration::from_millis(20);
+    loop {
+        match broker.log.append(run, lane, payload.clone(), expected).await {
+            Ok(seq) => return Ok(seq),
+            Err(broker::Error::Conflict { .. } | broker::Error::Unavailable { .. }) => {}
+            Err(broker::Error::Full { what }) => {
+                tracing::error!(run.id = %run, "the log takes no more records ({what}); the run waits");
+            }
+            Err(error) => return Err(error.into()),
+        }
+        match last(broker, run).await {
+            Ok(Some(last)) if last.seq == expected => {}
+            Ok(Some(last)) if last.payload == payload => return Ok(last.seq),
+            Ok(Some(last)) if Some(&last.payload) == abandoned.as_ref() => {
+                expected = last.seq;
+                continue;
+            }
+            Ok(None) if expected == 0 => {}
+            Ok(_) => return Err(Error::Lost { run }),
+            Err(Error::Broker(broker::Error::Unavailable { .. })) => {}
+            Err(error) => return Err(error),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+async fn last(broker: &Broker, run: RunId) -> Result<Option<Stored>> {
+    Ok(broker.log.last(run).await?)
+}
+
+/// The run's last record, whole if it is stored in one piece.
+pub async fn last_record(broker: &Broker, run: RunId) -> Result<Option<Placed>> {
+    match broker.log.last(run).await? {
+        None => Ok(None),
+        Some(stored) => Ok(Assembler::default().take(run, &stored)?),
+    }
+}

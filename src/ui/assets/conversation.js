@@ -1,0 +1,308 @@
+// @ts-check
+/**
+ * One run on the screen: follows its events, folds them into the view (state.js) and draws what changed.
+ *
+ * Finished messages live in an element with role="log", which a screen reader reads out; what is being written lives below it,
+ * unannounced, and is replaced by the finished message within one frame.
+ */
+
+import { announce } from './dialogs.js';
+import { h } from './dom.js';
+import { forgetDrafts } from './drafts.js';
+import { endingBlock } from './ending.js';
+import { followRun } from './event-stream.js';
+import { icon } from './icons.js';
+import { errorMessage, startedNotice, systemMessage, textMessage, unknownMessage, writingMessage } from './messages.js';
+import { closedQuestion, openQuestion } from './questions.js';
+import { keepAtEnd } from './scrolling.js';
+import { apply, emptyRun, openQuestions, phaseOf } from './state.js';
+import { startRun, wordsOf } from './api.js';
+import { toolCard } from './tool-card.js';
+import { counted, oneLine } from './words.js';
+
+/**
+ * @typedef {import('./state.js').RunView} RunView
+ * @typedef {import('./state.js').Item} Item
+ * @typedef {import('./questions.js').QuestionHandle} QuestionHandle
+ * @typedef {{item: Item, node: HTMLElement, question: QuestionHandle | null}} Drawn
+ *
+ * @typedef {object} ConversationListeners
+ * @property {(view: RunView) => void} onView                after each drawing
+ * @property {(connection: import('./event-stream.js').Connection) => void} onConnection
+ * @property {(run: import('./api.js').Run) => void} onStarted   a new run was started from the end of this one
+ * @property {() => void} onNew
+ * @property {() => void} onMissing   there is nothing to show: no such run, or not for this reader
+ */
+
+/** How long history may come in before a part of it is shown. */
+const HISTORY_PATIENCE_MS = 400;
+
+/** @param {HTMLElement} place @param {string} run @param {ConversationListeners} listeners */
+export function openConversation(place, run, listeners) {
+  const log = h('div', { class: 'log', role: 'log', 'aria-label': 'Conversation', 'aria-relevant': 'additions', 'aria-busy': 'true' });
+  const writingArea = h('div', { class: 'writing-area', 'aria-live': 'off' });
+  const status = h('p', { class: 'run-status', role: 'status' });
+  const end = h('div');
+  const column = h('div', { class: 'column' }, log, writingArea, status, end);
+  const scroller = h('div', { class: 'scroller', tabindex: 0, role: 'region', 'aria-label': 'Messages' }, column);
+  const downButton = h('button', { type: 'button', class: 'down-button', hidden: true }, icon('down'), h('span', null, 'New messages'));
+  const questionBar = h('nav', { class: 'question-bar', 'aria-label': 'Open questions', hidden: true });
+  place.replaceChildren(scroller, h('div', { class: 'dock' }, downButton, questionBar));
+
+  let view = emptyRun();
+  /** @type {Drawn[]} */
+  const drawn = [];
+  /** @type {Map<string, ReturnType<typeof writingMessage>>} */
+  const writingNodes = new Map();
+  let countWhenLeft = 0;
+  let scheduled = false;
+  let closed = false;
+  let isRefused = false;
+  let endIsDrawn = false;
+
+  const scrolling = keepAtEnd(scroller, column, (atEnd) => {
+    if (!atEnd) countWhenLeft = view.items.length;
+    drawDock();
+  });
+  downButton.addEventListener('click', () => { scrolling.toEnd(); focusQuestion(); });
+
+  /** The open questions that the reader has not before the eyes. @type {Set<Element>} */
+  const outOfSight = new Set();
+  const sight = new IntersectionObserver((entries) => {
+    for (const entry of entries) {
+      if (entry.isIntersecting) outOfSight.delete(entry.target);
+      else outOfSight.add(entry.target);
+    }
+    drawDock();
+  }, { root: scroller });
+
+  const following = followRun(run, {
+    after: () => view.lastSeq,
+    onEvent: (name, data) => {
+      if (name === 'record') change({ type: 'record', record: data });
+      else if (name === 'delta') change({ type: 'delta', delta: data });
+      else if (name === 'caught_up') change({ type: 'caught_up' });
+    },
+    onConnection: listeners.onConnection,
+    onRefusal: (error) => {
+      const notice = h('div', { class: 'notice is-problem', role: 'alert' }, icon('warning'), h('div', null, h('p', { class: 'problem-words' }, error.words),
+        h('button', { type: 'button', class: 'secondary-button', onclick: () => listeners.onNew() }, 'New conversation')));
+      // What can be read already stays readable.
+      if (view.items.length > 0) {
+        end.replaceChildren(notice);
+        return;
+      }
+      isRefused = true;
+      listeners.onMissing();
+      place.replaceChildren(h('div', { class: 'scroller' }, h('div', { class: 'column' }, notice)));
+    },
+  });
+
+  /** @param {import('./state.js').RunEvent} event */
+  function change(event) {
+    const before = view;
+    view = apply(view, event);
+    if (view !== before) schedule();
+  }
+
+  // A long history is drawn once, when it is complete, unless it takes so long that an empty page would worry someone.
+  const patience = setTimeout(() => { schedule(true); }, HISTORY_PATIENCE_MS);
+
+  function schedule(evenIncomplete = false) {
+    if (scheduled || closed) return;
+    if (!view.caughtUp && !view.ending && !evenIncomplete && drawn.length === 0) return;
+    scheduled = true;
+    // A hidden tab gets no animation frames, but its state must be right when someone returns.
+    if (document.visibilityState === 'hidden') setTimeout(draw, 100);
+    else requestAnimationFrame(draw);
+  }
+
+  function draw() {
+    scheduled = false;
+    if (closed || isRefused) return;
+    const hadFocus = document.activeElement;
+    const openBefore = new Set(drawn.filter((each) => each.question).map((each) => each.item.key));
+    const isLive = view.caughtUp;
+    drawItems(isLive);
+    drawWriting();
+    drawStatus();
+    drawEnd();
+    if (isLive || view.ending) log.removeAttribute('aria-busy');
+    if (scrolling.isFollowing()) scrolling.toEnd();
+    drawDock();
+    listeners.onView(view);
+    const isNew = openQuestions(view).some((question) => !openBefore.has(question.key));
+    // The field that had the focus is gone with its question, or nothing had it: then the next question takes it.
+    const isFree = !hadFocus || hadFocus === document.body || hadFocus === place || hadFocus === scroller || !hadFocus.isConnected;
+    if ((isNew || !hadFocus?.isConnected) && isFree && scrolling.isFollowing()) focusQuestion();
+  }
+
+  /** @param {boolean} isLive */
+  function drawItems(isLive) {
+    view.items.forEach((item, position) => {
+      const before = drawn[position];
+      if (before?.item === item) return;
+      const { node, question } = nodeOf(item);
+      if (question) sight.observe(node);
+      if (before) {
+        sight.unobserve(before.node);
+        outOfSight.delete(before.node);
+        keepFolds(before.node, node);
+        before.node.replaceWith(node);
+      } else {
+        // What was just being written is already in sight; only what is new slides in.
+        if (isLive && !writingNodes.has(item.key)) node.classList.add('arrives');
+        log.append(node);
+      }
+      drawn[position] = { item, node, question };
+    });
+  }
+
+  function drawWriting() {
+    const wanted = new Set(view.writing.map((writing) => writing.key));
+    for (const [key, node] of writingNodes) {
+      if (wanted.has(key)) continue;
+      node.frame.remove();
+      writingNodes.delete(key);
+    }
+    for (const writing of view.writing) {
+      const known = writingNodes.get(writing.key);
+      if (known) {
+        known.update(writing);
+        continue;
+      }
+      const node = writingMessage(writing, view.hues);
+      writingNodes.set(writing.key, node);
+      writingArea.append(node.frame);
+    }
+  }
+
+  /** @param {Item} item @returns {{node: HTMLElement, question: QuestionHandle | null}} */
+  function nodeOf(item) {
+    switch (item.kind) {
+      case 'text': return { node: textMessage(item, view.hues), question: null };
+      case 'tool': return { node: toolCard(item, view.hues), question: null };
+      case 'system': return { node: systemMessage(item, view.hues), question: null };
+      case 'started': return { node: startedNotice(item), question: null };
+      case 'error': return { node: errorMessage(item, view.hues), question: null };
+      case 'question': {
+        const context = { run, user: view.user, hues: view.hues, onSent };
+        if (!item.open) return { node: closedQuestion(item, context), question: null };
+        const question = openQuestion(item, context);
+        return { node: question.frame, question };
+      }
+      default: return { node: unknownMessage(item, view.hues), question: null };
+    }
+  }
+
+  /** Who has answered wants to see what comes of it. */
+  function onSent() {
+    if (openQuestions(view).length <= 1) scrolling.toEnd();
+  }
+
+  function drawStatus() {
+    const words = statusWords(view);
+    const isBusy = words !== '' && phaseOf(view) !== 'waiting';
+    if (status.dataset.words === words) return;
+    status.dataset.words = words;
+    status.classList.toggle('is-busy', isBusy);
+    status.replaceChildren(...(isBusy ? [h('span', { class: 'dots', 'aria-hidden': 'true' }, h('i'), h('i'), h('i'))] : []), words);
+  }
+
+  function drawEnd() {
+    if (!view.ending || endIsDrawn) return;
+    endIsDrawn = true;
+    forgetDrafts(run);
+    const block = endingBlock(view, { onAgain: startAgain, onNew: listeners.onNew });
+    if (block) end.replaceChildren(block);
+  }
+
+  /** @param {HTMLButtonElement} button */
+  async function startAgain(button) {
+    button.disabled = true;
+    try {
+      listeners.onStarted(await startRun(view.workflow ?? '', view.params));
+    } catch (error) {
+      announce(wordsOf(error));
+      button.disabled = false;
+    }
+  }
+
+  function drawDock() {
+    const fresh = view.items.length - countWhenLeft;
+    const open = drawn.filter((each) => each.question);
+    // What is in sight needs no way to it; where one question is at the end, the way to it is the way to the end.
+    const isBarNeeded = open.some((each) => outOfSight.has(each.node)) && !(scrolling.isFollowing() && open.length === 1);
+    downButton.hidden = scrolling.isFollowing() || (open.length > 0 && fresh <= 0);
+    const words = downButton.lastElementChild;
+    if (words) words.textContent = fresh > 0 ? counted(fresh, 'new message') : 'To the end';
+    questionBar.hidden = !isBarNeeded;
+    const keys = isBarNeeded ? open.map((each) => each.item.key).join() : '';
+    if (questionBar.dataset.keys === keys) return;
+    questionBar.dataset.keys = keys;
+    if (!isBarNeeded) {
+      questionBar.replaceChildren();
+      return;
+    }
+    questionBar.replaceChildren(h('span', { class: 'question-bar-words' }, open.length === 1 ? 'A question waits for you:' : `${open.length} questions wait for you:`),
+      ...open.map(({ item }) => h('button', { type: 'button', class: 'chip', 'data-goto': item.key, onclick: () => goTo(item.key) },
+        oneLine(`${item.sender ? `${item.sender}: ` : ''}${item.kind === 'question' ? item.content.prompt ?? '' : ''}`, 60))));
+  }
+
+  /** @param {string} key */
+  function goTo(key) {
+    const target = drawn.find((each) => each.item.key === key);
+    if (!target) return;
+    scrolling.show(target.node);
+    target.question?.focus();
+  }
+
+  /** The question that keys belong to: the one with the focus, else the first open one. */
+  function currentQuestion() {
+    const open = drawn.filter((each) => each.question);
+    return (open.find((each) => each.node.contains(document.activeElement)) ?? open[0])?.question ?? null;
+  }
+
+  function focusQuestion() {
+    const question = currentQuestion();
+    question?.focus();
+    return question !== null;
+  }
+
+  return {
+    view: () => view,
+    focusQuestion: () => {
+      const question = drawn.find((each) => each.question);
+      if (question && !question.node.contains(document.activeElement)) scrolling.show(question.node);
+      return focusQuestion();
+    },
+    /** @param {number} position */
+    choose: (position) => currentQuestion()?.choose(position) ?? false,
+    close: () => {
+      closed = true;
+      clearTimeout(patience);
+      following.close();
+      sight.disconnect();
+      scrolling.close();
+    },
+  };
+}
+
+/** What to say below the last message while nobody is seen writing. @param {RunView} view */
+function statusWords(view) {
+  switch (phaseOf(view)) {
+    case 'queued': return view.createdAt ? 'Waiting for a worker to take this up' : '';
+    case 'waiting': return openQuestions(view).some((question) => question.content.deadline) ? ''
+      : 'You can close this page; the conversation waits for your answer.';
+    case 'running': return view.writing.length > 0 ? '' : 'Working';
+    default: return '';
+  }
+}
+
+/** What a reader unfolded stays unfolded when a card is drawn anew. @param {HTMLElement} before @param {HTMLElement} after */
+function keepFolds(before, after) {
+  const folds = after.querySelectorAll('details');
+  before.querySelectorAll('details').forEach((fold, position) => {
+    if (folds[position]) folds[position].open = fold.open;
+  });
+}

@@ -1,0 +1,31 @@
+// @ts-check
+/**
+ * What a person began to write, kept in this browser per run and question. Callers never pass a password here.
+ * Storage may be full or forbidden; then there simply is no draft.
+ */
+
+const PREFIX = 'fastagency.draft.';
+
+/** @param {string} run @param {string} question @returns {any} */
+export function readDraft(run, question) {
+  try {
+    return JSON.parse(localStorage.getItem(PREFIX + run + '.' + question) ?? 'null');
+  } catch {
+    return null;
+  }
+}
+
+/** @param {string} run @param {string} question @param {unknown} value empty forgets it */
+export function keepDraft(run, question, value) {
+  try {
+    if (value === '' || value === null || value === undefined) localStorage.removeItem(PREFIX + run + '.' + question);
+    else localStorage.setItem(PREFIX + run + '.' + question, JSON.stringify(value));
+  } catch { /* see above */ }
+}
+
+/** @param {string} run */
+export function forgetDrafts(run) {
+  try {
+    for (const key of Object.keys(localStorage)) if (key.startsWith(`${PREFIX}${run}.`)) localStorage.removeItem(key);
+  } catch { /* see above */ }
+}

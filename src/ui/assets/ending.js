@@ -1,0 +1,60 @@
+// @ts-check
+/** How a run ended: the outcome and why, what it gave, what it took, and where to go from here. */
+
+import { h } from './dom.js';
+import { icon } from './icons.js';
+import { fold } from './messages.js';
+import { codeBlock, richText } from './rich-text.js';
+import { totalsOf } from './state.js';
+import { counted, duration, prettyJson, timeOfDay } from './words.js';
+
+const HEADINGS = { completed: 'Completed', failed: 'Failed', cancelled: 'Stopped' };
+
+/**
+ * @param {import('./state.js').RunView} view
+ * @param {{onAgain: (button: HTMLButtonElement) => void, onNew: () => void}} actions
+ */
+export function endingBlock(view, actions) {
+  const ending = view.ending;
+  if (!ending) return null;
+  const again = h('button', { type: 'button', class: 'primary-button', onclick: () => actions.onAgain(again) }, icon('again'), 'Start again');
+  return h('section', { class: `ending is-${ending.outcome}`, 'data-outcome': ending.outcome, 'aria-label': 'The end of this run' },
+    h('h2', null, icon(ending.outcome === 'completed' ? 'check' : ending.outcome === 'failed' ? 'warning' : 'stop'),
+      HEADINGS[ending.outcome] ?? 'Ended', h('time', { datetime: ending.at }, timeOfDay(ending.at))),
+    ending.reason ? h('p', { class: 'reason' }, sentence(ending.reason)) : null,
+    resultOf(view, ending),
+    h('p', { class: 'totals' }, totalsWords(view)),
+    h('div', { class: 'ending-actions' }, again,
+      h('button', { type: 'button', class: 'secondary-button', onclick: () => actions.onNew() }, icon('plus'), 'New conversation')));
+}
+
+/** @param {import('./state.js').RunView} view @param {import('./state.js').Ending} ending */
+function resultOf(view, ending) {
+  const { result, html } = ending;
+  if (result === null || result === undefined || result === '') return null;
+  if (typeof result !== 'string') return fold('Result', codeBlock(prettyJson(result), 'json'));
+  const last = view.items.findLast((item) => item.kind === 'text');
+  // Many workflows give their last message as the result; it stands right above.
+  if (last?.kind === 'text' && last.text.trim() === result.trim()) return null;
+  return h('div', { class: 'result' }, h('h3', null, 'Result'), richText(html, result));
+}
+
+/** @param {import('./state.js').RunView} view */
+export function totalsWords(view) {
+  const totals = totalsOf(view);
+  const usage = view.ending?.usage;
+  const tokens = (usage?.prompt_tokens ?? 0) + (usage?.completion_tokens ?? 0);
+  return [
+    counted(totals.messages, 'message'),
+    totals.toolCalls > 0 && counted(totals.toolCalls, 'tool call'),
+    usage?.llm_calls && counted(usage.llm_calls, 'model call'),
+    tokens > 0 && `${counted(tokens, 'token')} (${(usage?.prompt_tokens ?? 0).toLocaleString()} read, ${(usage?.completion_tokens ?? 0).toLocaleString()} written)`,
+    totals.milliseconds !== null && duration(totals.milliseconds),
+  ].filter(Boolean).join(' · ');
+}
+
+/** @param {string} text */
+function sentence(text) {
+  const trimmed = text.trim();
+  return trimmed.charAt(0).toUpperCase() + trimmed.slice(1) + (/[.!?]$/.test(trimmed) ? '' : '.');
+}

@@ -1,0 +1,210 @@
+// @ts-check
+/**
+ * Follows the events of one run and never gives up: server-sent events read from fetch, resumed after the last record that
+ * was applied. The browser's own EventSource is not used: it stops for ever after one 502.
+ */
+
+import { eventsUrl, mayBeTriedAgain, refusalOf, ApiError } from './api.js';
+
+/**
+ * @typedef {'connecting' | 'connected' | 'reconnecting' | 'offline' | 'paused' | 'closed'} Connection
+ *
+ * @typedef {object} Following
+ * @property {() => void} close
+ *
+ * @typedef {object} FollowOptions
+ * @property {() => number} after                           the last `seq` applied; asked at every connection
+ * @property {(name: string, data: any) => void} onEvent
+ * @property {(connection: Connection) => void} onConnection
+ * @property {(error: ApiError) => void} onRefusal          the run cannot be followed at all (no such run, not allowed)
+ */
+
+const FIRST_WAIT_MS = 400;
+const LONGEST_WAIT_MS = 15_000;
+/** The gateway sends a comment every 15 s; three missing ones mean a dead line that nobody told us about (a sleeping laptop). */
+const SILENCE_MS = 45_000;
+/** A browser allows six connections to one HTTP/1.1 server: tabs that nobody looks at give theirs back. */
+const HIDDEN_MS = 60_000;
+
+/** @param {string} run @param {FollowOptions} options @returns {Following} */
+export function followRun(run, options) {
+  let closed = false;
+  let paused = false;
+  let failures = 0;
+  /** @type {AbortController | null} */
+  let connection = null;
+  /** @type {(() => void) | null} */
+  let wake = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let hiddenTimer;
+
+  const onVisibility = () => {
+    clearTimeout(hiddenTimer);
+    if (document.visibilityState === 'hidden') {
+      hiddenTimer = setTimeout(() => { paused = true; connection?.abort(); }, HIDDEN_MS);
+    } else if (paused) {
+      paused = false;
+      wake?.();
+    } else {
+      wake?.();
+    }
+  };
+  const onOnline = () => { failures = 0; wake?.(); };
+  const onOffline = () => { connection?.abort(); };
+  document.addEventListener('visibilitychange', onVisibility);
+  window.addEventListener('online', onOnline);
+  window.addEventListener('offline', onOffline);
+
+  const close = () => {
+    closed = true;
+    clearTimeout(hiddenTimer);
+    document.removeEventListener('visibilitychange', onVisibility);
+    window.removeEventListener('online', onOnline);
+    window.removeEventListener('offline', onOffline);
+    connection?.abort();
+    wake?.();
+  };
+
+  /** Waits until the time is over or something says that now is better. @param {number | null} milliseconds */
+  const rest = (milliseconds) => new Promise((resolve) => {
+    const timer = milliseconds === null ? undefined : setTimeout(resolve, milliseconds);
+    wake = () => { clearTimeout(timer); resolve(undefined); };
+  });
+
+  const follow = async () => {
+    options.onConnection('connecting');
+    while (!closed) {
+      if (paused) {
+        options.onConnection('paused');
+        await rest(null);
+        continue;
+      }
+      connection = new AbortController();
+      const outcome = await readOnce(run, connection, options, () => { failures = 0; });
+      if (closed) break;
+      if (outcome.kind === 'ended') break;
+      if (outcome.kind === 'refused') {
+        options.onRefusal(outcome.error);
+        break;
+      }
+      if (paused) continue;
+      options.onConnection(navigator.onLine ? 'reconnecting' : 'offline');
+      // A gateway that says goodbye is replaced by another one: no reason to wait, unless the next one fails too.
+      if (outcome.kind === 'goodbye' && failures === 0) {
+        failures = 1;
+        continue;
+      }
+      await rest(navigator.onLine ? waitBefore(failures) : LONGEST_WAIT_MS);
+      failures += 1;
+    }
+    if (!closed) close();
+    options.onConnection('closed');
+  };
+  follow();
+  return { close };
+}
+
+/** Full jitter: a thousand pages must not come back in the same instant. @param {number} failures */
+function waitBefore(failures) {
+  const longest = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** failures);
+  return longest / 4 + Math.random() * longest * 0.75;
+}
+
+/**
+ * @typedef {{kind: 'ended'} | {kind: 'goodbye'} | {kind: 'broken'} | {kind: 'refused', error: ApiError}} Outcome
+ * @param {string} run @param {AbortController} connection @param {FollowOptions} options @param {() => void} onAlive
+ * @returns {Promise<Outcome>}
+ */
+async function readOnce(run, connection, options, onAlive) {
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let silence;
+  const heard = () => {
+    clearTimeout(silence);
+    silence = setTimeout(() => connection.abort(), SILENCE_MS);
+  };
+  /** @type {Outcome} */
+  let outcome = { kind: 'broken' };
+  try {
+    heard();
+    const response = await fetch(eventsUrl(run, { after: options.after() }), {
+      headers: { Accept: 'text/event-stream' }, cache: 'no-store', signal: connection.signal,
+    });
+    if (!response.ok || !response.body) {
+      const error = await refusalOf(response);
+      return mayBeTriedAgain(error) || error.status >= 500 || error.status === 429 ? outcome : { kind: 'refused', error };
+    }
+    options.onConnection('connected');
+    const feed = eventParser((name, text) => {
+      if (connection.signal.aborted) return;
+      onAlive();
+      const data = eventData(text);
+      if (data === undefined) return;
+      if (name === 'goodbye') outcome = { kind: 'goodbye' };
+      else if (name === 'error') outcome = { kind: 'refused', error: ApiError.from(data, 0) };
+      else options.onEvent(name, data);
+      if (name === 'record' && data.kind === 'ended') outcome = { kind: 'ended' };
+    });
+    const reader = response.body.getReader();
+    const decoder = new TextDecoder();
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      heard();
+      feed(decoder.decode(value, { stream: true }));
+      if (outcome.kind !== 'broken') break;
+    }
+  } catch {
+    // A broken line; the loop above is there for it.
+  } finally {
+    clearTimeout(silence);
+    connection.abort();
+  }
+  return outcome;
+}
+
+/** An event that cannot be read is a fault to be seen, but the ones after it are worth having. @param {string} text @returns {any} */
+function eventData(text) {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    console.error('an event of the run could not be read', error);
+    return undefined;
+  }
+}
+
+/**
+ * Returns a function that takes the stream's text in pieces, cut anywhere, and hands out whole events.
+ * @param {(name: string, data: string) => void} onEvent
+ */
+export function eventParser(onEvent) {
+  let rest = '';
+  let name = '';
+  /** @type {string[]} */
+  let data = [];
+  /** @param {string} line */
+  const take = (line) => {
+    if (line === '') {
+      if (data.length > 0) onEvent(name || 'message', data.join('\n'));
+      name = '';
+      data = [];
+      return;
+    }
+    const colon = line.indexOf(':');
+    if (colon === 0) return;
+    const field = colon < 0 ? line : line.slice(0, colon);
+    const value = colon < 0 ? '' : line.slice(line[colon + 1] === ' ' ? colon + 2 : colon + 1);
+    if (field === 'event') name = value;
+    if (field === 'data') data.push(value);
+  };
+  /** @param {string} chunk */
+  return (chunk) => {
+    let from = 0;
+    for (let end = chunk.indexOf('\n'); end >= 0; end = chunk.indexOf('\n', from)) {
+      const line = rest + chunk.slice(from, end);
+      rest = '';
+      from = end + 1;
+      take(line.endsWith('\r') ? line.slice(0, -1) : line);
+    }
+    rest += chunk.slice(from);
+  };
+}

@@ -1,0 +1,184 @@
+// @ts-check
+/** Boots the page and shows what the address says: `/` the start, `/runs/<id>` a conversation. */
+
+import { getConfig, getRun } from './api.js';
+import { connectionNotice } from './connection-notice.js';
+import { openConversation } from './conversation.js';
+import { byId, h } from './dom.js';
+import { icon } from './icons.js';
+import { listenToKeys, showKeys } from './keys.js';
+import { runBar } from './run-bar.js';
+import { runsList } from './runs-list.js';
+import { openStart } from './start.js';
+import { themeButton } from './theme.js';
+import { fetchTitles, onTitles } from './workflow-titles.js';
+
+const main = byId('conversation', HTMLElement);
+const bar = byId('bar', HTMLElement);
+const sidebar = byId('sidebar', HTMLElement);
+const search = byId('search', HTMLInputElement);
+const drawerButton = byId('open-drawer', HTMLButtonElement);
+const veil = byId('veil', HTMLElement);
+const narrow = matchMedia('(max-width: 52rem)');
+const onConnection = connectionNotice(byId('connection', HTMLElement));
+
+let appTitle = 'FastAgency';
+let waitingRuns = 0;
+/** @type {{close: () => void} | null} */
+let open = null;
+/** @type {ReturnType<typeof openConversation> | null} */
+let conversation = null;
+/** @type {ReturnType<typeof runBar> | null} */
+let barOfRun = null;
+/** @type {string | null} */
+let currentRun = null;
+
+const runs = runsList({ list: byId('runs', HTMLElement), search }, {
+  onRuns: (all) => {
+    waitingRuns = all.filter((run) => run.state === 'waiting').length;
+    const current = all.find((run) => run.id === currentRun);
+    if (current?.title) barOfRun?.setTitle(current.title);
+    drawDocumentTitle();
+  },
+});
+
+/** @param {boolean} isLink whether the address was opened, not clicked to */
+function show(isLink) {
+  open?.close();
+  open = conversation = barOfRun = currentRun = null;
+  onConnection('closed');
+  const run = /^\/runs\/([^/]+)\/?$/.exec(location.pathname)?.[1];
+  closeDrawer();
+  if (run) showRun(decodeURIComponent(run));
+  else {
+    drawBarOfStart();
+    open = openStart(main, new URLSearchParams(location.search), isLink, {
+      onNavigate: (path) => navigate(path),
+      onStarted: (started, replace) => showStarted(started, replace),
+    });
+  }
+  runs.setCurrent(currentRun);
+  drawDocumentTitle();
+}
+
+/** @param {string} run */
+function showRun(run) {
+  currentRun = run;
+  let phase = '';
+  const opened = openConversation(main, run, {
+    onConnection,
+    onNew: () => navigate('/'),
+    onMissing: () => {
+      barOfRun = null;
+      drawBarOfStart();
+    },
+    onStarted: (started) => showStarted(started, false),
+    onView: (view) => {
+      barOfRun?.draw(view);
+      const questions = view.items.filter((item) => item.kind === 'question');
+      const now = [view.claimed, view.ending !== null, questions.length, questions.filter((item) => item.open).length].join();
+      // The list tells the same story a moment later; here it is already known that it has changed.
+      if (now !== phase && view.caughtUp) runs.refresh();
+      phase = now;
+      drawDocumentTitle();
+    },
+  });
+  open = conversation = opened;
+  const ownBar = runBar(bar, run, {
+    view: opened.view,
+    onChanged: () => runs.refresh(),
+    onDeleted: () => { runs.refresh(); navigate('/'); },
+  });
+  barOfRun = ownBar;
+  // Only for the title; if it fails, the events tell why.
+  getRun(run).then((known) => { if (known.title && barOfRun === ownBar) ownBar.setTitle(known.title); }, () => {});
+}
+
+/** @param {import('./api.js').Run} run @param {boolean} replace */
+function showStarted(run, replace) {
+  navigate(`/runs/${encodeURIComponent(run.id)}`, replace);
+  runs.refresh();
+}
+
+/** @param {string} path @param {boolean} [replace] */
+function navigate(path, replace = false) {
+  // `clicked` outlives a reload: a workflow that was opened by a click is not started by one.
+  history[replace ? 'replaceState' : 'pushState']({ clicked: true }, '', path);
+  show(false);
+  if (!main.contains(document.activeElement)) main.focus();
+}
+
+/** The title stands in the list, too; here it is for a phone, where the list is away. */
+function drawBarOfStart() {
+  bar.replaceChildren(h('p', { class: 'bar-title only-narrow' }, appTitle));
+}
+
+function drawDocumentTitle() {
+  const own = barOfRun ? `${barOfRun.title()} · ` : '';
+  document.title = `${waitingRuns > 0 ? `(${waitingRuns}) ` : ''}${own}${appTitle}`;
+}
+
+function closeDrawer() {
+  const wasOpen = document.body.classList.contains('drawer-is-open');
+  document.body.classList.remove('drawer-is-open');
+  drawerButton.setAttribute('aria-expanded', 'false');
+  // What is outside the screen must be outside the tab order, too.
+  sidebar.inert = narrow.matches;
+  if (wasOpen) drawerButton.focus();
+  return wasOpen;
+}
+
+function openDrawer() {
+  sidebar.inert = false;
+  document.body.classList.add('drawer-is-open');
+  drawerButton.setAttribute('aria-expanded', 'true');
+}
+
+document.addEventListener('click', (event) => {
+  const link = event.target instanceof Element ? event.target.closest('a') : null;
+  const isPlain = event instanceof MouseEvent && event.button === 0 && !event.metaKey && !event.ctrlKey && !event.shiftKey && !event.altKey;
+  if (!link || !isPlain || link.target || link.hasAttribute('download') || link.origin !== location.origin) return;
+  if (link.pathname !== '/' && !link.pathname.startsWith('/runs/')) return;
+  if (link.hash && link.pathname === location.pathname) return;
+  event.preventDefault();
+  navigate(link.pathname + link.search);
+});
+window.addEventListener('popstate', () => show(false));
+drawerButton.addEventListener('click', () => { openDrawer(); search.focus(); });
+byId('close-drawer', HTMLButtonElement).addEventListener('click', () => closeDrawer());
+veil.addEventListener('click', () => closeDrawer());
+narrow.addEventListener('change', () => closeDrawer());
+
+drawerButton.append(icon('menu'));
+byId('close-drawer', HTMLButtonElement).append(icon('close'));
+byId('new', HTMLAnchorElement).prepend(icon('plus'));
+byId('search-icon', HTMLElement).append(icon('search'));
+byId('tools', HTMLElement).append(themeButton(),
+  h('button', { type: 'button', class: 'quiet-button', id: 'show-keys', onclick: () => showKeys() }, icon('keys'), 'Keys'));
+
+listenToKeys({
+  focusInput: () => { if (!conversation?.focusQuestion()) focusSearch(); },
+  searchRuns: () => focusSearch(),
+  stop: () => { barOfRun?.stop(); },
+  newConversation: () => navigate('/'),
+  choose: (position) => conversation?.choose(position) ?? false,
+  closeSomething: () => closeDrawer() || (barOfRun?.closeMenu() ?? false),
+});
+
+function focusSearch() {
+  if (narrow.matches) openDrawer();
+  search.focus();
+  search.select();
+}
+
+getConfig().then((config) => {
+  appTitle = config.title || appTitle;
+  byId('app-title', HTMLElement).textContent = appTitle;
+  byId('version', HTMLElement).textContent = config.version ? `Version ${config.version}` : '';
+  if (!currentRun) drawBarOfStart();
+  drawDocumentTitle();
+}, () => { /* the page works without its title; what else is wrong, the lists say */ });
+
+onTitles(() => { if (conversation) barOfRun?.draw(conversation.view()); drawDocumentTitle(); });
+show(!history.state?.clicked);
+if (currentRun) fetchTitles();

@@ -1,0 +1,313 @@
+// @ts-check
+/**
+ * A question, where it was asked: open, with its controls, and afterwards, with its answer.
+ *
+ * An open question hands back a handle (`focus`, `choose`) for the keyboard. Sending is the same for all kinds: the controls
+ * rest while the answer is under way, a refusal is said at them, and only the log's `answered` record closes the question,
+ * so that two tabs can never disagree.
+ */
+
+import { answerQuestion, ApiError, wordsOf } from './api.js';
+import { freshId, h } from './dom.js';
+import { keepDraft, readDraft } from './drafts.js';
+import { icon } from './icons.js';
+import { messageFrame } from './messages.js';
+import { richText } from './rich-text.js';
+import { schemaForm } from './schema-form.js';
+import { answererWords, answerText, duration, timeOfDay } from './words.js';
+
+/**
+ * @typedef {import('./state.js').QuestionItem} QuestionItem
+ * @typedef {{run: string, user: string | null, hues: import('./faces.js').Hues, onSent: () => void}} Context
+ *
+ * @typedef {object} Asking          the controls of one kind of question
+ * @property {HTMLElement} element
+ * @property {() => {value: unknown} | null} read   null if something is missing; then it has been said
+ * @property {() => void} focus
+ * @property {(position: number) => boolean} [choose]   from 0; whether there was such a choice
+ * @property {HTMLElement | null} invalid   the input that gets aria-invalid when the server refuses
+ * @property {() => void} [afterSending]
+ *
+ * @typedef {{frame: HTMLElement, focus: () => void, choose: (position: number) => boolean}} QuestionHandle
+ */
+
+/** The texts sent from this tab, for the ↑ key. Passwords never come here. @type {string[]} */
+const sentTexts = [];
+
+/** @param {QuestionItem} item @param {Context} context @returns {QuestionHandle} */
+export function openQuestion(item, context) {
+  const prompt = promptOf(item);
+  const problem = h('p', { class: 'problem', id: freshId('problem'), role: 'alert', hidden: true });
+  const controls = h('fieldset', { class: 'controls' });
+  const form = h('form', { class: 'asking', novalidate: true }, controls, problem);
+
+  /** @param {string} words */
+  const say = (words) => {
+    problem.textContent = words;
+    problem.hidden = words === '';
+    if (words) asking.invalid?.setAttribute('aria-invalid', 'true');
+    else asking.invalid?.removeAttribute('aria-invalid');
+  };
+
+  /** @param {unknown} value */
+  const send = async (value) => {
+    if (controls.disabled) return;
+    say('');
+    controls.disabled = true;
+    form.classList.add('is-sending');
+    try {
+      await answerQuestion(context.run, item.key, value);
+      asking.afterSending?.();
+      keepDraft(context.run, item.key, null);
+      context.onSent();
+    } catch (error) {
+      form.classList.remove('is-sending');
+      if (error instanceof ApiError && error.code === 'already_answered') {
+        say(alreadyAnswered(error));
+        return;
+      }
+      controls.disabled = false;
+      say(wordsOf(error));
+      asking.focus();
+    }
+  };
+
+  const asking = askingOf(item, context, { send, say, submit: () => form.requestSubmit(), promptId: prompt.id, problemId: problem.id });
+  form.addEventListener('submit', (event) => {
+    event.preventDefault();
+    const read = asking.read();
+    if (read) send(read.value);
+  });
+  controls.append(asking.element);
+  const frame = messageFrame(item, context.hues);
+  const body = /** @type {HTMLElement} */ (frame.lastElementChild);
+  // A fieldset's legend is its question; then the prompt stands there and not above.
+  if (!asking.element.contains(prompt)) body.append(prompt);
+  body.append(form);
+  const deadline = deadlineLine(item);
+  if (deadline) form.append(deadline);
+  frame.classList.add('is-open');
+  frame.dataset.question = item.question;
+  frame.tabIndex = -1;
+
+  /** @typedef {{send: (value: unknown) => void, say: (words: string) => void, submit: () => void, promptId: string, problemId: string}} Means */
+  /** @param {QuestionItem} question @param {Context} where @param {Means} means @returns {Asking} */
+  function askingOf(question, where, means) {
+    if (question.question === 'multiple_choice') return askForChoice(question, prompt, means);
+    if (question.question === 'form') return askForForm(question, where, means);
+    return question.content.password ? askForPassword(means) : askForText(question, where, means);
+  }
+  return { frame, focus: asking.focus, choose: (position) => !controls.disabled && (asking.choose?.(position) ?? false) };
+}
+
+/** @param {QuestionItem} item @param {Context} context */
+export function closedQuestion(item, context) {
+  const frame = messageFrame(item, context.hues, promptOf(item));
+  frame.dataset.question = item.question;
+  const body = /** @type {HTMLElement} */ (frame.lastElementChild);
+  if (item.answer === null) {
+    body.append(h('p', { class: 'muted unanswered' }, 'The run ended before this was answered.'));
+  } else {
+    body.append(answerBubble(item.answer, context.user));
+  }
+  return frame;
+}
+
+/** @param {import('./state.js').Answer} answer @param {string | null} user */
+function answerBubble(answer, user) {
+  if (answer.refused !== null) {
+    return h('p', { class: 'problem unanswered' }, `This answer could not be taken: ${answer.refused}. The question is asked again.`);
+  }
+  const who = answer.onTimeout ? 'Nobody answered in time; this was taken instead' : answererWords(answer, user);
+  const text = answer.onTimeout && answer.text === null ? 'no answer' : answerText(answer);
+  return h('div', { class: `answer${answer.onTimeout ? ' is-default' : ''}` },
+    h('div', { class: 'answer-text' }, text || '(an empty answer)'),
+    h('div', { class: 'answer-meta' }, `${who} · `, h('time', { datetime: answer.at }, timeOfDay(answer.at))));
+}
+
+/** @param {QuestionItem} item */
+function promptOf(item) {
+  const prompt = richText(item.html, item.content.prompt ?? '');
+  prompt.classList.add('prompt');
+  prompt.id = freshId('prompt');
+  return prompt;
+}
+
+/** @param {ApiError} error */
+function alreadyAnswered(error) {
+  const by = error.by ? ` by ${error.by}` : '';
+  const at = error.at ? ` at ${timeOfDay(error.at)}` : '';
+  return by || at ? `This was already answered${by}${at}; your answer was not taken.` : error.words;
+}
+
+/** @typedef {{send: (value: unknown) => void, say: (words: string) => void, submit: () => void, promptId: string, problemId: string}} Means */
+
+/** @param {QuestionItem} item @param {Context} context @param {Means} means @returns {Asking} */
+function askForText(item, context, means) {
+  const { suggestions, multiline, value_type: type } = item.content;
+  const numeric = type === 'integer' || type === 'number';
+  const described = { 'aria-labelledby': means.promptId, 'aria-describedby': means.problemId, placeholder: 'Your answer' };
+  const input = numeric
+    ? h('input', { ...described, type: 'text', inputmode: type === 'integer' ? 'numeric' : 'decimal', autocomplete: 'off' })
+    : h('textarea', { ...described, rows: multiline ? 3 : 1, enterkeyhint: 'send' });
+  const draft = readDraft(context.run, item.key);
+  if (typeof draft === 'string') input.value = draft;
+  let emptyOnce = false;
+
+  input.addEventListener('input', () => {
+    emptyOnce = false;
+    means.say('');
+    keepDraft(context.run, item.key, input.value);
+  });
+  input.addEventListener('keydown', (event) => {
+    const key = /** @type {KeyboardEvent} */ (event);
+    if (key.key === 'ArrowUp' && input.value === '' && sentTexts.length > 0) {
+      key.preventDefault();
+      input.value = sentTexts[sentTexts.length - 1];
+    }
+    // Enter also ends the choice of a character in many Asian keyboards; that one is not ours. On a phone it is the only
+    // way to a new line.
+    const newLine = key.shiftKey || (multiline && matchMedia('(pointer: coarse)').matches);
+    if (key.key !== 'Enter' || key.isComposing || (newLine && !numeric)) return;
+    key.preventDefault();
+    means.submit();
+  });
+
+  const chips = Array.isArray(suggestions) && suggestions.length > 0
+    ? h('div', { class: 'suggestions', role: 'group', 'aria-label': 'Suggested answers' },
+      ...suggestions.map((suggestion) => h('button', {
+        type: 'button', class: 'chip', onclick: () => { sentTexts.push(suggestion); means.send(suggestion); },
+      }, suggestion)))
+    : null;
+  return {
+    element: h('div', null, chips, composer(input)),
+    invalid: input,
+    focus: () => input.focus({ preventScroll: true }),
+    afterSending: () => { if (input.value) sentTexts.push(input.value); },
+    read: () => {
+      // An empty answer can be meant ("go on by yourself"), but it can also be a slip.
+      if (input.value.trim() === '' && !emptyOnce) {
+        emptyOnce = true;
+        means.say('Nothing is written yet. Send once more to give an empty answer.');
+        return null;
+      }
+      return { value: input.value };
+    },
+  };
+}
+
+/** @param {Means} means @returns {Asking} */
+function askForPassword(means) {
+  const input = h('input', {
+    type: 'password', autocomplete: 'off', 'aria-labelledby': means.promptId, 'aria-describedby': means.problemId,
+    placeholder: 'Stays hidden; it is not kept in the conversation', spellcheck: 'false',
+    oninput: () => means.say(''),
+  });
+  return {
+    element: composer(input), invalid: input, focus: () => input.focus({ preventScroll: true }),
+    afterSending: () => { input.value = ''; },
+    read: () => {
+      if (input.value !== '') return { value: input.value };
+      means.say('Nothing is written yet.');
+      return null;
+    },
+  };
+}
+
+/** @param {HTMLElement} input */
+function composer(input) {
+  return h('div', { class: 'composer' }, input,
+    h('button', { type: 'submit', class: 'send-button', 'aria-label': 'Send the answer' }, icon('send')));
+}
+
+/** @param {QuestionItem} item @param {HTMLElement} prompt @param {Means} means @returns {Asking} */
+function askForChoice(item, prompt, means) {
+  const { choices = [], descriptions, single = true, min, max } = item.content;
+  const chosen = [item.content.default].flat().filter((value) => value != null);
+  const name = freshId('choice');
+  const boxes = /** @type {string[]} */ (choices).map((choice) => {
+    const box = h('input', { type: single ? 'radio' : 'checkbox', name, value: choice, onchange: () => means.say('') });
+    box.checked = chosen.includes(choice);
+    return box;
+  });
+  const rows = boxes.map((box, position) => h('label', { class: 'choice' }, box,
+    h('span', { class: 'choice-words' }, h('span', null, choices[position]),
+      descriptions?.[position] ? h('span', { class: 'help' }, descriptions[position]) : null),
+    position < 9 ? h('kbd', { 'aria-hidden': 'true' }, position + 1) : null));
+  const fieldset = h('fieldset', { class: 'choices', 'aria-describedby': means.problemId }, h('legend', null, prompt),
+    single ? null : h('p', { class: 'help' }, amountWords(min, max)), ...rows);
+  fieldset.addEventListener('keydown', (event) => {
+    if (event.key !== 'Enter') return;
+    event.preventDefault();
+    means.submit();
+  });
+  const checked = () => boxes.filter((box) => box.checked);
+  return {
+    element: h('div', null, fieldset, h('button', { type: 'submit', class: 'primary-button' }, 'Send')),
+    invalid: null,
+    focus: () => (checked()[0] ?? boxes[0])?.focus({ preventScroll: true }),
+    choose: (position) => {
+      const box = boxes[position];
+      if (!box) return false;
+      box.checked = single ? true : !box.checked;
+      box.focus();
+      means.say('');
+      return true;
+    },
+    read: () => {
+      const values = checked().map((box) => box.value);
+      const wrong = single ? (values.length === 1 ? '' : 'Choose one.')
+        : values.length < (min ?? 0) || values.length > (max ?? Infinity) ? amountWords(min, max) : '';
+      means.say(wrong);
+      if (wrong) return null;
+      return { value: single ? values[0] : values };
+    },
+  };
+}
+
+/** @param {number | null | undefined} min @param {number | null | undefined} max */
+function amountWords(min, max) {
+  if (min && max) return min === max ? `Choose exactly ${min}.` : `Choose ${min} to ${max}.`;
+  if (min) return `Choose at least ${min}.`;
+  return max ? `Choose up to ${max}.` : 'Choose as many as you like.';
+}
+
+/** @param {QuestionItem} item @param {Context} context @param {Means} means @returns {Asking} */
+function askForForm(item, context, means) {
+  const draft = readDraft(context.run, item.key);
+  const form = schemaForm(item.content.schema ?? {}, draft && typeof draft === 'object' ? draft : {});
+  form.element.addEventListener('input', () => {
+    means.say('');
+    keepDraft(context.run, item.key, form.written());
+  });
+  return {
+    element: h('div', { role: 'group', 'aria-labelledby': means.promptId }, form.element,
+      h('button', { type: 'submit', class: 'primary-button' }, 'Send')),
+    invalid: null, focus: form.focus,
+    read: () => {
+      const read = form.read();
+      return read.valid ? { value: read.value } : null;
+    },
+  };
+}
+
+/** Until when, and what happens then. Keeps itself up to date while it is on the page. @param {QuestionItem} item */
+function deadlineLine(item) {
+  const { deadline, on_timeout: otherwise } = item.content;
+  if (!deadline) return null;
+  const until = Date.parse(deadline);
+  const left = h('span', { 'aria-live': 'off' });
+  const line = h('p', { class: 'deadline' }, icon('clock'), h('span', null, `Answer by ${timeOfDay(deadline)} `, left,
+    otherwise ? ` Otherwise: ${otherwise}` : ' Otherwise the run goes on without your answer.'));
+  const update = () => {
+    const remaining = until - Date.now();
+    left.textContent = remaining > 0 ? `(${duration(Math.ceil(remaining / 1000) * 1000)} left).` : '(the time is over).';
+    line.classList.toggle('is-near', remaining < 60_000);
+  };
+  update();
+  const timer = setInterval(() => {
+    if (line.isConnected) update();
+    else clearInterval(timer);
+  }, 1000);
+  return line;
+}

@@ -1,0 +1,68 @@
+// @ts-check
+/**
+ * Inserts the HTML that the server rendered and made safe, the only HTML that this page ever inserts, and equips it: code with
+ * its language and a copy button, tables that scroll by themselves, links that cannot reach back.
+ */
+
+import { h } from './dom.js';
+import { copyButton } from './copying.js';
+import { highlight } from './highlight.js';
+
+/** Shows `html`, or `text` as it is where the server gave none. @param {string | null} html @param {string} text */
+export function richText(html, text) {
+  if (html === null) return h('div', { class: 'prose plain' }, text);
+  // A template is inert: a picture in it is not fetched before it was looked at.
+  const template = h('template');
+  template.innerHTML = html;
+  const { content } = template;
+  for (const image of content.querySelectorAll('img')) equipImage(image);
+  for (const pre of content.querySelectorAll('pre')) equipCode(pre);
+  for (const table of content.querySelectorAll('table')) equipTable(table);
+  for (const link of content.querySelectorAll('a[href]')) equipLink(/** @type {HTMLAnchorElement} */ (link));
+  return h('div', { class: 'prose' }, content);
+}
+
+/** A block of code, a JSON value for instance. @param {string} text @param {string} language */
+export function codeBlock(text, language) {
+  const pre = h('pre', null, h('code', { class: language ? `language-${language}` : null }, text));
+  const holder = h('div', null, pre);
+  equipCode(pre);
+  return /** @type {HTMLElement} */ (holder.firstElementChild);
+}
+
+/** @param {HTMLPreElement} pre */
+function equipCode(pre) {
+  const code = pre.querySelector('code') ?? pre;
+  const language = (/(?:^|\s)(?:language|lang)-([\w+#.-]+)/.exec(code.className)?.[1] ?? '').toLowerCase();
+  const text = (code.textContent ?? '').replace(/\n$/, '');
+  highlight(code, language);
+  // It scrolls sideways by itself, so the keyboard must be able to reach it.
+  pre.tabIndex = 0;
+  pre.setAttribute('role', 'group');
+  pre.setAttribute('aria-label', language ? `Code in ${language}` : 'Code');
+  const block = h('div', { class: 'code-block' },
+    h('div', { class: 'code-head' }, h('span', null, language), copyButton('Copy this code', () => text)));
+  pre.replaceWith(block);
+  block.append(pre);
+}
+
+/** @param {HTMLTableElement} table */
+function equipTable(table) {
+  const frame = h('div', { class: 'table-frame', tabindex: 0, role: 'group', 'aria-label': 'Table' });
+  table.replaceWith(frame);
+  frame.append(table);
+}
+
+/** @param {HTMLAnchorElement} link */
+function equipLink(link) {
+  if (link.getAttribute('href')?.startsWith('#')) return;
+  link.target = '_blank';
+  link.rel = 'noopener noreferrer nofollow';
+}
+
+/** Pictures from elsewhere would tell a stranger who reads what; they become words. @param {HTMLImageElement} image */
+function equipImage(image) {
+  const source = image.getAttribute('src') ?? '';
+  if (source.startsWith('data:image/') || new URL(source, location.href).origin === location.origin) return;
+  image.replaceWith(h('span', { class: 'blocked-image' }, `[picture: ${image.alt || 'without a description'}]`));
+}

@@ -1,0 +1,130 @@
+// @ts-check
+/** The conversations at the left: those that wait for someone first. Asks the server again and again while someone looks. */
+
+import { listRuns, wordsOf } from './api.js';
+import { h } from './dom.js';
+import { icon } from './icons.js';
+import { stateWords, timeOfDay } from './words.js';
+import { onTitles, titleOf } from './workflow-titles.js';
+
+/** @typedef {import('./api.js').Run} Run */
+
+const EVERY_MS = 5000;
+const EVERY_HIDDEN_MS = 30_000;
+const SOON_MS = 120;
+const SEARCH_PAUSE_MS = 200;
+const PAGE = 50;
+
+/**
+ * @param {{list: HTMLElement, search: HTMLInputElement}} elements
+ * @param {{onRuns: (runs: Run[]) => void}} listeners
+ */
+export function runsList({ list, search }, { onRuns }) {
+  /** @type {Run[]} */
+  let runs = [];
+  /** @type {string | null} */
+  let problem = null;
+  /** @type {string | null} */
+  let current = null;
+  let limit = PAGE;
+  let loaded = false;
+  let asked = 0;
+  let drawn = '';
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+
+  const refresh = async () => {
+    clearTimeout(timer);
+    const mine = ++asked;
+    try {
+      const answer = await listRuns({ search: search.value.trim(), limit });
+      if (mine !== asked) return;
+      runs = answer;
+      problem = null;
+      loaded = true;
+      if (search.value.trim() === '') onRuns(runs);
+    } catch (error) {
+      if (mine !== asked) return;
+      problem = wordsOf(error);
+    }
+    draw();
+    clearTimeout(timer);
+    timer = setTimeout(refresh, document.visibilityState === 'hidden' ? EVERY_HIDDEN_MS : EVERY_MS);
+  };
+
+  const draw = () => {
+    // Redrawing the same would take the focus from someone who walks through the list.
+    const now = JSON.stringify([runs, problem, current, loaded, search.value]);
+    if (now === drawn) return;
+    drawn = now;
+    const focused = document.activeElement instanceof HTMLElement && list.contains(document.activeElement)
+      ? document.activeElement.dataset.run : null;
+    list.replaceChildren(...contents());
+    if (focused) /** @type {HTMLElement | null} */ (list.querySelector(`[data-run="${CSS.escape(focused)}"]`))?.focus();
+  };
+
+  /** @returns {Node[]} */
+  const contents = () => {
+    if (!loaded) return [h('p', { class: 'list-note' }, problem ?? 'Loading…')];
+    const waiting = runs.filter((run) => run.state === 'waiting');
+    const others = runs.filter((run) => run.state !== 'waiting');
+    const note = problem ?? (runs.length === 0 ? (search.value ? 'Nothing found.' : 'No conversations yet.') : null);
+    return [
+      note ? h('p', { class: 'list-note' }, note) : null,
+      ...group('Waiting for you', waiting), ...group(waiting.length > 0 ? 'Others' : 'Conversations', others),
+      runs.length >= limit ? h('button', { type: 'button', class: 'quiet-button more-runs', onclick: () => { limit += PAGE; refresh(); } }, 'Show more') : null,
+    ].filter((node) => node !== null);
+  };
+
+  /** @param {string} heading @param {Run[]} members */
+  const group = (heading, members) => members.length === 0 ? [] : [
+    h('h2', null, heading), h('ul', null, ...members.map((run) => h('li', null, runLink(run, run.id === current)))),
+  ];
+
+  let pause = /** @type {ReturnType<typeof setTimeout> | undefined} */ (undefined);
+  search.addEventListener('input', () => {
+    clearTimeout(pause);
+    limit = PAGE;
+    pause = setTimeout(refresh, SEARCH_PAUSE_MS);
+  });
+  document.addEventListener('visibilitychange', () => { if (document.visibilityState === 'visible') refresh(); });
+  onTitles(() => { drawn = ''; draw(); });
+  draw();
+  refresh();
+
+  return {
+    /** Asks soon; several reasons at once ask once. */
+    refresh: () => { clearTimeout(timer); timer = setTimeout(refresh, SOON_MS); },
+    /** @param {string | null} id */
+    setCurrent: (id) => { current = id; draw(); },
+  };
+}
+
+/** @param {Run} run @param {boolean} isCurrent */
+function runLink(run, isCurrent) {
+  const kind = run.state === 'ended' ? run.outcome ?? 'ended' : run.state;
+  const detail = run.state === 'waiting' && run.question?.prompt ? run.question.prompt : null;
+  return h('a', {
+    href: `/runs/${encodeURIComponent(run.id)}`, class: 'run', 'data-run': run.id, 'data-state': kind,
+    'aria-current': isCurrent ? 'page' : null,
+  },
+  h('span', { class: `run-state is-${kind}` }, stateMark(kind)),
+  h('span', { class: 'run-words' },
+    h('span', { class: 'run-title' }, run.title || titleOf(run.workflow)),
+    detail ? h('span', { class: 'run-detail' }, detail) : null,
+    h('span', { class: 'run-meta' }, [
+      kind === 'waiting' ? null : stateWords(run), timeOfDay(run.updated_at), run.title ? titleOf(run.workflow) : null,
+    ].filter(Boolean).join(' · '))));
+}
+
+/** @param {string} kind */
+function stateMark(kind) {
+  switch (kind) {
+    case 'waiting': return icon('question');
+    case 'running': return h('span', { class: 'spinner', 'aria-hidden': 'true' });
+    case 'queued': return icon('clock');
+    case 'completed': return icon('check');
+    case 'failed': return icon('warning');
+    default: return icon('stop');
+  }
+}

@@ -1,0 +1,134 @@
+// @ts-check
+/** Where a conversation begins: the workflows as cards, and the form for the parameters of one. */
+
+import { listWorkflows, startRun, randomKey, wordsOf } from './api.js';
+import { h } from './dom.js';
+import { icon } from './icons.js';
+import { schemaForm } from './schema-form.js';
+import { fieldsOf, fromLink, hasFields } from './schema.js';
+import { workflowTitle } from './words.js';
+import { learnTitles } from './workflow-titles.js';
+
+/** @typedef {import('./api.js').Workflow} Workflow */
+
+const RETRY_MS = 4000;
+
+/**
+ * @typedef {object} StartActions
+ * @property {(run: import('./api.js').Run, replace: boolean) => void} onStarted
+ * @property {(path: string) => void} onNavigate
+ */
+
+/**
+ * Draws the start into `place`. A link `/?workflow=name&key=value` opens that workflow, and starts it at once if the link
+ * brings all that it needs; `isLink` tells such an arrival from a click on a card.
+ * @param {HTMLElement} place @param {URLSearchParams} query @param {boolean} isLink @param {StartActions} actions
+ */
+export function openStart(place, query, isLink, actions) {
+  let closed = false;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+  const column = h('div', { class: 'start' }, h('p', { class: 'muted', role: 'status' }, 'Loading the workflows…'));
+  place.replaceChildren(h('div', { class: 'scroller' }, column));
+
+  const load = async () => {
+    try {
+      const workflows = await listWorkflows();
+      if (closed) return;
+      learnTitles(workflows);
+      const wanted = query.get('workflow');
+      if (wanted === null) drawCards(workflows);
+      else {
+        const workflow = workflows.find((each) => each.name === wanted);
+        if (workflow) drawOne(workflow);
+        else drawCards(workflows, `There is no workflow named “${wanted}”. These are there:`);
+      }
+    } catch (error) {
+      if (closed) return;
+      column.replaceChildren(h('div', { class: 'notice is-problem', role: 'alert' }, icon('warning'),
+        h('div', null, h('p', null, wordsOf(error)),
+          h('button', { type: 'button', class: 'secondary-button', onclick: () => load() }, 'Try again'))));
+      timer = setTimeout(load, RETRY_MS);
+    }
+  };
+
+  /** @param {Workflow[]} workflows @param {string} [problem] */
+  const drawCards = (workflows, problem) => {
+    const refusal = h('p', { class: 'problem', role: 'alert' }, problem);
+    column.replaceChildren(
+      h('h1', null, 'What shall we do?'),
+      h('p', { class: 'lead' }, workflows.length > 0 ? 'Choose what you want to work on.' : 'There are no workflows yet. They appear here as soon as a worker serves one.'),
+      refusal,
+      h('ul', { class: 'cards' }, ...workflows.map((workflow) => h('li', null, card(workflow, refusal)))));
+    if (workflows.length === 0) timer = setTimeout(load, RETRY_MS);
+  };
+
+  /** @param {Workflow} workflow @param {HTMLElement} refusal */
+  const card = (workflow, refusal) => {
+    const button = h('button', { type: 'button', class: 'card', 'data-workflow': workflow.name, onclick: async () => {
+      if (hasFields(workflow.params)) {
+        actions.onNavigate(`/?workflow=${encodeURIComponent(workflow.name)}`);
+        return;
+      }
+      button.disabled = true;
+      await start(workflow, {}, randomKey(), refusal, false);
+      button.disabled = false;
+    } },
+    h('span', { class: 'card-title' }, workflowTitle(workflow)),
+    workflow.description ? h('span', { class: 'card-words' }, workflow.description) : null,
+    unavailable(workflow));
+    return button;
+  };
+
+  /** @param {Workflow} workflow */
+  const drawOne = (workflow) => {
+    const schema = workflow.params ?? {};
+    const { value, complete } = fromLink(fieldsOf(schema), query);
+    const form = schemaForm(schema, value);
+    const refusal = h('p', { class: 'problem', role: 'alert' });
+    const key = keyOfThisVisit();
+    const submit = h('button', { type: 'submit', class: 'primary-button' }, 'Start');
+    const element = h('form', { class: 'start-form', novalidate: true, 'data-workflow-form': workflow.name },
+      form.element, refusal, h('div', { class: 'form-actions' }, submit,
+        h('button', { type: 'button', class: 'secondary-button', onclick: () => actions.onNavigate('/') }, 'Back')));
+    element.addEventListener('submit', async (event) => {
+      event.preventDefault();
+      const read = form.read();
+      if (!read.valid) return;
+      submit.disabled = true;
+      await start(workflow, read.value, randomKey(), refusal, false);
+      submit.disabled = false;
+    });
+    column.replaceChildren(h('h1', null, workflowTitle(workflow)),
+      workflow.description ? h('p', { class: 'lead' }, workflow.description) : '', unavailable(workflow) ?? '', element);
+    if (isLink && complete) start(workflow, value, key, refusal, true);
+    else form.focus();
+  };
+
+  /** @param {Workflow} workflow @param {unknown} params @param {string} key @param {HTMLElement} refusal @param {boolean} replace */
+  const start = async (workflow, params, key, refusal, replace) => {
+    refusal.textContent = '';
+    try {
+      const run = await startRun(workflow.name, params, key);
+      if (!closed) actions.onStarted(run, replace);
+    } catch (error) {
+      refusal.textContent = wordsOf(error);
+    }
+  };
+
+  load();
+  return { close: () => { closed = true; clearTimeout(timer); } };
+}
+
+/** @param {Workflow} workflow */
+function unavailable(workflow) {
+  return workflow.available ? null : h('span', { class: 'card-note' }, icon('clock'),
+    'No worker serves this now. You can start it; it will wait for one.');
+}
+
+/** A reload of the same link, before the first start was answered, must not start a second run. */
+function keyOfThisVisit() {
+  const key = history.state?.startKey ?? randomKey();
+  history.replaceState({ ...history.state, startKey: key }, '');
+  return key;
+}

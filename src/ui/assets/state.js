@@ -1,0 +1,309 @@
+// @ts-check
+/**
+ * What one run looks like, told from its log: a pure function from (view, event) to the next view.
+ *
+ * Nothing here knows the DOM, the network or the clock, so that a reload, a second tab and a test all arrive at the same
+ * view from the same log. Everything else on the page only draws what it finds here.
+ *
+ * Two rules keep the page from ever showing anything twice:
+ * - a record whose `seq` was already applied changes nothing;
+ * - what a model is still writing lives apart, in `writing`, and leaves it the moment the log has the finished message.
+ */
+
+import { hueFor } from './agents.js';
+
+/**
+ * @typedef {import('./api.js').RunRecord} RunRecord
+ * @typedef {import('./api.js').Message} Message
+ * @typedef {import('./api.js').Delta} Delta
+ * @typedef {import('./api.js').Usage} Usage
+ *
+ * @typedef {{type: 'record', record: RunRecord} | {type: 'delta', delta: Delta} | {type: 'caught_up'}} RunEvent
+ *
+ * @typedef {object} ItemBase
+ * @property {string} key         the message's uuid; the same before and after it is finished
+ * @property {string} sender      '' if the message names nobody
+ * @property {string} recipient
+ * @property {string} at          RFC 3339, when the log took it
+ *
+ * @typedef {ItemBase & {kind: 'text', text: string, html: string | null, stopped: boolean}} TextItem
+ * @typedef {ItemBase & {kind: 'tool', callId: string | null, name: string, arguments: unknown, asked: boolean,
+ *   executed: boolean, executor: string, result: unknown, executedAt: string | null, abandoned: boolean}} ToolItem
+ * @typedef {'text_input' | 'multiple_choice' | 'form'} QuestionType
+ * @typedef {{text: string | null, by: string | null, at: string, onTimeout: boolean, refused: string | null}} Answer
+ * @typedef {ItemBase & {kind: 'question', question: QuestionType, content: Record<string, any>, html: string | null,
+ *   answer: Answer | null, open: boolean}} QuestionItem
+ * @typedef {ItemBase & {kind: 'system', message: unknown, html: string | null}} SystemItem
+ * @typedef {ItemBase & {kind: 'started', name: string, description: string | null, params: unknown}} StartedItem
+ * @typedef {ItemBase & {kind: 'error', short: string, long: string | null}} ErrorItem
+ * @typedef {ItemBase & {kind: 'unknown', type: string, raw: unknown, html: string | null}} UnknownItem
+ * @typedef {TextItem | ToolItem | QuestionItem | SystemItem | StartedItem | ErrorItem | UnknownItem} Item
+ *
+ * @typedef {object} Writing      a text that a model is writing now
+ * @property {'writing'} kind
+ * @property {string} key
+ * @property {string} sender
+ * @property {string} recipient
+ * @property {number} attempt
+ * @property {number} from        how many scalar values of the start were never seen here
+ * @property {number} end         the offset after the last scalar value in `text`
+ * @property {string} text
+ *
+ * @typedef {object} Ending
+ * @property {'completed' | 'failed' | 'cancelled'} outcome
+ * @property {string | null} reason
+ * @property {unknown} result
+ * @property {string | null} html
+ * @property {Usage | null} usage
+ * @property {string} at
+ *
+ * @typedef {object} RunView
+ * @property {number} lastSeq     what to resume after; -1 before anything came
+ * @property {boolean} caughtUp   history is complete, what comes now is live
+ * @property {string | null} workflow
+ * @property {unknown} params
+ * @property {string | null} user
+ * @property {string | null} createdAt
+ * @property {boolean} claimed    a worker has, or had, this run
+ * @property {boolean} parked
+ * @property {readonly Item[]} items       in the order of the log
+ * @property {readonly Writing[]} writing
+ * @property {Readonly<Record<string, number>>} hues   one per agent, in the order in which they came
+ * @property {Ending | null} ending
+ */
+
+/** @returns {RunView} */
+export function emptyRun() {
+  return {
+    lastSeq: -1, caughtUp: false, workflow: null, params: null, user: null, createdAt: null,
+    claimed: false, parked: false, items: [], writing: [], hues: {}, ending: null,
+  };
+}
+
+/**
+ * @param {RunView} view
+ * @param {RunEvent} event
+ * @returns {RunView}
+ */
+export function apply(view, event) {
+  switch (event.type) {
+    case 'record': return applyRecord(view, event.record);
+    case 'delta': return applyDelta(view, event.delta);
+    case 'caught_up': return view.caughtUp ? view : { ...view, caughtUp: true };
+    default: return view;
+  }
+}
+
+/** @param {RunView} view @returns {QuestionItem[]} */
+export function openQuestions(view) {
+  return /** @type {QuestionItem[]} */ (view.items.filter((item) => item.kind === 'question' && item.open));
+}
+
+/** @param {RunView} view @returns {'queued' | 'running' | 'waiting' | 'ended'} */
+export function phaseOf(view) {
+  if (view.ending) return 'ended';
+  if (openQuestions(view).length > 0) return 'waiting';
+  return view.claimed ? 'running' : 'queued';
+}
+
+/** @param {RunView} view */
+export function totalsOf(view) {
+  return {
+    messages: view.items.filter((item) => item.kind === 'text').length,
+    toolCalls: view.items.filter((item) => item.kind === 'tool').length,
+    milliseconds: view.createdAt && view.ending ? Date.parse(view.ending.at) - Date.parse(view.createdAt) : null,
+  };
+}
+
+/** @param {RunView} view @param {RunRecord} record @returns {RunView} */
+function applyRecord(view, record) {
+  if (record.seq <= view.lastSeq) return view;
+  const next = { ...view, lastSeq: record.seq, parked: false };
+  switch (record.kind) {
+    case 'created':
+      return {
+        ...next, workflow: record.workflow ?? null, params: record.params ?? null,
+        user: record.user ?? null, createdAt: record.at,
+      };
+    case 'claimed': {
+      // A new claim means that whoever was writing is gone: the text begins again, or is already in the log.
+      const claimed = { ...next, claimed: true, writing: [] };
+      return record.message ? withMessage(claimed, record.message, record.at) : claimed;
+    }
+    case 'said':
+      return record.message ? withMessage({ ...next, claimed: true }, record.message, record.at) : next;
+    case 'answered':
+      return withAnswer(next, record);
+    case 'parked':
+      return { ...next, parked: true };
+    case 'ended':
+      return withEnding(next, record);
+    default:
+      // A kind from a newer gateway: shown folded, because silence would hide something that happened.
+      return withItem(next, unknownItem(`record-${record.seq}`, record.at, record.kind, record));
+  }
+}
+
+/** @param {RunView} view @param {Message} message @param {string} at @returns {RunView} */
+function withMessage(view, message, at) {
+  const seen = withAgents(view, message);
+  const finished = { ...seen, writing: seen.writing.filter((writing) => writing.key !== message.uuid) };
+  if (message.type === 'keep_alive') return finished;
+  // The `ended` record carries the same message and tells more about the end.
+  if (message.type === 'workflow_completed') return finished;
+  if (message.type === 'function_call_execution') return withExecution(finished, message, at);
+  return withItem(finished, itemOf(message, at));
+}
+
+/** @param {RunView} view @param {Item} item @returns {RunView} */
+function withItem(view, item) {
+  const known = view.items.findLastIndex((other) => other.key === item.key);
+  if (known < 0) return { ...view, items: [...view.items, item] };
+  return { ...view, items: view.items.with(known, item) };
+}
+
+/** @param {Message} message @param {string} at @returns {Item} */
+function itemOf(message, at) {
+  const content = message.content ?? {};
+  const html = message.html ?? null;
+  const base = { key: message.uuid, sender: message.sender ?? '', recipient: message.recipient ?? '', at };
+  switch (message.type) {
+    case 'text_message':
+      return { ...base, kind: 'text', text: asText(content.body), html, stopped: content.stopped === true };
+    case 'suggested_function_call':
+      return {
+        ...base, kind: 'tool', callId: content.call_id ?? null, name: asText(content.function_name),
+        arguments: content.arguments, asked: true, executed: false, executor: '', result: undefined,
+        executedAt: null, abandoned: false,
+      };
+    case 'text_input':
+    case 'multiple_choice':
+    case 'form':
+      return { ...base, kind: 'question', question: message.type, content, html, answer: null, open: true };
+    case 'system_message':
+      return { ...base, kind: 'system', message: content.message ?? content, html };
+    case 'workflow_started':
+      return {
+        ...base, kind: 'started', name: asText(content.name),
+        description: content.description ?? null, params: content.params ?? null,
+      };
+    case 'error':
+      return {
+        ...base, kind: 'error', short: asText(content.short) || 'Something went wrong.',
+        long: content.long ? asText(content.long) : null,
+      };
+    default:
+      return { ...unknownItem(message.uuid, at, message.type, content), ...base, html };
+  }
+}
+
+/** @param {string} key @param {string} at @param {string} type @param {unknown} raw @returns {UnknownItem} */
+function unknownItem(key, at, type, raw) {
+  return { key, sender: '', recipient: '', at, kind: 'unknown', type, raw, html: null };
+}
+
+/**
+ * Joins a result to the call that asked for it; a result without one (a foreign worker's) makes a card of its own.
+ * @param {RunView} view @param {Message} message @param {string} at @returns {RunView}
+ */
+function withExecution(view, message, at) {
+  const content = message.content ?? {};
+  const result = { executed: true, executor: message.sender ?? '', result: content.retval, executedAt: at };
+  const asked = view.items.findLastIndex((item) => item.kind === 'tool' && !item.executed && item.asked
+    && content.call_id != null && item.callId === content.call_id);
+  if (asked >= 0) {
+    const call = /** @type {ToolItem} */ (view.items[asked]);
+    return { ...view, items: view.items.with(asked, { ...call, ...result }) };
+  }
+  return withItem(view, {
+    key: message.uuid, sender: message.sender ?? '', recipient: message.recipient ?? '', at, kind: 'tool',
+    callId: content.call_id ?? null, name: asText(content.function_name), arguments: undefined, asked: false,
+    abandoned: false, ...result,
+  });
+}
+
+/** @param {RunView} view @param {RunRecord} record @returns {RunView} */
+function withAnswer(view, record) {
+  const answer = {
+    text: record.text ?? null, by: record.by ?? null, at: record.at, onTimeout: record.on_timeout === true,
+    refused: record.refused ?? null,
+  };
+  const items = view.items.map((item) => item.kind === 'question' && item.key === record.question
+    ? { ...item, answer, open: false } : item);
+  return { ...view, items };
+}
+
+/** @param {RunView} view @param {RunRecord} record @returns {RunView} */
+function withEnding(view, record) {
+  const items = view.items.map((item) => {
+    if (item.kind === 'question' && item.open) return { ...item, open: false };
+    if (item.kind === 'tool' && !item.executed) return { ...item, abandoned: true };
+    return item;
+  });
+  /** @type {Ending} */
+  const ending = {
+    outcome: record.outcome ?? 'completed', reason: record.reason ?? null,
+    result: record.result ?? record.message?.content?.result ?? null, html: record.message?.html ?? null,
+    usage: record.usage ?? null, at: record.at,
+  };
+  // Text that never reached the log would be gone after a reload, so it goes now: the log is the only truth.
+  return { ...view, items, writing: [], ending };
+}
+
+/** @param {RunView} view @param {Delta} delta @returns {RunView} */
+function applyDelta(view, delta) {
+  // A delta is passed on as its worker wrote it; one that is none must not end the stream.
+  if (view.ending || typeof delta?.text !== 'string' || !Number.isInteger(delta.offset)) return view;
+  const position = view.writing.findIndex((writing) => writing.key === delta.message);
+  if (position < 0) {
+    if (view.items.some((item) => item.key === delta.message)) return view;
+    return { ...view, claimed: true, writing: [...view.writing, freshWriting(delta)] };
+  }
+  const before = view.writing[position];
+  const after = extended(before, delta);
+  return after === before ? view : { ...view, writing: view.writing.with(position, after) };
+}
+
+/** @param {Delta} delta @returns {Writing} */
+function freshWriting(delta) {
+  return {
+    kind: 'writing', key: delta.message, sender: delta.sender ?? '', recipient: delta.recipient ?? '',
+    attempt: delta.attempt ?? 1, from: delta.offset, end: delta.offset + scalarCount(delta.text), text: delta.text,
+  };
+}
+
+/** @param {Writing} writing @param {Delta} delta @returns {Writing} */
+function extended(writing, delta) {
+  const attempt = delta.attempt ?? 1;
+  if (attempt < writing.attempt) return writing;
+  if (attempt > writing.attempt) return freshWriting(delta);
+  const end = delta.offset + scalarCount(delta.text);
+  if (delta.offset < writing.from && end >= writing.end) return freshWriting(delta);
+  if (end <= writing.end) return writing;
+  // A hole (a piece was lost on the way): what follows is shown alone until the log brings the whole text.
+  if (delta.offset > writing.end) return freshWriting(delta);
+  const fresh = delta.offset === writing.end ? delta.text : [...delta.text].slice(writing.end - delta.offset).join('');
+  return { ...writing, text: writing.text + fresh, end };
+}
+
+/** @param {RunView} view @param {Message} message @returns {RunView} */
+function withAgents(view, message) {
+  let hues = view.hues;
+  for (const name of [message.sender, message.recipient]) {
+    if (name && !Object.hasOwn(hues, name)) hues = { ...hues, [name]: hueFor(name, Object.values(hues)) };
+  }
+  return hues === view.hues ? view : { ...view, hues };
+}
+
+/** Offsets on the wire count Unicode scalar values; JavaScript's length counts UTF-16 units. @param {string} text */
+function scalarCount(text) {
+  let count = 0;
+  for (const _ of text) count += 1;
+  return count;
+}
+
+/** @param {unknown} value */
+function asText(value) {
+  if (value == null) return '';
+  return typeof value === 'string' ? value : JSON.stringify(value, null, 2);
+}

@@ -1,0 +1,75 @@
+// @ts-check
+/** Words, numbers and times as people read them. Pure; times are said in the reader's own zone. */
+
+/** @param {string | null} at RFC 3339 @param {number} [now] */
+export function timeOfDay(at, now = Date.now()) {
+  const date = new Date(at ?? NaN);
+  if (Number.isNaN(date.getTime())) return '';
+  const sameDay = date.toDateString() === new Date(now).toDateString();
+  const time = date.toLocaleTimeString(undefined, { hour: '2-digit', minute: '2-digit' });
+  return sameDay ? time : `${date.toLocaleDateString(undefined, { day: 'numeric', month: 'short' })}, ${time}`;
+}
+
+/** @param {number} milliseconds */
+export function duration(milliseconds) {
+  if (!Number.isFinite(milliseconds) || milliseconds < 0) return '';
+  if (milliseconds < 1000) return `${Math.round(milliseconds)} ms`;
+  const seconds = Math.round(milliseconds / 1000);
+  if (milliseconds < 10_000) return `${(milliseconds / 1000).toFixed(1)} s`;
+  if (seconds < 60) return `${seconds} s`;
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 60) return seconds % 60 ? `${minutes} min ${seconds % 60} s` : `${minutes} min`;
+  const hours = Math.floor(minutes / 60);
+  if (hours < 48) return minutes % 60 ? `${hours} h ${minutes % 60} min` : `${hours} h`;
+  return `${Math.floor(hours / 24)} days`;
+}
+
+/** @param {number} count @param {string} one @param {string} [many] */
+export function counted(count, one, many = `${one}s`) {
+  return `${count.toLocaleString()} ${count === 1 ? one : many}`;
+}
+
+/** "simple_learning" is "Simple learning" where nobody gave a title. @param {{name: string, title?: string | null}} workflow */
+export function workflowTitle(workflow) {
+  if (workflow.title) return workflow.title;
+  const words = workflow.name.replace(/[_-]+/g, ' ').trim();
+  return words.charAt(0).toUpperCase() + words.slice(1);
+}
+
+/** @param {{state: string, outcome: string | null}} run */
+export function stateWords(run) {
+  if (run.state === 'ended') return outcomeWords(run.outcome);
+  return { queued: 'waiting for a worker', running: 'running', waiting: 'waiting for you' }[run.state] ?? run.state;
+}
+
+/** @param {string | null} outcome */
+export function outcomeWords(outcome) {
+  return { completed: 'completed', failed: 'failed', cancelled: 'stopped' }[outcome ?? ''] ?? outcome ?? 'ended';
+}
+
+/** Who answered, said from the reader's side. @param {{by: string | null}} answer @param {string | null} user */
+export function answererWords(answer, user) {
+  return !answer.by || answer.by === user ? 'You' : answer.by;
+}
+
+/** @param {{text: string | null}} answer */
+export function answerText(answer) {
+  return answer.text === null ? '••• (given)' : answer.text;
+}
+
+/** One line of JSON for a summary: `city: "Zagreb", days: 3`. @param {unknown} value @param {number} [limit] */
+export function oneLine(value, limit = 90) {
+  if (value === undefined || value === null) return '';
+  let text;
+  if (typeof value === 'string') text = value;
+  else if (typeof value === 'object' && !Array.isArray(value)) {
+    text = Object.entries(value).map(([name, part]) => `${name}: ${JSON.stringify(part)}`).join(', ');
+  } else text = JSON.stringify(value);
+  text = text.replace(/\s+/g, ' ').trim();
+  return text.length > limit ? `${[...text].slice(0, limit - 1).join('')}…` : text;
+}
+
+/** @param {unknown} value */
+export function prettyJson(value) {
+  return typeof value === 'string' ? value : JSON.stringify(value, null, 2) ?? '';
+}

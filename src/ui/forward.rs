@@ -1,0 +1,208 @@
+//! Forwarding to the gateway: requests and answers as streams, and a WebSocket as the two byte streams that it is, so that
+//! whatever the two ends agree upon (extensions, close codes) is left to them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+
+use crate::lifecycle::Shutdown;
+use crate::ui::{Error, Ui, error};
+
+/// How long a connection to the gateway may take to come about.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// How long the gateway may take to say whether it is ready.
+const READY_WITHIN: Duration = Duration::from_secs(5);
+/// What is read at once from either end of a socket. Many are open at once, and their messages are small.
+const SOCKET_BUFFER: usize = 4096;
+/// How long sockets may take to end by themselves once the end has begun: a gateway that ends too says goodbye through them.
+const SOCKET_GRACE: Duration = Duration::from_secs(3);
+
+/// Headers that concern one connection, not the request (RFC 9110, 7.6.1).
+const HOP_BY_HOP: [HeaderName; 8] = [
+    header::CONNECTION,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+];
+
+/// The gateway.
+pub struct Gateway {
+    /// Its address, without a slash at the end.
+    base: String,
+    client: reqwest::Client,
+    shutdown: Shutdown,
+}
+
+impl Gateway {
+    /// The gateway at an address; nothing is contacted yet.
+    pub fn new(url: &str, shutdown: Shutdown) -> Result<Self, Error> {
+        let refuse = |reason: String| Error::GatewayUrl { url: url.to_owned(), reason };
+        let parsed = reqwest::Url::parse(url).map_err(|error| refuse(error.to_string()))?;
+        if !matches!(parsed.scheme(), "http" | "https") || parsed.host_str().is_none() {
+            return Err(refuse("it must begin with http:// or https:// and name a host".to_owned()));
+        }
+        if parsed.query().is_some() || parsed.fragment().is_some() {
+            return Err(refuse("it must end with its path".to_owned()));
+        }
+        // Whoever else needs TLS in this process may have chosen already; then that choice stands.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder()
+            .http1_only()
+            // Only the gateway is ever contacted, whatever it or the environment says.
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .connect_timeout(CONNECT_WITHIN)
+            .tcp_nodelay(true)
+            .build()
+            .map_err(|error| refuse(error.to_string()))?;
+        Ok(Self { base: parsed.as_str().trim_end_matches('/').to_owned(), client, shutdown })
+    }
+
+    /// Whether the gateway says that it is ready.
+    pub async fn is_ready(&self) -> bool {
+        let answer = self.client.get(format!("{}/readyz", self.base)).timeout(READY_WITHIN).send().await;
+        answer.is_ok_and(|answer| answer.status().is_success())
+    }
+}
+
+/// Any request that is not for the page.
+pub async fn forward(State(ui): State<Arc<Ui>>, request: Request) -> Response {
+    let gateway = &ui.gateway;
+    let (mut parts, body) = request.into_parts();
+    let upgrade = parts.extensions.remove::<OnUpgrade>().filter(|_| wants_websocket(&parts.headers));
+    // Only the path and what follows: a request may name another host.
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    let mut headers = end_to_end(&parts.headers);
+    headers.remove(header::HOST);
+    if upgrade.is_some() {
+        upgrading(&mut headers);
+    }
+    let mut call = gateway.client.request(parts.method, format!("{}{path}", gateway.base)).headers(headers);
+    if has_body(&parts.headers) {
+        call = call.body(reqwest::Body::wrap_stream(body.into_data_stream()));
+    }
+    let answer = match call.send().await {
+        Ok(answer) => answer,
+        Err(problem) => {
+            tracing::warn!("the gateway cannot be reached: {problem}");
+            return error(
+                StatusCode::BAD_GATEWAY,
+                "gateway_unavailable",
+                "the gateway cannot be reached; try again in a moment",
+            );
+        }
+    };
+    let status = answer.status();
+    let mut headers = end_to_end(answer.headers());
+    match upgrade {
+        Some(upgrade) if status == StatusCode::SWITCHING_PROTOCOLS => {
+            upgrading(&mut headers);
+            let shutdown = gateway.shutdown.clone();
+            gateway.shutdown.run(tunnel(upgrade, answer, shutdown));
+            (status, headers).into_response()
+        }
+        _ => {
+            let mut response = Response::new(Body::from_stream(answer.bytes_stream()));
+            *response.status_mut() = status;
+            *response.headers_mut() = headers;
+            response
+        }
+    }
+}
+
+/// Carries bytes between a browser and the gateway until one of them ends.
+async fn tunnel(browser: OnUpgrade, gateway: reqwest::Response, shutdown: Shutdown) {
+    let (browser, mut gateway) = match tokio::join!(browser, gateway.upgrade()) {
+        (Ok(browser), Ok(gateway)) => (browser, gateway),
+        (browser, gateway) => {
+            tracing::debug!(browser = browser.is_ok(), gateway = gateway.is_ok(), "a socket did not come about");
+            return;
+        }
+    };
+    let mut browser = TokioIo::new(browser);
+    let copying = tokio::io::copy_bidirectional_with_sizes(&mut browser, &mut gateway, SOCKET_BUFFER, SOCKET_BUFFER);
+    let over = async {
+        shutdown.soft().await;
+        tokio::time::sleep(SOCKET_GRACE).await;
+    };
+    tokio::select! {
+        // How a socket ended is between its two ends.
+        _ = copying => {}
+        () = over => {}
+    }
+}
+
+fn wants_websocket(headers: &HeaderMap) -> bool {
+    headers.get(header::UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+fn upgrading(headers: &mut HeaderMap) {
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+}
+
+fn has_body(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::TRANSFER_ENCODING)
+        || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0")
+}
+
+/// The headers without those of the connection, and without those that the connection header names.
+fn end_to_end(headers: &HeaderMap) -> HeaderMap {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    let mut kept = headers.clone();
+    for name in HOP_BY_HOP.iter().chain(&named) {
+        kept.remove(name);
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_of_the_connection_stay_behind() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "keep-alive, x-mine"),
+            ("keep-alive", "5"),
+            ("x-mine", "1"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("last-event-id", "41"),
+            ("accept", "text/event-stream"),
+        ] {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        let mut kept: Vec<String> = end_to_end(&headers).keys().map(ToString::to_string).collect();
+        kept.sort();
+        assert_eq!(kept, ["accept", "last-event-id"]);
+        assert!(has_body(&headers) && !has_body(&HeaderMap::new()) && !wants_websocket(&headers));
+    }
+
+    #[test]
+    fn only_an_address_of_a_gateway_is_taken() {
+        let take = |url: &str| Gateway::new(url, Shutdown::default()).map(|gateway| gateway.base);
+        assert_eq!(take("http://127.0.0.1:8008/").unwrap(), "http://127.0.0.1:8008");
+        assert_eq!(take("https://example.org/agents/").unwrap(), "https://example.org/agents");
+        for url in ["127.0.0.1:8008", "ftp://x", "http://", "http://x/?a", ""] {
+            assert!(take(url).is_err(), "{url}");
+        }
+    }
+}

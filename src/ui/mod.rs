@@ -1,0 +1,134 @@
+//! The page's own tier: it serves the chat page from inside the binary and forwards everything else to one gateway, so that
+//! a browser needs one origin. It knows no broker and keeps no state.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use axum::serve::ListenerExt;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
+
+use crate::lifecycle::Shutdown;
+
+mod forward;
+mod page;
+
+/// What the ui must be told.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The page's title.
+    pub title: String,
+    /// The one gateway that is ever contacted, e.g. `http://127.0.0.1:8008`.
+    pub gateway_url: String,
+    /// The version that the page shows.
+    pub version: String,
+}
+
+/// Why the ui cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The listener failed.
+    #[error("could not serve HTTP")]
+    Serve(#[from] std::io::Error),
+    /// The gateway's address cannot be used.
+    #[error("the gateway's address {url:?} cannot be used: {reason}")]
+    GatewayUrl {
+        /// The address.
+        url: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What every handler is given.
+struct Ui {
+    settings: Settings,
+    gateway: forward::Gateway,
+}
+
+/// Nothing comes from elsewhere, nothing runs that is not a file of ours, nobody frames the page.
+const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+                   font-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+/// Serves until the end begins; then takes no more and returns when what is under way has finished.
+pub async fn serve(listener: TcpListener, settings: Settings, shutdown: Shutdown) -> Result<(), Error> {
+    let gateway = forward::Gateway::new(&settings.gateway_url, shutdown.clone())?;
+    let app = app(Arc::new(Ui { settings, gateway }));
+    let listener = listener.tap_io(|stream| {
+        // Events are small and each is wanted at once.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!("a connection keeps its delay: {error}");
+        }
+    });
+    let soft = shutdown.clone();
+    let serving = axum::serve(listener, app).with_graceful_shutdown(async move { soft.soft().await });
+    tokio::select! {
+        outcome = serving => Ok(outcome?),
+        () = shutdown.hard() => Ok(()),
+    }
+}
+
+fn app(ui: Arc<Ui>) -> Router {
+    // What is forwarded has the headers that the gateway gave it; these stand where it gave none.
+    let fixed = |name: HeaderName, value: &'static str| {
+        SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+    };
+    Router::new()
+        .route("/", get(page::index))
+        .route("/runs/{id}", get(page::index))
+        .route("/assets/{*path}", get(page::asset))
+        .route("/ui/config.json", get(config))
+        .route("/healthz", get(alive))
+        .route("/readyz", get(ready))
+        .route("/api/{*rest}", any(forward::forward))
+        .route("/fastagency/{*rest}", any(forward::forward))
+        .route("//fastagency/discovery", any(forward::forward))
+        .route("/openapi.json", any(forward::forward))
+        .route("/docs", any(forward::forward))
+        .fallback(not_found)
+        .layer(CatchPanicLayer::custom(after_panic))
+        .layer(fixed(header::CONTENT_SECURITY_POLICY, CSP))
+        .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(fixed(header::REFERRER_POLICY, "no-referrer"))
+        .with_state(ui)
+}
+
+/// An error in the shape of the gateway's own.
+fn error(status: StatusCode, code: &str, message: &str) -> Response {
+    (status, axum::Json(json!({"error": {"code": code, "message": message}}))).into_response()
+}
+
+async fn config(State(ui): State<Arc<Ui>>) -> impl IntoResponse {
+    let config: Value = json!({"title": ui.settings.title, "version": ui.settings.version});
+    ([(header::CACHE_CONTROL, "no-cache")], axum::Json(config))
+}
+
+async fn alive() -> axum::Json<Value> {
+    axum::Json(json!({"status": "alive"}))
+}
+
+async fn ready(State(ui): State<Arc<Ui>>) -> Response {
+    if ui.gateway.is_ready().await {
+        axum::Json(json!({"status": "ready"})).into_response()
+    } else {
+        error(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "the gateway cannot be reached, or is not ready itself")
+    }
+}
+
+async fn not_found() -> Response {
+    error(StatusCode::NOT_FOUND, "unknown_path", "there is nothing here")
+}
+
+fn after_panic(panic: Box<dyn Any + Send + 'static>) -> Response {
+    let words = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let words = words.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+    tracing::error!("a request panicked: {words}");
+    error(StatusCode::INTERNAL_SERVER_ERROR, "internal", "something went wrong in the ui; its log has more")
+}

@@ -1,0 +1,154 @@
+//! The page's files, inside the binary, each compressed once.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::sync::LazyLock;
+
+use axum::extract::Path;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use rust_embed::RustEmbed;
+
+#[derive(RustEmbed)]
+#[folder = "src/ui/assets"]
+struct Files;
+
+/// A file, ready to be sent.
+struct File {
+    content_type: &'static str,
+    etag: HeaderValue,
+    plain: Bytes,
+    /// `None`: compressing it saves too little.
+    gzip: Option<Bytes>,
+}
+
+static FILES: LazyLock<HashMap<String, File>> = LazyLock::new(|| {
+    let names = Files::iter();
+    names.filter_map(|name| Some((name.to_string(), read(&name)?))).collect()
+});
+
+fn read(name: &str) -> Option<File> {
+    let embedded = Files::get(name)?;
+    let hash = crate::ids::hex(&embedded.metadata.sha256_hash()[..16]);
+    let etag = HeaderValue::from_str(&format!("\"{hash}\"")).ok()?;
+    let plain = Bytes::from(embedded.data.into_owned());
+    Some(File { content_type: content_type(name), etag, gzip: compressed(&plain), plain })
+}
+
+fn compressed(plain: &[u8]) -> Option<Bytes> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 3), Compression::best());
+    encoder.write_all(plain).ok()?;
+    let gzip = encoder.finish().ok()?;
+    (gzip.len() < plain.len() * 9 / 10).then(|| gzip.into())
+}
+
+fn content_type(name: &str) -> &'static str {
+    match name.rsplit('.').next().unwrap_or_default() {
+        "html" => "text/html; charset=utf-8",
+        "js" | "mjs" => "text/javascript; charset=utf-8",
+        "css" => "text/css; charset=utf-8",
+        "json" | "map" => "application/json",
+        "svg" => "image/svg+xml",
+        "png" => "image/png",
+        "ico" => "image/x-icon",
+        "woff2" => "font/woff2",
+        "txt" => "text/plain; charset=utf-8",
+        _ => "application/octet-stream",
+    }
+}
+
+/// `GET /` and `GET /runs/<id>`: the page, which reads its own address.
+pub async fn index(headers: HeaderMap) -> Response {
+    send("index.html", &headers)
+}
+
+/// `GET /assets/<name>`.
+pub async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Response {
+    send(&name, &headers)
+}
+
+fn send(name: &str, headers: &HeaderMap) -> Response {
+    let Some(file) = FILES.get(name) else {
+        return super::error(StatusCode::NOT_FOUND, "unknown_path", "the page has no such file");
+    };
+    let mut response = if is_known(headers, &file.etag) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        let (body, encoding) = match &file.gzip {
+            Some(gzip) if takes_gzip(headers) => (gzip, Some("gzip")),
+            _ => (&file.plain, None),
+        };
+        let mut response = ([(header::CONTENT_TYPE, file.content_type)], body.clone()).into_response();
+        if let Some(encoding) = encoding {
+            response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
+        }
+        response
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::ETAG, file.etag.clone());
+    headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    // The names of the files stay the same from version to version, so a browser asks each time whether its copy is good.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+}
+
+fn is_known(headers: &HeaderMap, etag: &HeaderValue) -> bool {
+    let (Some(known), Ok(etag)) =
+        (headers.get(header::IF_NONE_MATCH).and_then(|known| known.to_str().ok()), etag.to_str())
+    else {
+        return false;
+    };
+    known.split(',').map(|known| known.trim().trim_start_matches("W/")).any(|known| known == etag || known == "*")
+}
+
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    accepted.split(',').any(|coding| {
+        let mut parts = coding.split(';').map(str::trim);
+        parts.next() == Some("gzip") && !parts.any(|part| matches!(part, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: header::HeaderName, value: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(name, HeaderValue::from_static(value))])
+    }
+
+    #[test]
+    fn a_file_is_sent_once_and_small() {
+        let plain = send("index.html", &HeaderMap::new());
+        assert_eq!(plain.status(), StatusCode::OK);
+        assert_eq!(plain.headers()[header::CONTENT_TYPE], "text/html; charset=utf-8");
+        assert!(!plain.headers().contains_key(header::CONTENT_ENCODING));
+        let small = send("style.css", &headers(header::ACCEPT_ENCODING, "br, gzip;q=0.9"));
+        assert_eq!(small.headers()[header::CONTENT_ENCODING], "gzip");
+        let etag: &'static str = Box::leak(plain.headers()[header::ETAG].to_str().unwrap().to_owned().into_boxed_str());
+        let again = send("index.html", &headers(header::IF_NONE_MATCH, etag));
+        assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
+        assert!(!takes_gzip(&headers(header::ACCEPT_ENCODING, "gzip;q=0")));
+    }
+
+    #[test]
+    fn there_is_no_way_out_of_the_page() {
+        for name in ["../mod.rs", "..%2fmod.rs", "/etc/passwd", "", "nothing.js"] {
+            assert_eq!(send(name, &HeaderMap::new()).status(), StatusCode::NOT_FOUND, "{name}");
+        }
+    }
+
+    #[test]
+    fn every_file_that_the_page_names_is_there_and_the_first_load_is_small() {
+        let index = String::from_utf8(FILES["index.html"].plain.to_vec()).unwrap();
+        for rest in index.split("\"/assets/").skip(1) {
+            let name = rest.split('"').next().unwrap();
+            assert!(FILES.contains_key(name), "{name}");
+        }
+        let sent: usize = FILES.values().map(|file| file.gzip.as_ref().unwrap_or(&file.plain).len()).sum();
+        assert!(sent < 100_000, "{sent} bytes");
+    }
+}

@@ -1,0 +1,198 @@
+//! Our worker beside FastAgency's: joins the workers that share `initiate_workers`, starts what FastAgency gateways ask for,
+//! and brings their users' answers into the inbox.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::broker::contract::{Contract, Settle};
+use crate::broker::{self, Slot};
+use crate::ids::{MessageId, Name, RunId, UserId, user_token};
+use crate::run::answer::{self, Answer, Given};
+use crate::run::record::{Body, Origin};
+use crate::run::start::{Start, Started, start};
+use crate::run::{self};
+use crate::worker::Worker;
+
+/// How long a start that this worker does not serve rests before another worker is offered it; grows with each attempt.
+const NOT_OURS: Duration = Duration::from_millis(50);
+const NOT_OURS_AT_MOST: Duration = Duration::from_secs(10);
+
+/// Prepares FastAgency's stream and bucket, announces the workflows there, and begins to take starts and answers.
+pub(super) async fn join(worker: &Arc<Worker>) -> broker::Result<()> {
+    let Some(contract) = &worker.broker.contract else { return Ok(()) };
+    contract.prepare().await?;
+    for workflow in worker.serves.values() {
+        contract.announce(workflow.name.as_str(), workflow.description.as_deref().unwrap_or_default()).await?;
+    }
+    let (starts, answers) = (worker.clone(), worker.clone());
+    worker.shutdown.run(async move { take_starts(starts).await });
+    worker.shutdown.run(async move { take_answers(answers).await });
+    Ok(())
+}
+
+/// What a FastAgency gateway publishes to start a run.
+#[derive(Deserialize)]
+struct Initiation {
+    #[serde(default)]
+    user_id: Option<String>,
+    workflow_uuid: String,
+    name: String,
+    #[serde(default)]
+    params: Map<String, Value>,
+}
+
+async fn take_starts(worker: Arc<Worker>) {
+    each(&worker, "starts", |contract| async move { contract.initiations().await }, |worker, message| {
+        let worker = worker.clone();
+        async move {
+            let Ok(initiation) = serde_json::from_slice::<Initiation>(message.body()) else {
+                tracing::warn!("a message on {} is no start of a workflow", message.subject());
+                return message.ack().await;
+            };
+            let served = Name::parse(&initiation.name).ok().and_then(|name| worker.serves.get(&name).cloned());
+            let (Some(workflow), Ok(run)) = (served, RunId::parse(&initiation.workflow_uuid)) else {
+                let delay = NOT_OURS * 2u32.saturating_pow(message.attempt().min(8) as u32);
+                return message.retry_after(delay.min(NOT_OURS_AT_MOST)).await;
+            };
+            let params = match workflow.checked_params(initiation.params.clone()) {
+                Ok(params) => params,
+                Err(problem) => {
+                    // FastAgency checks no parameters: the workflow gets what was sent, and fails in words where it matters.
+                    tracing::warn!(run.id = %run, workflow = %workflow.name, "parameters that do not fit: {problem}");
+                    initiation.params
+                }
+            };
+            let wanted = Start {
+                run,
+                workflow: workflow.name.clone(),
+                definition: Some(workflow.definition.hash()),
+                params,
+                user: foreign_user(initiation.user_id),
+                origin: Origin::FastAgency,
+            };
+            match start(&worker.broker, wanted).await {
+                Ok(Started::New { .. } | Started::Existing(_)) => message.ack().await,
+                Err(error) => {
+                    tracing::warn!(run.id = %run, "the run could not be started: {error}");
+                    message.retry_after(Duration::from_secs(2)).await
+                }
+            }
+        }
+    })
+    .await;
+}
+
+/// A user as FastAgency writes him: no user is null, empty, or the text `None`.
+fn foreign_user(user: Option<String>) -> Option<UserId> {
+    user.filter(|user| user != "None").and_then(UserId::new)
+}
+
+/// What a FastAgency gateway publishes as an answer.
+#[derive(Deserialize)]
+struct ForeignAnswer {
+    msg: Option<String>,
+    question_uuid: Option<String>,
+    #[serde(default)]
+    error: bool,
+}
+
+async fn take_answers(worker: Arc<Worker>) {
+    each(
+        &worker,
+        "answers",
+        |contract| async move { contract.answers().await },
+        |worker, message| {
+            let worker = worker.clone();
+            async move {
+                match bring_in(&worker, &*message).await {
+                    Ok(()) => message.ack().await,
+                    Err(run::Error::Broker(
+                        error @ (broker::Error::Unavailable { .. } | broker::Error::Full { .. }),
+                    )) => {
+                        tracing::warn!("an answer could not be brought in: {error}");
+                        message.retry_after(Duration::from_secs(1)).await
+                    }
+                    Err(error) => {
+                        tracing::debug!("an answer that is not for us: {error}");
+                        message.ack().await
+                    }
+                }
+            }
+        },
+    )
+    .await;
+}
+
+/// Puts an answer into the inbox of the run that it is for, if that run is ours.
+async fn bring_in(worker: &Worker, message: &dyn Settle) -> run::Result<()> {
+    let Ok(answer) = serde_json::from_slice::<ForeignAnswer>(message.body()) else { return Ok(()) };
+    let mut tokens = message.subject().rsplit('.');
+    let (Some(run), Some(user)) = (tokens.next(), tokens.next()) else { return Ok(()) };
+    let Ok(run) = RunId::parse(run) else { return Ok(()) };
+    let records = run::read(&worker.broker, run, 0).await?;
+    let Some(Body::Created(created)) = records.first().map(|first| &first.record.body) else { return Ok(()) };
+    if created.origin != Origin::FastAgency || user_token(created.user.as_ref()) != user {
+        return Ok(());
+    }
+    let named = answer.question_uuid.and_then(|uuid| MessageId::parse(&uuid).ok());
+    let asked = records.iter().filter_map(|placed| placed.record.message()).find(|said| Some(said.uuid) == named);
+    let (Some(question), Some(text), false) = (asked, answer.msg, answer.error) else { return Ok(()) };
+    if !question.says.asks() {
+        return Ok(());
+    }
+    let secret = question.says.is_secret();
+    let given = if secret { conceal(worker, run, question.uuid, text).await? } else { Answer::Text(text) };
+    let given = Given { answer: given, by: created.user.clone() };
+    answer::answer(&worker.broker, &created.workflow, run, question.uuid, &given).await?;
+    if secret && let Some(contract) = &worker.broker.contract {
+        contract.erase(message.seq()).await?;
+    }
+    Ok(())
+}
+
+async fn conceal(worker: &Worker, run: RunId, question: MessageId, secret: String) -> run::Result<Answer> {
+    if let Some(sealer) = worker.engine.sealer() {
+        return Ok(Answer::Sealed(sealer.seal(run, question, &secret)));
+    }
+    worker.broker.inbox.tell(run, Slot::Answer(question), secret.into()).await?;
+    Ok(Answer::Told)
+}
+
+/// Takes messages of a stream until the end begins, opening it again when it breaks.
+async fn each<Open, Opened, Take, Taken>(worker: &Arc<Worker>, what: &str, open: Open, take: Take)
+where
+    Open: Fn(Arc<dyn Contract>) -> Opened,
+    Opened: Future<Output = broker::Result<futures_util::stream::BoxStream<'static, broker::Result<Box<dyn Settle>>>>>,
+    Take: Fn(&Arc<Worker>, Box<dyn Settle>) -> Taken,
+    Taken: Future<Output = broker::Result<()>>,
+{
+    let Some(contract) = worker.broker.contract.clone() else { return };
+    while !worker.shutdown.has_begun() {
+        match open(contract.clone()).await {
+            Ok(mut messages) => loop {
+                let message = tokio::select! {
+                    () = worker.shutdown.soft() => return,
+                    message = messages.next() => message,
+                };
+                match message {
+                    Some(Ok(message)) => {
+                        if let Err(error) = take(worker, message).await {
+                            tracing::debug!("one of FastAgency's {what} was not settled: {error}");
+                        }
+                    }
+                    Some(Err(error)) => tracing::warn!("cannot take FastAgency's {what}: {error}"),
+                    None => break,
+                }
+            },
+            Err(error) => tracing::warn!("cannot take FastAgency's {what}: {error}"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(2)) => {}
+            () = worker.shutdown.soft() => return,
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! The worker: takes runs from the queue and drives them, thousands at once. The only tier that talks to models and tools.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::broker::{AnyDelivery, Broker};
+use crate::clock::Clock;
+use crate::engine::{Engine, Shelver};
+use crate::ids::{Name, RunId, WorkerId};
+use crate::lifecycle::Shutdown;
+use crate::model::Models;
+use crate::run::directory::{self, WorkerCard, WorkflowCard};
+use crate::seal::Sealer;
+use crate::workflow::{Definition, Workflow};
+
+mod contract;
+mod intake;
+mod lease;
+
+/// What a worker is made of.
+pub struct Parts {
+    /// The broker.
+    pub broker: Broker,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The models.
+    pub models: Models,
+    /// What it serves.
+    pub workflows: Vec<Workflow>,
+    /// What seals passwords; none: they live in memory only.
+    pub sealer: Option<Sealer>,
+    /// Its settings.
+    pub settings: crate::config::Worker,
+}
+
+/// A worker at work.
+pub(crate) struct Worker {
+    pub id: WorkerId,
+    pub broker: Broker,
+    pub clock: Arc<dyn Clock>,
+    pub engine: Engine,
+    pub lease: Duration,
+    /// What it serves, by name: what new runs are pinned to.
+    pub serves: BTreeMap<Name, Arc<Workflow>>,
+    /// Definitions that were needed, by hash.
+    definitions: Mutex<HashMap<String, Arc<Workflow>>>,
+    /// The runs in memory, and how each gets a delivery that replaces the one it has.
+    pub held: Mutex<HashMap<RunId, mpsc::Sender<AnyDelivery>>>,
+    pub permits: Arc<Semaphore>,
+    pub shutdown: Shutdown,
+}
+
+/// Why a worker does not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The broker refuses, or is away.
+    #[error(transparent)]
+    Run(#[from] crate::run::Error),
+    /// The broker refuses, or is away.
+    #[error(transparent)]
+    Broker(#[from] crate::broker::Error),
+}
+
+/// Serves workflows until the end: announces itself, then takes runs. Returns when the last run has left memory.
+pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
+    let Parts { broker, clock, models, workflows, sealer, settings } = parts;
+    let id = WorkerId::random();
+    let shelver = Arc::new(Shelver::default());
+    let engine = Engine::new(broker.clone(), clock.clone(), models, sealer, shelver.clone(), settings.park_after);
+    let serves: BTreeMap<Name, Arc<Workflow>> =
+        workflows.into_iter().map(|workflow| (workflow.name.clone(), Arc::new(workflow))).collect();
+    let definitions = serves.values().map(|workflow| (workflow.definition.hash(), workflow.clone())).collect();
+    let worker = Arc::new(Worker {
+        id,
+        broker: broker.clone(),
+        clock: clock.clone(),
+        engine,
+        lease: settings.lease,
+        serves,
+        definitions: Mutex::new(definitions),
+        held: Mutex::new(HashMap::new()),
+        permits: Arc::new(Semaphore::new(settings.max_runs)),
+        shutdown: shutdown.clone(),
+    });
+    for workflow in worker.serves.values() {
+        directory::announce(&broker, &card(workflow), workflow.definition.to_bytes()).await?;
+    }
+    let card = WorkerCard {
+        id,
+        workflows: worker.serves.keys().cloned().collect(),
+        started_at: clock.now(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    directory::renew(&broker, &card, settings.lease).await?;
+    if broker.contract.is_some() {
+        contract::join(&worker).await?;
+    }
+    let names: BTreeSet<&str> = worker.serves.keys().map(Name::as_str).collect();
+    tracing::info!(worker.id = %id, "worker ready: {}", names.into_iter().collect::<Vec<_>>().join(", "));
+    let mut intakes = tokio::task::JoinSet::new();
+    for name in worker.serves.keys() {
+        intakes.spawn(intake::take(worker.clone(), name.clone()));
+    }
+    let lease = lease::beat(&worker, &card);
+    let shelving = shelver.serve(&broker, &shutdown);
+    let working = async {
+        while intakes.join_next().await.is_some() {}
+        // No permit is out when the last run has left memory.
+        let all = u32::try_from(settings.max_runs).unwrap_or(u32::MAX);
+        let _ = worker.permits.acquire_many(all).await;
+    };
+    tokio::select! {
+        () = working => {}
+        () = lease => {}
+        () = shelving => {}
+    }
+    shelver.flush(&broker).await;
+    // Whoever takes a run over need not wait for the lease to end.
+    directory::withdraw(&broker, id).await?;
+    tracing::info!(worker.id = %id, "worker ended");
+    Ok(())
+}
+
+fn card(workflow: &Workflow) -> WorkflowCard {
+    WorkflowCard {
+        name: workflow.name.clone(),
+        title: workflow.title.clone(),
+        description: workflow.description.clone(),
+        params: workflow.params.as_ref().map(|schema| schema.json.clone()),
+        definition: workflow.definition.hash(),
+    }
+}
+
+impl Worker {
+    /// The workflow that a run is pinned to.
+    pub(crate) async fn definition(&self, hash: &str) -> Result<Arc<Workflow>, String> {
+        if let Some(known) = self.definitions.lock().unwrap_or_else(PoisonError::into_inner).get(hash) {
+            return Ok(known.clone());
+        }
+        let bytes = directory::definition(&self.broker, hash)
+            .await
+            .map_err(|error| error.to_string())?
+            .ok_or_else(|| format!("the definition {hash} is not stored"))?;
+        let definition: Definition = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+        let workflow =
+            Arc::new(crate::workflow::from_definition(&definition).map_err(|problems| problems.to_string())?);
+        let mut definitions = self.definitions.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(definitions.entry(hash.to_owned()).or_insert(workflow).clone())
+    }
+}

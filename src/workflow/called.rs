@@ -1,0 +1,47 @@
+//! What a workflow needs of itself while it runs: its parameters as checked, and the workflows that it calls.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use crate::ids::Name;
+use crate::workflow::{Definition, Workflow, from_definition};
+
+impl Workflow {
+    /// The parameters with their defaults; the error is a sentence that names each field that does not fit.
+    pub fn checked_params(&self, mut params: Map<String, Value>) -> Result<Map<String, Value>, String> {
+        let Some(schema) = &self.params else { return Ok(params) };
+        apply_defaults(&schema.json, &mut params);
+        let value = Value::Object(params);
+        let problems: Vec<String> = schema
+            .validator
+            .iter_errors(&value)
+            .take(10)
+            .map(|error| {
+                let place = error.instance_path().to_string();
+                if place.is_empty() { error.to_string() } else { format!("{}: {error}", place.trim_start_matches('/')) }
+            })
+            .collect();
+        match value {
+            Value::Object(params) if problems.is_empty() => Ok(params),
+            _ => Err(problems.join("; ")),
+        }
+    }
+
+    /// A workflow that this one calls, from the texts that this one is pinned to.
+    pub fn called(&self, name: &Name) -> Result<Workflow, String> {
+        let sources: BTreeMap<Name, String> = self.definition.sources.clone();
+        from_definition(&Definition { name: name.clone(), sources }).map_err(|problems| problems.to_string())
+    }
+}
+
+/// Fills in the defaults of a schema's properties, at the top level as it is usual for parameters.
+pub fn apply_defaults(schema: &Value, params: &mut Map<String, Value>) {
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        if let Some(default) = property.get("default")
+            && !params.contains_key(name)
+        {
+            params.insert(name.clone(), default.clone());
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Values of expressions as JSON and as text.
+
+use minijinja::Value;
+use minijinja::value::ValueKind;
+use serde_json::{Map, Number};
+
+/// A value as JSON; an undefined one has none.
+pub fn json(value: &Value) -> Result<serde_json::Value, String> {
+    Ok(match value.kind() {
+        ValueKind::None => serde_json::Value::Null,
+        ValueKind::Bool => value.is_true().into(),
+        ValueKind::Number => serde_json::Value::Number(number(value)?),
+        ValueKind::String => value.as_str().unwrap_or_default().into(),
+        ValueKind::Seq | ValueKind::Iterable => {
+            let items = value.try_iter().map_err(|error| error.to_string())?;
+            serde_json::Value::Array(items.map(|item| json(&item)).collect::<Result<_, _>>()?)
+        }
+        ValueKind::Map => {
+            let mut map = Map::new();
+            for key in value.try_iter().map_err(|error| error.to_string())? {
+                let item = value.get_item(&key).map_err(|error| error.to_string())?;
+                map.insert(text(&key)?, json(&item)?);
+            }
+            serde_json::Value::Object(map)
+        }
+        ValueKind::Undefined => return Err("a part of the value is not defined".to_owned()),
+        kind => return Err(format!("the value is a {kind}, which JSON does not have")),
+    })
+}
+
+fn number(value: &Value) -> Result<Number, String> {
+    let too_large = || format!("{value} is no number that JSON has");
+    if value.is_integer() {
+        let whole = i128::try_from(value.clone()).map_err(|_| too_large())?;
+        return Number::from_i128(whole).ok_or_else(too_large);
+    }
+    f64::try_from(value.clone()).ok().and_then(Number::from_f64).ok_or_else(too_large)
+}
+
+/// A value as it is put into a text: a text as it is, anything else as JSON.
+pub fn text(value: &Value) -> Result<String, String> {
+    match value.as_str() {
+        Some(text) => Ok(text.to_owned()),
+        None => json(value).map(|json| json.to_string()),
+    }
+}
+
+/// What a value is, for messages: `text "9"`, `number 18`, `a list`.
+pub fn described(value: &Value) -> String {
+    match value.kind() {
+        ValueKind::Undefined => "undefined".to_owned(),
+        ValueKind::None => "null".to_owned(),
+        ValueKind::Bool => value.is_true().to_string(),
+        ValueKind::Number => format!("number {value}"),
+        ValueKind::String => {
+            let text = value.as_str().unwrap_or_default();
+            let cut: String = text.chars().take(40).collect();
+            if cut.len() < text.len() {
+                format!("text \"{}…\"", cut.escape_debug())
+            } else {
+                format!("text {text:?}")
+            }
+        }
+        ValueKind::Seq | ValueKind::Iterable => "a list".to_owned(),
+        ValueKind::Map => "a map".to_owned(),
+        kind => format!("a {kind}"),
+    }
+}

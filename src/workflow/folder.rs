@@ -1,0 +1,167 @@
+//! Workflows as they find each other: in a folder of files, or in the definition that a run is pinned to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::reading::{self, Read};
+use super::{Definition, Workflow};
+use crate::ids::Name;
+use crate::problem::{Problem, Problems, did_you_mean};
+use crate::yaml::{self, Field, Review};
+
+/// Reads all workflows of a folder: each `*.yaml` and `*.yml` but `*.test.yaml`. All problems of all files are in the error.
+pub fn load_folder(folder: &Path) -> Result<Vec<Workflow>, Problems> {
+    let mut problems = Vec::new();
+    let reads = read_files(folder, &mut problems)?;
+    let workflows = connect(reads, &mut problems);
+    Problems::refuse(problems)?;
+    Ok(workflows)
+}
+
+/// Reads the workflow that a run is pinned to, with the same checks.
+pub fn from_definition(definition: &Definition) -> Result<Workflow, Problems> {
+    let Some(own) = definition.sources.get(&definition.name) else {
+        let message = format!("the definition has no workflow {:?}", definition.name.as_str());
+        return Err(Problem::of_file(definition.name.as_str(), message).into());
+    };
+    let file = |name: &Name| format!("{name}.yaml");
+    let mut reads = vec![reading::read(&file(&definition.name), own)];
+    // What it does not call is not looked at.
+    let mut next = 0;
+    while let Some(read) = reads.get(next) {
+        let called: Vec<Name> = read.calls.iter().map(|call| call.name.clone()).collect();
+        for name in called {
+            let known = reads.iter().any(|read| read.name.as_ref() == Some(&name));
+            if let Some(source) = definition.sources.get(&name).filter(|_| !known) {
+                reads.push(reading::read(&file(&name), source));
+            }
+        }
+        next += 1;
+    }
+    let mut problems = Vec::new();
+    let workflows = connect(reads, &mut problems);
+    Problems::refuse(problems)?;
+    let wanted = workflows.into_iter().find(|workflow| workflow.name == definition.name);
+    wanted.ok_or_else(|| {
+        Problem::of_file(file(&definition.name), "the definition is of a workflow with another name").into()
+    })
+}
+
+/// Says which agents name a model that is not there.
+pub fn check_models(workflow: &Workflow, known: &BTreeSet<Name>) -> Result<(), Problems> {
+    let source = workflow.definition.sources.get(&workflow.name).map_or("", String::as_str);
+    let review = Review::new(&workflow.file, source);
+    let Some(root) = yaml::parse(source, &review) else { return review.finish() };
+    let unknown =
+        |(_, agent): &(&Name, &Arc<super::Agent>)| agent.llm.as_ref().is_some_and(|llm| !known.contains(&llm.name));
+    for (name, agent) in workflow.agents.iter().filter(unknown) {
+        let Some(llm) = &agent.llm else { continue };
+        let node = root.get("agents").and_then(|agents| agents.get(name.as_str())).unwrap_or(&root);
+        let (node, path) = match node.get("llm") {
+            Some(llm) => (llm, format!("agents.{name}.llm")),
+            None => (node, format!("agents.{name}")),
+        };
+        let near = did_you_mean(llm.name.as_str(), known.iter().map(Name::as_str));
+        let hint = near.unwrap_or_else(|| "models are described in `llms:` of fastagency.yaml".to_owned());
+        let field = Field { node, path, review: &review };
+        field.note_with_hint(format!("there is no model {:?}", llm.name.as_str()), hint);
+    }
+    review.finish()
+}
+
+fn read_files(folder: &Path, problems: &mut Vec<Problem>) -> Result<Vec<Read>, Problems> {
+    let unreadable = |error: std::io::Error| {
+        let problem =
+            Problem::of_file(folder.display().to_string(), format!("the folder of workflows cannot be read: {error}"));
+        Problems::from(problem.with_hint("`workflows:` in fastagency.yaml names it"))
+    };
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let is_workflow = name.ends_with(".yaml") || name.ends_with(".yml");
+        let is_test = name.ends_with(".test.yaml") || name.ends_with(".test.yml");
+        if is_workflow && !is_test && !name.starts_with('.') {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    let mut reads = Vec::new();
+    for path in paths {
+        let file = path.display().to_string();
+        match std::fs::read_to_string(&path) {
+            Ok(source) => reads.push(reading::read(&file, &source)),
+            Err(error) => problems.push(Problem::of_file(file, format!("the file cannot be read: {error}"))),
+        }
+    }
+    Ok(reads)
+}
+
+/// Checks what the files say of each other, and gives each workflow the texts of those that it calls.
+fn connect(mut reads: Vec<Read>, problems: &mut Vec<Problem>) -> Vec<Workflow> {
+    for read in &mut reads {
+        problems.append(&mut read.problems);
+    }
+    let mut by_name: BTreeMap<Name, &Read> = BTreeMap::new();
+    for read in &reads {
+        let Some(name) = &read.name else { continue };
+        if let Some(first) = by_name.get(name) {
+            let message = format!("there is a workflow {:?} already", name.as_str());
+            problems
+                .push(Problem { message, ..read.name_problem.clone() }.with_hint(format!("it is in {}", first.file)));
+        } else {
+            by_name.insert(name.clone(), read);
+        }
+    }
+    for read in &reads {
+        problems.extend(read.calls.iter().filter_map(|call| call_problem(read, call, &by_name)));
+    }
+    let closure = |name: &Name| -> BTreeMap<Name, String> {
+        let reached = reached(name, &by_name);
+        reached.into_iter().filter_map(|name| Some((name.clone(), by_name.get(&name)?.source.clone()))).collect()
+    };
+    let with_sources = |read: &Read| {
+        let workflow = read.workflow.clone()?;
+        let definition = Definition { name: workflow.name.clone(), sources: closure(&workflow.name) };
+        Some(Workflow { definition: Arc::new(definition), ..workflow })
+    };
+    reads.iter().filter_map(with_sources).collect()
+}
+
+/// A workflow, and those that it calls, and those that they call.
+fn reached(name: &Name, by_name: &BTreeMap<Name, &Read>) -> BTreeSet<Name> {
+    let mut reached = BTreeSet::new();
+    let mut open = vec![name.clone()];
+    while let Some(name) = open.pop() {
+        if let Some(read) = by_name.get(&name)
+            && reached.insert(name)
+        {
+            open.extend(read.calls.iter().map(|call| call.name.clone()));
+        }
+    }
+    reached
+}
+
+fn call_problem(read: &Read, call: &reading::Call, by_name: &BTreeMap<Name, &Read>) -> Option<Problem> {
+    let problem = |message: String| Problem { message, ..call.problem.clone() };
+    let name = call.name.as_str();
+    let Some(called) = by_name.get(&call.name) else {
+        let hint = did_you_mean(name, by_name.keys().map(Name::as_str));
+        let hint = hint.unwrap_or_else(|| "a workflow is a file in the folder of workflows".to_owned());
+        return Some(problem(format!("there is no workflow {name:?}")).with_hint(hint));
+    };
+    if read.name.as_ref().is_some_and(|own| reached(&call.name, by_name).contains(own)) {
+        let hint = "a workflow must not call itself, not even through others; use a loop";
+        return Some(problem(format!("{name:?} would call this workflow again")).with_hint(hint));
+    }
+    let schema = &called.workflow.as_ref()?.params;
+    let json = schema.as_ref().map_or(&serde_json::Value::Null, |schema| &schema.json);
+    let properties = json.get("properties").and_then(serde_json::Value::as_object);
+    let has_default = |key: &str| properties.and_then(|properties| properties.get(key)?.get("default")).is_some();
+    let required = json.get("required").and_then(serde_json::Value::as_array).into_iter().flatten();
+    let missing = required
+        .filter_map(|key| key.as_str())
+        .find(|key| !call.params.iter().any(|given| given == key) && !has_default(key));
+    missing.map(|key| problem(format!("the workflow {name:?} needs the parameter {key:?}")))
+}

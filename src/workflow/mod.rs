@@ -1,0 +1,463 @@
+//! A workflow as checked: every name resolves, every template parses, every default is filled in. What a file may hold is in
+//! `shapes`, how it is read and what may be wrong with it in `reading` and `steps`, what a place in it may name in `scope`,
+//! how files find each other in `folder`; nothing above this module ever sees an unchecked workflow.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::ids::Name;
+
+mod called;
+pub mod expression;
+mod folder;
+mod reading;
+mod scope;
+mod shapes;
+mod steps;
+
+pub use called::apply_defaults;
+pub use expression::{EvaluationError, Expression, Template};
+pub use folder::{check_models, from_definition, load_folder};
+pub use shapes::json_schema;
+
+/// A map from text to JSON values, in the order written.
+pub type Values = Map<String, Value>;
+
+/// A workflow, ready to run.
+#[derive(Debug, Clone)]
+pub struct Workflow {
+    /// Its name: the key that clients start it by.
+    pub name: Name,
+    /// What people see instead of the name.
+    pub title: Option<String>,
+    /// What it is for, in a sentence.
+    pub description: Option<String>,
+    /// The schema of its parameters; none: it takes no parameters, and ignores what it gets.
+    pub params: Option<Arc<Schema>>,
+    /// The declared variables and their first values.
+    pub vars: Values,
+    /// What a run may use up.
+    pub limits: Limits,
+    /// The agents by name.
+    pub agents: BTreeMap<Name, Arc<Agent>>,
+    /// What is done, in order.
+    pub steps: Vec<Step>,
+    /// What it was made from.
+    pub definition: Arc<Definition>,
+    /// The file that it was read from, for messages to people.
+    pub file: String,
+}
+
+/// The texts that a workflow was made from: what a run is pinned to.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Definition {
+    /// The name of the workflow.
+    pub name: Name,
+    /// The YAML text of the workflow, and of every workflow that it calls, by name.
+    pub sources: BTreeMap<Name, String>,
+}
+
+impl Definition {
+    /// The bytes that are stored, and hashed.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a map of texts is JSON")
+    }
+
+    /// The SHA-256 of the bytes, in hexadecimal: the same definition has the same hash everywhere.
+    pub fn hash(&self) -> String {
+        use sha2::Digest;
+        crate::ids::hex(&sha2::Sha256::digest(self.to_bytes()))
+    }
+}
+
+/// A JSON Schema and its compiled validator.
+pub struct Schema {
+    /// The schema as written.
+    pub json: Value,
+    /// Checks values against it.
+    pub validator: jsonschema::Validator,
+}
+
+impl std::fmt::Debug for Schema {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.json.fmt(f)
+    }
+}
+
+/// What a run may use up before it is ended with a reason. `None`: no limit.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Limits {
+    /// Requests to models.
+    pub llm_calls: Option<u64>,
+    /// Calls of tools.
+    pub tool_calls: Option<u64>,
+    /// Tokens, prompt and completion together.
+    pub tokens: Option<u64>,
+    /// Money, in US dollars.
+    pub cost_usd: Option<f64>,
+    /// Time, waiting for people left out.
+    pub duration: Option<Duration>,
+}
+
+/// AG2's agent classes; they differ in their defaults only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AgentKind {
+    /// `ConversableAgent`.
+    Conversable,
+    /// `AssistantAgent`.
+    Assistant,
+    /// `UserProxyAgent`.
+    UserProxy,
+}
+
+/// When an agent asks a person before it replies (SEMANTICS.md 3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HumanInputMode {
+    /// Each time.
+    Always,
+    /// When the conversation would end.
+    Terminate,
+    /// Never.
+    Never,
+}
+
+/// An agent, with the defaults of its class filled in.
+#[derive(Debug, Clone)]
+pub struct Agent {
+    /// Its name.
+    pub name: Name,
+    /// Its class.
+    pub kind: AgentKind,
+    /// What its model is told first; sent even if it is empty.
+    pub system_message: String,
+    /// What it is for; the system message if not given (AG2).
+    pub description: String,
+    /// The model that it asks; none: it has no model.
+    pub llm: Option<ModelUse>,
+    /// When it asks a person.
+    pub human_input_mode: HumanInputMode,
+    /// How many replies it may give by itself (AG2's default: 100).
+    pub max_consecutive_auto_reply: u32,
+    /// What it says if nothing else gives a reply.
+    pub default_auto_reply: String,
+    /// Whether a message ends the conversation; none: its content equals `TERMINATE`. `message` is in the context.
+    pub is_termination_msg: Option<Expression>,
+}
+
+/// A model by its name in `llms:`, and what an agent sets for it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelUse {
+    /// The name in `llms:`.
+    pub name: Name,
+    /// Request parameters that go before the model's own (temperature, seed, …).
+    pub parameters: Values,
+}
+
+/// One step: one action, and what surrounds it.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// Where its value is found: `steps.<id>`.
+    pub id: Option<Name>,
+    /// Its place in the workflow, the same for the same text: `2`, `2/do/0`, or its id where it has one. The keys of its effects
+    /// begin with it.
+    pub path: String,
+    /// Where it stands, for messages to people: `workflows/lesson.yaml:14`.
+    pub place: String,
+    /// Run it only if this holds.
+    pub when: Option<Expression>,
+    /// Wall time it may take.
+    pub timeout: Option<Duration>,
+    /// Whether and when it is tried again after a failure.
+    pub retry: Option<Retry>,
+    /// What to do about a failure that remains.
+    pub on_error: OnError,
+    /// What it does.
+    pub action: Action,
+}
+
+/// Trying again after a failure.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Retry {
+    /// How often it is tried again, at most.
+    pub max: u32,
+    /// How long to wait before.
+    pub delay: Duration,
+    /// The kinds of failure that it is for; empty: every kind.
+    pub on: Vec<String>,
+}
+
+/// What to do about a step's failure.
+#[derive(Debug, Clone, Default)]
+pub enum OnError {
+    /// The run fails.
+    #[default]
+    Fail,
+    /// The step's value is null, and the run goes on.
+    Continue,
+    /// The step's value is this. `error {kind, message, step}` is in the context.
+    Value(Data),
+    /// These steps are done, and their last value is the step's. `error` is in their context.
+    Do(Vec<Step>),
+}
+
+/// A JSON value whose texts are templates.
+#[derive(Debug, Clone)]
+pub enum Data {
+    /// A text with `{{ … }}` in it, or none. A text that is one `{{ expression }}` keeps its type.
+    Text(Template),
+    /// A list.
+    List(Vec<Data>),
+    /// A map, in the order written.
+    Map(Vec<(String, Data)>),
+    /// Anything else.
+    Plain(Value),
+}
+
+/// What to do if a question is not answered in time.
+#[derive(Debug, Clone, Default)]
+pub enum OnTimeout {
+    /// The step fails with kind `timeout`.
+    #[default]
+    Fail,
+    /// This is the answer.
+    Default(Data),
+}
+
+/// What the answer of a text input becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ValueType {
+    /// Text as it was given.
+    #[default]
+    String,
+    /// A whole number.
+    Integer,
+    /// A number.
+    Number,
+}
+
+/// Who asks, who is asked, and for how long.
+#[derive(Debug, Clone)]
+pub struct Asking {
+    /// Shown to the person; markdown.
+    pub prompt: Template,
+    /// Who asks (default `Workflow`).
+    pub sender: Template,
+    /// Who is asked (default `User`).
+    pub recipient: Template,
+    /// How long to wait for an answer; none: for ever.
+    pub timeout: Option<Duration>,
+    /// What happens then.
+    pub on_timeout: OnTimeout,
+}
+
+/// One choice of a multiple choice.
+#[derive(Debug, Clone)]
+pub struct Choice {
+    /// What is shown.
+    pub label: Template,
+    /// What the step's value is when it is chosen; none: the label.
+    pub value: Option<Data>,
+    /// A line about it.
+    pub description: Option<Template>,
+}
+
+/// What a step does. Its value is what `steps.<id>` is afterwards.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// Asks a person for a text. Value: the text (or number).
+    TextInput {
+        /// Who and how long.
+        asking: Asking,
+        /// Answers to pick from; a list of texts, or one expression that gives a list.
+        suggestions: Data,
+        /// The answer is a secret.
+        password: bool,
+        /// A large field.
+        multiline: bool,
+        /// What a valid answer matches.
+        pattern: Option<String>,
+        /// What the answer becomes.
+        value_type: ValueType,
+    },
+    /// Asks a person to choose. Value: the choice, or a list if `single` is false.
+    MultipleChoice {
+        /// Who and how long.
+        asking: Asking,
+        /// What there is to choose.
+        choices: Choices,
+        /// The label that is chosen at first.
+        default: Option<Template>,
+        /// One only.
+        single: bool,
+        /// At least so many (`single: false`).
+        min: Option<usize>,
+        /// At most so many (`single: false`).
+        max: Option<usize>,
+    },
+    /// Asks a person to fill in a form. Value: the object.
+    Form {
+        /// Who and how long.
+        asking: Asking,
+        /// What a valid object is.
+        schema: Arc<Schema>,
+    },
+    /// Shows something. Value: null.
+    Message(MessageAction),
+    /// One question to one agent's model. Value: its text, or the object if `output` is given.
+    Agent {
+        /// The agent.
+        agent: Name,
+        /// What it is asked.
+        message: Template,
+        /// What the reply must be.
+        output: Option<Arc<Schema>>,
+    },
+    /// A conversation of two agents (AG2 `initiate_chat`). Value: the chat result.
+    Chat(Box<Chat>),
+    /// The first whose condition holds. Value: that of its last step.
+    Branch(Vec<Arm>),
+    /// The steps, several times. Value: the list of the iterations' values.
+    Loop {
+        /// Never more often than this.
+        max: u64,
+        /// Tested before or after each iteration.
+        condition: Option<LoopCondition>,
+        /// The steps.
+        body: Vec<Step>,
+    },
+    /// The steps, once for each item. Value: the list of the iterations' values.
+    Foreach {
+        /// What gives the list.
+        items: Data,
+        /// The name of the item in the context.
+        variable: Name,
+        /// How many at once.
+        parallel: usize,
+        /// The steps.
+        body: Vec<Step>,
+    },
+    /// Several bodies at once. Value: a map of their values.
+    Parallel(Vec<(Name, Vec<Step>)>),
+    /// Another workflow. Value: its return, or its run id if `wait` is false.
+    Workflow {
+        /// Its name.
+        name: Name,
+        /// Its parameters.
+        params: Vec<(String, Data)>,
+        /// Whether to wait for its end.
+        wait: bool,
+    },
+    /// Sets variables. Value: null.
+    Set(Vec<(Name, Data)>),
+    /// Waits. Value: null.
+    Wait(Wait),
+    /// Ends the run (or the tool, or the called workflow) with a value.
+    Return(Data),
+    /// Ends the run as failed.
+    Fail(Template),
+}
+
+/// The choices of a multiple choice.
+#[derive(Debug, Clone)]
+pub enum Choices {
+    /// As written.
+    Written(Vec<Choice>),
+    /// An expression that gives a list of texts, or of `{value, label, description}`.
+    Computed(Template),
+}
+
+/// What a `message` step shows.
+#[derive(Debug, Clone)]
+pub struct MessageAction {
+    /// What kind of message.
+    pub content: MessageContent,
+    /// Who says it (default `Workflow`).
+    pub sender: Template,
+    /// To whom (default `User`).
+    pub recipient: Template,
+}
+
+/// The content of a `message` step.
+#[derive(Debug, Clone)]
+pub enum MessageContent {
+    /// Text; markdown.
+    Text(Template),
+    /// A system message: any map.
+    System(Vec<(String, Data)>),
+    /// An error: a short sentence, and more.
+    Error {
+        /// The sentence.
+        short: Template,
+        /// More about it.
+        long: Option<Template>,
+    },
+}
+
+/// A conversation of two agents.
+#[derive(Debug, Clone)]
+pub struct Chat {
+    /// Who begins.
+    pub sender: Name,
+    /// Who answers first.
+    pub recipient: Name,
+    /// The first message; none: a person is asked for it.
+    pub message: Option<Data>,
+    /// How many turns (a message and its reply) at most; none: until somebody ends it.
+    pub max_turns: Option<u32>,
+    /// How the result is summed up.
+    pub summary: SummaryMethod,
+    /// Added to the first message under `Context:`.
+    pub carryover: Vec<Data>,
+    /// Forget what the two said before (default true).
+    pub clear_history: bool,
+}
+
+/// How a chat is summed up (SEMANTICS.md 4).
+#[derive(Debug, Clone, Default)]
+pub enum SummaryMethod {
+    /// The last message.
+    #[default]
+    LastMessage,
+    /// A model is asked.
+    Reflection {
+        /// Instead of AG2's prompt.
+        prompt: Option<String>,
+        /// Instead of `system`.
+        role: Option<String>,
+    },
+    /// Not at all: the summary is empty.
+    Nothing,
+}
+
+/// One arm of a branch.
+#[derive(Debug, Clone)]
+pub struct Arm {
+    /// Its condition; none for `else`.
+    pub when: Option<Expression>,
+    /// Its steps.
+    pub body: Vec<Step>,
+}
+
+/// When a loop ends.
+#[derive(Debug, Clone)]
+pub enum LoopCondition {
+    /// Goes on while it holds; tested before an iteration.
+    While(Expression),
+    /// Ends when it holds; tested after an iteration.
+    Until(Expression),
+}
+
+/// How long a `wait` step waits.
+#[derive(Debug, Clone)]
+pub enum Wait {
+    /// A duration, as text (`10s`, `2h 30m`) or as a number of seconds.
+    For(Data),
+    /// Until a time (RFC 3339).
+    Until(Data),
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,302 @@
+//! Reads one workflow's file: everything that is wrong in it is noted in one pass. What concerns other files (the workflows
+//! that it calls) is left to `folder`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::scope::{Declared, Scope};
+use super::shapes::{AGENT, LIMITS, WORKFLOW};
+use super::steps::Reader;
+use super::{Agent, AgentKind, Definition, HumanInputMode, Limits, ModelUse, Schema, Values, Workflow};
+use crate::ids::Name;
+use crate::problem::Problem;
+use crate::yaml::{self, Field, Fields, Node, Review};
+
+/// AG2's default system message of an assistant.
+const ASSISTANT_SYSTEM_MESSAGE: &str = include_str!("assistant.txt");
+const ASSISTANT_DESCRIPTION: &str = "A helpful and general-purpose AI assistant that has strong language skills, Python skills, and \
+                                     Linux command line skills.";
+const CONVERSABLE_SYSTEM_MESSAGE: &str = "You are a helpful AI Assistant.";
+
+/// A file as far as it could be read.
+pub struct Read {
+    /// The file.
+    pub file: String,
+    /// Its text.
+    pub source: String,
+    /// The workflow's name, even if other things are wrong.
+    pub name: Option<Name>,
+    /// The workflow; its definition has only its own text yet. None: something is wrong.
+    pub workflow: Option<Workflow>,
+    /// The workflows that it calls.
+    pub calls: Vec<Call>,
+    /// What is wrong.
+    pub problems: Vec<Problem>,
+    /// Where the name stands, to say that it is taken.
+    pub name_problem: Problem,
+}
+
+/// A call of another workflow.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The other workflow.
+    pub name: Name,
+    /// The names of the parameters that are given.
+    pub params: Vec<String>,
+    /// A problem at the place of the call; its message is to be filled in.
+    pub problem: Problem,
+}
+
+/// Reads a workflow.
+pub fn read(file: &str, source: &str) -> Read {
+    let review = Review::new(file, source);
+    let root = yaml::parse(source, &review);
+    let mut read = Read {
+        file: file.to_owned(),
+        source: source.to_owned(),
+        name: None,
+        workflow: None,
+        calls: Vec::new(),
+        problems: Vec::new(),
+        name_problem: Problem::of_file(file, ""),
+    };
+    if let Some(root) = &root {
+        read_root(&Field::root(root, &review), &mut read);
+    }
+    if !review.is_clean() {
+        read.workflow = None;
+    }
+    read.problems = review.take();
+    read
+}
+
+fn read_root(root: &Field<'_>, read: &mut Read) {
+    let Some(fields) = root.fields(&WORKFLOW) else { return };
+    fields.read("version", version);
+    if let Some(field) = fields.get("name") {
+        read.name_problem = field.problem("");
+        read.name = field.name();
+    }
+    let title = fields.read("title", Field::text).map(str::to_owned);
+    let description = fields.read("description", Field::text).map(str::to_owned);
+    let params = fields.get("params").filter(|field| !field.is_null()).and_then(|field| params(&field));
+    let vars = fields.read("vars", vars).unwrap_or_default();
+    let limits = fields.read("limits", limits).unwrap_or_default();
+
+    let mut declared = Declared::default();
+    declared.vars = vars.keys().cloned().collect();
+    declared.params = declared_params(fields.get("params").is_some(), params.as_deref());
+    let steps = fields.get("steps");
+    if let Some(steps) = &steps {
+        declared.find_steps(steps.node);
+    }
+    let agents = fields.read("agents", |field| agents(field, &declared)).unwrap_or_default();
+    // A mistake in an agent is said once, where the agent is; whoever names it is right.
+    let known = fields.get("agents").map(|field| names(field.node)).unwrap_or_default();
+    let reader = Reader::new(&read.file, &declared, &known, &agents);
+    let steps = steps.and_then(|steps| reader.top(&steps)).unwrap_or_default();
+    read.calls = reader.into_calls();
+    if let Some(name) = &read.name {
+        let sources = BTreeMap::from([(name.clone(), read.source.clone())]);
+        read.workflow = Some(Workflow {
+            name: name.clone(),
+            title,
+            description,
+            params,
+            vars,
+            limits,
+            agents,
+            steps,
+            definition: Arc::new(Definition { name: name.clone(), sources }),
+            file: read.file.clone(),
+        });
+    }
+}
+
+/// `version: 1`.
+pub fn version(field: &Field<'_>) -> Option<()> {
+    let version: u64 = field.whole(1)?;
+    if version != 1 {
+        field.note_with_hint(format!("{version} is not a version of this language"), "this program reads version 1");
+    }
+    Some(())
+}
+
+fn names(node: &Node) -> BTreeSet<String> {
+    match &node.content {
+        yaml::Content::Map(entries) => entries.iter().map(|entry| entry.key.clone()).collect(),
+        _ => BTreeSet::new(),
+    }
+}
+
+fn params(field: &Field<'_>) -> Option<Arc<Schema>> {
+    let schema = schema(field)?;
+    let object = [
+        "type",
+        "properties",
+        "$ref",
+        "allOf",
+        "anyOf",
+        "oneOf",
+        "required",
+        "additionalProperties",
+        "patternProperties",
+    ];
+    let is_schema =
+        schema.json.as_object().is_some_and(|map| map.is_empty() || object.iter().any(|key| map.contains_key(*key)));
+    if !is_schema {
+        let hint = "params is a JSON Schema: { type: object, properties: { topic: { type: string } } }";
+        field.note_with_hint("this does not describe an object", hint);
+        return None;
+    }
+    if schema.json.get("type").is_some_and(|kind| kind != "object") {
+        field.note("the parameters are an object: `type: object`");
+        return None;
+    }
+    Some(schema)
+}
+
+/// The names of the parameters, if the schema lists them all.
+fn declared_params(given: bool, schema: Option<&Schema>) -> Option<BTreeSet<String>> {
+    let Some(schema) = schema else {
+        // Without `params` there are none; after a mistake in them nobody knows.
+        return if given { None } else { Some(BTreeSet::new()) };
+    };
+    let open = ["$ref", "allOf", "anyOf", "oneOf", "patternProperties", "if"];
+    let map = schema.json.as_object()?;
+    if open.iter().any(|key| map.contains_key(*key))
+        || map.get("additionalProperties").is_some_and(|more| more != &Value::Bool(false))
+    {
+        return None;
+    }
+    map.get("properties").and_then(Value::as_object).map(|properties| properties.keys().cloned().collect())
+}
+
+/// A JSON Schema that compiles.
+pub fn schema(field: &Field<'_>) -> Option<Arc<Schema>> {
+    if !field.is_map() {
+        return field.is_not("a JSON Schema: a map is expected");
+    }
+    let json = field.json();
+    match jsonschema::validator_for(&json) {
+        Ok(validator) => Some(Arc::new(Schema { json, validator })),
+        Err(error) => {
+            let mut place = field.node;
+            let mut path = field.path.clone();
+            for part in error.instance_path().to_string().split('/').skip(1) {
+                let inner =
+                    part.parse::<usize>().ok().and_then(|index| place.items().get(index)).or_else(|| place.get(part));
+                let Some(inner) = inner else { break };
+                place = inner;
+                path = format!("{path}.{part}");
+            }
+            let inner = Field { node: place, path, review: field.review };
+            inner.note(format!("this is not a JSON Schema: {error}"));
+            None
+        }
+    }
+}
+
+fn vars(field: &Field<'_>) -> Option<Values> {
+    if field.is_null() {
+        return None;
+    }
+    Some(field.named_entries()?.into_iter().map(|(name, _, value)| (name.to_string(), value.json())).collect())
+}
+
+fn limits(field: &Field<'_>) -> Option<Limits> {
+    let fields = field.fields(&LIMITS)?;
+    Some(Limits {
+        llm_calls: fields.read("llm_calls", |field| field.whole(1)),
+        tool_calls: fields.read("tool_calls", |field| field.whole(1)),
+        tokens: fields.read("tokens", |field| field.whole(1)),
+        cost_usd: fields.read("cost_usd", |field| {
+            let cost = field.number()?;
+            if cost <= 0.0 { field.is_not("more than nothing") } else { Some(cost) }
+        }),
+        duration: fields.read("duration", Field::duration),
+    })
+}
+
+fn agents(field: &Field<'_>, declared: &Declared) -> Option<BTreeMap<Name, Arc<Agent>>> {
+    if field.is_null() {
+        return None;
+    }
+    let read = |(name, _, field): (Name, _, Field<'_>)| Some((name.clone(), Arc::new(agent(name, &field, declared)?)));
+    Some(field.named_entries()?.into_iter().filter_map(read).collect())
+}
+
+fn agent(name: Name, field: &Field<'_>, declared: &Declared) -> Option<Agent> {
+    let fields = field.fields(&AGENT)?;
+    let kinds = [
+        ("conversable", AgentKind::Conversable),
+        ("assistant", AgentKind::Assistant),
+        ("user_proxy", AgentKind::UserProxy),
+    ];
+    let kind = fields.read("kind", |field| field.one_of(&kinds)).unwrap_or(AgentKind::Conversable);
+    let modes = [
+        ("NEVER", HumanInputMode::Never),
+        ("TERMINATE", HumanInputMode::Terminate),
+        ("ALWAYS", HumanInputMode::Always),
+    ];
+    let human_input_mode = fields.read("human_input_mode", |field| field.one_of(&modes)).unwrap_or(match kind {
+        AgentKind::Conversable => HumanInputMode::Terminate,
+        AgentKind::Assistant => HumanInputMode::Never,
+        AgentKind::UserProxy => HumanInputMode::Always,
+    });
+    let own_message = fields.read("system_message", Field::text);
+    let system_message = own_message.unwrap_or(match kind {
+        AgentKind::Conversable => CONVERSABLE_SYSTEM_MESSAGE,
+        AgentKind::Assistant => ASSISTANT_SYSTEM_MESSAGE,
+        AgentKind::UserProxy => "",
+    });
+    let description = fields.read("description", Field::text).unwrap_or(match kind {
+        AgentKind::Assistant if own_message.is_none() => ASSISTANT_DESCRIPTION,
+        AgentKind::UserProxy => user_proxy_description(human_input_mode),
+        _ => system_message,
+    });
+    Some(Agent {
+        name,
+        kind,
+        system_message: system_message.to_owned(),
+        description: description.to_owned(),
+        llm: model_use(&fields, kind),
+        human_input_mode,
+        max_consecutive_auto_reply: fields.read("max_consecutive_auto_reply", |field| field.whole(0)).unwrap_or(100),
+        default_auto_reply: fields.read("default_auto_reply", Field::text).unwrap_or_default().to_owned(),
+        is_termination_msg: fields
+            .read("is_termination_msg", |field| super::steps::expression(field, &Scope::only(declared, "message"))),
+    })
+}
+
+/// The model of an agent: the one that is named, else `default`; a user proxy has none unless it is named (AG2).
+fn model_use(fields: &Fields<'_>, kind: AgentKind) -> Option<ModelUse> {
+    let parameters = fields.request_parameters();
+    let name = match fields.get("llm") {
+        Some(field) if field.is_false() => None,
+        Some(field) => field.name(),
+        None if kind == AgentKind::UserProxy => None,
+        None => Name::parse("default").ok(),
+    };
+    Some(ModelUse { name: name?, parameters })
+}
+
+/// AG2's own descriptions.
+fn user_proxy_description(mode: HumanInputMode) -> &'static str {
+    match mode {
+        HumanInputMode::Always => {
+            "An attentive HUMAN user who can answer questions about the task, and can perform tasks such as running Python code or \
+             inputting command line commands at a Linux terminal and reporting back the execution results."
+        }
+        HumanInputMode::Terminate => {
+            "A user that can run Python code or input command line commands at a Linux terminal and report back the execution \
+             results."
+        }
+        HumanInputMode::Never => {
+            "A computer terminal that performs no other action than running Python scripts (provided to it quoted in ```python \
+             code blocks), or sh shell scripts (provided to it quoted in ```sh code blocks)."
+        }
+    }
+}

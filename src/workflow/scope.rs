@@ -1,0 +1,231 @@
+//! What a place in a workflow may name: the steps that ran before it, the declared variables and parameters, and what only
+//! some places have (`item`, `loop`, `error`, `message`).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::problem::did_you_mean;
+use crate::workflow::expression::Path;
+use crate::yaml::{Content, Field, Node, Place};
+
+/// What is known of a step's value before it ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Chat,
+    Text,
+    Unknown,
+}
+
+const CHAT_RESULT: [&str; 6] = ["summary", "messages", "last", "turns", "stop_reason", "usage"];
+
+/// What the whole workflow declares.
+#[derive(Debug, Default)]
+pub struct Declared {
+    /// The variables.
+    pub vars: BTreeSet<String>,
+    /// The parameters by name; none: they are not known (any may be there).
+    pub params: Option<BTreeSet<String>>,
+    /// Each step id of the workflow, wherever it is, with its places.
+    steps: BTreeMap<String, Vec<(Place, Outcome)>>,
+}
+
+impl Declared {
+    /// Notes the ids of all steps of a list, and of the steps in them.
+    pub fn find_steps(&mut self, list: &Node) {
+        let Content::List(steps) = &list.content else { return };
+        for step in steps {
+            if let Some(Node { content: Content::Scalar(id), place }) = step.get("id") {
+                let outcome = match () {
+                    () if step.get("on_error").is_some() => Outcome::Unknown,
+                    () if step.get("chat").is_some() => Outcome::Chat,
+                    () if step.get("text_input").is_some() => Outcome::Text,
+                    () => Outcome::Unknown,
+                };
+                self.steps.entry(id.text.clone()).or_default().push((*place, outcome));
+            }
+            let blocks = ["loop", "foreach", "on_error"].iter().filter_map(|block| step.get(block)?.get("do"));
+            let arms = step.get("branch").into_iter().flat_map(Node::items);
+            let arms = arms.flat_map(|arm| ["do", "else"].into_iter().filter_map(|key| arm.get(key)));
+            let beside = step.get("parallel").into_iter().flat_map(Node::values);
+            blocks.chain(arms).chain(beside).for_each(|body| self.find_steps(body));
+        }
+    }
+
+    /// The ids of the steps of a list and of all bodies in it.
+    pub fn steps_below(list: &Node) -> BTreeSet<String> {
+        let mut below = Self::default();
+        below.find_steps(list);
+        below.steps.into_keys().collect()
+    }
+}
+
+/// What may be named at one place.
+#[derive(Debug, Clone)]
+pub struct Scope<'d> {
+    declared: &'d Declared,
+    /// The steps that have run, or may have.
+    steps: BTreeSet<String>,
+    /// Names that only some places have.
+    locals: BTreeSet<String>,
+    /// Inside of a branch that runs beside others.
+    pub in_parallel: bool,
+    /// Only the locals may be named.
+    only_locals: bool,
+}
+
+impl<'d> Scope<'d> {
+    /// Where the workflow begins.
+    pub fn new(declared: &'d Declared) -> Self {
+        Self { declared, steps: BTreeSet::new(), locals: BTreeSet::new(), in_parallel: false, only_locals: false }
+    }
+
+    /// Where nothing but this is known.
+    pub fn only(declared: &'d Declared, local: &str) -> Self {
+        Self { only_locals: true, ..Self::new(declared).with_local(local) }
+    }
+
+    /// The same, and a name that only this place has.
+    pub fn with_local(&self, name: &str) -> Self {
+        let mut scope = self.clone();
+        scope.locals.insert(name.to_owned());
+        scope
+    }
+
+    /// The same, and steps that may have run.
+    pub fn with_steps(&self, ids: impl IntoIterator<Item = String>) -> Self {
+        let mut scope = self.clone();
+        scope.steps.extend(ids);
+        scope
+    }
+
+    /// Notes that a step has run.
+    pub fn ran(&mut self, ids: impl IntoIterator<Item = String>) {
+        self.steps.extend(ids);
+    }
+
+    /// Checks that a variable is declared.
+    pub fn check_var(&self, name: &str) -> Result<(), (String, Option<String>)> {
+        if self.declared.vars.contains(name) {
+            return Ok(());
+        }
+        let near = did_you_mean(name, self.declared.vars.iter().map(String::as_str));
+        let hint = near.unwrap_or_else(|| format!("declare it at the top: `vars: {{ {name}: null }}`"));
+        Err((format!("there is no variable {name:?}"), Some(hint)))
+    }
+
+    /// Notes what is wrong with the names that a template or an expression looks up.
+    pub fn check<'p>(&self, field: &Field<'_>, names: impl IntoIterator<Item = &'p Path>) {
+        let mut seen = BTreeSet::new();
+        let names: Vec<&Path> = names.into_iter().collect();
+        // `steps.my-id` is read as `steps.my - id`: that is one mistake, not two.
+        let heads =
+            names.iter().filter(|path| path.len() == 2 && path[0] == "steps").filter_map(|path| self.dashed(&path[1]));
+        let tails: BTreeSet<&str> = heads.flat_map(|id| id.split('-').skip(1)).collect();
+        for path in &names {
+            if let Err((message, hint)) = self.check_path(path)
+                && !(path.len() == 1 && tails.contains(path[0].as_str()))
+                && seen.insert(message.clone())
+            {
+                let known =
+                    path.len().min(if path[0] == "steps" && path.get(1).is_some_and(|id| self.steps.contains(id)) {
+                        3
+                    } else {
+                        2
+                    });
+                let problem = field.problem_at(&path[..known].join("."), message);
+                field.review.add(match hint {
+                    Some(hint) => problem.with_hint(hint),
+                    None => problem,
+                });
+            }
+        }
+    }
+
+    fn check_path(&self, path: &[String]) -> Result<(), (String, Option<String>)> {
+        let Some((root, rest)) = path.split_first() else { return Ok(()) };
+        if self.locals.contains(root) {
+            return Ok(());
+        }
+        match (root.as_str(), rest.first()) {
+            _ if self.only_locals => self.unknown(root),
+            ("steps", Some(id)) => self.check_step(id, rest.get(1).map(String::as_str)),
+            ("vars", Some(name)) => self.check_var(name),
+            ("params", Some(name)) => self.check_param(name),
+            ("steps" | "vars" | "params" | "user" | "run", _) => Ok(()),
+            _ => self.unknown(root),
+        }
+    }
+
+    fn check_step(&self, id: &str, part: Option<&str>) -> Result<(), (String, Option<String>)> {
+        let Some(places) = self.declared.steps.get(id) else {
+            let ids = || self.declared.steps.keys().map(String::as_str);
+            let hint = match self.dashed(id) {
+                Some(dashed) => Some(format!("a name with a dash is looked up as steps[\"{dashed}\"]")),
+                None => did_you_mean(id, ids()),
+            };
+            return Err((format!("there is no step with the id {id:?}"), hint));
+        };
+        if !self.steps.contains(id) {
+            let line = places[0].0.line;
+            return Err((format!("the step {id:?} cannot have run here"), Some(format!("it stands on line {line}"))));
+        }
+        match part {
+            Some(part)
+                if places.iter().all(|(_, outcome)| *outcome == Outcome::Chat) && !CHAT_RESULT.contains(&part) =>
+            {
+                let hint =
+                    did_you_mean(part, CHAT_RESULT).unwrap_or_else(|| format!("it has {}", CHAT_RESULT.join(", ")));
+                Err((format!("the result of the chat {id:?} has no {part:?}"), Some(hint)))
+            }
+            Some(part)
+                if places.iter().all(|(_, outcome)| *outcome == Outcome::Text) && part.parse::<i64>().is_err() =>
+            {
+                Err((format!("the value of {id:?} is a text, it has no {part:?}"), None))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A step whose id begins so and goes on after a dash.
+    fn dashed(&self, head: &str) -> Option<&str> {
+        let steps = &self.declared.steps;
+        let dashed = || steps.keys().find(|id| id.strip_prefix(head).is_some_and(|rest| rest.starts_with('-')));
+        if steps.contains_key(head) { None } else { dashed().map(String::as_str) }
+    }
+
+    fn check_param(&self, name: &str) -> Result<(), (String, Option<String>)> {
+        let Some(params) = &self.declared.params else { return Ok(()) };
+        if params.contains(name) {
+            return Ok(());
+        }
+        let hint = did_you_mean(name, params.iter().map(String::as_str))
+            .unwrap_or_else(|| "declare it at the top, in `params:`, a JSON Schema".to_owned());
+        Err((format!("there is no parameter {name:?}"), Some(hint)))
+    }
+
+    fn unknown(&self, root: &str) -> Result<(), (String, Option<String>)> {
+        let hint = match root {
+            "loop" => Some("`loop` is there only in the steps of a loop or a foreach".to_owned()),
+            "error" => Some("`error` is there only in `on_error`".to_owned()),
+            "message" => Some("`message` is there only in `is_termination_msg`".to_owned()),
+            "args" => Some("`args` is there only in the steps of a tool".to_owned()),
+            "env" | "environment" | "secrets" => {
+                Some("a template cannot see the environment: no prompt can leak it; use `params`".to_owned())
+            }
+            _ if self.only_locals => None,
+            _ if self.declared.steps.contains_key(root) => Some(format!("the value of a step is steps.{root}")),
+            _ if self.declared.vars.contains(root) => Some(format!("a variable is vars.{root}")),
+            _ if self.declared.params.as_ref().is_some_and(|params| params.contains(root)) => {
+                Some(format!("a parameter is params.{root}"))
+            }
+            _ => did_you_mean(
+                root,
+                ["steps", "vars", "params", "user", "run"].into_iter().chain(self.locals.iter().map(String::as_str)),
+            ),
+        };
+        let mut known: Vec<_> = self.locals.iter().map(String::as_str).collect();
+        if !self.only_locals {
+            known.extend(["params", "run", "steps", "user", "vars"]);
+        }
+        Err((format!("there is no {root:?} here"), hint.or_else(|| Some(format!("there is {}", known.join(", "))))))
+    }
+}

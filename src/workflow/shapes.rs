@@ -1,0 +1,351 @@
+//! What a workflow's file may hold, as tables: the reader knows no other keys, and the JSON Schema for editors is made of them.
+
+use serde_json::Value;
+
+use crate::yaml::shape::{Key, Kind, REQUEST_PARAMETERS, Shape, later, may, must};
+
+/// The JSON Schema of `workflows/*.yaml`.
+pub fn json_schema() -> Value {
+    WORKFLOW.json_schema("https://fastagency.dev/schemas/workflow.json", "A workflow of fastagency", false)
+}
+
+static ONE_STEP: Kind = Kind::Shape(&STEP);
+static STEPS_OF_BRANCH: Kind = Kind::List(&ONE_STEP);
+const TEXTS: Kind = Kind::List(&Kind::Template);
+
+pub static WORKFLOW: Shape = Shape {
+    name: "workflow",
+    about: "One workflow: who takes part, and what is done.",
+    keys: &[
+        must("version", Kind::Only(1), "The version of the language: 1."),
+        must("name", Kind::Name, "The key that clients start it by."),
+        may("title", Kind::Text, "What people see instead of the name."),
+        may("description", Kind::Text, "What it is for, in a sentence."),
+        may("params", Kind::Schema, "The JSON Schema of its parameters; defaults are filled in."),
+        may("vars", Kind::Map(&Kind::Any), "The variables that `set` may set, with their first values."),
+        may("limits", Kind::Shape(&LIMITS), "What a run may use up before it is ended."),
+        may("agents", Kind::Map(&Kind::Shape(&AGENT)), "The agents by name."),
+        later("tools"),
+        must("steps", Kind::Some(&Kind::Shape(&STEP)), "What is done, in order."),
+    ],
+    shared: &[],
+};
+
+pub static LIMITS: Shape = Shape {
+    name: "limits",
+    about: "What a run may use up before it is ended with a reason.",
+    keys: &[
+        may("llm_calls", Kind::Whole(1), "Requests to models."),
+        may("tool_calls", Kind::Whole(1), "Calls of tools."),
+        may("tokens", Kind::Whole(1), "Tokens, prompt and completion together."),
+        may("cost_usd", Kind::Number, "Money, in US dollars."),
+        may("duration", Kind::Duration, "Time, waiting for people left out."),
+    ],
+    shared: &[],
+};
+
+pub static AGENT: Shape = Shape {
+    name: "agent",
+    about: "An agent, with the meaning and the defaults of AG2's classes.",
+    keys: &[
+        may(
+            "kind",
+            Kind::OneOf(&["conversable", "assistant", "user_proxy"]),
+            "AG2's class; the classes differ in defaults only.",
+        ),
+        may("system_message", Kind::Text, "What its model is told first."),
+        may("description", Kind::Text, "What it is for; other agents may read it."),
+        may(
+            "llm",
+            Kind::Either(&[Kind::Name, Kind::False]),
+            "A name in `llms:`, or false for no model (default: `default`).",
+        ),
+        may(
+            "human_input_mode",
+            Kind::OneOf(&["NEVER", "TERMINATE", "ALWAYS"]),
+            "When it asks a person before it replies.",
+        ),
+        may("max_consecutive_auto_reply", Kind::Whole(0), "How many replies it may give by itself (default 100)."),
+        may("default_auto_reply", Kind::Text, "What it says if nothing else gives a reply."),
+        may(
+            "is_termination_msg",
+            Kind::Expression,
+            "Whether a `message` ends the conversation (default: it equals TERMINATE).",
+        ),
+        later("tools"),
+        later("executes"),
+        later("output"),
+        later("nested_chats"),
+        later("handoffs"),
+        later("max_tool_rounds"),
+        later("update_system_message"),
+    ],
+    shared: REQUEST_PARAMETERS,
+};
+
+/// The keys of a step that say what it does.
+pub const ACTIONS: &[&str] = &[
+    "text_input",
+    "multiple_choice",
+    "form",
+    "message",
+    "agent",
+    "chat",
+    "group_chat",
+    "chats",
+    "group",
+    "branch",
+    "loop",
+    "foreach",
+    "parallel",
+    "call",
+    "workflow",
+    "set",
+    "wait",
+    "return",
+    "fail",
+];
+
+pub static STEP: Shape = Shape {
+    name: "step",
+    about: "One step: exactly one action, and what surrounds it.",
+    keys: &[
+        may("id", Kind::Name, "Where its value is found: `steps.<id>`."),
+        may("name", Kind::Text, "What people see of it."),
+        may("when", Kind::Expression, "Run it only if this holds."),
+        may("timeout", Kind::Duration, "Wall time it may take."),
+        may("retry", Kind::Shape(&RETRY), "Whether and when it is tried again after a failure."),
+        may(
+            "on_error",
+            Kind::Either(&[Kind::OneOf(&["fail", "continue"]), Kind::Shape(&ON_ERROR)]),
+            "What to do about a failure that remains; `error` is in the context.",
+        ),
+        may("text_input", Kind::Shape(&TEXT_INPUT), "Asks a person for a text."),
+        may("multiple_choice", Kind::Shape(&MULTIPLE_CHOICE), "Asks a person to choose."),
+        may("form", Kind::Shape(&FORM), "Asks a person to fill in a form."),
+        may("message", Kind::Either(&[Kind::Template, Kind::Shape(&MESSAGE)]), "Shows something."),
+        may("agent", Kind::Shape(&ASK_AGENT), "One question to one agent's model."),
+        may("chat", Kind::Shape(&CHAT), "A conversation of two agents."),
+        may("branch", Kind::Some(&Kind::Shape(&ARM)), "The first arm whose condition holds."),
+        may("loop", Kind::Shape(&LOOP), "Steps, several times."),
+        may("foreach", Kind::Shape(&FOREACH), "Steps, once for each item of a list."),
+        may("parallel", Kind::Map(&STEPS_OF_BRANCH), "Several lists of steps at once, by name."),
+        may("workflow", Kind::Shape(&CALLED), "Another workflow."),
+        may("set", Kind::Map(&Kind::Data), "Sets variables that `vars` declares."),
+        may("wait", Kind::Either(&[Kind::Duration, Kind::Shape(&WAIT)]), "Waits for a while, or until a time."),
+        may("return", Kind::Data, "Ends the run with a value."),
+        may("fail", Kind::Template, "Ends the run as failed, with a message."),
+        later("group_chat"),
+        later("chats"),
+        later("group"),
+        later("call"),
+    ],
+    shared: &[],
+};
+
+pub static RETRY: Shape = Shape {
+    name: "retry",
+    about: "Trying again after a failure.",
+    keys: &[
+        must("max", Kind::Whole(1), "How often it is tried again, at most."),
+        may("delay", Kind::Duration, "How long to wait before (default 1s)."),
+        may("on", Kind::List(&Kind::Text), "The kinds of failure that it is for (default: every kind)."),
+    ],
+    shared: &[],
+};
+
+pub static ON_ERROR: Shape = Shape {
+    name: "on_error",
+    about: "What the step's value is instead: a value, or that of the last of some steps.",
+    keys: &[may("value", Kind::Data, "This value."), may("do", Kind::List(&ONE_STEP), "What is done instead.")],
+    shared: &[],
+};
+
+/// What all questions have.
+static ASKING: [Key; 5] = [
+    must("prompt", Kind::Template, "Shown to the person; markdown."),
+    may("sender", Kind::Template, "Who asks (default Workflow)."),
+    may("recipient", Kind::Template, "Who is asked (default User)."),
+    may("timeout", Kind::Duration, "How long to wait for an answer (default: for ever)."),
+    may(
+        "on_timeout",
+        Kind::Either(&[Kind::OneOf(&["fail"]), Kind::Shape(&ON_TIMEOUT)]),
+        "What happens then (default: the step fails with kind `timeout`).",
+    ),
+];
+
+pub static ON_TIMEOUT: Shape = Shape {
+    name: "on_timeout",
+    about: "What the answer is if nobody answers in time.",
+    keys: &[must("default", Kind::Data, "This is the answer.")],
+    shared: &[],
+};
+
+pub static TEXT_INPUT: Shape = Shape {
+    name: "text_input",
+    about: "Asks a person for a text. Value: the text, or the number.",
+    keys: &[
+        may(
+            "suggestions",
+            Kind::Either(&[Kind::Template, TEXTS]),
+            "Answers to pick from: a list, or one {{ expression }} that gives it.",
+        ),
+        may("password", Kind::Bool, "The answer is a secret (default false)."),
+        may("multiline", Kind::Bool, "A large field (default false)."),
+        may("pattern", Kind::Text, "A regular expression that the whole answer must match."),
+        may("type", Kind::OneOf(&["string", "integer", "number"]), "What the answer becomes (default string)."),
+    ],
+    shared: &ASKING,
+};
+
+pub static MULTIPLE_CHOICE: Shape = Shape {
+    name: "multiple_choice",
+    about: "Asks a person to choose. Value: the choice, or a list if `single` is false.",
+    keys: &[
+        must(
+            "choices",
+            Kind::Either(&[
+                Kind::Template,
+                Kind::List(&Kind::Either(&[Kind::Template, Kind::Number, Kind::Bool, Kind::Shape(&CHOICE)])),
+            ]),
+            "What there is to choose: a list, or one {{ expression }} that gives it.",
+        ),
+        may("default", Kind::Template, "The label that is chosen at first."),
+        may("single", Kind::Bool, "One only (default true)."),
+        may("min", Kind::Whole(0), "At least so many, with `single: false`."),
+        may("max", Kind::Whole(1), "At most so many, with `single: false`."),
+    ],
+    shared: &ASKING,
+};
+
+pub static CHOICE: Shape = Shape {
+    name: "choice",
+    about: "One choice.",
+    keys: &[
+        must("label", Kind::Template, "What is shown."),
+        may("value", Kind::Data, "What the step's value is when it is chosen (default: the label)."),
+        may("description", Kind::Template, "A line about it."),
+    ],
+    shared: &[],
+};
+
+pub static FORM: Shape = Shape {
+    name: "form",
+    about: "Asks a person to fill in a form. Value: the object.",
+    keys: &[must("schema", Kind::Schema, "What a valid object is.")],
+    shared: &ASKING,
+};
+
+pub static MESSAGE: Shape = Shape {
+    name: "message",
+    about: "Shows something. Value: null.",
+    keys: &[
+        may("type", Kind::OneOf(&["text", "system", "error"]), "What kind of message (default text)."),
+        may("body", Kind::Template, "The text (markdown), or the sentence that an error is."),
+        may("long", Kind::Template, "More about an error."),
+        may("data", Kind::Data, "What a system message says: a map."),
+        may("sender", Kind::Template, "Who says it (default Workflow)."),
+        may("recipient", Kind::Template, "To whom (default User)."),
+    ],
+    shared: &[],
+};
+
+pub static ASK_AGENT: Shape = Shape {
+    name: "agent question",
+    about: "One question to one agent's model. Value: its text, or the object if `output` is given.",
+    keys: &[
+        must("agent", Kind::Name, "The agent."),
+        must("message", Kind::Template, "What it is asked."),
+        may("output", Kind::Schema, "What the reply must be."),
+        later("tools"),
+        later("max_tool_rounds"),
+    ],
+    shared: &[],
+};
+
+pub static CHAT: Shape = Shape {
+    name: "chat",
+    about: "A conversation of two agents (AG2's initiate_chat). Value: {summary, messages, last, turns, stop_reason, usage}.",
+    keys: &[
+        must("sender", Kind::Name, "Who begins."),
+        must("recipient", Kind::Name, "Who answers first."),
+        may("message", Kind::Data, "The first message (default: a person is asked for it)."),
+        may("max_turns", Kind::Whole(1), "How many turns, a message and its reply, at most."),
+        may(
+            "summary_method",
+            Kind::OneOf(&["last_msg", "reflection_with_llm", "none"]),
+            "How it is summed up (default last_msg).",
+        ),
+        may("summary_args", Kind::Shape(&SUMMARY_ARGS), "How a model is asked for the summary."),
+        may(
+            "carryover",
+            Kind::Either(&[Kind::Template, Kind::List(&Kind::Data)]),
+            "Added to the first message under `Context:`.",
+        ),
+        may("clear_history", Kind::Bool, "Forget what the two said before (default true)."),
+    ],
+    shared: &[],
+};
+
+pub static SUMMARY_ARGS: Shape = Shape {
+    name: "summary_args",
+    about: "How a model is asked for the summary, with `reflection_with_llm`.",
+    keys: &[
+        may("summary_prompt", Kind::Text, "Instead of AG2's prompt."),
+        may("summary_role", Kind::Text, "Instead of `system`."),
+    ],
+    shared: &[],
+};
+
+pub static ARM: Shape = Shape {
+    name: "branch arm",
+    about: "{when, do}, or {else} as the last.",
+    keys: &[
+        may("when", Kind::Expression, "Its condition."),
+        may("do", Kind::List(&ONE_STEP), "What is done if it holds."),
+        may("else", Kind::List(&ONE_STEP), "What is done if no condition held."),
+    ],
+    shared: &[],
+};
+
+pub static LOOP: Shape = Shape {
+    name: "loop",
+    about: "Steps, several times. Value: the list of the iterations' values.",
+    keys: &[
+        must("max", Kind::Whole(1), "Never more often than this; to reach it is no error."),
+        may("until", Kind::Expression, "Ends when it holds; tested after an iteration."),
+        may("while", Kind::Expression, "Goes on while it holds; tested before an iteration."),
+        must("do", Kind::List(&ONE_STEP), "The steps."),
+    ],
+    shared: &[],
+};
+
+pub static FOREACH: Shape = Shape {
+    name: "foreach",
+    about: "Steps, once for each item. Value: the list of the iterations' values.",
+    keys: &[
+        must("in", Kind::Data, "A list, or one {{ expression }} that gives it."),
+        may("as", Kind::Name, "What the item is called (default item)."),
+        may("parallel", Kind::Whole(1), "How many at once (default 1)."),
+        must("do", Kind::List(&ONE_STEP), "The steps."),
+    ],
+    shared: &[],
+};
+
+pub static CALLED: Shape = Shape {
+    name: "workflow call",
+    about: "Another workflow. Value: its return, or its run id if `wait` is false.",
+    keys: &[
+        must("name", Kind::Name, "Its name."),
+        may("params", Kind::Map(&Kind::Data), "Its parameters."),
+        may("wait", Kind::Bool, "Whether to wait for its end (default true)."),
+    ],
+    shared: &[],
+};
+
+pub static WAIT: Shape = Shape {
+    name: "wait",
+    about: "Waits until a time.",
+    keys: &[must("until", Kind::Template, "The time (RFC 3339): 2026-12-24T18:00:00+01:00.")],
+    shared: &[],
+};

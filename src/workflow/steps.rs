@@ -1,0 +1,774 @@
+//! Reads steps: one function per action, and around them what a place may name. Each function reads all of its fields before
+//! it gives up, so that one pass finds every mistake.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::reading::{Call, schema};
+use super::scope::{Declared, Scope};
+use super::shapes::{
+    ACTIONS, ARM, ASK_AGENT, CALLED, CHAT, CHOICE, FOREACH, FORM, LOOP, MESSAGE, MULTIPLE_CHOICE, ON_ERROR, ON_TIMEOUT,
+    RETRY, STEP, SUMMARY_ARGS, TEXT_INPUT, WAIT,
+};
+use super::{
+    Action, Agent, Arm, Asking, Chat, Choice, Choices, Data, EvaluationError, Expression, LoopCondition, MessageAction,
+    MessageContent, OnError, OnTimeout, Retry, Step, SummaryMethod, Template, ValueType, Wait,
+};
+use crate::ids::Name;
+use crate::problem::did_you_mean;
+use crate::yaml::{Content, Field, Fields, parse_duration};
+
+/// What reading steps needs to know of the rest of the file.
+pub struct Reader<'w> {
+    file: &'w str,
+    declared: &'w Declared,
+    /// All agents that the file names, right or wrong.
+    agent_names: &'w BTreeSet<String>,
+    agents: &'w BTreeMap<Name, Arc<Agent>>,
+    calls: RefCell<Vec<Call>>,
+}
+
+/// Where a body stands.
+struct Body<'p> {
+    /// Before the paths of its steps.
+    prefix: &'p str,
+}
+
+impl<'w> Reader<'w> {
+    pub fn new(
+        file: &'w str,
+        declared: &'w Declared,
+        agent_names: &'w BTreeSet<String>,
+        agents: &'w BTreeMap<Name, Arc<Agent>>,
+    ) -> Self {
+        Self { file, declared, agent_names, agents, calls: RefCell::default() }
+    }
+
+    /// The calls of other workflows that were met.
+    pub fn into_calls(self) -> Vec<Call> {
+        self.calls.into_inner()
+    }
+
+    /// The workflow's own steps.
+    pub fn top(&self, field: &Field<'_>) -> Option<Vec<Step>> {
+        self.body(field, &mut Scope::new(self.declared), &Body { prefix: "" })
+    }
+
+    /// A list of steps. What ran in it is in the scope afterwards.
+    fn body(&self, field: &Field<'_>, scope: &mut Scope<'_>, body: &Body<'_>) -> Option<Vec<Step>> {
+        let fields = field.items()?;
+        if fields.is_empty() {
+            field.note("there is nothing to do here");
+        }
+        let mut ids = BTreeMap::new();
+        let mut steps: Vec<Step> = Vec::new();
+        let mut ended = false;
+        for (index, field) in fields.iter().enumerate() {
+            if ended {
+                field.note_with_hint("this step is never reached", "what stands before it always ends the run");
+                ended = false;
+            }
+            let Some(step) = self.step(field, index, &mut ids, scope, body) else { continue };
+            ended = step.when.is_none() && always_ends(&step.action);
+            steps.push(step);
+        }
+        Some(steps)
+    }
+
+    fn step(
+        &self,
+        field: &Field<'_>,
+        index: usize,
+        ids: &mut BTreeMap<Name, usize>,
+        scope: &mut Scope<'_>,
+        body: &Body<'_>,
+    ) -> Option<Step> {
+        if let Some(word) = field.scalar().map(|scalar| scalar.text.as_str()) {
+            let hint = if ACTIONS.contains(&word) {
+                format!("write `- {word}: …`")
+            } else {
+                "like `- message: Hello`".to_owned()
+            };
+            field.note_with_hint("a step is a map with one action", hint);
+            return None;
+        }
+        let fields = field.fields(&STEP)?;
+        let id = fields.get("id").and_then(|field| step_id(&field, ids));
+        let path = match &id {
+            Some(id) => format!("{}{id}", body.prefix),
+            None => format!("{}{index}", body.prefix),
+        };
+        fields.read("name", Field::text);
+        let when = fields.read("when", |field| expression(field, scope));
+        let timeout = fields.read("timeout", Field::duration);
+        let retry = fields.read("retry", retry);
+        let before = scope.clone();
+        let action = self.action(&fields, scope, &path);
+        let on_error = fields.read("on_error", |field| self.on_error(field, &before, scope, &path)).unwrap_or_default();
+        scope.ran(id.iter().map(Name::to_string));
+        let place = format!("{}:{}", self.file, field.node.place.line);
+        Some(Step { id, path, place, when, timeout, retry, on_error, action: action? })
+    }
+
+    fn on_error(&self, field: &Field<'_>, before: &Scope<'_>, scope: &mut Scope<'_>, path: &str) -> Option<OnError> {
+        if !field.is_map() {
+            return match field.scalar().map(|scalar| scalar.text.as_str()) {
+                Some("fail") => Some(OnError::Fail),
+                Some("continue") => Some(OnError::Continue),
+                _ => field.is_not("fail, continue, { value: … } or { do: […] }"),
+            };
+        }
+        let fields = field.fields(&ON_ERROR)?;
+        let mut within = before.with_local("error");
+        match (fields.get("value"), fields.get("do")) {
+            (Some(value), None) => data(&value, &within).map(OnError::Value),
+            (None, Some(steps)) => {
+                let read = self.body(&steps, &mut within, &Body { prefix: &format!("{path}/on_error/") });
+                scope.ran(Declared::steps_below(steps.node));
+                read.map(OnError::Do)
+            }
+            _ => {
+                field.note("on_error has either `value` or `do`");
+                None
+            }
+        }
+    }
+
+    fn action(&self, fields: &Fields<'_>, scope: &mut Scope<'_>, path: &str) -> Option<Action> {
+        let known = |key: &str| ACTIONS.iter().find(|action| **action == key).copied();
+        let actions: Vec<&'static str> = fields.entries().iter().filter_map(|entry| known(&entry.key)).collect();
+        let action = match actions.as_slice() {
+            [action] => *action,
+            [] => {
+                // An unknown key was named already; most likely it was meant to be the action.
+                let all_known = fields.entries().iter().all(|entry| STEP.all_keys().any(|key| key.name == entry.key));
+                if all_known {
+                    let hint = format!("one of {}", ACTIONS.join(", "));
+                    fields.field.note_with_hint("this step has no action", hint);
+                }
+                return None;
+            }
+            [first, second, ..] => {
+                let message = format!("a step has one action; this one has {first:?} already");
+                fields.field.review.add(fields.problem_at_key(second, message).with_hint("make two steps of it"));
+                return None;
+            }
+        };
+        let field = fields.get(action)?;
+        match action {
+            "text_input" => text_input(&field, scope),
+            "multiple_choice" => multiple_choice(&field, scope),
+            "form" => form(&field, scope),
+            "message" => message(&field, scope).map(Action::Message),
+            "agent" => self.ask_agent(&field, scope),
+            "chat" => self.chat(&field, scope),
+            "branch" => self.branch(&field, scope, path),
+            "loop" => self.repeat(&field, scope, path),
+            "foreach" => self.foreach(&field, scope, path),
+            "parallel" => self.parallel(&field, scope, path),
+            "workflow" => self.workflow(&field, scope),
+            "set" => set(&field, scope),
+            "wait" => wait(&field, scope).map(Action::Wait),
+            "return" => {
+                if scope.in_parallel {
+                    let hint = "a branch that runs beside others cannot end the run; return after they are joined";
+                    fields
+                        .field
+                        .review
+                        .add(fields.problem_at_key("return", "`return` is not possible here").with_hint(hint));
+                }
+                data(&field, scope).map(Action::Return)
+            }
+            "fail" => template(&field, scope).map(Action::Fail),
+            // Not in this version; `fields` has said so.
+            _ => None,
+        }
+    }
+
+    fn agent_name(&self, field: &Field<'_>) -> Option<Name> {
+        let name = field.name()?;
+        if self.agent_names.contains(name.as_str()) {
+            return Some(name);
+        }
+        let hint =
+            did_you_mean(name.as_str(), self.agent_names.iter().map(String::as_str)).unwrap_or_else(|| {
+                match self.agent_names.len() {
+                    0 => "this workflow has no `agents:`".to_owned(),
+                    _ => format!("there is {}", self.agent_names.iter().cloned().collect::<Vec<_>>().join(", ")),
+                }
+            });
+        field.note_with_hint(format!("there is no agent {:?}", name.as_str()), hint);
+        None
+    }
+
+    fn ask_agent(&self, field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
+        let fields = field.fields(&ASK_AGENT)?;
+        let agent = fields.get("agent").and_then(|field| {
+            let name = self.agent_name(&field)?;
+            if self.agents.get(&name).is_some_and(|agent| agent.llm.is_none()) {
+                field.note_with_hint(format!("the agent {:?} has no model to ask", name.as_str()), "give it an `llm:`");
+            }
+            Some(name)
+        });
+        let message = fields.read("message", |field| template(field, scope));
+        let output = fields.read("output", schema);
+        Some(Action::Agent { agent: agent?, message: message?, output })
+    }
+
+    fn chat(&self, field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
+        let fields = field.fields(&CHAT)?;
+        let sender = fields.read("sender", |field| self.agent_name(field));
+        let recipient = fields.read("recipient", |field| self.agent_name(field));
+        if let (Some(sender), Some(field)) = (&sender, fields.get("recipient"))
+            && Some(sender) == recipient.as_ref()
+        {
+            field.note("an agent does not chat with itself");
+        }
+        let message = fields.get("message").filter(|field| !field.is_null());
+        let message = message.and_then(|field| {
+            if field.is_list() {
+                return field.is_not("a message: a text or a map");
+            }
+            data(&field, scope)
+        });
+        let carryover = fields.read("carryover", |field| match data(field, scope)? {
+            Data::List(items) => Some(items),
+            one => Some(vec![one]),
+        });
+        Some(Action::Chat(Box::new(Chat {
+            message,
+            max_turns: fields.read("max_turns", |field| field.whole(1)),
+            summary: summary(&fields)?,
+            carryover: carryover.unwrap_or_default(),
+            clear_history: fields.read("clear_history", Field::bool).unwrap_or(true),
+            sender: sender?,
+            recipient: recipient?,
+        })))
+    }
+
+    fn branch(&self, field: &Field<'_>, scope: &mut Scope<'_>, path: &str) -> Option<Action> {
+        let items = field.items()?;
+        if items.is_empty() {
+            field.note("a branch has at least one arm");
+        }
+        let before = scope.clone();
+        let mut arms = Vec::new();
+        for (index, item) in items.iter().enumerate() {
+            let Some(fields) = item.fields(&ARM) else { continue };
+            let when = fields.get("when");
+            let (when, steps) = match (when, fields.get("do"), fields.get("else")) {
+                (Some(when), Some(steps), None) => (expression(&when, &before), steps),
+                (None, None, Some(steps)) => {
+                    if index + 1 < items.len() {
+                        item.note("`else` is the last arm");
+                    }
+                    (None, steps)
+                }
+                _ => {
+                    item.note_with_hint(
+                        "an arm of a branch is `when` and `do`, or `else`",
+                        "like { when: …, do: […] }",
+                    );
+                    continue;
+                }
+            };
+            let prefix = format!("{path}/branch/{index}/");
+            let body = self.body(&steps, &mut before.clone(), &Body { prefix: &prefix });
+            scope.ran(Declared::steps_below(steps.node));
+            arms.push(Arm { when, body: body.unwrap_or_default() });
+        }
+        Some(Action::Branch(arms))
+    }
+
+    fn repeat(&self, field: &Field<'_>, scope: &mut Scope<'_>, path: &str) -> Option<Action> {
+        let fields = field.fields(&LOOP)?;
+        let max = fields.read("max", |field| field.whole(1));
+        let steps = fields.get("do");
+        // An iteration sees what the one before it has done.
+        let below = steps.as_ref().map(|steps| Declared::steps_below(steps.node)).unwrap_or_default();
+        scope.ran(below);
+        let within = scope.with_local("loop");
+        let condition = match (fields.get("until"), fields.get("while")) {
+            (Some(_), Some(_)) => {
+                field.review.add(fields.problem_at_key("while", "a loop has either `until` or `while`"));
+                None
+            }
+            (Some(until), None) => expression(&until, &within).map(LoopCondition::Until),
+            (None, Some(condition)) => expression(&condition, &within).map(LoopCondition::While),
+            (None, None) => None,
+        };
+        let body =
+            steps.and_then(|steps| self.body(&steps, &mut within.clone(), &Body { prefix: &format!("{path}/do/") }));
+        Some(Action::Loop { max: max?, condition, body: body? })
+    }
+
+    fn foreach(&self, field: &Field<'_>, scope: &mut Scope<'_>, path: &str) -> Option<Action> {
+        let fields = field.fields(&FOREACH)?;
+        let items = fields.read("in", |field| list_or_expression(field, scope, |field| data(field, scope)));
+        let variable = match fields.get("as") {
+            Some(field) => item_name(&field),
+            None => Name::parse("item").ok(),
+        };
+        let parallel = fields.read("parallel", |field| field.whole(1)).unwrap_or(1);
+        let steps = fields.get("do");
+        let below = steps.as_ref().map(|steps| Declared::steps_below(steps.node)).unwrap_or_default();
+        let item = variable.as_ref().map_or("item", Name::as_str);
+        let mut within = scope.with_local("loop").with_local(item);
+        if parallel > 1 {
+            within.in_parallel = true;
+        } else {
+            within = within.with_steps(below.clone());
+        }
+        let body = steps.and_then(|steps| self.body(&steps, &mut within, &Body { prefix: &format!("{path}/do/") }));
+        scope.ran(below);
+        Some(Action::Foreach { items: items?, variable: variable?, parallel, body: body? })
+    }
+
+    fn parallel(&self, field: &Field<'_>, scope: &mut Scope<'_>, path: &str) -> Option<Action> {
+        let entries = field.named_entries()?;
+        if entries.is_empty() {
+            field.note("there is nothing to do here");
+        }
+        let before = scope.clone();
+        let mut branches = Vec::new();
+        for (name, _, steps) in entries {
+            let mut within = before.clone();
+            within.in_parallel = true;
+            let body = self.body(&steps, &mut within, &Body { prefix: &format!("{path}/parallel/{name}/") });
+            scope.ran(Declared::steps_below(steps.node));
+            branches.push((name, body.unwrap_or_default()));
+        }
+        Some(Action::Parallel(branches))
+    }
+
+    fn workflow(&self, field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
+        let fields = field.fields(&CALLED)?;
+        let params = fields.read("params", |field| entries(field, scope)).unwrap_or_default();
+        let wait = fields.read("wait", Field::bool).unwrap_or(true);
+        let field = fields.get("name")?;
+        let name = field.name()?;
+        let given = params.iter().map(|(name, _)| name.clone()).collect();
+        self.calls.borrow_mut().push(Call { name: name.clone(), params: given, problem: field.problem("") });
+        Some(Action::Workflow { name, params, wait })
+    }
+}
+
+/// Whether nothing after this can be reached.
+fn always_ends(action: &Action) -> bool {
+    let body_ends = |body: &[Step]| body.iter().any(|step| step.when.is_none() && always_ends(&step.action));
+    match action {
+        Action::Return(_) | Action::Fail(_) => true,
+        Action::Branch(arms) => {
+            arms.last().is_some_and(|arm| arm.when.is_none()) && arms.iter().all(|arm| body_ends(&arm.body))
+        }
+        _ => false,
+    }
+}
+
+fn step_id(field: &Field<'_>, ids: &mut BTreeMap<Name, usize>) -> Option<Name> {
+    let id = field.name()?;
+    if id.as_str().bytes().all(|byte| byte.is_ascii_digit()) {
+        field.note_with_hint(
+            format!("the id {:?} is a number", id.as_str()),
+            "steps without an id are numbered already; give it a word",
+        );
+        return None;
+    }
+    let line = field.node.place.line;
+    if let Some(first) = ids.insert(id.clone(), line) {
+        let message = format!("there is a step with the id {:?} already", id.as_str());
+        field.note_with_hint(message, format!("it stands on line {first}"));
+        return None;
+    }
+    Some(id)
+}
+
+fn item_name(field: &Field<'_>) -> Option<Name> {
+    let name = field.name()?;
+    let text = name.as_str();
+    let taken = [
+        "steps",
+        "vars",
+        "params",
+        "user",
+        "run",
+        "args",
+        "loop",
+        "error",
+        "message",
+        "self",
+        "range",
+        "dict",
+        "namespace",
+    ];
+    let words =
+        ["true", "false", "none", "null", "and", "or", "not", "in", "is", "if", "else", "True", "False", "None"];
+    if taken.contains(&text) || words.contains(&text) {
+        field.note(format!("{text:?} means something else already"));
+        return None;
+    }
+    if text.contains('-') || text.starts_with(|c: char| c.is_ascii_digit()) || text.starts_with("__") {
+        field.note_with_hint(
+            format!("{text:?} cannot be named in a template"),
+            "letters, digits and \"_\", beginning with a letter",
+        );
+        return None;
+    }
+    Some(name)
+}
+
+fn retry(field: &Field<'_>) -> Option<Retry> {
+    let fields = field.fields(&RETRY)?;
+    let on = fields.read("on", |field| field.items()?.iter().map(|item| item.text().map(str::to_owned)).collect());
+    Some(Retry {
+        delay: fields.read("delay", Field::duration).unwrap_or(Duration::from_secs(1)),
+        on: on.unwrap_or_default(),
+        max: fields.read("max", |field| field.whole(1))?,
+    })
+}
+
+/// Notes what is wrong with a template or an expression.
+fn parsed<T>(field: &Field<'_>, result: Result<T, EvaluationError>) -> Option<T> {
+    match result {
+        Ok(value) => Some(value),
+        Err(error) => {
+            let text = field.scalar().map_or("", |scalar| scalar.text.as_str());
+            let assigns = error.message == "unexpected input after expression" && text.contains(" = ");
+            match assigns {
+                true => field.note_with_hint(error.message, "to compare, write =="),
+                false => field.note(error.message),
+            }
+            None
+        }
+    }
+}
+
+/// A bare expression; `true` and `false` are ones, too.
+pub fn expression(field: &Field<'_>, scope: &Scope<'_>) -> Option<Expression> {
+    let Some(scalar) = field.scalar() else { return field.is_not("an expression") };
+    if scalar.text.trim_start().starts_with("{{") {
+        let inner = scalar.text.trim().trim_start_matches("{{").trim_end_matches("}}").trim();
+        field.note_with_hint("an expression here is written without braces", format!("write: {inner}"));
+        return None;
+    }
+    if field.is_null() {
+        return field.is_not("an expression");
+    }
+    let expression = parsed(field, Expression::parse(&scalar.text))?;
+    scope.check(field, expression.names());
+    Some(expression)
+}
+
+/// A text with templates in it.
+pub fn template(field: &Field<'_>, scope: &Scope<'_>) -> Option<Template> {
+    let template = parsed(field, Template::parse(field.text()?))?;
+    scope.check(field, template.names());
+    Some(template)
+}
+
+/// Any value; its texts are templates.
+fn data(field: &Field<'_>, scope: &Scope<'_>) -> Option<Data> {
+    match &field.node.content {
+        Content::List(_) => {
+            let items: Vec<Option<Data>> = field.items()?.iter().map(|item| data(item, scope)).collect();
+            items.into_iter().collect::<Option<_>>().map(Data::List)
+        }
+        Content::Map(_) => entries(field, scope).map(Data::Map),
+        Content::Scalar(_) => match field.json() {
+            Value::String(_) => template(field, scope).map(Data::Text),
+            plain => Some(Data::Plain(plain)),
+        },
+    }
+}
+
+fn entries(field: &Field<'_>, scope: &Scope<'_>) -> Option<Vec<(String, Data)>> {
+    let entries: Vec<_> =
+        field.entries()?.into_iter().map(|(entry, value)| Some((entry.key.clone(), data(&value, scope)?))).collect();
+    entries.into_iter().collect()
+}
+
+/// A list, or a text that is one expression, which may give a list.
+fn list_or_expression<T>(
+    field: &Field<'_>,
+    scope: &Scope<'_>,
+    read: impl FnOnce(&Field<'_>) -> Option<T>,
+) -> Option<T> {
+    if field.is_list() {
+        return read(field);
+    }
+    if !matches!(field.json(), Value::String(_)) {
+        return field.is_not("a list");
+    }
+    let template = template(field, scope)?;
+    if !template.is_one_expression() {
+        let message = "this is not a list";
+        match template.as_plain() {
+            Some(text) => field
+                .note_with_hint(message, format!("an expression that gives one needs braces: \"{{{{ {text} }}}}\"")),
+            None => field.note(message),
+        }
+        return None;
+    }
+    read(field)
+}
+
+fn asking(fields: &Fields<'_>, scope: &Scope<'_>) -> Option<Asking> {
+    let text = |key: &'static str, default: &str| {
+        fields.get(key).map_or_else(|| Some(Template::plain(default)), |field| template(&field, scope))
+    };
+    let prompt = fields.read("prompt", |field| template(field, scope));
+    let (sender, recipient) = (text("sender", "Workflow"), text("recipient", "User"));
+    let timeout = fields.read("timeout", Field::duration);
+    let on_timeout = fields.read("on_timeout", |field| {
+        if !field.is_map() {
+            let fails = field.scalar().is_some_and(|scalar| scalar.text == "fail");
+            return if fails { Some(OnTimeout::Fail) } else { field.is_not("fail or { default: … }") };
+        }
+        data(&field.fields(&ON_TIMEOUT)?.get("default")?, scope).map(OnTimeout::Default)
+    });
+    if fields.get("on_timeout").is_some() && fields.get("timeout").is_none() {
+        fields.field.review.add(fields.problem_at_key("on_timeout", "without a `timeout` this never happens"));
+    }
+    Some(Asking {
+        prompt: prompt?,
+        sender: sender?,
+        recipient: recipient?,
+        timeout,
+        on_timeout: on_timeout.unwrap_or_default(),
+    })
+}
+
+fn text_input(field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
+    let fields = field.fields(&TEXT_INPUT)?;
+    let asking = asking(&fields, scope);
+    let suggestions = match fields.get("suggestions") {
+        None => Some(Data::List(Vec::new())),
+        Some(field) => list_or_expression(&field, scope, |field| {
+            if field.is_list() {
+                let texts: Vec<_> = field.items()?.iter().map(|item| template(item, scope).map(Data::Text)).collect();
+                return texts.into_iter().collect::<Option<_>>().map(Data::List);
+            }
+            template(field, scope).map(Data::Text)
+        }),
+    };
+    let pattern = fields.read("pattern", |field| {
+        let pattern = field.text()?;
+        match regex::Regex::new(pattern) {
+            Ok(_) => Some(pattern.to_owned()),
+            Err(error) => {
+                let reason = error.to_string();
+                let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ");
+                field.note(format!("this is not a regular expression: {reason}"));
+                None
+            }
+        }
+    });
+    let types = [("string", ValueType::String), ("integer", ValueType::Integer), ("number", ValueType::Number)];
+    let value_type = fields.read("type", |field| field.one_of(&types)).unwrap_or_default();
+    Some(Action::TextInput {
+        password: fields.read("password", Field::bool).unwrap_or(false),
+        multiline: fields.read("multiline", Field::bool).unwrap_or(false),
+        pattern,
+        value_type,
+        asking: asking?,
+        suggestions: suggestions?,
+    })
+}
+
+fn multiple_choice(field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
+    let fields = field.fields(&MULTIPLE_CHOICE)?;
+    let asking = asking(&fields, scope);
+    let choices = fields.get("choices").and_then(|field| {
+        if !field.is_list() {
+            return list_or_expression(&field, scope, |field| template(field, scope)).map(Choices::Computed);
+        }
+        let items = field.items()?;
+        if items.is_empty() {
+            field.note("there is nothing to choose from");
+        }
+        let choices: Vec<_> = items.iter().map(|item| choice(item, scope)).collect();
+        let choices = choices.into_iter().collect::<Option<Vec<_>>>()?;
+        check_labels(&items, &choices);
+        Some(Choices::Written(choices))
+    });
+    let default = fields.read("default", |field| {
+        let label = Template::plain(&field.scalar()?.text);
+        let label = if field.text().is_some() { template(field, scope)? } else { label };
+        if let (Some(Choices::Written(choices)), Some(text)) = (&choices, label.as_plain()) {
+            let labels: Option<Vec<_>> = choices.iter().map(|choice| choice.label.as_plain()).collect();
+            if let Some(labels) = labels
+                && !labels.contains(&text)
+            {
+                field.note_with_hint(
+                    format!("{text:?} is not one of the choices"),
+                    format!("there is {}", labels.join(", ")),
+                );
+            }
+        }
+        Some(label)
+    });
+    let single = fields.read("single", Field::bool).unwrap_or(true);
+    let min = fields.read("min", |field| field.whole(0));
+    let max: Option<usize> = fields.read("max", |field| field.whole(1));
+    for key in ["min", "max"] {
+        if single && fields.get(key).is_some() {
+            fields.field.review.add(fields.problem_at_key(key, "this is for `single: false`"));
+        }
+    }
+    if let (Some(least), Some(most)) = (min, max)
+        && least > most
+    {
+        fields.field.review.add(fields.problem_at_key("min", format!("{least} is more than `max`, which is {most}")));
+    }
+    Some(Action::MultipleChoice { default, single, min, max, asking: asking?, choices: choices? })
+}
+
+fn choice(field: &Field<'_>, scope: &Scope<'_>) -> Option<Choice> {
+    if !field.is_map() {
+        let Some(scalar) = field.scalar().filter(|_| !field.is_null()) else { return field.is_not("a choice") };
+        return match field.json() {
+            Value::String(_) => Some(Choice { label: template(field, scope)?, value: None, description: None }),
+            // A number or a truth keeps its type.
+            plain => Some(Choice {
+                label: Template::plain(&scalar.text),
+                value: Some(Data::Plain(plain)),
+                description: None,
+            }),
+        };
+    }
+    let fields = field.fields(&CHOICE)?;
+    let value = fields.read("value", |field| data(field, scope));
+    let description = fields.read("description", |field| template(field, scope));
+    Some(Choice { label: fields.read("label", |field| template(field, scope))?, value, description })
+}
+
+fn check_labels(items: &[Field<'_>], choices: &[Choice]) {
+    let mut labels = BTreeSet::new();
+    for (field, choice) in items.iter().zip(choices) {
+        if let Some(label) = choice.label.as_plain()
+            && !labels.insert(label)
+        {
+            field.note(format!("the choice {label:?} is there twice"));
+        }
+    }
+}
+
+fn form(field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
+    let fields = field.fields(&FORM)?;
+    let asking = asking(&fields, scope);
+    let schema = fields.get("schema").and_then(|field| {
+        let schema = schema(&field)?;
+        let of_object = schema.json.get("type").is_none_or(|kind| kind == "object");
+        if !of_object {
+            field.note("a form gives an object: `type: object`");
+        }
+        Some(schema)
+    });
+    Some(Action::Form { asking: asking?, schema: schema? })
+}
+
+fn message(field: &Field<'_>, scope: &Scope<'_>) -> Option<MessageAction> {
+    let plain = |text: &str| Template::plain(text);
+    if !field.is_map() {
+        let content = MessageContent::Text(template(field, scope)?);
+        return Some(MessageAction { content, sender: plain("Workflow"), recipient: plain("User") });
+    }
+    #[derive(Clone, Copy, PartialEq)]
+    enum Type {
+        Text,
+        System,
+        Error,
+    }
+    let fields = field.fields(&MESSAGE)?;
+    let types = [("text", Type::Text), ("system", Type::System), ("error", Type::Error)];
+    let kind = fields.get("type").map_or(Some(Type::Text), |field| field.one_of(&types));
+    let sender = fields.get("sender").map_or_else(|| Some(plain("Workflow")), |field| template(&field, scope));
+    let recipient = fields.get("recipient").map_or_else(|| Some(plain("User")), |field| template(&field, scope));
+    let body = fields.read("body", |field| template(field, scope));
+    let long = fields.read("long", |field| template(field, scope));
+    let data = fields.read("data", |field| entries(field, scope));
+    let kind = kind?;
+    let (wanted, unwanted): (_, &[_]) = match kind {
+        Type::Text => ("body", &["data", "long"]),
+        Type::System => ("data", &["body", "long"]),
+        Type::Error => ("body", &["data"]),
+    };
+    let word = types.iter().find(|(_, each)| *each == kind).map_or("text", |(word, _)| word);
+    if fields.get(wanted).is_none() {
+        field.note(format!("a message of type {word} needs {wanted:?}"));
+    }
+    for key in unwanted.iter().copied().filter(|key| fields.get(key).is_some()) {
+        field.review.add(fields.problem_at_key(key, format!("a message of type {word} has no {key:?}")));
+    }
+    let content = match kind {
+        Type::Text => MessageContent::Text(body?),
+        Type::System => MessageContent::System(data?),
+        Type::Error => MessageContent::Error { short: body?, long },
+    };
+    Some(MessageAction { content, sender: sender?, recipient: recipient? })
+}
+
+fn summary(fields: &Fields<'_>) -> Option<SummaryMethod> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Method {
+        Last,
+        Reflection,
+        Nothing,
+    }
+    let words = [("last_msg", Method::Last), ("reflection_with_llm", Method::Reflection), ("none", Method::Nothing)];
+    let method = fields.get("summary_method").map_or(Some(Method::Last), |field| field.one_of(&words));
+    let arguments = fields.read("summary_args", |field| field.fields(&SUMMARY_ARGS));
+    let argument = |key| arguments.as_ref().and_then(|fields| fields.read(key, Field::text)).map(str::to_owned);
+    let (prompt, role) = (argument("summary_prompt"), argument("summary_role"));
+    if arguments.is_some() && method.is_some_and(|method| method != Method::Reflection) {
+        let problem = fields.problem_at_key("summary_args", "only a model has use for this");
+        fields.field.review.add(problem.with_hint("add `summary_method: reflection_with_llm`"));
+    }
+    Some(match method? {
+        Method::Last => SummaryMethod::LastMessage,
+        Method::Reflection => SummaryMethod::Reflection { prompt, role },
+        Method::Nothing => SummaryMethod::Nothing,
+    })
+}
+
+fn set(field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
+    let mut set = Vec::new();
+    for (name, entry, value) in field.named_entries()? {
+        if let Err((message, hint)) = scope.check_var(name.as_str()) {
+            let problem = field.review.problem(entry.key_place, &value.path, message);
+            field.review.add(match hint {
+                Some(hint) => problem.with_hint(hint),
+                None => problem,
+            });
+        }
+        if let Some(value) = data(&value, scope) {
+            set.push((name, value));
+        }
+    }
+    Some(Action::Set(set))
+}
+
+fn wait(field: &Field<'_>, scope: &Scope<'_>) -> Option<Wait> {
+    if field.is_map() {
+        let until = field.fields(&WAIT)?.get("until")?;
+        let template = template(&until, scope)?;
+        if let Some(text) = template.as_plain()
+            && text.parse::<jiff::Timestamp>().is_err()
+        {
+            until.note_with_hint(format!("{text:?} is not a time"), "like 2026-12-24T18:00:00+01:00 (RFC 3339)");
+        }
+        return Some(Wait::Until(Data::Text(template)));
+    }
+    let duration = data(field, scope)?;
+    match &duration {
+        Data::Text(template) if template.as_plain().is_none_or(|text| parse_duration(text).is_some()) => {}
+        _ => {
+            field.duration()?;
+        }
+    }
+    Some(Wait::For(duration))
+}

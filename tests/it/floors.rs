@@ -1,0 +1,100 @@
+//! The house of `docs/architecture.md`, kept true: a module names only modules on lower floors, and neighbours on one
+//! floor do not name each other.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Every top-level module and its floor.
+const FLOORS: [(&str, u8); 23] = [
+    ("ids", 0),
+    ("clock", 0),
+    ("problem", 0),
+    ("yaml", 0),
+    ("lifecycle", 0),
+    ("seal", 0),
+    ("telemetry", 0),
+    ("config", 1),
+    ("workflow", 1),
+    ("message", 1),
+    ("project", 2),
+    ("broker", 2),
+    ("model", 2),
+    ("run", 3),
+    ("chat", 3),
+    ("engine", 4),
+    ("client", 4),
+    ("worker", 5),
+    ("gateway", 5),
+    ("ui", 5),
+    ("console", 5),
+    ("bench", 5),
+    ("cli", 6),
+];
+
+/// On the ground floor these stand on others of it.
+const STEPS: [(&str, &str); 3] = [("seal", "ids"), ("yaml", "problem"), ("yaml", "ids")];
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).expect("a readable folder") {
+        let path = entry.expect("a readable entry").path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The top-level module that a file belongs to.
+fn module_of(source: &Path, root: &Path) -> String {
+    let relative = source.strip_prefix(root).expect("a file below src");
+    let first = relative.iter().next().expect("a file name").to_string_lossy();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+/// The top-level modules that a text names by `crate::`, its comments and tests left out.
+fn named(text: &str) -> Vec<String> {
+    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let mut names = Vec::new();
+    for line in lines {
+        for rest in line.split("crate::").skip(1) {
+            let inside = rest.strip_prefix('{').unwrap_or(rest);
+            let name: String = inside.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+            names.push(name);
+        }
+    }
+    names
+}
+
+#[test]
+fn a_module_names_only_modules_on_lower_floors() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let floors: BTreeMap<&str, u8> = FLOORS.into_iter().collect();
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    let mut breaches = Vec::new();
+    for file in files {
+        let module = module_of(&file, &root);
+        if module == "main" || module == "lib" {
+            continue;
+        }
+        let Some(floor) = floors.get(module.as_str()) else {
+            breaches.push(format!("{}: the module {module} has no floor", file.display()));
+            continue;
+        };
+        let text = std::fs::read_to_string(&file).expect("a readable source");
+        for name in named(&text) {
+            let step = STEPS.contains(&(module.as_str(), name.as_str()));
+            let below = floors.get(name.as_str()).is_some_and(|below| below < floor);
+            // A macro or an item of the crate's root has no floor.
+            let known = floors.contains_key(name.as_str());
+            if name != module && known && !below && !step {
+                breaches.push(format!("{}: {module} (floor {floor}) names {name}", file.display()));
+            }
+        }
+    }
+    breaches.sort();
+    breaches.dedup();
+    assert!(breaches.is_empty(), "\n{}", breaches.join("\n"));
+}

@@ -1,0 +1,206 @@
+//! Runs of FastAgency's own workers, over a played contract: they look like any other run, whichever gateway copies them.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use fastagency::broker::contract::{Carried, Contract, Discovered, Settle};
+use fastagency::broker::{Broker, Result};
+use fastagency::gateway;
+use fastagency::ids::{MessageId, RunId};
+use fastagency::lifecycle::{End, Lifecycle};
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::broadcast;
+
+use super::house::{Heard, House, PATIENCE, beside, hear, hear_json, say, shared};
+
+/// FastAgency's subjects, played.
+struct Played {
+    /// Everything on `chat.client.messages`.
+    messages: Mutex<Vec<Carried>>,
+    news: broadcast::Sender<Carried>,
+    initiated: Mutex<Vec<Value>>,
+    answers: Mutex<Vec<(String, RunId, Value)>>,
+}
+
+impl Played {
+    fn new() -> Self {
+        Played {
+            messages: Mutex::default(),
+            news: broadcast::channel(1000).0,
+            initiated: Mutex::default(),
+            answers: Mutex::default(),
+        }
+    }
+
+    /// A Python worker says something, on the subject of `subject`.
+    fn says(&self, subject: RunId, body: Value) {
+        let mut messages = self.messages.lock().unwrap();
+        let seq = messages.len() as u64 + 1;
+        let carried = Carried { seq, user: "None".into(), run: subject, body: body.to_string().into(), copy_of: None };
+        messages.push(carried.clone());
+        let _ = self.news.send(carried);
+    }
+}
+
+#[async_trait]
+impl Contract for Played {
+    async fn prepare(&self) -> Result<()> {
+        Ok(())
+    }
+    async fn announce(&self, _name: &str, _description: &str) -> Result<()> {
+        Ok(())
+    }
+    async fn discovered(&self) -> Result<Vec<Discovered>> {
+        let found = |name: &str| Discovered { name: name.into(), description: format!("{name} of Python") };
+        Ok(vec![found("echo"), found("python_echo")])
+    }
+    async fn watch_discovery(&self) -> Result<BoxStream<'static, ()>> {
+        Ok(stream::pending().boxed())
+    }
+    async fn initiations(&self) -> Result<BoxStream<'static, Result<Box<dyn Settle>>>> {
+        Ok(stream::pending().boxed())
+    }
+    async fn answers(&self) -> Result<BoxStream<'static, Result<Box<dyn Settle>>>> {
+        Ok(stream::pending().boxed())
+    }
+    async fn worker_messages(&self) -> Result<BoxStream<'static, Carried>> {
+        let messages = self.messages.lock().unwrap();
+        let news = self.news.subscribe();
+        let live = stream::unfold(news, |mut news| async move { Some((news.recv().await.ok()?, news)) });
+        Ok(stream::iter(messages.clone()).chain(live).boxed())
+    }
+    async fn last_copy(&self, _user: &str, _run: RunId) -> Result<Option<Carried>> {
+        Ok(None)
+    }
+    async fn copy(&self, _: &str, _: RunId, _: MessageId, _: u64, _: u64, _: Bytes) -> Result<u64> {
+        Ok(1)
+    }
+    async fn initiate(&self, _run: RunId, body: Bytes) -> Result<()> {
+        self.initiated.lock().unwrap().push(serde_json::from_slice(&body).unwrap());
+        Ok(())
+    }
+    async fn answer(&self, user: &str, run: RunId, _question: MessageId, body: Bytes) -> Result<()> {
+        self.answers.lock().unwrap().push((user.to_owned(), run, serde_json::from_slice(&body).unwrap()));
+        Ok(())
+    }
+    async fn erase(&self, _seq: u64) -> Result<()> {
+        Ok(())
+    }
+    async fn purge(&self, _user: &str, _run: RunId) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn envelope(run: RunId, kind: &str, content: Value) -> Value {
+    json!({"workflow_uuid": run, "sender": "Workflow", "recipient": "User", "auto_reply": false,
+        "uuid": MessageId::random(), "content": content, "type": kind})
+}
+
+/// Another gateway on the same broker.
+async fn second_gateway(broker: Broker) -> (fastagency::lifecycle::Shutdown, tokio::task::JoinHandle<End>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let lifecycle = Lifecycle::new(Duration::from_secs(5));
+    let shutdown = lifecycle.shutdown();
+    shutdown.spawn("gateway", gateway::serve(listener, broker, gateway::Settings::default(), shutdown.clone()));
+    (shutdown, beside(lifecycle.run()))
+}
+
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let wait = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{what}"));
+}
+
+#[tokio::test]
+async fn a_python_workers_run_is_like_any_other() {
+    let played = shared(Played::new());
+    let contract = played.clone();
+    let house = House::with(|broker| broker.contract = Some(contract), |_| {}).await;
+    let (other, other_life) = second_gateway(house.broker.clone()).await;
+
+    let (_, names) = house.get("/fastagency/discovery").await;
+    let names: Vec<&str> = names.as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["boom", "echo", "everything", "lesson", "params", "python_echo"], "ours first, and each once");
+
+    let run = RunId::random();
+    let mut socket = house.socket().await;
+    let init = json!({"user_id": "None", "workflow_uuid": run.dashed(), "name": "python_echo", "params": {"name": 1}});
+    say(&mut socket, init.to_string()).await;
+    until("the worker is asked", async || !played.initiated.lock().unwrap().is_empty()).await;
+    assert_eq!(played.initiated.lock().unwrap()[0], init, "the body is FastAgency's");
+
+    // Python publishes under the subject of whichever run it started last.
+    let elsewhere = RunId::random();
+    let started = envelope(run, "workflow_started", json!({"name": "python_echo", "description": null, "params": {}}));
+    let question = envelope(run, "text_input", json!({"prompt": "well?", "suggestions": [], "password": false}));
+    played.says(run, started.clone());
+    played.says(elsewhere, question.clone());
+    played.says(run, json!({"type": "text", "content": {"content": "nobody's"}}));
+    assert_eq!(hear_json(&mut socket).await, started);
+    assert_eq!(hear_json(&mut socket).await, question);
+    let (_, found) = house.get(&format!("/api/runs/{run}")).await;
+    assert_eq!((&found["state"], &found["question"]["id"]), (&json!("waiting"), &question["uuid"]));
+
+    say(&mut socket, "hi").await;
+    until("the worker is told", async || !played.answers.lock().unwrap().is_empty()).await;
+    let asked = MessageId::parse(question["uuid"].as_str().unwrap()).unwrap();
+    assert_eq!(
+        played.answers.lock().unwrap()[0],
+        ("None".to_owned(), run, json!({"msg": "hi", "question_uuid": asked.dashed(), "error": false}))
+    );
+    let answers = format!("/api/runs/{run}/answers/{asked}");
+    assert_eq!(house.post(&answers, json!({"value": "late"})).await.0, 409);
+    let completed = envelope(run, "workflow_completed", json!({"result": "echo: hi"}));
+    played.says(run, completed.clone());
+    assert_eq!(hear_json(&mut socket).await, completed);
+    assert_eq!(hear(&mut socket).await, Heard::Closed(1000));
+
+    let kinds: Vec<Value> = house
+        .events(run, "")
+        .await
+        .into_iter()
+        .filter(|event| event.name == "record")
+        .map(|event| event.data["kind"].clone())
+        .collect();
+    assert_eq!(kinds, ["created", "said", "said", "answered", "ended"], "each once, although two gateways copy");
+    assert_eq!(played.answers.lock().unwrap().len(), 1);
+
+    // A gateway that begins now reads all of it again, and changes nothing.
+    let before = house.broker.log.last(run).await.unwrap().unwrap().seq;
+    let (third, third_life) = second_gateway(house.broker.clone()).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(house.broker.log.last(run).await.unwrap().unwrap().seq, before);
+    let (_, list) = house.get("/api/runs?search=python").await;
+    assert_eq!(list["runs"][0]["state"], "ended");
+    for (shutdown, life) in [(other, other_life), (third, third_life)] {
+        shutdown.begin();
+        assert_eq!(life.await.unwrap(), End::Clean);
+    }
+    assert_eq!(house.end().await, End::Clean);
+}
+
+#[tokio::test]
+async fn a_python_workers_run_can_be_cancelled_and_may_fail() {
+    let played = shared(Played::new());
+    let contract = played.clone();
+    let house = House::with(|broker| broker.contract = Some(contract), |_| {}).await;
+    let cancelled = house.started("python_echo").await;
+    assert_eq!(house.call("POST", &format!("/api/runs/{cancelled}/cancel"), None).await.0, 202);
+    let (_, found) = house.get(&format!("/api/runs/{cancelled}")).await;
+    assert_eq!((&found["state"], &found["outcome"]), (&json!("ended"), &json!("cancelled")));
+
+    let failed = house.started("python_echo").await;
+    let mut error = envelope(failed, "error", json!({"short": "Unexpected error: 'python_echo'", "long": "Traceback"}));
+    error["sender"] = json!("NatsAdapter");
+    played.says(failed, error);
+    until("it ends", async || house.get(&format!("/api/runs/{failed}")).await.1["outcome"] == "failed").await;
+    assert_eq!(house.end().await, End::Clean);
+}

@@ -1,0 +1,9 @@
+//! The gateway and the ui, over an embedded broker with a played worker.
+
+mod bridge;
+pub mod house;
+mod rest;
+mod service;
+mod socket;
+mod stream;
+mod ui;

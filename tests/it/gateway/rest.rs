@@ -1,0 +1,218 @@
+//! `/api/runs`: a run's whole life over REST, and everything that may be wrong with a call.
+
+use std::time::Duration;
+
+use fastagency::ids::{MessageId, RunId};
+use fastagency::run;
+use serde_json::{Value, json};
+
+use super::house::{House, Player, run_id, text_input};
+
+#[tokio::test]
+async fn a_run_is_started_answered_listed_renamed_and_removed() {
+    let house = House::start().await;
+    let run = house.started("echo").await;
+    let (status, found) = house.get(&format!("/api/runs/{run}")).await;
+    assert_eq!((status, &found["state"], &found["workflow"]), (200, &json!("queued"), &json!("echo")));
+
+    let mut player = Player::take(&house, run).await;
+    let question = player.ask(text_input("Say something", false)).await;
+    let (_, found) = house.get(&format!("/api/runs/{run}")).await;
+    assert_eq!(found["question"], json!({"id": question.uuid, "prompt": "Say something"}));
+    let answers = format!("/api/runs/{run}/answers/{}", question.uuid);
+    assert_eq!(house.call("DELETE", &format!("/api/runs/{run}"), None).await.1["error"]["code"], "run_not_ended");
+    assert_eq!(house.post(&answers, json!({"value": {"not": "a text"}})).await.1["error"]["code"], "invalid_answer");
+    assert_eq!(house.post(&answers, json!({"value": "hi"})).await.0, 202);
+    let (status, late) = house.post(&answers, json!({"value": "ho"})).await;
+    assert_eq!((status, &late["error"]["code"]), (409, &json!("already_answered")));
+    assert!(late["error"]["at"].is_string() && late["error"].get("by").is_some(), "{late}");
+    player.answered(&question).await;
+    assert_eq!(house.post(&answers, json!({"value": "ho"})).await.1["error"]["code"], "already_answered");
+    player.end(json!("echo: hi")).await;
+
+    let (_, found) = house.get(&format!("/api/runs/{run}")).await;
+    assert_eq!(
+        (&found["state"], &found["outcome"], &found["title"]),
+        (&json!("ended"), &json!("completed"), &json!("hi"))
+    );
+    assert_eq!(house.post(&format!("/api/runs/{run}/cancel"), json!({})).await.1["error"]["code"], "run_ended");
+    let (status, renamed) = house.call("PATCH", &format!("/api/runs/{run}"), Some(json!({"title": " My run "}))).await;
+    assert_eq!((status, &renamed["title"]), (200, &json!("My run")));
+    let (_, list) = house.get("/api/runs?search=my%20run&state=ended&workflow=echo").await;
+    assert_eq!(list["runs"].as_array().unwrap().len(), 1, "{list}");
+    assert_eq!(list["runs"][0]["title"], "My run");
+    let (_, renamed) = house.call("PATCH", &format!("/api/runs/{run}"), Some(json!({"title": null}))).await;
+    assert_eq!(renamed["title"], "hi");
+
+    assert_eq!(house.call("DELETE", &format!("/api/runs/{run}"), None).await.0, 204);
+    assert_eq!(house.get(&format!("/api/runs/{run}")).await.1["error"]["code"], "unknown_run");
+    assert_eq!(house.get(&format!("/api/runs/{run}/events")).await.0, 404);
+    assert_eq!(house.get("/api/runs").await.1, json!({"runs": []}));
+    house.end().await;
+}
+
+#[tokio::test]
+async fn a_run_that_nobody_takes_is_listed_after_a_moment() {
+    let house = House::start().await;
+    let run = house.started("echo").await;
+    for _ in 0..100 {
+        let (_, list) = house.get("/api/runs?state=queued").await;
+        if let Some(found) = list["runs"].as_array().unwrap().first() {
+            assert_eq!(run_id(found), run);
+            house.end().await;
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("it was never listed");
+}
+
+#[tokio::test]
+async fn a_start_with_the_same_key_is_the_same_run() {
+    let house = House::start().await;
+    let start = |key: &'static str, workflow: &'static str| {
+        let call = house.http.post(format!("{}/api/runs", house.url)).header("Idempotency-Key", key);
+        async move {
+            let answer = call.json(&json!({"workflow": workflow})).send().await.unwrap();
+            (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+        }
+    };
+    let (first, again, other) = (start("a", "echo").await, start("a", "echo").await, start("b", "echo").await);
+    assert_eq!((first.0, again.0, other.0), (201, 200, 201));
+    assert_eq!(first.1["id"], again.1["id"]);
+    assert_ne!(first.1["id"], other.1["id"]);
+    assert_eq!(start("a", "boom").await.1["error"]["code"], "idempotency_key_used");
+    house.end().await;
+}
+
+#[tokio::test]
+async fn a_start_may_wait_for_the_first_question() {
+    let house = House::start().await;
+    let (_, run) = house.post("/api/runs?wait=0.05", json!({"workflow": "echo"})).await;
+    assert_eq!(run["state"], "queued");
+    let call = house.http.post(format!("{}/api/runs?wait=30", house.url)).header("Idempotency-Key", "k");
+    let waiting = super::house::beside(call.json(&json!({"workflow": "echo"})).send());
+    let mut player = Player::take(&house, RunId::for_key(None, "k")).await;
+    player.ask(text_input("well?", false)).await;
+    let run: Value = waiting.await.unwrap().unwrap().json().await.unwrap();
+    assert_eq!((&run["state"], &run["question"]["prompt"]), (&json!("waiting"), &json!("well?")));
+    house.end().await;
+}
+
+#[tokio::test]
+async fn parameters_are_checked_and_defaults_filled_in() {
+    let house = House::start().await;
+    let (status, wrong) = house.post("/api/runs", json!({"workflow": "lesson", "params": {"level": "odd"}})).await;
+    assert_eq!((status, &wrong["error"]["code"]), (422, &json!("invalid_params")));
+    let words = wrong["error"]["message"].as_str().unwrap();
+    assert!(words.contains("level") && words.contains("topic"), "{words}");
+    let (status, run) = house.post("/api/runs", json!({"workflow": "lesson", "params": {"topic": "x"}})).await;
+    assert_eq!(status, 201, "{run}");
+    let events = house.events(run_id(&run), "?follow=false").await;
+    assert_eq!(events[0].data["params"], json!({"topic": "x", "level": "easy"}));
+    house.end().await;
+}
+
+#[tokio::test]
+async fn a_bad_call_is_answered_in_words() {
+    let house = House::start().await;
+    let run = house.started("echo").await;
+    let nobody = RunId::random();
+    let question = MessageId::random();
+    let table = [
+        ("POST", "/api/runs".to_owned(), Some(json!({"workflow": "ecko"})), 404, "unknown_workflow"),
+        ("POST", "/api/runs".to_owned(), Some(json!({"workflow": "a b/c\u{0}"})), 404, "unknown_workflow"),
+        ("POST", "/api/runs".to_owned(), Some(json!({"workflow": 1})), 422, "invalid_body"),
+        ("POST", "/api/runs".to_owned(), Some(json!({"workflow": "echo", "params": []})), 422, "invalid_body"),
+        ("POST", "/api/runs".to_owned(), Some(json!({"workflow": "echo", "parms": {}})), 422, "invalid_body"),
+        ("POST", "/api/runs".to_owned(), Some(json!([])), 422, "invalid_body"),
+        ("POST", "/api/runs".to_owned(), None, 415, "unsupported_media_type"),
+        ("POST", "/api/runs?wait=long".to_owned(), Some(json!({"workflow": "echo"})), 422, "invalid_query"),
+        ("POST", "/api/runs?wait=-1".to_owned(), Some(json!({"workflow": "echo"})), 422, "invalid_query"),
+        ("GET", "/api/runs?state=odd".to_owned(), None, 422, "invalid_query"),
+        ("GET", "/api/runs?limit=many".to_owned(), None, 422, "invalid_query"),
+        ("GET", "/api/runs/not-an-id".to_owned(), None, 404, "unknown_run"),
+        ("GET", format!("/api/runs/{nobody}"), None, 404, "unknown_run"),
+        ("GET", format!("/api/runs/{nobody}/events"), None, 404, "unknown_run"),
+        ("GET", format!("/api/runs/{run}/events?after=x"), None, 422, "invalid_query"),
+        ("POST", format!("/api/runs/{nobody}/cancel"), None, 404, "unknown_run"),
+        ("DELETE", format!("/api/runs/{nobody}"), None, 404, "unknown_run"),
+        ("PATCH", format!("/api/runs/{nobody}"), Some(json!({"title": "x"})), 404, "unknown_run"),
+        ("PATCH", format!("/api/runs/{run}"), Some(json!({"title": "x".repeat(200)})), 422, "invalid_title"),
+        ("PATCH", format!("/api/runs/{run}"), Some(json!({"title": 1})), 422, "invalid_body"),
+        ("POST", format!("/api/runs/{run}/answers/{question}"), Some(json!({"value": "x"})), 404, "unknown_question"),
+        ("POST", format!("/api/runs/{run}/answers/x"), Some(json!({"value": "x"})), 404, "unknown_question"),
+        ("POST", format!("/api/runs/{nobody}/answers/{question}"), Some(json!({"value": "x"})), 404, "unknown_run"),
+        ("POST", format!("/api/runs/{run}/answers/{question}"), Some(json!({})), 422, "invalid_body"),
+        ("PUT", "/api/runs".to_owned(), None, 405, "method_not_allowed"),
+        ("GET", "/api/nothing".to_owned(), None, 404, "unknown_path"),
+    ];
+    for (method, path, body, status, code) in table {
+        let (got, answer) = house.call(method, &path, body.clone()).await;
+        assert_eq!((got, answer["error"]["code"].as_str()), (status, Some(code)), "{method} {path} {body:?}: {answer}");
+        assert!(answer["error"]["message"].as_str().unwrap().len() > 10, "{answer}");
+    }
+    let (_, wrong) = house.post("/api/runs", json!({"workflow": "ecko"})).await;
+    assert_eq!(wrong["error"]["hint"], "did you mean \"echo\"?");
+    house.end().await;
+}
+
+#[tokio::test]
+async fn a_body_that_is_no_json_or_too_large_is_refused() {
+    let house = House::start().await;
+    let post = |body: String| {
+        let call = house.http.post(format!("{}/api/runs", house.url)).header("content-type", "application/json");
+        async move {
+            let answer = call.body(body).send().await.unwrap();
+            (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+        }
+    };
+    let (status, answer) = post("{\"workflow\": \"echo\",\n  x}".to_owned()).await;
+    assert_eq!((status, &answer["error"]["code"]), (400, &json!("malformed_json")));
+    assert!(answer["error"]["message"].as_str().unwrap().contains("line 2"), "{answer}");
+    let large = json!({"workflow": "echo", "params": {"x": "x".repeat(5_000_000)}}).to_string();
+    let (status, answer) = post(large).await;
+    assert_eq!((status, &answer["error"]["code"]), (413, &json!("too_large")));
+    let unstorable = json!({"workflow": "echo", "params": {"x": "x".repeat(1_500_000)}}).to_string();
+    assert_eq!(post(unstorable).await.1["error"]["code"], "too_large");
+    house.end().await;
+}
+
+#[tokio::test]
+async fn a_password_is_stored_nowhere() {
+    let house = House::start().await;
+    let run = house.started("echo").await;
+    let mut player = Player::take(&house, run).await;
+    let question = player.ask(text_input("secret?", true)).await;
+    let answering = {
+        let (http, url) = (house.http.clone(), house.url.clone());
+        let path = format!("{url}/api/runs/{run}/answers/{}", question.uuid);
+        super::house::beside(async move {
+            // The worker must hear the bell already: a password is told once.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            http.post(path).json(&json!({"value": "hunter2"})).send().await.unwrap().status().as_u16()
+        })
+    };
+    let given = player.answered(&question).await;
+    assert_eq!(given.answer, fastagency::run::answer::Answer::Text("hunter2".into()));
+    assert_eq!(answering.await.unwrap(), 202);
+    player.end(json!("done")).await;
+    for stored in house.broker.log.read(run, 0).await.unwrap() {
+        assert!(!String::from_utf8_lossy(&stored.payload).contains("hunter2"));
+    }
+    let inbox = house.broker.inbox.get(run, fastagency::broker::Slot::Answer(question.uuid)).await.unwrap().unwrap();
+    assert!(!String::from_utf8_lossy(&inbox.payload).contains("hunter2"));
+    let records = run::read(&house.broker, run, 0).await.unwrap();
+    assert!(records.len() >= 5);
+    house.end().await;
+}
+
+#[tokio::test]
+async fn a_run_is_cancelled_once() {
+    let house = House::start().await;
+    let run = house.started("echo").await;
+    assert_eq!(house.call("POST", &format!("/api/runs/{run}/cancel"), None).await.0, 202);
+    assert_eq!(house.call("POST", &format!("/api/runs/{run}/cancel"), None).await.0, 202);
+    assert!(house.broker.inbox.get(run, fastagency::broker::Slot::Cancel).await.unwrap().is_some());
+    house.end().await;
+}

@@ -1,0 +1,83 @@
+//! What is neither `/api` nor a conversation: discovery, health, description, and a front end of the user's own.
+
+use fastagency::ids::RunId;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::house::House;
+
+#[tokio::test]
+async fn fastagencys_rest_endpoints_answer_as_recorded() {
+    let house = House::start().await;
+    let (status, names) = house.get("/fastagency/discovery").await;
+    assert_eq!(status, 200);
+    assert!(names.as_array().unwrap().contains(&json!({"name": "echo", "description": "Echo one answer"})));
+    assert_eq!(house.get("//fastagency/discovery").await, (200, names.clone()));
+    let (_, listed) = house.get("/").await;
+    assert_eq!(listed["Workflows"]["echo"], "Echo one answer");
+
+    let body = json!({"workflow_name": "no matter", "workflow_uuid": "any", "user_id": "me", "params": {"a": "ž"}});
+    let call = house.http.post(format!("{}/fastagency/initiate_workflow", house.url)).json(&body);
+    let text = call.send().await.unwrap().text().await.unwrap();
+    let made: Value = serde_json::from_str(&text).unwrap();
+    let uuid = made["workflow_uuid"].as_str().unwrap().to_owned();
+    assert_eq!(RunId::parse(&uuid).unwrap().dashed(), uuid);
+    assert_eq!(
+        text,
+        format!(r#"{{"user_id":null,"workflow_uuid":"{uuid}","name":"no matter","params":{{"a":"ž"}}}}"#),
+        "compact, in this order"
+    );
+    let (status, problems) = house.post("/fastagency/initiate_workflow", json!({"workflow_name": "a"})).await;
+    assert_eq!((status, problems["detail"].as_array().unwrap().len()), (422, 3));
+    let large =
+        json!({"workflow_name": "a", "workflow_uuid": "b", "user_id": null, "params": {"x": "x".repeat(5_000_000)}});
+    assert_eq!(house.post("/fastagency/initiate_workflow", large).await.0, 200);
+
+    let wrong = house.http.get(format!("{}/fastagency/initiate_workflow", house.url)).send().await.unwrap();
+    assert_eq!((wrong.status().as_u16(), wrong.headers()["allow"].to_str().unwrap()), (405, "POST"));
+    assert_eq!(wrong.json::<Value>().await.unwrap(), json!({"detail": "Method Not Allowed"}));
+    let options = house.http.request(reqwest::Method::OPTIONS, format!("{}/fastagency/discovery", house.url));
+    assert_eq!(options.send().await.unwrap().status(), 405);
+    assert_eq!(house.get("/fastagency/ws").await, (404, json!({"detail": "Not Found"})));
+    assert_eq!(house.get("/fastagency/nothing").await, (404, json!({"detail": "Not Found"})));
+    house.end().await;
+}
+
+#[tokio::test]
+async fn health_and_description_are_there() {
+    let house = House::start().await;
+    assert_eq!(house.get("/healthz").await.0, 200);
+    assert_eq!(house.get("/readyz").await.0, 200);
+    assert_eq!(house.get("/openapi.json").await.1["openapi"], "3.1.0");
+    let (_, workflows) = house.get("/api/workflows").await;
+    let lesson = workflows["workflows"].as_array().unwrap().iter().find(|one| one["name"] == "lesson").unwrap();
+    assert_eq!((&lesson["available"], &lesson["params"]["required"]), (&json!(false), &json!(["topic"])));
+    let docs = house.http.get(format!("{}/docs", house.url)).send().await.unwrap();
+    assert!(docs.headers()["content-security-policy"].to_str().unwrap().starts_with("default-src 'none'"));
+    assert!(docs.headers().contains_key("x-request-id"));
+    house.end().await;
+}
+
+#[tokio::test]
+async fn a_front_end_of_the_users_own_is_served_and_nothing_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let public = folder.path().join("public");
+    std::fs::create_dir(&public).unwrap();
+    std::fs::write(public.join("index.html"), "<p>mine</p>").unwrap();
+    std::fs::write(folder.path().join("secret.txt"), "secret").unwrap();
+    let house = House::with(|_| {}, |settings| settings.static_dir = Some(public)).await;
+    assert_eq!(house.get("/").await, (200, json!("<p>mine</p>")));
+    assert_eq!(house.get("/api/nothing").await.1["error"]["code"], "unknown_path");
+    assert_eq!(house.get("/nothing.html").await.0, 404);
+    for path in ["/../secret.txt", "/..%2fsecret.txt", "/%2e%2e/secret.txt", "/public/../../secret.txt", "//etc/passwd"]
+    {
+        // By hand: a client would tidy the path up.
+        let mut stream = tokio::net::TcpStream::connect(house.url.trim_start_matches("http://")).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 4"), "{path}: {answer}");
+    }
+    house.end().await;
+}

@@ -1,0 +1,102 @@
+//! Server-sent events: what a client sees is what the log holds, from wherever it resumes.
+
+use std::time::Duration;
+
+use fastagency::run::attach::Delta;
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+
+use super::house::{Event, House, PATIENCE, Player, beside, message, text_input};
+
+fn names(events: &[Event]) -> Vec<String> {
+    let kind = |event: &Event| event.data["kind"].as_str().map(str::to_owned);
+    events.iter().map(|event| kind(event).unwrap_or_else(|| event.name.clone())).collect()
+}
+
+#[tokio::test]
+async fn a_client_that_resumes_anywhere_misses_nothing_and_sees_nothing_twice() {
+    let house = House::start().await;
+    let run = house.started("echo").await;
+    let mut player = Player::take(&house, run).await;
+    player.say_text("A **triangle**.").await;
+    let question = player.ask(text_input("well?", false)).await;
+
+    let history = house.events(run, "?follow=false").await;
+    assert_eq!(names(&history), ["created", "claimed", "said", "said", "caught_up"]);
+    assert_eq!(history[2].data["message"]["html"], "<p>A <strong>triangle</strong>.</p>\n");
+    assert_eq!(history[1].data["message"]["type"], "workflow_started");
+    assert_eq!(history[4].data["seq"], json!(history[3].id));
+
+    // Connected before the rest happens, to its end.
+    let (http, url) = (house.http.clone(), house.url.clone());
+    let after = history[2].id.unwrap();
+    let following = beside(async move {
+        let call = http.get(format!("{url}/api/runs/{run}/events?after=1")).header("Last-Event-ID", after.to_string());
+        call.send().await.unwrap().text().await.unwrap()
+    });
+    let answers = format!("/api/runs/{run}/answers/{}", question.uuid);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(house.post(&answers, json!({"value": "so"})).await.0, 202);
+    player.answered(&question).await;
+    player.end(json!({"a": 1})).await;
+    let text = tokio::time::timeout(PATIENCE, following).await.expect("it ends by itself").unwrap();
+    let live: Vec<Event> = text.split("\n\n").filter_map(Event::parse).collect();
+    let without_mark: Vec<Event> = live.iter().filter(|event| event.name == "record").cloned().collect();
+    assert_eq!(names(&without_mark), ["said", "answered", "ended"]);
+    assert_eq!(live.iter().filter(|event| event.name == "caught_up").count(), 1);
+    assert_eq!(without_mark[1].data["text"], "so");
+    assert_eq!(without_mark[2].data["result"], json!({"a": 1}));
+
+    let all: Vec<Event> = house.events(run, "").await.into_iter().filter(|event| event.name == "record").collect();
+    assert_eq!(names(&all), ["created", "claimed", "said", "said", "answered", "ended"]);
+    for (index, event) in all.iter().enumerate() {
+        let rest = house.events(run, &format!("?after={}", event.id.unwrap())).await;
+        let rest: Vec<Event> = rest.into_iter().filter(|event| event.name == "record").collect();
+        assert_eq!(rest, all[index + 1..]);
+    }
+    house.end().await;
+}
+
+/// Reads a stream of events until one of that name.
+async fn until(
+    stream: &mut (impl futures_util::Stream<Item = reqwest::Result<bytes::Bytes>> + Unpin),
+    name: &str,
+) -> Value {
+    let mut text = String::new();
+    loop {
+        let piece = tokio::time::timeout(PATIENCE, stream.next()).await.expect("an event").expect("no end").unwrap();
+        text.push_str(std::str::from_utf8(&piece).unwrap());
+        let found = text.split("\n\n").filter_map(Event::parse).find(|event| event.name == name);
+        if let Some(event) = found {
+            return event.data;
+        }
+    }
+}
+
+#[tokio::test]
+async fn deltas_pass_and_a_gateway_that_goes_says_where_to_go_on() {
+    let house = House::with(|_| {}, |settings| settings.keep_alive = Duration::from_millis(50)).await;
+    let run = house.started("echo").await;
+    let mut player = Player::take(&house, run).await;
+    let last = player.say_text("hi").await;
+    let answer = house.http.get(format!("{}/api/runs/{run}/events", house.url)).send().await.unwrap();
+    let mut stream = answer.bytes_stream();
+    until(&mut stream, "caught_up").await;
+    let delta = Delta {
+        message: message(text_input("", false)).uuid,
+        attempt: 1,
+        offset: 3,
+        text: "a\nb".into(),
+        sender: Some("Teacher".into()),
+        recipient: None,
+    };
+    house.broker.log.whisper(run, serde_json::to_vec(&delta).unwrap().into()).await.unwrap();
+    assert_eq!(until(&mut stream, "delta").await["text"], "a\nb");
+    // A silent stream is kept alive.
+    let silence = tokio::time::timeout(PATIENCE, stream.next()).await.unwrap().unwrap().unwrap();
+    assert_eq!(silence, ": alive\n\n");
+    house.shutdown.begin();
+    assert_eq!(until(&mut stream, "goodbye").await, json!({"after": last}));
+    assert!(stream.next().await.is_none());
+    assert_eq!(house.end().await, fastagency::lifecycle::End::Clean);
+}

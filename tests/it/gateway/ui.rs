@@ -1,0 +1,114 @@
+//! The ui before a gateway: the page, and everything else forwarded as it is.
+
+use fastagency::ids::RunId;
+use fastagency::lifecycle::{End, Lifecycle};
+use fastagency::ui;
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use super::house::{Heard, House, PATIENCE, Player, beside, client, hear, hear_json, say, socket, text_input};
+
+struct Front {
+    url: String,
+    shutdown: fastagency::lifecycle::Shutdown,
+    life: tokio::task::JoinHandle<End>,
+}
+
+impl Front {
+    async fn before(gateway_url: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let lifecycle = Lifecycle::new(std::time::Duration::from_secs(5));
+        let shutdown = lifecycle.shutdown();
+        let settings =
+            ui::Settings { title: "Geometry <desk>".into(), gateway_url: gateway_url.to_owned(), version: "1".into() };
+        shutdown.spawn("ui", ui::serve(listener, settings, shutdown.clone()));
+        Front { url, shutdown, life: beside(lifecycle.run()) }
+    }
+
+    async fn end(self) -> End {
+        self.shutdown.begin();
+        tokio::time::timeout(PATIENCE, self.life).await.expect("it ends").unwrap()
+    }
+}
+
+#[tokio::test]
+async fn the_page_is_served_with_strict_headers_and_the_rest_is_forwarded() {
+    let house = House::start().await;
+    let front = Front::before(&house.url).await;
+    let http = client();
+    for path in ["/", "/runs/0b9d6e5c7f4b4f2a8c1d2e3f4a5b6c7d"] {
+        let page = http.get(format!("{}{path}", front.url)).send().await.unwrap();
+        assert_eq!(page.status(), 200);
+        let csp = page.headers()["content-security-policy"].to_str().unwrap().to_owned();
+        assert!(
+            csp.contains("default-src 'none'") && csp.contains("frame-ancestors 'none'") && !csp.contains("unsafe")
+        );
+        assert_eq!(page.headers()["x-content-type-options"], "nosniff");
+        assert!(page.text().await.unwrap().starts_with("<!doctype html>"));
+    }
+    let config: Value = http.get(format!("{}/ui/config.json", front.url)).send().await.unwrap().json().await.unwrap();
+    assert_eq!(config["title"], "Geometry <desk>");
+    for path in ["/healthz", "/readyz", "/openapi.json", "/docs", "/fastagency/discovery", "//fastagency/discovery"] {
+        assert_eq!(http.get(format!("{}{path}", front.url)).send().await.unwrap().status(), 200, "{path}");
+    }
+    assert_eq!(http.get(format!("{}/nothing", front.url)).send().await.unwrap().status(), 404);
+    let call = http.post(format!("{}/api/runs?wait=0", front.url)).header("idempotency-key", "x");
+    let run = call.json(&json!({"workflow": "echo"})).send().await.unwrap();
+    assert_eq!(run.status(), 201);
+    let run: Value = run.json().await.unwrap();
+    assert_eq!(run["id"], RunId::for_key(None, "x").to_string(), "headers are forwarded");
+    let wrong = http.post(format!("{}/api/runs", front.url)).json(&json!({"workflow": "nope"})).send().await.unwrap();
+    assert_eq!(wrong.json::<Value>().await.unwrap()["error"]["code"], "unknown_workflow");
+    assert_eq!(front.end().await, End::Clean);
+    house.end().await;
+}
+
+#[tokio::test]
+async fn events_and_sockets_pass_as_they_happen() {
+    let house = House::start().await;
+    let front = Front::before(&house.url).await;
+    let run = RunId::random();
+    let mut conversation = socket(&front.url).await;
+    say(&mut conversation, json!({"workflow_uuid": run, "name": "echo", "params": {}}).to_string()).await;
+    let mut player = Player::take(&house, run).await;
+    assert_eq!(hear_json(&mut conversation).await["type"], "workflow_started");
+    let events = client().get(format!("{}/api/runs/{run}/events", front.url)).send().await.unwrap();
+    assert_eq!(events.headers()["content-type"], "text/event-stream");
+    let mut events = events.bytes_stream();
+    let mut heard = String::new();
+    while !heard.contains("event: caught_up") {
+        heard.push_str(std::str::from_utf8(&events.next().await.unwrap().unwrap()).unwrap());
+    }
+    let question = player.ask(text_input("well?", false)).await;
+    while !heard.contains("well?") {
+        let piece = tokio::time::timeout(PATIENCE, events.next()).await.expect("it is not held back");
+        heard.push_str(std::str::from_utf8(&piece.unwrap().unwrap()).unwrap());
+    }
+    assert_eq!(hear_json(&mut conversation).await["content"]["prompt"], "well?");
+    say(&mut conversation, "so").await;
+    player.answered(&question).await;
+    player.end(json!("bye")).await;
+    assert_eq!(hear_json(&mut conversation).await["content"]["result"], "bye");
+    assert_eq!(hear(&mut conversation).await, Heard::Closed(1000), "the gateway's close passes, too");
+    drop(events);
+    assert_eq!(front.end().await, End::Clean);
+    house.end().await;
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_away_is_told_in_our_shape() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let nobody = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let front = Front::before(&nobody).await;
+    let http = client();
+    let answer = http.get(format!("{}/api/runs", front.url)).send().await.unwrap();
+    assert_eq!(answer.status(), 502);
+    assert_eq!(answer.json::<Value>().await.unwrap()["error"]["code"], "gateway_unavailable");
+    assert_eq!(http.get(format!("{}/healthz", front.url)).send().await.unwrap().status(), 200);
+    assert_eq!(http.get(format!("{}/readyz", front.url)).send().await.unwrap().status(), 503);
+    assert_eq!(http.get(format!("{}/", front.url)).send().await.unwrap().status(), 200);
+    assert_eq!(front.end().await, End::Clean);
+}

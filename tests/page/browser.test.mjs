@@ -1,0 +1,535 @@
+// @ts-check
+/**
+ * The page in a real Chromium, over the played gateway. Nothing here waits for a time to pass: a script is held at a gate until
+ * the test has seen what it wanted to see.
+ */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
+import { answerOpenQuestion, launchBrowser, whatIsMissing } from './browser.mjs';
+import { createMockGateway } from './mock-gateway.mjs';
+
+/** @typedef {import('playwright-core').Page} Page */
+
+const missing = await whatIsMissing();
+if (missing) console.log(`skipped: the browser tests of the page, because ${missing}`);
+
+describe('the page in a browser', { skip: missing ?? false }, () => {
+  /** @type {import('playwright-core').Browser} */
+  let browser;
+  /** @type {import('playwright-core').BrowserContext} */
+  let context;
+  /** @type {Page} */
+  let page;
+  /** @type {ReturnType<typeof createMockGateway>} */
+  let gateway;
+  /** @type {string[]} */
+  let complaints;
+
+  before(async () => { browser = /** @type {any} */ (await launchBrowser()); });
+  after(() => browser?.close());
+  beforeEach(async () => {
+    gateway = createMockGateway();
+    await gateway.listen();
+    complaints = [];
+    context = await browser.newContext({ viewport: { width: 1280, height: 860 }, reducedMotion: 'reduce' });
+    context.setDefaultTimeout(15_000);
+    page = await newPage();
+  });
+  afterEach(async () => {
+    await context.close();
+    await gateway.close();
+    assert.deepEqual(complaints, [], 'the browser complained');
+  });
+
+  async function newPage() {
+    const made = await context.newPage();
+    made.on('pageerror', (error) => complaints.push(String(error)));
+    made.on('console', (message) => {
+      // A refused or lost request is what many of these tests are about; everything else is a fault.
+      if (message.type() === 'error' && !/Failed to load resource/.test(message.text())) complaints.push(message.text());
+    });
+    return made;
+  }
+
+  /** @param {string} workflow @param {Page} [on] */
+  async function open(workflow, on = page) {
+    const run = gateway.start(workflow);
+    await on.goto(`${gateway.url}/runs/${run.id}`);
+    await on.locator('.opening').waitFor();
+    return run;
+  }
+  /** @param {Page} [on] */
+  const shownTexts = (on = page) => on.locator('.log .is-text .prose').allInnerTexts();
+  /** @param {string} text */
+  const flat = (text) => text.replace(/\*\*/g, '').replace(/\s+/g, ' ').trim();
+  /** @param {string} runId @param {Page} [on] */
+  async function assertTextsAreTheLogs(runId, on = page) {
+    assert.deepEqual((await shownTexts(on)).map(flat), gateway.texts(runId).map(flat));
+  }
+  /** @param {string} prompt the list at the side shows it, too */
+  const asked = (prompt) => page.locator('.log .prompt', { hasText: prompt }).waitFor();
+  /** @param {() => any} condition */
+  async function until(condition) {
+    const deadline = Date.now() + 15_000;
+    while (!await condition()) {
+      if (Date.now() > deadline) assert.fail(`this never became true: ${condition}`);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+
+  describe('start', () => {
+    test('a card starts its workflow, and the address is the run’s', async () => {
+      await page.goto(gateway.url);
+      await page.locator('[data-workflow=simple_learning]').click();
+      await page.waitForURL(/\/runs\/[0-9a-f]{32}$/);
+      await page.locator('.is-open').waitFor();
+      await page.waitForFunction(() => document.title === '(1) Simple learning · Geometry desk');
+      assert.equal(gateway.runs.size, 1);
+    });
+
+    test('parameters are asked for, checked here and by the server, and reach the run', async () => {
+      await page.goto(gateway.url);
+      await page.locator('[data-workflow=weather_report]').click();
+      await page.getByRole('button', { name: 'Start', exact: true }).click();
+      assert.equal(await page.locator('[data-field=city] .problem').innerText(), 'This is needed.');
+      await page.getByLabel('City').fill('Atlantis');
+      await page.getByRole('button', { name: 'Start', exact: true }).click();
+      await page.getByText('There is no weather in "Atlantis". Try a city above water.').waitFor();
+      await page.getByLabel('City').fill('Zagreb');
+      await page.getByLabel('Days').fill('5');
+      await page.keyboard.press('Enter');
+      await page.locator('.ending').waitFor();
+      assert.deepEqual([...gateway.runs.values()][0].params, { city: 'Zagreb', days: 5, units: 'metric', details: false });
+    });
+
+    test('a link that brings what is needed starts once, also after going back', async () => {
+      await page.goto(`${gateway.url}/?workflow=weather_report&city=Split&days=2`);
+      await page.locator('.ending').waitFor();
+      assert.deepEqual([...gateway.runs.values()].map((run) => run.params), [{ city: 'Split', days: 2, units: 'metric' }]);
+      await page.reload();
+      await page.locator('.ending').waitFor();
+      assert.equal(gateway.runs.size, 1);
+    });
+
+    test('a link that lacks something opens the form with the rest', async () => {
+      await page.goto(`${gateway.url}/?workflow=weather_report&days=2`);
+      assert.equal(await page.getByLabel('Days').inputValue(), '2');
+      assert.equal(gateway.runs.size, 0);
+    });
+
+    test('what nobody serves is said in words, and waits', async () => {
+      await page.goto(gateway.url);
+      await page.locator('[data-workflow=night_shift]').getByText('No worker serves this now.').waitFor();
+      await page.locator('[data-workflow=night_shift]').click();
+      await page.getByText('Waiting for a worker').first().waitFor();
+      await page.locator('#stop').click();
+      await page.getByRole('button', { name: 'Stop it' }).click();
+      await page.locator('.ending.is-cancelled').waitFor();
+    });
+
+    test('a gateway that is away is said in words and tried again', async () => {
+      gateway.faults.refuseNext = 4;
+      await page.goto(gateway.url);
+      await page.getByText('The broker is out of reach').first().waitFor();
+      await page.getByRole('button', { name: 'Try again' }).click({ trial: true });
+      gateway.faults.refuseNext = 0;
+      await page.locator('[data-workflow]').first().waitFor();
+    });
+
+    test('a run that is not there is said in words', async () => {
+      await page.goto(`${gateway.url}/runs/nowhere`);
+      await page.getByText('There is no run with this id. It may have been deleted.').waitFor();
+    });
+  });
+
+  describe('questions', () => {
+    test('every message and every question, to the end', async () => {
+      const run = await open('every_message');
+      await page.locator('.is-open').waitFor();
+      assert.deepEqual(await page.locator('.log > *').evaluateAll((all) => all.map((each) => /** @type {HTMLElement} */ (each).dataset.kind)),
+        ['started', 'text', 'system', 'system', 'tool', 'tool', 'unknown', 'error', 'question']);
+      await page.getByRole('button', { name: 'Ben' }).click();
+      await asked('Tell me more about it.');
+      await page.locator('.composer textarea').fill('first');
+      await page.keyboard.press('Shift+Enter');
+      await page.keyboard.type('second');
+      await page.keyboard.press('Enter');
+      await asked('How old is it?');
+      await page.locator('.composer input').fill('old');
+      await page.keyboard.press('Enter');
+      await page.locator('.asking > .problem', { hasText: '"old" is not a whole number.' }).waitFor();
+      assert.equal(await page.locator('.composer input').getAttribute('aria-invalid'), 'true');
+      await answerOpenQuestion(page, '7');
+      await page.locator('input[type=password]').waitFor();
+      await answerOpenQuestion(page, 'sesame');
+      await page.getByText('••• (given)').waitFor();
+      assert.ok(!(await page.content()).includes('sesame'));
+      assert.ok(!(await page.evaluate(() => JSON.stringify(localStorage))).includes('sesame'));
+      await asked('Which grade?');
+      assert.equal(await page.locator('.choices input:checked').getAttribute('value'), 'B');
+      await page.keyboard.press('3');
+      await page.keyboard.press('Enter');
+      await asked('Which fruits?');
+      await page.keyboard.press('2');
+      await page.keyboard.press('Enter');
+      assert.equal(await page.locator('.asking .problem').innerText(), 'Choose 1 to 2.');
+      await page.keyboard.press('1');
+      await page.keyboard.press('3');
+      await page.keyboard.press('Enter');
+      await asked('Book a room:');
+      await page.locator('.fields').waitFor();
+      await page.getByRole('button', { name: 'Send' }).click();
+      assert.equal(await page.locator('[data-field=guests] .problem').innerText(), 'This is needed.');
+      await page.getByLabel('Guests').fill('99');
+      await answerOpenQuestionFails(page);
+      await page.getByText('There are only 40 chairs.').waitFor();
+      await answerOpenQuestion(page, { guests: 4, note: 'window' });
+      await page.locator('.ending.is-completed').waitFor();
+      const answers = run.log.filter((record) => record.kind === 'answered').map((record) => record.text);
+      assert.deepEqual(answers, ['Ben', 'first\nsecond', '7', null, 'C', 'apple, plum',
+        'name: something\nguests: 4\nday: 2026-12-01\nroom: small\nquiet: true\nnote: window']);
+      assert.equal(await page.evaluate(() => Object.keys(localStorage).filter((key) => key.includes('draft')).length), 0);
+    });
+
+    /** @param {Page} on fills the form, but the server refuses it */
+    async function answerOpenQuestionFails(on) {
+      await on.getByLabel('Your name').fill('something');
+      await on.getByLabel('Day').fill('2026-12-01');
+      await on.locator('[data-field=room] select').selectOption('small');
+      await on.getByRole('button', { name: 'Send' }).click();
+    }
+
+    test('a draft outlives a reload; an empty answer needs to be meant', async () => {
+      const run = await open('simple_learning');
+      await page.locator('.composer textarea').fill('half a th');
+      await page.reload();
+      await page.locator('.composer textarea').waitFor();
+      assert.equal(await page.locator('.composer textarea').inputValue(), 'half a th');
+      await page.locator('.composer textarea').fill('');
+      await page.keyboard.press('Enter');
+      await page.getByText('Nothing is written yet.').waitFor();
+      await page.keyboard.press('Enter');
+      await page.getByText('(an empty answer)').waitFor();
+      assert.equal(run.log.find((record) => record.kind === 'answered').text, '');
+    });
+
+    test('the form of a question keeps what was written in it', async () => {
+      const run = await open('every_message');
+      for (const answer of ['Ann', 'more', '7', 'sesame', 'A', 'apple']) await answerOpenQuestion(page, answer);
+      await page.getByLabel('Your name').fill('Dora');
+      await page.reload();
+      await page.locator('.fields').waitFor();
+      assert.equal(await page.getByLabel('Your name').inputValue(), 'Dora');
+      assert.equal(run.state, 'waiting');
+    });
+
+    test('two branches ask at once; each is answered where it was asked', async () => {
+      await open('two_questions');
+      await page.locator('.is-open').nth(1).waitFor();
+      await page.locator('[data-question=multiple_choice] .choice').first().click();
+      await page.locator('[data-question=multiple_choice] button[type=submit]').click();
+      await page.locator('[data-question=multiple_choice]:not(.is-open)').waitFor();
+      assert.equal(await page.locator('.is-open').count(), 1);
+      await answerOpenQuestion(page, 'Zagreb');
+      await page.getByText('From Zagreb, sleeping by the sea.').waitFor();
+    });
+
+    test('answered in another tab, it closes here, with the name', async () => {
+      const run = await open('simple_learning');
+      const other = await newPage();
+      await other.goto(page.url());
+      await answerOpenQuestion(other, 'prime numbers');
+      await page.locator('.answer-text', { hasText: 'prime numbers' }).waitFor();
+      await page.locator('.choices').waitFor();
+      const question = [...run.questions.keys()][1];
+      gateway.answer(run, question, 'That is enough', 'ben');
+      for (const each of [page, other]) await each.locator('.answer-meta', { hasText: 'ben' }).waitFor();
+    });
+
+    test('an answer that comes too late is told who was first', async () => {
+      const run = await open('simple_learning');
+      await page.locator('.is-open').waitFor();
+      const [question] = run.questions.keys();
+      // The page has not heard of the other answer when it sends its own.
+      run.questions.get(question).answered = { by: 'ben', at: '2026-11-22T10:00:00Z' };
+      await page.getByRole('button', { name: 'triangles' }).click();
+      await page.getByText(/This was already answered by ben at .*; your answer was not taken/).waitFor();
+    });
+
+    test('nobody answered in time: the default is shown as one', async () => {
+      const run = await open('simple_learning');
+      await page.locator('.is-open').waitFor();
+      gateway.closeQuestion(run, [...run.questions.keys()][0], { text: 'triangles', by: null, on_timeout: true });
+      await page.getByText('Nobody answered in time; this was taken instead').waitFor();
+    });
+  });
+
+  describe('a stream', () => {
+    test('is written live with a caret and replaced by the finished text, once', async () => {
+      const run = await open('held_stream');
+      await page.locator('.writing', { hasText: 'word6' }).waitFor();
+      assert.equal(await page.locator('.caret').count(), 1);
+      gateway.open(run.id, 'first');
+      await page.locator('.writing', { hasText: 'word26' }).waitFor();
+      for (const gate of ['second', 'third', 'fourth']) gateway.open(run.id, gate);
+      await page.locator('.ending').waitFor();
+      assert.equal(await page.locator('.caret').count(), 0);
+      await assertTextsAreTheLogs(run.id);
+      assert.equal(await page.locator('.log strong', { hasText: 'Ünïcödé 😀' }).count(), 1);
+    });
+
+    test('survives a reload at every gate', async () => {
+      const run = await open('held_stream');
+      for (const [gate, seen] of [['first', 'word6'], ['second', 'word26'], ['third', 'word46'], ['fourth', 'Good. word0 word1 word2 word3']]) {
+        await page.locator('.writing', { hasText: seen }).waitFor();
+        const text = await page.locator('.writing').innerText();
+        await page.reload();
+        await page.locator('.writing', { hasText: seen }).waitFor();
+        assert.equal(await page.locator('.writing').innerText(), text);
+        await assertTextsAreTheLogs(run.id);
+        gateway.open(run.id, gate);
+      }
+      await page.locator('.ending').waitFor();
+      await assertTextsAreTheLogs(run.id);
+    });
+
+    test('survives a gateway that goes down and comes back', async () => {
+      const run = await open('held_stream');
+      await page.locator('.writing', { hasText: 'word6' }).waitFor();
+      const port = Number(new URL(gateway.url).port);
+      await gateway.close();
+      gateway.open(run.id, 'first');
+      await page.locator('[data-connection=reconnecting]').waitFor();
+      await gateway.listen(port);
+      await page.locator('.writing', { hasText: 'word26' }).waitFor();
+      await page.locator('[data-connection=connected]').waitFor();
+      for (const gate of ['second', 'third', 'fourth']) gateway.open(run.id, gate);
+      await page.locator('.ending').waitFor();
+      await assertTextsAreTheLogs(run.id);
+      assert.ok(gateway.requests.some((request) => /\/events\?after=\d+/.test(request)));
+    });
+
+    test('survives connections cut again and again, and a goodbye', async () => {
+      const run = await open('held_stream');
+      for (const [gate, seen] of [['first', 'word6'], ['second', 'word26'], ['third', 'word46']]) {
+        await page.locator('.writing', { hasText: seen }).waitFor();
+        const before = gateway.requests.filter((request) => request.includes('/events')).length;
+        if (gate === 'second') gateway.goodbye();
+        else gateway.dropConnections();
+        await until(() => gateway.requests.filter((request) => request.includes('/events')).length > before && run.listeners.size > 0);
+        gateway.open(run.id, gate);
+      }
+      gateway.open(run.id, 'fourth');
+      await page.locator('.ending').waitFor();
+      await assertTextsAreTheLogs(run.id);
+      assert.equal(new Set(await page.locator('[data-key]').evaluateAll((all) => all.map((each) => each.getAttribute('data-key')))).size,
+        await page.locator('[data-key]').count());
+    });
+
+    test('offline is said, and the rest comes when the network is back', async () => {
+      const run = await open('held_stream');
+      await page.locator('.writing', { hasText: 'word6' }).waitFor();
+      await context.setOffline(true);
+      await page.getByText('You are offline.').waitFor();
+      for (const gate of ['first', 'second', 'third', 'fourth']) gateway.open(run.id, gate);
+      await until(() => run.state === 'ended');
+      await context.setOffline(false);
+      await page.locator('.ending').waitFor();
+      await assertTextsAreTheLogs(run.id);
+    });
+
+    test('begun anew by the model, it replaces what was shown', async () => {
+      const run = await open('second_attempt');
+      gateway.open(run.id, 'broken');
+      await page.locator('.writing', { hasText: 'the text that' }).waitFor();
+      gateway.open(run.id, 'half');
+      await page.locator('.ending').waitFor();
+      await assertTextsAreTheLogs(run.id);
+    });
+
+    test('stopped, it keeps what was written, and says so', async () => {
+      const run = await open('held_stream');
+      await page.locator('.writing', { hasText: 'word6' }).waitFor();
+      await page.keyboard.press('Escape');
+      await page.locator('dialog').waitFor();
+      await page.keyboard.press('Escape');
+      await page.locator('dialog').waitFor({ state: 'detached' });
+      assert.equal(run.state, 'running');
+      await page.keyboard.press('Escape');
+      await page.getByRole('button', { name: 'Stop it' }).click();
+      await page.locator('.stopped-mark').waitFor();
+      await page.locator('.ending.is-cancelled').waitFor();
+      await assertTextsAreTheLogs(run.id);
+    });
+
+    test('does not move a reader who went back up', async () => {
+      const run = gateway.start('many_messages');
+      await page.goto(`${gateway.url}/runs/${run.id}`);
+      await page.locator('.is-open').waitFor();
+      const scroller = page.locator('.scroller');
+      await scroller.hover();
+      await page.mouse.wheel(0, -4000);
+      await page.locator('.question-bar').waitFor();
+      const top = await scroller.evaluate((element) => element.scrollTop);
+      gateway.answer(run, [...run.questions.keys()][0], 'yes');
+      await page.locator('.ending').waitFor({ state: 'attached' });
+      await page.locator('.down-button').waitFor();
+      assert.ok(Math.abs(await scroller.evaluate((element) => element.scrollTop) - top) < 5);
+      await page.locator('.down-button').click();
+      await page.locator('.ending').waitFor();
+      await page.locator('.down-button').waitFor({ state: 'hidden' });
+    });
+  });
+
+  describe('around the conversation', () => {
+    test('the list: waiting first, search, rename, delete', async () => {
+      const first = gateway.start('failing');
+      gateway.start('simple_learning');
+      await page.goto(`${gateway.url}/runs/${first.id}`);
+      await page.locator('.run').nth(1).waitFor();
+      assert.deepEqual(await page.locator('.run').evaluateAll((all) => all.map((each) => each.getAttribute('data-state'))), ['waiting', 'failed']);
+      await page.locator('.menu summary').click();
+      await page.getByRole('button', { name: 'Rename…' }).click();
+      await page.keyboard.type('Money');
+      await page.keyboard.press('Enter');
+      await page.locator('.run-title', { hasText: 'Money' }).waitFor();
+      assert.equal(await page.locator('h1').innerText(), 'Money');
+      await page.keyboard.press('Control+k');
+      await page.keyboard.type('mon');
+      await page.locator('.run').nth(1).waitFor({ state: 'detached' });
+      await page.locator('.menu summary').click();
+      await page.getByRole('button', { name: 'Delete…' }).click();
+      await page.getByRole('button', { name: 'Delete it' }).click();
+      await page.getByText('Nothing found.').waitFor();
+      assert.equal(gateway.runs.size, 1);
+      assert.equal(new URL(page.url()).pathname, '/');
+    });
+
+    test('Markdown and JSON can be taken away', async () => {
+      const run = await open('failing');
+      await page.locator('.ending').waitFor();
+      for (const [name, check] of /** @type {const} */ ([
+        ['Download Markdown', (text) => assert.match(text, /^# Something breaks[\s\S]*## Accountant → Bank\n\nI ask for the balance\./)],
+        ['Download JSON', (text) => assert.deepEqual(JSON.parse(text).records, run.log)],
+      ])) {
+        await page.locator('.menu summary').click();
+        const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name }).click()]);
+        check(readFileSync(await download.path(), 'utf8'));
+      }
+    });
+
+    test('start again uses the same parameters', async () => {
+      await page.goto(`${gateway.url}/?workflow=weather_report&city=Pula`);
+      await page.locator('.ending').waitFor();
+      const url = page.url();
+      await page.getByRole('button', { name: 'Start again' }).click();
+      await page.waitForURL((now) => now.href !== url);
+      await page.locator('.ending').waitFor();
+      assert.deepEqual([...gateway.runs.values()].map((run) => run.params.city), ['Pula', 'Pula']);
+      await page.goBack();
+      assert.equal(page.url(), url);
+      await page.locator('.ending').waitFor();
+    });
+
+    test('everything by keyboard alone', async () => {
+      await page.goto(gateway.url);
+      await page.locator('[data-workflow]').first().waitFor();
+      for (let presses = 0; presses < 30 && !await page.evaluate(() => document.activeElement?.matches('[data-workflow=simple_learning]')); presses += 1) await page.keyboard.press('Tab');
+      await page.keyboard.press('Enter');
+      await page.locator('.composer textarea:focus').waitFor();
+      await page.keyboard.type('triangles');
+      await page.keyboard.press('Enter');
+      await page.locator('.choices input:focus').waitFor();
+      await page.keyboard.press('?');
+      await page.getByRole('heading', { name: 'Keys' }).waitFor();
+      await page.keyboard.press('Escape');
+      await page.keyboard.press('3');
+      await page.keyboard.press('Enter');
+      await page.locator('.ending').waitFor();
+      await page.keyboard.press('n');
+      await page.getByRole('heading', { name: 'What shall we do?' }).waitFor();
+    });
+
+    test('ill will runs nothing, fetches nothing, breaks nothing', async () => {
+      const hosts = new Set();
+      page.on('request', (request) => hosts.add(new URL(request.url()).host));
+      const run = await open('hostile');
+      await page.locator('.is-open').waitFor();
+      for (const summary of await page.locator('.log summary').all()) await summary.click();
+      assert.equal(await page.evaluate(() => 'hacked' in window), false);
+      assert.equal(await page.locator('.log img, .log script').count(), 0);
+      await page.getByText('[picture: a cat]').waitFor();
+      assert.equal(await page.locator('a[href^="https://elsewhere"]').getAttribute('rel'), 'noopener noreferrer nofollow');
+      assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
+      gateway.answer(run, [...run.questions.keys()][0], 'x');
+      await page.locator('.ending').waitFor();
+      assert.deepEqual([...hosts], [new URL(gateway.url).host]);
+    });
+
+    for (const width of [320, 390]) {
+      test(`one column at ${width} px; the list is a drawer`, async () => {
+        await page.setViewportSize({ width, height: 700 });
+        await open('every_message');
+        await page.locator('.is-open').waitFor();
+        assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
+        assert.ok(await page.evaluate(() => [...document.querySelectorAll('.scroller')].every((each) => each.scrollWidth <= each.clientWidth)));
+        await page.getByRole('button', { name: 'Show the conversations' }).click();
+        await page.locator('.run').first().waitFor();
+        await page.keyboard.press('Escape');
+        await page.locator('.run').first().waitFor({ state: 'hidden' });
+      });
+    }
+
+    test('two thousand messages: the whole is there, the end is in sight, typing is quick', async () => {
+      const run = gateway.start('many_messages');
+      await page.goto(`${gateway.url}/runs/${run.id}`);
+      await page.locator('.composer textarea').waitFor();
+      assert.equal(await page.locator('.log .is-text').count(), 2000);
+      const took = await page.evaluate(async () => {
+        const field = /** @type {HTMLTextAreaElement} */ (document.querySelector('.composer textarea'));
+        const began = performance.now();
+        for (let count = 0; count < 20; count += 1) {
+          field.value += 'x';
+          field.dispatchEvent(new Event('input', { bubbles: true }));
+          await new Promise((resolve) => requestAnimationFrame(resolve));
+        }
+        return (performance.now() - began) / 20;
+      });
+      console.log(`typing below 2000 messages: ${took.toFixed(1)} ms a key`);
+      assert.ok(took < 100);
+    });
+
+    for (const scheme of /** @type {const} */ (['light', 'dark'])) {
+      test(`axe finds nothing in ${scheme}`, async () => {
+        await page.emulateMedia({ colorScheme: scheme, reducedMotion: 'reduce' });
+        const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+        const check = async () => {
+          await page.evaluate(axe);
+          const { violations } = await page.evaluate(() => /** @type {any} */ (window).axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] }));
+          assert.deepEqual(violations.map((each) => `${each.id}: ${each.nodes.map((node) => `${node.html.slice(0, 140)} ${node.failureSummary}`).join('\n')}`), []);
+        };
+        await page.goto(gateway.url);
+        await page.locator('[data-workflow]').first().waitFor();
+        await check();
+        await open('every_message');
+        for (const answer of ['Ann', 'more', '7', 'sesame', 'A', 'apple']) {
+          await page.locator('.is-open').waitFor();
+          await answerOpenQuestion(page, answer);
+        }
+        await page.locator('.fields').waitFor();
+        await page.getByRole('button', { name: 'Send' }).click();
+        for (const summary of await page.locator('.log summary').all()) await summary.click();
+        await check();
+        await answerOpenQuestion(page, {});
+        await page.locator('.ending').waitFor();
+        await check();
+        await open('simple_learning');
+        await answerOpenQuestion(page, 'triangles');
+        await page.locator('.choices').waitFor();
+        await check();
+      });
+    }
+  });
+});

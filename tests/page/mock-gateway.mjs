@@ -1,0 +1,354 @@
+// @ts-check
+/**
+ * A gateway and ui in one, played: it serves the page's files and speaks docs/api.md over runs that follow a script.
+ * For looking at the page while working on it (`node tests/page/mock-gateway.mjs`, then open what it prints) and for the
+ * browser tests, which hold a script at a gate until they have seen what they wanted to see.
+ */
+
+import { randomBytes } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { fileURLToPath } from 'node:url';
+import { renderMarkdown } from './mock-markdown.mjs';
+import { scripts } from './mock-scripts.mjs';
+
+const ASSETS = new URL('../../src/ui/assets/', import.meta.url);
+const TYPES = { js: 'text/javascript', css: 'text/css', svg: 'image/svg+xml', html: 'text/html; charset=utf-8' };
+export const CSP = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+  + "font-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+const id = () => randomBytes(16).toString('hex');
+class Cancelled extends Error {}
+
+/** @param {{pace?: number}} options milliseconds between two pieces of a streamed text */
+export function createMockGateway({ pace = 0 } = {}) {
+  /** @type {Map<string, any>} */
+  const runs = new Map();
+  /** @type {Map<string, string>} */
+  const startKeys = new Map();
+  /** @type {Set<string>} gates that are open, as "run/gate" */
+  const openGates = new Set();
+  let sequence = 100;
+  /** @type {import('node:http').Server} */
+  let server;
+  let origin = '';
+  const faults = { refuseNext: 0 };
+  /** @type {string[]} */
+  const requests = [];
+
+  function append(run, kind, fields) {
+    // Growing but not consecutive: a page that counts instead of remembering fails here.
+    sequence += 1 + (sequence % 3);
+    const record = { seq: sequence, at: new Date().toISOString(), kind, ...fields };
+    run.log.push(record);
+    run.updated_at = record.at;
+    if (record.message) run.writing.delete(record.message.uuid);
+    broadcast(run, 'record', record, record.seq);
+    return record;
+  }
+
+  function broadcast(run, event, data, eventId) {
+    for (const response of run.listeners) {
+      writeEvent(response, event, data, eventId);
+      if (event === 'record' && data.kind === 'ended') response.end();
+    }
+  }
+
+  function createRun(workflow, params, user = null) {
+    const now = new Date().toISOString();
+    const run = {
+      id: id(), workflow, title: null, state: 'queued', outcome: null, question: null, user, created_at: now, updated_at: now,
+      params, log: [], listeners: new Set(), writing: new Map(), questions: new Map(), cancelled: false, onCancel: new Set(),
+    };
+    runs.set(run.id, run);
+    append(run, 'created', { workflow, params, user });
+    if (scripts[workflow].available !== false) setImmediate(() => play(run));
+    return run;
+  }
+
+  async function play(run) {
+    const script = scripts[run.workflow];
+    run.state = 'running';
+    const started = message({ type: 'workflow_started', content: { name: run.workflow, description: script.description, params: run.params } });
+    append(run, 'claimed', { worker: 'mock-1', epoch: 1, message: started });
+    try {
+      const result = await script.play(director(run));
+      end(run, 'completed', null, result ?? null);
+    } catch (error) {
+      if (error instanceof Cancelled) end(run, 'cancelled', 'stopped by a person', null);
+      else end(run, 'failed', error instanceof Error ? error.message : String(error), null);
+    }
+  }
+
+  function end(run, outcome, reason, result) {
+    run.state = 'ended';
+    run.outcome = outcome;
+    run.question = null;
+    append(run, 'ended', {
+      outcome, reason, result, usage: { llm_calls: 5, prompt_tokens: 1834, completion_tokens: 612 },
+      message: message({ type: 'workflow_completed', content: { result }, html: typeof result === 'string' ? renderMarkdown(result) : null }),
+    });
+  }
+
+  const message = ({ sender = null, recipient = null, type, content, html = null, uuid = id() }) =>
+    ({ uuid, sender, recipient, auto_reply: false, type, content, ...(html === null ? {} : { html }) });
+
+  /** What a script can do. */
+  function director(run) {
+    const tired = () => { if (run.cancelled) throw new Cancelled(); };
+    /** @param {Promise<any>} promise */
+    const orCancel = (promise) => new Promise((resolve, reject) => {
+      const stop = () => reject(new Cancelled());
+      if (run.cancelled) stop();
+      run.onCancel.add(stop);
+      promise.then(resolve, reject).finally(() => run.onCancel.delete(stop));
+    });
+    const say = (sender, recipient, type, content, html = null, uuid = id()) => {
+      append(run, 'said', { message: message({ sender, recipient, type, content, html, uuid }) });
+    };
+    const self = {
+      params: run.params,
+      pause: async (milliseconds) => { tired(); if (pace > 0) await orCancel(new Promise((resolve) => setTimeout(resolve, milliseconds))); },
+      gate: (name) => orCancel(waitForGate(`${run.id}/${name}`)),
+      say,
+      text: (sender, recipient, body) => say(sender, recipient, 'text_message', { body }, renderMarkdown(body)),
+      record: (kind, fields) => append(run, kind, fields),
+      /** Streams a text word by word; `at` names gates by the number of words before them. */
+      stream: async (sender, recipient, body, { at = {}, attempt = 1, uuid = id() } = {}) => {
+        const words = body.match(/\S+\s*|\s+/g) ?? [];
+        let written = '';
+        try {
+          for (const [count, word] of words.entries()) {
+            if (at[count]) await self.gate(at[count]);
+            tired();
+            const delta = { message: uuid, attempt, offset: [...written].length, text: word, sender, recipient };
+            written += word;
+            run.writing.set(uuid, { ...delta, offset: 0, text: written });
+            broadcast(run, 'delta', delta);
+            await orCancel(pace > 0 ? new Promise((resolve) => setTimeout(resolve, pace)) : new Promise((resolve) => setImmediate(resolve)));
+          }
+        } catch (error) {
+          if (error instanceof Cancelled && written) say(sender, recipient, 'text_message', { body: written, stopped: true }, renderMarkdown(written), uuid);
+          throw error;
+        }
+        say(sender, recipient, 'text_message', { body }, renderMarkdown(body), uuid);
+      },
+      /** A delta as it is, for a text that never gets finished as it began. */
+      delta: (delta) => broadcast(run, 'delta', delta),
+      tool: async (sender, executor, name, args, result, gate = null) => {
+        const callId = `call_${id().slice(0, 8)}`;
+        say(sender, executor, 'suggested_function_call', { function_name: name, call_id: callId, arguments: args });
+        if (gate) await self.gate(gate);
+        await self.pause(900);
+        say(executor, sender, 'function_call_execution', { function_name: name, call_id: callId, retval: result });
+      },
+      ask: async (sender, type, content) => {
+        const uuid = id();
+        const defaults = { text_input: { suggestions: [], password: false, multiline: false, pattern: null, value_type: 'string', deadline: null, on_timeout: null } };
+        const full = { ...defaults[type], ...content };
+        const promise = new Promise((resolve) => run.questions.set(uuid, { type, content: full, answered: null, resolve }));
+        run.state = 'waiting';
+        run.question = { id: uuid, prompt: full.prompt };
+        say(sender, 'User', type, full, renderMarkdown(full.prompt), uuid);
+        append(run, 'parked', {});
+        return orCancel(promise);
+      },
+    };
+    return self;
+  }
+
+  /** @type {Map<string, () => void>} */
+  const waitingAtGates = new Map();
+  function waitForGate(name) {
+    if (openGates.has(name) || pace > 0) return Promise.resolve();
+    return new Promise((resolve) => waitingAtGates.set(name, () => resolve(undefined)));
+  }
+
+  function answer(run, questionId, value, by = null) {
+    const question = run.questions.get(questionId);
+    if (!question) return refusal(404, 'unknown_question', 'this run never asked that question');
+    if (question.answered) return refusal(409, 'already_answered', 'this question was already answered', { by: question.answered.by, at: question.answered.at });
+    const problem = problemOf(question, value);
+    if (problem) return refusal(422, 'invalid_answer', problem);
+    const text = question.content.password ? null : typeof value === 'string' ? value : Array.isArray(value) ? value.join(', ')
+      : Object.entries(value).map(([key, part]) => `${key}: ${typeof part === 'string' ? part : JSON.stringify(part)}`).join('\n');
+    close(run, questionId, { text, by, on_timeout: false });
+    question.resolve(value);
+    return { status: 202 };
+  }
+
+  function close(run, questionId, fields) {
+    const question = run.questions.get(questionId);
+    question.answered = { by: fields.by, at: new Date().toISOString() };
+    run.title ??= fields.text;
+    const open = [...run.questions].filter(([, each]) => !each.answered);
+    run.state = open.length > 0 ? 'waiting' : 'running';
+    run.question = open.length > 0 ? { id: open[0][0], prompt: open[0][1].content.prompt } : null;
+    append(run, 'answered', { question: questionId, ...fields });
+  }
+
+  async function handle(request, response) {
+    const url = new URL(request.url, 'http://mock');
+    requests.push(`${request.method} ${url.pathname}${url.search}`);
+    if (faults.refuseNext > 0 && url.pathname.startsWith('/api/')) {
+      faults.refuseNext -= 1;
+      return send(response, 503, { error: { code: 'broker_unavailable', message: 'the broker is out of reach; nothing was done, try again' } });
+    }
+    if (url.pathname === '/' || url.pathname.startsWith('/runs/')) return sendAsset(response, 'index.html');
+    if (url.pathname.startsWith('/assets/')) return sendAsset(response, url.pathname.slice('/assets/'.length));
+    if (url.pathname === '/ui/config.json') return send(response, 200, { title: 'Geometry desk', version: '0.1.0' });
+    const body = await bodyOf(request);
+    const reply = route(request, url, body, response);
+    if (reply) send(response, reply.status, reply.body);
+  }
+
+  function route(request, url, body, response) {
+    const [, , resource, runId, action, questionId] = url.pathname.split('/');
+    if (resource === 'workflows') {
+      return { status: 200, body: { workflows: Object.entries(scripts).map(([name, { title = null, description, params = null, available = true }]) => ({ name, title, description, params, available })) } };
+    }
+    if (resource !== 'runs') return refusal(404, 'not_found', 'there is nothing at this address');
+    if (!runId && request.method === 'POST') return start(request, body);
+    if (!runId) return { status: 200, body: { runs: listOf(url.searchParams) } };
+    const run = runs.get(decodeURIComponent(runId));
+    if (!run) return refusal(404, 'unknown_run', 'there is no run with this id', { hint: 'it may have been deleted' });
+    if (action === 'events') return void follow(run, request, url, response);
+    if (action === 'answers') return answer(run, questionId, body?.value);
+    if (action === 'cancel') {
+      if (run.state === 'ended') return refusal(409, 'run_ended', 'this run has already ended');
+      run.cancelled = true;
+      for (const stop of [...run.onCancel]) stop();
+      if (run.state === 'queued') end(run, 'cancelled', 'stopped by a person', null);
+      return { status: 202 };
+    }
+    if (request.method === 'PATCH') { run.title = body.title; return { status: 200, body: publicRun(run) }; }
+    if (request.method === 'DELETE') {
+      if (run.state !== 'ended') return refusal(409, 'run_not_ended', 'this run is still alive; cancel it first');
+      runs.delete(run.id);
+      return { status: 204 };
+    }
+    return { status: 200, body: publicRun(run) };
+  }
+
+  function start(request, body) {
+    const key = request.headers['idempotency-key'];
+    if (key && startKeys.has(key)) return { status: 200, body: publicRun(runs.get(startKeys.get(key))) };
+    const script = scripts[body.workflow];
+    if (!script) return refusal(404, 'unknown_workflow', `there is no workflow named "${body.workflow}"`);
+    const missing = (script.params?.required ?? []).find((name) => body.params?.[name] === undefined);
+    if (missing) return refusal(422, 'invalid_params', `the parameter "${missing}" is missing`);
+    if (body.params?.city === 'Atlantis') return refusal(422, 'invalid_params', 'there is no weather in "Atlantis"', { hint: 'try a city above water' });
+    const run = createRun(body.workflow, body.params);
+    if (key) startKeys.set(key, run.id);
+    return { status: 201, body: publicRun(run) };
+  }
+
+  function listOf(query) {
+    const search = (query.get('search') ?? '').toLowerCase();
+    const rank = (run) => run.state === 'waiting' ? 0 : 1;
+    return [...runs.values()].reverse().sort((one, other) => rank(one) - rank(other))
+      .filter((run) => `${run.title ?? ''} ${run.workflow}`.toLowerCase().includes(search))
+      .slice(0, Number(query.get('limit') ?? 50)).map(publicRun);
+  }
+
+  function follow(run, request, url, response) {
+    const after = Number(url.searchParams.get('after') ?? request.headers['last-event-id'] ?? -1);
+    response.writeHead(200, { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store' });
+    response.write(': hello\n\n');
+    for (const record of run.log) if (record.seq > after) writeEvent(response, 'record', record, record.seq);
+    writeEvent(response, 'caught_up', { seq: run.log.at(-1).seq });
+    if (run.state === 'ended' || url.searchParams.get('follow') === 'false') return response.end();
+    for (const delta of run.writing.values()) writeEvent(response, 'delta', delta);
+    run.listeners.add(response);
+    response.on('close', () => run.listeners.delete(response));
+  }
+
+  const self = {
+    runs, requests, faults,
+    get url() { return origin; },
+    run: (runId) => runs.get(runId),
+    start: (workflow, params = {}, user = null) => createRun(workflow, params, user),
+    answer, close: closeServer, closeQuestion: close,
+    /** @param {string} runId @param {string} gate */
+    open: (runId, gate) => { const name = `${runId}/${gate}`; openGates.add(name); waitingAtGates.get(name)?.(); },
+    /** The text of every message as the log has it. */
+    texts: (runId) => runs.get(runId).log.filter((record) => record.message?.type === 'text_message').map((record) => record.message.content.body),
+    listen: (port = 0) => new Promise((resolve) => {
+      server = createServer((request, response) => handle(request, response).catch((error) => {
+        console.error(error);
+        response.destroy();
+      }));
+      server.listen(port, '127.0.0.1', () => {
+        origin = `http://127.0.0.1:${/** @type {import('node:net').AddressInfo} */ (server.address()).port}`;
+        resolve(origin);
+      });
+    }),
+    goodbye: () => {
+      for (const run of runs.values()) {
+        for (const response of run.listeners) {
+          writeEvent(response, 'goodbye', { after: run.log.at(-1).seq });
+          response.end();
+        }
+      }
+    },
+    dropConnections: () => server.closeAllConnections(),
+  };
+  function closeServer() {
+    return new Promise((resolve) => { server.close(() => resolve(undefined)); server.closeAllConnections(); });
+  }
+  return self;
+}
+
+function problemOf({ type, content }, value) {
+  if (type === 'text_input') {
+    if (typeof value !== 'string') return 'the answer must be a text';
+    if (content.value_type === 'integer' && !/^-?\d+$/.test(value)) return `"${value}" is not a whole number`;
+    if (content.pattern && !new RegExp(`^(?:${content.pattern})$`).test(value)) return `"${value}" does not look like ${content.pattern}`;
+  }
+  if (type === 'multiple_choice') {
+    const values = content.single === false ? value : [value];
+    if (!Array.isArray(values) || !values.every((each) => content.choices.includes(each))) return 'the answer must be one of the choices';
+  }
+  if (type === 'form') {
+    const missing = (content.schema.required ?? []).find((name) => value?.[name] === undefined);
+    if (missing) return `"${missing}" is missing`;
+    if (value.guests > 40) return 'there are only 40 chairs';
+  }
+  return null;
+}
+
+const publicRun = ({ id: runId, workflow, title, state, outcome, question, user, created_at, updated_at }) =>
+  ({ id: runId, workflow, title, state, outcome, question, user, created_at, updated_at });
+
+const refusal = (status, code, message, more = {}) => ({ status, body: { error: { code, message, ...more } } });
+
+function writeEvent(response, event, data, eventId) {
+  response.write(`${eventId === undefined ? '' : `id: ${eventId}\n`}event: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
+}
+
+function send(response, status, body) {
+  response.writeHead(status, { 'Content-Type': 'application/json', 'Cache-Control': 'no-store' });
+  response.end(body === undefined ? undefined : JSON.stringify(body));
+}
+
+async function sendAsset(response, name) {
+  try {
+    if (!/^[\w.-]+$/.test(name)) throw new Error('not a file name');
+    const content = await readFile(new URL(name, ASSETS));
+    response.writeHead(200, { 'Content-Type': TYPES[name.split('.').pop()] ?? 'application/octet-stream', 'Content-Security-Policy': CSP, 'Cache-Control': 'no-cache', 'X-Content-Type-Options': 'nosniff' });
+    response.end(content);
+  } catch {
+    send(response, 404, { error: { code: 'not_found', message: 'there is no such file' } });
+  }
+}
+
+async function bodyOf(request) {
+  let text = '';
+  for await (const chunk of request) text += chunk;
+  return text ? JSON.parse(text) : undefined;
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const gateway = createMockGateway({ pace: 35 });
+  console.log(`the played gateway listens at ${await gateway.listen(Number(process.env.PORT ?? 8888))}`);
+}

@@ -1,0 +1,170 @@
+// @ts-check
+/** The conversations that the played gateway knows. Between them they use every record, message type and question. */
+
+const lesson = (subject) => `A **triangle** has three sides, three corners and, in the plane, angles that add up to 180°. You asked about ${subject}; here is how its area is found:
+
+\`\`\`python
+# Half of base times height.
+def area(base: float, height: float) -> float:
+    return base * height / 2
+
+print(f"{area(3, 4)} square metres")
+\`\`\`
+
+| Kind | Equal sides | Angles |
+|---|---|---|
+| equilateral | 3 | all 60° |
+| isosceles | 2 | two alike |
+| scalene | 0 | all different |
+
+- Every triangle is *rigid*, which is why bridges are full of them.
+- See also [the proof](https://example.org/proof) of the sum of its angles.`;
+
+const words = (count) => Array.from({ length: count }, (_, position) => `word${position}`).join(' ');
+
+const tripSchema = {
+  type: 'object', required: ['name', 'guests', 'day', 'room'],
+  properties: {
+    name: { type: 'string', title: 'Your name', minLength: 2, description: 'As it should stand on the door.' },
+    guests: { type: 'integer', minimum: 1, description: 'You included.' },
+    budget: { type: 'number', title: 'Budget in euros' },
+    day: { type: 'string', format: 'date', title: 'Day' },
+    room: { enum: ['small', 'large', 'garden'], title: 'Room' },
+    extras: { type: 'array', items: { enum: ['projector', 'lunch', 'music'] }, title: 'Extras' },
+    quiet: { type: 'boolean', title: 'A quiet place, please', default: true },
+    note: { type: 'string', maxLength: 500, title: 'Anything else?' },
+  },
+};
+
+/** @type {Record<string, any>} */
+export const scripts = {
+  simple_learning: {
+    description: 'A student and a teacher talk about what you want to learn.',
+    play: async (stage) => {
+      const subject = await stage.ask('Teacher', 'text_input', { prompt: 'What subject would you like to **explore**?', suggestions: ['triangles', 'the French Revolution', 'prime numbers'] });
+      await stage.pause(600);
+      await stage.stream('Teacher', 'Student', lesson(subject));
+      await stage.tool('Student', 'Calculator', 'triangle_area', { base: 3, height: 4 }, { area: 6, unit: 'm²' });
+      await stage.stream('Student', 'Teacher', 'So a triangle of base 3 and height 4 has an area of **6 m²**. What about one whose height I do not know?');
+      const more = await stage.ask('Teacher', 'multiple_choice', {
+        prompt: 'How shall we go on?', choices: ['Heron’s formula', 'A short quiz', 'That is enough'],
+        descriptions: ['The area from three sides alone', 'Three questions about what was said', null], default: 'A short quiz', single: true,
+        min: null, max: null, deadline: new Date(Date.now() + 600_000).toISOString(), on_timeout: 'the conversation ends here',
+      });
+      await stage.stream('Teacher', 'Student', `Then: ${more}. With sides *a*, *b*, *c* and half their sum \`s\`, the area is \`sqrt(s(s-a)(s-b)(s-c))\`.`);
+      return 'The student can find the area of a triangle from its base and height, and from its sides.';
+    },
+  },
+
+  every_message: {
+    title: 'One of everything', description: 'Every message and every question, one behind the other.',
+    play: async (stage) => {
+      stage.text('Planner', 'Researcher', 'Let us look at **everything** once.');
+      stage.say(null, null, 'keep_alive', {});
+      stage.say('Planner', 'Researcher', 'system_message', { message: { heading: 'Speaker chosen', body: 'The Researcher is next.' } });
+      stage.say(null, null, 'system_message', { message: { tokens: 12, cache: false } });
+      await stage.tool('Researcher', 'Executor', 'search_web', { query: 'triangle', limit: 3 }, [{ title: 'Triangle', words: 1200 }, { title: 'Trigonometry', words: 800 }]);
+      stage.say('Executor', 'Researcher', 'function_call_execution', { function_name: 'orphan_tool', call_id: 'none', retval: 'a result that nobody asked for' });
+      stage.say('Foreign', 'Planner', 'mood_report', { mood: 'curious', level: 3 });
+      stage.say('Researcher', 'Planner', 'error', { short: 'The search could not be finished; the last page was left out.', long: 'HTTP 504 from the search service\n  at page 3 of 3' });
+      await stage.ask('Planner', 'text_input', { prompt: 'What is your name?', suggestions: ['Ann', 'Ben'] });
+      await stage.ask('Planner', 'text_input', { prompt: 'Tell me more about it.', multiline: true });
+      await stage.ask('Planner', 'text_input', { prompt: 'How old is it?', value_type: 'integer' });
+      await stage.ask('Planner', 'text_input', { prompt: 'What is the pass phrase?', password: true });
+      await stage.ask('Planner', 'multiple_choice', { prompt: 'Which *grade*?', choices: ['A', 'B', 'C'], default: 'B', single: true });
+      await stage.ask('Planner', 'multiple_choice', { prompt: 'Which fruits?', choices: ['apple', 'pear', 'plum'], default: ['pear'], single: false, min: 1, max: 2 });
+      await stage.ask('Planner', 'form', { prompt: 'Book a room:', schema: tripSchema });
+      await stage.stream('Planner', 'Researcher', 'Thank you, that was **all**.');
+      stage.record('gossip', { about: 'a kind of record that this page does not know' });
+      return { done: true, steps: 7 };
+    },
+  },
+
+  weather_report: {
+    description: 'Reports the weather of a city for some days.',
+    params: {
+      type: 'object', required: ['city'],
+      properties: {
+        city: { type: 'string', title: 'City', description: 'Where you want to know the weather.', minLength: 2 },
+        days: { type: 'integer', title: 'Days', minimum: 1, maximum: 7, default: 3 },
+        units: { enum: ['metric', 'imperial'], title: 'Units', default: 'metric' },
+        details: { type: 'boolean', title: 'With wind and humidity' },
+      },
+    },
+    play: async (stage) => {
+      await stage.tool('Reporter', 'Weather service', 'get_forecast', stage.params, { sky: 'cloudy', high: 14 });
+      stage.text('Reporter', 'User', `In ${stage.params.city} it will be cloudy for ${stage.params.days} days.`);
+      return null;
+    },
+  },
+
+  two_questions: {
+    title: 'Two at once', description: 'Two branches ask at the same time.',
+    play: async (stage) => {
+      const [from, to] = await Promise.all([
+        stage.ask('Flight desk', 'text_input', { prompt: 'Where do you fly from?' }),
+        stage.ask('Hotel desk', 'multiple_choice', { prompt: 'Where do you want to sleep?', choices: ['by the sea', 'in the old town'], default: null, single: true }),
+      ]);
+      stage.text('Flight desk', 'Hotel desk', `From ${from}, sleeping ${to}.`);
+      return null;
+    },
+  },
+
+  held_stream: {
+    title: 'A long answer', description: 'Writes for a while; good for pulling the plug.',
+    play: async (stage) => {
+      stage.text('Writer', 'Editor', 'I begin.');
+      await stage.stream('Writer', 'Editor', `**Ünïcödé 😀** first: ${words(60)}`, { at: { 10: 'first', 30: 'second', 50: 'third' } });
+      await stage.stream('Editor', 'Writer', `Good. ${words(20)}`, { at: { 5: 'fourth' } });
+      return 'written';
+    },
+  },
+
+  second_attempt: {
+    title: 'A second attempt', description: 'The model breaks off and begins anew.',
+    play: async (stage) => {
+      const uuid = 'a'.repeat(32);
+      stage.delta({ message: uuid, attempt: 1, offset: 0, text: 'a beginning that fails', sender: 'Writer', recipient: 'Editor' });
+      await stage.gate('broken');
+      await stage.stream('Writer', 'Editor', 'the text that counts at last', { attempt: 2, uuid, at: { 3: 'half' } });
+      return null;
+    },
+  },
+
+  failing: {
+    title: 'Something breaks', description: 'Ends badly, and says why.',
+    play: async (stage) => {
+      stage.text('Accountant', 'Bank', 'I ask for the balance.');
+      stage.say('Bank', 'Accountant', 'error', { short: 'The model “large” did not answer: its key was refused. Check the setting OPENAI_API_KEY of the worker.', long: '401 Unauthorized\n{"error": "invalid key"}' });
+      throw new Error('the model "large" refused the key in step 2');
+    },
+  },
+
+  many_messages: {
+    title: 'A very long talk', description: 'Two thousand messages, and one of 200 kB.',
+    play: async (stage) => {
+      for (let count = 0; count < 2000; count += 1) {
+        stage.text(count % 2 ? 'Ping' : 'Pong', count % 2 ? 'Pong' : 'Ping', count === 1000 ? words(25_000) : `Message **${count}**: ${words(12)}`);
+      }
+      await stage.ask('Pong', 'text_input', { prompt: 'Enough?' });
+      return null;
+    },
+  },
+
+  hostile: {
+    title: 'Ill will', description: 'Markup and tricks in every place that should be plain text.',
+    play: async (stage) => {
+      const evil = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>';
+      stage.text(evil, '__proto__', `${evil} ${'long'.repeat(3000)}`);
+      stage.say('constructor', 'hasOwnProperty', 'text_message', { body: `\u001b[31mred\u001b[0m \u202Eright to left\u202C ${evil}` });
+      stage.say('Mallory', 'User', 'text_message', { body: 'pictures' }, '<p><img src="https://elsewhere.example/spy.png" alt="a cat"> <a href="https://elsewhere.example/">link</a></p>');
+      await stage.tool(evil, evil, evil, { [evil]: evil }, evil);
+      stage.say(evil, null, 'error', { short: evil, long: evil });
+      stage.say(null, null, evil, { [evil]: evil });
+      await stage.ask(evil, 'multiple_choice', { prompt: evil, choices: [evil, 'x'], descriptions: [evil, null], default: null, single: true });
+      return evil;
+    },
+  },
+
+  night_shift: { title: 'Night shift', description: 'Nobody works on this one at the moment.', available: false, play: async () => null },
+};

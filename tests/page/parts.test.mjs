@@ -1,0 +1,132 @@
+// @ts-check
+/** The other parts of the page that can be tried without a browser. */
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { describe, test } from 'node:test';
+import { gzipSync } from 'node:zlib';
+import { hueFor, initialsOf } from '../../src/ui/assets/agents.js';
+import { eventsUrl } from '../../src/ui/assets/api.js';
+import { eventParser } from '../../src/ui/assets/event-stream.js';
+import { toMarkdown } from '../../src/ui/assets/export.js';
+import { checkList, checkText, fieldsOf, fromLink, hasFields } from '../../src/ui/assets/schema.js';
+import { apply, emptyRun } from '../../src/ui/assets/state.js';
+import { answererWords, duration, oneLine, timeOfDay } from '../../src/ui/assets/words.js';
+
+describe('server-sent events', () => {
+  const parse = (chunks) => {
+    const events = [];
+    const feed = eventParser((name, data) => events.push([name, data]));
+    chunks.forEach((chunk) => feed(chunk));
+    return events;
+  };
+  const text = ': hello\n\nid: 7\nevent: record\ndata: {"a":"ü😀"}\n\nevent: caught_up\r\ndata: {"seq":\r\ndata: 7}\r\n\r\n: alive\n\ndata:x\n\n';
+  const expected = [['record', '{"a":"ü😀"}'], ['caught_up', '{"seq":\n7}'], ['message', 'x']];
+
+  test('are read whole', () => assert.deepEqual(parse([text]), expected));
+  test('are read cut at every place', () => {
+    for (let cut = 0; cut <= text.length; cut += 1) assert.deepEqual(parse([text.slice(0, cut), text.slice(cut)]), expected);
+    assert.deepEqual(parse([...text]), expected);
+  });
+  test('half an event is no event', () => assert.deepEqual(parse(['event: record\ndata: {}\n']), []));
+  test('are asked for after the last record', () => {
+    assert.equal(eventsUrl('a b'), '/api/runs/a%20b/events');
+    assert.equal(eventsUrl('r', { after: 0, follow: false }), '/api/runs/r/events?after=0&follow=false');
+  });
+});
+
+describe('forms of a JSON Schema', () => {
+  const schema = {
+    type: 'object', required: ['name', 'kind'], $defs: { Kind: { enum: ['small', 'large'] } },
+    properties: {
+      name: { type: 'string', minLength: 2, title: 'Your name' }, kind: { $ref: '#/$defs/Kind' },
+      days: { anyOf: [{ type: 'integer', minimum: 1, maximum: 7 }, { type: 'null' }], default: null },
+      price: { type: ['number', 'null'] }, tags: { type: 'array', items: { type: 'string' } }, secret: { type: 'string', writeOnly: true },
+      extras: { type: 'array', items: { enum: ['a', 'b'] }, maxItems: 1 }, where: { type: 'object', properties: { city: { type: 'string' } } },
+      odd: { not: {} }, sure: { type: 'boolean', default: true }, level: { oneOf: [{ const: 1, title: 'low' }, { const: 2, title: 'high' }] },
+    },
+  };
+  const fields = fieldsOf(schema);
+  const field = (name) => fields.find((each) => each.name === name) ?? assert.fail(name);
+
+  test('each property finds its kind', () => {
+    assert.deepEqual(Object.fromEntries(fields.map((each) => [each.name, each.kind])), {
+      name: 'text', kind: 'choice', days: 'integer', price: 'number', tags: 'lines', secret: 'text', extras: 'choices', where: 'group',
+      odd: 'json', sure: 'boolean', level: 'choice',
+    });
+    assert.equal(field('secret').format, 'password');
+    assert.ok(hasFields(schema) && !hasFields({ type: 'object' }) && !hasFields(null));
+  });
+
+  for (const [name, written, expected] of [
+    ['name', 'Ann', { value: 'Ann' }], ['name', '', { problem: 'This is needed.' }], ['name', 'A', { problem: 'Write at least 2 characters.' }],
+    ['days', '3', { value: 3 }], ['days', '', { absent: true }], ['days', '2.5', { problem: 'Write a whole number.' }],
+    ['days', '8', { problem: 'It must be 7 or less.' }], ['days', 'x', { problem: 'Write a number.' }], ['price', '2,50', { value: 2.5 }],
+    ['kind', 'large', { value: 'large' }], ['kind', 'huge', { problem: 'Choose one of small, large.' }], ['level', 'high', { value: 2 }],
+    ['tags', 'a\n\n b', { value: ['a', 'b'] }], ['sure', 'no', { value: false }], ['where', '{"city":"Split"}', { value: { city: 'Split' } }],
+  ]) {
+    test(`${name}: ${JSON.stringify(written)}`, () => assert.deepEqual(checkText(field(String(name)), String(written)), expected));
+  }
+
+  test('lists know their limits', () => {
+    assert.deepEqual(checkList(field('extras'), ['a', 'b']), { problem: 'Give at most 1.' });
+    assert.deepEqual(checkList(field('extras'), ['b']), { value: ['b'] });
+  });
+
+  test('a link is complete when it brings all that is needed', () => {
+    assert.deepEqual(fromLink(fields, new URLSearchParams('workflow=w&name=Ann&kind=small&days=2')),
+      { value: { name: 'Ann', kind: 'small', days: 2, sure: true }, complete: true });
+    assert.equal(fromLink(fields, new URLSearchParams('name=Ann')).complete, false);
+    assert.equal(fromLink(fields, new URLSearchParams('name=Ann&kind=small&days=99')).complete, false);
+  });
+});
+
+describe('words', () => {
+  test('initials', () => assert.deepEqual(['Teacher', 'weather_man', 'FlightDesk', 'élan', '😀', ''].map(initialsOf), ['Te', 'WM', 'FD', 'Él', '?', '?']));
+  test('a name keeps its colour', () => assert.equal(hueFor('Teacher'), hueFor('Teacher')));
+  test('durations', () => assert.deepEqual([12, 1500, 42_000, 61_000, 3_600_000, NaN].map(duration), ['12 ms', '1.5 s', '42 s', '1 min 1 s', '1 h', '']));
+  test('who answered', () => assert.deepEqual([answererWords({ by: null }, null), answererWords({ by: 'ann' }, 'ann'), answererWords({ by: 'ben' }, 'ann')], ['You', 'You', 'ben']));
+  test('one line', () => assert.equal(oneLine({ city: 'Zagreb', days: 3 }), 'city: "Zagreb", days: 3'));
+  test('a time that is none is nothing', () => assert.equal(timeOfDay('never'), ''));
+});
+
+test('a conversation as Markdown', () => {
+  const at = '2026-11-22T10:00:00Z';
+  const message = (type, content) => ({ uuid: Math.random().toString(), sender: 'Teacher', recipient: 'Student', type, content });
+  const view = [
+    { kind: 'created', workflow: 'simple_learning', params: {}, user: null },
+    { kind: 'said', message: message('text_message', { body: 'A **triangle**.' }) },
+    { kind: 'said', message: { ...message('text_input', { prompt: 'Word?', password: true }), uuid: 'q' } },
+    { kind: 'answered', question: 'q', text: null, by: null },
+    { kind: 'said', message: message('suggested_function_call', { function_name: 'f', call_id: '1', arguments: { code: '```' } }) },
+    { kind: 'ended', outcome: 'completed', reason: null, result: 'done' },
+  ].reduce((now, record, position) => apply(now, { type: 'record', record: { seq: position + 1, at, ...record } }), emptyRun());
+  assert.equal(toMarkdown(view, 'triangles'), [
+    '# triangles', `Workflow: Simple learning, started ${at}`, '## Teacher → Student', 'A **triangle**.', '## Teacher → Student', 'Word?',
+    '> **You:** ••• (given)', '## Teacher → Student', 'Tool `f`', '````json\n{\n  "code": "```"\n}\n````', '---', 'The run has completed', 'done',
+  ].join('\n\n') + '\n');
+});
+
+describe('the files of the page', () => {
+  const folder = new URL('../../src/ui/assets/', import.meta.url);
+  const names = readdirSync(folder);
+  const files = Object.fromEntries(names.map((name) => [name, readFileSync(new URL(name, folder), 'utf8')]));
+
+  test('weigh less than 100 kB, compressed', () => {
+    const weight = Object.values(files).reduce((sum, content) => sum + gzipSync(content, { level: 9 }).length, 0);
+    console.log(`the page weighs ${(weight / 1000).toFixed(1)} kB compressed, in ${names.length} files`);
+    assert.ok(weight < 100_000);
+  });
+  test('name nothing from elsewhere', () => {
+    for (const [name, content] of Object.entries(files)) {
+      const elsewhere = [...content.matchAll(/https?:\/\/[^\s"'`)]+/g)].map((match) => match[0]).filter((url) => !url.startsWith('http://www.w3.org/'));
+      assert.deepEqual(elsewhere, [], name);
+    }
+  });
+  test('every module is asked for at once', () => {
+    for (const name of names.filter((each) => each.endsWith('.js'))) assert.ok(files['index.html'].includes(`"/assets/${name}"`), name);
+    for (const [, name] of files['index.html'].matchAll(/"\/assets\/([^"]+)"/g)) assert.ok(name in files, name);
+  });
+  test('nothing in the page is inline', () => {
+    assert.doesNotMatch(files['index.html'], /\sstyle=|\son\w+=|<style|<script(?![^>]*\ssrc=)/);
+  });
+});

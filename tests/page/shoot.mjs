@@ -1,0 +1,104 @@
+// @ts-check
+/** Takes pictures of the page in every state worth looking at: `node tests/page/shoot.mjs DIR`. */
+
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { answerOpenQuestion, launchBrowser } from './browser.mjs';
+import { createMockGateway } from './mock-gateway.mjs';
+
+const folder = process.argv[2] ?? 'pictures';
+await mkdir(folder, { recursive: true });
+const browser = await launchBrowser();
+if (!browser) process.exit(0);
+const gateway = createMockGateway();
+await gateway.listen();
+
+/** @param {{scheme?: 'light' | 'dark', width?: number, height?: number}} look */
+async function page({ scheme = 'light', width = 1280, height = 860 } = {}) {
+  const made = await browser.newPage({ colorScheme: scheme, viewport: { width, height }, reducedMotion: 'reduce' });
+  made.on('console', (message) => { if (message.type() === 'error') console.log('console:', message.text()); });
+  made.on('pageerror', (error) => console.log('error:', error));
+  return made;
+}
+
+/** As a reader does it: with a wheel under the hand. @param {HTMLElement | SVGElement} scroller @param {number} top */
+const scrollTo = (scroller, top) => {
+  scroller.dispatchEvent(new WheelEvent('wheel'));
+  scroller.scrollTop = top;
+};
+
+const first = await page();
+/** @param {import('playwright-core').Page} on @param {string} name */
+const shoot = async (on, name) => { await on.screenshot({ path: join(folder, `${name}.png`) }); console.log(name); };
+
+await first.goto(gateway.url);
+await first.locator('[data-workflow]').first().waitFor();
+await shoot(first, 'start');
+await first.goto(`${gateway.url}/?workflow=weather_report`);
+await first.locator('.start-form').waitFor();
+await first.getByRole('button', { name: 'Start' }).click();
+await shoot(first, 'start-form');
+
+await first.goto(gateway.url);
+await first.locator('[data-workflow=simple_learning]').click();
+await first.locator('.is-open').waitFor();
+await shoot(first, 'question-text');
+await answerOpenQuestion(first, 'triangles');
+await first.locator('.choices').waitFor();
+await shoot(first, 'question-choice');
+const learning = first.url();
+for (const [name, look] of /** @type {const} */ ([['dark', { scheme: 'dark' }], ['phone', { width: 390, height: 844 }], ['narrow', { width: 320, height: 640 }]])) {
+  const other = await page(look);
+  await other.goto(learning);
+  await other.locator('.choices').waitFor();
+  await shoot(other, `${name}-question`);
+  await other.locator('.scroller').evaluate(scrollTo, 0);
+  await shoot(other, `${name}-conversation`);
+  if (look.width) {
+    await other.locator('#open-drawer').click();
+    await shoot(other, `${name}-drawer`);
+  }
+  await other.close();
+}
+await first.locator('.scroller').evaluate(scrollTo, 0);
+await first.locator('.tool-card summary').click();
+await shoot(first, 'conversation');
+await first.locator('.scroller').evaluate(scrollTo, 520);
+await shoot(first, 'tool-card');
+await answerOpenQuestion(first, 'Heron’s formula');
+await first.locator('.ending').waitFor();
+await shoot(first, 'ending');
+
+await first.goto(`${gateway.url}/?workflow=every_message`);
+await first.locator('.is-open').waitFor();
+await first.locator('.scroller').evaluate(scrollTo, 0);
+await shoot(first, 'every-message');
+for (const [position, answer] of ['Ann', 'It has\ntwo lines', '7', 'sesame', 'A', ['apple', 'plum']].entries()) {
+  await shoot(first, `question-${position + 1}`);
+  await answerOpenQuestion(first, answer);
+}
+await first.locator('.is-open .fields').waitFor();
+await first.getByRole('button', { name: 'Send' }).click();
+await shoot(first, 'question-form');
+await first.goto(`${gateway.url}/?workflow=failing`);
+await first.locator('.ending').waitFor();
+await shoot(first, 'error');
+await first.goto(`${gateway.url}/?workflow=two_questions`);
+await first.locator('.is-open').nth(1).waitFor();
+await shoot(first, 'two-questions');
+await first.keyboard.press('Escape');
+await first.locator('dialog').waitFor();
+await shoot(first, 'stop-dialog');
+await first.keyboard.press('Escape');
+await first.goto(`${gateway.url}/?workflow=held_stream`);
+await first.locator('.writing').waitFor();
+await shoot(first, 'writing');
+await first.goto(`${gateway.url}/?workflow=hostile`);
+await first.locator('.is-open').waitFor();
+await first.locator('.scroller').evaluate(scrollTo, 0);
+await shoot(first, 'hostile');
+await first.goto(`${gateway.url}/runs/nothing`);
+await first.locator('.notice').waitFor();
+await shoot(first, 'no-such-run');
+await browser.close();
+await gateway.close();

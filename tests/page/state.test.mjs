@@ -1,0 +1,205 @@
+// @ts-check
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { apply, emptyRun, openQuestions, phaseOf, totalsOf } from '../../src/ui/assets/state.js';
+
+let seq = 0;
+const at = (second = 0) => `2026-11-22T10:00:${String(second).padStart(2, '0')}.000Z`;
+const record = (kind, fields = {}, second = 0) => ({ type: 'record', record: { seq: seq += 7, at: at(second), kind, ...fields } });
+const said = (uuid, type, content, more = {}, second = 0) => record('said', { message: { uuid, sender: 'Teacher', recipient: 'Student', type, content, ...more } }, second);
+const delta = (message, offset, text, attempt = 1) => ({ type: 'delta', delta: { message, attempt, offset, text, sender: 'Teacher', recipient: 'Student' } });
+const after = (...events) => events.reduce(apply, emptyRun());
+const created = () => record('created', { workflow: 'lesson', params: { a: 1 }, user: 'ann' });
+
+describe('the course of a run', () => {
+  test('queued, running, waiting, ended', () => {
+    const steps = [
+      created(),
+      record('claimed', { worker: 'w1', epoch: 1, message: { uuid: 's', type: 'workflow_started', content: { name: 'lesson', description: 'd', params: {} } } }),
+      said('q', 'text_input', { prompt: 'Name?' }),
+      record('parked'),
+      record('answered', { question: 'q', text: 'Ann', by: 'ann', on_timeout: false }),
+      record('ended', { outcome: 'completed', reason: null, result: 'fine', usage: { llm_calls: 1 } }, 5),
+    ];
+    const phases = [];
+    steps.reduce((view, event) => { const next = apply(view, event); phases.push(phaseOf(next)); return next; }, emptyRun());
+    assert.deepEqual(phases, ['queued', 'running', 'waiting', 'waiting', 'running', 'ended']);
+    const view = after(...steps);
+    assert.deepEqual([view.workflow, view.params, view.user], ['lesson', { a: 1 }, 'ann']);
+    assert.deepEqual(view.items.map((item) => item.kind), ['started', 'question']);
+    assert.equal(view.ending?.result, 'fine');
+    assert.equal(totalsOf(view).milliseconds, 5000);
+  });
+
+  test('a record that came before changes nothing, in any order of repetition', () => {
+    const events = [created(), said('m1', 'text_message', { body: 'one' }), said('m2', 'text_message', { body: 'two' })];
+    const once = after(...events);
+    assert.equal(apply(once, events[0]), once);
+    assert.equal(apply(once, events[2]), once);
+    assert.deepEqual(after(...events, ...events), once);
+  });
+
+  test('a run cut anywhere and resumed is the run that was never cut', () => {
+    const log = [created(), record('claimed', { worker: 'w', epoch: 1 }), said('m1', 'text_message', { body: 'one' }),
+      said('q', 'multiple_choice', { prompt: 'Which?', choices: ['a'] }), record('parked'),
+      record('answered', { question: 'q', text: 'a', by: null, on_timeout: true }), record('claimed', { worker: 'x', epoch: 2 }),
+      said('m2', 'text_message', { body: 'two' }), record('ended', { outcome: 'failed', reason: 'no model' })];
+    const whole = after(...log, { type: 'caught_up' });
+    for (let cut = 0; cut <= log.length; cut += 1) {
+      const torn = [...log.slice(0, cut), { type: 'caught_up' }, delta('m2', 0, 'tw'), ...log.slice(Math.max(0, cut - 2))];
+      assert.deepEqual(after(...torn), whole, `cut at ${cut}`);
+    }
+  });
+
+  test('a kind of record that nobody knows is shown as it came', () => {
+    const view = after(created(), record('gossip', { about: 'us' }));
+    const [item] = view.items;
+    assert.equal(item.kind, 'unknown');
+    assert.equal(item.kind === 'unknown' && item.type, 'gossip');
+  });
+
+  test('nothing of an earlier view is changed', () => {
+    const freeze = (value) => { if (value && typeof value === 'object') Object.values(Object.freeze(value)).forEach(freeze); return value; };
+    [created(), said('m1', 'text_message', { body: 'x' }), delta('m2', 0, 'a'), delta('m2', 1, 'b'), said('q', 'form', { schema: {} }),
+      said('c', 'suggested_function_call', { function_name: 'f', call_id: '1', arguments: {} }),
+      said('r', 'function_call_execution', { function_name: 'f', call_id: '1', retval: 1 }),
+      record('answered', { question: 'q', text: 'y' }), record('ended', { outcome: 'completed' })]
+      .reduce((view, event) => freeze(apply(view, event)), freeze(emptyRun()));
+  });
+});
+
+describe('text that is being written', () => {
+  const writing = (view) => view.writing.map((each) => each.text);
+
+  test('grows, and gives way to the finished message', () => {
+    const view = after(created(), delta('m', 0, 'A tri'), delta('m', 5, 'angle'));
+    assert.deepEqual(writing(view), ['A triangle']);
+    const done = apply(view, said('m', 'text_message', { body: 'A triangle.' }, { html: '<p>A triangle.</p>' }));
+    assert.deepEqual(writing(done), []);
+    assert.deepEqual(done.items.map((item) => item.kind === 'text' && [item.text, item.html]), [['A triangle.', '<p>A triangle.</p>']]);
+    assert.equal(apply(done, delta('m', 0, 'late')), done, 'a late piece is not shown again');
+  });
+
+  test('offsets count scalar values, not UTF-16 units', () => {
+    assert.deepEqual(writing(after(delta('m', 0, '😀ü'), delta('m', 2, ' ok'))), ['😀ü ok']);
+  });
+
+  test('pieces that come twice or overlap are taken once', () => {
+    assert.deepEqual(writing(after(delta('m', 0, 'ab'), delta('m', 0, 'ab'), delta('m', 1, 'b😀c'), delta('m', 4, 'd'))), ['ab😀cd']);
+  });
+
+  test('the text so far may be repeated from the start', () => {
+    assert.deepEqual(writing(after(delta('m', 0, 'ab'), delta('m', 0, 'abcd'), delta('m', 4, 'e'))), ['abcde']);
+    assert.deepEqual(writing(after(delta('m', 0, 'abcdef'), delta('m', 0, 'abc'))), ['abcdef']);
+  });
+
+  test('who comes late or loses a piece sees what follows, and says that the start is missing', () => {
+    const view = after(delta('m', 10, 'later'));
+    assert.equal(view.writing[0].from, 10);
+    assert.equal(after(delta('m', 0, 'ab'), delta('m', 9, 'z')).writing[0].text, 'z');
+    assert.deepEqual(writing(apply(view, delta('m', 0, 'the start, later'))), ['the start, later']);
+  });
+
+  test('a higher attempt replaces, a lower one is ignored', () => {
+    const view = after(delta('m', 0, 'bad beginning'), delta('m', 0, 'good', 2));
+    assert.deepEqual(writing(view), ['good']);
+    assert.equal(apply(view, delta('m', 13, ' goes on', 1)), view);
+  });
+
+  test('what is no delta changes nothing', () => {
+    const view = after(created(), delta('m', 0, 'a'));
+    for (const broken of [null, {}, { message: 'm', text: 'x' }, { message: 'm', offset: 1 }]) assert.equal(apply(view, { type: 'delta', delta: broken }), view);
+  });
+
+  test('a new claim and the end drop what never reached the log', () => {
+    assert.deepEqual(writing(after(created(), delta('m', 0, 'a'), record('claimed', { worker: 'w2', epoch: 2 }))), []);
+    const ended = after(created(), delta('m', 0, 'a'), record('ended', { outcome: 'cancelled' }));
+    assert.deepEqual(writing(ended), []);
+    assert.equal(apply(ended, delta('n', 0, 'x')), ended);
+  });
+
+  test('two may write at the same time', () => {
+    const view = after(delta('m', 0, 'a'), delta('n', 0, 'x'), delta('m', 1, 'b'));
+    assert.deepEqual(writing(view), ['ab', 'x']);
+    assert.deepEqual(writing(apply(view, said('n', 'text_message', { body: 'x' }))), ['ab']);
+  });
+
+  test('cut off by a cancel, it stays and is marked', () => {
+    const view = after(created(), delta('m', 0, 'half a'), said('m', 'text_message', { body: 'half a', stopped: true }), record('ended', { outcome: 'cancelled' }));
+    assert.deepEqual(view.items.map((item) => item.kind === 'text' && [item.text, item.stopped]), [['half a', true]]);
+  });
+});
+
+describe('questions', () => {
+  test('several are open at once and close one by one', () => {
+    const view = after(created(), said('q1', 'text_input', { prompt: '?' }), said('q2', 'form', { prompt: '?' }));
+    assert.deepEqual(openQuestions(view).map((item) => item.key), ['q1', 'q2']);
+    const one = apply(view, record('answered', { question: 'q2', text: 'x', by: 'ben', on_timeout: false }, 3));
+    assert.deepEqual(openQuestions(one).map((item) => item.key), ['q1']);
+    assert.equal(phaseOf(one), 'waiting');
+    const closed = one.items[1];
+    assert.deepEqual(closed.kind === 'question' && closed.answer, { text: 'x', by: 'ben', at: at(3), onTimeout: false, refused: null });
+  });
+
+  test('the text of a password is null', () => {
+    const view = after(said('q', 'text_input', { prompt: '?', password: true }), record('answered', { question: 'q', text: null, by: null }));
+    const [item] = view.items;
+    assert.equal(item.kind === 'question' && item.answer?.text, null);
+  });
+
+  test('an answer that the worker could not take says why', () => {
+    const view = after(said('q', 'text_input', { prompt: '?' }), record('answered', { question: 'q', text: null, refused: 'not a number' }));
+    const [item] = view.items;
+    assert.equal(item.kind === 'question' && item.answer?.refused, 'not a number');
+  });
+
+  test('the end closes what nobody answered', () => {
+    const view = after(said('q', 'text_input', { prompt: '?' }), record('ended', { outcome: 'cancelled' }));
+    assert.deepEqual(openQuestions(view), []);
+    assert.equal(view.items[0].kind === 'question' && view.items[0].answer, null);
+  });
+
+  test('an answer to a question that is not here changes nothing but the sequence', () => {
+    const view = after(created(), record('answered', { question: 'elsewhere', text: 'x' }));
+    assert.deepEqual(view.items, []);
+  });
+});
+
+describe('tools', () => {
+  const call = (uuid, callId) => said(uuid, 'suggested_function_call', { function_name: 'f', call_id: callId, arguments: { a: 1 } });
+  const execution = (uuid, callId, retval) => said(uuid, 'function_call_execution', { function_name: 'f', call_id: callId, retval }, { sender: 'Executor' }, 2);
+
+  test('a result joins its call, whatever came between', () => {
+    const view = after(call('c1', 'x'), call('c2', 'y'), said('m', 'text_message', { body: '-' }), execution('r1', 'x', 1), execution('r2', 'y', null));
+    assert.deepEqual(view.items.map((item) => item.kind === 'tool' && [item.callId, item.executed, item.result, item.executor]),
+      [['x', true, 1, 'Executor'], ['y', true, null, 'Executor'], false]);
+  });
+
+  test('a result without a call has a card of its own; a second one does not overwrite the first', () => {
+    assert.equal(after(execution('r', 'x', 1)).items.length, 1);
+    const twice = after(call('c', 'x'), execution('r1', 'x', 1), execution('r2', 'x', 2));
+    assert.deepEqual(twice.items.map((item) => item.kind === 'tool' && item.result), [1, 2]);
+  });
+
+  test('a call that the end overtook is said to have no result', () => {
+    const view = after(call('c', 'x'), record('ended', { outcome: 'failed' }));
+    assert.equal(view.items[0].kind === 'tool' && view.items[0].abandoned, true);
+  });
+});
+
+describe('messages', () => {
+  test('keep_alive and workflow_completed show nothing; the rest has its kind', () => {
+    const types = ['text_message', 'system_message', 'error', 'keep_alive', 'workflow_completed', 'never_heard'];
+    const view = after(...types.map((type, position) => said(`u${position}`, type, {})));
+    assert.deepEqual(view.items.map((item) => item.kind), ['text', 'system', 'error', 'unknown']);
+  });
+
+  test('agents get colours that differ, the same after every reload, whatever their names', () => {
+    const names = ['constructor', '__proto__', 'Teacher', 'toString', 'Student', 'Critic', 'Writer', 'Editor'];
+    const log = names.map((name, position) => said(`m${position}`, 'text_message', { body: 'x' }, { sender: name, recipient: null }));
+    const view = after(...log);
+    assert.deepEqual(Object.keys(view.hues), names);
+    assert.equal(new Set(Object.values(view.hues)).size, names.length);
+    assert.deepEqual(after(...log).hues, view.hues);
+  });
+});
