@@ -82,6 +82,7 @@ broker_conformance!(
     long_logs_and_large_records_are_read_whole,
     what_is_too_large_is_refused_and_harms_nothing,
     the_first_answer_wins,
+    what_a_run_is_told_is_heard_and_never_stored,
     a_purged_run_stays_purged,
     a_job_goes_to_one_worker_of_its_workflow,
     the_same_job_is_queued_once,
@@ -323,6 +324,17 @@ async fn the_first_answer_wins(ground: Ground) {
     assert_eq!((slot, text(&heard.payload), heard.seq), (Slot::Answer(question), won.as_str(), stored.seq));
     let Bell::Rang { slot, stored: heard } = next(&mut bell).await else { panic!("a gap") };
     assert_eq!((slot, text(&heard.payload)), (Slot::Cancel, "stop"));
+}
+
+async fn what_a_run_is_told_is_heard_and_never_stored(ground: Ground) {
+    let Broker { inbox, .. } = ground.broker();
+    let (run, question) = (RunId::random(), Slot::Answer(MessageId::random()));
+    let mut bell = inbox.bell(run).await.unwrap();
+    inbox.tell(run, question, bytes("secret")).await.unwrap();
+    let Bell::Rang { slot, stored } = next(&mut bell).await else { panic!("a gap") };
+    assert_eq!((slot, text(&stored.payload), stored.seq), (question, "secret", 0));
+    assert!(inbox.get(run, question).await.unwrap().is_none());
+    assert!(matches!(inbox.put(run, question, bytes("first")).await.unwrap(), Put::First));
 }
 
 async fn a_purged_run_stays_purged(ground: Ground) {
