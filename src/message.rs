@@ -14,6 +14,9 @@ use crate::ids::{MessageId, RunId};
 pub struct Message {
     /// Its id; a question is answered by it.
     pub uuid: MessageId,
+    /// What a foreign workflow called it instead, if that is no UUID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<String>,
     /// Who says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sender: Option<String>,
@@ -231,6 +234,16 @@ impl Content {
         }
     }
 
+    /// Makes a question ask something else.
+    pub fn set_prompt(&mut self, words: String) {
+        match self {
+            Content::TextInput(TextInput { prompt, .. })
+            | Content::MultipleChoice(MultipleChoice { prompt, .. })
+            | Content::Form(Form { prompt, .. }) => *prompt = Some(words),
+            _ => {}
+        }
+    }
+
     /// Until when a question waits.
     pub fn deadline(&self) -> Option<Timestamp> {
         match self {
@@ -436,7 +449,7 @@ pub fn envelope(run: RunId, message: &Message) -> Value {
         "sender": message.sender,
         "recipient": message.recipient,
         "auto_reply": message.auto_reply,
-        "uuid": message.uuid,
+        "uuid": message.alias.clone().unwrap_or_else(|| message.uuid.to_string()),
         "content": content,
         "type": kind,
     })
@@ -489,8 +502,12 @@ pub fn from_envelope(body: &Value) -> Option<Message> {
             .unwrap_or_else(|_| Content::Other { kind: kind.to_owned(), content }),
     };
     let text = |key: &str| object.get(key).and_then(Value::as_str).map(str::to_owned);
+    let given = text("uuid");
+    let uuid = given.as_deref().and_then(|uuid| MessageId::parse(uuid).ok());
+    let alias = given.filter(|_| uuid.is_none());
     Some(Message {
-        uuid: text("uuid").and_then(|uuid| MessageId::parse(&uuid).ok()).unwrap_or_else(MessageId::random),
+        uuid: uuid.unwrap_or_else(MessageId::random),
+        alias,
         sender: text("sender"),
         recipient: text("recipient"),
         auto_reply: object.get("auto_reply").and_then(Value::as_bool).unwrap_or(false),
@@ -558,6 +575,7 @@ mod tests {
                 sender: Some("a".into()),
                 recipient: None,
                 auto_reply: false,
+                alias: None,
                 says,
             };
             let stored = serde_json::to_string(&message).unwrap();
@@ -573,6 +591,7 @@ mod tests {
             sender: None,
             recipient: None,
             auto_reply: false,
+            alias: None,
             says: Content::TextInput(TextInput { multiline: true, pattern: Some("x".into()), ..TextInput::default() }),
         };
         let envelope = envelope(RunId::random(), &message);

@@ -206,7 +206,9 @@ impl Audit {
         let mut known = HashSet::new();
         let mut first = true;
         let mut news = match source {
-            Source::Broker { broker, .. } => broker.catalogue.watch(Shelf::Runs).await.map_err(crate::run::Error::from)?,
+            Source::Broker { broker, .. } => {
+                broker.catalogue.watch(Shelf::Runs).await.map_err(crate::run::Error::from)?
+            }
             Source::Gateway(_) => futures_util::stream::pending().boxed(),
         };
         loop {
@@ -394,7 +396,8 @@ fn table(rows: &[client::Run], now: Timestamp) -> String {
     let word = |value: serde_json::Value| value.as_str().unwrap_or("?").to_owned();
     let mut cells = vec![["RUN", "WORKFLOW", "STATE", "USER", "STARTED", "FOR", "TITLE"].map(str::to_owned)];
     cells.extend(rows.iter().map(|row| {
-        let state = row.outcome.map_or_else(|| word(serde_json::json!(row.state)), |over| word(serde_json::json!(over)));
+        let state =
+            row.outcome.map_or_else(|| word(serde_json::json!(row.state)), |over| word(serde_json::json!(over)));
         let until = if row.state == State::Ended { row.updated_at } else { now };
         [
             row.id.to_string(),

@@ -226,7 +226,8 @@ mod tests {
             entry.lines(""),
             "      41  08:00:00.123  said      Teacher[2J → Student: one\n                                  ]0;xtwo"
         );
-        let asked = Content::TextInput(TextInput { prompt: Some("PIN?".into()), password: true, ..TextInput::default() });
+        let asked =
+            Content::TextInput(TextInput { prompt: Some("PIN?".into()), password: true, ..TextInput::default() });
         assert_eq!(said(Some("Bank"), None, &asked), "Bank asks for a secret: PIN?");
     }
 
@@ -237,7 +238,10 @@ mod tests {
             (Body::Parked { until: None }, "parked waits for an answer"),
             (Body::Removed, "removed "),
             (
-                Body::Did { key: "3".into(), outcome: Outcome::Failed { kind: "timeout".into(), message: "slow".into() } },
+                Body::Did {
+                    key: "3".into(),
+                    outcome: Outcome::Failed { kind: "timeout".into(), message: "slow".into() },
+                },
                 "did 3: failed (timeout): slow",
             ),
             (Body::Did { key: "3".into(), outcome: Outcome::Value(json!({"a": 1})) }, "did 3: {\"a\":1}"),

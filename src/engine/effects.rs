@@ -138,6 +138,7 @@ impl Scoped {
             sender: Some(question.sender.clone()),
             recipient: Some(question.recipient.clone()),
             auto_reply: false,
+            alias: None,
             says,
         }
     }
@@ -282,15 +283,17 @@ impl Effects for Scoped {
             sender: Some(sender.to_owned()),
             recipient: Some(recipient.to_owned()),
             auto_reply: false,
+            alias: None,
             says,
         };
         let _busy = self.journal.busy();
         self.journal.append(Body::Said { key, message }).await
     }
 
-    async fn ask(&self, question: Question) -> Result<Answer> {
+    async fn ask(&self, mut question: Question) -> Result<Answer> {
         let base = self.key();
         let mut key = base.clone();
+        let prompt = question.says.prompt().unwrap_or_default().to_owned();
         for attempt in 1.. {
             let answered = self.ask_once(&key, &question).await?;
             if answered.on_timeout {
@@ -304,7 +307,9 @@ impl Effects for Scoped {
             {
                 return Ok(Answer::Given(Value::String(secret)));
             }
-            // Refused, or a password that nobody remembers: ask again, under a new id.
+            // Refused, or a password that nobody remembers: ask again, under a new id, and say why.
+            let reason = answered.refused.as_deref().unwrap_or("the answer was lost in a restart");
+            question.says.set_prompt(format!("{reason}\n\n{prompt}"));
             key = format!("{base}/again{attempt}");
         }
         unreachable!("a question is asked until it is answered")

@@ -321,6 +321,7 @@ mod tests {
             sender: None,
             recipient: None,
             auto_reply: false,
+            alias: None,
             says: Content::Error {
                 short: Some("Unhandled exception occurred when executing the workflow.".into()),
                 long: Some("boom".into()),

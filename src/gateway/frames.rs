@@ -98,6 +98,7 @@ fn as_text(run: RunId, question: &Message, answered: &Answered) -> Option<Frame>
         sender: question.recipient.clone().or_else(|| Some("User".to_owned())),
         recipient: question.sender.clone(),
         auto_reply: false,
+        alias: None,
         says: Content::text(body),
     };
     Some(Frame::shows(run, &message))
@@ -110,6 +111,7 @@ pub fn error(run: RunId, sender: &str, short: String, long: String) -> Frame {
         sender: Some(sender.to_owned()),
         recipient: None,
         auto_reply: false,
+        alias: None,
         says: Content::Error { short: Some(short), long: Some(long) },
     };
     Frame::shows(run, &message)
@@ -134,6 +136,7 @@ mod tests {
             sender: Some("Teacher".into()),
             recipient: None,
             auto_reply: false,
+            alias: None,
             says: Content::TextInput(TextInput { prompt: Some(prompt.into()), password, ..TextInput::default() }),
         }
     }

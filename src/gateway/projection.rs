@@ -165,8 +165,14 @@ mod tests {
     }
 
     fn said(says: Content) -> Body {
-        let message =
-            Message { uuid: id('1'), sender: Some("Teacher".into()), recipient: None, auto_reply: false, says };
+        let message = Message {
+            uuid: id('1'),
+            sender: Some("Teacher".into()),
+            recipient: None,
+            auto_reply: false,
+            alias: None,
+            says,
+        };
         Body::Said { key: "2/secret-key".into(), message }
     }
 

@@ -354,6 +354,7 @@ pub fn started_message(run: RunId, created: &Created, description: Option<&str>)
         sender: Some("Workflow".to_owned()),
         recipient: Some("User".to_owned()),
         auto_reply: false,
+        alias: None,
         says: Content::WorkflowStarted {
             name: created.workflow.to_string(),
             description: description.map(str::to_owned),
@@ -369,6 +370,7 @@ pub fn completed_message(run: RunId, result: Value) -> Message {
         sender: Some("Workflow".to_owned()),
         recipient: Some("User".to_owned()),
         auto_reply: false,
+        alias: None,
         says: Content::WorkflowCompleted { result },
     }
 }

@@ -61,8 +61,22 @@ def answer_to(kind: str, prompt: str, suggestions: list[str], choices: list[str]
     if suggestions:
         return suggestions[0]
     if "json" in prompt.lower():  # a form, which FastAgency does not know, is asked for in words
-        return "{}"
+        return json.dumps(form_answer(prompt))
+    if "whole number" in prompt:
+        return "42"
     return token
+
+
+def form_answer(prompt: str) -> dict:
+    """Something that fits each field of a form that is asked for in words: a line per field, with its type and options."""
+    answer: dict = {}
+    for name, kind, rest in re.findall(r"^- `(\w+)` \((\w+)[^)]*\)(.*)$", prompt, re.MULTILINE):
+        options = re.search(r'one of ("[^"]*")', rest)
+        if options:
+            answer[name] = json.loads(options[1])
+        else:
+            answer[name] = {"boolean": True, "integer": 1, "number": 1.5}.get(kind, "something")
+    return answer
 
 
 class Talk:

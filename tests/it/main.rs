@@ -1,5 +1,6 @@
 //! What holds across the parts of the program, checked on the real things: one test binary for all of it.
 
+mod ag2;
 mod broken_yaml;
 mod broker;
 mod documentation;

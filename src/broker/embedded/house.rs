@@ -20,6 +20,9 @@ use crate::ids::{Name, RunId};
 /// What one listener may leave unread before it misses something: ten seconds of a fast model's tokens.
 const UNREAD: usize = 1024;
 
+/// As long as it takes if somebody puts a job off for longer than the clock can count.
+const LONGEST_DELAY: Duration = Duration::from_secs(365 * 86_400);
+
 /// What happened, told to the house after the commit.
 pub(super) enum Told {
     /// A record was stored, or a delta whispered.
@@ -92,7 +95,7 @@ impl House {
     }
 
     /// Takes note of what happened.
-    pub(super) fn tell(&mut self, told: Told) {
+    pub(super) fn tell(&mut self, told: Told, now: Instant) {
         match told {
             Told::Live(run, live) => self.followers.tell(run, live),
             Told::Rang(run, bell) => self.bells.tell(run, bell),
@@ -102,12 +105,12 @@ impl House {
             Told::Watch(shelf, reply) => drop(reply.send(self.shelves[&shelf].subscribe())),
             Told::Queued(id, workflow, job) => {
                 self.jobs.insert(id, KnownJob { workflow, job, attempt: 0, held: false, stamp: 0 });
-                self.ready(id);
+                self.ready(id, now);
             }
             Told::Done(id) => drop(self.jobs.remove(&id)),
-            Told::Wanted(workflow, reply) => self.wanted(workflow, reply),
-            Told::Working(id, attempt) => self.renew(id, attempt, ACK_WAIT),
-            Told::PutOff(id, attempt, delay) => self.renew(id, attempt, delay),
+            Told::Wanted(workflow, reply) => self.wanted(workflow, reply, now),
+            Told::Working(id, attempt) => self.renew(id, attempt, now, ACK_WAIT),
+            Told::PutOff(id, attempt, delay) => self.renew(id, attempt, now, delay),
         }
     }
 
@@ -120,7 +123,7 @@ impl House {
             }
             self.deadlines.pop();
             if !stale {
-                self.ready(id);
+                self.ready(id, now);
             }
         }
     }
@@ -130,7 +133,7 @@ impl House {
         self.deadlines.peek().map(|Reverse((at, ..))| *at)
     }
 
-    fn ready(&mut self, id: u64) {
+    fn ready(&mut self, id: u64, now: Instant) {
         let Some(known) = self.jobs.get_mut(&id) else { return };
         self.stamps += 1;
         known.stamp = self.stamps;
@@ -138,17 +141,17 @@ impl House {
         let workflow = known.workflow.clone();
         let line = self.lines.entry(workflow.clone()).or_default();
         line.ready.push_back(id);
-        self.hand_out(&workflow);
+        self.hand_out(&workflow, now);
     }
 
-    fn wanted(&mut self, workflow: Name, reply: oneshot::Sender<AnyDelivery>) {
+    fn wanted(&mut self, workflow: Name, reply: oneshot::Sender<AnyDelivery>, now: Instant) {
         let line = self.lines.entry(workflow.clone()).or_default();
         line.wanting.retain(|waiting| !waiting.is_closed());
         line.wanting.push_back(reply);
-        self.hand_out(&workflow);
+        self.hand_out(&workflow, now);
     }
 
-    fn hand_out(&mut self, workflow: &Name) {
+    fn hand_out(&mut self, workflow: &Name, now: Instant) {
         let Some(line) = self.lines.get_mut(workflow) else { return };
         while let Some(&id) = line.ready.front() {
             let Some(known) = self.jobs.get_mut(&id) else {
@@ -165,20 +168,19 @@ impl House {
             known.held = true;
             self.stamps += 1;
             known.stamp = self.stamps;
-            self.deadlines.push(Reverse((Instant::now() + ACK_WAIT, id, known.stamp)));
+            self.deadlines.push(Reverse((now + ACK_WAIT, id, known.stamp)));
         }
     }
 
     /// Sets a new deadline for a job, if the delivery that asks for it is still the one that holds it.
-    fn renew(&mut self, id: u64, attempt: u64, delay: Duration) {
+    fn renew(&mut self, id: u64, attempt: u64, now: Instant, delay: Duration) {
         let Some(known) = self.jobs.get_mut(&id) else { return };
         if known.attempt != attempt || !known.held {
             return;
         }
         self.stamps += 1;
         known.stamp = self.stamps;
-        let at =
-            Instant::now().checked_add(delay).unwrap_or_else(|| Instant::now() + Duration::from_secs(365 * 86_400));
+        let at = now.checked_add(delay).unwrap_or(now + LONGEST_DELAY);
         self.deadlines.push(Reverse((at, id, known.stamp)));
     }
 }
@@ -186,12 +188,13 @@ impl House {
 /// Those who listen, by run.
 struct Listeners<T> {
     by_run: HashMap<RunId, Vec<Voice<T>>>,
-    added_since_sweep: usize,
+    /// How many may come until those who left are looked for.
+    until_sweep: usize,
 }
 
 impl<T> Default for Listeners<T> {
     fn default() -> Self {
-        Self { by_run: HashMap::new(), added_since_sweep: 0 }
+        Self { by_run: HashMap::new(), until_sweep: UNREAD }
     }
 }
 
@@ -206,15 +209,15 @@ impl<T: Clone> Listeners<T> {
 
     fn add(&mut self, run: RunId, voice: Voice<T>) {
         self.by_run.entry(run).or_default().push(voice);
-        self.added_since_sweep += 1;
-        // Those who left a run that says nothing more are noticed here: once for as many as there are, so that it costs
+        // Those who left a run that says nothing more are noticed here: once for as many as there were, so that it costs
         // each newcomer the same.
-        if self.added_since_sweep > self.by_run.len().max(UNREAD) {
-            self.added_since_sweep = 0;
+        self.until_sweep -= 1;
+        if self.until_sweep == 0 {
             self.by_run.retain(|_, voices| {
                 voices.retain(|voice| !voice.sender.is_closed());
                 !voices.is_empty()
             });
+            self.until_sweep = self.by_run.len().max(UNREAD);
         }
     }
 }
@@ -262,5 +265,79 @@ impl<T: Clone + Unpin> Stream for Ear<T> {
             Poll::Pending if self.missed.swap(false, Ordering::AcqRel) => Poll::Ready(Some(self.gap.clone())),
             other => other,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::Reason;
+
+    fn house() -> (House, Name, Instant) {
+        let (sender, _) = mpsc::channel(1);
+        let mut house = House::new(sender.downgrade());
+        let workflow = Name::parse("w").unwrap();
+        let job = Job { run: RunId::random(), reason: Reason::Start };
+        let now = Instant::now();
+        house.tell(Told::Queued(1, workflow.clone(), job), now);
+        (house, workflow, now)
+    }
+
+    fn want(house: &mut House, workflow: &Name, now: Instant) -> oneshot::Receiver<AnyDelivery> {
+        let (reply, delivery) = oneshot::channel();
+        house.tell(Told::Wanted(workflow.clone(), reply), now);
+        delivery
+    }
+
+    #[test]
+    fn a_job_that_nobody_settles_goes_to_the_next_worker() {
+        let (mut house, workflow, now) = house();
+        assert_eq!(want(&mut house, &workflow, now).try_recv().unwrap().attempt(), 1);
+        let mut second = want(&mut house, &workflow, now);
+        house.turn(now + ACK_WAIT / 2);
+        assert!(second.try_recv().is_err(), "it was delivered while the first worker had time");
+        let later = now + ACK_WAIT;
+        house.turn(later);
+        assert_eq!(second.try_recv().unwrap().attempt(), 2);
+        // What the first one says now is of no importance.
+        house.tell(Told::PutOff(1, 1, Duration::ZERO), later);
+        house.turn(later);
+        assert!(want(&mut house, &workflow, later).try_recv().is_err());
+        house.tell(Told::Done(1), later);
+        house.turn(later + ACK_WAIT);
+        assert_eq!(house.next_deadline(), None);
+    }
+
+    #[test]
+    fn a_worker_that_is_still_at_it_keeps_its_job() {
+        let (mut house, workflow, now) = house();
+        want(&mut house, &workflow, now).try_recv().unwrap();
+        house.tell(Told::Working(1, 1), now + ACK_WAIT / 2);
+        house.turn(now + ACK_WAIT);
+        assert!(want(&mut house, &workflow, now).try_recv().is_err());
+        assert_eq!(house.next_deadline(), Some(now + ACK_WAIT / 2 + ACK_WAIT));
+    }
+
+    #[test]
+    fn a_worker_that_went_away_loses_nothing() {
+        let (mut house, workflow, now) = house();
+        house.tell(Told::Done(1), now);
+        drop(want(&mut house, &workflow, now));
+        let mut second = want(&mut house, &workflow, now);
+        let job = Job { run: RunId::random(), reason: Reason::Wake };
+        house.tell(Told::Queued(2, workflow.clone(), job.clone()), now);
+        let delivery = second.try_recv().unwrap();
+        assert_eq!((delivery.job(), delivery.attempt()), (&job, 1));
+    }
+
+    #[test]
+    fn those_who_left_are_forgotten() {
+        let mut listeners = Listeners::default();
+        for _ in 0..10 * UNREAD {
+            let (voice, ear) = listener(Live::Gap);
+            listeners.add(RunId::random(), voice);
+            drop(ear);
+        }
+        assert!(listeners.by_run.len() <= 2 * UNREAD);
     }
 }

@@ -1,7 +1,7 @@
 //! Jobs and timers in the embedded store. The file knows which jobs there are; who holds them is known in memory alone
 //! (`house.rs`), so that after a restart everything unacknowledged is delivered again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -137,7 +137,7 @@ pub(super) fn load(sql: &Connection, house: &mut House) -> rusqlite::Result<()> 
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         if let Some((workflow, job)) = read(&row.get::<_, String>(1)?, &row.get::<_, String>(2)?) {
-            house.tell(Told::Queued(row.get(0)?, workflow, job));
+            house.tell(Told::Queued(row.get(0)?, workflow, job), Instant::now());
         }
     }
     Ok(())

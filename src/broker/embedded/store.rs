@@ -34,8 +34,9 @@ pub(super) type WeakSender = mpsc::WeakSender<Work>;
 
 /// A call: what to do inside the transaction, and how to answer once that is committed or has failed.
 pub(super) struct Work {
-    act: Box<dyn FnOnce(&mut Session<'_>) -> (rusqlite::Result<()>, Answer) + Send>,
+    act: Act,
 }
+type Act = Box<dyn FnOnce(&mut Session<'_>) -> (rusqlite::Result<()>, Answer) + Send>;
 type Answer = Box<dyn FnOnce(std::result::Result<(), &Failure>) + Send>;
 
 /// What a call may touch: the open transaction, and what is to be told once it is committed.
@@ -254,11 +255,12 @@ impl Keeper {
                 Err(Failure::from(&source))
             }
         };
+        let now = Instant::now();
         for one in told {
-            self.house.tell(one);
+            self.house.tell(one, now);
         }
         for answer in answers {
-            answer(committed.as_ref().map(|()| ()));
+            answer(committed.as_ref().copied());
         }
     }
 
@@ -296,7 +298,7 @@ impl Keeper {
         let now = clock::Clock::now(&clock::SystemClock).as_millisecond();
         if self.next_due.is_some_and(|due| due <= now) {
             match self.commit(queue::ripen) {
-                Ok(told) => told.into_iter().for_each(|one| self.house.tell(one)),
+                Ok(told) => told.into_iter().for_each(|one| self.house.tell(one, Instant::now())),
                 Err(source) => {
                     tracing::error!(error = %source, "the embedded broker could not fire its timers");
                     // Not at once again: a full disk would keep this thread busy for nothing.

@@ -164,10 +164,10 @@ pub enum ConnectError {
 /// Connects, waiting for the server for [`Settings::connect_wait`], and makes the streams that are missing. From then on a
 /// lost connection is made again for ever.
 pub async fn connect(settings: &Settings) -> Result<Broker, ConnectError> {
-    let (client, connections) = open(settings).await?;
+    let (client, monitor) = open(settings).await?;
     let url = shown(&settings.url);
     check_version(&client, &url)?;
-    let mut server = Server::new(client, connections, false);
+    let mut server = Server::new(client, monitor.connections.subscribe(), monitor.losses.subscribe());
     check_jetstream(&server, &url).await?;
     let replicas = streams::ensure_all(&server, settings.replicas.max(1))
         .await
@@ -184,7 +184,7 @@ pub async fn connect(settings: &Settings) -> Result<Broker, ConnectError> {
 }
 
 /// Opens the connection, trying again while nobody answers.
-pub(super) async fn open(settings: &Settings) -> Result<(Client, watch::Receiver<u64>), ConnectError> {
+pub(super) async fn open(settings: &Settings) -> Result<(Client, Arc<Monitor>), ConnectError> {
     // Another part of the program may have chosen it already; it chooses the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let url = shown(&settings.url);
@@ -193,11 +193,10 @@ pub(super) async fn open(settings: &Settings) -> Result<(Client, watch::Receiver
     let mut said: Option<Instant> = None;
     loop {
         let monitor = Monitor::new();
-        let connections = monitor.connections.subscribe();
         let source = match options(settings, &monitor).await?.connect(addresses.clone()).await {
             Ok(client) => {
                 monitor.watch(&client);
-                return Ok((client, connections));
+                return Ok((client, monitor));
             }
             Err(source) => source,
         };
@@ -352,6 +351,7 @@ async fn check_jetstream(server: &Server, url: &str) -> Result<(), ConnectError>
 /// Watches the connection: says what happens to it, and tells every follower when it was made again.
 struct Monitor {
     connections: watch::Sender<u64>,
+    losses: watch::Sender<()>,
     statistics: OnceLock<Arc<async_nats::Statistics>>,
     start: Instant,
     /// When a slow subscription was last said, in seconds after `start` and one: each dropped message is an event.
@@ -362,6 +362,7 @@ impl Monitor {
     fn new() -> Arc<Self> {
         Arc::new(Self {
             connections: watch::Sender::new(1),
+            losses: watch::Sender::new(()),
             statistics: OnceLock::new(),
             start: Instant::now(),
             slow_said: AtomicU64::new(0),
@@ -374,7 +375,10 @@ impl Monitor {
 
     fn heard(&self, event: &Event) {
         match event {
-            Event::Disconnected => tracing::warn!("the connection to NATS was lost; it is being made again"),
+            Event::Disconnected => {
+                self.losses.send_replace(());
+                tracing::warn!("the connection to NATS was lost; it is being made again");
+            }
             Event::LameDuckMode => tracing::warn!("the NATS server is about to stop"),
             Event::SlowConsumer(_) => self.say_slow(),
             Event::ServerError(error) => tracing::warn!(%error, "the NATS server reports an error"),

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::headers::{self, COPY_OF, MESSAGE_ID};
 use super::pull::{Appetite, Consumer, Pull, Pulled, Receipt, nanos};
 use super::reads::Read;
-use super::server::{ANSWER_WAIT, STREAM_NAME_IN_USE, STREAM_NOT_FOUND, Server, unavailable};
+use super::server::{STREAM_NAME_IN_USE, STREAM_NOT_FOUND, Server, unavailable};
 use crate::broker::contract::{Carried, Contract, Discovered, Settle};
 use crate::broker::subjects::{
     self, ALL_CLIENT_MESSAGES, ALL_SERVER_MESSAGES, ANSWER_WORKERS, DISCOVERY_BUCKET, FASTAGENCY_STREAM, INITIATE_CHAT,
@@ -119,7 +119,9 @@ impl Contract for NatsContract {
         // The bucket allows no direct gets. One message per request, but there are no more than there are workflows.
         loop {
             let next = json!({ "seq": from, "next_by_subj": filter });
-            let Some(read) = self.server.from_leader(DOING, DISCOVERY_STREAM, next).await? else { return Ok(found) };
+            let Some(read) = self.server.leaders_message(DOING, DISCOVERY_STREAM, next).await? else {
+                return Ok(found);
+            };
             from = read.stored.seq + 1;
             if headers::is_gone(read.headers.as_ref()) {
                 continue;
@@ -179,7 +181,7 @@ impl Contract for NatsContract {
 
     async fn last_copy(&self, user: &str, run: RunId) -> Result<Option<Carried>> {
         let body = json!({ "last_by_subj": subjects::client_messages(user, run) });
-        let found = self.server.from_leader("read the last copy", FASTAGENCY_STREAM, body).await?;
+        let found = self.server.leaders_message("read the last copy", FASTAGENCY_STREAM, body).await?;
         Ok(found.and_then(|read: Read| {
             let Read { subject, stored, headers } = read;
             carried(&subject, stored.seq, stored.payload, headers.as_ref())
@@ -464,10 +466,7 @@ impl Initiations {
             .ok_or_else(|| refused("the consumer initiate_workers is no push consumer; it is not FastAgency's"))?;
         let group = config["deliver_group"].as_str().unwrap_or(INITIATE_WORKERS);
         let subscribed = self.server.client.queue_subscribe(deliver_subject.to_owned(), group.to_owned());
-        let subscriber = tokio::time::timeout(ANSWER_WAIT, subscribed)
-            .await
-            .map_err(|_| unavailable(DOING, "the connection takes no more"))?
-            .map_err(|source| unavailable(DOING, source))?;
+        let subscriber = self.server.answered(DOING, subscribed).await?.map_err(|source| unavailable(DOING, source))?;
         self.joined = Some(Joined {
             subscriber,
             deliver_subject: deliver_subject.to_owned(),

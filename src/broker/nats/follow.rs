@@ -5,7 +5,7 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::watch;
 
-use super::server::{ANSWER_WAIT, Server, unavailable};
+use super::server::Server;
 use crate::broker::Result;
 
 /// What one subscription may leave unread; async-nats drops what comes then. Ten seconds of a fast model's tokens. The
@@ -35,10 +35,7 @@ impl Server {
     ) -> Result<BoxStream<'static, T>> {
         // Taken before the subscription, so that a connection lost in between is noticed.
         let connections = self.connections.clone();
-        let subscriber = tokio::time::timeout(ANSWER_WAIT, self.client.subscribe(subject))
-            .await
-            .map_err(|_| unavailable(doing, "the connection takes no more"))?
-            .map_err(|source| unavailable(doing, source))?;
+        let subscriber = self.subscribe(doing, subject).await?;
         let hearing = Hearing { subscriber, connections, read, gap, streak: 0, gap_due: false };
         Ok(stream::unfold(hearing, |mut hearing| async move { Some((hearing.next().await?, hearing)) }).boxed())
     }

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::headers::{self, Delivered};
-use super::server::{ANSWER_WAIT, ApiError, CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, Server, unavailable};
+use super::server::{ApiError, CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, Server, unavailable};
 use crate::broker::{Error, Result};
 
 /// How long the server may keep a request that it has nothing for.
@@ -203,11 +203,7 @@ impl Pull {
             "idle_heartbeat": nanos(HEARTBEAT),
         });
         let call = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", self.consumer.stream, link.name);
-        let asked = self.server.client.publish_with_reply(call, link.inbox.clone(), body.to_string().into());
-        tokio::time::timeout(ANSWER_WAIT, asked)
-            .await
-            .map_err(|_| unavailable("take messages", "the connection takes no more"))?
-            .map_err(|source| unavailable("take messages", source))?;
+        self.server.ask("take messages", call, link.inbox.clone(), &body).await?;
         link.owed = size;
         if let Appetite::Caller(size) = &mut self.appetite {
             *size = (*size * 2).min(MOST);
@@ -250,10 +246,7 @@ impl Pull {
         let (name, config) = (self.consumer.make)(self.next_seq);
         self.server.make_consumer(self.consumer.stream, &name, config).await?;
         let inbox = self.server.client.new_inbox();
-        let subscriber = tokio::time::timeout(ANSWER_WAIT, self.server.client.subscribe(inbox.clone()))
-            .await
-            .map_err(|_| unavailable("take messages", "the connection takes no more"))?
-            .map_err(|source| unavailable("take messages", source))?;
+        let subscriber = self.server.subscribe("take messages", inbox.clone()).await?;
         Ok(Link { name, inbox, subscriber, owed: 0 })
     }
 }

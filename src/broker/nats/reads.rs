@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::headers;
-use super::server::{ANSWER_WAIT, Server, unavailable};
+use super::server::{Server, unavailable};
 use crate::broker::{Error, Result, Stored};
 use crate::clock::Timestamp;
 
@@ -36,26 +36,16 @@ impl Server {
     /// Everything that matches `filter` after sequence `after`, in order. From a replicated stream it may lack the newest.
     pub(super) async fn read_all(&self, doing: &str, stream: &str, filter: &str, after: u64) -> Result<Vec<Read>> {
         let inbox = self.client.new_inbox();
-        let lost = |why: &'static str| unavailable(doing, why);
-        let mut replies = tokio::time::timeout(ANSWER_WAIT, self.client.subscribe(inbox.clone()))
-            .await
-            .map_err(|_| lost("the connection takes no more"))?
-            .map_err(|source| unavailable(doing, source))?;
+        let mut replies = self.subscribe(doing, inbox.clone()).await?;
         let call = format!("$JS.API.DIRECT.GET.{stream}");
         let mut found: Vec<Read> = Vec::new();
         loop {
             let from = found.last().map_or(after, |read| read.stored.seq) + 1;
             let page = json!({ "seq": from, "next_by_subj": filter, "batch": PAGE, "max_bytes": PAGE_BYTES });
-            let asked = self.client.publish_with_reply(call.clone(), inbox.clone(), page.to_string().into());
-            tokio::time::timeout(ANSWER_WAIT, asked)
-                .await
-                .map_err(|_| lost("the connection takes no more"))?
-                .map_err(|source| unavailable(doing, source))?;
+            self.ask(doing, call.clone(), inbox.clone(), &page).await?;
             loop {
-                let reply = tokio::time::timeout(ANSWER_WAIT, replies.next())
-                    .await
-                    .map_err(|_| lost("the server did not answer in time"))?
-                    .ok_or_else(|| lost("the connection is closed"))?;
+                let reply = self.answered(doing, replies.next()).await?;
+                let reply = reply.ok_or_else(|| unavailable(doing, "the connection is closed"))?;
                 match reply.status.map(|status| status.as_u16()) {
                     None => found.push(read(doing, reply)?),
                     Some(NOT_FOUND) => return Ok(found),
@@ -71,7 +61,7 @@ impl Server {
     pub(super) async fn last_message(&self, doing: &str, stream: &str, subject: &str) -> Result<Option<Read>> {
         let body = json!({ "last_by_subj": subject });
         if self.replicated {
-            self.from_leader(doing, stream, body).await
+            self.leaders_message(doing, stream, body).await
         } else {
             self.direct(doing, stream, body).await
         }
@@ -89,7 +79,12 @@ impl Server {
     }
 
     /// One message, from the stream's leader.
-    pub(super) async fn from_leader(&self, doing: &str, stream: &str, body: serde_json::Value) -> Result<Option<Read>> {
+    pub(super) async fn leaders_message(
+        &self,
+        doing: &str,
+        stream: &str,
+        body: serde_json::Value,
+    ) -> Result<Option<Read>> {
         let call = format!("STREAM.MSG.GET.{stream}");
         match self.api::<Got>(doing, call, &body).await? {
             Ok(got) => decode(doing, got.message).map(Some),

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use async_nats::client::{Request, RequestErrorKind};
-use async_nats::{Client, HeaderMap, Message, Subject};
+use async_nats::{Client, HeaderMap, Message, Subject, Subscriber};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -16,6 +16,9 @@ use crate::broker::{Error, Result};
 
 /// How long an answer may take. A stream that changes its leader answers within two or three seconds.
 pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(5);
+/// How long a call waits for a lost connection to come back before it fails: longer than a server takes to start again.
+const DOWN_PATIENCE: Duration = Duration::from_secs(2);
+const DOWN_PAUSE: Duration = Duration::from_millis(25);
 /// What headers may add to a message: the server's limit is for both together. Ours are below 400 bytes.
 const HEADER_ROOM: usize = 512;
 /// How long the store counts as full after it said so. Nobody starts a run meanwhile, so that nothing else would tell.
@@ -40,6 +43,8 @@ pub(super) struct Server {
     pub(super) client: Client,
     /// Counts the connections made; it changes when one was lost and another made.
     pub(super) connections: watch::Receiver<u64>,
+    /// Changes when the connection is lost: what is asked then is never answered.
+    losses: watch::Receiver<()>,
     /// Whether a direct get may be answered by a replica that is behind.
     pub(super) replicated: bool,
     full: Mutex<Option<Instant>>,
@@ -69,8 +74,45 @@ struct Acknowledged {
 
 impl Server {
     /// One over a connection that is there.
-    pub(super) fn new(client: Client, connections: watch::Receiver<u64>, replicated: bool) -> Self {
-        Self { client, connections, replicated, full: Mutex::new(None) }
+    pub(super) fn new(client: Client, connections: watch::Receiver<u64>, losses: watch::Receiver<()>) -> Self {
+        Self { client, connections, losses, replicated: false, full: Mutex::new(None) }
+    }
+
+    /// Waits for what the server answers: until it does, the connection is lost, or [`ANSWER_WAIT`] is over. While there is
+    /// no connection nothing is begun, so that nothing is sent later that was given up long ago.
+    pub(super) async fn answered<T>(&self, doing: &str, answer: impl Future<Output = T>) -> Result<T> {
+        let mut losses = self.losses.clone();
+        losses.mark_unchanged();
+        let waiting = Instant::now();
+        while !self.is_connected() {
+            if waiting.elapsed() > DOWN_PATIENCE {
+                return Err(unavailable(doing, "there is no connection to NATS"));
+            }
+            tokio::time::sleep(DOWN_PAUSE).await;
+            losses.mark_unchanged();
+        }
+        tokio::select! {
+            biased;
+            answer = answer => Ok(answer),
+            _ = losses.changed() => Err(unavailable(doing, "the connection to NATS was lost")),
+            () = tokio::time::sleep(ANSWER_WAIT) => Err(unavailable(doing, "the server did not answer in time")),
+        }
+    }
+
+    /// Subscribes; whatever is asked on this connection afterwards comes after it.
+    pub(super) async fn subscribe(&self, doing: &str, subject: String) -> Result<Subscriber> {
+        let subscribed = self.answered(doing, self.client.subscribe(subject)).await?;
+        subscribed.map_err(|source| unavailable(doing, source))
+    }
+
+    /// Publishes a request whose answers come to `inbox`.
+    pub(super) async fn ask(&self, doing: &str, call: String, inbox: String, body: &Value) -> Result<()> {
+        let asked = self.client.publish_with_reply(call, inbox, body.to_string().into());
+        self.answered(doing, asked).await?.map_err(|source| unavailable(doing, source))
+    }
+
+    fn is_connected(&self) -> bool {
+        self.client.connection_state() == async_nats::connection::State::Connected
     }
 
     /// The largest payload that can be sent.
@@ -100,15 +142,12 @@ impl Server {
         if let Some(headers) = headers {
             request = request.headers(headers);
         }
-        // Also the queue to the connection can be full while there is none: one time-out for both.
-        let answer = tokio::time::timeout(ANSWER_WAIT, self.client.send_request(subject.into(), request)).await;
-        match answer {
-            Ok(Ok(message)) => Ok(message),
-            Ok(Err(source)) if source.kind() == RequestErrorKind::NoResponders => {
+        match self.answered(doing, self.client.send_request(subject.into(), request)).await? {
+            Ok(message) => Ok(message),
+            Err(source) if source.kind() == RequestErrorKind::NoResponders => {
                 Err(unavailable(doing, "nothing answers on the server: is JetStream on, and the stream there?"))
             }
-            Ok(Err(source)) => Err(unavailable(doing, source)),
-            Err(_) => Err(unavailable(doing, "the server did not answer in time")),
+            Err(source) => Err(unavailable(doing, source)),
         }
     }
 
@@ -177,6 +216,9 @@ impl Server {
     pub(super) async fn tell(&self, doing: &str, subject: impl Into<Subject>, payload: Bytes) -> Result<()> {
         const PATIENCE: Duration = Duration::from_millis(100);
         self.fits(&payload)?;
+        if !self.is_connected() {
+            return Err(unavailable(doing, "there is no connection to NATS"));
+        }
         match tokio::time::timeout(PATIENCE, self.client.publish(subject.into(), payload)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(source)) => Err(unavailable(doing, source)),

@@ -102,7 +102,8 @@ async fn each_start_reaches_one_of_the_workers_who_share_the_consumer() {
     assert_eq!(info["config"]["max_ack_pending"], 1000);
     let subject = info["config"]["deliver_subject"].as_str().unwrap().to_owned();
     let python = client.queue_subscribe(subject, "initiate_workers".to_owned()).await.unwrap();
-    client.flush().await.unwrap();
+    // An answer on the same connection: the server knows the subscription.
+    api(&client, "INFO", "").await;
     for start in 0..STARTS {
         gateway.initiate(RunId::random(), bytes(start.to_string())).await.unwrap();
     }
@@ -172,7 +173,8 @@ async fn copies_follow_each_other_or_conflict() {
     assert_eq!((carried.user.as_str(), carried.copy_of), ("None", None));
     // The headers that its receivers decode by.
     let mut plain = client.subscribe("chat.client.messages.>").await.unwrap();
-    client.flush().await.unwrap();
+    // An answer on the same connection: the server knows the subscription.
+    api(&client, "INFO", "").await;
     contract.copy(user, run, MessageId::random(), 19, second, bytes("{}")).await.unwrap();
     let headers = soon(plain.next()).await.unwrap().headers.unwrap();
     assert_eq!(headers.get("content-type").unwrap().as_str(), "application/json");
