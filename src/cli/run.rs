@@ -122,7 +122,12 @@ impl Run {
                 if self.mock_llm {
                     eprintln!("--mock-llm changes nothing there: the models are that process's");
                 }
-                Ok(House { client: Client::new(&url).map_err(unreachable)?, serves: Vec::new(), lifecycle: None, again })
+                Ok(House {
+                    client: Client::new(&url).map_err(unreachable)?,
+                    serves: Vec::new(),
+                    lifecycle: None,
+                    again,
+                })
             }
             Err(error) => Err(error.into()),
         }

@@ -219,6 +219,7 @@ mod tests {
             sender: Some("Teacher\x1b[2J".into()),
             recipient: Some("Student".into()),
             auto_reply: false,
+            alias: None,
             says: Content::text("one\n\x1b]0;x\x07two"),
         };
         let entry = of_log(&placed(Body::Said { key: "1".into(), message }));
