@@ -19,14 +19,20 @@ use crate::lifecycle::Lifecycle;
 use crate::run::record::Ending;
 use crate::{gateway, worker};
 
+/// What `--help` says at its end.
+const HOW_IT_GOES: &str = "\
+Worker and gateway run in this process, over the data folder; if `fastagency all` is using that folder, its gateway is
+used instead.
+
+Ctrl-C cancels the run and waits for its end; a second one leaves at once. Ctrl-D at a question leaves the run as it is:
+--run ID comes back to it. Without a terminal nothing is asked: a question needs an --answer.
+
+Exit codes: 0 completed, 1 failed, 2 wrong use, 3 no broker or gateway, 4 cancelled, 5 a question was left without an
+answer (the run waits for it).";
+
 /// Runs a workflow and talks with it in the terminal.
-///
-/// Worker and gateway run in this process, over the data folder; if `fastagency all` is using that folder, its gateway is
-/// used instead. Ctrl-C cancels the run and waits for its end, a second one leaves at once. Ctrl-D at a question leaves
-/// the run as it is: `--run ID` comes back to it.
-///
-/// Exit codes: 0 completed, 1 failed, 4 cancelled, 5 a question was left without an answer (the run waits for it).
 #[derive(Args)]
+#[command(after_help = HOW_IT_GOES)]
 pub(super) struct Run {
     /// The workflow; without it the only one there is, or a choice.
     #[arg(conflicts_with = "run")]

@@ -133,7 +133,7 @@ impl<'a, W: Write> Console<'a, W> {
                     }
                     let new = ask::Asking::new(question);
                     let words = new.words();
-                    self.show(&words)?;
+                    self.ask(&words)?;
                     asking = Some(new);
                 }
             }
@@ -166,13 +166,16 @@ impl<'a, W: Write> Console<'a, W> {
                     }
                 }
                 Next::Line(Typed::End) => {
+                    let end = self.renderer.line_end();
+                    self.show(&end)?;
                     let question = asking.as_ref().map(|asking| asking.question().clone());
                     return Ok(question.map_or(Left::Interrupted, |question| self.unanswered(&question, None)));
                 }
                 Next::Line(Typed::Text(text)) => {
+                    self.renderer.typed();
                     let Some(current) = &mut asking else { continue };
                     match current.take(&text) {
-                        ask::Taken::More(words) => self.show(&words)?,
+                        ask::Taken::More(words) => self.ask(&words)?,
                         ask::Taken::Value(value) => {
                             let question = current.question().clone();
                             asking = None;
@@ -270,6 +273,12 @@ impl<'a, W: Write> Console<'a, W> {
         }
         let words = self.renderer.end(ended);
         self.show(&words)
+    }
+
+    /// Shows what a person is asked; his line follows it.
+    fn ask(&mut self, words: &str) -> io::Result<()> {
+        self.renderer.prompted();
+        self.show(words)
     }
 
     fn note_answer(&mut self, answer: &str) -> io::Result<()> {

@@ -209,6 +209,16 @@ impl Renderer {
         format!("{end}{}\n", self.faint(&format!("({})", plain(words))))
     }
 
+    /// A prompt stands on the line, and what a person types follows it.
+    pub fn prompted(&mut self) {
+        self.at_start = false;
+    }
+
+    /// The person has ended the line.
+    pub fn typed(&mut self) {
+        self.at_start = true;
+    }
+
     /// Ends a text that is still being written.
     fn over(&mut self) -> String {
         self.streaming = None;
@@ -232,7 +242,8 @@ impl Renderer {
         text.to_owned()
     }
 
-    fn line_end(&mut self) -> String {
+    /// What ends the line, if something stands on it.
+    pub fn line_end(&mut self) -> String {
         if std::mem::replace(&mut self.at_start, true) { String::new() } else { "\n".to_owned() }
     }
 
