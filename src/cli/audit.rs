@@ -181,9 +181,7 @@ impl Audit {
         let idle = matches!(source, Source::Broker { idle: true, .. });
         let printing = async {
             while let Some((before, entry)) = heard.recv().await {
-                if let Err(error) = self.print(&entry, &before) {
-                    return Err(error);
-                }
+                self.print(&entry, &before)?;
             }
             Ok(())
         };

@@ -119,23 +119,25 @@ impl<'a, W: Write> Console<'a, W> {
         // The question that the person is being asked.
         let mut asking: Option<ask::Asking> = None;
         loop {
-            if self.live && asking.is_none() && !cancelling {
-                if let Some((number, question)) = self.open.first().cloned() {
-                    if let Some(text) = self.given.take(number, &question) {
-                        let refused = self.answer_given(&question, &text).await?;
-                        if let (Some(refused), false) = (&refused, self.style.interactive) {
-                            return Ok(self.unanswered(&question, Some(refused.clone())));
-                        }
-                        continue;
+            if self.live
+                && asking.is_none()
+                && !cancelling
+                && let Some((number, question)) = self.open.first().cloned()
+            {
+                if let Some(text) = self.given.take(number, &question) {
+                    let refused = self.answer_given(&question, &text).await?;
+                    if let (Some(refused), false) = (&refused, self.style.interactive) {
+                        return Ok(self.unanswered(&question, Some(refused.clone())));
                     }
-                    if !self.style.interactive {
-                        return Ok(self.unanswered(&question, None));
-                    }
-                    let new = ask::Asking::new(question);
-                    let words = new.words();
-                    self.ask(&words)?;
-                    asking = Some(new);
+                    continue;
                 }
+                if !self.style.interactive {
+                    return Ok(self.unanswered(&question, None));
+                }
+                let new = ask::Asking::new(question);
+                let words = new.words();
+                self.ask(&words)?;
+                asking = Some(new);
             }
             let next = tokio::select! {
                 event = follower.next() => Next::Event(event?),

@@ -17,6 +17,7 @@ use crate::run::{Result, read};
 
 /// What a follower is given.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are records, and they are passed on at once")]
 pub enum Seen {
     /// The next record of the log.
     Record(Placed),
