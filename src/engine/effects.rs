@@ -23,6 +23,9 @@ use crate::run::attach::Delta;
 use crate::run::record::{Answered, Body, Outcome};
 use crate::workflow::ModelUse;
 
+/// How often a question is asked again after answers that do not fit: a program that answers by itself must not fill the log.
+const MOST_REFUSALS: u32 = 20;
+
 /// The effects of one scope.
 pub(super) struct Scoped {
     pub journal: Arc<Journal>,
@@ -290,7 +293,7 @@ impl Effects for Scoped {
         let base = self.key();
         let mut key = base.clone();
         let prompt = question.says.prompt().unwrap_or_default().to_owned();
-        for attempt in 1.. {
+        for attempt in 1..=MOST_REFUSALS {
             let answered = self.ask_once(&key, &question).await?;
             if answered.on_timeout {
                 return Ok(answered.value.map_or(Answer::TimedOut, Answer::Given));
@@ -308,7 +311,7 @@ impl Effects for Scoped {
             question.says.set_prompt(format!("{reason}\n\n{prompt}"));
             key = format!("{base}/again{attempt}");
         }
-        unreachable!("a question is asked until it is answered")
+        Err(Stop::failed("answer", format!("no answer of {MOST_REFUSALS} fitted the question")))
     }
 
     async fn ask_model(

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::headers::{self, EXPECTED_SUBJECT, PREVIOUS};
+use super::reads::Read;
 use super::server::{Server, unavailable};
 use crate::broker::subjects::{self, QUEUE_STREAM, RUNS_STREAM};
 use crate::broker::{Error, Lane, Live, Log, Result, Stored};
@@ -18,6 +19,10 @@ use crate::ids::RunId;
 /// How often a replica that is behind the leader is asked again, and how long is waited before.
 const CATCH_UP_TRIES: u32 = 20;
 const CATCH_UP_PAUSE: Duration = Duration::from_millis(50);
+/// How many records are read one by one, from the last back to the one before it, before the stream is searched instead.
+/// A search by subject looks at every message between the run's first record and its last (seen: 10 000 runs that begin at
+/// once kept the server busy for a minute); a step back costs the same however much other runs have written.
+const STEPS_BACK: usize = 48;
 /// How often a tombstone is tried against a writer who does not stop.
 const TOMBSTONE_TRIES: u32 = 10;
 
@@ -33,6 +38,9 @@ impl Log for Server {
 
     async fn read(&self, run: RunId, after: u64) -> Result<Vec<Stored>> {
         const DOING: &str = "read a run's log";
+        if let Some(found) = self.read_back(DOING, run, after).await? {
+            return Ok(found);
+        }
         let subject = subjects::records(run);
         if !self.replicated {
             let found = self.read_all(DOING, RUNS_STREAM, &subject, after).await?;
@@ -51,8 +59,7 @@ impl Log for Server {
     }
 
     async fn last(&self, run: RunId) -> Result<Option<Stored>> {
-        let found = self.last_message("read a run's last record", RUNS_STREAM, &subjects::records(run)).await?;
-        Ok(found.map(|read| read.stored))
+        Ok(self.newest("read a run's last record", run).await?.map(|read| read.stored))
     }
 
     async fn follow(&self, run: RunId) -> Result<BoxStream<'static, Live>> {
@@ -102,6 +109,39 @@ impl Log for Server {
 }
 
 impl Server {
+    /// The run's last record: of the last under each of its two subjects, the later.
+    async fn newest(&self, doing: &str, run: RunId) -> Result<Option<Read>> {
+        let (said, did) = (subjects::record(run, Lane::Said), subjects::record(run, Lane::Did));
+        let (said, did) =
+            tokio::join!(self.last_message(doing, RUNS_STREAM, &said), self.last_message(doing, RUNS_STREAM, &did));
+        Ok([said?, did?].into_iter().flatten().max_by_key(|read| read.stored.seq))
+    }
+
+    /// The records after sequence `after`, from the last one back, each naming the one before it; `None` if that is too far,
+    /// or if the chain is broken (a replica that is behind, a log that is being removed).
+    async fn read_back(&self, doing: &str, run: RunId, after: u64) -> Result<Option<Vec<Stored>>> {
+        let Some(mut read) = self.newest(doing, run).await? else { return Ok(Some(Vec::new())) };
+        let mut found = Vec::new();
+        while read.stored.seq > after {
+            let Some(previous) = read.headers.as_ref().and_then(|headers| headers::number(headers, PREVIOUS)) else {
+                return Ok(None);
+            };
+            found.push(read.stored);
+            if previous <= after {
+                break;
+            }
+            if found.len() >= STEPS_BACK {
+                return Ok(None);
+            }
+            match self.message_at(doing, RUNS_STREAM, previous).await? {
+                Some(before) => read = before,
+                None => return Ok(None),
+            }
+        }
+        found.reverse();
+        Ok(Some(found))
+    }
+
     /// Appends the tombstone as the last record, whoever else writes.
     async fn bury(&self, run: RunId, tombstone: Bytes) -> Result<u64> {
         let mut outcome = Err(unavailable("purge a run", "somebody keeps writing to it"));

@@ -67,6 +67,11 @@ impl Server {
         }
     }
 
+    /// The message at a sequence, from whichever replica answers.
+    pub(super) async fn message_at(&self, doing: &str, stream: &str, seq: u64) -> Result<Option<Read>> {
+        self.direct(doing, stream, json!({ "seq": seq })).await
+    }
+
     /// One message, from whichever replica answers.
     async fn direct(&self, doing: &str, stream: &str, body: serde_json::Value) -> Result<Option<Read>> {
         let call = format!("$JS.API.DIRECT.GET.{stream}");
