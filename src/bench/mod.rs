@@ -147,9 +147,9 @@ async fn converse(stage: Arc<Stage>) {
             stage.arrive();
         }
         if outcome.is_ok() && stage.load.echoes && conversation.answered_text && !conversation.own_seen {
-            stage.tally.problem(&Problem::NotEchoed);
+            stage.tally.problem(&Problem::NotEchoed, conversation.secret);
         } else if let Err(problem) = &outcome {
-            stage.tally.problem(problem);
+            stage.tally.problem(problem, conversation.secret);
         }
         stage.tally.ended(&conversation, outcome.is_ok());
         stage.watcher.step();

@@ -137,9 +137,10 @@ struct Counts {
 const KINDS: usize = 20;
 
 impl Tally {
-    pub fn problem(&self, problem: &Problem) {
+    pub fn problem(&self, problem: &Problem, secret: Secret) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut kind = problem.to_string();
+        // With its secret in it, every conversation's problem would be a kind of its own.
+        let mut kind = problem.to_string().replace(&secret.to_string(), "<secret>");
         if counts.problems.len() >= KINDS && !counts.problems.contains_key(&kind) {
             kind = "other problems".to_owned();
         }
@@ -244,7 +245,7 @@ mod tests {
         conversation.message("hello", false);
         let tally = Tally::default();
         tally.ended(&conversation, true);
-        tally.problem(&Problem::TooSlow("the question"));
+        tally.problem(&Problem::TooSlow("the question"), conversation.secret);
         let outcome = tally.outcome(Duration::from_secs(2), None, Some(0.25));
         assert!(conversation.own_seen && !outcome.is_clean());
         assert_eq!((outcome.completed, outcome.crossed, outcome.errors, outcome.per_second), (1, 2, 1, 0.5));

@@ -179,7 +179,8 @@ impl Audit {
         let (told, mut heard) = mpsc::channel(UNPRINTED);
         let following = follow(source.clone(), run, 0, String::new(), told);
         let idle = matches!(source, Source::Broker { idle: true, .. });
-        let printing = async {
+        // The receiver goes with it: when nobody reads what is printed, the follower ends too.
+        let printing = async move {
             while let Some((before, entry)) = heard.recv().await {
                 self.print(&entry, &before)?;
             }
@@ -209,6 +210,9 @@ impl Audit {
             }
             Source::Gateway(_) => futures_util::stream::pending().boxed(),
         };
+        // One for the whole loop: a signal between two turns of it is not lost.
+        let interrupted = tokio::signal::ctrl_c();
+        tokio::pin!(interrupted);
         loop {
             for (row, seq) in heads(source).await? {
                 if !known.insert(row.id) || (first && row.state == State::Ended) {
@@ -239,7 +243,7 @@ impl Audit {
                     Some(ended) = followers.join_next() => if let Ok(Err(error)) = ended {
                         return Err(error);
                     },
-                    _ = tokio::signal::ctrl_c() => return Ok(Ok(())),
+                    _ = &mut interrupted => return Ok(Ok(())),
                 }
             }
         }

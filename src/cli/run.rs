@@ -196,7 +196,12 @@ impl Run {
                 eprintln!("run {run} waits for an answer to: {prompt}\ngo on with: {again} --answer …");
                 Ok(ExitCode::from(5))
             }
-            Err(console::Error::Gateway(error)) => Err(refused(error)),
+            Err(console::Error::Gateway(error)) => {
+                if error.will_pass() {
+                    eprintln!("run {run} may go on without us; it is seen with: {again}");
+                }
+                Err(refused(error))
+            }
             // Whoever reads our output has gone: there is nobody to tell.
             Err(console::Error::Terminal(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::FAILURE),
             Err(error) => Err(CliError::Failed(error.into())),

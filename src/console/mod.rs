@@ -200,7 +200,7 @@ impl<'a, W: Write> Console<'a, W> {
                 self.show(&words)?;
             }
             Event::Delta(_) => {}
-            Event::Lost { why } => eprintln!("the connection was lost ({}); trying again", plain(&why)),
+            Event::Lost { why } => self.note(&format!("the connection was lost, trying again: {why}"))?,
             Event::Record(record) => {
                 if self.style.json {
                     writeln!(self.out, "{}", record.json)?;

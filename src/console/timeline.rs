@@ -139,6 +139,8 @@ fn answer_in_words(text: Option<&str>, refused: Option<&str>, by: Option<&str>, 
     let text = match text {
         Some(text) => plain(text),
         None if on_timeout => "nothing".to_owned(),
+        // Of an answer that does not fit only the reason is kept.
+        None if !refused.is_empty() => "an answer".to_owned(),
         None => "•••".to_owned(),
     };
     let late = if on_timeout { "nobody answered in time; taken instead: " } else { "" };
