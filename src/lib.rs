@@ -33,6 +33,7 @@ pub mod engine;
 
 // Floor 5: roles, and the clients of a gateway.
 pub mod bench;
+pub mod console;
 pub mod gateway;
 pub mod ui;
 pub mod worker;

@@ -14,13 +14,14 @@ pub enum Format {
     Json,
 }
 
-/// Starts logging. `verbosity` 0 shows what an operator should know, 1 what the program does, 2 and more everything;
-/// `RUST_LOG` goes before it.
-pub fn start(format: Format, verbosity: u8) {
+/// Starts logging. `verbosity` 0 shows what an operator should know, 1 what the program does, 2 and more everything, none
+/// only what goes wrong; `RUST_LOG` goes before it.
+pub fn start(format: Format, verbosity: Option<u8>) {
     let default = match verbosity {
-        0 => "warn,fastagency=info",
-        1 => "info,fastagency=debug",
-        _ => "debug,fastagency=trace",
+        None => "warn",
+        Some(0) => "warn,fastagency=info",
+        Some(1) => "info,fastagency=debug",
+        Some(_) => "debug,fastagency=trace",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let registry = tracing_subscriber::registry().with(filter);

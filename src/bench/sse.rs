@@ -32,7 +32,7 @@ pub(super) async fn converse(stage: &Stage, conversation: &mut Conversation) -> 
                 conversation.message(&record.json, true);
                 waiting_for = "the next message";
                 if message.says.asks() {
-                    conversation.asked();
+                    conversation.asked()?;
                     permit = stage.at_question(conversation, permit).await;
                     let (answer, with_secret) = answer(stage, conversation, &message.says);
                     conversation.answers(with_secret);

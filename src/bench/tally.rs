@@ -28,6 +28,8 @@ pub(super) enum Problem {
     Refused(String),
     /// The answer never came back.
     NotEchoed,
+    /// It asks on and on: the answers do not fit its questions.
+    NeverSatisfied,
 }
 
 impl fmt::Display for Problem {
@@ -39,16 +41,21 @@ impl fmt::Display for Problem {
             Problem::Unreadable(why) => write!(f, "an answer that cannot be read: {why}"),
             Problem::Failed(why) => write!(f, "the run failed: {why}"),
             Problem::Refused(why) => write!(f, "the answer was refused: {why}"),
+            Problem::NeverSatisfied => write!(f, "more than {MOST_QUESTIONS} questions: the answers do not fit them"),
             Problem::NotEchoed => f.write_str("the answer did not come back"),
         }
     }
 }
+
+/// The most questions that a conversation answers. A question whose answer does not fit is asked again, for ever.
+const MOST_QUESTIONS: usize = 100;
 
 /// One conversation as it goes on.
 pub(super) struct Conversation {
     pub secret: Secret,
     begun: Instant,
     held: Duration,
+    questions: usize,
     question_at: Option<Instant>,
     answered_at: Option<Instant>,
     replies: Vec<Duration>,
@@ -68,6 +75,7 @@ impl Conversation {
             secret,
             begun: Instant::now(),
             held: Duration::ZERO,
+            questions: 0,
             question_at: None,
             answered_at: None,
             replies: Vec::new(),
@@ -94,8 +102,10 @@ impl Conversation {
     }
 
     /// A question came.
-    pub fn asked(&mut self) {
+    pub fn asked(&mut self) -> Result<(), Problem> {
         self.question_at = Some(Instant::now());
+        self.questions += 1;
+        if self.questions > MOST_QUESTIONS { Err(Problem::NeverSatisfied) } else { Ok(()) }
     }
 
     /// It was kept waiting on purpose since the question came.

@@ -67,7 +67,7 @@ pub(super) async fn converse(stage: &Stage, conversation: &mut Conversation) -> 
         match &*frame.kind {
             "text_input" | "multiple_choice" => {
                 let content: Content = serde_json::from_str(frame.content.get()).unwrap_or_default();
-                conversation.asked();
+                conversation.asked()?;
                 permit = stage.at_question(conversation, permit).await;
                 let choice =
                     (frame.kind == "multiple_choice").then(|| content.default.or(content.choices.into_iter().next()));

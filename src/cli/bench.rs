@@ -16,11 +16,14 @@ use crate::cli::outcome::CliError;
 use crate::cli::{Common, project};
 use crate::client::{self, Client};
 
+/// What `--help` says at its end.
+const HOW_IT_COUNTS: &str = "\
+Each answer carries a secret of its conversation; a message with another one's secret, or of another run, is counted as
+crossed. The exit code is 1 if anything was crossed or went wrong.";
+
 /// Holds whole conversations against a gateway and measures them.
-///
-/// Each answer carries a secret of its conversation; a message with another one's secret, or of another run, is counted as
-/// crossed. The exit code is 1 if anything was crossed or went wrong.
 #[derive(Args)]
+#[command(after_help = HOW_IT_COUNTS)]
 pub(super) struct Bench {
     /// The gateway. With --floor it is measured between two measurements of the floor; without it the floor alone is.
     #[arg(long, value_name = "URL", required_unless_present = "floor")]

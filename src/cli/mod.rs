@@ -10,11 +10,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::telemetry;
 
 mod all;
+mod audit;
 mod bench;
 mod check;
 mod gateway;
 mod outcome;
 mod project;
+mod run;
 mod schema;
 mod ui;
 mod worker;
@@ -81,6 +83,10 @@ enum Command {
     Gateway(gateway::Gateway),
     /// Serves the chat page.
     Ui(ui::Ui),
+    /// Runs a workflow and talks with it in the terminal.
+    Run(run::Run),
+    /// Shows runs and what happened in them.
+    Audit(audit::Audit),
     /// Checks the configuration and every workflow, and shows all problems at once.
     Check(check::Check),
     /// Prints the JSON Schema of a kind of file, for editors.
@@ -96,7 +102,9 @@ pub fn main() -> ExitCode {
         LogFormat::Text => telemetry::Format::Text,
         LogFormat::Json => telemetry::Format::Json,
     };
-    telemetry::start(format, cli.common.verbose);
+    // Where a person reads what a command prints, only what goes wrong stands between it.
+    let quiet = matches!(cli.command, Command::Run(_) | Command::Audit(_) | Command::Bench(_));
+    telemetry::start(format, (!quiet || cli.common.verbose > 0).then_some(cli.common.verbose));
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return outcome::report(&CliError::from(anyhow::Error::from(error))),
@@ -114,6 +122,8 @@ impl Command {
             Command::Worker(worker) => worker.run(common).await,
             Command::Gateway(gateway) => gateway.run(common).await,
             Command::Ui(ui) => ui.run(common).await,
+            Command::Run(run) => run.run(common).await,
+            Command::Audit(audit) => audit.run(common).await,
             Command::Check(check) => check.run(&common),
             Command::Schema(schema) => schema.run(),
             Command::Bench(bench) => bench.run(common).await,

@@ -165,6 +165,9 @@ pub struct Run {
     /// How it ended.
     #[serde(default)]
     pub outcome: Option<Ending>,
+    /// Why it did not end well.
+    #[serde(default)]
+    pub reason: Option<String>,
     /// What it waits for.
     #[serde(default)]
     pub question: Option<Question>,

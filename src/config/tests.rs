@@ -23,7 +23,7 @@ fn the_sample_is_right() {
     let config = load(Path::new("fastagency.yaml"), &nothing).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!(config.name, "my_agency");
     assert_eq!(config.nats().unwrap().url, "nats://127.0.0.1:4222");
-    assert_eq!(config.worker.max_runs, 1000);
+    assert_eq!(config.worker.max_runs, 20_000);
     assert_eq!(config.ui.title, "My agency");
     let llm = &config.llms["default"];
     assert!(llm.api_key.is_none());

@@ -183,7 +183,9 @@ fn picked<'a>(options: &'a [String], text: &str) -> Option<&'a str> {
 /// The option that a text names, by itself or by its number from 1.
 pub fn choose(options: &[String], text: &str) -> Option<String> {
     let text = text.trim();
-    picked(options, text).or_else(|| options.iter().find(|option| *option == text).map(String::as_str)).map(str::to_owned)
+    picked(options, text)
+        .or_else(|| options.iter().find(|option| *option == text).map(String::as_str))
+        .map(str::to_owned)
 }
 
 /// Options with their numbers.
@@ -399,6 +401,9 @@ mod tests {
             ]
         );
         assert_eq!(asked.wants(), Wants::Secret);
-        assert_eq!(value(&mut asked, &["1234"]), json!({"street": "High St", "floor": 3, "delivery": "today", "ring": false, "code": "1234"}));
+        assert_eq!(
+            value(&mut asked, &["1234"]),
+            json!({"street": "High St", "floor": 3, "delivery": "today", "ring": false, "code": "1234"})
+        );
     }
 }

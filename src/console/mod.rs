@@ -119,23 +119,25 @@ impl<'a, W: Write> Console<'a, W> {
         // The question that the person is being asked.
         let mut asking: Option<ask::Asking> = None;
         loop {
-            if self.live && asking.is_none() && !cancelling {
-                if let Some((number, question)) = self.open.first().cloned() {
-                    if let Some(text) = self.given.take(number, &question) {
-                        let refused = self.answer_given(&question, &text).await?;
-                        if let (Some(refused), false) = (&refused, self.style.interactive) {
-                            return Ok(self.unanswered(&question, Some(refused.clone())));
-                        }
-                        continue;
+            if self.live
+                && asking.is_none()
+                && !cancelling
+                && let Some((number, question)) = self.open.first().cloned()
+            {
+                if let Some(text) = self.given.take(number, &question) {
+                    let refused = self.answer_given(&question, &text).await?;
+                    if let (Some(refused), false) = (&refused, self.style.interactive) {
+                        return Ok(self.unanswered(&question, Some(refused.clone())));
                     }
-                    if !self.style.interactive {
-                        return Ok(self.unanswered(&question, None));
-                    }
-                    let new = ask::Asking::new(question);
-                    let words = new.words();
-                    self.show(&words)?;
-                    asking = Some(new);
+                    continue;
                 }
+                if !self.style.interactive {
+                    return Ok(self.unanswered(&question, None));
+                }
+                let new = ask::Asking::new(question);
+                let words = new.words();
+                self.ask(&words)?;
+                asking = Some(new);
             }
             let next = tokio::select! {
                 event = follower.next() => Next::Event(event?),
@@ -166,13 +168,16 @@ impl<'a, W: Write> Console<'a, W> {
                     }
                 }
                 Next::Line(Typed::End) => {
+                    let end = self.renderer.line_end();
+                    self.show(&end)?;
                     let question = asking.as_ref().map(|asking| asking.question().clone());
                     return Ok(question.map_or(Left::Interrupted, |question| self.unanswered(&question, None)));
                 }
                 Next::Line(Typed::Text(text)) => {
+                    self.renderer.typed();
                     let Some(current) = &mut asking else { continue };
                     match current.take(&text) {
-                        ask::Taken::More(words) => self.show(&words)?,
+                        ask::Taken::More(words) => self.ask(&words)?,
                         ask::Taken::Value(value) => {
                             let question = current.question().clone();
                             asking = None;
@@ -270,6 +275,12 @@ impl<'a, W: Write> Console<'a, W> {
         }
         let words = self.renderer.end(ended);
         self.show(&words)
+    }
+
+    /// Shows what a person is asked; his line follows it.
+    fn ask(&mut self, words: &str) -> io::Result<()> {
+        self.renderer.prompted();
+        self.show(words)
     }
 
     fn note_answer(&mut self, answer: &str) -> io::Result<()> {

@@ -43,7 +43,8 @@ fn wants(schema: &Value, value: &Value) -> bool {
         _ => false,
     };
     let listed = |key: &str| schema[key].as_array().is_some_and(|values| values.contains(value));
-    let either = |key: &str| schema[key].as_array().is_some_and(|schemas| schemas.iter().any(|schema| wants(schema, value)));
+    let either =
+        |key: &str| schema[key].as_array().is_some_and(|schemas| schemas.iter().any(|schema| wants(schema, value)));
     of_type || listed("enum") || schema.get("const") == Some(value) || either("anyOf") || either("oneOf")
 }
 

@@ -109,7 +109,9 @@ impl Renderer {
             Body::Answered { text, refused, by, on_timeout, .. } => {
                 self.answered(text.as_deref(), refused.as_deref(), by.as_deref(), *on_timeout, live)
             }
-            Body::Created { .. } | Body::Claimed { .. } | Body::Parked | Body::Ended(_) | Body::Unknown => String::new(),
+            Body::Created { .. } | Body::Claimed { .. } | Body::Parked | Body::Ended(_) | Body::Unknown => {
+                String::new()
+            }
         }
     }
 
@@ -145,7 +147,14 @@ impl Renderer {
         words
     }
 
-    fn answered(&mut self, text: Option<&str>, refused: Option<&str>, by: Option<&str>, on_timeout: bool, live: bool) -> String {
+    fn answered(
+        &mut self,
+        text: Option<&str>,
+        refused: Option<&str>,
+        by: Option<&str>,
+        on_timeout: bool,
+        live: bool,
+    ) -> String {
         let answer = plain(text.unwrap_or("•••"));
         let by = by.map(|by| format!(" by {}", line(by))).unwrap_or_default();
         let note = match (refused, on_timeout, live) {
@@ -200,6 +209,16 @@ impl Renderer {
         format!("{end}{}\n", self.faint(&format!("({})", plain(words))))
     }
 
+    /// A prompt stands on the line, and what a person types follows it.
+    pub fn prompted(&mut self) {
+        self.at_start = false;
+    }
+
+    /// The person has ended the line.
+    pub fn typed(&mut self) {
+        self.at_start = true;
+    }
+
     /// Ends a text that is still being written.
     fn over(&mut self) -> String {
         self.streaming = None;
@@ -223,7 +242,8 @@ impl Renderer {
         text.to_owned()
     }
 
-    fn line_end(&mut self) -> String {
+    /// What ends the line, if something stands on it.
+    pub fn line_end(&mut self) -> String {
         if std::mem::replace(&mut self.at_start, true) { String::new() } else { "\n".to_owned() }
     }
 
@@ -248,7 +268,9 @@ pub(super) fn in_words(says: &Content) -> Option<String> {
             let returned = retval.as_str().map_or_else(|| retval.to_string(), str::to_owned);
             format!("{} returned {}", function_name.as_deref().unwrap_or("?"), shortened(&returned))
         }
-        Content::TextInput(_) | Content::MultipleChoice(_) | Content::Form(_) => says.prompt().unwrap_or("?").to_owned(),
+        Content::TextInput(_) | Content::MultipleChoice(_) | Content::Form(_) => {
+            says.prompt().unwrap_or("?").to_owned()
+        }
         Content::SystemMessage { message } => match message.get("body").and_then(Value::as_str) {
             Some(body) => match message.get("heading").and_then(Value::as_str) {
                 Some(heading) => format!("{heading}\n{body}"),
@@ -271,7 +293,11 @@ pub(super) fn in_words(says: &Content) -> Option<String> {
 }
 
 fn shortened(text: &str) -> String {
-    if text.chars().count() <= CALL_SHOWN { text.to_owned() } else { text.chars().take(CALL_SHOWN).chain(['…']).collect() }
+    if text.chars().count() <= CALL_SHOWN {
+        text.to_owned()
+    } else {
+        text.chars().take(CALL_SHOWN).chain(['…']).collect()
+    }
 }
 
 #[cfg(test)]
@@ -342,7 +368,11 @@ mod tests {
         from.sender = Some(hostile.into());
         shown += &renderer.record(&Body::Said { message: from }, true);
         for says in [
-            Content::SuggestedFunctionCall { function_name: Some(hostile.into()), call_id: None, arguments: Default::default() },
+            Content::SuggestedFunctionCall {
+                function_name: Some(hostile.into()),
+                call_id: None,
+                arguments: Default::default(),
+            },
             Content::FunctionCallExecution { function_name: None, call_id: None, retval: hostile.into() },
             Content::Error { short: Some(hostile.into()), long: Some(hostile.into()) },
             Content::Other { kind: hostile.into(), content: hostile.into() },
@@ -376,10 +406,7 @@ mod tests {
             result: "done".into(),
             usage: Usage { llm_calls: 2, prompt_tokens: 3, completion_tokens: 4 },
         };
-        assert_eq!(
-            Renderer::new(false).end(&ended),
-            "\ncompleted: done\n2 model calls, 3 tokens read, 4 written\n"
-        );
+        assert_eq!(Renderer::new(false).end(&ended), "\ncompleted: done\n2 model calls, 3 tokens read, 4 written\n");
         assert!(Renderer::new(true).end(&ended).starts_with("\n\x1b[1mcompleted\x1b[0m: done\n"));
     }
 
@@ -396,9 +423,6 @@ mod tests {
         assert_eq!(renderer.record(&answered(Some("triangles"), false), false), "> triangles\n");
         assert_eq!(renderer.record(&answered(None, false), false), "> •••\n");
         assert_eq!(renderer.record(&answered(Some("circles"), false), true), "(answered elsewhere: circles)\n");
-        assert_eq!(
-            renderer.record(&answered(None, true), true),
-            "(nobody answered in time; the workflow goes on)\n"
-        );
+        assert_eq!(renderer.record(&answered(None, true), true), "(nobody answered in time; the workflow goes on)\n");
     }
 }

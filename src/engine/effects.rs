@@ -95,11 +95,7 @@ impl Scoped {
         };
         let answer_key = format!("{key}/answer");
         match journal.remembered(&answer_key) {
-            Some(Remembered::Did(Outcome::Answer(answered))) => {
-                if known.is_some() {
-                    return Ok(answered);
-                }
-            }
+            Some(Remembered::Did(Outcome::Answer(answered))) if known.is_some() => return Ok(answered),
             Some(other) => return Err(diverged(&answer_key, "an answer", &other)),
             None => {}
         }

@@ -19,6 +19,7 @@ use crate::gateway::body::Asked;
 use crate::gateway::error::{ApiError, Result, chain};
 use crate::gateway::runs::run_id;
 use crate::gateway::{Gateway, auth, projection};
+use crate::ids::RunId;
 use crate::run;
 use crate::run::attach::{Attached, Seen, attach};
 use crate::run::record::Body;
@@ -58,6 +59,7 @@ pub async fn events(
     let mut events = Events {
         keep_alive_at: Instant::now() + gateway.settings.keep_alive,
         gateway,
+        run,
         attached,
         after,
         last: after,
@@ -82,6 +84,7 @@ pub async fn events(
 /// What is left to send to one client.
 struct Events {
     gateway: Arc<Gateway>,
+    run: RunId,
     attached: Attached,
     after: u64,
     /// The sequence of the last record that was sent.
@@ -120,6 +123,7 @@ impl Events {
         match seen {
             Seen::Record(placed) if placed.seq > self.after => {
                 self.last = placed.seq;
+                self.gateway.unclaimed.saw(self.run, &placed);
                 if let Some(shown) = projection::record(&placed) {
                     self.waiting.push_back(event("record", Some(placed.seq), &shown.to_string()));
                 }

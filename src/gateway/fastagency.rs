@@ -79,7 +79,8 @@ fn check(body: &[u8], content_type: Option<&str>) -> Result<(String, Map<String,
         return Err(vec![not_an_object(body)]);
     };
     let mut problems = Vec::new();
-    let rules: [(&str, fn(&Value) -> bool, &str, &str); 4] = [
+    type Rule = (&'static str, fn(&Value) -> bool, &'static str, &'static str);
+    let rules: [Rule; 4] = [
         ("workflow_name", Value::is_string, "string_type", "Input should be a valid string"),
         ("workflow_uuid", Value::is_string, "string_type", "Input should be a valid string"),
         ("user_id", |value| value.is_string() || value.is_null(), "string_type", "Input should be a valid string"),

@@ -108,9 +108,8 @@ impl Known {
         loop {
             self.put(Some(Arc::new(read(&self.broker).await?)));
             tokio::time::sleep(SHORTEST_PAUSE).await;
-            match tokio::time::timeout(LONGEST_PAUSE, changes.next()).await {
-                Ok(None) => return Ok(()),
-                Ok(Some(())) | Err(_) => {}
+            if let Ok(None) = tokio::time::timeout(LONGEST_PAUSE, changes.next()).await {
+                return Ok(());
             }
         }
     }

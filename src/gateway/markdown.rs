@@ -55,7 +55,7 @@ impl Guard {
                 let link = self.links == 0;
                 self.images.push(link);
                 self.depth += 1;
-                link.then(|| Event::Start(Tag::Link { link_type, dest_url, title, id }))
+                link.then_some(Event::Start(Tag::Link { link_type, dest_url, title, id }))
             }
             Event::End(TagEnd::Image) => {
                 self.depth -= 1;

@@ -145,7 +145,10 @@ async fn wait_for_news(gateway: &Gateway, summary: &mut Summary, wait: Duration)
         let mut attached = attach(&gateway.broker, summary.id, summary.seq).await?;
         while !matches!(summary.state, RunState::Waiting | RunState::Ended) {
             match attached.next().await? {
-                Some(Seen::Record(placed)) => summary.apply(&placed),
+                Some(Seen::Record(placed)) => {
+                    gateway.unclaimed.saw(summary.id, &placed);
+                    summary.apply(&placed);
+                }
                 Some(Seen::CaughtUp { .. } | Seen::Delta(_)) => {}
                 None => break,
             }

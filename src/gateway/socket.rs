@@ -142,10 +142,11 @@ async fn converse(gateway: &Arc<Gateway>, caller: Option<UserId>, client: &mut C
     };
     drop(text);
     let run = init.run;
-    let created = match enter(gateway, init, caller).await {
+    // Boxed, as are the other steps that pass: ten thousand open sockets hold only what they wait with.
+    let created = match Box::pin(enter(gateway, init, caller)).await {
         Ok(created) => created,
         Err(Entry::Unknown(frame)) => {
-            client.send(frame.text).await;
+            client.send(frame).await;
             return client.linger(gateway).await;
         }
         Err(Entry::Refused(what)) => return client.refuse(run, what, close_code::POLICY, "refused").await,
@@ -171,8 +172,8 @@ fn nobody() -> RunId {
 
 /// Why a client does not get its run.
 enum Entry {
-    /// There is no such workflow: told as FastAgency's worker tells it.
-    Unknown(Frame),
+    /// There is no such workflow: told as FastAgency's worker tells it, in this frame.
+    Unknown(String),
     /// It is not for this client, or not like this.
     Refused(String),
     /// It does not work now.
@@ -220,11 +221,11 @@ fn failed(error: run::Error) -> Entry {
 }
 
 /// The words of FastAgency's worker for a name that it does not have: Python's text of a `KeyError`.
-fn unknown_workflow(run: RunId, name: &str, similar: Option<String>) -> Frame {
+fn unknown_workflow(run: RunId, name: &str, similar: Option<String>) -> String {
     let shown: String = name.chars().take(200).collect();
     let hint = similar.map(|name| format!("; did you mean '{name}'?")).unwrap_or_default();
     let short = format!("Unexpected error: '{shown}'");
-    frames::error(run, "NatsAdapter", short, format!("there is no workflow named '{shown}'{hint}"))
+    frames::error(run, "NatsAdapter", short, format!("there is no workflow named '{shown}'{hint}")).text
 }
 
 /// A conversation with a client that has its run.
@@ -249,7 +250,7 @@ impl Conversation<'_> {
         let mut pause = SHORTEST_PAUSE;
         loop {
             let began = Instant::now();
-            let outcome = match attach(&self.gateway.broker, self.target.run, self.last).await {
+            let outcome = match Box::pin(attach(&self.gateway.broker, self.target.run, self.last)).await {
                 Ok(attached) => self.follow(attached).await,
                 Err(error) => Err(error),
             };
@@ -281,12 +282,12 @@ impl Conversation<'_> {
                 seen = attached.next() => match seen? {
                     Some(Seen::Record(placed)) if !self.replayed => history.push(placed),
                     Some(Seen::Record(placed)) => {
-                        if let Some(farewell) = self.show(&placed).await? {
+                        if let Some(farewell) = Box::pin(self.show(&placed)).await? {
                             return Ok(farewell);
                         }
                     }
                     Some(Seen::CaughtUp { .. }) => {
-                        if !self.replayed && let Some(farewell) = self.replay(std::mem::take(&mut history)).await? {
+                        if !self.replayed && let Some(farewell) = Box::pin(self.replay(std::mem::take(&mut history))).await? {
                             return Ok(farewell);
                         }
                     }
@@ -295,7 +296,7 @@ impl Conversation<'_> {
                 },
                 heard = self.client.hear() => match heard {
                     Heard::Text(text) => {
-                        if let Some(farewell) = self.heard(text).await? {
+                        if let Some(farewell) = Box::pin(self.heard(text)).await? {
                             return Ok(farewell);
                         }
                     }
@@ -332,6 +333,7 @@ impl Conversation<'_> {
             self.answered.insert(question);
         }
         self.last = placed.seq;
+        self.gateway.unclaimed.saw(self.target.run, placed);
         match frames::live(self.target.run, placed) {
             Some(frame) => self.send(frame).await,
             None => Ok(None),

@@ -1,5 +1,7 @@
 //! Starting a run, for REST and socket alike: whose workflow it is decides how.
 
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,7 +14,7 @@ use crate::gateway::known::Found;
 use crate::gateway::{Gateway, bridge};
 use crate::ids::{Name, RunId, UserId, user_token};
 use crate::lifecycle::Shutdown;
-use crate::run::record::{Body, Created, Origin};
+use crate::run::record::{Body, Created, Origin, Placed};
 use crate::run::start::{Start, Started};
 use crate::run::summary::Summary;
 use crate::run::writer::last_record;
@@ -150,12 +152,16 @@ const MOST_WATCHED: usize = 8192;
 /// message per run; most are claimed, and then shelved by their worker, within milliseconds.
 pub struct Unclaimed {
     sender: mpsc::Sender<(RunId, Instant)>,
+    /// Those of them that nobody here has seen being claimed.
+    watched: Arc<Mutex<HashSet<RunId>>>,
 }
 
 impl Unclaimed {
     /// The list, and the task that looks after it.
     pub fn new(broker: Broker, shutdown: Shutdown) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (sender, mut receiver) = mpsc::channel::<(RunId, Instant)>(MOST_WATCHED);
+        let unclaimed = Self { sender, watched: Arc::default() };
+        let watched = unclaimed.watched.clone();
         let task = async move {
             loop {
                 let next = tokio::select! {
@@ -169,18 +175,35 @@ impl Unclaimed {
                     () = shutdown.soft() => {}
                     () = tokio::time::sleep_until(due) => {}
                 }
+                if !forget(&watched, run) {
+                    continue;
+                }
                 if let Err(error) = shelve_if_unclaimed(&broker, run).await {
                     tracing::debug!(run.id = %run, "a new run could not be put on the shelf: {error}");
                 }
             }
         };
-        (Self { sender }, task)
+        (unclaimed, task)
     }
 
     fn look_at(&self, run: RunId) {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).insert(run);
         // Full: the run is shelved when a worker takes it.
-        let _ = self.sender.try_send((run, Instant::now() + CLAIMED_WITHIN));
+        if self.sender.try_send((run, Instant::now() + CLAIMED_WITHIN)).is_err() {
+            forget(&self.watched, run);
+        }
     }
+
+    /// Takes note of a record that a client of this gateway is shown: a run that was claimed need not be looked at.
+    pub fn saw(&self, run: RunId, placed: &Placed) {
+        if matches!(placed.record.body, Body::Claimed { .. }) {
+            forget(&self.watched, run);
+        }
+    }
+}
+
+fn forget(watched: &Mutex<HashSet<RunId>>, run: RunId) -> bool {
+    watched.lock().unwrap_or_else(PoisonError::into_inner).remove(&run)
 }
 
 async fn shelve_if_unclaimed(broker: &Broker, run: RunId) -> run::Result<()> {

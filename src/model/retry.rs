@@ -56,7 +56,7 @@ impl Advice {
         let seconds = millis.or_else(|| header("retry-after").and_then(number));
         let after = match seconds {
             Some(seconds) => Some(Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST_ASKED)),
-            None => header("retry-after").and_then(|date| moment(date)).map(|then| clock::until(now, then)),
+            None => header("retry-after").and_then(moment).map(|then| clock::until(now, then)),
         };
         Self { again, after: after.map(|after| after.min(LONGEST_ASKED)) }
     }

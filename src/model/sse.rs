@@ -186,8 +186,8 @@ mod tests {
     #[test]
     fn nothing_grows_beyond_the_limit() {
         let mut line = Reader::new(10);
-        assert_eq!((0..5).map(|_| line.feed(b"dat")).collect::<Result<(), _>>(), Err(TooLong));
+        assert_eq!((0..5).try_for_each(|_| line.feed(b"dat")), Err(TooLong));
         let mut event = Reader::new(10);
-        assert_eq!((0..5).map(|_| event.feed(b"data: abc\n")).collect::<Result<(), _>>(), Err(TooLong));
+        assert_eq!((0..5).try_for_each(|_| event.feed(b"data: abc\n")), Err(TooLong));
     }
 }

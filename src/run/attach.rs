@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
+use tokio::time::Instant;
 
 use crate::broker::{Broker, Live, Slot};
 use crate::ids::RunId;
@@ -16,6 +17,7 @@ use crate::run::{Result, read};
 
 /// What a follower is given.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are records, and they are passed on at once")]
 pub enum Seen {
     /// The next record of the log.
     Record(Placed),
@@ -58,6 +60,12 @@ pub struct Attached {
     /// The sequence of the last stored message that was taken in.
     last: u64,
     ended: bool,
+    /// The log is to be read. Noted before it is, as whoever calls may stop waiting at any moment.
+    behind: bool,
+    /// The subscription has ended and is to be made anew.
+    deaf: bool,
+    /// When to look at the log although nothing was heard.
+    look_at: Instant,
 }
 
 /// Follows a run from after sequence `after` (0: from its start).
@@ -71,6 +79,9 @@ pub async fn attach(broker: &Broker, run: RunId, after: u64) -> Result<Attached>
         waiting: VecDeque::new(),
         last: after,
         ended: false,
+        behind: false,
+        deaf: false,
+        look_at: Instant::now() + IDLE_LOOK,
     };
     attached.catch_up().await?;
     if attached.may_be_writing() {
@@ -96,15 +107,24 @@ impl Attached {
             if self.ended {
                 return Ok(None);
             }
-            match tokio::time::timeout(IDLE_LOOK, self.live.next()).await {
+            if self.deaf {
+                self.live = self.broker.log.follow(self.run).await?;
+                self.deaf = false;
+            }
+            if self.behind {
+                // Boxed: thousands of followers wait here, and few of them read.
+                Box::pin(self.catch_up()).await?;
+                self.behind = false;
+                continue;
+            }
+            let heard = tokio::time::timeout_at(self.look_at, self.live.next()).await;
+            self.look_at = Instant::now() + IDLE_LOOK;
+            match heard {
                 Ok(Some(Live::Record { stored, .. })) if stored.seq <= self.last => {}
                 Ok(Some(Live::Record { stored, previous })) if previous == self.last => self.take(&stored)?,
                 Ok(Some(Live::Delta(delta))) => return Ok(Some(Seen::Delta(delta))),
-                Ok(Some(Live::Record { .. } | Live::Gap)) | Err(_) => self.catch_up().await?,
-                Ok(None) => {
-                    self.live = self.broker.log.follow(self.run).await?;
-                    self.catch_up().await?;
-                }
+                Ok(Some(Live::Record { .. } | Live::Gap)) | Err(_) => self.behind = true,
+                Ok(None) => (self.deaf, self.behind) = (true, true),
             }
         }
     }

@@ -1,5 +1,8 @@
 //! What holds across the parts of the program, checked on the real things: one test binary for all of it.
 
+#![expect(clippy::disallowed_methods, reason = "a test waits for the tasks that it starts by itself")]
+
+mod ag2;
 mod broken_yaml;
 mod broker;
 mod documentation;

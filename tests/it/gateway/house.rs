@@ -16,6 +16,7 @@ use fastagency::run::claim::{self, Claim, Owned};
 use fastagency::run::directory::{self, WorkerCard, WorkflowCard};
 use fastagency::run::record::{Answered, Body, Ended, Ending, Outcome, Usage, completed_message};
 use fastagency::run::summary::Summary;
+use futures_util::stream::BoxStream;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
@@ -181,6 +182,8 @@ pub async fn hear(socket: &mut Socket) -> Heard {
                 return Heard::Json(serde_json::from_str(&text).expect("JSON"));
             }
             Some(Ok(tungstenite::Message::Close(frame))) => {
+                // The close is answered by reading on.
+                let _ = tokio::time::timeout(Duration::from_secs(1), socket.next()).await;
                 return Heard::Closed(frame.map_or(1005, |frame| frame.code.into()));
             }
             Some(Ok(_)) => {}
@@ -202,12 +205,16 @@ pub struct Player {
     pub run: RunId,
     owned: Owned,
     steps: u32,
+    /// Heard from the beginning, as a worker does: a password is told once.
+    bell: BoxStream<'static, Bell>,
+    told: HashMap<MessageId, Bytes>,
 }
 
 impl Player {
     /// Takes a run that was just started.
     pub async fn take(house: &House, run: RunId) -> Self {
         let broker = house.broker.clone();
+        let bell = broker.inbox.bell(run).await.unwrap();
         let card = WorkerCard {
             id: WorkerId::random(),
             workflows: Vec::new(),
@@ -221,7 +228,9 @@ impl Player {
         };
         for _ in 0..500 {
             match claim::claim(&broker, &*clock::system(), run, card.id, describe).await.unwrap() {
-                Claim::Mine(owned) => return Player { broker, run, owned: *owned, steps: 0 },
+                Claim::Mine(owned) => {
+                    return Player { broker, run, owned: *owned, steps: 0, bell, told: HashMap::new() };
+                }
                 Claim::Nothing => tokio::time::sleep(Duration::from_millis(10)).await,
                 Claim::Held { by } => panic!("{by} has it"),
             }
@@ -258,18 +267,18 @@ impl Player {
     /// Waits for the answer to a question and logs it as a worker does; returns what was given.
     pub async fn answered(&mut self, question: &Message) -> Given {
         let slot = Slot::Answer(question.uuid);
-        let mut bell = self.broker.inbox.bell(self.run).await.unwrap();
-        let mut told: Option<Bytes> = None;
         let wait = async {
             loop {
-                if let Some(stored) = self.broker.inbox.get(self.run, slot).await.unwrap() {
+                if let Some(stored) = self.broker.inbox.get(self.run, slot).await.unwrap()
+                    && (self.told.contains_key(&question.uuid)
+                        || !String::from_utf8_lossy(&stored.payload).contains("told"))
+                {
                     return stored;
                 }
-                if let Some(Bell::Rang { slot: rang, stored }) = bell.next().await
-                    && rang == slot
+                if let Some(Bell::Rang { slot: Slot::Answer(about), stored }) = self.bell.next().await
                     && stored.seq == 0
                 {
-                    told = Some(stored.payload);
+                    self.told.insert(about, stored.payload);
                 }
             }
         };
@@ -293,7 +302,7 @@ impl Player {
         let key = self.key();
         self.append(Body::Did { key, outcome: Outcome::Answer(answered) }).await;
         if given.answer == Answer::Told {
-            let secret = told.expect("the password was told before it was marked");
+            let secret = self.told.remove(&question.uuid).expect("the password was told");
             given.answer = Answer::Text(String::from_utf8(secret.to_vec()).unwrap());
         }
         given

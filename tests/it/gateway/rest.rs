@@ -188,8 +188,6 @@ async fn a_password_is_stored_nowhere() {
         let (http, url) = (house.http.clone(), house.url.clone());
         let path = format!("{url}/api/runs/{run}/answers/{}", question.uuid);
         super::house::beside(async move {
-            // The worker must hear the bell already: a password is told once.
-            tokio::time::sleep(Duration::from_millis(200)).await;
             http.post(path).json(&json!({"value": "hunter2"})).send().await.unwrap().status().as_u16()
         })
     };

@@ -1,0 +1,488 @@
+//! `fastagency audit`: what runs there are, what happened in each, and what happens now. It reads the broker itself; a data
+//! folder that is in use is read through the gateway of the process that uses it, which tells less.
+
+use std::collections::HashSet;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use clap::{Args, Subcommand, ValueEnum};
+use futures_util::StreamExt;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::broker::{Broker, Shelf, embedded};
+use crate::cli::bench::span;
+use crate::cli::outcome::CliError;
+use crate::cli::{Common, project};
+use crate::client::event::Event;
+use crate::client::{self, Client, Filter};
+use crate::clock::{self, Timestamp};
+use crate::console::plain;
+use crate::console::timeline::{self, Entry};
+use crate::ids::RunId;
+use crate::run::attach::{Seen, attach, plain as read_log};
+use crate::run::summary::{State, Summary, list_all};
+
+/// Shows runs and what happened in them.
+#[derive(Args)]
+pub(super) struct Audit {
+    #[command(subcommand)]
+    what: What,
+    /// Read through the gateway there: it shows its caller's runs, without what only workers need.
+    #[arg(long, global = true, value_name = "URL", conflicts_with_all = ["data_dir", "nats"])]
+    gateway_url: Option<String>,
+    /// Read the NATS server of the configuration instead of the data folder (as --nats-url does).
+    #[arg(long, global = true, conflicts_with = "data_dir")]
+    nats: bool,
+    /// Where the embedded broker keeps its data.
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Print JSON, one object a line.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// The runs, the newest first.
+    List(List),
+    /// Everything that happened in a run.
+    Show {
+        /// The run's id, or the beginning of it.
+        run: String,
+    },
+    /// What happens now, in one run or in all.
+    Tail {
+        /// The run's id, or the beginning of it.
+        run: Option<String>,
+    },
+}
+
+#[derive(Args)]
+struct List {
+    /// Only of this workflow.
+    #[arg(long, value_name = "NAME")]
+    workflow: Option<String>,
+    /// Only those that are so, or that ended so.
+    #[arg(long, value_enum)]
+    state: Option<How>,
+    /// Only this user's.
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+    /// Only those created since then: a time (2026-11-22T10:00:00Z), a day (2026-11-22), or how long ago (2h, 3d).
+    #[arg(long, value_parser = since, value_name = "TIME")]
+    since: Option<Timestamp>,
+    /// At most so many.
+    #[arg(long, default_value_t = 50, value_name = "N")]
+    limit: usize,
+}
+
+/// How a run is doing, or how it ended.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum How {
+    Queued,
+    Running,
+    Waiting,
+    Ended,
+    Completed,
+    Failed,
+    Cancelled,
+}
+
+/// Where it is read.
+#[derive(Clone)]
+enum Source {
+    Broker {
+        broker: Broker,
+        /// Nobody works there while it is read.
+        idle: bool,
+    },
+    Gateway(Client),
+}
+
+/// The most entries that wait to be printed: printing is what is slow.
+const UNPRINTED: usize = 256;
+/// How often new runs are looked for at most.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// What a gateway lists at most.
+const MOST_LISTED: usize = 500;
+
+impl Audit {
+    pub(super) async fn run(self, common: Common) -> Result<ExitCode, CliError> {
+        let source = self.source(&common).await?;
+        let printed = match &self.what {
+            What::List(list) => self.list(list, &source).await?,
+            What::Show { run } => self.show(find(&source, run).await?, &source).await?,
+            What::Tail { run: Some(run) } => self.tail_one(find(&source, run).await?, &source).await?,
+            What::Tail { run: None } => self.tail_all(&source).await?,
+        };
+        match printed {
+            Ok(()) => Ok(ExitCode::SUCCESS),
+            // Whoever reads our output has seen enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+            Err(error) => Err(CliError::Failed(error.into())),
+        }
+    }
+
+    async fn source(&self, common: &Common) -> Result<Source, CliError> {
+        if let Some(url) = &self.gateway_url {
+            return Ok(Source::Gateway(Client::new(url).map_err(unreachable)?));
+        }
+        let config = project::load(common)?;
+        if self.nats || common.nats_url.is_some() {
+            return Ok(Source::Broker { broker: project::connect(&config, "audit").await?, idle: false });
+        }
+        let data_dir = project::data_dir(&config, self.data_dir.as_ref());
+        if !data_dir.is_dir() {
+            // Opening would make it.
+            let message = format!("there is no data folder {} (--nats reads the NATS server)", data_dir.display());
+            return Err(CliError::Usage(message));
+        }
+        match embedded::open(&data_dir) {
+            Ok(broker) => Ok(Source::Broker { broker, idle: true }),
+            Err(embedded::OpenError::InUse { address: Some(url), .. }) => {
+                eprintln!("{} is in use; reading through the gateway there, {url}", data_dir.display());
+                Ok(Source::Gateway(Client::new(&url).map_err(unreachable)?))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn list(&self, list: &List, source: &Source) -> Result<io::Result<()>, CliError> {
+        let mut rows: Vec<client::Run> = rows(source).await?.into_iter().filter(|row| list.takes(row)).collect();
+        rows.sort_by_key(|row| std::cmp::Reverse(row.created_at));
+        rows.truncate(list.limit);
+        let mut out = io::stdout().lock();
+        if self.json {
+            return Ok(rows.iter().try_for_each(|row| writeln!(out, "{}", serde_json::json!(row))));
+        }
+        Ok(write!(out, "{}", table(&rows, clock::Clock::now(&clock::SystemClock))))
+    }
+
+    async fn show(&self, run: RunId, source: &Source) -> Result<io::Result<()>, CliError> {
+        let entries = timeline(source, run).await?;
+        if entries.is_empty() {
+            return Err(CliError::Usage(format!("there is no run {run}")));
+        }
+        if !self.json
+            && let Some(first) = entries.first()
+        {
+            println!("run {run}, {} (UTC)", first.at.strftime("%Y-%m-%d"));
+        }
+        Ok(entries.iter().try_for_each(|entry| self.print(entry, "")))
+    }
+
+    async fn tail_one(&self, run: RunId, source: &Source) -> Result<io::Result<()>, CliError> {
+        let (told, mut heard) = mpsc::channel(UNPRINTED);
+        let following = follow(source.clone(), run, 0, String::new(), told);
+        let idle = matches!(source, Source::Broker { idle: true, .. });
+        let printing = async {
+            while let Some((before, entry)) = heard.recv().await {
+                self.print(&entry, &before)?;
+            }
+            Ok(())
+        };
+        if idle {
+            return self.show(run, source).await.inspect(|_| nothing_happens());
+        }
+        tokio::select! {
+            (followed, printed) = async { tokio::join!(following, printing) } => followed.map(|()| printed),
+            _ = tokio::signal::ctrl_c() => Ok(Ok(())),
+        }
+    }
+
+    async fn tail_all(&self, source: &Source) -> Result<io::Result<()>, CliError> {
+        if matches!(source, Source::Broker { idle: true, .. }) {
+            nothing_happens();
+            return Ok(Ok(()));
+        }
+        let (told, mut heard) = mpsc::channel(UNPRINTED);
+        let mut followers = JoinSet::new();
+        let mut known = HashSet::new();
+        let mut first = true;
+        let mut news = match source {
+            Source::Broker { broker, .. } => {
+                broker.catalogue.watch(Shelf::Runs).await.map_err(crate::run::Error::from)?
+            }
+            Source::Gateway(_) => futures_util::stream::pending().boxed(),
+        };
+        loop {
+            for (row, seq) in heads(source).await? {
+                if !known.insert(row.id) || (first && row.state == State::Ended) {
+                    continue;
+                }
+                // Of runs that were there, only what is new; of new ones all.
+                let after = if first { seq } else { 0 };
+                let name = row.workflow.as_deref().map(plain).unwrap_or_default();
+                let before = format!("{} {name:<16} ", &row.id.to_string()[..8]);
+                followers.spawn(follow(source.clone(), row.id, after, before, told.clone()));
+            }
+            first = false;
+            let pause = tokio::time::sleep(LOOK_EVERY);
+            tokio::pin!(pause);
+            let mut something = matches!(source, Source::Gateway(_));
+            let mut may_look = false;
+            // A busy broker changes the shelf all the time; looking at all of it is not for free.
+            while !(something && may_look) {
+                tokio::select! {
+                    () = &mut pause, if !may_look => may_look = true,
+                    changed = news.next(), if !something => match changed {
+                        Some(()) => something = true,
+                        None => return Err(anyhow!("the broker is gone").into()),
+                    },
+                    Some((before, entry)) = heard.recv() => if let Err(error) = self.print(&entry, &before) {
+                        return Ok(Err(error));
+                    },
+                    Some(ended) = followers.join_next() => if let Ok(Err(error)) = ended {
+                        return Err(error);
+                    },
+                    _ = tokio::signal::ctrl_c() => return Ok(Ok(())),
+                }
+            }
+        }
+    }
+
+    fn print(&self, entry: &Entry, before: &str) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        if self.json { writeln!(out, "{}", entry.json) } else { writeln!(out, "{}", entry.lines(before)) }
+    }
+}
+
+fn nothing_happens() {
+    eprintln!("nobody works in this data folder now: nothing more will happen");
+}
+
+/// The run that an id or the beginning of one names.
+async fn find(source: &Source, text: &str) -> Result<RunId, CliError> {
+    if let Ok(run) = RunId::parse(text) {
+        return Ok(run);
+    }
+    let begin = text.to_lowercase();
+    let rows = rows(source).await?;
+    let mut found = rows.iter().map(|row| row.id).filter(|id| id.to_string().starts_with(&begin));
+    match (found.next(), found.next()) {
+        (Some(run), None) => Ok(run),
+        (Some(_), Some(_)) => Err(CliError::Usage(format!("several runs begin with {text:?}"))),
+        (None, _) => Err(CliError::Usage(format!("no run begins with {text:?}"))),
+    }
+}
+
+async fn rows(source: &Source) -> Result<Vec<client::Run>, CliError> {
+    Ok(heads(source).await?.into_iter().map(|(row, _)| row).collect())
+}
+
+/// Every run in a few words, with the sequence of its last record as far as it is known.
+async fn heads(source: &Source) -> Result<Vec<(client::Run, u64)>, CliError> {
+    match source {
+        Source::Broker { broker, .. } => Ok(list_all(broker).await?.iter().map(|run| (row(run), run.seq)).collect()),
+        Source::Gateway(client) => {
+            let filter = Filter { limit: Some(MOST_LISTED), ..Filter::default() };
+            Ok(client.list(&filter).await.map_err(unreachable)?.into_iter().map(|run| (run, 0)).collect())
+        }
+    }
+}
+
+fn row(summary: &Summary) -> client::Run {
+    let question = summary.questions.first();
+    client::Run {
+        id: summary.id,
+        workflow: summary.workflow.as_ref().map(ToString::to_string),
+        title: summary.title.clone(),
+        state: summary.state,
+        outcome: summary.outcome,
+        reason: summary.reason.clone(),
+        question: question.map(|open| client::Question { id: open.id, prompt: Some(open.prompt.clone()) }),
+        user: summary.user.as_ref().map(ToString::to_string),
+        created_at: summary.created_at,
+        updated_at: summary.updated_at,
+    }
+}
+
+async fn timeline(source: &Source, run: RunId) -> Result<Vec<Entry>, CliError> {
+    match source {
+        Source::Broker { broker, .. } => Ok(read_log(broker, run, 0).await?.iter().map(timeline::of_log).collect()),
+        Source::Gateway(client) => {
+            let mut follower = client.follow(run, 0);
+            let mut entries = Vec::new();
+            while let Some(event) = follower.next().await.map_err(unreachable)? {
+                match event {
+                    Event::Record(record) => entries.extend(timeline::of_gateway(&record)),
+                    Event::CaughtUp { .. } => break,
+                    Event::Delta(_) | Event::Lost { .. } => {}
+                }
+            }
+            Ok(entries)
+        }
+    }
+}
+
+/// Tells what happens in a run until it ends.
+async fn follow(
+    source: Source,
+    run: RunId,
+    after: u64,
+    before: String,
+    told: mpsc::Sender<(String, Entry)>,
+) -> Result<(), CliError> {
+    match source {
+        Source::Broker { broker, .. } => {
+            let mut attached = attach(&broker, run, after).await?;
+            while let Some(seen) = attached.next().await? {
+                if let Seen::Record(placed) = seen
+                    && told.send((before.clone(), timeline::of_log(&placed))).await.is_err()
+                {
+                    break;
+                }
+            }
+        }
+        Source::Gateway(client) => {
+            let mut follower = client.follow(run, after);
+            while let Some(event) = follower.next().await.map_err(unreachable)? {
+                if let Event::Record(record) = event
+                    && let Some(entry) = timeline::of_gateway(&record)
+                    && told.send((before.clone(), entry)).await.is_err()
+                {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+impl List {
+    fn takes(&self, row: &client::Run) -> bool {
+        let same = |wanted: &Option<String>, found: &Option<String>| wanted.is_none() || wanted == found;
+        same(&self.workflow, &row.workflow)
+            && same(&self.user, &row.user)
+            && self.since.is_none_or(|since| row.created_at >= since)
+            && self.state.is_none_or(|how| {
+                let name = if matches!(how, How::Completed | How::Failed | How::Cancelled) {
+                    row.outcome.map(|outcome| serde_json::json!(outcome))
+                } else {
+                    Some(serde_json::json!(row.state))
+                };
+                name.is_some_and(|name| how.to_possible_value().is_some_and(|how| name == *how.get_name()))
+            })
+    }
+}
+
+/// A time, a day, or how long ago.
+fn since(text: &str) -> Result<Timestamp, String> {
+    if let Ok(time) = text.parse() {
+        return Ok(time);
+    }
+    if let Ok(day) = format!("{text}T00:00:00Z").parse() {
+        return Ok(day);
+    }
+    let ago = span(text).map_err(|_| format!("{text:?} is no time, no day, and not how long ago (like 2h)"))?;
+    Ok(clock::Clock::now(&clock::SystemClock).checked_sub(ago).unwrap_or(Timestamp::MIN))
+}
+
+/// The runs as a table.
+fn table(rows: &[client::Run], now: Timestamp) -> String {
+    if rows.is_empty() {
+        return "no runs\n".to_owned();
+    }
+    let one_line = |text: &Option<String>| match text {
+        Some(text) => plain(text).split_whitespace().collect::<Vec<_>>().join(" "),
+        None => "-".to_owned(),
+    };
+    let word = |value: serde_json::Value| value.as_str().unwrap_or("?").to_owned();
+    let mut cells = vec![["RUN", "WORKFLOW", "STATE", "USER", "STARTED", "FOR", "TITLE"].map(str::to_owned)];
+    cells.extend(rows.iter().map(|row| {
+        let state =
+            row.outcome.map_or_else(|| word(serde_json::json!(row.state)), |over| word(serde_json::json!(over)));
+        let until = if row.state == State::Ended { row.updated_at } else { now };
+        [
+            row.id.to_string(),
+            one_line(&row.workflow),
+            state,
+            one_line(&row.user),
+            row.created_at.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+            for_how_long(clock::until(row.created_at, until)),
+            one_line(&row.title),
+        ]
+    }));
+    let width = |column: usize| cells.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..7).map(width).collect();
+    let mut text = String::new();
+    for row in &cells {
+        let line: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        text.push_str(line.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn for_how_long(span: Duration) -> String {
+    let seconds = span.as_secs();
+    match seconds {
+        0..60 => format!("{:.1}s", span.as_secs_f64()),
+        60..3600 => format!("{}m {}s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{}h {}m", seconds / 3600, seconds % 3600 / 60),
+        _ => format!("{}d {}h", seconds / 86_400, seconds % 86_400 / 3600),
+    }
+}
+
+fn unreachable(error: client::Error) -> CliError {
+    match error.code() {
+        Some("unknown_run") => CliError::Usage(plain(&error.to_string())),
+        _ => CliError::Unreachable(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::record::Ending;
+
+    fn run(digit: char, state: State, outcome: Option<Ending>, title: Option<&str>) -> client::Run {
+        client::Run {
+            id: RunId::parse(&digit.to_string().repeat(32)).unwrap(),
+            workflow: Some("echo".into()),
+            title: title.map(str::to_owned),
+            state,
+            outcome,
+            reason: None,
+            question: None,
+            user: None,
+            created_at: "2026-11-22T10:00:00Z".parse().unwrap(),
+            updated_at: "2026-11-22T10:01:30Z".parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn the_table_is_for_people() {
+        let rows = [
+            run('a', State::Waiting, None, Some("tri\x1b[2J\nangles")),
+            run('b', State::Ended, Some(Ending::Cancelled), None),
+        ];
+        insta::assert_snapshot!(table(&rows, "2026-11-22T13:04:00Z".parse().unwrap()), @r"
+        RUN                               WORKFLOW  STATE      USER  STARTED              FOR     TITLE
+        aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa  echo      waiting    -     2026-11-22 10:00:00  3h 4m   tri[2J angles
+        bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb  echo      cancelled  -     2026-11-22 10:00:00  1m 30s  -
+        ");
+        assert_eq!(table(&[], Timestamp::UNIX_EPOCH), "no runs\n");
+    }
+
+    #[test]
+    fn a_list_is_filtered_by_state_and_by_outcome() {
+        let list = |state| List { workflow: Some("echo".into()), state, user: None, since: None, limit: 5 };
+        let ended = run('b', State::Ended, Some(Ending::Cancelled), None);
+        assert!(list(None).takes(&ended));
+        assert!(list(Some(How::Ended)).takes(&ended) && list(Some(How::Cancelled)).takes(&ended));
+        assert!(!list(Some(How::Failed)).takes(&ended) && !list(Some(How::Waiting)).takes(&ended));
+    }
+
+    #[test]
+    fn a_time_is_a_moment_a_day_or_a_while_ago() {
+        assert_eq!(since("2026-11-22T10:00:00Z").unwrap().to_string(), "2026-11-22T10:00:00Z");
+        assert_eq!(since("2026-11-22").unwrap().to_string(), "2026-11-22T00:00:00Z");
+        assert!(since("2h").unwrap() < clock::Clock::now(&clock::SystemClock));
+        assert!(since("yesterday").is_err());
+    }
+}

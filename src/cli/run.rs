@@ -1,0 +1,279 @@
+//! `fastagency run`: one conversation at the terminal, through a gateway: one that is running, or one in this process.
+
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use clap::Args;
+use tokio::time::Instant;
+
+use crate::broker::{Broker, embedded};
+use crate::cli::outcome::CliError;
+use crate::cli::{Common, Listen, project};
+use crate::client::{self, Client, Workflow, patiently};
+use crate::console::{self, Console, Given, Input, Left, Style, Typed, Wants, choose, plain};
+use crate::ids::{MessageId, RunId};
+use crate::lifecycle::Lifecycle;
+use crate::run::record::Ending;
+use crate::{gateway, worker};
+
+/// What `--help` says at its end.
+const HOW_IT_GOES: &str = "\
+Worker and gateway run in this process, over the data folder; if `fastagency all` is using that folder, its gateway is
+used instead.
+
+Ctrl-C cancels the run and waits for its end; a second one leaves at once. Ctrl-D at a question leaves the run as it is:
+--run ID comes back to it. Without a terminal nothing is asked: a question needs an --answer.
+
+Exit codes: 0 completed, 1 failed, 2 wrong use, 3 no broker or gateway, 4 cancelled, 5 a question was left without an
+answer (the run waits for it).";
+
+/// Runs a workflow and talks with it in the terminal.
+#[derive(Args)]
+#[command(after_help = HOW_IT_GOES)]
+pub(super) struct Run {
+    /// The workflow; without it the only one there is, or a choice.
+    #[arg(conflicts_with = "run")]
+    workflow: Option<String>,
+    /// A parameter of the workflow, as often as needed. The value is JSON where the workflow wants more than a text.
+    #[arg(long = "param", short, value_name = "NAME=VALUE", conflicts_with = "run")]
+    params: Vec<String>,
+    /// An answer, used once; as often as needed. FOR is the question's number in the run (1, 2, …), its id, or the beginning
+    /// of its prompt. Without FOR= it is for the next question that no other answer is for (`=VALUE`, if there is a `=` in
+    /// it). Choices are given by label or number (several with commas), forms as JSON.
+    #[arg(long = "answer", short, value_name = "[FOR=]VALUE")]
+    answers: Vec<String>,
+    /// Print each record of the run as a line of JSON, and ask nothing.
+    #[arg(long)]
+    json: bool,
+    /// Come back to a run.
+    #[arg(long, value_name = "ID", value_parser = run_id)]
+    run: Option<RunId>,
+    /// Talk to the gateway there; nothing runs in this process.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["data_dir", "nats", "mock_llm"])]
+    gateway_url: Option<String>,
+    /// Use the NATS server of the configuration instead of the data folder (as --nats-url does).
+    #[arg(long, conflicts_with = "data_dir")]
+    nats: bool,
+    /// Where the embedded broker keeps its data.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Let a mock answer instead of every model: no key, no network.
+    #[arg(long)]
+    mock_llm: bool,
+}
+
+/// How long the tiers in this process may take to be ready.
+const READY_WITHIN: Duration = Duration::from_secs(10);
+/// How long they may take to end: nobody waits for more at a terminal, and the run is safe in the broker.
+const END_WITHIN: Duration = Duration::from_secs(5);
+/// How long a start is tried while the gateway is away.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+fn run_id(text: &str) -> Result<RunId, String> {
+    RunId::parse(text).map_err(|error| error.to_string())
+}
+
+/// The gateway that is talked to, and what ends with the conversation.
+struct House {
+    client: Client,
+    /// The workflows that the worker of this process will serve.
+    serves: Vec<String>,
+    /// The life of worker and gateway, where they are of this process.
+    lifecycle: Option<Lifecycle>,
+    /// What to type, beside `--run`, to be in this house again.
+    again: String,
+}
+
+impl Run {
+    pub(super) async fn run(self, common: Common) -> Result<ExitCode, CliError> {
+        let mut house = self.enter(&common).await?;
+        let lifecycle = house.lifecycle.take();
+        let talk = self.talk(&house);
+        let Some(lifecycle) = lifecycle else { return talk.await };
+        let shutdown = lifecycle.shutdown();
+        let ended = tokio::select! {
+            ended = talk => ended,
+            () = shutdown.soft() => Err(anyhow!("the worker or the gateway in this process has failed").into()),
+        };
+        shutdown.begin();
+        lifecycle.run().await;
+        ended
+    }
+
+    async fn enter(&self, common: &Common) -> Result<House, CliError> {
+        if let Some(url) = &self.gateway_url {
+            let client = Client::new(url).map_err(unreachable)?;
+            return Ok(House { client, serves: Vec::new(), lifecycle: None, again: format!(" --gateway-url {url}") });
+        }
+        let config = project::load(common)?;
+        if self.nats || common.nats_url.is_some() {
+            let broker = project::connect(&config, "run").await?;
+            return self.start(&config, broker, None, " --nats".to_owned()).await;
+        }
+        let data_dir = project::data_dir(&config, self.data_dir.as_ref());
+        let again = self.data_dir.as_ref().map(|dir| format!(" --data-dir {}", dir.display())).unwrap_or_default();
+        match embedded::open(&data_dir) {
+            Ok(broker) => self.start(&config, broker, Some(&data_dir), again).await,
+            Err(embedded::OpenError::InUse { address: Some(url), .. }) => {
+                eprintln!("{} is in use; talking to the gateway there, {url}", data_dir.display());
+                if self.mock_llm {
+                    eprintln!("--mock-llm changes nothing there: the models are that process's");
+                }
+                Ok(House {
+                    client: Client::new(&url).map_err(unreachable)?,
+                    serves: Vec::new(),
+                    lifecycle: None,
+                    again,
+                })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Starts worker and gateway in this process.
+    async fn start(
+        &self,
+        config: &crate::config::Config,
+        broker: Broker,
+        data_dir: Option<&Path>,
+        again: String,
+    ) -> Result<House, CliError> {
+        let sealer = project::sealer(config, data_dir)?;
+        let parts = project::worker_parts(config, broker.clone(), sealer.clone(), self.mock_llm)?;
+        let serves = parts.workflows.iter().map(|workflow| workflow.name.to_string()).collect();
+        let here = Listen { host: None, port: Some(0) };
+        let listener = project::listen(&here, std::net::Ipv4Addr::LOCALHOST.into(), 0).await?;
+        let url = project::url(&listener);
+        if let Some(data_dir) = data_dir {
+            embedded::write_address(data_dir, &url).context("could not write the gateway's address")?;
+        }
+        let client = Client::new(&url).map_err(unreachable)?;
+        let lifecycle = Lifecycle::new(config.shutdown_grace.min(END_WITHIN));
+        let shutdown = lifecycle.shutdown();
+        let settings = gateway::Settings { sealer, ..gateway::Settings::default() };
+        shutdown.spawn("worker", worker::serve(parts, shutdown.clone()));
+        shutdown.spawn("gateway", gateway::serve(listener, broker, settings, shutdown.clone()));
+        Ok(House { client, serves, lifecycle: Some(lifecycle), again })
+    }
+
+    async fn talk(&self, house: &House) -> Result<ExitCode, CliError> {
+        let here = io::stdin().is_terminal() && io::stdout().is_terminal();
+        let style = Style {
+            json: self.json,
+            interactive: here && !self.json,
+            colour: io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+        };
+        let client = &house.client;
+        let run = match self.run {
+            Some(run) => run,
+            None => {
+                let known = workflows(house).await?;
+                let workflow = self.workflow(&known, style.interactive).await?;
+                let params = console::params(&self.params, workflow.params.as_ref()).map_err(CliError::Usage)?;
+                if !workflow.available {
+                    eprintln!("no worker serves {} now; the run waits for one", workflow.name);
+                }
+                let key = MessageId::random().to_string();
+                let started = patiently(PATIENCE, async || client.start(&workflow.name, &params, &key).await).await;
+                started.map_err(refused)?.id
+            }
+        };
+        let console = Console::new(client, run, style, Given::parse(&self.answers), io::stdout());
+        let again = format!("fastagency run --run {run}{}", house.again);
+        match console.talk().await {
+            Ok(Left::Ended(Ending::Completed)) => Ok(ExitCode::SUCCESS),
+            Ok(Left::Ended(Ending::Failed)) => Ok(ExitCode::FAILURE),
+            Ok(Left::Ended(Ending::Cancelled)) => Ok(ExitCode::from(4)),
+            Ok(Left::Interrupted) => {
+                eprintln!("left; how the run goes on is seen with: {again}");
+                Ok(ExitCode::from(4))
+            }
+            Ok(Left::Unanswered { prompt, .. }) => {
+                let prompt = prompt.lines().next().unwrap_or_default();
+                eprintln!("run {run} waits for an answer to: {prompt}\ngo on with: {again} --answer …");
+                Ok(ExitCode::from(5))
+            }
+            Err(console::Error::Gateway(error)) => Err(refused(error)),
+            // Whoever reads our output has gone: there is nobody to tell.
+            Err(console::Error::Terminal(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::FAILURE),
+            Err(error) => Err(CliError::Failed(error.into())),
+        }
+    }
+
+    /// The workflow that is meant.
+    async fn workflow(&self, known: &[Workflow], interactive: bool) -> Result<Workflow, CliError> {
+        if let Some(name) = &self.workflow {
+            let found = known.iter().find(|workflow| workflow.name == *name).cloned();
+            // One that is not known may be so in a moment; what is wrong with the name is the gateway's to say.
+            return Ok(found.unwrap_or_else(|| Workflow {
+                name: name.clone(),
+                title: None,
+                description: None,
+                params: None,
+                available: true,
+            }));
+        }
+        let names: Vec<String> = known.iter().map(|workflow| workflow.name.clone()).collect();
+        let chosen = match known {
+            [] => return Err(CliError::Usage("there is no workflow".to_owned())),
+            [only] => only.name.clone(),
+            _ if interactive => choice(known, &names).await?,
+            _ => return Err(CliError::Usage(format!("which workflow? there are {}", names.join(", ")))),
+        };
+        let found = known.iter().find(|workflow| workflow.name == chosen).cloned();
+        found.ok_or_else(|| CliError::Usage(format!("there is no workflow {chosen}")))
+    }
+}
+
+/// Lets a person choose a workflow.
+async fn choice(known: &[Workflow], names: &[String]) -> Result<String, CliError> {
+    for (number, workflow) in (1..).zip(known) {
+        let about = workflow.description.as_deref().or(workflow.title.as_deref());
+        let about = about.map(|about| format!(" — {}", plain(about).lines().next().unwrap_or_default()));
+        println!("  {number}) {}{}", workflow.name, about.unwrap_or_default());
+    }
+    let mut input = Input::default();
+    loop {
+        println!("Which workflow?");
+        let typed = tokio::select! {
+            typed = input.next(Some(Wants::Line)) => typed.context("the terminal cannot be read")?,
+            _ = tokio::signal::ctrl_c() => Typed::Interrupt,
+        };
+        match typed {
+            Typed::Text(text) => {
+                if let Some(chosen) = choose(names, &text) {
+                    return Ok(chosen);
+                }
+            }
+            Typed::End | Typed::Interrupt => return Err(CliError::Usage("no workflow was chosen".to_owned())),
+        }
+    }
+}
+
+/// The workflows that can be started, once the worker of this process is among those who serve them.
+async fn workflows(house: &House) -> Result<Vec<Workflow>, CliError> {
+    let start = Instant::now();
+    loop {
+        let known = patiently(PATIENCE, async || house.client.workflows().await).await.map_err(refused)?;
+        let served = |name: &String| known.iter().any(|workflow| workflow.name == *name && workflow.available);
+        if house.serves.iter().all(served) || start.elapsed() > READY_WITHIN {
+            return Ok(known);
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn unreachable(error: client::Error) -> CliError {
+    CliError::Unreachable(error.into())
+}
+
+/// A wrong name or parameter is the caller's; anything else is the gateway's.
+fn refused(error: client::Error) -> CliError {
+    match error.code() {
+        Some("unknown_workflow" | "invalid_params" | "unknown_run") => CliError::Usage(plain(&error.to_string())),
+        _ => unreachable(error),
+    }
+}
