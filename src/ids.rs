@@ -152,7 +152,7 @@ impl TryFrom<String> for Name {
     }
 }
 
-/// Who a run belongs to, as the gateway's authentication names him. Any text; hostile until it is a [`UserId::token`].
+/// Who a run belongs to, as the gateway's authentication names him. Any text; hostile until it is a token ([`user_token`]).
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct UserId(String);

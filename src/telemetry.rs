@@ -18,8 +18,9 @@ pub enum Format {
 /// only what goes wrong; `RUST_LOG` goes before it.
 pub fn start(format: Format, verbosity: Option<u8>) {
     let default = match verbosity {
-        None => "warn",
-        Some(0) => "warn,fastagency=info",
+        // What the NATS client says of its connection, we say ourselves.
+        None => "warn,async_nats=off",
+        Some(0) => "warn,async_nats=off,fastagency=info",
         Some(1) => "info,fastagency=debug",
         Some(_) => "debug,fastagency=trace",
     };

@@ -10,6 +10,7 @@ use clap::Args;
 use crate::broker::embedded;
 use crate::cli::outcome::{self, CliError};
 use crate::cli::{Common, Listen, VERSION, project};
+use crate::config::Section;
 use crate::{gateway, ui, worker};
 
 /// Everything in one process: worker, gateway and page, with a broker of its own.
@@ -38,6 +39,9 @@ pub(super) struct All {
 impl All {
     pub(super) async fn run(self, common: Common) -> Result<ExitCode, CliError> {
         let config = project::load(&common)?;
+        for section in [Section::Worker, Section::Gateway, Section::Ui] {
+            config.usable(section)?;
+        }
         let lifecycle = project::lifecycle(&config);
         let shutdown = lifecycle.shutdown();
         let embedded = !self.nats && common.nats_url.is_none();

@@ -6,6 +6,7 @@ use clap::Args;
 
 use crate::cli::outcome::{self, CliError};
 use crate::cli::{Common, Listen, project};
+use crate::config::Section;
 use crate::gateway;
 
 /// Serves REST, server-sent events and WebSockets.
@@ -18,6 +19,7 @@ pub(super) struct Gateway {
 impl Gateway {
     pub(super) async fn run(self, common: Common) -> Result<ExitCode, CliError> {
         let config = project::load(&common)?;
+        config.usable(Section::Gateway)?;
         let lifecycle = project::lifecycle(&config);
         let shutdown = lifecycle.shutdown();
         let listener = project::listen(&self.listen, config.gateway.host, config.gateway.port).await?;

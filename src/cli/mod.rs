@@ -1,5 +1,5 @@
 //! The command line: what can be typed, and nothing else. Each command is a file with `run`; what went wrong is printed and
-//! becomes an exit code in [`outcome`] alone.
+//! becomes an exit code in `outcome` alone.
 
 use std::net::IpAddr;
 use std::path::PathBuf;

@@ -6,6 +6,7 @@ use clap::Args;
 
 use crate::cli::outcome::{self, CliError};
 use crate::cli::{Common, Listen, VERSION, project};
+use crate::config::Section;
 use crate::ui;
 
 /// Serves the chat page.
@@ -21,6 +22,7 @@ pub(super) struct Ui {
 impl Ui {
     pub(super) async fn run(self, common: Common) -> Result<ExitCode, CliError> {
         let config = project::load(&common)?;
+        config.usable(Section::Ui)?;
         let lifecycle = project::lifecycle(&config);
         let shutdown = lifecycle.shutdown();
         let listener = project::listen(&self.listen, config.ui.host, config.ui.port).await?;

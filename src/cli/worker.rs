@@ -6,6 +6,7 @@ use clap::Args;
 
 use crate::cli::outcome::{self, CliError};
 use crate::cli::{Common, project};
+use crate::config::Section;
 use crate::worker;
 
 /// Takes runs from the queue and executes their workflows.
@@ -19,6 +20,7 @@ pub(super) struct Worker {
 impl Worker {
     pub(super) async fn run(self, common: Common) -> Result<ExitCode, CliError> {
         let config = project::load(&common)?;
+        config.usable(Section::Worker)?;
         let lifecycle = project::lifecycle(&config);
         let shutdown = lifecycle.shutdown();
         let sealer = project::sealer(&config, None)?;

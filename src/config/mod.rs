@@ -94,6 +94,12 @@ impl Config {
     /// Takes another address of the NATS server than the file's.
     pub fn override_nats_url(&mut self, url: &str) {
         url.clone_into(&mut self.nats.url);
+        // An address that says who connects goes before the file's user.
+        if url.split_once("://").is_some_and(|(_, rest)| rest.contains('@')) {
+            self.nats.user = None;
+            self.nats.password = None;
+            self.nats.token = None;
+        }
         if let Some(unset) = self.unset.get_mut(&Section::Nats) {
             unset.retain(|problem| problem.path != "nats.url");
         }

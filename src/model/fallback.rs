@@ -66,6 +66,7 @@ fn goes_on_after(error: &Error) -> bool {
         Error::Malformed { .. } => false,
         Error::Status { code, .. } => code.as_deref() != Some("content_filter"),
         Error::NoKey { .. }
+        | Error::Unset { .. }
         | Error::TimedOut { .. }
         | Error::Unreachable { .. }
         | Error::Unknown { .. }

@@ -148,6 +148,14 @@ pub enum Error {
         /// What to set.
         variable: String,
     },
+    /// A setting of it names a variable that is not set.
+    #[error("the model {model:?} cannot be used: {variable} is not set")]
+    Unset {
+        /// The name in `llms:`.
+        model: String,
+        /// What is not set.
+        variable: String,
+    },
     /// The server took too long.
     #[error("OpenAI API call timed out. The model {model:?} gave {what} within {after:?}")]
     TimedOut {
@@ -221,6 +229,9 @@ pub fn open_all(llms: &BTreeMap<Name, Llm>, mock: bool) -> Models {
     let client = if llms.values().all(made_up) { None } else { Some(http::client()) };
     let open = |(name, llm): (&Name, &Llm)| -> (Name, Arc<dyn ChatModel>) {
         let model: Arc<dyn ChatModel> = match (&client, llm.provider) {
+            _ if !mock && !llm.unset.is_empty() => {
+                Arc::new(Unset { model: name.to_string(), variable: llm.unset.join(" and ") })
+            }
             (Some(client), Provider::OpenAi | Provider::Compatible) if !mock => {
                 Arc::new(OpenAi::new(name, llm, client.clone()))
             }
@@ -237,6 +248,19 @@ pub fn open_all(llms: &BTreeMap<Name, Llm>, mock: bool) -> Models {
         }
     };
     Models::new(alone.iter().map(with_fallbacks).collect())
+}
+
+/// A model with a setting that names a variable which is not set: an error of the run that asks it, not of the start.
+struct Unset {
+    model: String,
+    variable: String,
+}
+
+#[async_trait]
+impl ChatModel for Unset {
+    async fn complete(&self, _: &Request, _: &mut (dyn for<'a> FnMut(Progress<'a>) + Send)) -> Result<Reply, Error> {
+        Err(Error::Unset { model: self.model.clone(), variable: self.variable.clone() })
+    }
 }
 
 /// Whom to ask after `name`: its own fallbacks in their order, then theirs, each model once.

@@ -72,7 +72,11 @@ pub(super) fn may_pass(error: &Error) -> bool {
     match error {
         Error::TimedOut { .. } | Error::Unreachable { .. } => true,
         Error::Status { status, .. } => matches!(status, 408 | 409 | 429 | 500..),
-        Error::NoKey { .. } | Error::Malformed { .. } | Error::Unknown { .. } | Error::ScriptExhausted { .. } => false,
+        Error::NoKey { .. }
+        | Error::Unset { .. }
+        | Error::Malformed { .. }
+        | Error::Unknown { .. }
+        | Error::ScriptExhausted { .. } => false,
     }
 }
 

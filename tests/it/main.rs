@@ -8,5 +8,6 @@ mod broker;
 mod documentation;
 mod floors;
 mod gateway;
+mod runs;
 mod schemas;
 mod support;

@@ -61,6 +61,14 @@ fn lock_file(dir: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).open(dir.join(LOCK_FILE))
 }
 
+/// Lets only its owner read and write the file, also in a folder that somebody else made. SQLite makes the files beside it
+/// the same.
+pub(super) fn keep_to_owner(file: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    Ok(())
+}
+
 /// Makes the folder readable by its owner alone: people's conversations are in it.
 fn make(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {

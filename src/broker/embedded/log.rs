@@ -4,11 +4,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row, params};
 
 use super::Embedded;
 use super::house::{Told, listener};
-use super::store::{Fault, Session};
+use super::store::{Fault, Head, Session};
 use crate::broker::{Error, Lane, Live, Log, Result, Stored};
 use crate::clock::Timestamp;
 use crate::ids::RunId;
@@ -23,10 +23,11 @@ impl Log for Embedded {
     async fn read(&self, run: RunId, after: u64) -> Result<Vec<Stored>> {
         self.store
             .call("read a run's log", move |session| {
+                let Some(head) = find_head(session, run)? else { return Ok(Vec::new()) };
                 let mut statement = session
                     .sql
                     .prepare_cached("select seq, at, payload from records where run = ?1 and seq > ?2 order by seq")?;
-                let records = statement.query_map(params![run.to_string(), after], stored)?;
+                let records = statement.query_map(params![head.no, after], stored)?;
                 Ok(records.collect::<rusqlite::Result<_>>()?)
             })
             .await
@@ -35,10 +36,10 @@ impl Log for Embedded {
     async fn last(&self, run: RunId) -> Result<Option<Stored>> {
         self.store
             .call("read a run's last record", move |session| {
-                let mut statement = session
-                    .sql
-                    .prepare_cached("select seq, at, payload from records where run = ?1 order by seq desc limit 1")?;
-                Ok(statement.query_row([run.to_string()], stored).optional()?)
+                let Some(head) = find_head(session, run)? else { return Ok(None) };
+                let mut statement =
+                    session.sql.prepare_cached("select seq, at, payload from records where seq = ?1")?;
+                Ok(statement.query_row([head.last], stored).optional()?)
             })
             .await
     }
@@ -68,12 +69,12 @@ impl Log for Embedded {
         Self::fits(&tombstone)?;
         self.store
             .call("purge a run", move |session| {
-                let previous = last_sequence(session.sql, run)?;
+                let head = head(session, run)?;
                 let id = run.to_string();
-                session.sql.prepare_cached("delete from records where run = ?1")?.execute([&id])?;
+                session.sql.prepare_cached("delete from records where run = ?1")?.execute([head.no])?;
                 session.sql.prepare_cached("delete from inbox where run = ?1")?.execute([&id])?;
                 session.sql.prepare_cached("delete from timers where run = ?1")?.execute([&id])?;
-                insert(session, run, tombstone, previous)?;
+                insert(session, run, tombstone, head)?;
                 Ok(())
             })
             .await
@@ -85,26 +86,48 @@ impl Log for Embedded {
 }
 
 fn append(session: &mut Session<'_>, run: RunId, payload: Bytes, expected: u64) -> Result<u64, Fault> {
-    if last_sequence(session.sql, run)? != expected {
+    // A run that is not there is not made by a writer who is refused.
+    if find_head(session, run)?.map_or(0, |head| head.last) != expected {
         return Err(Error::Conflict { expected }.into());
     }
-    insert(session, run, payload, expected)
+    let head = head(session, run)?;
+    insert(session, run, payload, head)
 }
 
-fn insert(session: &mut Session<'_>, run: RunId, payload: Bytes, previous: u64) -> Result<u64, Fault> {
+fn insert(session: &mut Session<'_>, run: RunId, payload: Bytes, head: Head) -> Result<u64, Fault> {
     let seq = session.next_sequence();
     session
         .sql
-        .prepare_cached("insert into records (run, seq, at, payload) values (?1, ?2, ?3, ?4)")?
-        .execute(params![run.to_string(), seq, session.now_millis(), &payload[..]])?;
+        .prepare_cached("insert into records (seq, run, at, payload) values (?1, ?2, ?3, ?4)")?
+        .execute(params![seq, head.no, session.now_millis(), &payload[..]])?;
+    session.heads.insert(run, Head { last: seq, ..head });
     let stored = Stored { seq, at: session.now, payload };
-    session.told.push(Told::Live(run, Live::Record { stored, previous }));
+    session.told.push(Told::Live(run, Live::Record { stored, previous: head.last }));
     Ok(seq)
 }
 
-fn last_sequence(sql: &Connection, run: RunId) -> rusqlite::Result<u64> {
-    let mut statement = sql.prepare_cached("select seq from records where run = ?1 order by seq desc limit 1")?;
-    Ok(statement.query_row([run.to_string()], |row| row.get(0)).optional()?.unwrap_or(0))
+/// The run's head, made if the file does not know the run.
+fn head(session: &mut Session<'_>, run: RunId) -> rusqlite::Result<Head> {
+    if let Some(head) = find_head(session, run)? {
+        return Ok(head);
+    }
+    session.sql.prepare_cached("insert into runs (run) values (?1)")?.execute([run.to_string()])?;
+    Ok(Head { no: session.sql.last_insert_rowid(), last: 0 })
+}
+
+fn find_head(session: &mut Session<'_>, run: RunId) -> rusqlite::Result<Option<Head>> {
+    if let Some(head) = session.heads.get(&run) {
+        return Ok(Some(*head));
+    }
+    let mut statement = session.sql.prepare_cached(
+        "select no, coalesce((select max(seq) from records where records.run = runs.no), 0) from runs where run = ?1",
+    )?;
+    let found =
+        statement.query_row([run.to_string()], |row| Ok(Head { no: row.get(0)?, last: row.get(1)? })).optional()?;
+    if let Some(head) = found {
+        session.heads.insert(run, head);
+    }
+    Ok(found)
 }
 
 /// A record or an answer, from the columns `seq, at, payload`.

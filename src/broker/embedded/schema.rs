@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::OpenError;
+use super::{OpenError, folder};
 
 /// The format that this program writes. A file with a higher number is refused; a lower one is brought up here.
 const FORMAT: i64 = 1;
@@ -13,12 +13,16 @@ const FORMAT: i64 = 1;
 const APPLICATION_ID: i64 = 0x4641_6779;
 
 /// Sequences are shared by all runs and never used twice, even after a purge: the last one is kept in `counters`.
+/// Records lie in the order in which they were written, and the runs that are written now lie together in their index:
+/// a commit of many runs' records touches few pages.
 /// Jobs know nothing of who holds them: after a restart all that are left are delivered again.
 const TABLES: &str = "
     create table counters (name text primary key, value integer not null) without rowid;
     insert into counters values ('sequence', 0);
-    create table records (run text not null, seq integer not null, at integer not null, payload blob not null,
-        primary key (run, seq)) without rowid;
+    create table runs (no integer primary key, run text not null unique);
+    create table records (seq integer primary key, run integer not null references runs (no), at integer not null,
+        payload blob not null);
+    create index records_of_run on records (run);
     create table inbox (run text not null, slot text not null, seq integer not null, at integer not null,
         payload blob not null, primary key (run, slot)) without rowid;
     create table jobs (id integer primary key autoincrement, workflow text not null, job text not null);
@@ -37,6 +41,7 @@ pub(super) fn open(dir: &Path) -> Result<Connection, OpenError> {
     let file = dir.join("store.sqlite");
     let trouble = |source| OpenError::Store { file: file.clone(), source };
     let connection = Connection::open(&file).map_err(trouble)?;
+    folder::keep_to_owner(&file).map_err(|source| OpenError::Folder { dir: dir.to_owned(), source })?;
     settings(&connection).map_err(trouble)?;
     let found: i64 = connection.query_row("pragma user_version", [], |row| row.get(0)).map_err(trouble)?;
     if found > FORMAT {

@@ -1,6 +1,7 @@
 //! The thread that owns the file. Calls are pieces of work sent to it; it does all that wait in one transaction, commits,
 //! tells the house (followers, queues, watchers) what happened, and then answers.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
 use std::thread::JoinHandle;
@@ -13,11 +14,14 @@ use super::house::{House, Told};
 use super::{OpenError, queue, schema};
 use crate::broker::{Error, Result};
 use crate::clock::{self, Timestamp};
+use crate::ids::RunId;
 
 /// Calls that may wait for the thread; one more waits in its own task. At a few microseconds each they are done in milliseconds.
 const WAITING_CALLS: usize = 4096;
 /// Calls in one transaction: enough to pay for the commit, few enough that the first does not wait long.
 const BATCH: usize = 512;
+/// Heads of runs kept in memory, some hundred bytes each; with one more all are read again as they are needed.
+const HEADS: usize = 65_536;
 /// How long a commit may stay in the system's hands only. A crash of the machine loses at most about this much.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 /// The longest sleep while anything is due by the wall clock, which may be set while we sleep.
@@ -47,7 +51,18 @@ pub(super) struct Session<'a> {
     pub(super) now: Timestamp,
     /// What the house is told after the commit, in order.
     pub(super) told: Vec<Told>,
+    /// The heads of runs that were written lately.
+    pub(super) heads: &'a mut HashMap<RunId, Head>,
     sequence: &'a mut u64,
+}
+
+/// What an append must know of its run.
+#[derive(Clone, Copy)]
+pub(super) struct Head {
+    /// Its number in the file.
+    pub(super) no: i64,
+    /// The sequence of its last record; 0 if it has none.
+    pub(super) last: u64,
 }
 
 /// Why a call came to nothing: its own answer, or the file's, which undoes the whole transaction.
@@ -104,6 +119,7 @@ impl Store {
         let keeper = Keeper {
             connection,
             house,
+            heads: HashMap::new(),
             saved_sequence: sequence,
             sequence,
             dirty_since: None,
@@ -199,6 +215,7 @@ impl Failure {
 struct Keeper {
     connection: Connection,
     house: House,
+    heads: HashMap<RunId, Head>,
     sequence: u64,
     saved_sequence: u64,
     /// When the oldest commit that the disk may not have was made.
@@ -251,6 +268,8 @@ impl Keeper {
                 Ok(())
             }
             Err(source) => {
+                // What was undone in the file was written into the heads.
+                self.heads.clear();
                 tracing::error!(error = %source, "the embedded broker could not write its file");
                 Err(Failure::from(&source))
             }
@@ -272,10 +291,14 @@ impl Keeper {
             sql: &transaction,
             now: clock::Clock::now(&clock::SystemClock),
             told: Vec::new(),
+            heads: &mut self.heads,
             sequence: &mut self.sequence,
         };
         act(&mut session)?;
         let told = session.told;
+        if self.heads.len() > HEADS {
+            self.heads.clear();
+        }
         if self.sequence != self.saved_sequence {
             transaction
                 .prepare_cached("update counters set value = ?1 where name = 'sequence'")?

@@ -3,7 +3,7 @@
 //! Nothing here makes a consumer per run. A run is heard by a core subscription on what its stream republishes (only what
 //! was stored, with its sequence), and read by batched direct gets; jobs are pulled from one durable consumer per workflow.
 //!
-//! Always true here: every call ends within [`server::ANSWER_WAIT`] or so, whatever the server does; every stream goes on
+//! Always true here: every call ends within `server::ANSWER_WAIT` or so, whatever the server does; every stream goes on
 //! over a lost connection, and says that there was a gap.
 
 mod catalogue;

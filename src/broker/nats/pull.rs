@@ -75,6 +75,7 @@ pub(super) struct Pull {
     next_seq: u64,
     last_came: Instant,
     last_said: Option<Instant>,
+    last_broken: Option<Instant>,
 }
 
 /// A consumer that is known to be there, and the subscription that its messages come to.
@@ -109,6 +110,7 @@ impl Pull {
             next_seq,
             last_came: Instant::now(),
             last_said: None,
+            last_broken: None,
         }
     }
 
@@ -175,7 +177,10 @@ impl Pull {
                         "a consumer is gone; it is made again"
                     );
                     self.link = None;
-                    // The first try comes at once; one that fails waits.
+                    // At once the first time; a stream that has no leader just now would keep us busy.
+                    if self.last_broken.replace(Instant::now()).is_some_and(|last| last.elapsed() < PAUSE * 2) {
+                        tokio::time::sleep(PAUSE).await;
+                    }
                     continue;
                 }
             }
@@ -233,11 +238,13 @@ impl Pull {
         self.less();
         let (Some(link), true) = (&mut self.link, away > STALE) else { return };
         while let Some(Some(message)) = link.subscriber.next().now_or_never() {
-            if let Some(reply) = message.reply.filter(|_| message.status.is_none()) {
-                link.owed = link.owed.saturating_sub(1);
-                let _ = self.server.tell("give a message back", reply, "-NAK".into()).await;
-            } else {
-                link.owed = 0;
+            match (status(&message), message.reply) {
+                (None, Some(reply)) => {
+                    link.owed = link.owed.saturating_sub(1);
+                    let _ = self.server.tell("give a message back", reply, "-NAK".into()).await;
+                }
+                (None, None) | (Some(Status::Alive), _) => {}
+                (Some(Status::Over | Status::Broken), _) => link.owed = 0,
             }
         }
     }

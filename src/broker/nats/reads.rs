@@ -3,7 +3,7 @@
 use async_nats::{HeaderMap, Message};
 use base64::Engine;
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -44,7 +44,10 @@ impl Server {
             let page = json!({ "seq": from, "next_by_subj": filter, "batch": PAGE, "max_bytes": PAGE_BYTES });
             self.ask(doing, call.clone(), inbox.clone(), &page).await?;
             loop {
-                let reply = self.answered(doing, replies.next()).await?;
+                let reply = match replies.next().now_or_never() {
+                    Some(reply) => reply,
+                    None => self.answered(doing, replies.next()).await?,
+                };
                 let reply = reply.ok_or_else(|| unavailable(doing, "the connection is closed"))?;
                 match reply.status.map(|status| status.as_u16()) {
                     None => found.push(read(doing, reply)?),

@@ -31,14 +31,12 @@ async fn a_server_that_comes_later_is_waited_for() {
     let patient = Settings { url: server.url(), connect_wait: Duration::from_secs(20), ..Default::default() };
     let connecting = tokio::spawn(async move { nats::connect(&patient).await.map(drop) });
     tokio::task::yield_now().await;
-    tokio::task::spawn_blocking(move || {
+    let started = tokio::task::spawn_blocking(move || {
         server.start_again();
         server
-    })
-    .await
-    .unwrap();
-    // The server was dropped with the line above at the latest when this ends: either is no panic.
-    let _ = connecting.await.unwrap();
+    });
+    let _server = started.await.unwrap();
+    connecting.await.unwrap().unwrap();
 }
 
 #[tokio::test]

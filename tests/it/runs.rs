@@ -1,0 +1,268 @@
+//! Whole runs, from start to end, on the embedded broker: a worker that drives them, and somebody outside who starts,
+//! answers, follows and cancels them. Restarts are real: the store is closed and opened again.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use fastagency::broker::{Broker, embedded};
+use fastagency::clock;
+use fastagency::config;
+use fastagency::ids::{MessageId, Name, RunId};
+use fastagency::lifecycle::{End, Lifecycle};
+use fastagency::model::Models;
+use fastagency::run::answer::{Accepted, Answer, Given, answer, cancel};
+use fastagency::run::attach::{Attached, Seen, attach};
+use fastagency::run::record::{Body, Ending, Origin, Placed};
+use fastagency::run::start::{Start, Started, start};
+use fastagency::seal::Sealer;
+use fastagency::worker::{Parts, serve};
+use fastagency::workflow::{Definition, Workflow, from_definition};
+use serde_json::{Map, Value, json};
+
+const TWO_QUESTIONS: &str = r#"
+version: 1
+name: two_questions
+steps:
+  - id: first
+    text_input: { prompt: "First?" }
+  - message: "You said {{ steps.first }}."
+  - id: secret
+    text_input: { prompt: "Secret?", password: true }
+  - return: { first: "{{ steps.first }}", secret: "{{ steps.secret }}" }
+"#;
+
+fn workflow(source: &str) -> Workflow {
+    let name = source.lines().find_map(|line| line.strip_prefix("name: ")).expect("a name");
+    let name = Name::parse(name).unwrap();
+    let sources = BTreeMap::from([(name.clone(), source.to_owned())]);
+    from_definition(&Definition { name, sources }).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+/// One life of a process: a store, a worker, and whoever talks to them.
+struct House {
+    broker: Broker,
+    life: Lifecycle,
+    workflow: Workflow,
+}
+
+impl House {
+    fn open(folder: &Path, source: &str, park_after: Duration) -> Self {
+        let broker = embedded::open(folder).unwrap();
+        let life = Lifecycle::new(Duration::from_secs(5));
+        let workflow = workflow(source);
+        let parts = Parts {
+            broker: broker.clone(),
+            clock: clock::system(),
+            models: Models::default(),
+            workflows: vec![workflow.clone()],
+            sealer: Some(Sealer::new("a key of the test".to_owned().into())),
+            settings: config::Worker { max_runs: 100, park_after, lease: Duration::from_secs(2) },
+        };
+        life.shutdown().spawn("worker", serve(parts, life.shutdown()));
+        Self { broker, life, workflow }
+    }
+
+    async fn start(&self, run: RunId) -> Started {
+        let wanted = Start {
+            run,
+            workflow: self.workflow.name.clone(),
+            definition: Some(self.workflow.definition.hash()),
+            params: Map::new(),
+            user: None,
+            origin: Origin::Gateway,
+        };
+        start(&self.broker, wanted).await.unwrap()
+    }
+
+    async fn follow(&self, run: RunId) -> Follower {
+        Follower { attached: attach(&self.broker, run, 0).await.unwrap(), seen: Vec::new() }
+    }
+
+    async fn answer(&self, run: RunId, question: MessageId, given: Answer) -> Accepted {
+        let given = Given { answer: given, by: None };
+        answer(&self.broker, &self.workflow.name, run, question, &given).await.unwrap()
+    }
+
+    /// Ends this life as SIGTERM does.
+    async fn close(self) {
+        self.life.shutdown().begin();
+        assert_eq!(self.life.run().await, End::Clean);
+    }
+}
+
+struct Follower {
+    attached: Attached,
+    seen: Vec<Placed>,
+}
+
+impl Follower {
+    /// Follows until a record that `found` likes.
+    async fn until<T>(&mut self, what: &str, found: impl Fn(&Body) -> Option<T>) -> T {
+        let following = async {
+            loop {
+                match self.attached.next().await.unwrap() {
+                    Some(Seen::Record(placed)) => {
+                        let hit = found(&placed.record.body);
+                        self.seen.push(placed);
+                        if let Some(hit) = hit {
+                            return hit;
+                        }
+                    }
+                    Some(_) => {}
+                    None => panic!("the run ended before {what}: {:#?}", self.seen),
+                }
+            }
+        };
+        match tokio::time::timeout(Duration::from_secs(30), following).await {
+            Ok(hit) => hit,
+            Err(_) => panic!("{what} did not come: {:#?}", self.seen),
+        }
+    }
+
+    async fn question(&mut self, prompt: &'static str) -> MessageId {
+        self.until(prompt, |body| match body {
+            Body::Said { message, .. } if message.says.prompt() == Some(prompt) => Some(message.uuid),
+            _ => None,
+        })
+        .await
+    }
+
+    async fn ended(&mut self) -> (Ending, Value) {
+        self.until("its end", |body| match body {
+            Body::Ended(ended) => Some((ended.outcome, ended.result.clone())),
+            _ => None,
+        })
+        .await
+    }
+}
+
+fn count(seen: &[Placed], which: impl Fn(&Body) -> bool) -> usize {
+    seen.iter().filter(|placed| which(&placed.record.body)).count()
+}
+
+#[tokio::test]
+async fn a_run_goes_on_after_a_restart_and_says_and_asks_nothing_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunId::random();
+    let house = House::open(folder.path(), TWO_QUESTIONS, Duration::from_secs(60));
+    assert!(matches!(house.start(run).await, Started::New { .. }));
+    let mut before = house.follow(run).await;
+    let first = before.question("First?").await;
+    assert_eq!(house.answer(run, first, Answer::Value(json!("triangles"))).await, Accepted::Yes);
+    let second = before.question("Secret?").await;
+    drop(before);
+    house.close().await;
+
+    let house = House::open(folder.path(), TWO_QUESTIONS, Duration::from_secs(60));
+    // The question of the first life is answered in the second.
+    let sealed = Sealer::new("a key of the test".to_owned().into()).seal(run, second, "hunter2");
+    assert_eq!(house.answer(run, second, Answer::Sealed(sealed)).await, Accepted::Yes);
+    let mut after = house.follow(run).await;
+    let (outcome, result) = after.ended().await;
+    assert_eq!((outcome, result), (Ending::Completed, json!({"first": "triangles", "secret": "hunter2"})));
+    assert_eq!(count(&after.seen, |body| matches!(body, Body::Said { .. })), 3, "{:#?}", after.seen);
+    assert_eq!(count(&after.seen, |body| matches!(body, Body::Did { .. })), 2, "{:#?}", after.seen);
+    assert_eq!(count(&after.seen, |body| matches!(body, Body::Claimed { .. })), 2);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_run_that_only_waits_is_parked_and_its_answer_wakes_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunId::random();
+    let house = House::open(folder.path(), TWO_QUESTIONS, Duration::from_millis(50));
+    house.start(run).await;
+    let mut follower = house.follow(run).await;
+    let first = follower.question("First?").await;
+    follower.until("parking", |body| matches!(body, Body::Parked { .. }).then_some(())).await;
+    house.answer(run, first, Answer::Text("a".into())).await;
+    follower.question("Secret?").await;
+    assert_eq!(count(&follower.seen, |body| matches!(body, Body::Claimed { epoch: 2, .. })), 1);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn the_first_answer_counts_and_a_second_learns_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunId::random();
+    let house = House::open(folder.path(), TWO_QUESTIONS, Duration::from_secs(60));
+    house.start(run).await;
+    let mut follower = house.follow(run).await;
+    let first = follower.question("First?").await;
+    assert_eq!(house.answer(run, first, Answer::Text("mine".into())).await, Accepted::Yes);
+    assert!(matches!(house.answer(run, first, Answer::Text("yours".into())).await, Accepted::TakenBy { .. }));
+    follower
+        .until("the answer", |body| match body {
+            Body::Said { message, .. } => {
+                serde_json::to_string(message).unwrap().contains("You said mine.").then_some(())
+            }
+            _ => None,
+        })
+        .await;
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_cancel_ends_a_run_wherever_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let house = House::open(folder.path(), TWO_QUESTIONS, Duration::from_secs(60));
+    // At once, before any worker can have it, and while it waits.
+    for wait_first in [false, true] {
+        let run = RunId::random();
+        house.start(run).await;
+        let mut follower = house.follow(run).await;
+        if wait_first {
+            follower.question("First?").await;
+        }
+        cancel(&house.broker, &house.workflow.name, run, None).await.unwrap();
+        assert_eq!(follower.ended().await.0, Ending::Cancelled);
+    }
+    house.close().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_fit_is_asked_for_again_in_words() {
+    let source = r#"
+version: 1
+name: age
+steps:
+  - id: age
+    text_input: { prompt: "Age?", type: integer }
+  - return: "{{ steps.age + 1 }}"
+"#;
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunId::random();
+    let house = House::open(folder.path(), source, Duration::from_secs(60));
+    house.start(run).await;
+    let mut follower = house.follow(run).await;
+    let first = follower.question("Age?").await;
+    house.answer(run, first, Answer::Text("old".into())).await;
+    let again = follower.question("\"old\" is not a whole number\n\nAge?").await;
+    assert_ne!(first, again);
+    house.answer(run, again, Answer::Text("41".into())).await;
+    assert_eq!(follower.ended().await, (Ending::Completed, json!(42)));
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_hundred_runs_at_once_keep_their_words_to_themselves() {
+    let folder = tempfile::tempdir().unwrap();
+    let house = House::open(folder.path(), TWO_QUESTIONS, Duration::from_secs(60));
+    let house = &house;
+    let conversations = (0..100).map(|number| async move {
+        let run = RunId::random();
+        house.start(run).await;
+        let mut follower = house.follow(run).await;
+        let first = follower.question("First?").await;
+        let word = format!("word-{number}-");
+        house.answer(run, first, Answer::Text(word.clone())).await;
+        follower.question("Secret?").await;
+        let said =
+            serde_json::to_string(&follower.seen.iter().map(|placed| &placed.record).collect::<Vec<_>>()).unwrap();
+        assert!(said.contains(&format!("You said {word}.")));
+        let foreign = (0..100).filter(|other| *other != number).any(|other| said.contains(&format!("word-{other}-")));
+        assert!(!foreign, "{said}");
+    });
+    futures_util::future::join_all(conversations).await;
+}
