@@ -176,7 +176,12 @@ async fn a_run_that_only_waits_is_parked_and_its_answer_wakes_it() {
     let mut follower = house.follow(run).await;
     let first = follower.question("First?").await;
     follower.until("parking", |body| matches!(body, Body::Parked { .. }).then_some(())).await;
+    drop(follower);
+    // Nobody has it in memory any more; only its answer can bring it back.
+    house.close().await;
+    let house = House::open(folder.path(), TWO_QUESTIONS, Duration::from_secs(60));
     house.answer(run, first, Answer::Text("a".into())).await;
+    let mut follower = house.follow(run).await;
     follower.question("Secret?").await;
     assert_eq!(count(&follower.seen, |body| matches!(body, Body::Claimed { epoch: 2, .. })), 1);
     house.close().await;
