@@ -122,7 +122,9 @@ pub enum Live {
 #[async_trait]
 pub trait Log: Send + Sync {
     /// Appends a record if the run's last sequence is still `expected` (0: it has no record), and returns the record's
-    /// sequence once it is stored. After [`Error::Unavailable`] it is not known whether it was stored.
+    /// sequence once it is stored. After [`Error::Unavailable`] it is not known whether it was stored; and an
+    /// [`Error::Conflict`] is no proof that somebody else wrote (a cluster that has just changed its leader gives some with
+    /// nothing written at all): after either, [`Log::last`] says what is so.
     async fn append(&self, run: RunId, lane: Lane, payload: Bytes, expected: u64) -> Result<u64>;
 
     /// Reads the run's records after sequence `after` (0: all), in order, up to the last one there is.
