@@ -70,7 +70,8 @@ def answer_to(kind: str, prompt: str, suggestions: list[str], choices: list[str]
 def form_answer(prompt: str) -> dict:
     """Something that fits each field of a form that is asked for in words: a line per field, with its type and options."""
     answer: dict = {}
-    for name, kind, rest in re.findall(r"^- `(\w+)` \((\w+)[^)]*\)(.*)$", prompt, re.MULTILINE):
+    # ConsoleUI folds the lines into one, so a field ends where the next begins.
+    for name, kind, rest in re.findall(r"- `(\w+)` \((\w+)[^)]*\)(.*?)(?=- `|$)", prompt, re.DOTALL):
         options = re.search(r'one of ("[^"]*")', rest)
         if options:
             answer[name] = json.loads(options[1])
