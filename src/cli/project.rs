@@ -28,31 +28,14 @@ pub(super) fn load(common: &Common) -> Result<Config, CliError> {
     Ok(config)
 }
 
-/// Connects to the NATS server that the configuration names.
+/// Connects to the NATS server that the configuration names, as this role.
 pub(super) async fn connect(config: &Config, role: &str) -> Result<Broker, CliError> {
-    Ok(nats::connect(&nats_settings(config, role)?).await?)
+    Ok(nats::connect(config.nats()?, &nats_name(config, role)).await?)
 }
 
-/// The NATS server that the configuration names, and how to be let in.
-pub(super) fn nats_settings(config: &Config, role: &str) -> Result<nats::Settings, CliError> {
-    let nats = config.nats()?;
-    Ok(nats::Settings {
-        url: nats.url.clone(),
-        name: format!("fastagency {role} ({})", config.name),
-        user: nats.user.clone(),
-        password: nats.password.clone(),
-        token: nats.token.clone(),
-        nkey_seed_file: nats.nkey_seed_file.clone(),
-        credentials_file: nats.credentials_file.clone(),
-        tls: nats::Tls {
-            required: nats.tls.required,
-            ca_file: nats.tls.ca_file.clone(),
-            cert_file: nats.tls.cert_file.clone(),
-            key_file: nats.tls.key_file.clone(),
-        },
-        replicas: nats.replicas,
-        ..nats::Settings::default()
-    })
+/// How a process calls itself in the server's lists.
+pub(super) fn nats_name(config: &Config, role: &str) -> String {
+    format!("fastagency {role} ({})", config.name)
 }
 
 /// The data folder of the embedded broker.
