@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::broker::{Broker, nats};
 use crate::cli::outcome::CliError;
@@ -17,6 +17,10 @@ use crate::lifecycle::Lifecycle;
 use crate::project::load_config;
 use crate::seal::Sealer;
 use crate::{model, worker, workflow};
+
+/// Connections that may wait to be accepted (the system has a limit of its own, often 4096): thousands of clients come back
+/// at once when a gateway has been started again.
+const BACKLOG: u32 = 4096;
 
 /// Reads the configuration: the file that was named, else `fastagency.yaml` here, else the defaults.
 pub(super) fn load(common: &Common) -> Result<Config, CliError> {
@@ -94,10 +98,16 @@ pub(super) fn worker_parts(
 /// Listens where the configuration says, or the command line.
 pub(super) async fn listen(listen: &Listen, host: IpAddr, port: u16) -> Result<TcpListener, CliError> {
     let address = SocketAddr::new(listen.host.unwrap_or(host), listen.port.unwrap_or(port));
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("could not listen on {address}; is another one running? --port takes another port"))?;
-    Ok(listener)
+    let open = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // A tier that is started again must not wait until the connections of its former life are forgotten.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    let listener: std::io::Result<TcpListener> = open();
+    Ok(listener
+        .with_context(|| format!("could not listen on {address}; is another one running? --port takes another port"))?)
 }
 
 /// The address that a person can open for a listener.
