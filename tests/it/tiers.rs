@@ -131,7 +131,8 @@ async fn a_server_that_goes_and_comes_back_costs_no_run_and_no_answer() {
 async fn next(follower: &mut fastagency::client::follow::Follower) -> Body {
     let waiting = async {
         loop {
-            if let Event::Record(record) = follower.next().await.expect("the run can be followed").expect("it goes on") {
+            if let Event::Record(record) = follower.next().await.expect("the run can be followed").expect("it goes on")
+            {
                 break record.body;
             }
         }
