@@ -122,8 +122,8 @@ impl Name {
 
     /// Reads the name of a workflow as a Python worker announces it: what a key of NATS's key-value store may be.
     pub fn foreign(text: &str) -> Result<Self, InvalidId> {
-        let fits = (1..=255).contains(&text.len())
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-./=".contains(&b));
+        let fits =
+            (1..=255).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-./=".contains(&b));
         if fits {
             Ok(Self(text.into()))
         } else {

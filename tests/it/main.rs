@@ -5,6 +5,7 @@
 mod ag2;
 mod broken_yaml;
 mod broker;
+mod cli;
 mod documentation;
 mod floors;
 mod gateway;
