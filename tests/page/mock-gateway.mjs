@@ -90,11 +90,11 @@ export function createMockGateway({ pace = 0 } = {}) {
     });
   }
 
-  const message = ({ sender = null, recipient = null, type, content, html = null, uuid = id() }) =>
-    ({ uuid, sender, recipient, auto_reply: false, type, content, ...(html === null ? {} : { html }) });
+  const message = ({ sender = null, recipient = null, type, content, html = null, uuid = id(), within = [] }) =>
+    ({ uuid, sender, recipient, auto_reply: false, type, content, ...(html === null ? {} : { html }), ...(within.length > 0 ? { within } : {}) });
 
-  /** What a script can do. */
-  function director(run) {
+  /** What a script can do, in the conversation itself or in one inside it. */
+  function director(run, within = []) {
     const tired = () => { if (run.cancelled) throw new Cancelled(); };
     /** @param {Promise<any>} promise */
     const orCancel = (promise) => new Promise((resolve, reject) => {
@@ -104,7 +104,7 @@ export function createMockGateway({ pace = 0 } = {}) {
       promise.then(resolve, reject).finally(() => run.onCancel.delete(stop));
     });
     const say = (sender, recipient, type, content, html = null, uuid = id()) => {
-      append(run, 'said', { message: message({ sender, recipient, type, content, html, uuid }) });
+      append(run, 'said', { message: message({ sender, recipient, type, content, html, uuid, within }) });
     };
     const self = {
       params: run.params,
@@ -121,7 +121,7 @@ export function createMockGateway({ pace = 0 } = {}) {
           for (const [count, word] of words.entries()) {
             if (at[count]) await self.gate(at[count]);
             tired();
-            const delta = { message: uuid, attempt, offset: [...written].length, text: word, sender, recipient };
+            const delta = { message: uuid, attempt, offset: [...written].length, text: word, sender, recipient, ...(within.length > 0 ? { within } : {}) };
             written += word;
             run.writing.set(uuid, { ...delta, offset: 0, text: written });
             broadcast(run, 'delta', delta);
@@ -135,6 +135,16 @@ export function createMockGateway({ pace = 0 } = {}) {
       },
       /** A delta as it is, for a text that never gets finished as it began. */
       delta: (delta) => broadcast(run, 'delta', delta),
+      within: (inner) => director(run, inner),
+      /** Suggests a call, asks whether it may be made, and makes it or not. */
+      approve: async (sender, executor, name, args, { prompt, schema }, result) => {
+        const callId = `call_${id().slice(0, 8)}`;
+        say(sender, executor, 'suggested_function_call', { function_name: name, call_id: callId, arguments: args });
+        const answered = await self.ask(sender, 'approval', { prompt, function_name: name, call_id: callId, arguments: args, schema, deadline: null, on_timeout: null });
+        const retval = answered.decision === 'deny' ? `Error: a person said no${answered.reason ? `: ${answered.reason}` : ''}` : result(answered.arguments ?? args);
+        say(executor, sender, 'function_call_execution', { function_name: name, call_id: callId, retval });
+        return answered;
+      },
       tool: async (sender, executor, name, args, result, gate = null) => {
         const callId = `call_${id().slice(0, 8)}`;
         say(sender, executor, 'suggested_function_call', { function_name: name, call_id: callId, arguments: args });
@@ -170,9 +180,9 @@ export function createMockGateway({ pace = 0 } = {}) {
     if (question.answered) return refusal(409, 'already_answered', 'this question was already answered', { by: question.answered.by, at: question.answered.at });
     const problem = problemOf(question, value);
     if (problem) return refusal(422, 'invalid_answer', problem);
-    const text = question.content.password ? null : typeof value === 'string' ? value : Array.isArray(value) ? value.join(', ')
+    const text = question.content.password ? null : question.type === 'approval' ? wordsOfDecision(value) : typeof value === 'string' ? value : Array.isArray(value) ? value.join(', ')
       : Object.entries(value).map(([key, part]) => `${key}: ${typeof part === 'string' ? part : JSON.stringify(part)}`).join('\n');
-    close(run, questionId, { text, by, on_timeout: false });
+    close(run, questionId, { text, value: question.content.password ? null : value, by, on_timeout: false, refused: null });
     question.resolve(value);
     return { status: 202 };
   }
@@ -299,6 +309,12 @@ export function createMockGateway({ pace = 0 } = {}) {
   return self;
 }
 
+/** As the server says it. */
+function wordsOfDecision({ decision, reason }) {
+  if (decision === 'deny') return reason ? `Denied: ${reason}` : 'Denied';
+  return decision === 'always' ? 'Allowed, always in this run' : 'Allowed once';
+}
+
 function problemOf({ type, content }, value) {
   if (type === 'text_input') {
     if (typeof value !== 'string') return 'the answer must be a text';
@@ -309,6 +325,7 @@ function problemOf({ type, content }, value) {
     const values = content.single === false ? value : [value];
     if (!Array.isArray(values) || !values.every((each) => content.choices.includes(each))) return 'the answer must be one of the choices';
   }
+  if (type === 'approval' && !['once', 'always', 'deny'].includes(value?.decision)) return 'the decision must be once, always or deny';
   if (type === 'form') {
     const missing = (content.schema.required ?? []).find((name) => value?.[name] === undefined);
     if (missing) return `"${missing}" is missing`;

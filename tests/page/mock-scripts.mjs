@@ -166,5 +166,35 @@ export const scripts = {
     },
   },
 
+  refund: {
+    title: 'Refund desk', description: 'Looks into a complaint, and asks before money moves.',
+    play: async (stage) => {
+      stage.text('Clerk', 'Reviewer', 'Ann asks for her money back: order **4711**, a broken lamp, 49.90 €.');
+      const policy = [{ id: 'policy', title: 'Is this covered by our terms?' }];
+      const inside = stage.within(policy);
+      inside.text('Reviewer', 'Lawyer', 'The lamp arrived broken after nine days. Do we pay?');
+      await inside.tool('Lawyer', 'Archive', 'find_terms', { topic: 'broken on arrival' }, { section: '7.2', days: 14 });
+      await inside.stream('Lawyer', 'Reviewer', 'Yes. Section 7.2 gives **14 days** for goods that arrive broken.', { at: { 5: 'inside' } });
+      const deeper = stage.within([...policy, { id: 'precedent', title: 'Have we done so before?' }]);
+      deeper.text('Lawyer', 'Archivist', 'Have we paid for broken lamps before?');
+      deeper.text('Archivist', 'Lawyer', 'Eleven times this year, each within a day.');
+      inside.text('Lawyer', 'Reviewer', 'We have done so eleven times this year. Pay.');
+      stage.text('Reviewer', 'Clerk', 'Covered by our terms. Please pay Ann back.');
+      const decision = await stage.approve('Clerk', 'Bank', 'pay_back', { customer: 'Ann', order: 4711, amount: 49.9 }, {
+        prompt: 'The Clerk wants to **pay money back**. May it?',
+        schema: {
+          type: 'object', required: ['customer', 'order', 'amount'],
+          properties: {
+            customer: { type: 'string', title: 'Customer' }, order: { type: 'integer', title: 'Order' },
+            amount: { type: 'number', title: 'Amount in euros', maximum: 100 },
+          },
+        },
+      }, (given) => ({ paid: given.amount, to: given.customer }));
+      stage.text('Clerk', 'User', decision.decision === 'deny' ? 'Nothing was paid.' : 'The money is on its way.');
+      const again = await stage.approve('Clerk', 'Bank', 'write_letter', { to: 'Ann', lines: ['Dear Ann', 'we are sorry'] }, { prompt: 'May I also write to her?', schema: null }, () => 'Error: the printer is out of paper');
+      return again.decision;
+    },
+  },
+
   night_shift: { title: 'Night shift', description: 'Nobody works on this one at the moment.', available: false, play: async () => null },
 };

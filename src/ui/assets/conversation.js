@@ -12,13 +12,14 @@ import { forgetDrafts } from './drafts.js';
 import { endingBlock } from './ending.js';
 import { followRun } from './event-stream.js';
 import { icon } from './icons.js';
+import { nestedFolds } from './nested.js';
 import { errorMessage, startedNotice, systemMessage, textMessage, unknownMessage, writingMessage } from './messages.js';
 import { closedQuestion, openQuestion } from './questions.js';
 import { keepAtEnd } from './scrolling.js';
 import { apply, emptyRun, openQuestions, phaseOf } from './state.js';
 import { startRun, wordsOf } from './api.js';
 import { toolCard } from './tool-card.js';
-import { counted, oneLine } from './words.js';
+import { counted, plainLine } from './words.js';
 
 /**
  * @typedef {import('./state.js').RunView} RunView
@@ -52,6 +53,7 @@ export function openConversation(place, run, listeners) {
   let view = emptyRun();
   /** @type {Drawn[]} */
   const drawn = [];
+  const folds = nestedFolds(log, writingArea);
   /** @type {Map<string, ReturnType<typeof writingMessage>>} */
   const writingNodes = new Map();
   let countWhenLeft = 0;
@@ -152,8 +154,9 @@ export function openConversation(place, run, listeners) {
       } else {
         // What was just being written is already in sight; only what is new slides in.
         if (isLive && !writingNodes.has(item.key)) node.classList.add('arrives');
-        log.append(node);
+        folds.placeOf(item.within).append(node);
       }
+      folds.note(item, !before);
       drawn[position] = { item, node, question };
     });
   }
@@ -173,7 +176,7 @@ export function openConversation(place, run, listeners) {
       }
       const node = writingMessage(writing, view.hues);
       writingNodes.set(writing.key, node);
-      writingArea.append(node.frame);
+      folds.tailOf(writing.within).append(node.frame);
     }
   }
 
@@ -246,13 +249,14 @@ export function openConversation(place, run, listeners) {
     }
     questionBar.replaceChildren(h('span', { class: 'question-bar-words' }, open.length === 1 ? 'A question waits for you:' : `${open.length} questions wait for you:`),
       ...open.map(({ item }) => h('button', { type: 'button', class: 'chip', 'data-goto': item.key, onclick: () => goTo(item.key) },
-        oneLine(`${item.sender ? `${item.sender}: ` : ''}${item.kind === 'question' ? item.content.prompt ?? '' : ''}`, 60))));
+        plainLine(`${item.sender ? `${item.sender}: ` : ''}${item.kind === 'question' ? item.content.prompt ?? '' : ''}`, 60))));
   }
 
   /** @param {string} key */
   function goTo(key) {
     const target = drawn.find((each) => each.item.key === key);
     if (!target) return;
+    folds.reveal(target.node);
     scrolling.show(target.node);
     target.question?.focus();
   }
@@ -303,6 +307,6 @@ function statusWords(view) {
 function keepFolds(before, after) {
   const folds = after.querySelectorAll('details');
   before.querySelectorAll('details').forEach((fold, position) => {
-    if (folds[position]) folds[position].open = fold.open;
+    if (folds[position]) folds[position].open ||= fold.open;
   });
 }

@@ -14,11 +14,17 @@ export function face(name, hues) {
   return coloured(element, name, hues);
 }
 
-/** @param {{sender: string, recipient: string, at?: string}} message @param {Hues} hues @param {...Node} after */
+/**
+ * Who speaks to whom; a question is always put to the reader, whatever part they play in the conversation.
+ * @param {{kind?: string, sender: string, recipient: string, at?: string}} message @param {Hues} hues @param {...Node} after
+ */
 export function speakers(message, hues, ...after) {
   const line = h('div', { class: 'speakers' });
   if (message.sender) line.append(coloured(h('span', { class: 'sender' }, message.sender), message.sender, hues));
-  if (message.recipient) {
+  if (message.kind === 'question') {
+    const part = message.recipient && message.recipient !== 'User' ? ` as ${message.recipient}` : '';
+    line.append(h('span', { class: 'asks' }, message.sender ? 'asks you' : 'You are asked', part));
+  } else if (message.recipient) {
     line.append(h('span', { class: 'to' }, icon('arrow'), h('span', { class: 'visually-hidden' }, ' to ')),
       h('span', { class: 'recipient' }, message.recipient));
   }

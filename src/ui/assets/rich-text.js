@@ -7,10 +7,14 @@
 import { h } from './dom.js';
 import { copyButton } from './copying.js';
 import { highlight } from './highlight.js';
+import { bytes } from './words.js';
+
+/** So much of a text that the server did not render is shown at once. */
+const SHOWN_AT_ONCE = 20_000;
 
 /** Shows `html`, or `text` as it is where the server gave none. @param {string | null} html @param {string} text */
 export function richText(html, text) {
-  if (html === null) return h('div', { class: 'prose plain' }, text);
+  if (html === null) return plainText(text);
   // A template is inert: a picture in it is not fetched before it was looked at.
   const template = h('template');
   template.innerHTML = html;
@@ -22,9 +26,21 @@ export function richText(html, text) {
   return h('div', { class: 'prose' }, content);
 }
 
-/** A block of code, a JSON value for instance. @param {string} text @param {string} language */
-export function codeBlock(text, language) {
-  const pre = h('pre', null, h('code', { class: language ? `language-${language}` : null }, text));
+/** A megabyte in one line would cost seconds to lay out; whoever wants it asks for it. @param {string} text */
+function plainText(text) {
+  const place = h('div', { class: 'prose plain' }, text);
+  if (text.length <= SHOWN_AT_ONCE) return place;
+  const all = h('button', { type: 'button', class: 'secondary-button', onclick: () => place.replaceChildren(text) },
+    `Show all of it (${bytes(text.length)})`);
+  place.replaceChildren(`${text.slice(0, SHOWN_AT_ONCE)}… `, h('span', { class: 'rest-of-text' }, all));
+  return place;
+}
+
+/** A block of code, a JSON value for instance; `isWhole` is false while it is being written. @param {string} text @param {string} language */
+export function codeBlock(text, language, isWhole = true) {
+  const code = h('code', { class: language ? `language-${language}` : null }, text);
+  const pre = h('pre', null, code);
+  if (!isWhole) return h('div', { class: 'code-block' }, h('div', { class: 'code-head' }, h('span', null, language)), pre);
   const holder = h('div', null, pre);
   equipCode(pre);
   return /** @type {HTMLElement} */ (holder.firstElementChild);

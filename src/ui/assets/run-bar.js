@@ -122,7 +122,7 @@ export function runBar(place, run, { view, onChanged, onDeleted }) {
 
   /** The title from the server, or the first answer until the server has told. */
   function currentTitle() {
-    const answered = view().items.find((item) => item.kind === 'question' && item.answer?.text && !item.answer.onTimeout && item.answer.refused === null);
+    const answered = view().items.find((item) => item.kind === 'question' && item.question !== 'approval' && item.answer?.text && !item.answer.onTimeout && item.answer.refused === null);
     const first = answered?.kind === 'question' ? answered.answer?.text ?? null : null;
     const workflow = view().workflow;
     return (title ?? first) || (workflow ? titleOf(workflow) : 'Conversation');

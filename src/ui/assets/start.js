@@ -3,6 +3,7 @@
 
 import { listWorkflows, startRun, randomKey, wordsOf } from './api.js';
 import { h } from './dom.js';
+import { face } from './faces.js';
 import { icon } from './icons.js';
 import { schemaForm } from './schema-form.js';
 import { fieldsOf, fromLink, hasFields } from './schema.js';
@@ -74,8 +75,10 @@ export function openStart(place, query, isLink, actions) {
       await start(workflow, {}, randomKey(), refusal, false);
       button.disabled = false;
     } },
+    face(workflowTitle(workflow), {}),
     h('span', { class: 'card-title' }, workflowTitle(workflow)),
     workflow.description ? h('span', { class: 'card-words' }, workflow.description) : null,
+    needs(workflow),
     unavailable(workflow));
     return button;
   };
@@ -118,6 +121,12 @@ export function openStart(place, query, isLink, actions) {
 
   load();
   return { close: () => { closed = true; clearTimeout(timer); } };
+}
+
+/** What a workflow asks for before it starts. @param {Workflow} workflow */
+function needs(workflow) {
+  const labels = fieldsOf(workflow.params ?? {}).map((field) => field.label);
+  return labels.length > 0 ? h('span', { class: 'card-needs' }, `Asks for: ${labels.join(', ')}`) : null;
 }
 
 /** @param {Workflow} workflow */

@@ -24,6 +24,11 @@ export function duration(milliseconds) {
   return `${Math.floor(hours / 24)} days`;
 }
 
+/** A length in kB or MB, roughly. @param {number} length */
+export function bytes(length) {
+  return length < 1_000_000 ? `${Math.round(length / 1000)} kB` : `${(length / 1_000_000).toFixed(1)} MB`;
+}
+
 /** @param {number} count @param {string} one @param {string} [many] */
 export function counted(count, one, many = `${one}s`) {
   return `${count.toLocaleString()} ${count === 1 ? one : many}`;
@@ -65,8 +70,14 @@ export function oneLine(value, limit = 90) {
   else if (typeof value === 'object' && !Array.isArray(value)) {
     text = Object.entries(value).map(([name, part]) => `${name}: ${JSON.stringify(part)}`).join(', ');
   } else text = JSON.stringify(value);
-  text = text.replace(/\s+/g, ' ').trim();
+  // A megabyte is not needed for one line of it.
+  text = text.slice(0, limit * 8).replace(/\s+/g, ' ').trim();
   return text.length > limit ? `${[...text].slice(0, limit - 1).join('')}…` : text;
+}
+
+/** Markdown as a plain line of words, for places that are too small for it. @param {string} markdown @param {number} [limit] */
+export function plainLine(markdown, limit = 90) {
+  return oneLine(markdown.slice(0, limit * 8).replace(/!?\[([^\]\n]*)\]\([^)\s]*\)/g, '$1').replace(/(\*\*|__|`+|^#{1,6} |^> ?)/gm, '').replace(/(?<!\w)[*_](\S[^*_\n]*)[*_](?!\w)/g, '$1'), limit);
 }
 
 /** @param {unknown} value */
