@@ -10,13 +10,13 @@ use tokio::net::TcpListener;
 
 use crate::broker::{Broker, nats};
 use crate::cli::outcome::CliError;
-use crate::cli::{Common, Listen};
+use crate::cli::{Common, Listen, VERSION};
 use crate::clock;
 use crate::config::Config;
 use crate::lifecycle::Lifecycle;
 use crate::project::load_config;
 use crate::seal::Sealer;
-use crate::{model, worker, workflow};
+use crate::{model, ui, worker, workflow};
 
 /// Reads the configuration: the file that was named, else `fastagency.yaml` here, else the defaults.
 pub(super) fn load(common: &Common) -> Result<Config, CliError> {
@@ -106,6 +106,20 @@ pub(super) fn worker_parts(
     }
     let models = model::open_all(&config.llms, mock);
     Ok(worker::Parts { broker, clock: clock::system(), models, workflows, sealer, settings: config.worker.clone() })
+}
+
+/// What the page is told.
+pub(super) fn page(config: &Config, gateway_url: String) -> ui::Settings {
+    let config = &config.ui;
+    let brand = ui::Brand {
+        title: config.title.clone(),
+        logo: config.logo.clone(),
+        css: config.css.clone(),
+        footer: config.footer.clone(),
+        links: config.links.clone(),
+        embed_in: config.embed_in.clone(),
+    };
+    ui::Settings { brand, gateway_url, version: VERSION.to_owned() }
 }
 
 /// Listens where the configuration says, or the command line.

@@ -11,13 +11,14 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use rust_embed::RustEmbed;
+use sha2::Digest;
 
 #[derive(RustEmbed)]
 #[folder = "src/ui/assets"]
 struct Files;
 
 /// A file, ready to be sent.
-struct File {
+pub struct File {
     content_type: &'static str,
     etag: HeaderValue,
     plain: Bytes,
@@ -31,11 +32,16 @@ static FILES: LazyLock<HashMap<String, File>> = LazyLock::new(|| {
 });
 
 fn read(name: &str) -> Option<File> {
-    let embedded = Files::get(name)?;
-    let hash = crate::ids::hex(&embedded.metadata.sha256_hash()[..16]);
-    let etag = HeaderValue::from_str(&format!("\"{hash}\"")).ok()?;
-    let plain = Bytes::from(embedded.data.into_owned());
-    Some(File { content_type: content_type(name), etag, gzip: compressed(&plain), plain })
+    Some(File::new(name, Files::get(name)?.data.into_owned().into()))
+}
+
+impl File {
+    /// A file of that name with that content.
+    pub fn new(name: &str, plain: Bytes) -> Self {
+        let hash = crate::ids::hex(&sha2::Sha256::digest(&plain)[..16]);
+        let etag = HeaderValue::from_str(&format!("\"{hash}\"")).expect("hexadecimal digits are visible");
+        Self { content_type: content_type(name), etag, gzip: compressed(&plain), plain }
+    }
 }
 
 fn compressed(plain: &[u8]) -> Option<Bytes> {
@@ -54,6 +60,8 @@ fn content_type(name: &str) -> &'static str {
         "svg" => "image/svg+xml",
         "png" => "image/png",
         "ico" => "image/x-icon",
+        "jpg" | "jpeg" => "image/jpeg",
+        "webp" => "image/webp",
         "woff2" => "font/woff2",
         "txt" => "text/plain; charset=utf-8",
         _ => "application/octet-stream",
@@ -62,18 +70,23 @@ fn content_type(name: &str) -> &'static str {
 
 /// `GET /` and `GET /runs/<id>`: the page, which reads its own address.
 pub async fn index(headers: HeaderMap) -> Response {
-    send("index.html", &headers)
+    named("index.html", &headers)
 }
 
 /// `GET /assets/<name>`.
 pub async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Response {
-    send(&name, &headers)
+    named(&name, &headers)
 }
 
-fn send(name: &str, headers: &HeaderMap) -> Response {
-    let Some(file) = FILES.get(name) else {
-        return super::error(StatusCode::NOT_FOUND, "unknown_path", "the page has no such file");
-    };
+fn named(name: &str, headers: &HeaderMap) -> Response {
+    match FILES.get(name) {
+        Some(file) => send(file, headers),
+        None => super::error(StatusCode::NOT_FOUND, "unknown_path", "the page has no such file"),
+    }
+}
+
+/// A file, or the news that the browser's copy is still good.
+pub fn send(file: &File, headers: &HeaderMap) -> Response {
     let mut response = if is_known(headers, &file.etag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
@@ -122,14 +135,14 @@ mod tests {
 
     #[test]
     fn a_file_is_sent_once_and_small() {
-        let plain = send("index.html", &HeaderMap::new());
+        let plain = named("index.html", &HeaderMap::new());
         assert_eq!(plain.status(), StatusCode::OK);
         assert_eq!(plain.headers()[header::CONTENT_TYPE], "text/html; charset=utf-8");
         assert!(!plain.headers().contains_key(header::CONTENT_ENCODING));
-        let small = send("style.css", &headers(header::ACCEPT_ENCODING, "br, gzip;q=0.9"));
+        let small = named("style.css", &headers(header::ACCEPT_ENCODING, "br, gzip;q=0.9"));
         assert_eq!(small.headers()[header::CONTENT_ENCODING], "gzip");
         let etag: &'static str = Box::leak(plain.headers()[header::ETAG].to_str().unwrap().to_owned().into_boxed_str());
-        let again = send("index.html", &headers(header::IF_NONE_MATCH, etag));
+        let again = named("index.html", &headers(header::IF_NONE_MATCH, etag));
         assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
         assert!(!takes_gzip(&headers(header::ACCEPT_ENCODING, "gzip;q=0")));
     }
@@ -137,7 +150,7 @@ mod tests {
     #[test]
     fn there_is_no_way_out_of_the_page() {
         for name in ["../mod.rs", "..%2fmod.rs", "/etc/passwd", "", "nothing.js"] {
-            assert_eq!(send(name, &HeaderMap::new()).status(), StatusCode::NOT_FOUND, "{name}");
+            assert_eq!(named(name, &HeaderMap::new()).status(), StatusCode::NOT_FOUND, "{name}");
         }
     }
 
@@ -148,7 +161,9 @@ mod tests {
             let name = rest.split('"').next().unwrap();
             assert!(FILES.contains_key(name), "{name}");
         }
-        let sent: usize = FILES.values().map(|file| file.gzip.as_ref().unwrap_or(&file.plain).len()).sum();
+        // What shows the page inside another one is loaded there and not here.
+        let first = FILES.iter().filter(|(name, _)| *name != "embed.js").map(|(_, file)| file);
+        let sent: usize = first.map(|file| file.gzip.as_ref().unwrap_or(&file.plain).len()).sum();
         assert!(sent < 100_000, "{sent} bytes");
     }
 }

@@ -17,9 +17,9 @@ const PAGE = 50;
 
 /**
  * @param {{list: HTMLElement, search: HTMLInputElement}} elements
- * @param {{onRuns: (runs: Run[]) => void}} listeners
+ * @param {{isShown: boolean, onRuns: (runs: Run[]) => void}} listeners   a list that nobody sees asks for nothing
  */
-export function runsList({ list, search }, { onRuns }) {
+export function runsList({ list, search }, { isShown, onRuns }) {
   /** @type {Run[]} */
   let runs = [];
   /** @type {string | null} */
@@ -34,6 +34,7 @@ export function runsList({ list, search }, { onRuns }) {
   let timer;
 
   const refresh = async () => {
+    if (!isShown) return;
     clearTimeout(timer);
     const mine = ++asked;
     try {
