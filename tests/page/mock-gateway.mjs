@@ -14,14 +14,15 @@ import { scripts } from './mock-scripts.mjs';
 
 const ASSETS = new URL('../../src/ui/assets/', import.meta.url);
 const TYPES = { js: 'text/javascript', css: 'text/css', svg: 'image/svg+xml', html: 'text/html; charset=utf-8' };
-export const CSP = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-  + "font-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+/** As src/ui/brand.rs has it. @param {string[]} embedIn */
+const csp = (embedIn) => "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+  + `font-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors ${embedIn.length > 0 ? `'self' ${embedIn.join(' ')}` : "'none'"}`;
 
 const id = () => randomBytes(16).toString('hex');
 class Cancelled extends Error {}
 
-/** @param {{pace?: number}} options milliseconds between two pieces of a streamed text */
-export function createMockGateway({ pace = 0 } = {}) {
+/** @param {{pace?: number, embedIn?: string[], brand?: Record<string, unknown>, css?: string}} options `pace`: milliseconds between two pieces of a streamed text */
+export function createMockGateway({ pace = 0, embedIn = [], brand = {}, css = '' } = {}) {
   /** @type {Map<string, any>} */
   const runs = new Map();
   /** @type {Map<string, string>} */
@@ -169,8 +170,11 @@ export function createMockGateway({ pace = 0 } = {}) {
 
   /** @type {Map<string, () => void>} */
   const waitingAtGates = new Map();
+  /** @type {Map<string, string>} the gate that each run came to last */
+  const lastGates = new Map();
   function waitForGate(name) {
     if (openGates.has(name) || pace > 0) return Promise.resolve();
+    lastGates.set(name.split('/')[0], name.split('/')[1]);
     return new Promise((resolve) => waitingAtGates.set(name, () => resolve(undefined)));
   }
 
@@ -204,9 +208,10 @@ export function createMockGateway({ pace = 0 } = {}) {
       faults.refuseNext -= 1;
       return send(response, 503, { error: { code: 'broker_unavailable', message: 'the broker is out of reach; nothing was done, try again' } });
     }
-    if (url.pathname === '/' || url.pathname.startsWith('/runs/')) return sendAsset(response, 'index.html');
-    if (url.pathname.startsWith('/assets/')) return sendAsset(response, url.pathname.slice('/assets/'.length));
-    if (url.pathname === '/ui/config.json') return send(response, 200, { title: 'Geometry desk', version: '0.1.0' });
+    if (url.pathname === '/' || url.pathname.startsWith('/runs/')) return sendAsset(response, 'index.html', csp(embedIn));
+    if (url.pathname.startsWith('/assets/')) return sendAsset(response, url.pathname.slice('/assets/'.length), csp(embedIn));
+    if (url.pathname === '/ui/config.json') return send(response, 200, { title: 'Geometry desk', version: '0.1.0', logo: null, footer: null, links: [], ...brand });
+    if (url.pathname === '/ui/brand.css') return response.writeHead(200, { 'Content-Type': 'text/css' }).end(css);
     const body = await bodyOf(request);
     const reply = route(request, url, body, response);
     if (reply) send(response, reply.status, reply.body);
@@ -281,6 +286,10 @@ export function createMockGateway({ pace = 0 } = {}) {
     answer, close: closeServer, closeQuestion: close,
     /** @param {string} runId @param {string} gate */
     open: (runId, gate) => { const name = `${runId}/${gate}`; openGates.add(name); waitingAtGates.get(name)?.(); },
+    /** Sends a piece of text that no script wrote. @param {string} runId @param {any} delta */
+    whisper: (runId, delta) => broadcast(runs.get(runId), 'delta', delta),
+    /** The gate that a run waits at, or waited at last. @param {string} runId */
+    gateOf: (runId) => lastGates.get(runId) ?? null,
     /** The text of every message as the log has it. */
     texts: (runId) => runs.get(runId).log.filter((record) => record.message?.type === 'text_message').map((record) => record.message.content.body),
     listen: (port = 0) => new Promise((resolve) => {
@@ -348,11 +357,11 @@ function send(response, status, body) {
   response.end(body === undefined ? undefined : JSON.stringify(body));
 }
 
-async function sendAsset(response, name) {
+async function sendAsset(response, name, policy) {
   try {
     if (!/^[\w.-]+$/.test(name)) throw new Error('not a file name');
     const content = await readFile(new URL(name, ASSETS));
-    response.writeHead(200, { 'Content-Type': TYPES[name.split('.').pop()] ?? 'application/octet-stream', 'Content-Security-Policy': CSP, 'Cache-Control': 'no-cache', 'X-Content-Type-Options': 'nosniff' });
+    response.writeHead(200, { 'Content-Type': TYPES[name.split('.').pop()] ?? 'application/octet-stream', 'Content-Security-Policy': policy, 'Cache-Control': 'no-cache', 'X-Content-Type-Options': 'nosniff' });
     response.end(content);
   } catch {
     send(response, 404, { error: { code: 'not_found', message: 'there is no such file' } });

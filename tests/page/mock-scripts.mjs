@@ -120,6 +120,28 @@ export const scripts = {
     },
   },
 
+  step_by_step: {
+    title: 'Step by step', description: 'Waits at a gate before everything that happens.',
+    play: async (stage) => {
+      let gates = 0;
+      const gate = () => `gate${gates += 1}`;
+      const gatesBefore = (body) => Object.fromEntries(body.split(' ').map((_, position) => [position + 1, gate()]));
+      const say = (body) => stage.stream('Writer', 'Editor', body, { at: gatesBefore(body) });
+      await stage.gate(gate());
+      stage.text('Editor', 'Writer', 'Please begin, and keep **this** short.');
+      await stage.gate(gate());
+      await say('Once there was a *run* that never lost a word 😀.\n\n- not one\n- not two');
+      await stage.gate(gate());
+      await stage.tool('Writer', 'Archive', 'look_up', { word: 'run' }, { found: true }, gate());
+      await stage.gate(gate());
+      stage.say('Archive', 'Writer', 'system_message', { message: { body: 'The archive is closed now.' } });
+      await stage.gate(gate());
+      await say('```text\nand so it went on\n```');
+      await stage.gate(gate());
+      return 'told';
+    },
+  },
+
   second_attempt: {
     title: 'A second attempt', description: 'The model breaks off and begins anew.',
     play: async (stage) => {
@@ -157,6 +179,9 @@ export const scripts = {
       const evil = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>';
       stage.text(evil, '__proto__', `${evil} ${'long'.repeat(3000)}`);
       stage.say('constructor', 'hasOwnProperty', 'text_message', { body: `\u001b[31mred\u001b[0m \u202Eright to left\u202C ${evil}` });
+      stage.say('Mallory', 'User', 'text_message', { body: 'y'.repeat(1_000_000) });
+      await stage.tool('Mallory\u202Eyrollam', 'Bank\u200B', 'pay\u202Eback', { to: 'Ann\u202E', note: '\u001b[31m' }, 'x'.repeat(300_000));
+      stage.say('Mallory', 'User', 'text_message', { body: 'links' }, '<p><a href="javascript:window.hacked=1">one</a> <a href="data:text/html,<script>window.hacked=1</script>">two</a> <svg onload="window.hacked=1"></svg><iframe src="https://elsewhere.example/"></iframe><style>body{display:none}</style><p style="position:fixed;inset:0">over everything</p><form action="https://elsewhere.example/"><input name="x"></form></p>');
       stage.say('Mallory', 'User', 'text_message', { body: 'pictures' }, '<p><img src="https://elsewhere.example/spy.png" alt="a cat"> <a href="https://elsewhere.example/">link</a></p>');
       await stage.tool(evil, evil, evil, { [evil]: evil }, evil);
       stage.say(evil, null, 'error', { short: evil, long: evil });

@@ -9,6 +9,7 @@ import { icon } from './icons.js';
 import { schemaForm } from './schema-form.js';
 import { hasFields } from './schema.js';
 import { valueBlock } from './tool-card.js';
+import { visible } from './words.js';
 
 /**
  * @typedef {import('./questions.js').Asking} Asking
@@ -64,7 +65,7 @@ export function askForApproval(item, means) {
     denyButton,
   ];
   const element = h('div', { class: 'approval', role: 'group', 'aria-labelledby': means.promptId, tabindex: -1 },
-    h('div', { class: 'approval-head' }, icon('shield'), h('span', { class: 'tool-name' }, name || 'a tool'), edit),
+    h('div', { class: 'approval-head' }, icon('shield'), h('span', { class: 'tool-name' }, visible(name ?? '') || 'a tool'), edit),
     reading, denial, h('div', { class: 'form-actions' }, ...buttons));
   return {
     element, invalid: null, read: () => null,

@@ -134,9 +134,10 @@ function answerBubble(item, answer, user) {
 /** A form as it was filled in, under the words that were asked. @param {QuestionItem} item @param {import('./state.js').Answer} answer */
 function filledIn(item, answer) {
   if (item.question !== 'form' || !answer.value || typeof answer.value !== 'object') return null;
-  const labels = new Map(fieldsOf(item.content.schema ?? {}).map((field) => [field.name, field.label]));
+  const fields = new Map(fieldsOf(item.content.schema ?? {}).map((field) => [field.name, field]));
   return h('dl', { class: 'filled-in' }, ...Object.entries(answer.value).flatMap(([name, value]) => [
-    h('dt', null, labels.get(name) ?? name), h('dd', null, valueWords(value)),
+    h('dt', null, fields.get(name)?.label ?? name),
+    h('dd', null, fields.get(name)?.format === 'password' ? '••• (given)' : valueWords(value)),
   ]));
 }
 

@@ -19,11 +19,29 @@ export function richText(html, text) {
   const template = h('template');
   template.innerHTML = html;
   const { content } = template;
+  purify(content);
   for (const image of content.querySelectorAll('img')) equipImage(image);
   for (const pre of content.querySelectorAll('pre')) equipCode(pre);
   for (const table of content.querySelectorAll('table')) equipTable(table);
   for (const link of content.querySelectorAll('a[href]')) equipLink(/** @type {HTMLAnchorElement} */ (link));
   return h('div', { class: 'prose' }, content);
+}
+
+/** What the server lets through (src/gateway/markdown.rs), and with which attributes. */
+const ELEMENTS = new Set(['A', 'BLOCKQUOTE', 'BR', 'CODE', 'DEL', 'DIV', 'EM', 'H1', 'H2', 'H3', 'H4', 'H5', 'H6', 'HR', 'IMG', 'LI', 'OL', 'P', 'PRE', 'S',
+  'SPAN', 'STRONG', 'SUB', 'SUP', 'TABLE', 'TBODY', 'TD', 'TH', 'THEAD', 'TR', 'UL']);
+const ATTRIBUTES = new Set(['href', 'title', 'class', 'start', 'align', 'src', 'alt', 'colspan', 'rowspan']);
+
+/** A second lock on a door that the server has locked: a page that is given to customers must not hang on one of them. @param {DocumentFragment} content */
+function purify(content) {
+  for (const element of content.querySelectorAll('*')) {
+    if (!(element instanceof HTMLElement && ELEMENTS.has(element.tagName))) {
+      element.replaceWith(element.textContent ?? '');
+      continue;
+    }
+    for (const { name } of [...element.attributes]) if (!ATTRIBUTES.has(name)) element.removeAttribute(name);
+    if (!/^(https?:|mailto:|#)/i.test(element.getAttribute('href') ?? '#')) element.removeAttribute('href');
+  }
 }
 
 /** A megabyte in one line would cost seconds to lay out; whoever wants it asks for it. @param {string} text */

@@ -4,6 +4,7 @@
 import { listWorkflows, startRun, randomKey, wordsOf } from './api.js';
 import { h } from './dom.js';
 import { face } from './faces.js';
+import { isFramed } from './framed.js';
 import { icon } from './icons.js';
 import { schemaForm } from './schema-form.js';
 import { fieldsOf, fromLink, hasFields } from './schema.js';
@@ -93,7 +94,7 @@ export function openStart(place, query, isLink, actions) {
     const submit = h('button', { type: 'submit', class: 'primary-button' }, 'Start');
     const element = h('form', { class: 'start-form', novalidate: true, 'data-workflow-form': workflow.name },
       form.element, refusal, h('div', { class: 'form-actions' }, submit,
-        h('button', { type: 'button', class: 'secondary-button', onclick: () => actions.onNavigate('/') }, 'Back')));
+        isFramed ? null : h('button', { type: 'button', class: 'secondary-button', onclick: () => actions.onNavigate('/') }, 'Back')));
     element.addEventListener('submit', async (event) => {
       event.preventDefault();
       const read = form.read();

@@ -8,7 +8,7 @@ import { h } from './dom.js';
 import { icon } from './icons.js';
 import { messageFrame } from './messages.js';
 import { codeBlock } from './rich-text.js';
-import { duration, oneLine, prettyJson } from './words.js';
+import { duration, oneLine, prettyJson, visible } from './words.js';
 
 /** @typedef {import('./state.js').ToolItem} ToolItem */
 
@@ -18,7 +18,7 @@ export function toolCard(item, hues) {
   const summary = h('summary', null,
     icon('tool'),
     h('span', { class: 'tool-line' },
-      h('span', { class: 'tool-name' }, item.name || 'a tool'),
+      h('span', { class: 'tool-name' }, visible(item.name) || 'a tool'),
       h('span', { class: 'tool-essence' }, oneLine(item.arguments, 70)),
       item.executed ? h('span', { class: 'tool-result' }, icon('arrow'), oneLine(item.result, 90) || 'nothing') : null),
     h('span', { class: `tool-state is-${state.kind}` }, state.icon, state.words));
