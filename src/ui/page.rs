@@ -31,6 +31,20 @@ static FILES: LazyLock<HashMap<String, File>> = LazyLock::new(|| {
     names.filter_map(|name| Some((name.to_string(), read(&name)?))).collect()
 });
 
+/// Stands for the content of all files. Under `/assets/<edition>/` a file never changes, so a browser that has it asks no more;
+/// the modules name each other relatively and need not know.
+static EDITION: LazyLock<String> = LazyLock::new(|| {
+    let mut etags: Vec<&[u8]> = FILES.values().map(|file| file.etag.as_bytes()).collect();
+    etags.sort_unstable();
+    crate::ids::hex(&sha2::Sha256::digest(etags.concat())[..8])
+});
+
+/// The page itself, with its files named by their edition.
+static INDEX: LazyLock<File> = LazyLock::new(|| {
+    let written = String::from_utf8_lossy(&FILES["index.html"].plain);
+    File::new("index.html", written.replace("\"/assets/", &format!("\"/assets/{}/", *EDITION)).into())
+});
+
 fn read(name: &str) -> Option<File> {
     Some(File::new(name, Files::get(name)?.data.into_owned().into()))
 }
@@ -70,12 +84,19 @@ fn content_type(name: &str) -> &'static str {
 
 /// `GET /` and `GET /runs/<id>`: the page, which reads its own address.
 pub async fn index(headers: HeaderMap) -> Response {
-    named("index.html", &headers)
+    send(&INDEX, &headers)
 }
 
-/// `GET /assets/<name>`.
-pub async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Response {
-    named(&name, &headers)
+/// `GET /assets/<edition>/<name>`, and `GET /assets/<name>` for whoever names a file without knowing the edition.
+pub async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Response {
+    let Some((edition, name)) = path.split_once('/') else { return named(&path, &headers) };
+    let mut response = named(name, &headers);
+    if response.status() != StatusCode::NOT_FOUND {
+        // While a new version is rolled out, its page may ask an old server: better our file than none, but nobody keeps it.
+        let keep = if edition == *EDITION { "public, max-age=31536000, immutable" } else { "no-store" };
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(keep));
+    }
+    response
 }
 
 fn named(name: &str, headers: &HeaderMap) -> Response {
@@ -103,7 +124,7 @@ pub fn send(file: &File, headers: &HeaderMap) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::ETAG, file.etag.clone());
     headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
-    // The names of the files stay the same from version to version, so a browser asks each time whether its copy is good.
+    // What has the same name in every version is asked for each time: whether the copy is still good.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
 }
@@ -145,6 +166,22 @@ mod tests {
         let again = named("index.html", &headers(header::IF_NONE_MATCH, etag));
         assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
         assert!(!takes_gzip(&headers(header::ACCEPT_ENCODING, "gzip;q=0")));
+    }
+
+    #[tokio::test]
+    async fn a_file_of_this_edition_is_kept_for_ever_and_of_another_is_not() {
+        let index = String::from_utf8(INDEX.plain.to_vec()).unwrap();
+        let main = index.split('"').find(|part| part.ends_with("/main.js")).unwrap().strip_prefix("/assets/").unwrap();
+        let kept = asset(Path(main.to_owned()), HeaderMap::new()).await;
+        assert_eq!(kept.status(), StatusCode::OK);
+        assert!(kept.headers()[header::CACHE_CONTROL].to_str().unwrap().ends_with("immutable"));
+        let asked = asset(Path("main.js".to_owned()), HeaderMap::new()).await;
+        assert_eq!(asked.headers()[header::CACHE_CONTROL], "no-cache");
+        let other = asset(Path("0123456789abcdef/main.js".to_owned()), HeaderMap::new()).await;
+        assert_eq!(
+            (other.status(), &other.headers()[header::CACHE_CONTROL]),
+            (StatusCode::OK, &HeaderValue::from_static("no-store"))
+        );
     }
 
     #[test]

@@ -194,7 +194,7 @@ export function createMockGateway({ pace = 0, embedIn = [], brand = {}, css = ''
   function close(run, questionId, fields) {
     const question = run.questions.get(questionId);
     question.answered = { by: fields.by, at: new Date().toISOString() };
-    run.title ??= fields.text;
+    if (question.type !== 'approval') run.title ??= fields.text;
     const open = [...run.questions].filter(([, each]) => !each.answered);
     run.state = open.length > 0 ? 'waiting' : 'running';
     run.question = open.length > 0 ? { id: open[0][0], prompt: open[0][1].content.prompt } : null;

@@ -66,6 +66,7 @@ export function runBar(place, run, { view, onChanged, onDeleted }) {
     } }, words);
     details.append(h('div', { class: 'menu-entries' },
       entry('Rename…', rename),
+      entry('Copy the link', async () => { await copyText(new URL(`/runs/${encodeURIComponent(run)}`, location.href).href); announce('The link was copied.'); }),
       entry('Copy as Markdown', async () => { await copyText(toMarkdown(view(), currentTitle())); announce('The conversation was copied.'); }),
       entry('Download Markdown', () => download(toMarkdown(view(), currentTitle()), 'text/markdown', 'md')),
       entry('Download JSON', downloadJson),
