@@ -22,6 +22,7 @@ mod docs;
 mod error;
 mod events;
 mod fastagency;
+mod formulas;
 mod frames;
 mod health;
 mod known;

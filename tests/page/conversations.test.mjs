@@ -127,6 +127,40 @@ await describePage('tools and conversations inside the conversation', (onNew) =>
     await page.locator('.ending').waitFor();
   });
 
+  test('formulas are drawn; what is none stays as it was written; none of it is markup', async () => {
+    const { page } = house;
+    await page.goto(house.gateway.url);
+    const drawn = await page.evaluate(async () => {
+      const { mathOf } = await import(/** @type {any} */ ('/assets/math.js'));
+      /** @param {string} text */
+      const shape = (text) => {
+        const math = mathOf(text, false);
+        math?.removeAttribute('alttext');
+        return math?.innerHTML.replace(/ xmlns="[^"]*"/g, '') ?? null;
+      };
+      return [
+        '\\frac{a}{2}', 'x_i^2', '\\sqrt[3]{8}', '\\alpha\\le\\infty', '\\text{if } x', '\\mathbb{R}', '\\begin{pmatrix} a & b \\\\ c & d \\end{pmatrix}',
+        '\\frac{1}', '{', 'a & b', '\\left( x', 'x'.repeat(5000), '{'.repeat(60) + '}'.repeat(60), '\\begin{tikzpicture}\\end{tikzpicture}', '<img>', '\\constructor',
+      ].map(shape);
+    });
+    assert.deepEqual(drawn, [
+      '<mfrac><mi>a</mi><mn>2</mn></mfrac>', '<msubsup><mi>x</mi><mi>i</mi><mn>2</mn></msubsup>', '<mroot><mn>8</mn><mn>3</mn></mroot>',
+      '<mrow><mi>α</mi><mo>≤</mo><mi>∞</mi></mrow>', '<mrow><mtext>if&nbsp;</mtext><mi>x</mi></mrow>', '<mi mathvariant="normal">ℝ</mi>',
+      '<mrow><mo stretchy="true" fence="true">(</mo><mtable><mtr><mtd><mi>a</mi></mtd><mtd><mi>b</mi></mtd></mtr><mtr><mtd><mi>c</mi></mtd><mtd><mi>d</mi></mtd></mtr></mtable><mo stretchy="true" fence="true">)</mo></mrow>',
+      null, null, null, null, null, null, null, '<mrow><mo>&lt;</mo><mi>i</mi><mi>m</mi><mi>g</mi><mo>&gt;</mo></mrow>', '<mtext>\\constructor</mtext>',
+    ]);
+    const run = await house.open('simple_learning');
+    for (const answer of ['triangles', 'Heron’s formula']) {
+      const question = [...run.questions.entries()].find(([, each]) => !each.answered);
+      if (question) house.gateway.answer(run, question[0], answer);
+      await page.waitForFunction((count) => document.querySelectorAll('.answer').length >= count, answer === 'triangles' ? 1 : 2);
+      if (answer === 'triangles') await page.locator('.is-open .choices').waitFor();
+    }
+    await page.locator('.ending').waitFor();
+    assert.equal(await page.locator('.log .formula math msqrt').count(), 1);
+    assert.equal(await page.locator('.log p > math').count(), 4);
+  });
+
   for (const scheme of /** @type {const} */ (['light', 'dark'])) {
     test(`axe finds nothing at an approval and inside folds in ${scheme}`, async () => {
       const { page } = house;

@@ -21,8 +21,9 @@ const csp = (embedIn) => "default-src 'none'; script-src 'self'; style-src 'self
 const id = () => randomBytes(16).toString('hex');
 class Cancelled extends Error {}
 
-/** @param {{pace?: number, embedIn?: string[], brand?: Record<string, unknown>, css?: string}} options `pace`: milliseconds between two pieces of a streamed text */
-export function createMockGateway({ pace = 0, embedIn = [], brand = {}, css = '' } = {}) {
+/** @param {{pace?: number, embedIn?: string[], brand?: Record<string, unknown>, css?: string, listed?: string[]}} options
+ *   `pace`: milliseconds between two pieces of a streamed text; `listed`: the workflows that are offered */
+export function createMockGateway({ pace = 0, listed = Object.keys(scripts), embedIn = [], brand = {}, css = '' } = {}) {
   /** @type {Map<string, any>} */
   const runs = new Map();
   /** @type {Map<string, string>} */
@@ -220,7 +221,7 @@ export function createMockGateway({ pace = 0, embedIn = [], brand = {}, css = ''
   function route(request, url, body, response) {
     const [, , resource, runId, action, questionId] = url.pathname.split('/');
     if (resource === 'workflows') {
-      return { status: 200, body: { workflows: Object.entries(scripts).map(([name, { title = null, description, params = null, available = true }]) => ({ name, title, description, params, available })) } };
+      return { status: 200, body: { workflows: Object.entries(scripts).filter(([name]) => listed.includes(name)).map(([name, { title = null, description, params = null, available = true }]) => ({ name, title, description, params, available })) } };
     }
     if (resource !== 'runs') return refusal(404, 'not_found', 'there is nothing at this address');
     if (!runId && request.method === 'POST') return start(request, body);

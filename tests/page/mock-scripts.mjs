@@ -51,7 +51,7 @@ export const scripts = {
         descriptions: ['The area from three sides alone', 'Three questions about what was said', null], default: 'A short quiz', single: true,
         min: null, max: null, deadline: new Date(Date.now() + 600_000).toISOString(), on_timeout: 'the conversation ends here',
       });
-      await stage.stream('Teacher', 'Student', `Then: ${more}. With sides *a*, *b*, *c* and half their sum \`s\`, the area is \`sqrt(s(s-a)(s-b)(s-c))\`.`);
+      await stage.stream('Teacher', 'Student', `Then: ${more}. With sides $a$, $b$, $c$ and half their sum $s$, the area is\n\n$$A = \\sqrt{s(s-a)(s-b)(s-c)}, \\qquad s = \\frac{a+b+c}{2}.$$`);
       return 'The student can find the area of a triangle from its base and height, and from its sides.';
     },
   },

@@ -7,6 +7,7 @@
 import { h } from './dom.js';
 import { copyButton } from './copying.js';
 import { highlight } from './highlight.js';
+import { mathOf } from './math.js';
 import { bytes } from './words.js';
 
 /** So much of a text that the server did not render is shown at once. */
@@ -21,6 +22,7 @@ export function richText(html, text) {
   const { content } = template;
   purify(content);
   for (const image of content.querySelectorAll('img')) equipImage(image);
+  for (const code of content.querySelectorAll('code[class^="language-math"]')) equipMath(code);
   for (const pre of content.querySelectorAll('pre')) equipCode(pre);
   for (const table of content.querySelectorAll('table')) equipTable(table);
   for (const link of content.querySelectorAll('a[href]')) equipLink(/** @type {HTMLAnchorElement} */ (link));
@@ -62,6 +64,16 @@ export function codeBlock(text, language, isWhole = true) {
   const holder = h('div', null, pre);
   equipCode(pre);
   return /** @type {HTMLElement} */ (holder.firstElementChild);
+}
+
+/** A formula that cannot be drawn stays as it was written. @param {Element} code */
+function equipMath(code) {
+  const block = code.parentElement instanceof HTMLPreElement ? code.parentElement : null;
+  const isDisplay = block !== null || code.className === 'language-math-display';
+  const math = mathOf(code.textContent ?? '', isDisplay);
+  if (!math) return;
+  // A wide one scrolls by itself, as code does.
+  (block ?? code).replaceWith(isDisplay ? h('span', { class: 'formula', tabindex: 0, role: 'group', 'aria-label': 'Formula' }, math) : math);
 }
 
 /** @param {HTMLPreElement} pre */
