@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-/// The longest formula that is looked for, in bytes: a text of nothing but opened brackets must not cost its square.
+/// A longer formula, in bytes, is none.
 const LONGEST: usize = 4000;
 
 /// The text with every formula between dollars.
@@ -12,15 +12,42 @@ pub fn with_dollars(text: &str) -> Cow<'_, str> {
         return text.into();
     }
     let mut out = String::with_capacity(text.len() + 16);
-    let mut rest = text;
-    while let Some(place) = rest.find(['\\', '`', '~']) {
-        out.push_str(&rest[..place]);
-        rest = &rest[place..];
-        let taken = if rest.starts_with('\\') { formula(rest, &mut out) } else { code(rest, &mut out) };
-        rest = &rest[taken..];
+    let mut ends = [End::new("\\)"), End::new("\\]")];
+    let mut at = 0;
+    while let Some(place) = text[at..].find(['\\', '`', '~']) {
+        out.push_str(&text[at..at + place]);
+        at += place;
+        at += match text[at..].as_bytes() {
+            [b'\\', b'(', ..] => formula(text, at, &mut ends[0], "$", &mut out),
+            [b'\\', b'[', ..] => formula(text, at, &mut ends[1], "$$", &mut out),
+            [b'\\', ..] => escaped(&text[at..], &mut out),
+            _ => code(&text[at..], &mut out),
+        };
     }
-    out.push_str(rest);
+    out.push_str(&text[at..]);
     out.into()
+}
+
+/// Where the next closing bracket of a kind stands. It is looked for once and not from every opening one: a text of nothing but
+/// opening ones must not cost its square.
+struct End {
+    bracket: &'static str,
+    next: Option<usize>,
+    was_searched: bool,
+}
+
+impl End {
+    fn new(bracket: &'static str) -> Self {
+        Self { bracket, next: None, was_searched: false }
+    }
+
+    fn after(&mut self, text: &str, from: usize) -> Option<usize> {
+        if !self.was_searched || self.next.is_some_and(|next| next < from) {
+            self.next = text[from..].find(self.bracket).map(|place| from + place);
+            self.was_searched = true;
+        }
+        self.next
+    }
 }
 
 /// Whether what stands between two dollars is the first of two prices: `$5-$10`, `$5/$6`.
@@ -29,32 +56,35 @@ pub fn is_money(between: &str) -> bool {
         && between.ends_with(['-', '–', '—', '/', ',', '+', '~', '(', ':', ';'])
 }
 
-/// Takes a formula, or a backslash and what it escapes. Returns how much was taken.
-fn formula(rest: &str, out: &mut String) -> usize {
-    let (end, dollars) = match rest.as_bytes().get(1) {
-        Some(b'(') => ("\\)", "$"),
-        Some(b'[') => ("\\]", "$$"),
-        _ => {
-            let escaped = rest.chars().nth(1).map_or(1, |escaped| 1 + escaped.len_utf8());
-            out.push_str(&rest[..escaped]);
-            return escaped;
-        }
-    };
-    let window = &rest.as_bytes()[2..rest.len().min(2 + LONGEST)];
-    let inside = window.windows(2).position(|pair| pair == end.as_bytes()).map(|length| &rest[2..2 + length]);
+/// Takes a formula, or the bracket that opens none. Returns how much was taken.
+fn formula(text: &str, at: usize, end: &mut End, dollars: &str, out: &mut String) -> usize {
+    let from = at + 2;
+    let inside = end.after(text, from).map(|place| &text[from..place]);
     match inside {
         // A formula ends with its paragraph.
-        Some(inside) if !inside.trim().is_empty() && !inside.contains(['$', '`']) && !has_empty_line(inside) => {
+        Some(inside)
+            if inside.len() <= LONGEST
+                && !inside.trim().is_empty()
+                && !inside.contains(['$', '`'])
+                && !has_empty_line(inside) =>
+        {
             out.push_str(dollars);
             out.push_str(inside.trim());
             out.push_str(dollars);
-            2 + inside.len() + end.len()
+            2 + inside.len() + 2
         }
         _ => {
-            out.push_str(&rest[..2]);
+            out.push_str(&text[at..from]);
             2
         }
     }
+}
+
+/// Takes a backslash and what it escapes. Returns how much was taken.
+fn escaped(rest: &str, out: &mut String) -> usize {
+    let length = rest.chars().take(2).map(char::len_utf8).sum();
+    out.push_str(&rest[..length]);
+    length
 }
 
 fn has_empty_line(text: &str) -> bool {

@@ -237,6 +237,9 @@ mod tests {
         assert!(to_html(&"[".repeat(200_000)).is_some());
         assert!(to_html(&"![".repeat(100_000)).is_some());
         assert!(to_html(&"**_".repeat(60_000)).is_some_and(|html| html.len() < 1_000_000));
+        assert!(to_html(&"\\(".repeat(100_000)).is_some());
+        assert!(to_html(&"\\(`".repeat(80_000)).is_some());
+        assert!(to_html(&"$a".repeat(100_000)).is_some());
         assert!(to_html(&"x".repeat(LONGEST + 1)).is_none());
         assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
     }

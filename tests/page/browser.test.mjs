@@ -4,8 +4,10 @@
  * the test has seen what it wanted to see.
  */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { answerOpenQuestion } from './browser.mjs';
 import { assertTextsAreTheLogs as assertTexts, describePage, until } from './house.mjs';
@@ -369,6 +371,29 @@ await describePage('the page in a browser', (onNew) => {
         const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name }).click()]);
         check(readFileSync(await download.path(), 'utf8'));
       }
+    });
+
+    test('the whole can be taken away as a file that needs nothing and runs nothing', async () => {
+      const run = await open('simple_learning');
+      await answerOpenQuestion(page, 'triangles');
+      await page.locator('.choices').waitFor();
+      await page.locator('.menu summary').click();
+      const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: 'Download HTML' }).click()]);
+      const file = await newPage();
+      const asked = [];
+      file.on('request', (request) => asked.push(request.url()));
+      const path = join(tmpdir(), `conversation-${run.id}.html`);
+      await download.saveAs(path);
+      await file.goto(`file://${path}`);
+      assert.equal(await file.title(), 'triangles');
+      assert.equal(await file.locator('.is-text').count(), gateway.texts(run.id).length);
+      await file.locator('.code-block', { hasText: 'def area' }).waitFor();
+      await file.getByText('How shall we go on?').waitFor();
+      await file.locator('.tool-card summary').click();
+      await file.getByText('"area": 6').waitFor();
+      assert.equal(await file.locator('button, input, script, form.asking .controls').count(), 0);
+      assert.equal(asked.length, 1);
+      rmSync(path);
     });
 
     test('start again uses the same parameters', async () => {

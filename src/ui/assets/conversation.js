@@ -275,6 +275,7 @@ export function openConversation(place, run, listeners) {
 
   return {
     view: () => view,
+    column: () => column,
     focusQuestion: () => {
       const question = drawn.find((each) => each.question);
       if (question && !question.node.contains(document.activeElement)) scrolling.show(question.node);

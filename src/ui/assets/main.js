@@ -94,6 +94,7 @@ function showRun(run) {
   open = conversation = opened;
   const ownBar = runBar(bar, run, {
     view: opened.view,
+    column: opened.column,
     onChanged: () => runs.refresh(),
     onDeleted: () => { runs.refresh(); goHome(); },
   });
