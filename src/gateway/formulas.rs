@@ -17,7 +17,7 @@ pub fn with_dollars(text: &str) -> Cow<'_, str> {
     while let Some(place) = text[at..].find(['\\', '`', '~']) {
         out.push_str(&text[at..at + place]);
         at += place;
-        at += match text[at..].as_bytes() {
+        at += match &text.as_bytes()[at..] {
             [b'\\', b'(', ..] => formula(text, at, &mut ends[0], "$", &mut out),
             [b'\\', b'[', ..] => formula(text, at, &mut ends[1], "$$", &mut out),
             [b'\\', ..] => escaped(&text[at..], &mut out),

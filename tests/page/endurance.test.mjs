@@ -46,6 +46,8 @@ await describePage('the page in the long run', (onNew) => {
     await page.locator('.composer textarea').waitFor();
     const opened = Date.now() - began;
     assert.equal(await page.locator('.log .is-text').count(), 2000);
+    // While nobody does anything, the messages get their sizes.
+    await page.waitForFunction(() => document.querySelectorAll('.log > .settled').length >= 2000);
     const figures = await page.evaluate(async () => {
       const scroller = /** @type {HTMLElement} */ (document.querySelector('.scroller'));
       const field = /** @type {HTMLTextAreaElement} */ (document.querySelector('.composer textarea'));

@@ -16,6 +16,7 @@ import { nestedFolds } from './nested.js';
 import { errorMessage, startedNotice, systemMessage, textMessage, unknownMessage, writingMessage } from './messages.js';
 import { closedQuestion, openQuestion } from './questions.js';
 import { keepAtEnd } from './scrolling.js';
+import { settleWhenIdle } from './settling.js';
 import { apply, emptyRun, openQuestions, phaseOf } from './state.js';
 import { startRun, wordsOf } from './api.js';
 import { toolCard } from './tool-card.js';
@@ -61,6 +62,8 @@ export function openConversation(place, run, listeners) {
   let closed = false;
   let isRefused = false;
   let endIsDrawn = false;
+  /** @type {{close: () => void} | null} */
+  let settling = null;
 
   const scrolling = keepAtEnd(scroller, column, (atEnd) => {
     if (!atEnd) countWhenLeft = view.items.length;
@@ -129,7 +132,10 @@ export function openConversation(place, run, listeners) {
     drawWriting();
     drawStatus();
     drawEnd();
-    if (isLive || view.ending) log.removeAttribute('aria-busy');
+    if ((isLive || view.ending) && log.hasAttribute('aria-busy')) {
+      log.removeAttribute('aria-busy');
+      settling = settleWhenIdle(log, () => scrolling.isFollowing());
+    }
     if (scrolling.isFollowing()) scrolling.toEnd();
     drawDock();
     listeners.onView(view);
@@ -154,6 +160,8 @@ export function openConversation(place, run, listeners) {
       } else {
         // What was just being written is already in sight; only what is new slides in.
         if (isLive && !writingNodes.has(item.key)) node.classList.add('arrives');
+        // What comes while someone looks is laid out at once anyway.
+        if (isLive) node.classList.add('settled');
         folds.placeOf(item.within).append(node);
       }
       folds.note(item, !before);
@@ -288,6 +296,7 @@ export function openConversation(place, run, listeners) {
       clearTimeout(patience);
       following.close();
       sight.disconnect();
+      settling?.close();
       scrolling.close();
     },
   };

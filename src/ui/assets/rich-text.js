@@ -7,7 +7,6 @@
 import { h } from './dom.js';
 import { copyButton } from './copying.js';
 import { highlight } from './highlight.js';
-import { mathOf } from './math.js';
 import { bytes } from './words.js';
 
 /** So much of a text that the server did not render is shown at once. */
@@ -22,8 +21,8 @@ export function richText(html, text) {
   const { content } = template;
   purify(content);
   for (const image of content.querySelectorAll('img')) equipImage(image);
-  for (const code of content.querySelectorAll('code[class^="language-math"]')) equipMath(code);
-  for (const pre of content.querySelectorAll('pre')) equipCode(pre);
+  equipMath(content);
+  for (const pre of content.querySelectorAll('pre')) if (!pre.querySelector('.language-math')) equipCode(pre);
   for (const table of content.querySelectorAll('table')) equipTable(table);
   for (const link of content.querySelectorAll('a[href]')) equipLink(/** @type {HTMLAnchorElement} */ (link));
   return h('div', { class: 'prose' }, content);
@@ -66,12 +65,23 @@ export function codeBlock(text, language, isWhole = true) {
   return /** @type {HTMLElement} */ (holder.firstElementChild);
 }
 
-/** A formula that cannot be drawn stays as it was written. @param {Element} code */
-function equipMath(code) {
+/** Most conversations have no formula, so what draws them comes only when there is one. @param {DocumentFragment} content */
+function equipMath(content) {
+  const formulas = [...content.querySelectorAll('code[class^="language-math"]')];
+  if (formulas.length === 0) return;
+  // Without it they stay as they were written.
+  import('./math.js').then(({ mathOf }) => formulas.forEach((code) => drawFormula(code, mathOf)), () => {});
+}
+
+/** One that cannot be drawn stays as it was written. @param {Element} code @param {typeof import('./math.js').mathOf} mathOf */
+function drawFormula(code, mathOf) {
   const block = code.parentElement instanceof HTMLPreElement ? code.parentElement : null;
   const isDisplay = block !== null || code.className === 'language-math-display';
   const math = mathOf(code.textContent ?? '', isDisplay);
-  if (!math) return;
+  if (!math) {
+    if (block) equipCode(block);
+    return;
+  }
   // A wide one scrolls by itself, as code does.
   (block ?? code).replaceWith(isDisplay ? h('span', { class: 'formula', tabindex: 0, role: 'group', 'aria-label': 'Formula' }, math) : math);
 }

@@ -6,7 +6,6 @@ import { copyText } from './copying.js';
 import { announce, askedFor, confirmed } from './dialogs.js';
 import { h } from './dom.js';
 import { forgetDrafts } from './drafts.js';
-import { toHtml } from './export-page.js';
 import { toMarkdown } from './export.js';
 import { face } from './faces.js';
 import { icon } from './icons.js';
@@ -70,7 +69,10 @@ export function runBar(place, run, { view, column, onChanged, onDeleted }) {
       entry('Copy the link', async () => { await copyText(new URL(`/runs/${encodeURIComponent(run)}`, location.href).href); announce('The link was copied.'); }),
       entry('Copy as Markdown', async () => { await copyText(toMarkdown(view(), currentTitle())); announce('The conversation was copied.'); }),
       entry('Download Markdown', () => download(toMarkdown(view(), currentTitle()), 'text/markdown', 'md')),
-      entry('Download HTML', () => download(toHtml(column(), currentTitle()), 'text/html', 'html')),
+      entry('Download HTML', async () => {
+        const { toHtml } = await import('./export-page.js');
+        download(toHtml(column(), currentTitle()), 'text/html', 'html');
+      }),
       entry('Download JSON', downloadJson),
       entry('Delete…', remove)));
     details.addEventListener('focusout', (event) => {
