@@ -1,6 +1,7 @@
 //! A conversation over FastAgency's WebSocket: the first frame starts the run, each question is answered with a bare text.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 
 use futures_util::{SinkExt, StreamExt};
 use serde::Deserialize;
@@ -59,8 +60,12 @@ pub(super) async fn converse(stage: &Stage, conversation: &mut Conversation) -> 
     let run = run.to_string();
     let mut waiting_for = "the first message";
     let mut failure = None;
+    let mut early = VecDeque::new();
     loop {
-        let text = stage.in_time(waiting_for, next(&mut socket)).await??;
+        let text = match early.pop_front() {
+            Some(text) => text,
+            None => stage.in_time(waiting_for, next(&mut socket)).await??,
+        };
         let frame: Frame<'_> = serde_json::from_str(&text).map_err(|error| Problem::Unreadable(error.to_string()))?;
         conversation.message(&text, frame.workflow_uuid == run);
         waiting_for = "the next message";
@@ -68,7 +73,10 @@ pub(super) async fn converse(stage: &Stage, conversation: &mut Conversation) -> 
             "text_input" | "multiple_choice" => {
                 let content: Content = serde_json::from_str(frame.content.get()).unwrap_or_default();
                 conversation.asked()?;
-                permit = stage.at_question(conversation, permit).await;
+                permit = tokio::select! {
+                    permit = stage.at_question(conversation, permit) => permit,
+                    broken = listen(&mut socket, &mut early) => return Err(broken),
+                };
                 let choice =
                     (frame.kind == "multiple_choice").then(|| content.default.or(content.choices.into_iter().next()));
                 let with_secret = choice.is_none();
@@ -98,6 +106,16 @@ pub(super) async fn converse(stage: &Stage, conversation: &mut Conversation) -> 
 
 async fn send(socket: &mut Socket, text: String) -> Result<(), Problem> {
     socket.send(Message::text(text)).await.map_err(|error| Problem::Broken(error.to_string()))
+}
+
+/// Reads on while a question is held open, so that the gateway's pings are answered; returns only when the socket breaks.
+async fn listen(socket: &mut Socket, early: &mut VecDeque<String>) -> Problem {
+    loop {
+        match next(socket).await {
+            Ok(text) => early.push_back(text),
+            Err(problem) => return problem,
+        }
+    }
 }
 
 /// The next text frame.

@@ -143,8 +143,9 @@ impl Bench {
         if !self.floor {
             return Ok(None);
         }
-        let settings = project::nats_settings(&project::load(common)?, "bench")?;
-        let took = floor::measure(&settings, self.conversations as usize, self.concurrency as usize)
+        let config = project::load(common)?;
+        let name = project::nats_name(&config, "bench");
+        let took = floor::measure(config.nats()?, &name, self.conversations as usize, self.concurrency as usize)
             .await
             .map_err(|error| CliError::Unreachable(error.into()))?;
         Ok(Some(f64::from(self.conversations) / took.as_secs_f64()))

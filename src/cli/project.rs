@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::broker::{Broker, nats};
 use crate::cli::outcome::CliError;
@@ -18,6 +18,10 @@ use crate::project::load_config;
 use crate::seal::Sealer;
 use crate::{model, ui, worker, workflow};
 
+/// Connections that may wait to be accepted (the system has a limit of its own, often 4096): thousands of clients come back
+/// at once when a gateway has been started again.
+const BACKLOG: u32 = 4096;
+
 /// Reads the configuration: the file that was named, else `fastagency.yaml` here, else the defaults.
 pub(super) fn load(common: &Common) -> Result<Config, CliError> {
     let env = |name: &str| std::env::var(name).ok();
@@ -28,31 +32,14 @@ pub(super) fn load(common: &Common) -> Result<Config, CliError> {
     Ok(config)
 }
 
-/// Connects to the NATS server that the configuration names.
+/// Connects to the NATS server that the configuration names, as this role.
 pub(super) async fn connect(config: &Config, role: &str) -> Result<Broker, CliError> {
-    Ok(nats::connect(&nats_settings(config, role)?).await?)
+    Ok(nats::connect(config.nats()?, &nats_name(config, role)).await?)
 }
 
-/// The NATS server that the configuration names, and how to be let in.
-pub(super) fn nats_settings(config: &Config, role: &str) -> Result<nats::Settings, CliError> {
-    let nats = config.nats()?;
-    Ok(nats::Settings {
-        url: nats.url.clone(),
-        name: format!("fastagency {role} ({})", config.name),
-        user: nats.user.clone(),
-        password: nats.password.clone(),
-        token: nats.token.clone(),
-        nkey_seed_file: nats.nkey_seed_file.clone(),
-        credentials_file: nats.credentials_file.clone(),
-        tls: nats::Tls {
-            required: nats.tls.required,
-            ca_file: nats.tls.ca_file.clone(),
-            cert_file: nats.tls.cert_file.clone(),
-            key_file: nats.tls.key_file.clone(),
-        },
-        replicas: nats.replicas,
-        ..nats::Settings::default()
-    })
+/// How a process calls itself in the server's lists.
+pub(super) fn nats_name(config: &Config, role: &str) -> String {
+    format!("fastagency {role} ({})", config.name)
 }
 
 /// The data folder of the embedded broker.
@@ -125,10 +112,16 @@ pub(super) fn page(config: &Config, gateway_url: String) -> ui::Settings {
 /// Listens where the configuration says, or the command line.
 pub(super) async fn listen(listen: &Listen, host: IpAddr, port: u16) -> Result<TcpListener, CliError> {
     let address = SocketAddr::new(listen.host.unwrap_or(host), listen.port.unwrap_or(port));
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("could not listen on {address}; is another one running? --port takes another port"))?;
-    Ok(listener)
+    let open = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // A tier that is started again must not wait until the connections of its former life are forgotten.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    let listener: std::io::Result<TcpListener> = open();
+    Ok(listener
+        .with_context(|| format!("could not listen on {address}; is another one running? --port takes another port"))?)
 }
 
 /// The address that a person can open for a listener.

@@ -181,9 +181,15 @@ impl Run {
                 started.map_err(refused)?.id
             }
         };
-        let console = Console::new(client, run, style, Given::parse(&self.answers), io::stdout());
+        let mut console = Console::new(client, run, style, Given::parse(&self.answers), io::stdout());
         let again = format!("fastagency run --run {run}{}", house.again);
-        match console.talk().await {
+        let left = console.talk().await;
+        for unused in console.unused_answers() {
+            eprintln!(
+                "no question took the answer {unused:?} (FOR= is a question's number, its id, or the beginning of its prompt)"
+            );
+        }
+        match left {
             Ok(Left::Ended(Ending::Completed)) => Ok(ExitCode::SUCCESS),
             Ok(Left::Ended(Ending::Failed)) => Ok(ExitCode::FAILURE),
             Ok(Left::Ended(Ending::Cancelled)) => Ok(ExitCode::from(4)),

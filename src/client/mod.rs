@@ -3,7 +3,6 @@
 //!
 //! Calls are made once; [`patiently`] repeats those that may be. Only [`follow::Follower`] connects again by itself.
 
-use std::error::Error as _;
 use std::fmt;
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::clock::Timestamp;
 use crate::ids::{MessageId, RunId};
+use crate::problem::chain;
 use crate::run::record::Ending;
 use crate::run::summary::State;
 
@@ -387,20 +387,9 @@ fn shown(body: &[u8]) -> String {
     String::from_utf8_lossy(body).chars().filter(|c| !c.is_control()).take(SHOWN).collect()
 }
 
-/// An error of the HTTP client in words: its causes, each once, without the address, which the caller says.
+/// An error of the HTTP client in words, without the address, which the caller says.
 fn in_words(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut words = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if !words.contains(&text) {
-            words.push_str(": ");
-            words.push_str(&text);
-        }
-        cause = error.source();
-    }
-    words
+    chain(&error.without_url())
 }
 
 /// The pause before the `attempt`th new try (from 1): it doubles up to some seconds, and no two clients come at once.

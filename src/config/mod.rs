@@ -112,9 +112,9 @@ impl Config {
 }
 
 /// `nats:`.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Nats {
-    /// Its address or addresses, separated by commas.
+    /// Its address or addresses, separated by commas (default nats://127.0.0.1:4222).
     pub url: String,
     /// User name.
     pub user: Option<String>,
@@ -130,6 +130,24 @@ pub struct Nats {
     pub tls: Tls,
     /// Copies of each stream that is made (default 1; 3 in a cluster).
     pub replicas: usize,
+    /// How long to wait at the start for a server that cannot be reached (default 30 s).
+    pub connect_wait: Duration,
+}
+
+impl Default for Nats {
+    fn default() -> Self {
+        Self {
+            url: "nats://127.0.0.1:4222".to_owned(),
+            user: None,
+            password: None,
+            token: None,
+            nkey_seed_file: None,
+            credentials_file: None,
+            tls: Tls::default(),
+            replicas: 1,
+            connect_wait: Duration::from_secs(30),
+        }
+    }
 }
 
 /// `nats.tls:`.

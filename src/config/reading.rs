@@ -47,7 +47,7 @@ impl Reader<'_> {
         };
         Some(Config {
             path: file.to_owned(),
-            nats: fields.read("nats", |field| self.nats(field)).unwrap_or_else(default_nats),
+            nats: fields.read("nats", |field| self.nats(field)).unwrap_or_default(),
             workflows: self.path(&fields, "workflows").unwrap_or_else(|| self.folder.join("workflows")),
             llms: fields.read("llms", |field| self.llms(field)).unwrap_or_default(),
             gateway,
@@ -101,15 +101,17 @@ impl Reader<'_> {
             let required = fields.read("required", Field::bool).unwrap_or(false);
             Some(Tls { required, ca_file: self.path(&fields, "ca_file"), cert_file, key_file })
         });
+        let default = Nats::default();
         Some(Nats {
-            url: url.unwrap_or_else(|| default_nats().url),
+            url: url.unwrap_or(default.url),
             user: fields.read("user", Field::text).filter(|user| !user.is_empty()).map(str::to_owned),
             password: secret(&fields, "password"),
             token: secret(&fields, "token"),
             nkey_seed_file: self.path(&fields, "nkey_seed_file"),
             credentials_file: self.path(&fields, "credentials_file"),
             tls: tls.unwrap_or_default(),
-            replicas: fields.read("replicas", |field| field.whole(1)).unwrap_or(1),
+            replicas: fields.read("replicas", |field| field.whole(1)).unwrap_or(default.replicas),
+            connect_wait: fields.read("connect_wait", Field::duration).unwrap_or(default.connect_wait),
         })
     }
 
@@ -292,10 +294,6 @@ fn fallback(field: &Field<'_>, own: &Name, names: &BTreeSet<&str>) -> Vec<Name> 
         }
     }
     fallback
-}
-
-fn default_nats() -> Nats {
-    Nats { url: "nats://127.0.0.1:4222".to_owned(), replicas: 1, ..Nats::default() }
 }
 
 /// A link of the page. What runs something (`javascript:`) is none.

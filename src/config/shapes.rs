@@ -43,6 +43,11 @@ pub static NATS: Shape = Shape {
         may("credentials_file", Kind::Text, "A .creds file, instead."),
         may("tls", Kind::Shape(&TLS), "TLS."),
         may("replicas", Kind::Whole(1), "Copies of each stream that is made (default 1; 3 in a cluster)."),
+        may(
+            "connect_wait",
+            Kind::Duration,
+            "How long to wait at the start for a server that cannot be reached (default 30s).",
+        ),
     ],
     shared: &[],
 };

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -158,16 +159,20 @@ impl Journal {
     }
 
     /// Appends a record, and tells the projections.
-    pub(super) async fn append(&self, body: Body) -> Result<()> {
-        let mut pen = self.pen.lock().await;
-        let placed =
-            pen.writer.append(body, self.clock.now()).await.map_err(|error| Stop::Halted(error.to_string()))?;
-        pen.summary.apply(&placed);
-        pen.shelver.put(&pen.summary);
-        if let Some(copier) = &mut pen.copier {
-            copier.copy(&placed).await.map_err(|error| Stop::Halted(error.to_string()))?;
-        }
-        Ok(())
+    ///
+    /// Boxed: thousands of runs wait for a person, and what waits must not have the room in it that writing takes.
+    pub(super) fn append(&self, body: Body) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let mut pen = self.pen.lock().await;
+            let written = pen.writer.append(body, self.clock.now()).await;
+            let placed = written.map_err(|error| Stop::Halted(error.to_string()))?;
+            pen.summary.apply(&placed);
+            pen.shelver.put(&pen.summary);
+            if let Some(copier) = &mut pen.copier {
+                copier.copy(&placed).await.map_err(|error| Stop::Halted(error.to_string()))?;
+            }
+            Ok(())
+        })
     }
 
     /// Shows the run as it is now on the shelf.

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::broker;
 use crate::ids::{InvalidId, MessageId};
+use crate::problem::chain;
 use crate::run;
 
 /// An error of `/api`, ready to be sent.
@@ -83,18 +84,6 @@ impl ApiError {
     pub fn status(&self) -> StatusCode {
         self.status
     }
-}
-
-/// An error and its causes in one line.
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 impl IntoResponse for ApiError {

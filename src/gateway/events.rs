@@ -16,10 +16,11 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::gateway::body::Asked;
-use crate::gateway::error::{ApiError, Result, chain};
+use crate::gateway::error::{ApiError, Result};
 use crate::gateway::runs::run_id;
 use crate::gateway::{Gateway, auth, projection};
 use crate::ids::RunId;
+use crate::problem::chain;
 use crate::run;
 use crate::run::attach::{Attached, Seen, attach};
 use crate::run::record::Body;

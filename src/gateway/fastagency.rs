@@ -9,9 +9,10 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use crate::gateway::body;
-use crate::gateway::error::{ApiError, chain};
+use crate::gateway::error::ApiError;
 use crate::gateway::{Gateway, auth};
 use crate::ids::RunId;
+use crate::problem::chain;
 
 /// The largest body of `initiate_workflow`. The socket takes the same parameters in a frame of at most this size.
 pub const LARGEST: usize = 16 * 1024 * 1024;

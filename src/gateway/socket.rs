@@ -10,6 +10,7 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message as WsMessage, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use futures_util::future::BoxFuture;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
@@ -28,7 +29,7 @@ use crate::run::{self};
 /// The largest frame that is read: what a client may start a run with.
 const LARGEST_FRAME: usize = fastagency::LARGEST;
 /// Read at once. With the default of 128 KiB ten thousand open sockets would hold more than a gigabyte.
-const READ_BUFFER: usize = 4096;
+const READ_BUFFER: usize = 1024;
 /// Frames that came before their question was asked. A client that sends more does not speak this protocol.
 const MOST_EARLY: usize = 16;
 /// A silent client is asked this often whether it lives, and given up after two silences.
@@ -57,10 +58,10 @@ pub async fn open(
         .max_message_size(LARGEST_FRAME)
         .max_frame_size(LARGEST_FRAME)
         .on_upgrade(move |socket| {
+            let mut client = Client::new(socket);
             let conversation = async move {
-                let mut client = Client::new(socket);
                 let farewell = converse(&gateway, caller, &mut client).await;
-                client.close(farewell).await;
+                Box::pin(client.close(farewell)).await;
             };
             shutdown.track(conversation)
         })
@@ -280,7 +281,7 @@ impl Conversation<'_> {
             tokio::select! {
                 () = self.gateway.shutdown.soft() => return Ok(Farewell::Restart),
                 seen = attached.next() => match seen? {
-                    Some(Seen::Record(placed)) if !self.replayed => history.push(placed),
+                    Some(Seen::Record(placed)) if !self.replayed => history.push(*placed),
                     Some(Seen::Record(placed)) => {
                         if let Some(farewell) = Box::pin(self.show(&placed)).await? {
                             return Ok(farewell);
@@ -483,24 +484,29 @@ impl Client {
         self.socket.send(WsMessage::Text(text.into())).await.is_ok()
     }
 
-    /// Tells the client in an `error` frame what is wrong.
-    async fn refuse(&mut self, run: RunId, what: String, code: u16, reason: &'static str) -> Farewell {
-        let error = frames::error(run, "Gateway", what.clone(), what);
-        self.send(error.text).await;
-        Farewell::Refused(code, reason)
+    /// Tells the client in an `error` frame what is wrong. Boxed, as is [`Client::linger`]: a socket that waits for its run
+    /// holds no room for its end.
+    fn refuse(&mut self, run: RunId, what: String, code: u16, reason: &'static str) -> BoxFuture<'_, Farewell> {
+        Box::pin(async move {
+            let error = frames::error(run, "Gateway", what.clone(), what);
+            self.send(error.text).await;
+            Farewell::Refused(code, reason)
+        })
     }
 
     /// Stays open after the last message: FastAgency's clients close by themselves, and some fail when the server does
     /// so first.
-    async fn linger(&mut self, gateway: &Gateway) -> Farewell {
+    fn linger<'a>(&'a mut self, gateway: &'a Gateway) -> BoxFuture<'a, Farewell> {
         let deadline = Instant::now() + gateway.settings.socket_linger;
-        loop {
-            tokio::select! {
-                () = gateway.shutdown.soft() => return Farewell::Restart,
-                () = tokio::time::sleep_until(deadline) => return Farewell::Over,
-                heard = self.hear() => if let Heard::End(farewell) = heard { return farewell },
+        Box::pin(async move {
+            loop {
+                tokio::select! {
+                    () = gateway.shutdown.soft() => return Farewell::Restart,
+                    () = tokio::time::sleep_until(deadline) => return Farewell::Over,
+                    heard = self.hear() => if let Heard::End(farewell) = heard { return farewell },
+                }
             }
-        }
+        })
     }
 
     async fn close(mut self, farewell: Farewell) {

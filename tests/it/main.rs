@@ -5,9 +5,11 @@
 mod ag2;
 mod broken_yaml;
 mod broker;
+mod cli;
 mod documentation;
 mod floors;
 mod gateway;
 mod runs;
 mod schemas;
 mod support;
+mod tiers;
