@@ -139,8 +139,12 @@ impl Reader<'_> {
             logo: self.path(&fields, "logo"),
             css: self.path(&fields, "css"),
             footer: fields.read("footer", Field::text).map(str::to_owned),
-            links: fields.read("links", |field| field.items()?.iter().map(link).collect()).unwrap_or_default(),
-            embed_in: fields.read("embed_in", |field| field.items()?.iter().map(origin).collect()).unwrap_or_default(),
+            links: fields
+                .read("links", |field| Some(field.items()?.iter().filter_map(link).collect()))
+                .unwrap_or_default(),
+            embed_in: fields
+                .read("embed_in", |field| Some(field.items()?.iter().filter_map(origin).collect()))
+                .unwrap_or_default(),
             gateway_url: fields.read("gateway_url", base_url).unwrap_or(default.gateway_url),
         })
     }
