@@ -122,6 +122,7 @@ await describePage('tools and conversations inside the conversation', (onNew) =>
     await page.locator('.writing td', { hasText: '1' }).waitFor();
     assert.equal(await page.locator('.writing pre').innerText(), 'let a = 1;\n\nlet b = 2;');
     assert.ok(await list?.evaluate((node) => node.isConnected), 'the list was drawn anew');
+    assert.equal(await page.locator('.writing ul').count(), 1);
     assert.equal(await page.locator('.caret').count(), 1);
     for (const gate of ['first', 'second', 'third', 'fourth']) gateway.open(run.id, gate);
     await page.locator('.ending').waitFor();
