@@ -240,9 +240,6 @@ pub trait Delivery: Send + Sync {
 /// A job's delivery.
 pub type AnyDelivery = Box<dyn Delivery>;
 
-/// How long a delivery may stay unsettled without a word ([`Delivery::working`]) before another worker gets it.
-pub const ACK_WAIT: Duration = Duration::from_secs(30);
-
 /// Runs to start, to wake, and timers: each job goes to one worker that serves its workflow.
 #[async_trait]
 pub trait Queue: Send + Sync {
@@ -252,9 +249,10 @@ pub trait Queue: Send + Sync {
     /// Queues a job when `at` has come. One timer per run: a later call replaces it.
     async fn schedule(&self, workflow: &Name, job: &Job, at: Timestamp) -> Result<()>;
 
-    /// Takes jobs for a workflow, as fast as the stream is polled. The stream goes on over lost connections; it ends
-    /// only when the broker does.
-    async fn take(&self, workflow: &Name) -> Result<BoxStream<'static, Result<AnyDelivery>>>;
+    /// Takes jobs for a workflow, as fast as the stream is polled. A delivery may stay unsettled for `patience` without a word
+    /// ([`Delivery::working`]) before another worker gets it. The stream goes on over lost connections; it ends only when the
+    /// broker does.
+    async fn take(&self, workflow: &Name, patience: Duration) -> Result<BoxStream<'static, Result<AnyDelivery>>>;
 }
 
 /// A part of the catalogue.

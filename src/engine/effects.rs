@@ -63,7 +63,7 @@ impl Scoped {
 
     /// The moment `span` from now, the same after a restart.
     pub(super) async fn moment_after(&self, span: std::time::Duration) -> Result<Timestamp> {
-        let clock = &self.journal.clock;
+        let clock = self.journal.clock();
         let value = self.once(|| Value::String(clock::after(clock.now(), span).to_string())).await?;
         value.as_str().and_then(|text| text.parse().ok()).ok_or_else(|| Stop::Halted(format!("{value} is not a time")))
     }
@@ -130,7 +130,7 @@ impl Scoped {
     fn question_message(&self, key: &str, question: &Question) -> Message {
         let mut says = question.says.clone();
         if let Some(timeout) = question.timeout {
-            set_deadline(&mut says, clock::after(self.journal.clock.now(), timeout), question.default.as_ref());
+            set_deadline(&mut says, clock::after(self.journal.clock().now(), timeout), question.default.as_ref());
         }
         Message {
             uuid: self.message_id(key),
@@ -243,7 +243,7 @@ fn set_deadline(says: &mut Content, at: Timestamp, default: Option<&Value>) {
 async fn sleep_until(journal: &Journal, moment: Option<Timestamp>) {
     let Some(moment) = moment else { return std::future::pending().await };
     loop {
-        let rest = clock::until(journal.clock.now(), moment);
+        let rest = clock::until(journal.clock().now(), moment);
         if rest.is_zero() {
             return;
         }
@@ -335,6 +335,7 @@ impl Effects for Scoped {
         }
         let _busy = self.journal.busy();
         self.check_limits()?;
+        self.journal.confirm().await?;
         request.headers.push(("x-fastagency-run", self.journal.run.to_string()));
         request.headers.push(("x-fastagency-effect", key.clone()));
         let asked = match self.journal.models.get(&llm.name) {

@@ -3,6 +3,7 @@
 //! the run is parked.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ use crate::ids::{MessageId, RunId};
 use crate::message::Message;
 use crate::model::{self, Models};
 use crate::run::attach::Delta;
-use crate::run::claim::Owned;
+use crate::run::claim::{Owned, is_still_mine};
+use crate::run::lease::Lease;
 use crate::run::record::{Body, Created, Outcome, Placed, Usage};
 use crate::run::summary::Summary;
 use crate::run::writer::Writer;
@@ -37,10 +39,14 @@ pub(super) struct Journal {
     pub run: RunId,
     pub created: Created,
     pub broker: Broker,
-    pub clock: Arc<dyn Clock>,
     pub models: Models,
     pub sealer: Option<Sealer>,
     pub limits: Limits,
+    lease: Arc<Lease>,
+    /// The sequence of this worker's claim.
+    claimed: u64,
+    /// How often the worker's lease had lapsed when the run was last known to be its own.
+    confirmed: AtomicU64,
     remembered: Mutex<HashMap<String, Remembered>>,
     pen: tokio::sync::Mutex<Pen>,
     state: Mutex<State>,
@@ -114,24 +120,27 @@ impl Drop for Waiting<'_> {
 #[derive(Clone)]
 pub(super) struct Surroundings {
     pub broker: Broker,
-    pub clock: Arc<dyn Clock>,
     pub models: Models,
     pub sealer: Option<Sealer>,
     pub shelver: Arc<Shelver>,
+    pub lease: Arc<Lease>,
 }
 
 impl Journal {
     pub(super) fn new(around: Surroundings, owned: Owned, limits: Limits, copier: Option<Copier>) -> Self {
-        let Owned { created, history, writer, .. } = owned;
+        let Owned { created, history, writer, lapses, .. } = owned;
         let run = writer.run();
         let summary = Summary::of(run, &history);
         let remembered = remember(history);
-        let Surroundings { broker, clock, models, sealer, shelver } = around;
+        let Surroundings { broker, models, sealer, shelver, lease } = around;
         Self {
             run,
             created,
+            claimed: writer.last(),
+            // Not what it is now: the lease may have lapsed since the run was claimed.
+            confirmed: AtomicU64::new(lapses),
+            lease,
             broker,
-            clock,
             models,
             sealer,
             limits,
@@ -151,6 +160,11 @@ impl Journal {
         }
     }
 
+    /// The time by which the run counts.
+    pub(super) fn clock(&self) -> &dyn Clock {
+        self.lease.clock()
+    }
+
     /// What the log remembers of the effect; each is asked for once.
     pub(super) fn remembered(&self, key: &str) -> Option<Remembered> {
         lock(&self.remembered).remove(key)
@@ -160,7 +174,7 @@ impl Journal {
     pub(super) async fn append(&self, body: Body) -> Result<()> {
         let mut pen = self.pen.lock().await;
         let placed =
-            pen.writer.append(body, self.clock.now()).await.map_err(|error| Stop::Halted(error.to_string()))?;
+            pen.writer.append(body, self.clock().now()).await.map_err(|error| Stop::Halted(error.to_string()))?;
         pen.summary.apply(&placed);
         pen.shelver.put(&pen.summary);
         if let Some(copier) = &mut pen.copier {
@@ -273,8 +287,46 @@ impl Journal {
         }
     }
 
-    /// Tells followers a piece of text. One that is lost is made good by the message itself.
+    /// Returns once it is certain that the run is still this worker's: at once, unless its lease may have run out since that
+    /// was last certain. To be called before an effect that others would notice.
+    pub(super) async fn confirm(&self) -> Result<()> {
+        let mut pause = Duration::from_millis(50);
+        while !self.is_certain() {
+            self.lease.held().await;
+            let lapses = self.lease.lapses();
+            match is_still_mine(&self.broker, self.run, self.claimed).await {
+                Ok(true) => self.confirmed.store(lapses, Ordering::Relaxed),
+                Ok(false) => return Err(Stop::Halted(crate::run::Error::Lost { run: self.run }.to_string())),
+                Err(crate::run::Error::Broker(crate::broker::Error::Unavailable { .. })) => {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_secs(2));
+                }
+                Err(error) => return Err(Stop::Halted(error.to_string())),
+            }
+        }
+        Ok(())
+    }
+
+    fn is_certain(&self) -> bool {
+        !self.lease.in_doubt() && self.confirmed.load(Ordering::Relaxed) == self.lease.lapses()
+    }
+
+    /// Looks after each lapse of the worker's lease whether the run is still its own; returns when it is not.
+    pub(super) async fn watch_lease(&self) -> Stop {
+        loop {
+            self.lease.lapsed_again(self.confirmed.load(Ordering::Relaxed)).await;
+            if let Err(lost) = self.confirm().await {
+                return lost;
+            }
+        }
+    }
+
+    /// Tells followers a piece of text, if the run is certainly this worker's. One that is lost is made good by the message
+    /// itself.
     pub(super) async fn whisper(&self, delta: &Delta) {
+        if !self.is_certain() {
+            return;
+        }
         let payload = serde_json::to_vec(delta).expect("a delta is JSON");
         let _ = self.broker.log.whisper(self.run, payload.into()).await;
     }

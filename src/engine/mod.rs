@@ -11,13 +11,14 @@ use serde_json::Value;
 
 use crate::broker::{Bell, Broker, Job, Reason, Slot};
 use crate::chat::{Effects, Stop};
-use crate::clock::{self, Clock};
+use crate::clock::{self, Timestamp};
 use crate::ids::UserId;
 use crate::lifecycle::Shutdown;
 use crate::message::Content;
 use crate::model::Models;
 use crate::run::answer::Given;
 use crate::run::claim::Owned;
+use crate::run::lease::Lease;
 use crate::run::record::{Body, Ended, Ending, Origin, completed_message};
 use crate::seal::Sealer;
 use crate::workflow::Workflow;
@@ -66,13 +67,13 @@ impl Engine {
     /// An engine. `park_after`: how long a run that only waits is kept in memory.
     pub fn new(
         broker: Broker,
-        clock: Arc<dyn Clock>,
         models: Models,
         sealer: Option<Sealer>,
         shelver: Arc<Shelver>,
+        lease: Arc<Lease>,
         park_after: Duration,
     ) -> Self {
-        Self { around: Surroundings { broker, clock, models, sealer, shelver }, park_after }
+        Self { around: Surroundings { broker, models, sealer, shelver, lease }, park_after }
     }
 
     /// What seals passwords.
@@ -108,10 +109,13 @@ impl Engine {
         let cancelled = journal.clone();
         let mut look = Box::pin(async move { cancelled.inbox(Slot::Cancel).await });
         let mut looked = false;
+        let doubting = journal.clone();
+        let mut lost = Box::pin(async move { doubting.watch_lease().await });
         loop {
             let park_at = journal.idle_since().map(|since| since + self.park_after);
             tokio::select! {
                 biased;
+                lost = &mut lost => return Err(lost),
                 done = &mut execution => return finish(&journal, done).await,
                 found = &mut look, if !looked => {
                     looked = true;
@@ -146,8 +150,8 @@ impl Engine {
                 }
                 () = shutdown.hard() => {
                     drop(execution);
-                    // Due at once: whoever takes it next need not wait for this worker's lease to end.
-                    journal.append(Body::Parked { until: Some(journal.clock.now()) }).await?;
+                    // Due at once, by everybody's clock: whoever takes it next need not wait for this worker's lease to end.
+                    journal.append(Body::Parked { until: Some(Timestamp::UNIX_EPOCH) }).await?;
                     return Ok(Left::HandedBack);
                 }
             }
@@ -159,7 +163,7 @@ impl Engine {
     async fn park(&self, journal: &Journal) -> crate::chat::Result<bool> {
         let until = journal.earliest_deadline();
         if until
-            .is_some_and(|until| clock::until(journal.clock.now(), until) < self.park_after.min(Duration::from_secs(1)))
+            .is_some_and(|until| clock::until(journal.clock().now(), until) < self.park_after.min(Duration::from_secs(1)))
         {
             return Ok(false);
         }

@@ -119,6 +119,8 @@ impl<'a> Execution<'a> {
         }
         let mut within = scope.branch();
         tokio::select! {
+            // First what the log remembers: the deadline of a step that ended in time has passed when it is replayed.
+            biased;
             flow = self.action(step, &mut within, place) => {
                 let memory = std::mem::take(&mut within.memory);
                 scope.merge(within);

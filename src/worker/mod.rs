@@ -13,6 +13,7 @@ use crate::ids::{Name, RunId, WorkerId};
 use crate::lifecycle::Shutdown;
 use crate::model::Models;
 use crate::run::directory::{self, WorkerCard, WorkflowCard};
+use crate::run::lease::Lease;
 use crate::seal::Sealer;
 use crate::workflow::{Definition, Workflow};
 
@@ -42,7 +43,7 @@ pub(crate) struct Worker {
     pub broker: Broker,
     pub clock: Arc<dyn Clock>,
     pub engine: Engine,
-    pub lease: Duration,
+    pub lease: Arc<Lease>,
     /// What it serves, by name: what new runs are pinned to.
     pub serves: BTreeMap<Name, Arc<Workflow>>,
     /// Definitions that were needed, by hash.
@@ -68,33 +69,35 @@ pub enum Error {
 pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
     let Parts { broker, clock, models, workflows, sealer, settings } = parts;
     let id = WorkerId::random();
-    let shelver = Arc::new(Shelver::default());
-    let engine = Engine::new(broker.clone(), clock.clone(), models, sealer, shelver.clone(), settings.park_after);
     let serves: BTreeMap<Name, Arc<Workflow>> =
         workflows.into_iter().map(|workflow| (workflow.name.clone(), Arc::new(workflow))).collect();
     let definitions = serves.values().map(|workflow| (workflow.definition.hash(), workflow.clone())).collect();
+    for workflow in serves.values() {
+        directory::announce(&broker, &card(workflow), workflow.definition.to_bytes()).await?;
+    }
+    let card = WorkerCard {
+        id,
+        workflows: serves.keys().cloned().collect(),
+        started_at: clock.now(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let sent = Lease::moment(&*clock);
+    directory::renew(&broker, &card, settings.lease).await?;
+    let lease = Arc::new(Lease::new(id, settings.lease, clock.clone(), sent));
+    let shelver = Arc::new(Shelver::default());
+    let engine = Engine::new(broker.clone(), models, sealer, shelver.clone(), lease.clone(), settings.park_after);
     let worker = Arc::new(Worker {
         id,
         broker: broker.clone(),
         clock: clock.clone(),
         engine,
-        lease: settings.lease,
+        lease,
         serves,
         definitions: Mutex::new(definitions),
         held: Mutex::new(HashMap::new()),
         permits: Arc::new(Semaphore::new(settings.max_runs)),
         shutdown: shutdown.clone(),
     });
-    for workflow in worker.serves.values() {
-        directory::announce(&broker, &card(workflow), workflow.definition.to_bytes()).await?;
-    }
-    let card = WorkerCard {
-        id,
-        workflows: worker.serves.keys().cloned().collect(),
-        started_at: clock.now(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-    };
-    directory::renew(&broker, &card, settings.lease).await?;
     if broker.contract.is_some() {
         contract::join(&worker).await?;
     }

@@ -10,7 +10,7 @@ use rusqlite::{Connection, params};
 use tokio::sync::oneshot;
 
 use super::Embedded;
-use super::house::{House, Told};
+use super::house::{House, Told, Wanting};
 use super::store::{self, Session, WeakSender};
 use crate::broker::{AnyDelivery, Delivery, Job, Queue, Result, Shelf};
 use crate::clock::Timestamp;
@@ -54,22 +54,22 @@ impl Queue for Embedded {
             .await
     }
 
-    async fn take(&self, workflow: &Name) -> Result<BoxStream<'static, Result<AnyDelivery>>> {
+    async fn take(&self, workflow: &Name, patience: Duration) -> Result<BoxStream<'static, Result<AnyDelivery>>> {
         let workflow = workflow.clone();
         Ok(stream::unfold(self.store.weak(), move |store| {
             let workflow = workflow.clone();
-            async move { Some((Ok(next(&store, workflow).await?), store)) }
+            async move { Some((Ok(next(&store, workflow, patience).await?), store)) }
         })
         .boxed())
     }
 }
 
 /// Waits for the next job; `None` when the broker has ended.
-async fn next(store: &WeakSender, workflow: Name) -> Option<AnyDelivery> {
+async fn next(store: &WeakSender, workflow: Name, patience: Duration) -> Option<AnyDelivery> {
     let (reply, delivery) = oneshot::channel();
     let sender = store.upgrade();
     store::call(sender.as_ref(), "take a job", move |session| {
-        session.told.push(Told::Wanted(workflow, reply));
+        session.told.push(Told::Wanted(workflow, Wanting { reply, patience }));
         Ok(())
     })
     .await
