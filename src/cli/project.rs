@@ -105,7 +105,15 @@ pub(super) fn worker_parts(
         workflow::check_models(workflow, &known)?;
     }
     let models = model::open_all(&config.llms, mock);
-    Ok(worker::Parts { broker, clock: clock::system(), models, workflows, sealer, settings: config.worker.clone() })
+    Ok(worker::Parts {
+        broker,
+        clock: clock::system(),
+        models,
+        workflows,
+        sealer,
+        settings: config.worker.clone(),
+        keep_ended: config.keep_ended,
+    })
 }
 
 /// Listens where the configuration says, or the command line.

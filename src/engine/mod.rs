@@ -113,6 +113,7 @@ impl Engine {
         let mut lost = Box::pin(async move { doubting.watch_lease().await });
         loop {
             let park_at = journal.idle_since().map(|since| since + self.park_after);
+            let park_at = park_at.filter(|_| !self.is_due_soon(&journal));
             tokio::select! {
                 biased;
                 lost = &mut lost => return Err(lost),
@@ -144,7 +145,7 @@ impl Engine {
                     let idle = journal.idle_since().is_some_and(|since| {
                         shutdown.has_begun() || since.elapsed() >= self.park_after
                     });
-                    if idle && self.park(&journal).await? {
+                    if idle && !self.is_due_soon(&journal) && self.park(&journal).await? {
                         return Ok(Left::Parked);
                     }
                 }
@@ -158,13 +159,19 @@ impl Engine {
         }
     }
 
+    /// Whether the run goes on by itself so soon that to park it is not worth while.
+    fn is_due_soon(&self, journal: &Journal) -> bool {
+        let soon = self.park_after.min(Duration::from_secs(1));
+        journal.earliest_deadline().is_some_and(|until| clock::until(journal.clock().now(), until) < soon)
+    }
+
     /// Parks a run that only waits. The record comes first, the look into the inbox after it: an answer that came meanwhile
     /// is either seen here, or its giver sees the record and queues the run.
     async fn park(&self, journal: &Journal) -> crate::chat::Result<bool> {
         let until = journal.earliest_deadline();
-        if until
-            .is_some_and(|until| clock::until(journal.clock().now(), until) < self.park_after.min(Duration::from_secs(1)))
-        {
+        if until.is_some_and(|until| {
+            clock::until(journal.clock().now(), until) < self.park_after.min(Duration::from_secs(1))
+        }) {
             return Ok(false);
         }
         if let Some(at) = until {

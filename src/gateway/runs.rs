@@ -14,12 +14,13 @@ use crate::gateway::body::{Asked, Json};
 use crate::gateway::error::{ApiError, Result};
 use crate::gateway::starting::{Begun, Refused, Wanted, begin};
 use crate::gateway::{Gateway, auth, frames, projection};
-use crate::ids::{MessageId, RunId, UserId, user_token};
+use crate::ids::{MessageId, RunId, UserId};
 use crate::message::{Message, check_answer};
 use crate::run;
 use crate::run::answer::{Accepted, Answer, Given};
 use crate::run::attach::{Seen, attach};
-use crate::run::record::{Body, Created, Origin, Outcome, Placed, Record};
+use crate::run::record::{Body, Created, Outcome, Placed, Record};
+use crate::run::remove::remove;
 use crate::run::summary::{self, State as RunState, Summary};
 
 /// The longest `?wait=`: proxies commonly give up after a minute.
@@ -279,14 +280,7 @@ pub async fn delete(
         return Err(ApiError::new(StatusCode::CONFLICT, "run_not_ended", "the run has not ended")
             .hint(Some("cancel it first".to_owned())));
     }
-    let tombstone = Record::new(Body::Removed).payloads().swap_remove(0);
-    gateway.broker.log.purge(run, tombstone).await?;
-    summary::unshelve(&gateway.broker, caller.as_ref(), run).await?;
-    if found.created.origin != Origin::Gateway
-        && let Some(contract) = &gateway.broker.contract
-    {
-        contract.purge(&user_token(caller.as_ref()), run).await?;
-    }
+    remove(&gateway.broker, run, &found.created).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -20,6 +20,7 @@ use crate::workflow::{Definition, Workflow};
 mod contract;
 mod intake;
 mod lease;
+mod sweeping;
 
 /// What a worker is made of.
 pub struct Parts {
@@ -35,11 +36,12 @@ pub struct Parts {
     pub sealer: Option<Sealer>,
     /// Its settings.
     pub settings: crate::config::Worker,
+    /// How long an ended run is kept.
+    pub keep_ended: Duration,
 }
 
 /// A worker at work.
 pub(crate) struct Worker {
-    pub id: WorkerId,
     pub broker: Broker,
     pub clock: Arc<dyn Clock>,
     pub engine: Engine,
@@ -67,7 +69,7 @@ pub enum Error {
 
 /// Serves workflows until the end: announces itself, then takes runs. Returns when the last run has left memory.
 pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
-    let Parts { broker, clock, models, workflows, sealer, settings } = parts;
+    let Parts { broker, clock, models, workflows, sealer, settings, keep_ended } = parts;
     let id = WorkerId::random();
     let serves: BTreeMap<Name, Arc<Workflow>> =
         workflows.into_iter().map(|workflow| (workflow.name.clone(), Arc::new(workflow))).collect();
@@ -87,7 +89,6 @@ pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
     let shelver = Arc::new(Shelver::default());
     let engine = Engine::new(broker.clone(), models, sealer, shelver.clone(), lease.clone(), settings.park_after);
     let worker = Arc::new(Worker {
-        id,
         broker: broker.clone(),
         clock: clock.clone(),
         engine,
@@ -103,6 +104,7 @@ pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
     }
     let names: BTreeSet<&str> = worker.serves.keys().map(Name::as_str).collect();
     tracing::info!(worker.id = %id, "worker ready: {}", names.into_iter().collect::<Vec<_>>().join(", "));
+    shutdown.run(sweeping::serve(worker.clone(), keep_ended));
     let mut intakes = tokio::task::JoinSet::new();
     for name in worker.serves.keys() {
         intakes.spawn(intake::take(worker.clone(), name.clone()));

@@ -8,6 +8,7 @@ mod broker;
 mod documentation;
 mod floors;
 mod gateway;
+mod ownership;
 mod runs;
 mod schemas;
 mod support;

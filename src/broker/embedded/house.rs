@@ -114,7 +114,10 @@ impl House {
             Told::Changed(shelf) => self.shelves[&shelf].send_replace(()),
             Told::Watch(shelf, reply) => drop(reply.send(self.shelves[&shelf].subscribe())),
             Told::Queued(id, workflow, job) => {
-                self.jobs.insert(id, KnownJob { workflow, job, attempt: 0, held: false, patience: Duration::ZERO, stamp: 0 });
+                self.jobs.insert(
+                    id,
+                    KnownJob { workflow, job, attempt: 0, held: false, patience: Duration::ZERO, stamp: 0 },
+                );
                 self.ready(id, now);
             }
             Told::Done(id) => drop(self.jobs.remove(&id)),

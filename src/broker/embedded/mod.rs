@@ -20,6 +20,7 @@ mod log;
 mod queue;
 mod schema;
 mod store;
+mod survey;
 
 pub use folder::{running_address, write_address};
 

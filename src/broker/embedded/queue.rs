@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::Embedded;
 use super::house::{House, Told, Wanting};
+use super::log;
 use super::store::{self, Session, WeakSender};
 use crate::broker::{AnyDelivery, Delivery, Job, Queue, Result, Shelf};
 use crate::clock::Timestamp;
@@ -149,10 +150,12 @@ pub(super) fn next_due(sql: &Connection) -> rusqlite::Result<Option<i64>> {
     let expiry: Option<i64> = sql
         .prepare_cached("select min(expires) from catalogue where expires is not null")?
         .query_row([], |row| row.get(0))?;
-    Ok([timer, expiry].into_iter().flatten().min())
+    let tombstone: Option<i64> =
+        sql.prepare_cached("select min(until) from tombstones")?.query_row([], |row| row.get(0))?;
+    Ok([timer, expiry, tombstone].into_iter().flatten().min())
 }
 
-/// Turns due timers into jobs, and removes what has expired.
+/// Turns due timers into jobs, and removes what has expired: entries of the catalogue, tombstones.
 pub(super) fn ripen(session: &mut Session<'_>) -> rusqlite::Result<()> {
     let now = session.now_millis();
     let mut due = Vec::new();
@@ -171,6 +174,7 @@ pub(super) fn ripen(session: &mut Session<'_>) -> rusqlite::Result<()> {
             insert(session, workflow, job)?;
         }
     }
+    log::forget_removed(session, now)?;
     for shelf in Shelf::ALL {
         let gone = session
             .sql

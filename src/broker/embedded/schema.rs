@@ -5,6 +5,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::{OpenError, folder};
+use crate::broker::Shelf;
 
 /// The format that this program writes. A file with a higher number is refused; a lower one is brought up here.
 const FORMAT: i64 = 1;
@@ -36,6 +37,12 @@ const TABLES: &str = "
     create index catalogue_expires on catalogue (expires) where expires is not null;
 ";
 
+/// Made in older files too; an older program that opens the file knows nothing of them, and does nothing wrong by that.
+const LATER_TABLES: &str = "
+    create table if not exists tombstones (run text primary key, until integer not null) without rowid;
+    create index if not exists tombstones_until on tombstones (until);
+";
+
 /// Opens the file in `dir`, making its tables if it is new.
 pub(super) fn open(dir: &Path) -> Result<Connection, OpenError> {
     let file = dir.join("store.sqlite");
@@ -53,6 +60,9 @@ pub(super) fn open(dir: &Path) -> Result<Connection, OpenError> {
         );
         connection.execute_batch(&script).map_err(trouble)?;
     }
+    connection.execute_batch(LATER_TABLES).map_err(trouble)?;
+    // Whoever worked here is gone with the process that held the folder.
+    connection.execute("delete from catalogue where shelf = ?1", [Shelf::Workers.name()]).map_err(trouble)?;
     Ok(connection)
 }
 
