@@ -151,11 +151,15 @@ impl Scoped {
         look_first: bool,
     ) -> Result<Option<Stored>> {
         let journal = &self.journal;
-        let _waiting = journal.waiting(deadline);
         let slot = Slot::Answer(question);
-        if look_first && let Some(stored) = journal.inbox(slot).await? {
-            return Ok(Some(stored));
+        if look_first {
+            // Not yet a wait: a run is not parked while it looks for its answer.
+            let _busy = journal.busy();
+            if let Some(stored) = journal.inbox(slot).await? {
+                return Ok(Some(stored));
+            }
         }
+        let _waiting = journal.waiting(deadline);
         tokio::select! {
             Ok(stored) = listener => return Ok(Some(stored)),
             () = sleep_until(journal, deadline) => {}

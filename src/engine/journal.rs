@@ -19,7 +19,7 @@ use crate::ids::{MessageId, RunId};
 use crate::message::Message;
 use crate::model::{self, Models};
 use crate::run::attach::Delta;
-use crate::run::claim::{Owned, is_still_mine};
+use crate::run::claim::{Owned, is_still_mine, last_claim};
 use crate::run::lease::Lease;
 use crate::run::record::{Body, Created, Outcome, Placed, Usage};
 use crate::run::summary::Summary;
@@ -43,8 +43,10 @@ pub(super) struct Journal {
     pub sealer: Option<Sealer>,
     pub limits: Limits,
     lease: Arc<Lease>,
-    /// The sequence of this worker's claim.
-    claimed: u64,
+    /// The sequence of this worker's last claim.
+    claimed: AtomicU64,
+    /// The number of that claim.
+    epoch: AtomicU64,
     /// How often the worker's lease had lapsed when the run was last known to be its own.
     confirmed: AtomicU64,
     remembered: Mutex<HashMap<String, Remembered>>,
@@ -131,12 +133,14 @@ impl Journal {
         let Owned { created, history, writer, lapses, .. } = owned;
         let run = writer.run();
         let summary = Summary::of(run, &history);
+        let epoch = last_claim(&history).map_or(0, |(_, epoch)| epoch);
         let remembered = remember(history);
         let Surroundings { broker, models, sealer, shelver, lease } = around;
         Self {
             run,
             created,
-            claimed: writer.last(),
+            epoch: AtomicU64::new(epoch),
+            claimed: AtomicU64::new(writer.last()),
             // Not what it is now: the lease may have lapsed since the run was claimed.
             confirmed: AtomicU64::new(lapses),
             lease,
@@ -170,8 +174,23 @@ impl Journal {
         lock(&self.remembered).remove(key)
     }
 
+    /// Takes the run again that this worker has just parked: to a parked run nobody has a right, and another may have been
+    /// called meanwhile.
+    pub(super) async fn claim_again(&self) -> Result<()> {
+        let lapses = self.lease.lapses();
+        let epoch = self.epoch.fetch_add(1, Ordering::Relaxed) + 1;
+        let seq = self.write(Body::Claimed { worker: self.lease.worker(), epoch, message: None }).await?;
+        self.claimed.store(seq, Ordering::Relaxed);
+        self.confirmed.store(lapses, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Appends a record, and tells the projections.
     pub(super) async fn append(&self, body: Body) -> Result<()> {
+        self.write(body).await.map(drop)
+    }
+
+    async fn write(&self, body: Body) -> Result<u64> {
         let mut pen = self.pen.lock().await;
         let placed =
             pen.writer.append(body, self.clock().now()).await.map_err(|error| Stop::Halted(error.to_string()))?;
@@ -180,7 +199,7 @@ impl Journal {
         if let Some(copier) = &mut pen.copier {
             copier.copy(&placed).await.map_err(|error| Stop::Halted(error.to_string()))?;
         }
-        Ok(())
+        Ok(placed.seq)
     }
 
     /// Shows the run as it is now on the shelf.
@@ -294,7 +313,7 @@ impl Journal {
         while !self.is_certain() {
             self.lease.held().await;
             let lapses = self.lease.lapses();
-            match is_still_mine(&self.broker, self.run, self.claimed).await {
+            match is_still_mine(&self.broker, self.run, self.claimed.load(Ordering::Relaxed)).await {
                 Ok(true) => self.confirmed.store(lapses, Ordering::Relaxed),
                 Ok(false) => return Err(Stop::Halted(crate::run::Error::Lost { run: self.run }.to_string())),
                 Err(crate::run::Error::Broker(crate::broker::Error::Unavailable { .. })) => {

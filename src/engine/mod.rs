@@ -57,6 +57,16 @@ pub enum Left {
     LetGo(String),
 }
 
+/// What came of parking.
+enum Parking {
+    /// The run is out of memory.
+    Out,
+    /// An answer came meanwhile, and the run goes on here.
+    Answered,
+    /// A cancel came meanwhile.
+    Cancelled(bytes::Bytes),
+}
+
 /// A workflow being executed.
 type Execute = Pin<Box<dyn Future<Output = crate::chat::Result<Value>> + Send>>;
 
@@ -145,8 +155,15 @@ impl Engine {
                     let idle = journal.idle_since().is_some_and(|since| {
                         shutdown.has_begun() || since.elapsed() >= self.park_after
                     });
-                    if idle && !self.is_due_soon(&journal) && self.park(&journal).await? {
-                        return Ok(Left::Parked);
+                    if idle && !self.is_due_soon(&journal) {
+                        match self.park(&journal).await? {
+                            Parking::Out => return Ok(Left::Parked),
+                            Parking::Answered => {}
+                            Parking::Cancelled(payload) => {
+                                drop(execution);
+                                return cancel(&journal, &payload).await;
+                            }
+                        }
                     }
                 }
                 () = shutdown.hard() => {
@@ -166,28 +183,28 @@ impl Engine {
     }
 
     /// Parks a run that only waits. The record comes first, the look into the inbox after it: an answer that came meanwhile
-    /// is either seen here, or its giver sees the record and queues the run.
-    async fn park(&self, journal: &Journal) -> crate::chat::Result<bool> {
+    /// is either seen here, or its giver sees the record and queues the run; or both, and then the log decides who goes on.
+    async fn park(&self, journal: &Journal) -> crate::chat::Result<Parking> {
         let until = journal.earliest_deadline();
-        if until.is_some_and(|until| {
-            clock::until(journal.clock().now(), until) < self.park_after.min(Duration::from_secs(1))
-        }) {
-            return Ok(false);
-        }
         if let Some(at) = until {
             let job = Job { run: journal.run, reason: Reason::Timer };
             let scheduled = journal.broker.queue.schedule(&journal.created.workflow, &job, at).await;
             scheduled.map_err(|error| Stop::Halted(error.to_string()))?;
         }
         journal.append(Body::Parked { until }).await?;
-        let mut unread = journal.inbox(Slot::Cancel).await?.is_some();
+        let cancelled = journal.inbox(Slot::Cancel).await?;
+        let mut answers = Vec::new();
         for question in journal.awaited() {
-            if let Some(stored) = journal.inbox(Slot::Answer(question)).await? {
-                journal.deliver(question, stored);
-                unread = true;
-            }
+            answers.extend(journal.inbox(Slot::Answer(question)).await?.map(|stored| (question, stored)));
         }
-        Ok(!unread)
+        if cancelled.is_none() && answers.is_empty() {
+            return Ok(Parking::Out);
+        }
+        journal.claim_again().await?;
+        for (question, stored) in answers {
+            journal.deliver(question, stored);
+        }
+        Ok(cancelled.map_or(Parking::Answered, |stored| Parking::Cancelled(stored.payload)))
     }
 }
 

@@ -301,10 +301,11 @@ impl Outside {
         let breach = |what: String| self.breaches.note(format!("run {}: {what}", self.run));
         let log = self.server.log(self.run);
         let stored: Vec<u64> = log.iter().map(|written| written.stored.seq).collect();
+        let bodies = bodies(self.run, &log);
+        let breach = |what: String| breach(format!("{what}: {}", told(&bodies)));
         if seen != stored {
             breach(format!("the client saw {seen:?}, the log holds {stored:?}"));
         }
-        let bodies = bodies(self.run, &log);
         let (mut owner, mut epochs, mut keys, mut ending) = (None, 0, HashSet::new(), None);
         let mut answers = HashMap::new();
         for (number, (body, by)) in bodies.iter().enumerate() {
@@ -355,6 +356,18 @@ impl Outside {
     }
 }
 
+/// A log in a few words.
+fn told(bodies: &[(Body, Actor)]) -> String {
+    let word = |(body, by): &(Body, Actor)| match body {
+        Body::Claimed { epoch, .. } => format!("{by} claimed {epoch}"),
+        Body::Said { key, .. } => format!("{by} said {key}"),
+        Body::Did { key, .. } => format!("{by} did {key}"),
+        Body::Parked { until } => format!("{by} parked {until:?}"),
+        other => format!("{by} {}", serde_json::to_value(other).unwrap()["kind"]),
+    };
+    bodies.iter().map(word).collect::<Vec<_>>().join(", ")
+}
+
 /// Lets one seed happen, and returns what was breached.
 fn simulate(seed: u64, fences: bool) -> Vec<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
@@ -382,7 +395,7 @@ fn simulate(seed: u64, fences: bool) -> Vec<String> {
             for outside in &outsides {
                 let bodies = bodies(outside.run, &server.log(outside.run));
                 if bodies.last().is_some_and(|(last, _)| !matches!(last, Body::Ended(_))) {
-                    breaches.note(format!("run {} never ends: {bodies:#?}", outside.run));
+                    breaches.note(format!("run {} never ends: {}", outside.run, told(&bodies)));
                 }
             }
             if breaches.0.lock().unwrap().is_empty() {
