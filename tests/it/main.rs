@@ -5,6 +5,7 @@
 mod ag2;
 mod broken_yaml;
 mod broker;
+mod chaos;
 mod documentation;
 mod floors;
 mod gateway;

@@ -1,3 +1,6 @@
 //! What the tests stand on.
 
+pub mod http;
 pub mod nats_server;
+pub mod slow_model;
+pub mod tiers;
