@@ -6,6 +6,7 @@ mod ag2;
 mod broken_yaml;
 mod broker;
 mod chaos;
+mod crash;
 mod documentation;
 mod floors;
 mod gateway;

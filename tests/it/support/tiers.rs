@@ -61,7 +61,8 @@ impl Tier {
     /// Starts it again as it was.
     pub fn start(&mut self) {
         let log = File::options().create(true).append(true).open(&self.log).expect("a log");
-        let child = Command::new(env!("CARGO_BIN_EXE_fastagency"))
+        let built = || env!("CARGO_BIN_EXE_fastagency").into();
+        let child = Command::new(std::env::var_os("FASTAGENCY_BIN").unwrap_or_else(built))
             .args(&self.arguments)
             .current_dir(&self.folder)
             .env_remove("NATS_URL")
