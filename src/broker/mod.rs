@@ -248,6 +248,11 @@ pub enum Reason {
     Timer,
     /// A worker gave it back.
     HandedBack,
+    /// Somebody outside is to be told of a message that the run said, or is about to say.
+    Notice {
+        /// The message.
+        about: MessageId,
+    },
 }
 
 /// A job that a worker took, and must settle. Dropped unsettled, it is delivered again after the broker's time-out.

@@ -113,6 +113,7 @@ pub(super) fn worker_parts(
         sealer,
         settings: config.worker.clone(),
         keep_ended: config.keep_ended,
+        webhooks: config.webhooks.clone(),
     })
 }
 

@@ -21,6 +21,7 @@ use crate::model::{self, Models};
 use crate::run::attach::Delta;
 use crate::run::claim::{Owned, is_still_mine, last_claim};
 use crate::run::lease::Lease;
+use crate::run::notice::Notices;
 use crate::run::record::{Body, Created, Outcome, Placed, Usage};
 use crate::run::summary::Summary;
 use crate::run::writer::Writer;
@@ -43,6 +44,7 @@ pub(super) struct Journal {
     pub sealer: Option<Sealer>,
     pub limits: Limits,
     lease: Arc<Lease>,
+    notices: Arc<Notices>,
     /// The sequence of this worker's last claim.
     claimed: AtomicU64,
     /// The number of that claim.
@@ -126,6 +128,7 @@ pub(super) struct Surroundings {
     pub sealer: Option<Sealer>,
     pub shelver: Arc<Shelver>,
     pub lease: Arc<Lease>,
+    pub notices: Arc<Notices>,
 }
 
 impl Journal {
@@ -135,7 +138,7 @@ impl Journal {
         let summary = Summary::of(run, &history);
         let epoch = last_claim(&history).map_or(0, |(_, epoch)| epoch);
         let remembered = remember(history);
-        let Surroundings { broker, models, sealer, shelver, lease } = around;
+        let Surroundings { broker, models, sealer, shelver, lease, notices } = around;
         Self {
             run,
             created,
@@ -144,6 +147,7 @@ impl Journal {
             // Not what it is now: the lease may have lapsed since the run was claimed.
             confirmed: AtomicU64::new(lapses),
             lease,
+            notices,
             broker,
             models,
             sealer,
@@ -191,6 +195,7 @@ impl Journal {
     }
 
     async fn write(&self, body: Body) -> Result<u64> {
+        self.notices.announce(self.run, &body).await.map_err(|error| Stop::Halted(error.to_string()))?;
         let mut pen = self.pen.lock().await;
         let placed =
             pen.writer.append(body, self.clock().now()).await.map_err(|error| Stop::Halted(error.to_string()))?;

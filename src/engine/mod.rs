@@ -19,6 +19,7 @@ use crate::model::Models;
 use crate::run::answer::Given;
 use crate::run::claim::Owned;
 use crate::run::lease::Lease;
+use crate::run::notice::Notices;
 use crate::run::record::{Body, Ended, Ending, Origin, completed_message};
 use crate::seal::Sealer;
 use crate::workflow::Workflow;
@@ -81,9 +82,11 @@ impl Engine {
         sealer: Option<Sealer>,
         shelver: Arc<Shelver>,
         lease: Arc<Lease>,
+        notices: Notices,
         park_after: Duration,
     ) -> Self {
-        Self { around: Surroundings { broker, models, sealer, shelver, lease }, park_after }
+        let notices = Arc::new(notices);
+        Self { around: Surroundings { broker, models, sealer, shelver, lease, notices }, park_after }
     }
 
     /// What seals passwords.

@@ -201,6 +201,29 @@ fn select(runs: Vec<Summary>, filter: &Filter) -> Vec<Summary> {
     runs
 }
 
+/// The query of `GET /api/questions`.
+#[derive(Deserialize)]
+pub struct Asking {
+    workflow: Option<String>,
+    limit: Option<usize>,
+}
+
+/// `GET /api/questions`: what the caller's runs wait for, the oldest question first.
+pub async fn questions(
+    State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
+    Asked(asking): Asked<Asking>,
+) -> Result<Reply<Value>> {
+    let runs = summary::list(&gateway.broker, auth::caller(&headers).as_ref()).await?;
+    let name = |run: &Summary| run.workflow.as_ref().map(|name| name.to_string()).unwrap_or_default();
+    let wanted = runs.iter().filter(|run| asking.workflow.as_ref().is_none_or(|workflow| *workflow == name(run)));
+    let mut open: Vec<_> = wanted.flat_map(|run| run.questions.iter().map(move |question| (run, question))).collect();
+    open.sort_by_key(|(_, question)| question.at);
+    open.truncate(asking.limit.unwrap_or(LISTED).min(MOST_LISTED));
+    let shown: Vec<Value> = open.into_iter().map(|(run, question)| projection::question(run, question)).collect();
+    Ok(Reply(json!({"questions": shown})))
+}
+
 /// A run of the caller's.
 struct Found {
     records: Vec<Placed>,

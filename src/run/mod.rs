@@ -11,6 +11,7 @@ pub mod attach;
 pub mod claim;
 pub mod directory;
 pub mod lease;
+pub mod notice;
 pub mod remove;
 pub mod start;
 pub mod summary;

@@ -32,6 +32,9 @@ pub struct OpenQuestion {
     pub id: MessageId,
     /// What it asks, shortened.
     pub prompt: String,
+    /// When it was asked.
+    #[serde(default)]
+    pub at: Timestamp,
 }
 
 /// A run in a few words.
@@ -115,7 +118,7 @@ impl Summary {
             Body::Said { message, .. } => {
                 if message.says.asks() {
                     let prompt = shortened(message.says.prompt().unwrap_or_default());
-                    self.questions.push(OpenQuestion { id: message.uuid, prompt });
+                    self.questions.push(OpenQuestion { id: message.uuid, prompt, at: placed.at });
                 }
                 self.state = self.waiting_or_running();
             }

@@ -8,12 +8,14 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::broker::{AnyDelivery, Broker};
 use crate::clock::Clock;
+use crate::config::Webhook;
 use crate::engine::{Engine, Shelver};
 use crate::ids::{Name, RunId, WorkerId};
 use crate::lifecycle::Shutdown;
 use crate::model::Models;
 use crate::run::directory::{self, WorkerCard, WorkflowCard};
 use crate::run::lease::Lease;
+use crate::run::notice::Notices;
 use crate::seal::Sealer;
 use crate::workflow::{Definition, Workflow};
 
@@ -21,6 +23,7 @@ mod contract;
 mod intake;
 mod lease;
 mod sweeping;
+mod webhooks;
 
 /// What a worker is made of.
 pub struct Parts {
@@ -38,6 +41,8 @@ pub struct Parts {
     pub settings: crate::config::Worker,
     /// How long an ended run is kept.
     pub keep_ended: Duration,
+    /// Who outside is told of runs.
+    pub webhooks: BTreeMap<Name, Webhook>,
 }
 
 /// A worker at work.
@@ -69,7 +74,7 @@ pub enum Error {
 
 /// Serves workflows until the end: announces itself, then takes runs. Returns when the last run has left memory.
 pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
-    let Parts { broker, clock, models, workflows, sealer, settings, keep_ended } = parts;
+    let Parts { broker, clock, models, workflows, sealer, settings, keep_ended, webhooks } = parts;
     let id = WorkerId::random();
     let serves: BTreeMap<Name, Arc<Workflow>> =
         workflows.into_iter().map(|workflow| (workflow.name.clone(), Arc::new(workflow))).collect();
@@ -87,7 +92,9 @@ pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
     directory::renew(&broker, &card, settings.lease).await?;
     let lease = Arc::new(Lease::new(id, settings.lease, clock.clone(), sent));
     let shelver = Arc::new(Shelver::default());
-    let engine = Engine::new(broker.clone(), models, sealer, shelver.clone(), lease.clone(), settings.park_after);
+    let notices = Notices::new(broker.clone(), &webhooks);
+    let engine =
+        Engine::new(broker.clone(), models, sealer, shelver.clone(), lease.clone(), notices, settings.park_after);
     let worker = Arc::new(Worker {
         broker: broker.clone(),
         clock: clock.clone(),
@@ -105,6 +112,12 @@ pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
     let names: BTreeSet<&str> = worker.serves.keys().map(Name::as_str).collect();
     tracing::info!(worker.id = %id, "worker ready: {}", names.into_iter().collect::<Vec<_>>().join(", "));
     shutdown.run(sweeping::serve(worker.clone(), keep_ended));
+    for (name, webhook) in webhooks {
+        match webhooks::Caller::new(broker.clone(), clock.clone(), name.clone(), webhook) {
+            Ok(caller) => drop(shutdown.run(caller.serve(shutdown.clone()))),
+            Err(why) => tracing::error!(webhook = %name, "no notices are sent from here: {why}"),
+        }
+    }
     let mut intakes = tokio::task::JoinSet::new();
     for name in worker.serves.keys() {
         intakes.spawn(intake::take(worker.clone(), name.clone()));
