@@ -43,6 +43,18 @@ impl Scoped {
         format!("{}#{}", self.scope, self.next.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// Refuses to perform an effect that the log does not remember although it remembers a later one of the same scope.
+    fn check_new(&self, key: &str) -> Result<()> {
+        let number = self.next.load(Ordering::Relaxed) - 1;
+        match self.journal.remembered_after(&self.scope, number) {
+            None => Ok(()),
+            Some(later) => Err(Stop::failed(
+                "replay",
+                format!("the run cannot be continued: its log holds nothing at {key:?}, but something at {later:?}"),
+            )),
+        }
+    }
+
     fn message_id(&self, key: &str) -> MessageId {
         self.journal.run.derive(&format!("message/{key}"))
     }
@@ -53,7 +65,7 @@ impl Scoped {
         match self.journal.remembered(&key) {
             Some(Remembered::Did(Outcome::Value(value))) => return Ok(value),
             Some(other) => return Err(diverged(&key, "a value", &other)),
-            None => {}
+            None => self.check_new(&key)?,
         }
         let _busy = self.journal.busy();
         let value = make();
@@ -112,6 +124,7 @@ impl Scoped {
         let listener = journal.listen(uuid);
         let says = message.says.clone();
         if !was_said {
+            self.check_new(key)?;
             let _busy = journal.busy();
             journal.append(Body::Said { key: key.to_owned(), message }).await?;
         }
@@ -278,7 +291,7 @@ impl Effects for Scoped {
         match self.journal.remembered(&key) {
             Some(Remembered::Said(_)) => return Ok(()),
             Some(other) => return Err(diverged(&key, "a message", &other)),
-            None => {}
+            None => self.check_new(&key)?,
         }
         let uuid = message.unwrap_or_else(|| self.message_id(&key));
         let message = Message {
@@ -335,7 +348,7 @@ impl Effects for Scoped {
                 return Ok(Err(Failure { kind, message, step: None }));
             }
             Some(other) => return Err(diverged(&key, "a model's reply", &other)),
-            None => {}
+            None => self.check_new(&key)?,
         }
         let _busy = self.journal.busy();
         self.check_limits()?;

@@ -168,6 +168,17 @@ impl Journal {
         }
     }
 
+    /// An effect of the scope with a number above `number` that the log remembers. Within a scope everything happens in
+    /// order: if there is one, what comes before it cannot be new.
+    pub(super) fn remembered_after(&self, scope: &str, number: u32) -> Option<String> {
+        let later = |key: &&String| {
+            let rest = key.strip_prefix(scope).and_then(|rest| rest.strip_prefix('#'));
+            let digits = rest.map(|rest| rest.split('/').next().unwrap_or(rest));
+            digits.and_then(|digits| digits.parse::<u32>().ok()).is_some_and(|later| later > number)
+        };
+        lock(&self.remembered).keys().find(later).cloned()
+    }
+
     /// The time by which the run counts.
     pub(super) fn clock(&self) -> &dyn Clock {
         self.lease.clock()

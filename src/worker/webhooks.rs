@@ -26,7 +26,7 @@ const AT_ONCE: usize = 16;
 /// How long a receiver may take: it is to take the notice, not to work on it.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a delivery may be held without a word.
-const HELD: Duration = Duration::from_secs(30);
+const HELD: Duration = Duration::from_secs(15);
 /// The pauses between tries: the last is repeated.
 const PAUSES: [u64; 7] = [5, 30, 120, 600, 1800, 3600, 4 * 3600];
 /// How often a notice is tried: for three days.

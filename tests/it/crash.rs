@@ -15,7 +15,7 @@ use crate::support::nats_server::NatsServer;
 use crate::support::slow_model::SlowModel;
 use crate::support::tiers::{Project, Tier, free_port};
 
-const LESSON: &str = r#"
+pub const LESSON: &str = r#"
 version: 1
 name: lesson
 agents:
@@ -35,11 +35,11 @@ const LEASE: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(40);
 
 /// A project on a NATS server of its own.
-struct House {
-    nats: NatsServer,
-    model: SlowModel,
-    project: Project,
-    broker: Broker,
+pub struct House {
+    pub nats: NatsServer,
+    pub model: SlowModel,
+    pub project: Project,
+    pub broker: Broker,
     port: u16,
     gateway: Tier,
 }
@@ -47,35 +47,39 @@ struct House {
 impl House {
     /// A house in which a model takes `pace` to reply; no worker yet.
     async fn open(test: &str, pace: Duration) -> Option<Self> {
-        let nats = NatsServer::start(test)?;
+        Some(Self::with(NatsServer::start(test)?, pace, "", LESSON).await)
+    }
+
+    /// The same with more in its configuration, and another workflow.
+    pub async fn with(nats: NatsServer, pace: Duration, more: &str, lesson: &str) -> Self {
         let model = SlowModel::start(move || pace).await;
         let config = format!(
             "version: 1\nnats: {{ url: '{}' }}\nshutdown_grace: 3s\nworker: {{ lease: {}s }}\n\
-             llms: {{ default: {{ provider: compatible, model: slow, base_url: '{}' }} }}\n",
+             llms: {{ default: {{ provider: compatible, model: slow, base_url: '{}' }} }}\n{more}",
             nats.url(),
             LEASE.as_secs(),
             model.url
         );
-        let project = Project::new(&config, &[("lesson.yaml", LESSON)]);
+        let project = Project::new(&config, &[("lesson.yaml", lesson)]);
         let port = free_port();
         let gateway = project.start("gateway", &["gateway", "--port", &port.to_string()]);
         gateway.says("gateway: http").await;
         let broker = nats::connect(&nats::Settings { url: nats.url(), ..Default::default() }).await.unwrap();
-        Some(Self { nats, model, project, broker, port, gateway })
+        Self { nats, model, project, broker, port, gateway }
     }
 
-    async fn worker(&self, name: &str) -> Tier {
+    pub async fn worker(&self, name: &str) -> Tier {
         let worker = self.project.start(name, &["worker"]);
         worker.says("worker ready").await;
         worker
     }
 
-    fn gateways(&self) -> Gateways {
+    pub fn gateways(&self) -> Gateways {
         Gateways::new([format!("http://127.0.0.1:{}", self.port)])
     }
 
     /// Starts a run and answers its question, so that its model is asked next.
-    async fn answered(&self) -> String {
+    pub async fn answered(&self) -> String {
         let gateways = self.gateways();
         let run = gateways.start("lesson", json!({}), "the run").await;
         let question = question(&gateways, &run).await;
@@ -84,7 +88,7 @@ impl House {
     }
 
     /// Waits until the model was asked for that effect of the run, or for so many of them.
-    async fn asked(&self, times: usize) {
+    pub async fn asked(&self, times: usize) {
         soon(async {
             while self.model.asked().len() < times {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -93,12 +97,12 @@ impl House {
         .await;
     }
 
-    async fn log(&self, run: &str) -> Vec<Placed> {
+    pub async fn log(&self, run: &str) -> Vec<Placed> {
         run::read(&self.broker, RunId::parse(run).unwrap(), 0).await.unwrap()
     }
 
     /// Waits for the end of the run, and returns its log.
-    async fn ended(&self, run: &str) -> Vec<Placed> {
+    pub async fn ended(&self, run: &str) -> Vec<Placed> {
         soon(async {
             loop {
                 let log = self.log(run).await;
@@ -112,17 +116,17 @@ impl House {
         .await
     }
 
-    fn effects(&self) -> Vec<String> {
+    pub fn effects(&self) -> Vec<String> {
         self.model.asked().into_iter().map(|asked| asked.effect).collect()
     }
 }
 
-async fn soon<T>(future: impl Future<Output = T>) -> T {
+pub async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("it happens in time")
 }
 
 /// The first question of a run.
-async fn question(gateways: &Gateways, run: &str) -> String {
+pub async fn question(gateways: &Gateways, run: &str) -> String {
     let mut found = None;
     soon(async {
         while found.is_none() {
@@ -141,7 +145,7 @@ async fn question(gateways: &Gateways, run: &str) -> String {
 }
 
 /// The claims of a run: who, and when.
-fn claims(log: &[Placed]) -> Vec<&Placed> {
+pub fn claims(log: &[Placed]) -> Vec<&Placed> {
     log.iter().filter(|placed| matches!(placed.record.body, Body::Claimed { .. })).collect()
 }
 
