@@ -11,6 +11,7 @@ mod documentation;
 mod floors;
 mod gateway;
 mod hardship;
+mod histories;
 mod ownership;
 mod runs;
 mod schemas;
