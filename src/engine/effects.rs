@@ -26,6 +26,9 @@ use crate::workflow::ModelUse;
 /// How often a question is asked again after answers that do not fit: a program that answers by itself must not fill the log.
 const MOST_REFUSALS: u32 = 20;
 
+/// The kind of a failure of a run whose log does not fit the program. No step can catch it.
+pub(super) const REPLAY: &str = "replay";
+
 /// The effects of one scope.
 pub(super) struct Scoped {
     pub journal: Arc<Journal>,
@@ -49,7 +52,7 @@ impl Scoped {
         match self.journal.remembered_after(&self.scope, number) {
             None => Ok(()),
             Some(later) => Err(Stop::failed(
-                "replay",
+                REPLAY,
                 format!("the run cannot be continued: its log holds nothing at {key:?}, but something at {later:?}"),
             )),
         }
@@ -279,7 +282,7 @@ fn diverged(key: &str, expected: &str, found: &Remembered) -> Stop {
         Remembered::Did(Outcome::Value(_)) => "a value".to_owned(),
     };
     Stop::failed(
-        "replay",
+        REPLAY,
         format!("the run cannot be continued: at {key:?} its log holds {found}, and the workflow now wants {expected}"),
     )
 }

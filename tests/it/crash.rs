@@ -326,3 +326,47 @@ async fn all_in_one_process_goes_on_after_kill_9() {
     assert!(gateways.answer(&waiting, &open, "c").await);
     assert_eq!(end_of(&waiting).await["outcome"], "completed");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_brings_back_every_run_and_open_question() {
+    let model = SlowModel::start(|| Duration::from_millis(50)).await;
+    let config = format!(
+        "version: 1\nllms: {{ default: {{ provider: compatible, model: slow, base_url: '{}' }} }}\n",
+        model.url
+    );
+    let project = Project::new(&config, &[("lesson.yaml", LESSON)]);
+    let (port, page) = (free_port().to_string(), free_port().to_string());
+    let mut all = project.start("all", &["all", "--port", &port, "--ui-port", &page]);
+    all.says("page: http").await;
+    let gateways = Gateways::new([format!("http://127.0.0.1:{port}")]);
+    let run = gateways.start("lesson", json!({}), "kept").await;
+    let open = question(&gateways, &run).await;
+    let mut too_early = project.start("too_early", &["backup", "copy"]);
+    assert_eq!(too_early.ended().await.0, Some(3));
+    let words = too_early.log();
+    assert!(words.contains("stop the process first") && words.contains("is in use by another process"), "{words}");
+    // As after a crash: nothing was tidied up.
+    all.kill();
+    let mut backup = project.start("backup", &["backup", "copy"]);
+    assert_eq!(backup.ended().await.0, Some(0), "{}", backup.log());
+    let mut occupied = project.start("occupied", &["restore", "copy"]);
+    assert_eq!(occupied.ended().await.0, Some(1));
+    assert!(occupied.log().contains("there is a store in"), "{}", occupied.log());
+    std::fs::remove_dir_all(project.path().join("data")).unwrap();
+    let mut restore = project.start("restore", &["restore", "copy"]);
+    assert_eq!(restore.ended().await.0, Some(0), "{}", restore.log());
+    assert!(project.path().join("data/seal.key").is_file());
+    all.start();
+    all.says("page: http").await;
+    assert!(gateways.answer(&run, &open, "triangles").await);
+    let last = soon(async {
+        loop {
+            let last = gateways.history(&run).await.pop().expect("a history").data;
+            if last["kind"] == "ended" {
+                return last;
+            }
+        }
+    })
+    .await;
+    assert_eq!(last["outcome"], "completed");
+}
