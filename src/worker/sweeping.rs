@@ -16,7 +16,8 @@ const REST: u32 = 20;
 /// Goes round until the end begins.
 pub(super) async fn serve(worker: Arc<Worker>, keep_ended: Duration) {
     let mut sweeper = Sweeper::new(worker.broker.clone(), keep_ended);
-    let mut rest = EVERY;
+    // The first soon: what was started again has often ended in trouble.
+    let mut rest = worker.lease.span().min(EVERY);
     loop {
         tokio::select! {
             () = worker.shutdown.soft() => return,

@@ -41,7 +41,7 @@ pub struct House {
     pub project: Project,
     pub broker: Broker,
     port: u16,
-    gateway: Tier,
+    pub gateway: Tier,
 }
 
 impl House {

@@ -210,3 +210,39 @@ async fn a_notice_outlives_its_worker_and_a_receiver_that_fails() {
     let (_, listed) = gateways.call("GET", "/api/questions", None, None).await;
     assert_eq!(listed, json!({"questions": []}));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn logs_and_definitions_are_all_that_a_restore_needs() {
+    let Some(nats) = NatsServer::start("hardship::restore") else { return };
+    let mut house = House::with(nats, Duration::from_millis(600), "", LESSON).await;
+    let mut first = house.worker("first").await;
+    let gateways = house.gateways();
+    let waiting = gateways.start("lesson", json!({}), "waiting").await;
+    let open = question(&gateways, &waiting).await;
+    let busy = house.answered().await;
+    house.asked(1).await;
+    first.kill();
+    house.gateway.kill();
+    // What a backup has not: jobs, lists, who lives, what can be started.
+    let jetstream = async_nats::jetstream::new(async_nats::connect(house.nats.url()).await.unwrap());
+    for stream in ["FA_QUEUE", "KV_fa_runs", "KV_fa_workers", "KV_fa_workflows"] {
+        jetstream.delete_stream(stream).await.unwrap();
+    }
+    house.gateway.start();
+    let _second = house.worker("second").await;
+    house.ended(&busy).await;
+    // Listed again, and its question can be answered.
+    let listed = soon(async {
+        loop {
+            let (_, listed) = gateways.call("GET", "/api/questions", None, None).await;
+            if !listed["questions"].as_array().unwrap().is_empty() {
+                return listed;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    })
+    .await;
+    assert_eq!(listed["questions"][0]["id"], json!(open));
+    assert!(gateways.answer(&waiting, &open, "squares").await);
+    house.ended(&waiting).await;
+}
