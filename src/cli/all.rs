@@ -59,8 +59,12 @@ impl All {
         }
 
         let parts = project::worker_parts(&config, broker.clone(), sealer.clone(), self.mock_llm)?;
-        let gateway_settings =
-            gateway::Settings { static_dir: config.gateway.static_dir.clone(), sealer, ..gateway::Settings::default() };
+        let gateway_settings = gateway::Settings {
+            auth: config.auth.clone(),
+            static_dir: config.gateway.static_dir.clone(),
+            sealer,
+            ..gateway::Settings::default()
+        };
         let page_settings = project::page(&config, gateway_url.clone());
         shutdown.spawn("worker", worker::serve(parts, shutdown.clone()));
         shutdown.spawn("gateway", gateway::serve(gateway_listener, broker, gateway_settings, shutdown.clone()));

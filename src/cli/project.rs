@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use secrecy::SecretString;
 use tokio::net::{TcpListener, TcpSocket};
 
 use crate::broker::{Broker, nats};
 use crate::cli::outcome::CliError;
 use crate::cli::{Common, Listen, VERSION};
+use crate::client::Client;
 use crate::clock;
 use crate::config::Config;
 use crate::lifecycle::Lifecycle;
@@ -18,6 +20,8 @@ use crate::project::load_config;
 use crate::seal::Sealer;
 use crate::{model, ui, worker, workflow};
 
+/// The variable with the key or token that a gateway is shown.
+pub(super) const KEY: &str = "FASTAGENCY_KEY";
 /// Connections that may wait to be accepted (the system has a limit of its own, often 4096): thousands of clients come back
 /// at once when a gateway has been started again.
 const BACKLOG: u32 = 4096;
@@ -30,6 +34,13 @@ pub(super) fn load(common: &Common) -> Result<Config, CliError> {
         config.override_nats_url(url);
     }
     Ok(config)
+}
+
+/// A client of a gateway, with the key of `FASTAGENCY_KEY`: from there only, as a command line can be read by everybody on
+/// the machine.
+pub(super) fn client(url: &str) -> Result<Client, CliError> {
+    let key = std::env::var(KEY).ok().filter(|key| !key.is_empty()).map(SecretString::from);
+    Client::with_key(url, key.as_ref()).map_err(|error| CliError::Unreachable(error.into()))
 }
 
 /// Connects to the NATS server that the configuration names, as this role.

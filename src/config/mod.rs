@@ -16,10 +16,12 @@ use serde_json::{Map, Value};
 use crate::ids::Name;
 use crate::problem::{Problem, Problems};
 
+mod auth;
 mod reading;
 mod shapes;
 mod variables;
 
+pub use auth::{Access, Auth, AuthMode, Jwt, JwtAlgorithm, JwtKey, Members, TokenIssue, TrustedHeader};
 pub use shapes::json_schema;
 pub use variables::Environment;
 
@@ -37,6 +39,8 @@ pub struct Config {
     pub llms: BTreeMap<Name, Llm>,
     /// The gateway.
     pub gateway: Gateway,
+    /// Who may call the gateway.
+    pub auth: Auth,
     /// The page.
     pub ui: Ui,
     /// The worker.

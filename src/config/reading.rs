@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::shapes::{AUTH, CONFIG, GATEWAY, LINK, LLM, NATS, TIMEOUT, TLS, UI, WORKER};
+use super::shapes::{CONFIG, GATEWAY, LINK, LLM, NATS, TIMEOUT, TLS, UI, WORKER};
 use super::variables::{self, Environment};
-use super::{Config, Gateway, Llm, Nats, Provider, Section, Timeouts, Tls, Ui, Worker};
+use super::{Auth, Config, Gateway, Llm, Nats, Provider, Section, Timeouts, Tls, Ui, Worker};
 use crate::ids::Name;
 use crate::problem::{Problem, Problems, did_you_mean};
 use crate::yaml::{self, Content, Field, Fields, Node, Review};
@@ -38,7 +38,6 @@ impl Reader<'_> {
     fn config(&self, root: &Field<'_>, file: &Path) -> Option<Config> {
         let fields = root.fields(&CONFIG)?;
         fields.read("version", version);
-        fields.read("auth", auth);
         let name = fields.read("name", Field::text).unwrap_or("fastagency").to_owned();
         let gateway = fields.read("gateway", |field| self.gateway(field)).unwrap_or_else(|| self.default_gateway());
         let ui = match fields.read("ui", |field| self.ui(field, &name, gateway.port)) {
@@ -51,6 +50,7 @@ impl Reader<'_> {
             workflows: self.path(&fields, "workflows").unwrap_or_else(|| self.folder.join("workflows")),
             llms: fields.read("llms", |field| self.llms(field)).unwrap_or_default(),
             gateway,
+            auth: fields.read("auth", |field| self.auth(field)).unwrap_or_default(),
             ui,
             worker: fields.read("worker", worker).unwrap_or(Worker {
                 max_runs: 10_000,
@@ -113,6 +113,10 @@ impl Reader<'_> {
             replicas: fields.read("replicas", |field| field.whole(1)).unwrap_or(default.replicas),
             connect_wait: fields.read("connect_wait", Field::duration).unwrap_or(default.connect_wait),
         })
+    }
+
+    fn auth(&self, field: &Field<'_>) -> Option<Auth> {
+        super::auth::read(field, &|fields, key| self.path(fields, key))
     }
 
     fn default_gateway(&self) -> Gateway {
@@ -227,18 +231,6 @@ fn version(field: &Field<'_>) -> Option<()> {
         field.note_with_hint(format!("{version} is not a version of this language"), "this program reads version 1");
     }
     Some(())
-}
-
-fn auth(field: &Field<'_>) -> Option<()> {
-    let mode = field.fields(&AUTH)?.get("mode")?;
-    match mode.text()? {
-        "none" => Some(()),
-        other @ ("basic" | "token" | "tokens" | "jwt" | "oidc" | "proxy" | "header" | "api_key" | "users") => {
-            mode.note(format!("{other:?}: not in this version"));
-            None
-        }
-        _ => mode.one_of(&[("none", ())]),
-    }
 }
 
 fn provider(field: &Field<'_>) -> Option<Provider> {
@@ -369,7 +361,7 @@ fn port(field: &Field<'_>) -> Option<u16> {
 }
 
 /// A secret; an empty one is none.
-fn secret(fields: &Fields<'_>, key: &'static str) -> Option<SecretString> {
+pub(super) fn secret(fields: &Fields<'_>, key: &'static str) -> Option<SecretString> {
     fields.read(key, Field::text).filter(|text| !text.is_empty()).map(|text| text.to_owned().into())
 }
 

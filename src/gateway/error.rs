@@ -61,6 +61,11 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message).with("id", json!(id))
     }
 
+    /// Something that is not for this caller.
+    pub fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", message)
+    }
+
     /// The body that is sent.
     pub fn body(&self) -> Value {
         let mut error = Map::new();
