@@ -91,6 +91,22 @@ await describePage('the page in a browser', (onNew) => {
       await page.locator('[data-workflow]').first().waitFor();
     });
 
+    test('who is not let in is told so, and not asked again and again', async () => {
+      await page.clock.install();
+      gateway.faults.deny = true;
+      await page.goto(gateway.url);
+      await page.locator('.notice', { hasText: 'Say who you are.' }).waitFor();
+      await page.locator('.list-note', { hasText: 'Say who you are.' }).waitFor();
+      const asked = gateway.requests.length;
+      await page.clock.fastForward(60_000);
+      assert.equal(gateway.requests.length, asked);
+      gateway.faults.deny = false;
+      await page.locator('.sidebar').getByRole('button', { name: 'Try again' }).click();
+      await page.getByText('No conversations yet.').waitFor();
+      await page.locator('.notice').getByRole('button', { name: 'Try again' }).click();
+      await page.locator('[data-workflow]').first().waitFor();
+    });
+
     test('a run that is not there is said in words', async () => {
       await page.goto(`${gateway.url}/runs/nowhere`);
       await page.getByText('There is no run with this id. It may have been deleted.').waitFor();
