@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::{ChatMessage, ChatModel, Error, Progress, Reply, Request, Role};
-use crate::config::{Llm, Provider, Timeouts};
+use crate::config::{Llm, Provider, Rate, Timeouts};
 use crate::ids::Name;
 
 pub(super) fn llm(base_url: &str) -> Llm {
@@ -21,12 +21,17 @@ pub(super) fn llm(base_url: &str) -> Llm {
         model: "gpt-4o-mini".to_owned(),
         api_key: None,
         api_key_variable: None,
+        token: None,
         base_url: base_url.to_owned(),
+        deployment: None,
+        api_version: None,
         parameters: Map::new(),
         stream: true,
         timeout: Timeouts { first_token: minute, idle: minute, total: minute },
         max_retries: 2,
         fallback: Vec::new(),
+        rate: Rate::default(),
+        price: None,
         script: Vec::new(),
         unset: Vec::new(),
     }
