@@ -105,7 +105,7 @@ async fn delays_errors_and_mistakes_are_played() {
     assert_eq!(error(json!({"error": "down"})).await, "the model \"script\" answered 500: down");
     assert_eq!(
         error(json!({"status": 400, "error": {"message": "filtered", "code": "content_filter"}})).await,
-        "the model \"script\" answered 400: filtered"
+        "the model \"script\" answered 400 (a filter refused it): filtered"
     );
     for wrong in [
         json!(7),
