@@ -5,7 +5,7 @@
 //! A variable that is not set matters only where it is used: what a section lacks is kept, and [`Config::usable`] says it to
 //! whoever wants to use the section; what a model lacks is in [`Llm::unset`], for the run that asks the model.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -237,6 +237,26 @@ pub struct Llm {
     /// What the model lacks, each a sentence about a variable that is not set; the key is left out, it has a field of its
     /// own. Empty: nothing. A model that lacks something must not be asked.
     pub unset: Vec<String>,
+}
+
+/// The models of which it is not known what a reply costs, because they have no price, or a model that stands in for them
+/// has none. A scripted model without a price costs nothing.
+pub fn unpriced(llms: &BTreeMap<Name, Llm>) -> BTreeSet<Name> {
+    let has_none = |llm: &Llm| llm.price.is_none() && llm.provider != Provider::Scripted;
+    let mut found: BTreeSet<Name> =
+        llms.iter().filter(|(_, llm)| has_none(llm)).map(|(name, _)| name.clone()).collect();
+    loop {
+        let leads_to = |llm: &Llm| llm.fallback.iter().any(|name| found.contains(name));
+        let more: Vec<Name> = llms
+            .iter()
+            .filter(|(name, llm)| !found.contains(*name) && leads_to(llm))
+            .map(|(name, _)| name.clone())
+            .collect();
+        if more.is_empty() {
+            return found;
+        }
+        found.extend(more);
+    }
 }
 
 /// Who serves a model.

@@ -21,6 +21,7 @@ use crate::model::{self, Models};
 use crate::run::attach::Delta;
 use crate::run::claim::Owned;
 use crate::run::record::{Body, Created, Outcome, Placed, Usage};
+use crate::run::spent::Spent;
 use crate::run::summary::Summary;
 use crate::run::writer::Writer;
 use crate::seal::Sealer;
@@ -73,6 +74,7 @@ struct State {
     /// Texts being written now.
     writing: HashMap<MessageId, Writing>,
     usage: Usage,
+    spent: Spent,
 }
 
 /// A text that a model is writing now.
@@ -126,6 +128,7 @@ impl Journal {
         let Owned { created, history, writer, .. } = owned;
         let run = writer.run();
         let summary = Summary::of(run, &history);
+        let spent = Spent::of(&history);
         let remembered = remember(history);
         let Surroundings { broker, clock, models, sealer, shelver } = around;
         Self {
@@ -148,6 +151,7 @@ impl Journal {
                 holds_secret: false,
                 writing: HashMap::new(),
                 usage: Usage::default(),
+                spent,
             }),
         }
     }
@@ -166,6 +170,7 @@ impl Journal {
             let written = pen.writer.append(body, self.clock.now()).await;
             let placed = written.map_err(|error| Stop::Halted(error.to_string()))?;
             pen.summary.apply(&placed);
+            lock(&self.state).spent.apply(&placed);
             pen.shelver.put(&pen.summary);
             if let Some(copier) = &mut pen.copier {
                 copier.copy(&placed).await.map_err(|error| Stop::Halted(error.to_string()))?;
@@ -300,11 +305,17 @@ impl Journal {
         state.usage.llm_calls += 1;
         state.usage.prompt_tokens += usage.prompt_tokens;
         state.usage.completion_tokens += usage.completion_tokens;
+        state.usage.cost_usd += usage.cost_usd;
     }
 
     /// What the run has used so far.
     pub(super) fn usage(&self) -> Usage {
         lock(&self.state).usage
+    }
+
+    /// How long the run has been at work so far, waiting for people left out.
+    pub(super) fn spent(&self) -> Duration {
+        lock(&self.state).spent.until(self.clock.now())
     }
 
     /// What is in a slot of the inbox, through outages.

@@ -20,9 +20,17 @@ const LONGEST_REST: Duration = Duration::from_secs(60);
 const WHILE_TRYING: Duration = Duration::from_secs(1);
 
 /// The breaker of one endpoint.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Breaker {
+    /// How long the endpoint is left alone first.
+    pub(super) first_rest: Duration,
     state: Mutex<State>,
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self { first_rest: FIRST_REST, state: Mutex::default() }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -100,7 +108,7 @@ impl Leave<'_> {
             // Requests that were under way when it went down say nothing new.
             Some(_) if !self.tries => return,
             Some(rest) => (rest.length * 2).min(LONGEST_REST),
-            None if state.failures >= FAILURES => FIRST_REST,
+            None if state.failures >= FAILURES => self.breaker.first_rest,
             None => return,
         };
         state.rest = Some(Rest { length, until: Instant::now() + length, trying: false });

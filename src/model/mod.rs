@@ -41,7 +41,7 @@ use self::priced::Priced;
 use self::rate::Workers;
 use self::remote::Remote;
 use self::scripted::Scripted;
-use crate::config::{Llm, Provider};
+use crate::config::{self, Llm, Provider};
 use crate::ids::Name;
 use crate::money::Usd;
 
@@ -213,14 +213,10 @@ pub fn open_all(llms: &BTreeMap<Name, Llm>, mock: bool) -> Models {
             false => (name.clone(), Arc::new(WithFallbacks::new(model.clone(), others))),
         }
     };
-    let costs_are_known = |name: &Name| llms.get(name).is_some_and(|llm| made_up(llm) || llm.price.is_some());
-    let unpriced = llms.keys().filter(|name| {
-        let others = fallbacks(llms, name);
-        !costs_are_known(name) || !others.into_iter().all(costs_are_known)
-    });
     Models {
         models: Arc::new(alone.iter().map(with_fallbacks).collect()),
-        unpriced: Arc::new(unpriced.cloned().collect()),
+        unpriced: Arc::new(if mock { BTreeSet::new() } else { config::unpriced(llms) }),
+        have_rates: !mock && llms.values().any(|llm| !llm.rate.is_unlimited()),
         workers,
     }
 }
@@ -258,6 +254,7 @@ fn fallbacks<'a>(llms: &'a BTreeMap<Name, Llm>, name: &'a Name) -> Vec<&'a Name>
 pub struct Models {
     models: Arc<BTreeMap<Name, Arc<dyn ChatModel>>>,
     unpriced: Arc<BTreeSet<Name>>,
+    have_rates: bool,
     workers: Workers,
 }
 
@@ -275,6 +272,11 @@ impl Models {
     /// Whether it is known what the model and those that stand in for it cost: a run with a limit of money asks no other.
     pub fn has_price(&self, name: &Name) -> bool {
         !self.unpriced.contains(name)
+    }
+
+    /// Whether a rate limits any of them.
+    pub fn have_rates(&self) -> bool {
+        self.have_rates
     }
 
     /// That many workers, this one included, share the models' rates: from now on each takes an equal part.

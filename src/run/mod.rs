@@ -10,6 +10,7 @@ pub mod answer;
 pub mod attach;
 pub mod claim;
 pub mod directory;
+pub mod spent;
 pub mod start;
 pub mod summary;
 pub mod writer;

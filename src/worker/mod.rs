@@ -42,6 +42,7 @@ pub(crate) struct Worker {
     pub broker: Broker,
     pub clock: Arc<dyn Clock>,
     pub engine: Engine,
+    pub models: Models,
     pub lease: Duration,
     /// What it serves, by name: what new runs are pinned to.
     pub serves: BTreeMap<Name, Arc<Workflow>>,
@@ -69,7 +70,8 @@ pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
     let Parts { broker, clock, models, workflows, sealer, settings } = parts;
     let id = WorkerId::random();
     let shelver = Arc::new(Shelver::default());
-    let engine = Engine::new(broker.clone(), clock.clone(), models, sealer, shelver.clone(), settings.park_after);
+    let engine =
+        Engine::new(broker.clone(), clock.clone(), models.clone(), sealer, shelver.clone(), settings.park_after);
     let serves: BTreeMap<Name, Arc<Workflow>> =
         workflows.into_iter().map(|workflow| (workflow.name.clone(), Arc::new(workflow))).collect();
     let definitions = serves.values().map(|workflow| (workflow.definition.hash(), workflow.clone())).collect();
@@ -78,6 +80,7 @@ pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
         broker: broker.clone(),
         clock: clock.clone(),
         engine,
+        models,
         lease: settings.lease,
         serves,
         definitions: Mutex::new(definitions),
@@ -95,6 +98,7 @@ pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     directory::renew(&broker, &card, settings.lease).await?;
+    lease::share_models(&worker).await;
     if broker.contract.is_some() {
         contract::join(&worker).await?;
     }

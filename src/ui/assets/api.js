@@ -5,7 +5,7 @@
  *
  * @typedef {{uuid: string, sender?: string | null, recipient?: string | null, auto_reply?: boolean, type: string,
  *   content?: Record<string, any>, html?: string | null}} Message
- * @typedef {{llm_calls?: number, prompt_tokens?: number, completion_tokens?: number}} Usage
+ * @typedef {{llm_calls?: number, prompt_tokens?: number, completion_tokens?: number, cost_usd?: number}} Usage
  * @typedef {object} RunRecord
  * @property {number} seq
  * @property {string} at
