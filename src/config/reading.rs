@@ -294,9 +294,10 @@ fn price(field: &Field<'_>) -> Option<Price> {
         let dollars = field.number()?;
         if dollars < 0.0 { field.is_not("a price") } else { Some(Usd::from_dollars(dollars)) }
     };
+    let (input, output) = (fields.read("input", dollars), fields.read("output", dollars));
     Some(Price {
-        input: fields.read("input", dollars)?,
-        output: fields.read("output", dollars)?,
+        input: input?,
+        output: output?,
         cached_input: fields.read("cached_input", dollars),
         cache_write: fields.read("cache_write", dollars),
     })

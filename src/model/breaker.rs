@@ -13,7 +13,7 @@ use super::Error;
 /// makes the attempts that AG2's client would make.
 const FAILURES: u32 = 10;
 /// How long it is left alone then; doubled each time that the try fails.
-const FIRST_REST: Duration = Duration::from_secs(5);
+pub(super) const FIRST_REST: Duration = Duration::from_secs(5);
 /// The longest that it is left alone.
 const LONGEST_REST: Duration = Duration::from_secs(60);
 /// How soon those ask again who came while one request tries the endpoint.
@@ -23,14 +23,8 @@ const WHILE_TRYING: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Breaker {
     /// How long the endpoint is left alone first.
-    pub(super) first_rest: Duration,
+    first_rest: Duration,
     state: Mutex<State>,
-}
-
-impl Default for Breaker {
-    fn default() -> Self {
-        Self { first_rest: FIRST_REST, state: Mutex::default() }
-    }
 }
 
 #[derive(Debug, Default)]
@@ -66,6 +60,11 @@ pub(super) struct Resting {
 }
 
 impl Breaker {
+    /// A breaker that leaves the endpoint alone for that long first ([`FIRST_REST`], but for tests).
+    pub(super) fn new(first_rest: Duration) -> Self {
+        Self { first_rest, state: Mutex::default() }
+    }
+
     /// Asks for leave to send a request.
     pub(super) fn enter(&self) -> Result<Leave<'_>, Resting> {
         let mut state = self.lock();
@@ -156,7 +155,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn it_opens_after_failures_in_a_row_and_one_request_tries() {
-        let breaker = Breaker::default();
+        let breaker = Breaker::new(FIRST_REST);
         fail(&breaker, FAILURES - 1);
         breaker.enter().unwrap().it_lives();
         fail(&breaker, FAILURES);
@@ -178,7 +177,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_try_that_was_given_up_is_left_to_the_next() {
-        let breaker = Breaker::default();
+        let breaker = Breaker::new(FIRST_REST);
         fail(&breaker, FAILURES);
         tokio::time::advance(FIRST_REST).await;
         drop(breaker.enter().expect("one may try"));
@@ -187,7 +186,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn late_failures_do_not_lengthen_the_rest_and_it_has_an_end() {
-        let breaker = Breaker::default();
+        let breaker = Breaker::new(FIRST_REST);
         let late = breaker.enter().unwrap();
         fail(&breaker, FAILURES);
         late.it_failed(&failure("late"));

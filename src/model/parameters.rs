@@ -67,3 +67,47 @@ impl Parameters {
 pub(super) fn stops(stop: Value) -> Value {
     if stop.is_array() { stop } else { Value::Array(vec![stop]) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Provider;
+    use crate::model::testing::{asking, llm};
+    use crate::model::wire;
+    use crate::yaml::shape::{Kind, REQUEST_PARAMETERS};
+    use serde_json::json;
+
+    /// A value that a request may have for a parameter.
+    fn some_value(name: &str, kind: Kind) -> Value {
+        match (name, kind) {
+            ("tool_choice", _) => json!("required"),
+            ("reasoning_effort", _) => json!("low"),
+            ("extra", _) => json!({}),
+            (_, Kind::Number) => json!(0.5),
+            (_, Kind::Whole(_)) => json!(7),
+            (_, Kind::Bool) => json!(name != "parallel_tool_calls"),
+            _ => json!("x"),
+        }
+    }
+
+    #[test]
+    fn each_parameter_is_sent_or_said_to_be_lacking() {
+        let tool = json!({"type": "function", "function": {"name": "f"}});
+        for provider in [Provider::OpenAi, Provider::Azure, Provider::Compatible, Provider::Anthropic, Provider::Gemini]
+        {
+            let wire = wire::of(provider).expect("a provider with a server");
+            let llm = Llm { provider, ..llm("http://x") };
+            let body = |parameters: Value| {
+                let Value::Object(parameters) = parameters else { panic!("no map") };
+                wire.body(&llm, &Request { tools: vec![tool.clone()], parameters, ..asking("x") }).0
+            };
+            let plain = body(json!({}));
+            for key in REQUEST_PARAMETERS.iter().filter(|key| key.name != "extra") {
+                let is_sent = body(json!({ key.name: some_value(key.name, key.kind) })) != plain;
+                assert_eq!(is_sent, !provider.lacks().contains(&key.name), "{provider:?}: {}", key.name);
+            }
+            let own = body(json!({"some_new_thing": 1}));
+            assert_eq!(own["some_new_thing"], 1, "{provider:?}: what `extra` says is sent as it is");
+        }
+    }
+}

@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use super::answer::{self, Heard};
-use super::breaker::{Breaker, Resting, speaks_against_the_endpoint};
+use super::breaker::{Breaker, FIRST_REST, Resting, speaks_against_the_endpoint};
 use super::content::shortened;
 use super::rate::{Gate, Workers};
 use super::retry::{Advice, Backoff, asked_in, may_pass};
@@ -88,7 +88,7 @@ impl Remote {
             secrets: llm.api_key.iter().chain(&llm.token).cloned().collect(),
             client,
             backoff: Backoff::default(),
-            breaker: Breaker::default(),
+            breaker: Breaker::new(FIRST_REST),
             gate: Gate::new(llm.rate, workers),
             llm,
         }

@@ -399,8 +399,8 @@ async fn a_model_without_another_waits_for_its_endpoint_which_one_request_tries(
     let acts = [vec![error_answer(503, "retry-after-ms: 1\r\n"); 10], vec![whole()]].concat();
     let server = Server::start(acts).await;
     let first_rest = Duration::from_millis(300);
-    let breaker = Breaker { first_rest, ..Breaker::default() };
-    let model = Remote { breaker, ..client(&Llm { max_retries: 9, ..llm(&server.base_url) }) };
+    let model =
+        Remote { breaker: Breaker::new(first_rest), ..client(&Llm { max_retries: 9, ..llm(&server.base_url) }) };
     assert!(ask(&model, &asking("x")).await.0.is_err());
     let begun = std::time::Instant::now();
     let (outcome, heard) = ask(&model, &asking("x")).await;

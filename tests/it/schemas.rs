@@ -79,11 +79,7 @@ fn every_key_is_read() {
     for (schema, file, elsewhere) in [
         (workflow::json_schema(), "tests/samples/every_key.yaml", vec![]),
         // Other ways to log in than by a password; a file has one.
-        (
-            config::json_schema(),
-            "tests/samples/every_key_config.yaml",
-            vec!["token", "nkey_seed_file", "credentials_file"],
-        ),
+        (config::json_schema(), "tests/samples/every_key_config.yaml", vec!["nkey_seed_file", "credentials_file"]),
     ] {
         let mut known = BTreeSet::new();
         properties(&schema, &mut known);

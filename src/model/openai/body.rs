@@ -49,10 +49,13 @@ fn messages(llm: &Llm, messages: &[ChatMessage]) -> Value {
             sent["role"] = json!(Role::User);
             sent["content"] = json!(format!("System message: {content}"));
         }
-        // What another provider wanted to see again; OpenAI refuses what it does not know.
-        if llm.provider != Provider::Compatible && message.tool_calls.is_some() {
-            let calls = sent["tool_calls"].as_array_mut().into_iter().flatten();
-            calls.filter_map(Value::as_object_mut).for_each(|call| drop(call.shift_remove("extra_content")));
+        // OpenAI refuses what it does not know; Google's compatible interface wants its own back.
+        let foreign = |extra: &Value| llm.provider != Provider::Compatible || extra.get("google").is_none();
+        let calls = sent.get_mut("tool_calls").and_then(Value::as_array_mut).into_iter().flatten();
+        for call in calls.filter_map(Value::as_object_mut) {
+            if call.get("extra_content").is_some_and(foreign) {
+                call.shift_remove("extra_content");
+            }
         }
     }
     sent
@@ -166,5 +169,22 @@ mod tests {
         let messages = [&call, &result].map(|message| serde_json::from_value(message.clone()).unwrap()).to_vec();
         let (sent, _) = body(&llm("http://x/v1"), &Request { messages, ..Request::default() });
         assert_eq!(sent["messages"], json!([call, result]));
+    }
+
+    #[test]
+    fn what_google_sealed_goes_back_to_compatible_servers_only_and_other_seals_to_nobody() {
+        let sent = |provider: Provider, extra: Value| {
+            let call = json!({"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}, "extra_content": extra});
+            let message = json!({"content": null, "role": "assistant", "tool_calls": [call]});
+            let messages = vec![serde_json::from_value(message).unwrap()];
+            let llm = Llm { provider, ..llm("http://x/v1") };
+            let (sent, _) = body(&llm, &Request { messages, ..Request::default() });
+            sent["messages"][0]["tool_calls"][0].get("extra_content").cloned()
+        };
+        let google = json!({"google": {"thought_signature": "s"}});
+        assert_eq!(sent(Provider::Compatible, google.clone()), Some(google.clone()));
+        assert_eq!(sent(Provider::OpenAi, google.clone()), None);
+        assert_eq!(sent(Provider::Azure, google), None);
+        assert_eq!(sent(Provider::Compatible, json!({"anthropic": {"thinking": []}})), None);
     }
 }
