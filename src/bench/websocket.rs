@@ -9,6 +9,8 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::header::AUTHORIZATION;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
@@ -51,7 +53,12 @@ pub(super) async fn converse(stage: &Stage, conversation: &mut Conversation) -> 
     conversation.begins();
     let run = RunId::random();
     let config = WebSocketConfig::default().read_buffer_size(BUFFER).write_buffer_size(0);
-    let connecting = connect_async_with_config(&stage.socket_url, Some(config), true);
+    let mut request =
+        stage.socket_url.as_str().into_client_request().map_err(|error| Problem::NotStarted(error.to_string()))?;
+    if let Some(authorization) = stage.client.authorization() {
+        request.headers_mut().insert(AUTHORIZATION, authorization.clone());
+    }
+    let connecting = connect_async_with_config(request, Some(config), true);
     let (mut socket, _) =
         stage.in_time("the connection", connecting).await?.map_err(|error| Problem::NotStarted(error.to_string()))?;
     // POST /fastagency/initiate_workflow remembers nothing (WIRE.md section 2): what counts is this frame.

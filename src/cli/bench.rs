@@ -75,7 +75,7 @@ enum Via {
 
 impl Bench {
     pub(super) async fn run(self, common: Common) -> Result<ExitCode, CliError> {
-        let client = self.gateway_url.as_deref().map(Client::new).transpose().map_err(unreachable)?;
+        let client = self.gateway_url.as_deref().map(project::client).transpose()?;
         if let Some(client) = &client {
             self.check(client).await?;
         }

@@ -6,18 +6,22 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use secrecy::SecretString;
 use tokio::net::{TcpListener, TcpSocket};
 
 use crate::broker::{Broker, nats};
 use crate::cli::outcome::CliError;
-use crate::cli::{Common, Listen};
+use crate::cli::{Common, Listen, VERSION};
+use crate::client::Client;
 use crate::clock;
 use crate::config::{self, Config};
 use crate::lifecycle::Lifecycle;
 use crate::project::load_config;
 use crate::seal::Sealer;
-use crate::{model, worker, workflow};
+use crate::{model, ui, worker, workflow};
 
+/// The variable with the key or token that a gateway is shown.
+pub(super) const KEY: &str = "FASTAGENCY_KEY";
 /// Connections that may wait to be accepted (the system has a limit of its own, often 4096): thousands of clients come back
 /// at once when a gateway has been started again.
 const BACKLOG: u32 = 4096;
@@ -30,6 +34,13 @@ pub(super) fn load(common: &Common) -> Result<Config, CliError> {
         config.override_nats_url(url);
     }
     Ok(config)
+}
+
+/// A client of a gateway, with the key of `FASTAGENCY_KEY`: from there only, as a command line can be read by everybody on
+/// the machine.
+pub(super) fn client(url: &str) -> Result<Client, CliError> {
+    let key = std::env::var(KEY).ok().filter(|key| !key.is_empty()).map(SecretString::from);
+    Client::with_key(url, key.as_ref()).map_err(|error| CliError::Unreachable(error.into()))
 }
 
 /// Connects to the NATS server that the configuration names, as this role.
@@ -94,6 +105,20 @@ pub(super) fn worker_parts(
     }
     let models = model::open_all(&config.llms, mock);
     Ok(worker::Parts { broker, clock: clock::system(), models, workflows, sealer, settings: config.worker.clone() })
+}
+
+/// What the page is told.
+pub(super) fn page(config: &Config, gateway_url: String) -> ui::Settings {
+    let config = &config.ui;
+    let brand = ui::Brand {
+        title: config.title.clone(),
+        logo: config.logo.clone(),
+        css: config.css.clone(),
+        footer: config.footer.clone(),
+        links: config.links.clone(),
+        embed_in: config.embed_in.clone(),
+    };
+    ui::Settings { brand, gateway_url, version: VERSION.to_owned() }
 }
 
 /// Listens where the configuration says, or the command line.

@@ -8,18 +8,19 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message as WsMessage, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::Response;
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
+use crate::auth::Caller;
 use crate::broker;
 use crate::gateway::answers::{self, Target};
 use crate::gateway::frames::{self, Asked, Frame};
 use crate::gateway::starting::{Refused, Wanted, begin};
-use crate::gateway::{Gateway, auth, fastagency};
-use crate::ids::{MessageId, RunId, UserId};
+use crate::gateway::{Gateway, fastagency};
+use crate::ids::{MessageId, RunId};
 use crate::message::{check_text_answer, envelope};
 use crate::run::answer::{Answer, Given};
 use crate::run::attach::{Attached, Seen, attach};
@@ -43,13 +44,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// `GET /fastagency/ws`.
 pub async fn open(
     State(gateway): State<Arc<Gateway>>,
-    headers: HeaderMap,
+    caller: Caller,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
     let Ok(upgrade) = upgrade else {
         return fastagency::detail(StatusCode::NOT_FOUND, json!("Not Found"));
     };
-    let caller = auth::caller(&headers);
     let shutdown = gateway.shutdown.clone();
     upgrade
         .read_buffer_size(READ_BUFFER)
@@ -130,7 +130,7 @@ fn shortened(text: &str) -> String {
 }
 
 /// The whole conversation.
-async fn converse(gateway: &Arc<Gateway>, caller: Option<UserId>, client: &mut Client) -> Farewell {
+async fn converse(gateway: &Arc<Gateway>, caller: Caller, client: &mut Client) -> Farewell {
     let text = match client.first_frame(gateway).await {
         Ok(text) => text,
         Err(farewell) => return farewell,
@@ -182,9 +182,9 @@ enum Entry {
 }
 
 /// Starts the run, or finds the one that is there: then it must be the same workflow of the same user.
-async fn enter(gateway: &Gateway, init: Init, caller: Option<UserId>) -> Result<Created, Entry> {
+async fn enter(gateway: &Gateway, init: Init, caller: Caller) -> Result<Created, Entry> {
     let Init { run, name, params } = init;
-    let wanted = Wanted { run, workflow: &name, params, user: caller.clone() };
+    let wanted = Wanted { run, workflow: &name, params, caller: &caller };
     let created = match begin(gateway, wanted).await {
         Ok(begun) => begun.created,
         Err(Refused::UnknownWorkflow { similar, .. }) => {
@@ -203,7 +203,7 @@ async fn enter(gateway: &Gateway, init: Init, caller: Option<UserId>) -> Result<
         }
         Err(Refused::Run(error)) => return Err(failed(error)),
     };
-    if created.workflow.as_str() != name || created.user != caller {
+    if created.workflow.as_str() != name || created.user != caller.user {
         return Err(Entry::Refused(format!("workflow_uuid: {} belongs to another conversation", run.dashed())));
     }
     Ok(created)

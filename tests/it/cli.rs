@@ -6,6 +6,8 @@ use assert_cmd::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::support::tier::Tier;
+
 const ECHO: &str = r#"
 version: 1
 name: echo
@@ -118,6 +120,56 @@ fn check_shows_every_mistake_at_once_where_it_is() {
     ] {
         assert!(said.err.contains(part) || said.out.contains(part), "{part}: {}{}", said.out, said.err);
     }
+}
+
+#[test]
+fn users_and_keys_are_kept_and_let_people_in() {
+    let folder = project();
+    let config = "version: 1\nname: cli\nauth: { mode: basic, file: access.yaml }\n";
+    std::fs::write(folder.path().join("fastagency.yaml"), config).unwrap();
+    let with_input = |arguments: &[&str], input: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fastagency"));
+        command
+            .args(arguments)
+            .current_dir(folder.path())
+            .env_remove("FASTAGENCY_CONFIG")
+            .write_stdin(input.to_owned());
+        command.output().unwrap()
+    };
+    let added = with_input(&["user", "add", "alice", "--group", "teachers"], "a long password\n");
+    assert!(added.status.success(), "{added:?}");
+    assert!(!with_input(&["user", "add", "bob"], "short\n").status.success());
+    assert_eq!(fastagency(folder.path(), &["user", "list"]).out, "alice (teachers)\n");
+    let kept = std::fs::read_to_string(folder.path().join("access.yaml")).unwrap();
+    assert!(kept.contains("argon2id") && !kept.contains("a long password"), "{kept}");
+
+    let mut all = Tier::start(folder.path(), &["all", "--port", "0", "--ui-port", "0"]);
+    let url = all.url("gateway");
+    let run = |key: Option<&str>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fastagency"));
+        command.args(["run", "echo", "--gateway-url", &url, "--answer", "hello"]).current_dir(folder.path());
+        match key {
+            Some(key) => command.env("FASTAGENCY_KEY", key),
+            None => command.env_remove("FASTAGENCY_KEY"),
+        };
+        command.output().unwrap()
+    };
+    let refused = run(None);
+    assert_eq!(refused.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("FASTAGENCY_KEY"), "{refused:?}");
+    // A key that is added while the gateway runs counts a moment later.
+    let key = fastagency(folder.path(), &["key", "add", "script", "--user", "nightly"]);
+    assert_eq!(key.code, 0, "{}", key.err);
+    let start = std::time::Instant::now();
+    let ended = loop {
+        let ended = run(Some(key.out.trim()));
+        if ended.status.success() || start.elapsed() > std::time::Duration::from_secs(20) {
+            break ended;
+        }
+    };
+    assert!(String::from_utf8_lossy(&ended.stdout).contains("completed: hello"), "{ended:?}");
+    assert!(all.terminate().success());
+    assert!(!all.heard().concat().contains(key.out.trim()));
 }
 
 #[test]
