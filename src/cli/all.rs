@@ -59,8 +59,12 @@ impl All {
         }
 
         let parts = project::worker_parts(&config, broker.clone(), sealer.clone(), self.mock_llm)?;
-        let gateway_settings =
-            gateway::Settings { static_dir: config.gateway.static_dir.clone(), sealer, ..gateway::Settings::default() };
+        let gateway_settings = gateway::Settings {
+            auth: config.auth.clone(),
+            static_dir: config.gateway.static_dir.clone(),
+            sealer,
+            ..gateway::Settings::default()
+        };
         let page_settings = ui::Settings {
             title: config.ui.title.clone(),
             gateway_url: gateway_url.clone(),

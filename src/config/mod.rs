@@ -16,10 +16,12 @@ use serde_json::{Map, Value};
 use crate::ids::Name;
 use crate::problem::{Problem, Problems};
 
+mod auth;
 mod reading;
 mod shapes;
 mod variables;
 
+pub use auth::{Access, Auth, AuthMode, Jwt, JwtAlgorithm, JwtKey, Members, TokenIssue, TrustedHeader};
 pub use shapes::json_schema;
 pub use variables::Environment;
 
@@ -37,6 +39,8 @@ pub struct Config {
     pub llms: BTreeMap<Name, Llm>,
     /// The gateway.
     pub gateway: Gateway,
+    /// Who may call the gateway.
+    pub auth: Auth,
     /// The page.
     pub ui: Ui,
     /// The worker.
@@ -114,9 +118,9 @@ impl Config {
 }
 
 /// `nats:`.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Nats {
-    /// Its address or addresses, separated by commas.
+    /// Its address or addresses, separated by commas (default nats://127.0.0.1:4222).
     pub url: String,
     /// User name.
     pub user: Option<String>,
@@ -132,6 +136,24 @@ pub struct Nats {
     pub tls: Tls,
     /// Copies of each stream that is made (default 1; 3 in a cluster).
     pub replicas: usize,
+    /// How long to wait at the start for a server that cannot be reached (default 30 s).
+    pub connect_wait: Duration,
+}
+
+impl Default for Nats {
+    fn default() -> Self {
+        Self {
+            url: "nats://127.0.0.1:4222".to_owned(),
+            user: None,
+            password: None,
+            token: None,
+            nkey_seed_file: None,
+            credentials_file: None,
+            tls: Tls::default(),
+            replicas: 1,
+            connect_wait: Duration::from_secs(30),
+        }
+    }
 }
 
 /// `nats.tls:`.

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::shapes::{AUTH, CONFIG, GATEWAY, LLM, NATS, TIMEOUT, TLS, UI, WEBHOOK, WORKER};
+use super::shapes::{CONFIG, GATEWAY, LLM, NATS, TIMEOUT, TLS, UI, WEBHOOK, WORKER};
 use super::variables::{self, Environment};
-use super::{Config, Gateway, Llm, Nats, Occasion, Provider, Section, Timeouts, Tls, Ui, Webhook, Worker};
+use super::{Auth, Config, Gateway, Llm, Nats, Occasion, Provider, Section, Timeouts, Tls, Ui, Webhook, Worker};
 use crate::ids::Name;
 use crate::problem::{Problem, Problems, did_you_mean};
 use crate::yaml::{self, Content, Field, Fields, Node, Review};
@@ -38,7 +38,6 @@ impl Reader<'_> {
     fn config(&self, root: &Field<'_>, file: &Path) -> Option<Config> {
         let fields = root.fields(&CONFIG)?;
         fields.read("version", version);
-        fields.read("auth", auth);
         let name = fields.read("name", Field::text).unwrap_or("fastagency").to_owned();
         let gateway = fields.read("gateway", |field| self.gateway(field)).unwrap_or_else(|| self.default_gateway());
         let ui = match fields.read("ui", |field| ui(field, &name, gateway.port)) {
@@ -47,10 +46,11 @@ impl Reader<'_> {
         };
         Some(Config {
             path: file.to_owned(),
-            nats: fields.read("nats", |field| self.nats(field)).unwrap_or_else(default_nats),
+            nats: fields.read("nats", |field| self.nats(field)).unwrap_or_default(),
             workflows: self.path(&fields, "workflows").unwrap_or_else(|| self.folder.join("workflows")),
             llms: fields.read("llms", |field| self.llms(field)).unwrap_or_default(),
             gateway,
+            auth: fields.read("auth", |field| self.auth(field)).unwrap_or_default(),
             ui,
             worker: fields.read("worker", worker).unwrap_or(Worker {
                 max_runs: 10_000,
@@ -102,16 +102,22 @@ impl Reader<'_> {
             let required = fields.read("required", Field::bool).unwrap_or(false);
             Some(Tls { required, ca_file: self.path(&fields, "ca_file"), cert_file, key_file })
         });
+        let default = Nats::default();
         Some(Nats {
-            url: url.unwrap_or_else(|| default_nats().url),
+            url: url.unwrap_or(default.url),
             user: fields.read("user", Field::text).filter(|user| !user.is_empty()).map(str::to_owned),
             password: secret(&fields, "password"),
             token: secret(&fields, "token"),
             nkey_seed_file: self.path(&fields, "nkey_seed_file"),
             credentials_file: self.path(&fields, "credentials_file"),
             tls: tls.unwrap_or_default(),
-            replicas: fields.read("replicas", |field| field.whole(1)).unwrap_or(1),
+            replicas: fields.read("replicas", |field| field.whole(1)).unwrap_or(default.replicas),
+            connect_wait: fields.read("connect_wait", Field::duration).unwrap_or(default.connect_wait),
         })
+    }
+
+    fn auth(&self, field: &Field<'_>) -> Option<Auth> {
+        super::auth::read(field, &|fields, key| self.path(fields, key))
     }
 
     fn default_gateway(&self) -> Gateway {
@@ -208,18 +214,6 @@ fn version(field: &Field<'_>) -> Option<()> {
     Some(())
 }
 
-fn auth(field: &Field<'_>) -> Option<()> {
-    let mode = field.fields(&AUTH)?.get("mode")?;
-    match mode.text()? {
-        "none" => Some(()),
-        other @ ("basic" | "token" | "tokens" | "jwt" | "oidc" | "proxy" | "header" | "api_key" | "users") => {
-            mode.note(format!("{other:?}: not in this version"));
-            None
-        }
-        _ => mode.one_of(&[("none", ())]),
-    }
-}
-
 fn provider(field: &Field<'_>) -> Option<Provider> {
     if let later @ ("azure" | "anthropic" | "gemini") = field.text()? {
         field.note(format!("{later:?}: not in this version"));
@@ -277,10 +271,6 @@ fn fallback(field: &Field<'_>, own: &Name, names: &BTreeSet<&str>) -> Vec<Name> 
         }
     }
     fallback
-}
-
-fn default_nats() -> Nats {
-    Nats { url: "nats://127.0.0.1:4222".to_owned(), replicas: 1, ..Nats::default() }
 }
 
 fn ui(field: &Field<'_>, name: &str, gateway_port: u16) -> Option<Ui> {
@@ -362,7 +352,7 @@ fn port(field: &Field<'_>) -> Option<u16> {
 }
 
 /// A secret; an empty one is none.
-fn secret(fields: &Fields<'_>, key: &'static str) -> Option<SecretString> {
+pub(super) fn secret(fields: &Fields<'_>, key: &'static str) -> Option<SecretString> {
     fields.read(key, Field::text).filter(|text| !text.is_empty()).map(|text| text.to_owned().into())
 }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use serde_json::Value;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use crate::broker::{Put, Slot, Stored};
 use crate::chat::{Answer, Effects, Failure, Question, Replied, Result, Speaking, Stop};
@@ -106,41 +106,44 @@ impl Scoped {
     /// Says the question if it is not said yet, and waits for its answer.
     async fn ask_once(&self, key: &str, question: &Question) -> Result<Answered> {
         let journal = &self.journal;
+        let answer_key = format!("{key}/answer");
         let known = match journal.remembered(key) {
             Some(Remembered::Said(message)) => Some(message),
             Some(other) => return Err(diverged(key, "a question", &other)),
             None => None,
         };
-        let answer_key = format!("{key}/answer");
         match journal.remembered(&answer_key) {
             Some(Remembered::Did(Outcome::Answer(answered))) if known.is_some() => return Ok(answered),
             Some(other) => return Err(diverged(&answer_key, "an answer", &other)),
             None => {}
         }
-        let was_said = known.is_some();
-        let message = match known {
-            Some(message) => message,
-            None => self.question_message(key, question),
-        };
-        let (uuid, deadline) = (message.uuid, message.says.deadline());
-        // Listening begins before the question exists, so that no answer can come too early.
-        let listener = journal.listen(uuid);
-        let says = message.says.clone();
-        if !was_said {
-            self.check_new(key)?;
-            let _busy = journal.busy();
-            journal.append(Body::Said { key: key.to_owned(), message }).await?;
-        }
-        let stored = self.wait_for_answer(uuid, deadline, listener, was_said).await?;
-        let answered = self.read_answer(uuid, &says, stored.as_ref(), question);
+        // Boxed, as it passes: what waits for the answer holds only what it needs then.
+        let asked = Box::pin(self.put_question(key, question, known)).await?;
+        let stored = self.wait_for_answer(&asked.says, asked.uuid, asked.listener, asked.was_said).await?;
+        let answered = self.read_answer(asked.uuid, &asked.says, stored.as_ref(), question);
         let _busy = journal.busy();
         journal.append(Body::Did { key: answer_key, outcome: Outcome::Answer(answered.clone()) }).await?;
         // A password that was only told goes on in memory, never in the log.
-        let told = (answered.sealed.as_deref() == Some("")).then(|| journal.take_told(uuid)).flatten();
+        let told = (answered.sealed.as_deref() == Some("")).then(|| journal.take_told(asked.uuid)).flatten();
         Ok(match told {
             Some(secret) => Answered { value: Some(Value::String(secret)), ..answered },
             None => answered,
         })
+    }
+
+    /// Says a question that is not `known` yet, and listens for its answer.
+    async fn put_question(&self, key: &str, question: &Question, known: Option<Message>) -> Result<Asked> {
+        let was_said = known.is_some();
+        let message = known.unwrap_or_else(|| self.question_message(key, question));
+        let (uuid, says) = (message.uuid, message.says.clone());
+        // Listening begins before the question exists, so that no answer can come too early.
+        let listener = self.journal.listen(uuid);
+        if !was_said {
+            self.check_new(key)?;
+            let _busy = self.journal.busy();
+            self.journal.append(Body::Said { key: key.to_owned(), message }).await?;
+        }
+        Ok(Asked { uuid, says, listener, was_said })
     }
 
     fn question_message(&self, key: &str, question: &Question) -> Message {
@@ -161,12 +164,13 @@ impl Scoped {
     /// Waits for the stored answer; `None` if the deadline closed the question.
     async fn wait_for_answer(
         &self,
+        says: &Content,
         question: MessageId,
-        deadline: Option<Timestamp>,
-        listener: tokio::sync::oneshot::Receiver<Stored>,
+        listener: oneshot::Receiver<Stored>,
         look_first: bool,
     ) -> Result<Option<Stored>> {
         let journal = &self.journal;
+        let deadline = says.deadline();
         let slot = Slot::Answer(question);
         if look_first {
             // Not yet a wait: a run is not parked while it looks for its answer.
@@ -223,6 +227,15 @@ impl Scoped {
     fn open(&self, question: MessageId, sealed: &str) -> Option<String> {
         self.journal.sealer.as_ref()?.open(self.journal.run, question, sealed)
     }
+}
+
+/// A question that is in the log and waits for its answer.
+struct Asked {
+    uuid: MessageId,
+    says: Content,
+    listener: oneshot::Receiver<Stored>,
+    /// It was asked in an earlier life of the run: its answer may be there already.
+    was_said: bool,
 }
 
 fn empty_answer(question: MessageId) -> Answered {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -201,15 +202,17 @@ impl Journal {
     }
 
     /// Appends a record, and tells the projections.
-    pub(super) async fn append(&self, body: Body) -> Result<()> {
-        self.write(body).await.map(drop)
+    ///
+    /// Boxed: thousands of runs wait for a person, and what waits must not have the room in it that writing takes.
+    pub(super) fn append(&self, body: Body) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move { self.write(body).await.map(drop) })
     }
 
     async fn write(&self, body: Body) -> Result<u64> {
         self.notices.announce(self.run, &body).await.map_err(|error| Stop::Halted(error.to_string()))?;
         let mut pen = self.pen.lock().await;
-        let placed =
-            pen.writer.append(body, self.clock().now()).await.map_err(|error| Stop::Halted(error.to_string()))?;
+        let written = pen.writer.append(body, self.clock().now()).await;
+        let placed = written.map_err(|error| Stop::Halted(error.to_string()))?;
         pen.summary.apply(&placed);
         pen.shelver.put(&pen.summary);
         if let Some(copier) = &mut pen.copier {

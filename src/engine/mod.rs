@@ -97,25 +97,32 @@ impl Engine {
     /// Drives a run that this worker has claimed until it leaves memory. Dropping the future lets go of it at once; the log
     /// stays whole.
     pub async fn drive(&self, owned: Box<Owned>, workflow: Arc<Workflow>, shutdown: &Shutdown) -> Left {
-        match self.try_drive(*owned, workflow, shutdown).await {
+        match self.try_drive(owned, workflow, shutdown).await {
             Ok(left) => left,
             Err(Stop::Halted(why)) => Left::LetGo(why),
             Err(Stop::Failed(failure)) => Left::LetGo(failure.message),
         }
     }
 
-    async fn try_drive(&self, owned: Owned, workflow: Arc<Workflow>, shutdown: &Shutdown) -> crate::chat::Result<Left> {
+    async fn try_drive(
+        &self,
+        owned: Box<Owned>,
+        workflow: Arc<Workflow>,
+        shutdown: &Shutdown,
+    ) -> crate::chat::Result<Left> {
         let halted = |error: crate::broker::Error| Stop::Halted(error.to_string());
         let run = owned.writer.run();
         let broker = &self.around.broker;
         let mut bell = broker.inbox.bell(run).await.map_err(halted)?;
         let copier = match (&broker.contract, owned.created.origin) {
             (Some(contract), Origin::FastAgency) => Some(
-                copier::Copier::resume(contract.clone(), run, &owned.created, &owned.history).await.map_err(halted)?,
+                Box::pin(copier::Copier::resume(contract.clone(), run, &owned.created, &owned.history))
+                    .await
+                    .map_err(halted)?,
             ),
             _ => None,
         };
-        let journal = Arc::new(Journal::new(self.around.clone(), owned, workflow.limits.clone(), copier));
+        let journal = Arc::new(Journal::new(self.around.clone(), *owned, workflow.limits.clone(), copier));
         journal.shelve().await;
         let mut execution: Execute = Box::pin(execute(workflow, journal.clone()));
         // A cancel may have come before the bell was heard.
@@ -124,31 +131,32 @@ impl Engine {
         let mut looked = false;
         let doubting = journal.clone();
         let mut lost = Box::pin(async move { doubting.watch_lease().await });
+        // What is awaited inside is boxed where it is large: this future is what a run that waits costs.
         loop {
             let park_at = journal.idle_since().map(|since| since + self.park_after);
             let park_at = park_at.filter(|_| !self.is_due_soon(&journal));
             tokio::select! {
                 biased;
                 lost = &mut lost => return Err(lost),
-                done = &mut execution => return finish(&journal, done).await,
+                done = &mut execution => return Box::pin(finish(&journal, done)).await,
                 found = &mut look, if !looked => {
                     looked = true;
                     if let Some(stored) = found? {
                         drop(execution);
-                        return cancel(&journal, &stored.payload).await;
+                        return Box::pin(cancel(&journal, &stored.payload)).await;
                     }
                 }
                 rang = bell.next() => match rang {
                     Some(Bell::Rang { slot: Slot::Answer(question), stored }) => journal.deliver(question, stored),
-                    Some(Bell::Rang { slot: Slot::Peek, .. }) => journal.tell_writing().await,
+                    Some(Bell::Rang { slot: Slot::Peek, .. }) => Box::pin(journal.tell_writing()).await,
                     Some(Bell::Rang { slot: Slot::Cancel, stored }) => {
                         drop(execution);
-                        return cancel(&journal, &stored.payload).await;
+                        return Box::pin(cancel(&journal, &stored.payload)).await;
                     }
                     Some(Bell::Gap) => {
-                        if let Some(cancelled) = look_into_inbox(&journal).await? {
+                        if let Some(cancelled) = Box::pin(look_into_inbox(&journal)).await? {
                             drop(execution);
-                            return cancel(&journal, &cancelled).await;
+                            return Box::pin(cancel(&journal, &cancelled)).await;
                         }
                     }
                     None => bell = broker.inbox.bell(run).await.map_err(halted)?,
@@ -159,12 +167,12 @@ impl Engine {
                         shutdown.has_begun() || since.elapsed() >= self.park_after
                     });
                     if idle && !self.is_due_soon(&journal) {
-                        match self.park(&journal).await? {
+                        match Box::pin(self.park(&journal)).await? {
                             Parking::Out => return Ok(Left::Parked),
                             Parking::Answered => {}
                             Parking::Cancelled(payload) => {
                                 drop(execution);
-                                return cancel(&journal, &payload).await;
+                                return Box::pin(cancel(&journal, &payload)).await;
                             }
                         }
                     }

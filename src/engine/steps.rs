@@ -197,7 +197,11 @@ impl<'a> Execution<'a> {
             Action::Parallel(branches) => self.parallel(branches, scope, place).await?,
             Action::Workflow { name, params, wait } => {
                 let params = scope.map(params)?;
-                if *wait { self.call(name, params, place).await? } else { self.start(&fx, name, params).await? }
+                if *wait {
+                    self.call(name, params, place).await?
+                } else {
+                    Box::pin(self.start(&fx, name, params)).await?
+                }
             }
             Action::Set(entries) => {
                 for (name, data) in entries {

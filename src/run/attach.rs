@@ -17,10 +17,9 @@ use crate::run::{Result, read};
 
 /// What a follower is given.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "nearly all are records, and they are passed on at once")]
 pub enum Seen {
     /// The next record of the log.
-    Record(Placed),
+    Record(Box<Placed>),
     /// What came before is history; what comes next is live. Given once.
     CaughtUp {
         /// The sequence of the last record there was.
@@ -150,7 +149,7 @@ impl Attached {
         self.last = stored.seq;
         if let Some(placed) = self.assembler.take(self.run, stored)? {
             self.ended |= matches!(placed.record.body, Body::Ended(_) | Body::Removed);
-            self.waiting.push_back(Seen::Record(placed));
+            self.waiting.push_back(Seen::Record(Box::new(placed)));
         }
         Ok(())
     }

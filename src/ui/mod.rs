@@ -68,6 +68,7 @@ pub async fn serve(listener: TcpListener, settings: Settings, shutdown: Shutdown
         }
     });
     let soft = shutdown.clone();
+    let app = app.into_make_service_with_connect_info::<std::net::SocketAddr>();
     let serving = axum::serve(listener, app).with_graceful_shutdown(async move { soft.soft().await });
     tokio::select! {
         outcome = serving => Ok(outcome?),

@@ -21,4 +21,4 @@ mod server;
 mod streams;
 mod survey;
 
-pub use connect::{ConnectError, Settings, Tls, connect};
+pub use connect::{ConnectError, connect};

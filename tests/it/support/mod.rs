@@ -2,5 +2,7 @@
 
 pub mod http;
 pub mod nats_server;
+
+pub mod project;
 pub mod slow_model;
-pub mod tiers;
+pub mod tier;
