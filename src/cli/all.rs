@@ -9,7 +9,7 @@ use clap::Args;
 
 use crate::broker::embedded;
 use crate::cli::outcome::{self, CliError};
-use crate::cli::{Common, Listen, VERSION, project};
+use crate::cli::{Common, Listen, project};
 use crate::config::Section;
 use crate::{gateway, ui, worker};
 
@@ -65,11 +65,7 @@ impl All {
             sealer,
             ..gateway::Settings::default()
         };
-        let page_settings = ui::Settings {
-            title: config.ui.title.clone(),
-            gateway_url: gateway_url.clone(),
-            version: VERSION.to_owned(),
-        };
+        let page_settings = project::page(&config, gateway_url.clone());
         shutdown.spawn("worker", worker::serve(parts, shutdown.clone()));
         shutdown.spawn("gateway", gateway::serve(gateway_listener, broker, gateway_settings, shutdown.clone()));
         shutdown.spawn("ui", ui::serve(page_listener, page_settings, shutdown.clone()));

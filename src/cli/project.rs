@@ -11,14 +11,14 @@ use tokio::net::{TcpListener, TcpSocket};
 
 use crate::broker::{Broker, nats};
 use crate::cli::outcome::CliError;
-use crate::cli::{Common, Listen};
+use crate::cli::{Common, Listen, VERSION};
 use crate::client::Client;
 use crate::clock;
 use crate::config::Config;
 use crate::lifecycle::Lifecycle;
 use crate::project::load_config;
 use crate::seal::Sealer;
-use crate::{model, worker, workflow};
+use crate::{model, ui, worker, workflow};
 
 /// The variable with the key or token that a gateway is shown.
 pub(super) const KEY: &str = "FASTAGENCY_KEY";
@@ -123,6 +123,20 @@ pub(super) fn worker_parts(
         keep_ended: config.keep_ended,
         webhooks: config.webhooks.clone(),
     })
+}
+
+/// What the page is told.
+pub(super) fn page(config: &Config, gateway_url: String) -> ui::Settings {
+    let config = &config.ui;
+    let brand = ui::Brand {
+        title: config.title.clone(),
+        logo: config.logo.clone(),
+        css: config.css.clone(),
+        footer: config.footer.clone(),
+        links: config.links.clone(),
+        embed_in: config.embed_in.clone(),
+    };
+    ui::Settings { brand, gateway_url, version: VERSION.to_owned() }
 }
 
 /// Listens where the configuration says, or the command line.

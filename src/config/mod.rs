@@ -189,6 +189,16 @@ pub struct Ui {
     pub port: u16,
     /// The page's title (default: the project's name).
     pub title: String,
+    /// A picture beside the title.
+    pub logo: Option<PathBuf>,
+    /// A style sheet that is applied after the page's own.
+    pub css: Option<PathBuf>,
+    /// A sentence below everything.
+    pub footer: Option<String>,
+    /// Links below everything: their words and addresses.
+    pub links: Vec<(String, String)>,
+    /// The origins of the sites that may show the page in a frame.
+    pub embed_in: Vec<String>,
     /// Where the gateway is (default: `http://127.0.0.1:8008`).
     pub gateway_url: String,
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::shapes::{CONFIG, GATEWAY, LLM, NATS, TIMEOUT, TLS, UI, WEBHOOK, WORKER};
+use super::shapes::{CONFIG, GATEWAY, LINK, LLM, NATS, TIMEOUT, TLS, UI, WEBHOOK, WORKER};
 use super::variables::{self, Environment};
 use super::{Auth, Config, Gateway, Llm, Nats, Occasion, Provider, Section, Timeouts, Tls, Ui, Webhook, Worker};
 use crate::ids::Name;
@@ -40,7 +40,7 @@ impl Reader<'_> {
         fields.read("version", version);
         let name = fields.read("name", Field::text).unwrap_or("fastagency").to_owned();
         let gateway = fields.read("gateway", |field| self.gateway(field)).unwrap_or_else(|| self.default_gateway());
-        let ui = match fields.read("ui", |field| ui(field, &name, gateway.port)) {
+        let ui = match fields.read("ui", |field| self.ui(field, &name, gateway.port)) {
             Some(ui) => ui,
             None => default_ui(&name, gateway.port),
         };
@@ -131,6 +131,26 @@ impl Reader<'_> {
             host: fields.read("host", host).unwrap_or(default.host),
             port: fields.read("port", port).unwrap_or(default.port),
             static_dir: self.path(&fields, "static_dir"),
+        })
+    }
+
+    fn ui(&self, field: &Field<'_>, name: &str, gateway_port: u16) -> Option<Ui> {
+        let fields = field.fields(&UI)?;
+        let default = default_ui(name, gateway_port);
+        Some(Ui {
+            host: fields.read("host", host).unwrap_or(default.host),
+            port: fields.read("port", port).unwrap_or(default.port),
+            title: fields.read("title", Field::text).map_or(default.title, str::to_owned),
+            logo: self.path(&fields, "logo"),
+            css: self.path(&fields, "css"),
+            footer: fields.read("footer", Field::text).map(str::to_owned),
+            links: fields
+                .read("links", |field| Some(field.items()?.iter().filter_map(link).collect()))
+                .unwrap_or_default(),
+            embed_in: fields
+                .read("embed_in", |field| Some(field.items()?.iter().filter_map(origin).collect()))
+                .unwrap_or_default(),
+            gateway_url: fields.read("gateway_url", base_url).unwrap_or(default.gateway_url),
         })
     }
 
@@ -273,15 +293,30 @@ fn fallback(field: &Field<'_>, own: &Name, names: &BTreeSet<&str>) -> Vec<Name> 
     fallback
 }
 
-fn ui(field: &Field<'_>, name: &str, gateway_port: u16) -> Option<Ui> {
-    let fields = field.fields(&UI)?;
-    let default = default_ui(name, gateway_port);
-    Some(Ui {
-        host: fields.read("host", host).unwrap_or(default.host),
-        port: fields.read("port", port).unwrap_or(default.port),
-        title: fields.read("title", Field::text).map_or(default.title, str::to_owned),
-        gateway_url: fields.read("gateway_url", base_url).unwrap_or(default.gateway_url),
-    })
+/// A link of the page. What runs something (`javascript:`) is none.
+fn link(field: &Field<'_>) -> Option<(String, String)> {
+    let fields = field.fields(&LINK)?;
+    let title = fields.read("title", Field::text)?.to_owned();
+    let url = fields.read("url", |field| {
+        let url = field.text()?;
+        let fits = ["https://", "http://", "mailto:", "/"].iter().any(|start| url.starts_with(start));
+        if fits { Some(url.to_owned()) } else { field.is_not("an address that begins with https://, mailto: or /") }
+    })?;
+    Some((title, url))
+}
+
+/// A site, as a content security policy names it: nothing in it may end the directive that it becomes part of.
+fn origin(field: &Field<'_>) -> Option<String> {
+    let text = field.text()?;
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let fits = host.is_some_and(|host| {
+        !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '*'))
+    });
+    if fits {
+        Some(text.to_owned())
+    } else {
+        field.is_not("a site such as https://intranet.example.org, without a path")
+    }
 }
 
 fn default_ui(name: &str, gateway_port: u16) -> Ui {
@@ -289,6 +324,11 @@ fn default_ui(name: &str, gateway_port: u16) -> Ui {
         host: Ipv4Addr::LOCALHOST.into(),
         port: 8888,
         title: name.to_owned(),
+        logo: None,
+        css: None,
+        footer: None,
+        links: Vec::new(),
+        embed_in: Vec::new(),
         gateway_url: format!("http://127.0.0.1:{gateway_port}"),
     }
 }

@@ -114,7 +114,26 @@ pub static UI: Shape = Shape {
         may("host", Kind::Text, "The address it listens on (default 127.0.0.1)."),
         may("port", Kind::Whole(1), "Its port (default 8888)."),
         may("title", Kind::Text, "The page's title (default: the project's name)."),
+        may("logo", Kind::Text, "A picture beside the title: an .svg, .png, .jpg or .webp file."),
+        may("css", Kind::Text, "A style sheet that is applied after the page's own; --accent is its colour."),
+        may("footer", Kind::Text, "A sentence below everything."),
+        may("links", Kind::List(&Kind::Shape(&LINK)), "Links below everything."),
+        may(
+            "embed_in",
+            Kind::List(&Kind::Text),
+            "The sites that may show the page in a frame, as https://example.org.",
+        ),
         may("gateway_url", Kind::Text, "Where the gateway is (default http://127.0.0.1 and the gateway's port)."),
+    ],
+    shared: &[],
+};
+
+pub static LINK: Shape = Shape {
+    name: "link",
+    about: "A link of the page.",
+    keys: &[
+        must("title", Kind::Text, "Its words."),
+        must("url", Kind::Text, "Its address: https://…, mailto:… or /…."),
     ],
     shared: &[],
 };

@@ -16,7 +16,7 @@ use crate::chat::{Answer, Effects, Failure, Question, Replied, Result, Speaking,
 use crate::clock::{self, Timestamp};
 use crate::engine::journal::{Journal, Remembered, Writing};
 use crate::ids::MessageId;
-use crate::message::{self, Content, Message};
+use crate::message::{self, Content, Message, Within};
 use crate::model::{self, Progress};
 use crate::run::answer::{self, Given};
 use crate::run::attach::Delta;
@@ -33,13 +33,14 @@ pub(super) const REPLAY: &str = "replay";
 pub(super) struct Scoped {
     pub journal: Arc<Journal>,
     scope: String,
+    within: Vec<Within>,
     next: AtomicU32,
 }
 
 impl Scoped {
-    /// The effects of the scope with that name.
-    pub(super) fn new(journal: Arc<Journal>, scope: impl Into<String>) -> Self {
-        Self { journal, scope: scope.into(), next: AtomicU32::new(0) }
+    /// The effects of the scope with that name, in the conversations that it is inside of.
+    pub(super) fn new(journal: Arc<Journal>, scope: impl Into<String>, within: Vec<Within>) -> Self {
+        Self { journal, scope: scope.into(), within, next: AtomicU32::new(0) }
     }
 
     fn key(&self) -> String {
@@ -157,6 +158,7 @@ impl Scoped {
             recipient: Some(question.recipient.clone()),
             auto_reply: false,
             alias: None,
+            within: self.within.clone(),
             says,
         }
     }
@@ -263,13 +265,7 @@ fn set_deadline(says: &mut Content, at: Timestamp, default: Option<&Value>) {
         Some(default) => format!("the answer will be {}", value_text(default)),
         None => "the step fails".to_owned(),
     };
-    let deadline = message::Deadline { deadline: Some(at), on_timeout: Some(in_words) };
-    match says {
-        Content::TextInput(asked) => asked.deadline = deadline,
-        Content::MultipleChoice(asked) => asked.deadline = deadline,
-        Content::Form(asked) => asked.deadline = deadline,
-        _ => {}
-    }
+    says.set_deadline(message::Deadline { deadline: Some(at), on_timeout: Some(in_words) });
 }
 
 /// Sleeps until a moment by the run's clock; for ever if there is none.
@@ -316,6 +312,7 @@ impl Effects for Scoped {
             recipient: Some(recipient.to_owned()),
             auto_reply: false,
             alias: None,
+            within: self.within.clone(),
             says,
         };
         let _busy = self.journal.busy();
@@ -484,6 +481,7 @@ impl Scoped {
             text,
             sender: Some(sender.to_owned()),
             recipient: Some(recipient.to_owned()),
+            within: self.within.clone(),
         };
         self.journal.extend_writing(&delta);
         self.journal.whisper(&delta).await;
@@ -491,9 +489,10 @@ impl Scoped {
 
     /// Says what was being written when the run was stopped, marked as cut off.
     pub(super) async fn say_cut_off(&self) -> Result<()> {
-        for (uuid, Writing { sender, recipient, text, .. }) in self.journal.take_writing() {
+        for (uuid, Writing { sender, recipient, within, text, .. }) in self.journal.take_writing() {
             let says = Content::TextMessage { body: Some(text), stopped: true };
-            self.say(&sender, &recipient, says, Some(uuid)).await?;
+            let place = Scoped::new(self.journal.clone(), format!("{}/{uuid}", self.scope), within);
+            place.say(&sender, &recipient, says, Some(uuid)).await?;
         }
         Ok(())
     }

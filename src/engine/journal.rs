@@ -17,7 +17,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::engine::copier::Copier;
 use crate::engine::shelver::Shelver;
 use crate::ids::{MessageId, RunId};
-use crate::message::Message;
+use crate::message::{Message, Within};
 use crate::model::{self, Models};
 use crate::run::attach::Delta;
 use crate::run::claim::{Owned, is_still_mine, last_claim};
@@ -91,6 +91,7 @@ pub(super) struct Writing {
     pub attempt: u32,
     pub sender: String,
     pub recipient: String,
+    pub within: Vec<Within>,
     pub text: String,
 }
 
@@ -297,6 +298,7 @@ impl Journal {
             attempt: delta.attempt,
             sender: delta.sender.clone().unwrap_or_default(),
             recipient: delta.recipient.clone().unwrap_or_default(),
+            within: delta.within.clone(),
             text: String::new(),
         });
         if delta.offset == 0 {
@@ -318,6 +320,7 @@ impl Journal {
                 text: writing.text.clone(),
                 sender: Some(writing.sender.clone()),
                 recipient: Some(writing.recipient.clone()),
+                within: writing.within.clone(),
             })
             .collect();
         for delta in so_far {

@@ -233,7 +233,7 @@ async fn idle_until(park_at: Option<tokio::time::Instant>, shutdown: &Shutdown) 
 
 async fn execute(workflow: Arc<Workflow>, journal: Arc<Journal>) -> crate::chat::Result<Value> {
     let mut scope = Scope::new(&workflow, journal.run, &journal.created, &journal.created.params);
-    let execution = Execution { workflow: &workflow, journal: &journal };
+    let execution = Execution { workflow: &workflow, journal: &journal, within: Vec::new() };
     Ok(match execution.body(&workflow.steps, &mut scope, String::new()).await? {
         Flow::Return(value) => value,
         Flow::Next(_) => Value::Null,
@@ -255,7 +255,7 @@ async fn finish(journal: &Arc<Journal>, done: crate::chat::Result<Value>) -> cra
     };
     tracing::warn!(run.id = %journal.run, workflow = %journal.created.workflow, "the run failed: {told}");
     let says = Content::Error { short: Some(format!("{FAILED}.")), long: Some(told.clone()) };
-    Scoped::new(journal.clone(), "end").say("Workflow", "User", says, None).await?;
+    Scoped::new(journal.clone(), "end", Vec::new()).say("Workflow", "User", says, None).await?;
     let words = Value::String(format!("{FAILED}: {told}"));
     end(journal, Ending::Failed, Some(told), Value::Null, words).await?;
     Ok(Left::Ended)
@@ -263,7 +263,7 @@ async fn finish(journal: &Arc<Journal>, done: crate::chat::Result<Value>) -> cra
 
 async fn cancel(journal: &Arc<Journal>, payload: &[u8]) -> crate::chat::Result<Left> {
     let by: Option<UserId> = serde_json::from_slice::<Given>(payload).ok().and_then(|given| given.by);
-    Scoped::new(journal.clone(), "cancel").say_cut_off().await?;
+    Scoped::new(journal.clone(), "cancel", Vec::new()).say_cut_off().await?;
     let reason = match by {
         Some(by) => format!("stopped by {by}"),
         None => "stopped".to_owned(),

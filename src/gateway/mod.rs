@@ -23,6 +23,7 @@ mod docs;
 mod error;
 mod events;
 mod fastagency;
+mod formulas;
 mod frames;
 mod guard;
 mod health;

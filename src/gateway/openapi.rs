@@ -222,7 +222,7 @@ fn one_run() -> Vec<Operation> {
                 vec![id(), path("question", "The question's id: the uuid of the message that asks.")],
                 Some(json!({"type": "object", "required": ["value"], "additionalProperties": false, "properties": {
                 "value": {"description": "A string for text_input, a choice's text for multiple_choice (a list of them if \
-                                          several may be chosen), an object for form."}}})),
+                                          several may be chosen), an object for form, {\"decision\": \"once\"} for approval."}}})),
                 json!({
                 "202": {"description": "The answer counts"},
                 "404": problem("`unknown_run`, `unknown_question`"),
@@ -432,9 +432,12 @@ fn schemas() -> Value {
                 "uuid": {"type": "string"}, "sender": text_or_null, "recipient": text_or_null,
                 "auto_reply": {"type": "boolean"},
                 "type": {"type": "string", "description": "text_message, suggested_function_call, function_call_execution, \
-                    text_input, multiple_choice, form, system_message, workflow_started, workflow_completed, error, \
+                    text_input, multiple_choice, form, approval, system_message, workflow_started, workflow_completed, error, \
                     keep_alive, or what a foreign worker sent"},
                 "content": {"type": "object"},
+                "within": {"type": "array", "description": "The conversations inside the workflow's own that it belongs to, \
+                    outermost first.", "items": {"type": "object", "properties": {
+                    "id": {"type": "string"}, "title": {"type": "string"}}}},
                 "html": {"type": "string", "description": "The text, rendered and made safe."}}},
     })
 }

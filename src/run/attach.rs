@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::broker::{Broker, Live, Slot};
 use crate::ids::RunId;
+use crate::message::Within;
 use crate::run::record::{Assembler, Body, Placed};
 use crate::run::{Result, read};
 
@@ -44,6 +45,9 @@ pub struct Delta {
     pub sender: Option<String>,
     /// To whom.
     pub recipient: Option<String>,
+    /// The conversations inside the workflow's own that the message will belong to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub within: Vec<Within>,
 }
 
 /// The longest silence after which the log is looked at anyway.

@@ -42,6 +42,7 @@ fn question() -> Message {
         recipient: None,
         auto_reply: false,
         alias: None,
+        within: Vec::new(),
         says: Content::TextInput(TextInput { prompt: Some("What?".into()), ..TextInput::default() }),
     }
 }
