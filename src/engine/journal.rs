@@ -216,8 +216,8 @@ impl Journal {
     async fn write(&self, body: Body) -> Result<u64> {
         self.notices.announce(self.run, &body).await.map_err(|error| Stop::Halted(error.to_string()))?;
         let mut pen = self.pen.lock().await;
-        let placed =
-            pen.writer.append(body, self.clock().now()).await.map_err(|error| Stop::Halted(error.to_string()))?;
+        let written = pen.writer.append(body, self.clock().now()).await;
+        let placed = written.map_err(|error| Stop::Halted(error.to_string()))?;
         pen.summary.apply(&placed);
         lock(&self.state).spent.apply(&placed);
         pen.shelver.put(&pen.summary);
