@@ -10,7 +10,7 @@ mod draft;
 mod error;
 mod fallback;
 mod gemini;
-mod http;
+pub(crate) mod http;
 mod mock;
 mod openai;
 mod parameters;

@@ -5,11 +5,17 @@
 mod ag2;
 mod broken_yaml;
 mod broker;
+mod chaos;
 mod cli;
+mod crash;
 mod documentation;
 mod floors;
 mod gateway;
+mod hardship;
+mod histories;
+mod ownership;
 mod runs;
 mod schemas;
 mod support;
+mod sweep;
 mod tiers;
