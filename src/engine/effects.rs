@@ -7,12 +7,11 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::Notify;
 
 use crate::broker::{Put, Slot, Stored};
-use crate::chat::{Answer, Effects, Failure, Question, Replied, Result, Speaking, Stop};
+use crate::chat::{Answer, Failure, Question, Replied, Result, Speaking, Stop};
 use crate::clock::{self, Timestamp};
 use crate::engine::journal::{Journal, Remembered, Writing};
 use crate::ids::MessageId;
@@ -84,7 +83,7 @@ impl Scoped {
     pub(super) fn recalled(&self, key: &str) -> Option<Outcome> {
         match self.journal.remembered(&format!("{}/{key}", self.scope))? {
             Remembered::Did(outcome) => Some(outcome),
-            Remembered::Said(_) => None,
+            Remembered::Said(_) | Remembered::Calling => None,
         }
     }
 
@@ -256,6 +255,7 @@ async fn sleep_until(journal: &Journal, moment: Option<Timestamp>) {
 fn diverged(key: &str, expected: &str, found: &Remembered) -> Stop {
     let found = match found {
         Remembered::Said(message) => format!("a {}", message.says.kind()),
+        Remembered::Calling => "a call of a tool".to_owned(),
         Remembered::Did(Outcome::Answer(_)) => "an answer".to_owned(),
         Remembered::Did(Outcome::Reply(_)) => "a model's reply".to_owned(),
         Remembered::Did(Outcome::Failed { .. }) => "a failure".to_owned(),
@@ -267,9 +267,9 @@ fn diverged(key: &str, expected: &str, found: &Remembered) -> Stop {
     )
 }
 
-#[async_trait]
-impl Effects for Scoped {
-    async fn say(&self, sender: &str, recipient: &str, says: Content, message: Option<MessageId>) -> Result<()> {
+impl Scoped {
+    /// Says something to people. `message` is the id of a text that was shown while it was written.
+    pub(super) async fn say(&self, sender: &str, recipient: &str, says: Content, message: Option<MessageId>) -> Result<()> {
         let key = self.key();
         match self.journal.remembered(&key) {
             Some(Remembered::Said(_)) => return Ok(()),
@@ -289,7 +289,8 @@ impl Effects for Scoped {
         self.journal.append(Body::Said { key, message }).await
     }
 
-    async fn ask(&self, mut question: Question) -> Result<Answer> {
+    /// Asks a person, and waits: for seconds or for weeks.
+    pub(super) async fn ask(&self, mut question: Question) -> Result<Answer> {
         let base = self.key();
         let mut key = base.clone();
         let prompt = question.says.prompt().unwrap_or_default().to_owned();
@@ -314,7 +315,8 @@ impl Effects for Scoped {
         Err(Stop::failed("answer", format!("no answer of {MOST_REFUSALS} fitted the question")))
     }
 
-    async fn ask_model(
+    /// Asks a model. With `speaking`, its text is shown while it is written. A failure of the model is remembered too.
+    pub(super) async fn ask_model(
         &self,
         llm: &ModelUse,
         mut request: model::Request,

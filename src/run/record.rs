@@ -198,6 +198,9 @@ pub enum Ending {
 pub struct Usage {
     /// Requests to models that were answered.
     pub llm_calls: u64,
+    /// Calls of tools.
+    #[serde(default)]
+    pub tool_calls: u64,
     /// Tokens read.
     pub prompt_tokens: u64,
     /// Tokens written.
