@@ -112,7 +112,7 @@ async fn ask_model(
 
 /// A request with all that goes with an agent's model: its parameters, its tools, and the form of its replies.
 pub(super) fn request(
-    stage: &Stage<'_>,
+    stage: &mut Stage<'_>,
     agent: &Agent,
     llm: &ModelUse,
     messages: Vec<ChatMessage>,
@@ -124,6 +124,7 @@ pub(super) fn request(
         tools: offered,
         response_format: agent.output.as_deref().map(response_format),
         parameters: llm.parameters.clone(),
+        turn: stage.memory.next_turn(&agent.name),
         ..Request::default()
     })
 }

@@ -1,9 +1,11 @@
 //! What happens in conversations, for whoever looks on: AG2's events under their own names (`EVENTS.md`). What of it people
 //! are shown, and in which form, is decided above.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
-use crate::chat::ToolResponse;
+use crate::chat::{Line, ToolResponse};
 use crate::ids::Name;
 use crate::model::ToolCall;
 use crate::workflow::HumanInputMode;
@@ -144,6 +146,8 @@ pub enum Event {
     Completed {
         /// Its summary.
         summary: String,
+        /// What the one who began remembers of it.
+        messages: Vec<Arc<Line>>,
         /// Who spoke last.
         last_speaker: Name,
     },

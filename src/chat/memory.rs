@@ -189,6 +189,8 @@ pub struct Memory {
     agents: HashMap<Name, HashMap<Name, Conversation>>,
     /// What each group said, by its manager's name.
     groups: HashMap<Name, Lines>,
+    /// How often each agent's model was asked.
+    asked: HashMap<Name, u32>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -226,6 +228,13 @@ impl Memory {
 
     pub(super) fn set_auto_replies(&mut self, owner: &Name, peer: &Name, count: u32) {
         self.conversation(owner, peer).auto_replies = count;
+    }
+
+    /// How often the agent's model was asked before; counts this time.
+    pub(super) fn next_turn(&mut self, agent: &Name) -> u32 {
+        let asked = self.asked.entry(agent.clone()).or_default();
+        *asked = asked.wrapping_add(1);
+        asked.wrapping_sub(1)
     }
 
     /// What the group of a manager said.

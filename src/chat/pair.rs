@@ -125,8 +125,9 @@ impl Ended {
 
 /// Tells that a chat is over.
 pub(super) async fn completed(stage: &Stage<'_>, ended: &Ended) -> Result<()> {
-    let (summary, last_speaker) = (ended.summary.clone(), ended.last_speaker.clone());
-    stage.tell(Event::Completed { summary, last_speaker }).await
+    let Ended { summary, messages, last_speaker, .. } = ended;
+    let (summary, messages, last_speaker) = (summary.clone(), messages.clone(), last_speaker.clone());
+    stage.tell(Event::Completed { summary, messages, last_speaker }).await
 }
 
 /// Holds a conversation between these two.

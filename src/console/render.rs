@@ -404,7 +404,7 @@ mod tests {
             outcome: Ending::Completed,
             reason: None,
             result: "done".into(),
-            usage: Usage { llm_calls: 2, prompt_tokens: 3, completion_tokens: 4 },
+            usage: Usage { llm_calls: 2, tool_calls: 0, prompt_tokens: 3, completion_tokens: 4 },
         };
         assert_eq!(Renderer::new(false).end(&ended), "\ncompleted: done\n2 model calls, 3 tokens read, 4 written\n");
         assert!(Renderer::new(true).end(&ended).starts_with("\n\x1b[1mcompleted\x1b[0m: done\n"));

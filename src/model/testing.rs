@@ -27,6 +27,7 @@ pub(super) fn llm(base_url: &str) -> Llm {
         timeout: Timeouts { first_token: minute, idle: minute, total: minute },
         max_retries: 2,
         fallback: Vec::new(),
+        round_robin: false,
         script: Vec::new(),
         unset: Vec::new(),
     }

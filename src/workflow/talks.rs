@@ -1,7 +1,7 @@
 //! Reads conversations: chats of two, lists of chats, groups, and what agents do in them (nested chats, handing over). What
 //! each key means is in `conversation`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::conversation::{
@@ -92,7 +92,7 @@ impl Reader<'_> {
 
     pub(super) fn group_chat(&self, field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
         let fields = field.fields(&GROUP_CHAT)?;
-        let agents = fields.read("agents", |field| at_least(2, self.names().agents(field), field));
+        let agents = fields.read("agents", |field| at_least(2, self.names().agents(field), field, "a group chat has at least two agents"));
         let initiator = fields.get("initiator").map(|field| self.names().agent(&field));
         let methods = [
             ("auto", SelectionMethod::Auto),
@@ -258,7 +258,7 @@ impl Reader<'_> {
             ("manual", Pattern::Manual),
         ];
         let pattern = fields.read("pattern", |field| field.one_of(&patterns)).unwrap_or(Pattern::Default);
-        let agents = fields.read("agents", |field| at_least(1, self.names().agents(field), field));
+        let agents = fields.read("agents", |field| at_least(1, self.names().agents(field), field, "a group has at least one agent"));
         let user_agent = fields.get("user_agent").map(|field| self.names().agent(&field));
         let initial_agent = fields.read("initial_agent", |field| {
             let name = self.names().agent(field)?;
@@ -311,6 +311,7 @@ impl Reader<'_> {
             Some(name) => format!("the agent {:?} hands over", name.as_str()),
             None => "`after_work` hands over".to_owned(),
         };
+        let mut said = BTreeSet::new();
         for (from, target) in targets {
             let message = match target {
                 Target::Agent(name) if !is_there(name) => {
@@ -328,7 +329,9 @@ impl Reader<'_> {
                 }
                 _ => continue,
             };
-            fields.field.review.add(fields.problem_at_key("agents", message));
+            if said.insert(message.clone()) {
+                fields.field.review.add(fields.problem_at_key("agents", message));
+            }
         }
     }
 
@@ -345,14 +348,11 @@ fn not_with_itself(fields: &Fields<'_>, sender: Option<&Name>, recipient: &Name)
     }
 }
 
-fn at_least(least: usize, names: Option<Vec<Name>>, field: &Field<'_>) -> Option<Vec<Name>> {
+/// Names, of which there are so many; a name that is wrong counts, it was noted already.
+fn at_least(least: usize, names: Option<Vec<Name>>, field: &Field<'_>, says: &str) -> Option<Vec<Name>> {
     let names = names?;
-    // A name that is wrong was noted already.
     if field.items().is_some_and(|items| items.len() < least) {
-        field.note(match least {
-            1 => "a group has at least one agent".to_owned(),
-            _ => format!("a group chat has at least {least} agents"),
-        });
+        field.note(says);
     }
     Some(names)
 }
@@ -531,7 +531,9 @@ fn target(field: &Field<'_>, names: &Names, declared: &Declared) -> Option<Targe
     let fields = field.fields(&TARGET)?;
     match (fields.get("agent"), fields.get("random"), fields.get("nested_chats")) {
         (Some(field), None, None) => names.agent(&field).map(Target::Agent),
-        (None, Some(field), None) => at_least(1, names.agents(&field), &field).map(Target::Random),
+        (None, Some(field), None) => {
+            at_least(1, names.agents(&field), &field, "there is nobody to choose from").map(Target::Random)
+        },
         (None, None, Some(field)) => nested_queue(&field, names, declared).map(Target::NestedChats),
         _ => {
             field.note("a target is an agent's name, a word, or one of `agent`, `random` and `nested_chats`");

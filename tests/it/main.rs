@@ -11,3 +11,4 @@ mod gateway;
 mod runs;
 mod schemas;
 mod support;
+mod talks;

@@ -40,7 +40,7 @@ fn workflow(source: &str) -> Workflow {
 }
 
 /// One life of a process: a store, a worker, and whoever talks to them.
-struct House {
+pub struct House {
     broker: Broker,
     life: Lifecycle,
     workflow: Workflow,
@@ -48,13 +48,17 @@ struct House {
 
 impl House {
     fn open(folder: &Path, source: &str, park_after: Duration) -> Self {
+        Self::open_with(folder, source, park_after, Models::default())
+    }
+
+    pub fn open_with(folder: &Path, source: &str, park_after: Duration, models: Models) -> Self {
         let broker = embedded::open(folder).unwrap();
         let life = Lifecycle::new(Duration::from_secs(5));
         let workflow = workflow(source);
         let parts = Parts {
             broker: broker.clone(),
             clock: clock::system(),
-            models: Models::default(),
+            models,
             workflows: vec![workflow.clone()],
             sealer: Some(Sealer::new("a key of the test".to_owned().into())),
             settings: config::Worker { max_runs: 100, park_after, lease: Duration::from_secs(2) },
@@ -63,7 +67,7 @@ impl House {
         Self { broker, life, workflow }
     }
 
-    async fn start(&self, run: RunId) -> Started {
+    pub async fn start(&self, run: RunId) -> Started {
         let wanted = Start {
             run,
             workflow: self.workflow.name.clone(),
@@ -75,30 +79,30 @@ impl House {
         start(&self.broker, wanted).await.unwrap()
     }
 
-    async fn follow(&self, run: RunId) -> Follower {
+    pub async fn follow(&self, run: RunId) -> Follower {
         Follower { attached: attach(&self.broker, run, 0).await.unwrap(), seen: Vec::new() }
     }
 
-    async fn answer(&self, run: RunId, question: MessageId, given: Answer) -> Accepted {
+    pub async fn answer(&self, run: RunId, question: MessageId, given: Answer) -> Accepted {
         let given = Given { answer: given, by: None };
         answer(&self.broker, &self.workflow.name, run, question, &given).await.unwrap()
     }
 
     /// Ends this life as SIGTERM does.
-    async fn close(self) {
+    pub async fn close(self) {
         self.life.shutdown().begin();
         assert_eq!(self.life.run().await, End::Clean);
     }
 }
 
-struct Follower {
+pub struct Follower {
     attached: Attached,
-    seen: Vec<Placed>,
+    pub seen: Vec<Placed>,
 }
 
 impl Follower {
     /// Follows until a record that `found` likes.
-    async fn until<T>(&mut self, what: &str, found: impl Fn(&Body) -> Option<T>) -> T {
+    pub async fn until<T>(&mut self, what: &str, found: impl Fn(&Body) -> Option<T>) -> T {
         let following = async {
             loop {
                 match self.attached.next().await.unwrap() {
@@ -120,7 +124,7 @@ impl Follower {
         }
     }
 
-    async fn question(&mut self, prompt: &'static str) -> MessageId {
+    pub async fn question(&mut self, prompt: &'static str) -> MessageId {
         self.until(prompt, |body| match body {
             Body::Said { message, .. } if message.says.prompt() == Some(prompt) => Some(message.uuid),
             _ => None,
@@ -128,7 +132,7 @@ impl Follower {
         .await
     }
 
-    async fn ended(&mut self) -> (Ending, Value) {
+    pub async fn ended(&mut self) -> (Ending, Value) {
         self.until("its end", |body| match body {
             Body::Ended(ended) => Some((ended.outcome, ended.result.clone())),
             _ => None,
@@ -137,7 +141,7 @@ impl Follower {
     }
 }
 
-fn count(seen: &[Placed], which: impl Fn(&Body) -> bool) -> usize {
+pub fn count(seen: &[Placed], which: impl Fn(&Body) -> bool) -> usize {
     seen.iter().filter(|placed| which(&placed.record.body)).count()
 }
 

@@ -280,7 +280,7 @@ impl<'a> Answer<'a> {
     }
 
     /// The reply, if the stream did not end in its middle.
-    fn complete(self) -> Result<Reply, Error> {
+    fn complete(mut self) -> Result<Reply, Error> {
         if !self.chosen {
             return Err(malformed(self.model, "it holds no choice".to_owned()));
         }
@@ -292,6 +292,8 @@ impl<'a> Answer<'a> {
                 reason: "the answer broke off before its end".to_owned(),
             });
         }
+        // AG2 joins the pieces of a stream: without any they are the empty text, where a whole answer has none.
+        self.content.get_or_insert_default();
         Ok(self.reply())
     }
 
