@@ -99,8 +99,7 @@ async fn ask_model(
     messages.extend(wire(heard.iter().map(AsRef::as_ref)));
     let request = request(stage, agent, llm, messages)?;
     let speaking = Speaking { sender: agent.name.as_str(), recipient: peer.as_str() };
-    let Replied { reply, message } =
-        stage.fx.ask_model(llm, request, Some(speaking)).await?.map_err(Stop::Failed)?;
+    let Replied { reply, message } = stage.fx.ask_model(llm, request, Some(speaking)).await?.map_err(Stop::Failed)?;
     let content = match reply.content {
         Some(text) => json!(text),
         None if reply.tool_calls.is_empty() => json!(""),
@@ -158,12 +157,7 @@ pub(super) async fn send(
 }
 
 /// Tells what was sent.
-pub(super) async fn tell_sent(
-    stage: &Stage<'_>,
-    sender: &Name,
-    recipient: &Name,
-    utterance: &Utterance,
-) -> Result<()> {
+pub(super) async fn tell_sent(stage: &Stage<'_>, sender: &Name, recipient: &Name, utterance: &Utterance) -> Result<()> {
     let (sender, recipient) = (sender.clone(), recipient.clone());
     let content = utterance.content.clone();
     let event = if utterance.role == Some(Role::Tool) {

@@ -102,12 +102,7 @@ pub(super) struct Start {
 }
 
 /// Begins a group's chat, and holds it to its end.
-pub(super) async fn begin(
-    stage: &mut Stage<'_>,
-    initiator: Arc<Agent>,
-    group: Group,
-    start: Start,
-) -> Result<Ended> {
+pub(super) async fn begin(stage: &mut Stage<'_>, initiator: Arc<Agent>, group: Group, start: Start) -> Result<Ended> {
     let chat = Chat {
         sender: Some(initiator.name.clone()),
         user_input: false,

@@ -93,10 +93,7 @@ async fn stop(stage: &mut Stage<'_>, agent: &Agent, peer: &Name, over: Over) -> 
 /// A person's words; tools that were about to be called are not, and the model is told so.
 fn interruption(input: String, last: &Line) -> Utterance {
     let interrupted = |call| ToolResponse::new(call, "USER INTERRUPTED");
-    Utterance {
-        tool_responses: last.tool_calls.iter().map(interrupted).collect(),
-        ..Utterance::text(input)
-    }
+    Utterance { tool_responses: last.tool_calls.iter().map(interrupted).collect(), ..Utterance::text(input) }
 }
 
 /// Asks a person for a line of text; nobody ever answers in time for somebody else, so there is no time-out.

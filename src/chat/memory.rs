@@ -140,7 +140,9 @@ impl Line {
 pub(super) fn content_text(content: &Value) -> String {
     let part = |part: &Value| match part.get("text").and_then(Value::as_str) {
         Some(text) => Some(text.to_owned()),
-        None => part.get("type").and_then(Value::as_str).filter(|kind| kind.contains("image")).map(|_| "<image>".into()),
+        None => {
+            part.get("type").and_then(Value::as_str).filter(|kind| kind.contains("image")).map(|_| "<image>".into())
+        }
     };
     match content {
         Value::String(text) => text.clone(),

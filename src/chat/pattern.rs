@@ -17,8 +17,8 @@ use crate::ids::Name;
 use crate::model::{Role, ToolCall};
 use crate::workflow::expression::seen_map;
 use crate::workflow::{
-    Agent, ContextHandoff, EvaluationError, Expression, Handoffs, HumanInputMode, LlmHandoff, NestedChat, Pattern, Returns,
-    Selection, SelectionMethod, Target, Transitions,
+    Agent, ContextHandoff, EvaluationError, Expression, Handoffs, HumanInputMode, LlmHandoff, NestedChat, Pattern,
+    Returns, Selection, SelectionMethod, Target, Transitions,
 };
 
 const EXECUTOR: &str = "_Group_Tool_Executor";
@@ -160,7 +160,9 @@ fn check_targets(group: &crate::workflow::Group, handoffs: &BTreeMap<Name, Hando
         let targets = targets.chain(handoffs.context.iter().chain(&handoffs.after_work).map(|handoff| &handoff.target));
         for target in targets {
             match target {
-                Target::Agent(target) if !group.agents.contains(target) && group.user_agent.as_ref() != Some(target) => {
+                Target::Agent(target)
+                    if !group.agents.contains(target) && group.user_agent.as_ref() != Some(target) =>
+                {
                     let problem = format!("{name} hands over to {target}, who is not in the group");
                     return Err(Stop::failed("workflow", problem));
                 }
@@ -221,9 +223,12 @@ fn after_work_of(group: &crate::workflow::Group) -> Target {
 
 /// What the agents hand on by the pattern, whatever they say themselves.
 fn hand_on_by_pattern(group: &crate::workflow::Group, handoffs: &mut BTreeMap<Name, Handoffs>) {
-    let others = group.agents.iter().filter(|name| **name != group.initial_agent && Some(*name) != group.user_agent.as_ref());
+    let others =
+        group.agents.iter().filter(|name| **name != group.initial_agent && Some(*name) != group.user_agent.as_ref());
     let everybody: Vec<Name> = match group.pattern {
-        Pattern::RoundRobin => std::iter::once(&group.initial_agent).chain(others).chain(&group.user_agent).cloned().collect(),
+        Pattern::RoundRobin => {
+            std::iter::once(&group.initial_agent).chain(others).chain(&group.user_agent).cloned().collect()
+        }
         Pattern::Random => group.agents.iter().chain(&group.user_agent).cloned().collect(),
         Pattern::Default | Pattern::Auto | Pattern::Manual => return,
     };
@@ -301,7 +306,8 @@ async fn resume(stage: &mut Stage<'_>, group: &Group, messages: Vec<Value>) -> R
     let manager = &group.manager.name;
     let author = |message: &Value| {
         let name = message.get("name").and_then(Value::as_str).unwrap_or_default();
-        let unknown = || Stop::failed("message", format!("a message to go on from is from {name:?}, who is not in the group"));
+        let unknown =
+            || Stop::failed("message", format!("a message to go on from is from {name:?}, who is not in the group"));
         group.member(name).cloned().ok_or_else(unknown)
     };
     stage.memory.forget_group(manager);
@@ -457,11 +463,7 @@ pub(super) async fn hands_over(stage: &mut Stage<'_>, agent: &Agent) -> Result<O
 }
 
 /// The replies of the members that this module adds; none: it is an agent like any other.
-pub(super) async fn own_reply(
-    stage: &mut Stage<'_>,
-    agent: &Arc<Agent>,
-    heard: &[Arc<Line>],
-) -> Result<Option<Reply>> {
+pub(super) async fn own_reply(stage: &mut Stage<'_>, agent: &Arc<Agent>, heard: &[Arc<Line>]) -> Result<Option<Reply>> {
     let Some(playing) = &stage.playing else { return Ok(None) };
     if playing.executor == agent.name {
         return Ok(Some(Ok(match heard.last() {
@@ -469,7 +471,9 @@ pub(super) async fn own_reply(
             _ => Utterance::text(""),
         })));
     }
-    let Some(wrapped) = playing.wrapped.iter().find(|wrapped| wrapped.agent.name == agent.name) else { return Ok(None) };
+    let Some(wrapped) = playing.wrapped.iter().find(|wrapped| wrapped.agent.name == agent.name) else {
+        return Ok(None);
+    };
     let chats = wrapped.chats.clone();
     nested::reply(stage, agent, &chats, heard).await.map(Some)
 }
@@ -514,7 +518,9 @@ fn transfer(stage: &Stage<'_>, source: Option<&Name>, call: &ToolCall) -> Option
 async fn tell_transfer(stage: &Stage<'_>, executor: &Agent, call: &ToolCall, target: &Target) -> Result<()> {
     let (agent, call, arguments) = (executor.name.clone(), call.clone(), json!({}));
     let content = json!({"target": display(target)});
-    stage.tell(Event::ExecuteFunction { agent: agent.clone(), call: call.clone(), arguments: arguments.clone() }).await?;
+    stage
+        .tell(Event::ExecuteFunction { agent: agent.clone(), call: call.clone(), arguments: arguments.clone() })
+        .await?;
     stage.tell(Event::ExecutedFunction { agent, call, arguments, content, success: true }).await
 }
 
@@ -627,7 +633,10 @@ async fn resolve(stage: &Stage<'_>, group: &Group, target: &Target, current: &Na
         Target::Random(names) => {
             let others: Vec<Name> = names.iter().filter(|name| *name != current).cloned().collect();
             if others.is_empty() {
-                return Err(Stop::failed("workflow", format!("{current} hands over by chance, and there is nobody else")));
+                return Err(Stop::failed(
+                    "workflow",
+                    format!("{current} hands over by chance, and there is nobody else"),
+                ));
             }
             let chosen = stage.fx.choose(&others).await?;
             let name = others.get(chosen).unwrap_or(&others[0]);

@@ -75,9 +75,8 @@ fn candidates(stage: &Stage<'_>, group: &Group, last: &Agent) -> Result<Candidat
         && !said.tool_calls.is_empty()
     {
         let called: Vec<&str> = said.tool_calls.iter().map(|call| call.function.name.as_str()).collect();
-        let can_all = |agent: &Arc<Agent>| {
-            called.iter().all(|name| agent.executes.iter().any(|tool| tool.as_str() == *name))
-        };
+        let can_all =
+            |agent: &Arc<Agent>| called.iter().all(|name| agent.executes.iter().any(|tool| tool.as_str() == *name));
         able = members.iter().filter(|agent| can_all(agent)).cloned().collect();
         if able.is_empty() {
             able = members.iter().filter(|agent| !agent.executes.is_empty()).cloned().collect();
@@ -178,7 +177,8 @@ async fn ask_model_for_speaker(
         let request = Request { messages: messages.clone(), parameters, ..Request::default() };
         let Replied { reply, .. } = stage.fx.ask_model(llm, request, None).await?.map_err(Stop::Failed)?;
         let answer = reply.content.unwrap_or_default();
-        let answered = vec![ChatMessage { name: Some(SELECTOR.to_owned()), ..unnamed(Role::Assistant, answer.clone()) }];
+        let answered =
+            vec![ChatMessage { name: Some(SELECTOR.to_owned()), ..unnamed(Role::Assistant, answer.clone()) }];
         tell_selection(stage, selection, SELECTOR, CHECKER, &answered).await?;
         messages.extend(answered);
         // The two who select talk as all agents do, and so this word ends it.

@@ -47,7 +47,12 @@ pub(super) async fn execute_calls(stage: &mut Stage<'_>, agent: &Agent, message:
 /// A message with results; together they are its text, so that rules can look at it.
 pub(super) fn results(responses: Vec<ToolResponse>, between: &str) -> Utterance {
     let texts: Vec<&str> = responses.iter().map(|response| response.content.as_str()).collect();
-    Utterance { role: Some(Role::Tool), content: json!(texts.join(between)), tool_responses: responses, ..Utterance::default() }
+    Utterance {
+        role: Some(Role::Tool),
+        content: json!(texts.join(between)),
+        tool_responses: responses,
+        ..Utterance::default()
+    }
 }
 
 /// Executes one call, if the tool is one of these.
@@ -62,7 +67,9 @@ pub(super) async fn execute(stage: &Stage<'_>, agent: &Name, tools: &[Name], cal
         Err(error) => return refuse(stage, agent, call, Value::Null, error).await,
     };
     let arguments = Value::Object(given.clone());
-    stage.tell(Event::ExecuteFunction { agent: agent.clone(), call: call.clone(), arguments: arguments.clone() }).await?;
+    stage
+        .tell(Event::ExecuteFunction { agent: agent.clone(), call: call.clone(), arguments: arguments.clone() })
+        .await?;
     let fitting = match checked_arguments(tool, given) {
         Ok(fitting) => fitting,
         Err(problems) => return refuse(stage, agent, call, arguments, format!("Error: {problems}")).await,
@@ -208,8 +215,7 @@ pub async fn ask_with_tools(stage: &mut Stage<'_>, asked: Asked<'_>) -> Result<(
     let Some(llm) = &agent.llm else {
         return Err(Stop::failed("workflow", format!("agent {:?} has no model", agent.name.as_str())));
     };
-    let mut messages =
-        vec![unnamed(Role::System, agent.system_message.clone()), unnamed(Role::User, asked.message)];
+    let mut messages = vec![unnamed(Role::System, agent.system_message.clone()), unnamed(Role::User, asked.message)];
     for round in 0.. {
         let request = request(stage, &agent, llm, messages.clone())?;
         // What people are to read is said; an object is for the workflow.
@@ -224,7 +230,8 @@ pub async fn ask_with_tools(stage: &mut Stage<'_>, asked: Asked<'_>) -> Result<(
             return Err(Stop::failed("tool", problem));
         }
         let content = reply.content.map_or(Value::Null, Value::String);
-        let calls = Utterance { content, tool_calls: reply.tool_calls, shown_as: Some(message), ..Utterance::default() };
+        let calls =
+            Utterance { content, tool_calls: reply.tool_calls, shown_as: Some(message), ..Utterance::default() };
         tell_sent(stage, &agent.name, &recipient, &calls).await?;
         let calls = calls.line(Role::Assistant, &agent.name);
         let results = execute_calls(stage, &agent, &calls).await?.line(Role::User, &recipient);

@@ -269,7 +269,13 @@ fn diverged(key: &str, expected: &str, found: &Remembered) -> Stop {
 
 impl Scoped {
     /// Says something to people. `message` is the id of a text that was shown while it was written.
-    pub(super) async fn say(&self, sender: &str, recipient: &str, says: Content, message: Option<MessageId>) -> Result<()> {
+    pub(super) async fn say(
+        &self,
+        sender: &str,
+        recipient: &str,
+        says: Content,
+        message: Option<MessageId>,
+    ) -> Result<()> {
         let key = self.key();
         match self.journal.remembered(&key) {
             Some(Remembered::Said(_)) => return Ok(()),

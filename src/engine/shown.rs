@@ -130,18 +130,15 @@ mod tests {
         };
         assert_eq!(
             says,
-            [
-                Content::text("Let me see."),
-                suggested(json!({"city": "Rome"})),
-                suggested(json!({"arguments": "Rome"}))
-            ]
+            [Content::text("Let me see."), suggested(json!({"city": "Rome"})), suggested(json!({"arguments": "Rome"}))]
         );
     }
 
     #[test]
     fn an_image_is_shown_by_its_address_and_never_by_its_bytes() {
         let image = |url: &str| json!({"type": "image_url", "image_url": {"url": url}});
-        let parts = json!([{"type": "text", "text": "Look:"}, image("https://x/y.png"), image("data:image/png;base64,AAAA")]);
+        let parts =
+            json!([{"type": "text", "text": "Look:"}, image("https://x/y.png"), image("data:image/png;base64,AAAA")]);
         assert_eq!(text_of(&parts), "Look:\n![](https://x/y.png)\n*(an image)*");
         assert_eq!(text_of(&Value::Null), "");
     }

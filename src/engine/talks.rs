@@ -25,7 +25,13 @@ const DEEPEST_TOOLS: u32 = 8;
 
 impl Execution<'_> {
     /// A conversation of two.
-    pub(super) async fn chat(&self, fx: &Scoped, scope: &mut Scope, place: &str, chat: &workflow::Chat) -> Result<Value> {
+    pub(super) async fn chat(
+        &self,
+        fx: &Scoped,
+        scope: &mut Scope,
+        place: &str,
+        chat: &workflow::Chat,
+    ) -> Result<Value> {
         let chat = given(chat, scope)?;
         self.talk(fx, scope, place, async |stage| chat::hold(stage, chat).await).await
     }
@@ -160,7 +166,8 @@ impl Execution<'_> {
         place: &str,
     ) -> Result<Value> {
         if scope.depth == DEEPEST_TOOLS {
-            let problem = format!("the tool {:?} is called {DEEPEST_TOOLS} tools deep: it never ends", tool.name.as_str());
+            let problem =
+                format!("the tool {:?} is called {DEEPEST_TOOLS} tools deep: it never ends", tool.name.as_str());
             return Err(Stop::failed("limit", problem));
         }
         self.journal.begin_tool_call(&format!("{place}call")).await?;

@@ -12,8 +12,8 @@ use super::shapes::{AGENT, LIMITS, TOOL, WORKFLOW};
 use super::steps::{self, Met, Reader};
 use super::talks::{check_tools, handoffs, nested_chats};
 use super::{
-    Agent, AgentKind, CONVERSABLE_SYSTEM_MESSAGE, Definition, HumanInputMode, Limits, MOST_AUTO_REPLIES, ModelUse, Returns,
-    Schema, Tool, Values, Workflow,
+    Agent, AgentKind, CONVERSABLE_SYSTEM_MESSAGE, Definition, HumanInputMode, Limits, MOST_AUTO_REPLIES, ModelUse,
+    Returns, Schema, Tool, Values, Workflow,
 };
 use crate::ids::Name;
 use crate::problem::Problem;
@@ -100,7 +100,8 @@ fn read_root(root: &Field<'_>, read: &mut Read) {
     let agents = fields.read("agents", |field| agents(field, &names, &declared)).unwrap_or_default();
     let mut met = Met::default();
     let tools = fields.read("tools", |field| {
-        let mut read = ToolReader { file: &read.file, declared: &declared, names: &names, agents: &agents, met: &mut met };
+        let mut read =
+            ToolReader { file: &read.file, declared: &declared, names: &names, agents: &agents, met: &mut met };
         read.tools(field)
     });
     let reader = Reader::new(&read.file, &declared, &names, &agents);
@@ -258,7 +259,8 @@ impl ToolReader<'_> {
         let returns = fields.read("returns", |field| field.one_of(&returns)).unwrap_or_default();
         let Some(steps) = fields.get("do") else {
             // Another kind was named already as not in this version.
-            if !["openapi", "mcp", "http", "command", "nats", "workflow"].iter().any(|kind| fields.get(kind).is_some()) {
+            if !["openapi", "mcp", "http", "command", "nats", "workflow"].iter().any(|kind| fields.get(kind).is_some())
+            {
                 field.note_with_hint("this tool does nothing", "its steps are in `do`");
             }
             return None;
@@ -283,7 +285,8 @@ fn agents(field: &Field<'_>, names: &Names, declared: &Declared) -> Option<BTree
     if field.is_null() {
         return None;
     }
-    let read = |(name, _, field): (Name, _, Field<'_>)| Some((name.clone(), Arc::new(agent(name, &field, names, declared)?)));
+    let read =
+        |(name, _, field): (Name, _, Field<'_>)| Some((name.clone(), Arc::new(agent(name, &field, names, declared)?)));
     Some(field.named_entries()?.into_iter().filter_map(read).collect())
 }
 

@@ -55,8 +55,7 @@ impl Declared {
 
     /// What is declared in a tool: the same, but its own steps and arguments.
     pub fn of_tool(&self, steps: &Node, args: Option<BTreeSet<String>>) -> Self {
-        let mut declared =
-            Self { vars: self.vars.clone(), params: self.params.clone(), args, steps: BTreeMap::new() };
+        let mut declared = Self { vars: self.vars.clone(), params: self.params.clone(), args, steps: BTreeMap::new() };
         declared.find_steps(steps);
         declared
     }

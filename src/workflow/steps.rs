@@ -16,8 +16,8 @@ use super::shapes::{
     RETRY, STEP, TEXT_INPUT, WAIT,
 };
 use super::{
-    Action, Agent, Arm, AskAgent, Asking, Choice, Choices, Data, EvaluationError, Expression, LoopCondition, MessageAction,
-    MessageContent, OnError, OnTimeout, Retry, Step, Template, ValueType, Wait,
+    Action, Agent, Arm, AskAgent, Asking, Choice, Choices, Data, EvaluationError, Expression, LoopCondition,
+    MessageAction, MessageContent, OnError, OnTimeout, Retry, Step, Template, ValueType, Wait,
 };
 use crate::ids::Name;
 use crate::problem::Problem;

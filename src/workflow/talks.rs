@@ -26,9 +26,9 @@ impl Reader<'_> {
         let user_input = fields.read("user_input", Field::bool).unwrap_or(false);
         if sender.is_some() && fields.get("user_input").is_some() {
             let hint = "with a sender, its human_input_mode says when a person is asked";
-            field.review.add(
-                fields.problem_at_key("user_input", "this is for a chat without a `sender`").with_hint(hint),
-            );
+            field
+                .review
+                .add(fields.problem_at_key("user_input", "this is for a chat without a `sender`").with_hint(hint));
         }
         let chat = self.talk(&fields, scope, Vec::new());
         let sender = match sender {
@@ -92,7 +92,9 @@ impl Reader<'_> {
 
     pub(super) fn group_chat(&self, field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
         let fields = field.fields(&GROUP_CHAT)?;
-        let agents = fields.read("agents", |field| at_least(2, self.names().agents(field), field, "a group chat has at least two agents"));
+        let agents = fields.read("agents", |field| {
+            at_least(2, self.names().agents(field), field, "a group chat has at least two agents")
+        });
         let initiator = fields.get("initiator").map(|field| self.names().agent(&field));
         let methods = [
             ("auto", SelectionMethod::Auto),
@@ -190,9 +192,8 @@ impl Reader<'_> {
             Some(field) => field.name(),
             None => default_name(),
         };
-        let rule = fields.read("is_termination_msg", |field| {
-            expression(field, &Scope::only(self.declared(), "message"))
-        });
+        let rule =
+            fields.read("is_termination_msg", |field| expression(field, &Scope::only(self.declared(), "message")));
         Some(Manager { llm: self.model_use(&fields, "llm", true), is_termination_msg: rule, name: name? })
     }
 
@@ -258,7 +259,8 @@ impl Reader<'_> {
             ("manual", Pattern::Manual),
         ];
         let pattern = fields.read("pattern", |field| field.one_of(&patterns)).unwrap_or(Pattern::Default);
-        let agents = fields.read("agents", |field| at_least(1, self.names().agents(field), field, "a group has at least one agent"));
+        let agents = fields
+            .read("agents", |field| at_least(1, self.names().agents(field), field, "a group has at least one agent"));
         let user_agent = fields.get("user_agent").map(|field| self.names().agent(&field));
         let initial_agent = fields.read("initial_agent", |field| {
             let name = self.names().agent(field)?;
@@ -533,7 +535,7 @@ fn target(field: &Field<'_>, names: &Names, declared: &Declared) -> Option<Targe
         (Some(field), None, None) => names.agent(&field).map(Target::Agent),
         (None, Some(field), None) => {
             at_least(1, names.agents(&field), &field, "there is nobody to choose from").map(Target::Random)
-        },
+        }
         (None, None, Some(field)) => nested_queue(&field, names, declared).map(Target::NestedChats),
         _ => {
             field.note("a target is an agent's name, a word, or one of `agent`, `random` and `nested_chats`");

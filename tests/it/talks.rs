@@ -99,7 +99,9 @@ async fn a_tool_may_ask_a_person_and_the_run_goes_on_after_a_restart() {
             Content::SuggestedFunctionCall { function_name, arguments, .. } => {
                 Some(json!([sender, function_name, arguments["message"]]))
             }
-            Content::FunctionCallExecution { function_name, retval, .. } => Some(json!([sender, function_name, retval])),
+            Content::FunctionCallExecution { function_name, retval, .. } => {
+                Some(json!([sender, function_name, retval]))
+            }
             _ => None,
         })
         .collect();
@@ -158,6 +160,7 @@ const SUPPORT_SCRIPT: &str = r#"
 - { when: You triage, content: Which phone? }
 - { when: You triage, tool_calls: [{ id: call_1, name: open_ticket, arguments: { title: phone } }] }
 - { when: You triage, tool_calls: [{ id: call_2, name: transfer_to_tech_1, arguments: {} }] }
+- { when: You fix ticket 7, content: a call that tech hears of counts as a reply }
 - { when: You fix ticket 7, content: Restart it. }
 "#;
 
@@ -321,6 +324,9 @@ steps:
             _ => None,
         })
         .collect();
-    assert_eq!(results, [json!("Error: there is no such city"), json!("{\"city\":\"Rome\",\"days\":2,\"degrees\":21}")]);
+    assert_eq!(
+        results,
+        [json!("Error: there is no such city"), json!("{\"city\":\"Rome\",\"days\":2,\"degrees\":21}")]
+    );
     house.close().await;
 }

@@ -150,7 +150,10 @@ fn odd_but_clear_answers_are_understood() {
     assert_eq!(content(&whole(json!({"content": null}))), None);
     assert_eq!(content(&whole(json!({"role": "assistant"}))), None);
     assert_eq!(content(&whole(json!({"content": ""}))), Some(String::new()));
-    assert_eq!(content(&(delta(json!({"content": null, "reasoning_content": "hm"})) + &ending("stop"))), Some(""));
+    assert_eq!(
+        content(&(delta(json!({"content": null, "reasoning_content": "hm"})) + &ending("stop"))),
+        Some(String::new())
+    );
     let others = event(
         &json!({"choices": [{"index": 1, "delta": {"content": "no"}}, {"index": 0, "delta": {"content": "Pi."}}]}),
     );

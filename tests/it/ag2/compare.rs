@@ -65,7 +65,11 @@ pub fn differences(trace: &Value, actual: &Actual) -> Vec<String> {
     for (index, (expected, actual)) in results.iter().zip(&actual.results).enumerate() {
         let failed = |result: &Value| result.get("error").is_some();
         if failed(expected) != failed(actual) {
-            found.push(format!("results/{index}: {} is expected, not {}", short(&expected["error"]), short(&actual["error"])));
+            found.push(format!(
+                "results/{index}: {} is expected, not {}",
+                short(&expected["error"]),
+                short(&actual["error"])
+            ));
             continue;
         }
         for key in ["chat_history", "summary", "last_speaker", "context_variables"] {

@@ -111,7 +111,8 @@ fn as_python_writes(value: &Value) -> String {
     };
     match value {
         Value::Object(map) => {
-            let entries: Vec<_> = map.iter().map(|(key, value)| format!("{}: {}", text(key), as_python_writes(value))).collect();
+            let entries: Vec<_> =
+                map.iter().map(|(key, value)| format!("{}: {}", text(key), as_python_writes(value))).collect();
             format!("{{{}}}", entries.join(", "))
         }
         Value::Array(items) => {

@@ -9,8 +9,8 @@ use fastagency::chat;
 use fastagency::config::{Llm, Provider, Timeouts};
 use fastagency::ids::Name;
 use fastagency::workflow::{
-    Data, Definition, Group, GroupChat, Manager, ModelUse, Pattern, Selection, SelectionMethod, SelectionRole, SummaryMethod,
-    Target, Transitions, Workflow, from_definition,
+    Data, Definition, Group, GroupChat, Manager, ModelUse, Pattern, Selection, SelectionMethod, SelectionRole,
+    SummaryMethod, Target, Transitions, Workflow, from_definition,
 };
 use serde_json::{Map, Value, json};
 
@@ -241,7 +241,8 @@ pub fn llms(setup: &Value, base_url: &str) -> BTreeMap<Name, Llm> {
             parameters.extend(entry.as_object().cloned().unwrap_or_default());
             let total = parameters.get("timeout").and_then(Value::as_f64).unwrap_or(600.0);
             let total = Duration::from_secs_f64(total);
-            let of_ours = ["config_list", "model", "stream", "max_retries", "response_format", "routing_method", "timeout"];
+            let of_ours =
+                ["config_list", "model", "stream", "max_retries", "response_format", "routing_method", "timeout"];
             let format = parameters.get("response_format").cloned();
             parameters.retain(|key, value| !of_ours.contains(&key.as_str()) && !value.is_null());
             if let Some(format) = format.filter(|format| format["type"] == "json_object") {

@@ -124,10 +124,9 @@ fn in_ag2_words(event: Event) -> (&'static str, Value) {
         Event::Text { sender, recipient, content } => {
             ("text", json!({"content": content, "sender": sender, "recipient": recipient}))
         }
-        Event::ToolCall { sender, recipient, content, calls } => (
-            "tool_call",
-            json!({"content": content, "sender": sender, "recipient": recipient, "tool_calls": calls}),
-        ),
+        Event::ToolCall { sender, recipient, content, calls } => {
+            ("tool_call", json!({"content": content, "sender": sender, "recipient": recipient, "tool_calls": calls}))
+        }
         Event::ToolResponse { sender, recipient, content, responses } => (
             "tool_response",
             json!({
