@@ -10,7 +10,7 @@ use crate::chat::group::{Group, lead};
 use crate::chat::human::ask_person;
 use crate::chat::memory::{Lines, Utterance};
 use crate::chat::summary::summarize;
-use crate::chat::{Event, Result, Stage, own_name};
+use crate::chat::{Event, Result, Stage, Stop, own_name};
 use crate::ids::Name;
 use crate::workflow::{Agent, Expression, HumanInputMode, SummaryMethod};
 
@@ -137,6 +137,7 @@ pub(super) async fn initiate(
     recipient: &Recipient,
     chat: Chat,
 ) -> Result<Ended> {
+    check_summary(&chat.summary, sender, recipient)?;
     prepare(stage, &sender.name, recipient, chat.clear_history);
     let message = match chat.message {
         Some(message) => message,
@@ -159,6 +160,20 @@ pub(super) async fn initiate(
         sender: sender.name.clone(),
         recipient: recipient.name().clone(),
     })
+}
+
+/// A summary by a model needs one of the two to have a model; it is better to know it before anything is said.
+fn check_summary(summary: &SummaryMethod, sender: &Agent, recipient: &Recipient) -> Result<()> {
+    let of_recipient = match recipient {
+        Recipient::Agent(agent) => agent.llm.is_some(),
+        Recipient::Group(group) => group.manager.llm.is_some(),
+    };
+    if matches!(summary, SummaryMethod::Reflection { .. }) && sender.llm.is_none() && !of_recipient {
+        let problem =
+            format!("neither {} nor {} has a model that could sum up their chat", sender.name, recipient.name());
+        return Err(Stop::failed("workflow", problem));
+    }
+    Ok(())
 }
 
 /// Counts anew, and forgets what was said before if that is wanted. The members of a group prepare themselves for it.

@@ -11,7 +11,7 @@ use crate::chat::agent::Reply;
 use crate::chat::group::{Floor, Group, Start, begin};
 use crate::chat::memory::{Line, Lines, Utterance};
 use crate::chat::pair::completed;
-use crate::chat::tools::{execute, function, results};
+use crate::chat::tools::{execute, function, read_arguments, refuse, results};
 use crate::chat::{Event, HandsOver, Result, Stage, Stop, ToolResponse, nested, own_name};
 use crate::ids::Name;
 use crate::model::{Role, ToolCall};
@@ -486,11 +486,13 @@ async fn execute_calls(stage: &mut Stage<'_>, executor: &Agent, message: &Line) 
     let mut next = None;
     for call in &message.tool_calls {
         let (text, target) = match transfer(stage, source.as_ref(), call) {
-            Some(target) => {
-                let text = handed_over(&target);
-                tell_transfer(stage, executor, call, &target).await?;
-                (text, Some((target, HandsOver::OnModel)))
-            }
+            Some(target) => match read_arguments(&call.function.arguments) {
+                Ok(arguments) => {
+                    tell_transfer(stage, executor, call, arguments, &target).await?;
+                    (handed_over(&target), Some((target, HandsOver::OnModel)))
+                }
+                Err(error) => (refuse(stage, &executor.name, call, Value::Null, error).await?.text, None),
+            },
             None => call_tool(stage, executor, call).await?,
         };
         if let Some((target, because)) = target {
@@ -515,8 +517,14 @@ fn transfer(stage: &Stage<'_>, source: Option<&Name>, call: &ToolCall) -> Option
     all.find(|(name, _)| *name == call.function.name).map(|(_, handoff)| handoff.target.clone())
 }
 
-async fn tell_transfer(stage: &Stage<'_>, executor: &Agent, call: &ToolCall, target: &Target) -> Result<()> {
-    let (agent, call, arguments) = (executor.name.clone(), call.clone(), json!({}));
+async fn tell_transfer(
+    stage: &Stage<'_>,
+    executor: &Agent,
+    call: &ToolCall,
+    arguments: Map<String, Value>,
+    target: &Target,
+) -> Result<()> {
+    let (agent, call, arguments) = (executor.name.clone(), call.clone(), Value::Object(arguments));
     let content = json!({"target": display(target)});
     stage
         .tell(Event::ExecuteFunction { agent: agent.clone(), call: call.clone(), arguments: arguments.clone() })
@@ -599,8 +607,13 @@ pub(super) async fn next_in_pattern(stage: &mut Stage<'_>, group: &Group, last: 
     for handoff in playing.handoffs(&worked).into_iter().flat_map(|handoffs| &handoffs.after_work) {
         if playing.applies(handoff)? {
             let (next, target) = resolve(stage, group, &handoff.target, &worked).await?;
-            stage.tell(Event::HandsOver { because: HandsOver::AfterWork, source: worked, target }).await?;
-            return Ok(next);
+            let source = worked.clone();
+            stage.tell(Event::HandsOver { because: HandsOver::AfterWork, source, target }).await?;
+            match next {
+                // Who has nobody to hand over to leaves it to the group, as in AG2.
+                Next::Nobody => break,
+                next => return Ok(next),
+            }
         }
     }
     resolve(stage, group, &playing.after_work, &worked).await.map(|(next, _)| next)

@@ -90,7 +90,14 @@ pub(super) async fn execute(stage: &Stage<'_>, agent: &Name, tools: &[Name], cal
     }
 }
 
-async fn refuse(stage: &Stage<'_>, agent: &Name, call: &ToolCall, arguments: Value, text: String) -> Result<Done> {
+/// Tells that a call could not be executed, and why.
+pub(super) async fn refuse(
+    stage: &Stage<'_>,
+    agent: &Name,
+    call: &ToolCall,
+    arguments: Value,
+    text: String,
+) -> Result<Done> {
     let (agent, call, content) = (agent.clone(), call.clone(), json!(text));
     stage.tell(Event::ExecutedFunction { agent, call, arguments, content, success: false }).await?;
     Ok(Done { text, returned: None })
@@ -109,7 +116,7 @@ pub fn result_text(tool: &Tool, returned: &Value) -> String {
 }
 
 /// Reads arguments as a model wrote them. Line breaks outside of texts do not count, those in texts need no escaping.
-fn read_arguments(written: &str) -> std::result::Result<Map<String, Value>, String> {
+pub(super) fn read_arguments(written: &str) -> std::result::Result<Map<String, Value>, String> {
     let mut text = String::with_capacity(written.len());
     let (mut quoted, mut before) = (false, ' ');
     for letter in written.chars() {

@@ -57,7 +57,7 @@ impl Execution<'_> {
         chat: &workflow::GroupChat,
     ) -> Result<Value> {
         let message = chat.message.as_ref().map(|message| scope.value(message)).transpose()?;
-        let led = Led { chat, message, carryover: texts_of(&chat.carryover, scope)? };
+        let led = Led { chat, message, carryover: texts_of(chat.carryover.as_ref(), scope)? };
         self.talk(fx, scope, place, async |stage| chat::hold_group_chat(stage, led).await).await
     }
 
@@ -199,24 +199,27 @@ fn given(chat: &workflow::Chat, scope: &Scope) -> Result<chat::Chat> {
         message: chat.message.as_ref().map(|message| scope.value(message)).transpose()?,
         max_turns: chat.max_turns,
         summary: chat.summary.clone(),
-        carryover: texts_of(&chat.carryover, scope)?,
+        carryover: texts_of(chat.carryover.as_ref(), scope)?,
         without_summaries_of: chat.without_summaries_of.clone(),
         clear_history: chat.clear_history,
         silent: chat.silent,
     })
 }
 
-/// The texts of a list of data; one that is a list itself counts as its items.
-fn texts_of(data: &[Data], scope: &Scope) -> Result<Vec<String>> {
-    let mut texts = Vec::new();
-    for data in data {
-        match scope.value(data)? {
-            Value::Null => {}
-            Value::Array(items) => texts.extend(items.into_iter().map(text)),
-            one => texts.push(text(one)),
-        }
-    }
-    Ok(texts)
+/// What is carried over: nothing of nothing and of an empty text, the items of a list, else one text.
+fn texts_of(data: Option<&Data>, scope: &Scope) -> Result<Vec<String>> {
+    let Some(data) = data else { return Ok(Vec::new()) };
+    let each = |item: Value| match item {
+        // A list within the list is what a template gave: its items count.
+        Value::Array(items) => items.into_iter().map(text).collect(),
+        Value::Null => Vec::new(),
+        one => vec![text(one)],
+    };
+    Ok(match scope.value(data)? {
+        Value::String(nothing) if nothing.is_empty() => Vec::new(),
+        Value::Array(items) => items.into_iter().flat_map(each).collect(),
+        one => each(one),
+    })
 }
 
 fn text(value: Value) -> String {

@@ -23,8 +23,8 @@ pub struct Chat {
     pub max_turns: Option<u32>,
     /// How the result is summed up.
     pub summary: SummaryMethod,
-    /// Added to the first message under `Context:`.
-    pub carryover: Vec<Data>,
+    /// Added to the first message under `Context:`: a text, or a list of texts; none: nothing.
+    pub carryover: Option<Data>,
     /// Of the chats before it in a list, those whose summaries are not added to its first message.
     pub without_summaries_of: Vec<usize>,
     /// Forget what the two said before (default true).
@@ -141,8 +141,8 @@ pub struct GroupChat {
     pub manager: Manager,
     /// How it is summed up.
     pub summary: SummaryMethod,
-    /// Added to the first message under `Context:`.
-    pub carryover: Vec<Data>,
+    /// Added to the first message under `Context:`: a text, or a list of texts; none: nothing.
+    pub carryover: Option<Data>,
     /// Forget what the group said before (default true).
     pub clear_history: bool,
     /// Show nothing of the first message.

@@ -74,7 +74,7 @@ impl Reader<'_> {
     fn talk(&self, fields: &Fields<'_>, scope: &Scope<'_>, without_summaries_of: Vec<usize>) -> Option<Chat> {
         let recipient = fields.read("recipient", |field| self.names().agent(field));
         let message = first_message(fields, scope);
-        let carryover = carryover(fields, scope);
+        let carryover = fields.read("carryover", |field| data(field, scope));
         let max_turns = fields.read("max_turns", |field| field.whole(1));
         Some(Chat {
             sender: None,
@@ -82,7 +82,7 @@ impl Reader<'_> {
             message,
             max_turns,
             summary: summary(fields)?,
-            carryover: carryover.unwrap_or_default(),
+            carryover,
             without_summaries_of,
             clear_history: fields.read("clear_history", Field::bool).unwrap_or(true),
             silent: fields.read("silent", Field::bool).unwrap_or(false),
@@ -114,7 +114,7 @@ impl Reader<'_> {
             field.review.add(problem.with_hint("give it an `llm`, or another `speaker_selection_method`"));
         }
         let message = first_message(&fields, scope);
-        let carryover = carryover(&fields, scope);
+        let carryover = fields.read("carryover", |field| data(field, scope));
         let max_round = fields.read("max_round", |field| field.whole(1)).unwrap_or(10);
         let max_turns = fields.read("max_turns", |field| field.whole(1));
         let summary = summary(&fields);
@@ -134,7 +134,7 @@ impl Reader<'_> {
             selection: Arc::new(selection),
             manager: manager?,
             summary: summary?,
-            carryover: carryover.unwrap_or_default(),
+            carryover,
             clear_history: fields.read("clear_history", Field::bool).unwrap_or(true),
             silent: fields.read("silent", Field::bool).unwrap_or(false),
             agents,
@@ -373,13 +373,6 @@ fn first_message(fields: &Fields<'_>, scope: &Scope<'_>) -> Option<Data> {
         return field.is_not("a message: a text or a map");
     }
     data(&field, scope)
-}
-
-fn carryover(fields: &Fields<'_>, scope: &Scope<'_>) -> Option<Vec<Data>> {
-    fields.read("carryover", |field| match data(field, scope)? {
-        Data::List(items) => Some(items),
-        one => Some(vec![one]),
-    })
 }
 
 fn summary(fields: &Fields<'_>) -> Option<SummaryMethod> {

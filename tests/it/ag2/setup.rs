@@ -294,6 +294,7 @@ fn texts(value: &Value) -> Vec<String> {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     match value {
         Value::Null => Vec::new(),
+        Value::String(nothing) if nothing.is_empty() => Vec::new(),
         Value::Array(items) => items.iter().map(text).collect(),
         one => vec![text(one)],
     }
@@ -379,7 +380,7 @@ pub fn group_chat(pattern: &Value) -> (GroupChat, Option<Value>) {
         selection: Arc::new(selection),
         manager: manager(&pattern["manager"]),
         summary: summary_method(pattern),
-        carryover: Vec::new(),
+        carryover: None,
         clear_history: pattern["clear_history"] != false,
         silent: pattern["silent"] == true,
     };
