@@ -254,3 +254,24 @@ fn mentioned<'a>(text: &str, candidates: &'a [Arc<Agent>]) -> Vec<&'a Arc<Agent>
     };
     candidates.iter().filter(is_mentioned).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workflow::HumanInputMode;
+
+    #[test]
+    fn a_name_counts_where_it_stands_alone() {
+        let agent = |name: &str| Arc::new(Agent::without_model(Name::parse(name).unwrap(), HumanInputMode::Never));
+        let agents = [agent("Story_writer"), agent("Story")];
+        let names = |text: &str| -> Vec<&str> {
+            mentioned(text, &agents).into_iter().map(|agent| agent.name.as_str()).collect()
+        };
+        assert_eq!(names("Story_writer"), ["Story_writer"]);
+        assert_eq!(names("the Story writer."), ["Story_writer", "Story"]);
+        assert_eq!(names("**Story\\_writer**"), ["Story_writer", "Story"]);
+        assert_eq!(names("Storyteller, story"), Vec::<&str>::new());
+        assert_eq!(names("Story-Story"), ["Story"]);
+        assert_eq!(names("éStory"), Vec::<&str>::new());
+    }
+}

@@ -173,26 +173,71 @@ pub fn checked_arguments(
     }
 }
 
-/// Takes a text for the number or the truth that it reads as, and a number without a fraction for a whole one, if that is
-/// wanted and nothing else fits.
+/// Takes a value for what is wanted, where it clearly means it, as AG2's typed calls do: `"2"` is a number, `1` a truth.
 fn coerce(value: &mut Value, wanted: &Value) {
-    let is_wanted = |kind: &str| wanted.get("type").is_some_and(|wanted| wanted == kind);
-    let read = match value {
-        Value::String(text) if is_wanted("integer") => text.trim().parse::<i64>().ok().map(Value::from),
-        Value::String(text) if is_wanted("number") => text.trim().parse::<f64>().ok().map(Value::from),
-        Value::String(text) if is_wanted("boolean") => match text.to_ascii_lowercase().as_str() {
-            "true" => Some(json!(true)),
-            "false" => Some(json!(false)),
+    if let Some(alternatives) = wanted.get("anyOf").and_then(Value::as_array) {
+        let fitting = alternatives.iter().find(|alternative| has_type(value, alternative));
+        for alternative in fitting.map_or(alternatives.as_slice(), std::slice::from_ref) {
+            let before = value.clone();
+            coerce(value, alternative);
+            if *value != before {
+                return;
+            }
+        }
+        return;
+    }
+    let read = match (wanted.get("type").and_then(Value::as_str), &mut *value) {
+        (Some("integer"), Value::String(text)) => text.trim().parse().ok().and_then(whole),
+        (Some("integer"), Value::Number(number)) if !number.is_i64() => number.as_f64().and_then(whole),
+        (Some("integer"), Value::Bool(truth)) => Some(json!(u8::from(*truth))),
+        (Some("number"), Value::String(text)) => text.trim().parse::<f64>().ok().map(Value::from),
+        (Some("number"), Value::Bool(truth)) => Some(json!(f64::from(u8::from(*truth)))),
+        (Some("boolean"), Value::Number(number)) => match number.as_f64() {
+            Some(0.0) => Some(json!(false)),
+            Some(1.0) => Some(json!(true)),
             _ => None,
         },
-        Value::Number(number) if is_wanted("integer") => number
-            .as_f64()
-            .filter(|whole| number.as_i64().is_none() && whole.fract() == 0.0 && whole.abs() < 1e15)
-            .map(|whole| Value::from(whole as i64)),
+        (Some("boolean"), Value::String(text)) => match text.to_ascii_lowercase().as_str() {
+            "true" | "t" | "yes" | "y" | "on" | "1" => Some(json!(true)),
+            "false" | "f" | "no" | "n" | "off" | "0" => Some(json!(false)),
+            _ => None,
+        },
+        (Some("array"), Value::Array(items)) => {
+            if let Some(wanted) = wanted.get("items") {
+                items.iter_mut().for_each(|item| coerce(item, wanted));
+            }
+            None
+        }
+        (Some("object"), Value::Object(fields)) => {
+            for (name, wanted) in wanted.get("properties").and_then(Value::as_object).into_iter().flatten() {
+                if let Some(field) = fields.get_mut(name) {
+                    coerce(field, wanted);
+                }
+            }
+            None
+        }
         _ => None,
     };
     if let Some(read) = read {
         *value = read;
+    }
+}
+
+/// A number without a fraction, as a whole one.
+fn whole(number: f64) -> Option<Value> {
+    (number.fract() == 0.0 && number.abs() < 1e15).then(|| Value::from(number as i64))
+}
+
+fn has_type(value: &Value, wanted: &Value) -> bool {
+    match wanted.get("type").and_then(Value::as_str) {
+        Some("integer") => value.is_i64() || value.is_u64(),
+        Some("number") => value.is_number(),
+        Some("boolean") => value.is_boolean(),
+        Some("string") => value.is_string(),
+        Some("array") => value.is_array(),
+        Some("object") => value.is_object(),
+        Some("null") => value.is_null(),
+        _ => false,
     }
 }
 
@@ -245,4 +290,58 @@ pub async fn ask_with_tools(stage: &mut Stage<'_>, asked: Asked<'_>) -> Result<(
         messages.extend(wire([&calls, &results]));
     }
     unreachable!("the rounds are counted")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tool(properties: Value, required: Value) -> Tool {
+        let json = json!({"type": "object", "properties": properties, "required": required});
+        let validator = jsonschema::validator_for(&json).unwrap();
+        Tool {
+            name: Name::parse("book").unwrap(),
+            description: String::new(),
+            params: Arc::new(Schema { json, validator }),
+            returns: Returns::Value,
+            steps: Vec::new(),
+        }
+    }
+
+    fn checked(tool: &Tool, given: Value) -> std::result::Result<Value, String> {
+        checked_arguments(tool, given.as_object().unwrap().clone()).map(Value::Object)
+    }
+
+    #[test]
+    fn arguments_mean_what_they_clearly_mean() {
+        let optional = json!({"anyOf": [{"type": "integer"}, {"type": "null"}], "default": null});
+        let either = json!({"anyOf": [{"type": "integer"}, {"type": "string"}]});
+        let days = json!({"type": "array", "items": {"type": "integer"}});
+        let tool = tool(
+            json!({"n": {"type": "integer"}, "on": {"type": "boolean"}, "x": {"type": "number"}, "opt": optional, "either": either, "days": days}),
+            json!(["n"]),
+        );
+        let given =
+            json!({"n": "2", "on": "yes", "x": "1.5", "opt": "5", "either": "7", "days": ["1", 2.0], "more": 1});
+        let meant = json!({"n": 2, "on": true, "x": 1.5, "opt": 5, "either": "7", "days": [1, 2]});
+        assert_eq!(checked(&tool, given), Ok(meant));
+        assert_eq!(checked(&tool, json!({"n": 3.0})), Ok(json!({"n": 3, "opt": null})));
+        let problems = checked(&tool, json!({"n": 1.5, "on": "perhaps"})).unwrap_err();
+        assert_eq!(
+            problems,
+            "2 validation errors for book\nn\n  1.5 is not of type \"integer\"\non\n  \"perhaps\" is not of type \"boolean\""
+        );
+        let missing = checked(&tool, json!({})).unwrap_err();
+        assert_eq!(missing, "1 validation error for book\n  \"n\" is a required property");
+    }
+
+    #[test]
+    fn arguments_may_have_line_breaks_anywhere() {
+        let read = read_arguments("{\n\"text\": \"one\ntwo\tthree \\\"x\\\"\"\n}").unwrap();
+        assert_eq!(Value::Object(read), json!({"text": "one\ntwo\tthree \"x\""}));
+        for wrong in ["", "null", "[1]", "{\"a\":"] {
+            let error = read_arguments(wrong).unwrap_err();
+            assert!(error.starts_with("Error: ") && error.contains("The argument must be"), "{error}");
+        }
+    }
 }

@@ -100,7 +100,13 @@ impl Effects for World {
 fn filled(template: &Value, values: &Map<String, Value>) -> String {
     let mut text = template.as_str().unwrap_or_default().to_owned();
     for (name, value) in values {
-        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let value = match value {
+            Value::String(text) => text.clone(),
+            Value::Bool(true) => "True".to_owned(),
+            Value::Bool(false) => "False".to_owned(),
+            Value::Null => "None".to_owned(),
+            other => other.to_string(),
+        };
         text = text.replace(&format!("{{{name}}}"), &value);
     }
     text
