@@ -10,6 +10,12 @@ step cargo fmt --all --check
 step cargo clippy --locked --all-targets -- -D warnings
 RUSTDOCFLAGS="-D warnings" step cargo doc --locked --no-deps
 
+if [ -x tests/page/node_modules/.bin/tsc ]; then
+  step tests/page/node_modules/.bin/tsc -p tests/page/jsconfig.json
+else
+  skip "types of the page's modules: TypeScript is not installed (npm ci in tests/page)"
+fi
+
 if cargo deny --version >/dev/null 2>&1; then
   step cargo deny --locked check licenses bans sources
   # The advisories are a repository of their own, which not every machine reaches.

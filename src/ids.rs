@@ -1,6 +1,8 @@
 //! Names of things, each its own type, so that two of them cannot be swapped in a call. Everything that comes from
-//! outside is checked here once; whatever has one of these types may become a token of a subject or of a key as it is.
+//! outside is checked here once; whatever has one of these types may become a token of a subject or of a key, as it is or
+//! through a function here.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -102,20 +104,30 @@ impl RunId {
     }
 }
 
-/// The name of a workflow, an agent, a tool, a model or a step: 1 to 64 of `A-Z a-z 0-9 _ -`.
+/// The name of a workflow, an agent, a tool, a model or a step: 1 to 64 of `A-Z a-z 0-9 _ -`; the name of a Python worker's
+/// workflow may be longer and have more in it ([`Name::foreign`]).
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Name(Box<str>);
 
 impl Name {
-    /// Reads a name as a person or a client wrote it.
+    /// Reads a name as a person wrote it.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
-        let fits =
-            (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-        if fits {
+        if is_plain(text) {
             Ok(Self(text.into()))
         } else {
             Err(InvalidId { text: shortened(text), wanted: "a name (1 to 64 letters, digits, \"_\" or \"-\")" })
+        }
+    }
+
+    /// Reads the name of a workflow as a Python worker announces it: what a key of NATS's key-value store may be.
+    pub fn foreign(text: &str) -> Result<Self, InvalidId> {
+        let fits =
+            (1..=255).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-./=".contains(&b));
+        if fits {
+            Ok(Self(text.into()))
+        } else {
+            Err(InvalidId { text: shortened(text), wanted: "a name (1 to 255 letters, digits, or any of _ - . / =)" })
         }
     }
 
@@ -123,6 +135,16 @@ impl Name {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The token that stands for the name in a subject or a key: itself, or `~` and its bytes in hexadecimal where it has
+    /// more in it than a token may.
+    pub fn token(&self) -> Cow<'_, str> {
+        if is_plain(&self.0) { Cow::Borrowed(&self.0) } else { Cow::Owned(format!("~{}", hex(self.0.as_bytes()))) }
+    }
+}
+
+fn is_plain(name: &str) -> bool {
+    (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 
 impl fmt::Display for Name {
@@ -148,7 +170,7 @@ impl From<Name> for String {
 impl TryFrom<String> for Name {
     type Error = InvalidId;
     fn try_from(text: String) -> Result<Self, InvalidId> {
-        Self::parse(&text)
+        Self::foreign(&text)
     }
 }
 
@@ -189,9 +211,7 @@ pub fn user_token(user: Option<&UserId>) -> String {
         return "None".to_owned();
     };
     let name = user.as_str();
-    let plain =
-        name.len() <= 64 && name != "None" && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-    if plain {
+    if is_plain(name) && name != "None" {
         name.to_owned()
     } else if name.len() <= 64 {
         format!("~{}", hex(name.as_bytes()))
@@ -234,6 +254,11 @@ mod tests {
             assert!(Name::parse(bad).is_err(), "{bad:?}");
             assert!(RunId::parse(bad).is_err(), "{bad:?}");
         }
+        for bad in ["", "a b", "*", ">", "ü", "a\r\n", &"x".repeat(256)] {
+            assert!(Name::foreign(bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(Name::foreign("plain").unwrap().token(), "plain");
+        assert_eq!(Name::foreign("a.b/c=").unwrap().token(), "~612e622f633d");
         let run = RunId::parse("0B9D6E5C-7f4b-4f2a-8c1d-2e3f4a5b6c7d").unwrap();
         assert_eq!(run.to_string(), "0b9d6e5c7f4b4f2a8c1d2e3f4a5b6c7d");
         assert_eq!(run.dashed(), "0b9d6e5c-7f4b-4f2a-8c1d-2e3f4a5b6c7d");

@@ -20,6 +20,7 @@ pub mod workflow;
 pub mod project;
 
 // Floor 2: seams to the world.
+pub mod auth;
 pub mod broker;
 pub mod model;
 

@@ -26,8 +26,20 @@ pub struct Message {
     /// FastAgency's flag; false in everything that we say.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub auto_reply: bool,
+    /// The conversations inside the workflow's own that it belongs to, outermost first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub within: Vec<Within>,
     /// What it says.
     pub says: Content,
+}
+
+/// A conversation inside another one: a workflow that is called, a nested chat. Pages fold it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Within {
+    /// What tells it from others in the same conversation.
+    pub id: String,
+    /// What it is about, in a few words.
+    pub title: String,
 }
 
 /// What a message says, by FastAgency's types.
@@ -66,6 +78,8 @@ pub enum Content {
     MultipleChoice(MultipleChoice),
     /// Asks for a form to be filled in.
     Form(Form),
+    /// Asks whether a tool may be called.
+    Approval(Approval),
     /// Something about the system.
     SystemMessage {
         /// Any map.
@@ -179,6 +193,52 @@ pub struct Form {
     pub deadline: Deadline,
 }
 
+/// A question whether a tool may be called.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Approval {
+    /// What is asked; markdown.
+    pub prompt: Option<String>,
+    /// The function that is to be called.
+    pub function_name: String,
+    /// The suggested call that this is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call_id: Option<String>,
+    /// What it is to be called with.
+    pub arguments: Map<String, Value>,
+    /// What valid arguments are; none: any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<Value>,
+    /// When it is too late.
+    #[serde(flatten)]
+    pub deadline: Deadline,
+}
+
+/// The answer to an [`Approval`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Verdict {
+    /// Whether the tool may be called.
+    pub decision: Decision,
+    /// What to call it with instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<Map<String, Value>>,
+    /// Why not; the agents are told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Whether a tool may be called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decision {
+    /// This time.
+    Once,
+    /// Whenever this run wants to.
+    Always,
+    /// No.
+    Deny,
+}
+
 /// Until when a question waits.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Deadline {
@@ -205,6 +265,7 @@ impl Content {
             Content::TextInput(_) => "text_input",
             Content::MultipleChoice(_) => "multiple_choice",
             Content::Form(_) => "form",
+            Content::Approval(_) => "approval",
             Content::SystemMessage { .. } => "system_message",
             Content::KeepAlive => "keep_alive",
             Content::WorkflowStarted { .. } => "workflow_started",
@@ -216,7 +277,7 @@ impl Content {
 
     /// Whether it waits for a person's answer.
     pub fn asks(&self) -> bool {
-        matches!(self, Content::TextInput(_) | Content::MultipleChoice(_) | Content::Form(_))
+        matches!(self, Content::TextInput(_) | Content::MultipleChoice(_) | Content::Form(_) | Content::Approval(_))
     }
 
     /// Whether the answer must never be shown or stored in clear.
@@ -229,7 +290,8 @@ impl Content {
         match self {
             Content::TextInput(TextInput { prompt, .. })
             | Content::MultipleChoice(MultipleChoice { prompt, .. })
-            | Content::Form(Form { prompt, .. }) => prompt.as_deref(),
+            | Content::Form(Form { prompt, .. })
+            | Content::Approval(Approval { prompt, .. }) => prompt.as_deref(),
             _ => None,
         }
     }
@@ -239,19 +301,37 @@ impl Content {
         match self {
             Content::TextInput(TextInput { prompt, .. })
             | Content::MultipleChoice(MultipleChoice { prompt, .. })
-            | Content::Form(Form { prompt, .. }) => *prompt = Some(words),
+            | Content::Form(Form { prompt, .. })
+            | Content::Approval(Approval { prompt, .. }) => *prompt = Some(words),
+            _ => {}
+        }
+    }
+
+    /// Until when a question waits, and what happens then; `None` for what asks nothing.
+    pub fn waits(&self) -> Option<&Deadline> {
+        match self {
+            Content::TextInput(TextInput { deadline, .. })
+            | Content::MultipleChoice(MultipleChoice { deadline, .. })
+            | Content::Form(Form { deadline, .. })
+            | Content::Approval(Approval { deadline, .. }) => Some(deadline),
+            _ => None,
+        }
+    }
+
+    /// Sets until when a question waits.
+    pub fn set_deadline(&mut self, until: Deadline) {
+        match self {
+            Content::TextInput(TextInput { deadline, .. })
+            | Content::MultipleChoice(MultipleChoice { deadline, .. })
+            | Content::Form(Form { deadline, .. })
+            | Content::Approval(Approval { deadline, .. }) => *deadline = until,
             _ => {}
         }
     }
 
     /// Until when a question waits.
     pub fn deadline(&self) -> Option<Timestamp> {
-        match self {
-            Content::TextInput(TextInput { deadline, .. })
-            | Content::MultipleChoice(MultipleChoice { deadline, .. })
-            | Content::Form(Form { deadline, .. }) => deadline.deadline,
-            _ => None,
-        }
+        self.waits()?.deadline
     }
 
     /// The content as our own interface shows it: all that is known, under the keys of `docs/api.md`.
@@ -283,12 +363,13 @@ pub fn check_answer(question: &Content, answer: &Value) -> Result<Fits, String> 
         Content::TextInput(asked) => check_text(asked, answer),
         Content::MultipleChoice(asked) => check_choice(asked, answer),
         Content::Form(asked) => check_form(asked, answer),
+        Content::Approval(asked) => check_verdict(asked, answer),
         _ => Err("this message asks nothing".to_owned()),
     }
 }
 
 /// Checks an answer given as bare text, as FastAgency's clients give it: several choices are separated by commas, a form
-/// is JSON.
+/// is JSON, an approval is `once`, `always`, `deny` (yes and no will do) or JSON.
 pub fn check_text_answer(question: &Content, answer: &str) -> Result<Fits, String> {
     match question {
         Content::MultipleChoice(asked) if !asked.single => {
@@ -304,6 +385,16 @@ pub fn check_text_answer(question: &Content, answer: &str) -> Result<Fits, Strin
             let object =
                 serde_json::from_str(answer).map_err(|error| format!("the answer must be a JSON object: {error}"))?;
             check_form(asked, &object)
+        }
+        Content::Approval(asked) => {
+            let words = answer.trim().to_lowercase();
+            let decision = match words.as_str() {
+                "once" | "yes" | "y" => json!({"decision": "once"}),
+                "always" => json!({"decision": "always"}),
+                "deny" | "no" | "n" => json!({"decision": "deny"}),
+                _ => serde_json::from_str(answer).map_err(|_| "answer once, always or deny".to_owned())?,
+            };
+            check_verdict(asked, &decision)
         }
         other => check_answer(other, &json!(answer)),
     }
@@ -384,8 +475,36 @@ fn check_form(asked: &Form, answer: &Value) -> Result<Fits, String> {
     if !answer.is_object() {
         return Err(format!("the answer must be an object, not {}", type_in_words(answer)));
     }
-    let validator =
-        jsonschema::validator_for(&asked.schema).map_err(|_| "the question's schema cannot be read".to_owned())?;
+    check_schema(&asked.schema, answer)?;
+    Ok(Fits { value: answer.clone(), text: answer.to_string() })
+}
+
+fn check_verdict(asked: &Approval, answer: &Value) -> Result<Fits, String> {
+    if !answer.is_object() {
+        return Err(format!("the answer must be an object, not {}", type_in_words(answer)));
+    }
+    let Ok(verdict) = serde_json::from_value::<Verdict>(answer.clone()) else {
+        return Err("the answer has a decision (once, always or deny), and may have arguments or a reason".to_owned());
+    };
+    if let Some(arguments) = &verdict.arguments {
+        if verdict.decision == Decision::Deny {
+            return Err("what is denied takes no arguments".to_owned());
+        }
+        if let Some(schema) = &asked.schema {
+            check_schema(schema, &Value::Object(arguments.clone()))?;
+        }
+    }
+    let text = match (verdict.decision, &verdict.reason) {
+        (Decision::Once, _) => "Allowed once".to_owned(),
+        (Decision::Always, _) => "Allowed, always in this run".to_owned(),
+        (Decision::Deny, Some(reason)) => format!("Denied: {reason}"),
+        (Decision::Deny, None) => "Denied".to_owned(),
+    };
+    Ok(Fits { value: answer.clone(), text })
+}
+
+fn check_schema(schema: &Value, answer: &Value) -> Result<(), String> {
+    let validator = jsonschema::validator_for(schema).map_err(|_| "the question's schema cannot be read".to_owned())?;
     let problems: Vec<String> = validator
         .iter_errors(answer)
         .take(10)
@@ -394,11 +513,7 @@ fn check_form(asked: &Form, answer: &Value) -> Result<Fits, String> {
             if place.is_empty() { error.to_string() } else { format!("{}: {error}", place.trim_start_matches('/')) }
         })
         .collect();
-    if problems.is_empty() {
-        Ok(Fits { value: answer.clone(), text: answer.to_string() })
-    } else {
-        Err(problems.join("; "))
-    }
+    if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) }
 }
 
 fn type_in_words(value: &Value) -> &'static str {
@@ -412,7 +527,8 @@ fn type_in_words(value: &Value) -> &'static str {
     }
 }
 
-/// The message as FastAgency's clients and gateways read it. A form goes out as a text input with its fields in words.
+/// The message as FastAgency's clients and gateways read it. A form goes out as a text input with its fields in words, and so
+/// does an approval with what is to be called.
 /// No key is ever added: Python drops a message with one that it does not know.
 pub fn envelope(run: RunId, message: &Message) -> Value {
     let (kind, content) = match &message.says {
@@ -435,6 +551,10 @@ pub fn envelope(run: RunId, message: &Message) -> Value {
         Content::Form(asked) => {
             ("text_input", json!({"prompt": form_in_words(asked), "suggestions": [], "password": false}))
         }
+        Content::Approval(asked) => (
+            "text_input",
+            json!({"prompt": approval_in_words(asked), "suggestions": ["once", "always", "deny"], "password": false}),
+        ),
         Content::SystemMessage { message } => ("system_message", json!({"message": message})),
         Content::KeepAlive => ("keep_alive", json!({})),
         Content::WorkflowStarted { name, description, params } => {
@@ -461,6 +581,13 @@ fn result_text(result: &Value) -> Value {
         Value::Null | Value::String(_) => result.clone(),
         other => json!(other.to_string()),
     }
+}
+
+fn approval_in_words(asked: &Approval) -> String {
+    let prompt = asked.prompt.as_deref().unwrap_or("May this be called?");
+    let arguments = serde_json::to_string_pretty(&asked.arguments).expect("a map is JSON");
+    let name = &asked.function_name;
+    format!("{prompt}\n\n`{name}`\n```json\n{arguments}\n```\nAnswer `once`, `always` (in this run) or `deny`.")
 }
 
 fn form_in_words(asked: &Form) -> String {
@@ -497,7 +624,7 @@ pub fn from_envelope(body: &Value) -> Option<Message> {
     let says = match kind {
         // Without their key these would be read as if they said nothing.
         "text_message" if !content.is_object() => Content::Other { kind: kind.to_owned(), content },
-        "form" | "other" => Content::Other { kind: kind.to_owned(), content },
+        "form" | "approval" | "other" => Content::Other { kind: kind.to_owned(), content },
         _ => serde_json::from_value(Value::Object(tagged))
             .unwrap_or_else(|_| Content::Other { kind: kind.to_owned(), content }),
     };
@@ -511,6 +638,7 @@ pub fn from_envelope(body: &Value) -> Option<Message> {
         sender: text("sender"),
         recipient: text("recipient"),
         auto_reply: object.get("auto_reply").and_then(Value::as_bool).unwrap_or(false),
+        within: Vec::new(),
         says,
     })
 }
@@ -557,6 +685,32 @@ mod tests {
     }
 
     #[test]
+    fn an_approval_is_answered_with_a_decision() {
+        let asked = Content::Approval(Approval {
+            function_name: "pay".into(),
+            arguments: Map::from_iter([("amount".to_owned(), json!(5))]),
+            schema: Some(json!({"type": "object", "properties": {"amount": {"maximum": 100}}})),
+            ..Approval::default()
+        });
+        let text = |answer: Value| check_answer(&asked, &answer).map(|fits| fits.text);
+        let ok = |words: &str| Ok(words.to_owned());
+        assert_eq!(text(json!({"decision": "once"})), ok("Allowed once"));
+        assert_eq!(text(json!({"decision": "always", "arguments": {"amount": 7}})), ok("Allowed, always in this run"));
+        assert_eq!(text(json!({"decision": "deny", "reason": "too much"})), ok("Denied: too much"));
+        assert!(text(json!({"decision": "once", "arguments": {"amount": 700}})).unwrap_err().contains("amount"));
+        let refusal =
+            Err("the answer has a decision (once, always or deny), and may have arguments or a reason".to_owned());
+        assert_eq!(text(json!({"decision": "perhaps"})), refusal);
+        assert_eq!(text(json!({"arguments": {}})), refusal);
+        assert_eq!(text(json!({"decision": "once", "for": "ever"})), refusal);
+        assert!(text(json!({"decision": "deny", "arguments": {}})).is_err());
+        assert!(text(json!("once")).is_err());
+        assert_eq!(check_text_answer(&asked, " Yes ").unwrap().value, json!({"decision": "once"}));
+        assert_eq!(check_text_answer(&asked, r#"{"decision": "deny"}"#).unwrap().text, "Denied");
+        assert_eq!(check_text_answer(&asked, "maybe").unwrap_err(), "answer once, always or deny");
+    }
+
+    #[test]
     fn a_message_keeps_its_content_through_the_log_and_the_wire() {
         let run = RunId::random();
         for says in [
@@ -576,10 +730,13 @@ mod tests {
                 recipient: None,
                 auto_reply: false,
                 alias: None,
+                within: vec![Within { id: "2".into(), title: "inside".into() }],
                 says,
             };
             let stored = serde_json::to_string(&message).unwrap();
             assert_eq!(serde_json::from_str::<Message>(&stored).unwrap(), message, "{stored}");
+            // FastAgency's wire knows no conversation inside another.
+            let message = Message { within: Vec::new(), ..message };
             assert_eq!(from_envelope(&envelope(run, &message)).unwrap(), message);
         }
     }
@@ -592,6 +749,7 @@ mod tests {
             recipient: None,
             auto_reply: false,
             alias: None,
+            within: Vec::new(),
             says: Content::TextInput(TextInput { multiline: true, pattern: Some("x".into()), ..TextInput::default() }),
         };
         let envelope = envelope(RunId::random(), &message);

@@ -1,6 +1,7 @@
 //! A conversation over FastAgency's WebSocket: the first frame starts the run, each question is answered with a bare text.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 
 use futures_util::{SinkExt, StreamExt};
 use serde::Deserialize;
@@ -8,6 +9,8 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::header::AUTHORIZATION;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
@@ -50,7 +53,12 @@ pub(super) async fn converse(stage: &Stage, conversation: &mut Conversation) -> 
     conversation.begins();
     let run = RunId::random();
     let config = WebSocketConfig::default().read_buffer_size(BUFFER).write_buffer_size(0);
-    let connecting = connect_async_with_config(&stage.socket_url, Some(config), true);
+    let mut request =
+        stage.socket_url.as_str().into_client_request().map_err(|error| Problem::NotStarted(error.to_string()))?;
+    if let Some(authorization) = stage.client.authorization() {
+        request.headers_mut().insert(AUTHORIZATION, authorization.clone());
+    }
+    let connecting = connect_async_with_config(request, Some(config), true);
     let (mut socket, _) =
         stage.in_time("the connection", connecting).await?.map_err(|error| Problem::NotStarted(error.to_string()))?;
     // POST /fastagency/initiate_workflow remembers nothing (WIRE.md section 2): what counts is this frame.
@@ -59,8 +67,12 @@ pub(super) async fn converse(stage: &Stage, conversation: &mut Conversation) -> 
     let run = run.to_string();
     let mut waiting_for = "the first message";
     let mut failure = None;
+    let mut early = VecDeque::new();
     loop {
-        let text = stage.in_time(waiting_for, next(&mut socket)).await??;
+        let text = match early.pop_front() {
+            Some(text) => text,
+            None => stage.in_time(waiting_for, next(&mut socket)).await??,
+        };
         let frame: Frame<'_> = serde_json::from_str(&text).map_err(|error| Problem::Unreadable(error.to_string()))?;
         conversation.message(&text, frame.workflow_uuid == run);
         waiting_for = "the next message";
@@ -68,7 +80,10 @@ pub(super) async fn converse(stage: &Stage, conversation: &mut Conversation) -> 
             "text_input" | "multiple_choice" => {
                 let content: Content = serde_json::from_str(frame.content.get()).unwrap_or_default();
                 conversation.asked()?;
-                permit = stage.at_question(conversation, permit).await;
+                permit = tokio::select! {
+                    permit = stage.at_question(conversation, permit) => permit,
+                    broken = listen(&mut socket, &mut early) => return Err(broken),
+                };
                 let choice =
                     (frame.kind == "multiple_choice").then(|| content.default.or(content.choices.into_iter().next()));
                 let with_secret = choice.is_none();
@@ -98,6 +113,16 @@ pub(super) async fn converse(stage: &Stage, conversation: &mut Conversation) -> 
 
 async fn send(socket: &mut Socket, text: String) -> Result<(), Problem> {
     socket.send(Message::text(text)).await.map_err(|error| Problem::Broken(error.to_string()))
+}
+
+/// Reads on while a question is held open, so that the gateway's pings are answered; returns only when the socket breaks.
+async fn listen(socket: &mut Socket, early: &mut VecDeque<String>) -> Problem {
+    loop {
+        match next(socket).await {
+            Ok(text) => early.push_back(text),
+            Err(problem) => return problem,
+        }
+    }
 }
 
 /// The next text frame.

@@ -88,7 +88,7 @@ pub fn slot_of(subject: &str) -> Option<Slot> {
 
 /// Jobs for a workflow.
 pub fn queue(workflow: &Name) -> String {
-    format!("fa.queue.{workflow}")
+    format!("fa.queue.{}", workflow.token())
 }
 
 /// The timer of a run: a scheduled message that becomes a job.
@@ -98,7 +98,7 @@ pub fn timer(run: RunId) -> String {
 
 /// The durable consumer that shares a workflow's jobs among the workers.
 pub fn work(workflow: &Name) -> String {
-    format!("work_{workflow}")
+    format!("work_{}", workflow.token())
 }
 
 /// The bucket of a shelf.

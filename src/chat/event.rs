@@ -126,6 +126,18 @@ pub enum Event {
         /// What is carried over.
         carryover: Vec<String>,
     },
+    /// An agent that is to reply talks to others first; what follows is inside, up to [`Event::NestedEnds`].
+    NestedBegins {
+        /// Who.
+        agent: Name,
+        /// To whom.
+        recipients: Vec<Name>,
+    },
+    /// It has talked to them.
+    NestedEnds {
+        /// Who.
+        agent: Name,
+    },
     /// A group goes on from messages that it is given.
     Resumed {
         /// Who said the last of them.

@@ -10,7 +10,8 @@ use crate::chat::memory::Utterance;
 use crate::chat::pair::{Chat, Recipient};
 use crate::chat::queue::hold_next;
 use crate::chat::summary::reflect;
-use crate::chat::{Line, Result, Stage, Stop};
+use crate::chat::{Event, Line, Result, Stage, Stop};
+use crate::ids::Name;
 use crate::workflow::{Agent, NestedCarryover, NestedChat};
 
 /// How deep conversations may be within each other: agents that consult each other in a circle would never end.
@@ -29,9 +30,13 @@ pub(super) async fn reply(
         let problem = format!("the nested chats of {:?} are {DEEPEST} deep: they never end", owner.name.as_str());
         return Err(Stop::failed("limit", problem));
     }
+    let mut recipients: Vec<Name> = chats.iter().map(|nested| nested.recipient.clone()).collect();
+    recipients.dedup();
+    stage.tell(Event::NestedBegins { agent: owner.name.clone(), recipients }).await?;
     stage.depth += 1;
     let summary = hold(stage, owner, chats, heard).await;
     stage.depth -= 1;
+    stage.tell(Event::NestedEnds { agent: owner.name.clone() }).await?;
     Ok(match summary? {
         Some(summary) => Ok(Utterance::text(summary)),
         None => Err(Silence::NoNestedChat),

@@ -9,7 +9,7 @@ use clap::Args;
 
 use crate::broker::embedded;
 use crate::cli::outcome::{self, CliError};
-use crate::cli::{Common, Listen, VERSION, project};
+use crate::cli::{Common, Listen, project};
 use crate::config::Section;
 use crate::{gateway, ui, worker};
 
@@ -59,13 +59,13 @@ impl All {
         }
 
         let parts = project::worker_parts(&config, broker.clone(), sealer.clone(), self.mock_llm)?;
-        let gateway_settings =
-            gateway::Settings { static_dir: config.gateway.static_dir.clone(), sealer, ..gateway::Settings::default() };
-        let page_settings = ui::Settings {
-            title: config.ui.title.clone(),
-            gateway_url: gateway_url.clone(),
-            version: VERSION.to_owned(),
+        let gateway_settings = gateway::Settings {
+            auth: config.auth.clone(),
+            static_dir: config.gateway.static_dir.clone(),
+            sealer,
+            ..gateway::Settings::default()
         };
+        let page_settings = project::page(&config, gateway_url.clone());
         shutdown.spawn("worker", worker::serve(parts, shutdown.clone()));
         shutdown.spawn("gateway", gateway::serve(gateway_listener, broker, gateway_settings, shutdown.clone()));
         shutdown.spawn("ui", ui::serve(page_listener, page_settings, shutdown.clone()));

@@ -129,7 +129,7 @@ impl Audit {
 
     async fn source(&self, common: &Common) -> Result<Source, CliError> {
         if let Some(url) = &self.gateway_url {
-            return Ok(Source::Gateway(Client::new(url).map_err(unreachable)?));
+            return Ok(Source::Gateway(project::client(url)?));
         }
         let config = project::load(common)?;
         if self.nats || common.nats_url.is_some() {
@@ -145,7 +145,7 @@ impl Audit {
             Ok(broker) => Ok(Source::Broker { broker, idle: true }),
             Err(embedded::OpenError::InUse { address: Some(url), .. }) => {
                 eprintln!("{} is in use; reading through the gateway there, {url}", data_dir.display());
-                Ok(Source::Gateway(Client::new(&url).map_err(unreachable)?))
+                Ok(Source::Gateway(project::client(&url)?))
             }
             Err(error) => Err(error.into()),
         }

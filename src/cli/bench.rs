@@ -75,7 +75,7 @@ enum Via {
 
 impl Bench {
     pub(super) async fn run(self, common: Common) -> Result<ExitCode, CliError> {
-        let client = self.gateway_url.as_deref().map(Client::new).transpose().map_err(unreachable)?;
+        let client = self.gateway_url.as_deref().map(project::client).transpose()?;
         if let Some(client) = &client {
             self.check(client).await?;
         }
@@ -143,8 +143,9 @@ impl Bench {
         if !self.floor {
             return Ok(None);
         }
-        let settings = project::nats_settings(&project::load(common)?, "bench")?;
-        let took = floor::measure(&settings, self.conversations as usize, self.concurrency as usize)
+        let config = project::load(common)?;
+        let name = project::nats_name(&config, "bench");
+        let took = floor::measure(config.nats()?, &name, self.conversations as usize, self.concurrency as usize)
             .await
             .map_err(|error| CliError::Unreachable(error.into()))?;
         Ok(Some(f64::from(self.conversations) / took.as_secs_f64()))

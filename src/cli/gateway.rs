@@ -25,6 +25,7 @@ impl Gateway {
         let listener = project::listen(&self.listen, config.gateway.host, config.gateway.port).await?;
         let url = project::url(&listener);
         let settings = gateway::Settings {
+            auth: config.auth.clone(),
             static_dir: config.gateway.static_dir.clone(),
             sealer: project::sealer(&config, None)?,
             ..gateway::Settings::default()

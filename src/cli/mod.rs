@@ -15,6 +15,7 @@ mod bench;
 mod check;
 mod gateway;
 mod outcome;
+mod people;
 mod project;
 mod run;
 mod schema;
@@ -91,6 +92,10 @@ enum Command {
     Check(check::Check),
     /// Prints the JSON Schema of a kind of file, for editors.
     Schema(schema::Schema),
+    /// Keeps the users who call with a password (`auth.mode: basic`).
+    User(people::User),
+    /// Keeps the keys of programs that call.
+    Key(people::KeyCommand),
     /// Holds many conversations against a gateway and measures them.
     Bench(bench::Bench),
 }
@@ -126,6 +131,8 @@ impl Command {
             Command::Audit(audit) => audit.run(common).await,
             Command::Check(check) => check.run(&common),
             Command::Schema(schema) => schema.run(),
+            Command::User(user) => user.run(common).await,
+            Command::Key(key) => key.run(common).await,
             Command::Bench(bench) => bench.run(common).await,
         }
     }

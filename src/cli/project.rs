@@ -6,17 +6,25 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::net::TcpListener;
+use secrecy::SecretString;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::broker::{Broker, nats};
 use crate::cli::outcome::CliError;
-use crate::cli::{Common, Listen};
+use crate::cli::{Common, Listen, VERSION};
+use crate::client::Client;
 use crate::clock;
 use crate::config::Config;
 use crate::lifecycle::Lifecycle;
 use crate::project::load_config;
 use crate::seal::Sealer;
-use crate::{model, worker, workflow};
+use crate::{model, ui, worker, workflow};
+
+/// The variable with the key or token that a gateway is shown.
+pub(super) const KEY: &str = "FASTAGENCY_KEY";
+/// Connections that may wait to be accepted (the system has a limit of its own, often 4096): thousands of clients come back
+/// at once when a gateway has been started again.
+const BACKLOG: u32 = 4096;
 
 /// Reads the configuration: the file that was named, else `fastagency.yaml` here, else the defaults.
 pub(super) fn load(common: &Common) -> Result<Config, CliError> {
@@ -28,31 +36,21 @@ pub(super) fn load(common: &Common) -> Result<Config, CliError> {
     Ok(config)
 }
 
-/// Connects to the NATS server that the configuration names.
-pub(super) async fn connect(config: &Config, role: &str) -> Result<Broker, CliError> {
-    Ok(nats::connect(&nats_settings(config, role)?).await?)
+/// A client of a gateway, with the key of `FASTAGENCY_KEY`: from there only, as a command line can be read by everybody on
+/// the machine.
+pub(super) fn client(url: &str) -> Result<Client, CliError> {
+    let key = std::env::var(KEY).ok().filter(|key| !key.is_empty()).map(SecretString::from);
+    Client::with_key(url, key.as_ref()).map_err(|error| CliError::Unreachable(error.into()))
 }
 
-/// The NATS server that the configuration names, and how to be let in.
-pub(super) fn nats_settings(config: &Config, role: &str) -> Result<nats::Settings, CliError> {
-    let nats = config.nats()?;
-    Ok(nats::Settings {
-        url: nats.url.clone(),
-        name: format!("fastagency {role} ({})", config.name),
-        user: nats.user.clone(),
-        password: nats.password.clone(),
-        token: nats.token.clone(),
-        nkey_seed_file: nats.nkey_seed_file.clone(),
-        credentials_file: nats.credentials_file.clone(),
-        tls: nats::Tls {
-            required: nats.tls.required,
-            ca_file: nats.tls.ca_file.clone(),
-            cert_file: nats.tls.cert_file.clone(),
-            key_file: nats.tls.key_file.clone(),
-        },
-        replicas: nats.replicas,
-        ..nats::Settings::default()
-    })
+/// Connects to the NATS server that the configuration names, as this role.
+pub(super) async fn connect(config: &Config, role: &str) -> Result<Broker, CliError> {
+    Ok(nats::connect(config.nats()?, &nats_name(config, role)).await?)
+}
+
+/// How a process calls itself in the server's lists.
+pub(super) fn nats_name(config: &Config, role: &str) -> String {
+    format!("fastagency {role} ({})", config.name)
 }
 
 /// The data folder of the embedded broker.
@@ -108,13 +106,33 @@ pub(super) fn worker_parts(
     Ok(worker::Parts { broker, clock: clock::system(), models, workflows, sealer, settings: config.worker.clone() })
 }
 
+/// What the page is told.
+pub(super) fn page(config: &Config, gateway_url: String) -> ui::Settings {
+    let config = &config.ui;
+    let brand = ui::Brand {
+        title: config.title.clone(),
+        logo: config.logo.clone(),
+        css: config.css.clone(),
+        footer: config.footer.clone(),
+        links: config.links.clone(),
+        embed_in: config.embed_in.clone(),
+    };
+    ui::Settings { brand, gateway_url, version: VERSION.to_owned() }
+}
+
 /// Listens where the configuration says, or the command line.
 pub(super) async fn listen(listen: &Listen, host: IpAddr, port: u16) -> Result<TcpListener, CliError> {
     let address = SocketAddr::new(listen.host.unwrap_or(host), listen.port.unwrap_or(port));
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("could not listen on {address}; is another one running? --port takes another port"))?;
-    Ok(listener)
+    let open = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // A tier that is started again must not wait until the connections of its former life are forgotten.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    let listener: std::io::Result<TcpListener> = open();
+    Ok(listener
+        .with_context(|| format!("could not listen on {address}; is another one running? --port takes another port"))?)
 }
 
 /// The address that a person can open for a listener.

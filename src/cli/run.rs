@@ -105,7 +105,7 @@ impl Run {
 
     async fn enter(&self, common: &Common) -> Result<House, CliError> {
         if let Some(url) = &self.gateway_url {
-            let client = Client::new(url).map_err(unreachable)?;
+            let client = project::client(url)?;
             return Ok(House { client, serves: Vec::new(), lifecycle: None, again: format!(" --gateway-url {url}") });
         }
         let config = project::load(common)?;
@@ -122,12 +122,7 @@ impl Run {
                 if self.mock_llm {
                     eprintln!("--mock-llm changes nothing there: the models are that process's");
                 }
-                Ok(House {
-                    client: Client::new(&url).map_err(unreachable)?,
-                    serves: Vec::new(),
-                    lifecycle: None,
-                    again,
-                })
+                Ok(House { client: project::client(&url)?, serves: Vec::new(), lifecycle: None, again })
             }
             Err(error) => Err(error.into()),
         }
@@ -150,7 +145,7 @@ impl Run {
         if let Some(data_dir) = data_dir {
             embedded::write_address(data_dir, &url).context("could not write the gateway's address")?;
         }
-        let client = Client::new(&url).map_err(unreachable)?;
+        let client = project::client(&url)?;
         let lifecycle = Lifecycle::new(config.shutdown_grace.min(END_WITHIN));
         let shutdown = lifecycle.shutdown();
         let settings = gateway::Settings { sealer, ..gateway::Settings::default() };
@@ -181,9 +176,15 @@ impl Run {
                 started.map_err(refused)?.id
             }
         };
-        let console = Console::new(client, run, style, Given::parse(&self.answers), io::stdout());
+        let mut console = Console::new(client, run, style, Given::parse(&self.answers), io::stdout());
         let again = format!("fastagency run --run {run}{}", house.again);
-        match console.talk().await {
+        let left = console.talk().await;
+        for unused in console.unused_answers() {
+            eprintln!(
+                "no question took the answer {unused:?} (FOR= is a question's number, its id, or the beginning of its prompt)"
+            );
+        }
+        match left {
             Ok(Left::Ended(Ending::Completed)) => Ok(ExitCode::SUCCESS),
             Ok(Left::Ended(Ending::Failed)) => Ok(ExitCode::FAILURE),
             Ok(Left::Ended(Ending::Cancelled)) => Ok(ExitCode::from(4)),

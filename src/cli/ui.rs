@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::cli::outcome::{self, CliError};
-use crate::cli::{Common, Listen, VERSION, project};
+use crate::cli::{Common, Listen, project};
 use crate::config::Section;
 use crate::ui;
 
@@ -28,7 +28,7 @@ impl Ui {
         let listener = project::listen(&self.listen, config.ui.host, config.ui.port).await?;
         let url = project::url(&listener);
         let gateway_url = self.gateway_url.unwrap_or_else(|| config.ui.gateway_url.clone());
-        let settings = ui::Settings { title: config.ui.title.clone(), gateway_url, version: VERSION.to_owned() };
+        let settings = project::page(&config, gateway_url);
         shutdown.spawn("ui", ui::serve(listener, settings, shutdown.clone()));
         println!("page: {url}");
         Ok(outcome::of(lifecycle.run().await))

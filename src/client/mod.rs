@@ -3,13 +3,13 @@
 //!
 //! Calls are made once; [`patiently`] repeats those that may be. Only [`follow::Follower`] connects again by itself.
 
-use std::error::Error as _;
 use std::fmt;
 use std::time::Duration;
 
 use rand::RngExt;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
+use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::clock::Timestamp;
 use crate::ids::{MessageId, RunId};
+use crate::problem::chain;
 use crate::run::record::Ending;
 use crate::run::summary::State;
 
@@ -37,6 +38,7 @@ const SHOWN: usize = 200;
 pub struct Client {
     http: reqwest::Client,
     base: Url,
+    authorization: Option<HeaderValue>,
 }
 
 /// Why a call did not do what it was asked for.
@@ -202,8 +204,13 @@ pub struct Filter {
 }
 
 impl Client {
-    /// A client of the gateway at `url`. Nothing is connected yet.
+    /// A client of the gateway at `url`, for a gateway that asks nobody who he is. Nothing is connected yet.
     pub fn new(url: &str) -> Result<Self> {
+        Self::with_key(url, None)
+    }
+
+    /// A client that shows this key or token with every call.
+    pub fn with_key(url: &str, key: Option<&SecretString>) -> Result<Self> {
         let wrong = |reason: String| Error::Address { url: url.to_owned(), reason };
         let mut base: Url = url.parse().map_err(|error| wrong(format!("{error}")))?;
         if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
@@ -216,7 +223,19 @@ impl Client {
             let path = format!("{}/", base.path());
             base.set_path(&path);
         }
-        Ok(Self { http: http(&base, url)?, base })
+        let authorization = key.map(|key| {
+            let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret()))
+                .map_err(|_| wrong("the key for it has characters that no key has".to_owned()))?;
+            value.set_sensitive(true);
+            Ok(value)
+        });
+        let authorization = authorization.transpose()?;
+        Ok(Self { http: http(&base, url, authorization.clone())?, base, authorization })
+    }
+
+    /// What is shown with every call, for a connection that is made without this client.
+    pub fn authorization(&self) -> Option<&HeaderValue> {
+        self.authorization.as_ref()
     }
 
     /// The gateway's address, for people.
@@ -346,11 +365,12 @@ impl Client {
     }
 }
 
-fn http(base: &Url, url: &str) -> Result<reqwest::Client> {
+fn http(base: &Url, url: &str, authorization: Option<HeaderValue>) -> Result<reqwest::Client> {
     // Another part of the process may have installed it: ring either way.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut headers = HeaderMap::new();
     headers.insert(HeaderName::from_static("accept"), HeaderValue::from_static("application/json"));
+    headers.extend(authorization.map(|value| (AUTHORIZATION, value)));
     let builder = || {
         let builder = reqwest::Client::builder()
             .user_agent(concat!("fastagency/", env!("CARGO_PKG_VERSION")))
@@ -387,20 +407,9 @@ fn shown(body: &[u8]) -> String {
     String::from_utf8_lossy(body).chars().filter(|c| !c.is_control()).take(SHOWN).collect()
 }
 
-/// An error of the HTTP client in words: its causes, each once, without the address, which the caller says.
+/// An error of the HTTP client in words, without the address, which the caller says.
 fn in_words(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut words = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if !words.contains(&text) {
-            words.push_str(": ");
-            words.push_str(&text);
-        }
-        cause = error.source();
-    }
-    words
+    chain(&error.without_url())
 }
 
 /// The pause before the `attempt`th new try (from 1): it doubles up to some seconds, and no two clients come at once.

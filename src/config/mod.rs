@@ -16,10 +16,12 @@ use serde_json::{Map, Value};
 use crate::ids::Name;
 use crate::problem::{Problem, Problems};
 
+mod auth;
 mod reading;
 mod shapes;
 mod variables;
 
+pub use auth::{Access, Auth, AuthMode, Jwt, JwtAlgorithm, JwtKey, Members, TokenIssue, TrustedHeader};
 pub use shapes::json_schema;
 pub use variables::Environment;
 
@@ -37,6 +39,8 @@ pub struct Config {
     pub llms: BTreeMap<Name, Llm>,
     /// The gateway.
     pub gateway: Gateway,
+    /// Who may call the gateway.
+    pub auth: Auth,
     /// The page.
     pub ui: Ui,
     /// The worker.
@@ -112,9 +116,9 @@ impl Config {
 }
 
 /// `nats:`.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Nats {
-    /// Its address or addresses, separated by commas.
+    /// Its address or addresses, separated by commas (default nats://127.0.0.1:4222).
     pub url: String,
     /// User name.
     pub user: Option<String>,
@@ -130,6 +134,24 @@ pub struct Nats {
     pub tls: Tls,
     /// Copies of each stream that is made (default 1; 3 in a cluster).
     pub replicas: usize,
+    /// How long to wait at the start for a server that cannot be reached (default 30 s).
+    pub connect_wait: Duration,
+}
+
+impl Default for Nats {
+    fn default() -> Self {
+        Self {
+            url: "nats://127.0.0.1:4222".to_owned(),
+            user: None,
+            password: None,
+            token: None,
+            nkey_seed_file: None,
+            credentials_file: None,
+            tls: Tls::default(),
+            replicas: 1,
+            connect_wait: Duration::from_secs(30),
+        }
+    }
 }
 
 /// `nats.tls:`.
@@ -165,6 +187,16 @@ pub struct Ui {
     pub port: u16,
     /// The page's title (default: the project's name).
     pub title: String,
+    /// A picture beside the title.
+    pub logo: Option<PathBuf>,
+    /// A style sheet that is applied after the page's own.
+    pub css: Option<PathBuf>,
+    /// A sentence below everything.
+    pub footer: Option<String>,
+    /// Links below everything: their words and addresses.
+    pub links: Vec<(String, String)>,
+    /// The origins of the sites that may show the page in a frame.
+    pub embed_in: Vec<String>,
     /// Where the gateway is (default: `http://127.0.0.1:8008`).
     pub gateway_url: String,
 }

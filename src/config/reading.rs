@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::shapes::{AUTH, CONFIG, GATEWAY, LLM, NATS, TIMEOUT, TLS, UI, WORKER};
+use super::shapes::{CONFIG, GATEWAY, LINK, LLM, NATS, TIMEOUT, TLS, UI, WORKER};
 use super::variables::{self, Environment};
-use super::{Config, Gateway, Llm, Nats, Provider, Section, Timeouts, Tls, Ui, Worker};
+use super::{Auth, Config, Gateway, Llm, Nats, Provider, Section, Timeouts, Tls, Ui, Worker};
 use crate::ids::Name;
 use crate::problem::{Problem, Problems, did_you_mean};
 use crate::yaml::{self, Content, Field, Fields, Node, Review};
@@ -38,19 +38,19 @@ impl Reader<'_> {
     fn config(&self, root: &Field<'_>, file: &Path) -> Option<Config> {
         let fields = root.fields(&CONFIG)?;
         fields.read("version", version);
-        fields.read("auth", auth);
         let name = fields.read("name", Field::text).unwrap_or("fastagency").to_owned();
         let gateway = fields.read("gateway", |field| self.gateway(field)).unwrap_or_else(|| self.default_gateway());
-        let ui = match fields.read("ui", |field| ui(field, &name, gateway.port)) {
+        let ui = match fields.read("ui", |field| self.ui(field, &name, gateway.port)) {
             Some(ui) => ui,
             None => default_ui(&name, gateway.port),
         };
         Some(Config {
             path: file.to_owned(),
-            nats: fields.read("nats", |field| self.nats(field)).unwrap_or_else(default_nats),
+            nats: fields.read("nats", |field| self.nats(field)).unwrap_or_default(),
             workflows: self.path(&fields, "workflows").unwrap_or_else(|| self.folder.join("workflows")),
             llms: fields.read("llms", |field| self.llms(field)).unwrap_or_default(),
             gateway,
+            auth: fields.read("auth", |field| self.auth(field)).unwrap_or_default(),
             ui,
             worker: fields.read("worker", worker).unwrap_or(Worker {
                 max_runs: 10_000,
@@ -101,16 +101,22 @@ impl Reader<'_> {
             let required = fields.read("required", Field::bool).unwrap_or(false);
             Some(Tls { required, ca_file: self.path(&fields, "ca_file"), cert_file, key_file })
         });
+        let default = Nats::default();
         Some(Nats {
-            url: url.unwrap_or_else(|| default_nats().url),
+            url: url.unwrap_or(default.url),
             user: fields.read("user", Field::text).filter(|user| !user.is_empty()).map(str::to_owned),
             password: secret(&fields, "password"),
             token: secret(&fields, "token"),
             nkey_seed_file: self.path(&fields, "nkey_seed_file"),
             credentials_file: self.path(&fields, "credentials_file"),
             tls: tls.unwrap_or_default(),
-            replicas: fields.read("replicas", |field| field.whole(1)).unwrap_or(1),
+            replicas: fields.read("replicas", |field| field.whole(1)).unwrap_or(default.replicas),
+            connect_wait: fields.read("connect_wait", Field::duration).unwrap_or(default.connect_wait),
         })
+    }
+
+    fn auth(&self, field: &Field<'_>) -> Option<Auth> {
+        super::auth::read(field, &|fields, key| self.path(fields, key))
     }
 
     fn default_gateway(&self) -> Gateway {
@@ -124,6 +130,26 @@ impl Reader<'_> {
             host: fields.read("host", host).unwrap_or(default.host),
             port: fields.read("port", port).unwrap_or(default.port),
             static_dir: self.path(&fields, "static_dir"),
+        })
+    }
+
+    fn ui(&self, field: &Field<'_>, name: &str, gateway_port: u16) -> Option<Ui> {
+        let fields = field.fields(&UI)?;
+        let default = default_ui(name, gateway_port);
+        Some(Ui {
+            host: fields.read("host", host).unwrap_or(default.host),
+            port: fields.read("port", port).unwrap_or(default.port),
+            title: fields.read("title", Field::text).map_or(default.title, str::to_owned),
+            logo: self.path(&fields, "logo"),
+            css: self.path(&fields, "css"),
+            footer: fields.read("footer", Field::text).map(str::to_owned),
+            links: fields
+                .read("links", |field| Some(field.items()?.iter().filter_map(link).collect()))
+                .unwrap_or_default(),
+            embed_in: fields
+                .read("embed_in", |field| Some(field.items()?.iter().filter_map(origin).collect()))
+                .unwrap_or_default(),
+            gateway_url: fields.read("gateway_url", base_url).unwrap_or(default.gateway_url),
         })
     }
 
@@ -210,18 +236,6 @@ fn version(field: &Field<'_>) -> Option<()> {
     Some(())
 }
 
-fn auth(field: &Field<'_>) -> Option<()> {
-    let mode = field.fields(&AUTH)?.get("mode")?;
-    match mode.text()? {
-        "none" => Some(()),
-        other @ ("basic" | "token" | "tokens" | "jwt" | "oidc" | "proxy" | "header" | "api_key" | "users") => {
-            mode.note(format!("{other:?}: not in this version"));
-            None
-        }
-        _ => mode.one_of(&[("none", ())]),
-    }
-}
-
 fn provider(field: &Field<'_>) -> Option<Provider> {
     if let later @ ("azure" | "anthropic" | "gemini") = field.text()? {
         field.note(format!("{later:?}: not in this version"));
@@ -281,19 +295,30 @@ fn fallback(field: &Field<'_>, own: &Name, names: &BTreeSet<&str>) -> Vec<Name> 
     fallback
 }
 
-fn default_nats() -> Nats {
-    Nats { url: "nats://127.0.0.1:4222".to_owned(), replicas: 1, ..Nats::default() }
+/// A link of the page. What runs something (`javascript:`) is none.
+fn link(field: &Field<'_>) -> Option<(String, String)> {
+    let fields = field.fields(&LINK)?;
+    let title = fields.read("title", Field::text)?.to_owned();
+    let url = fields.read("url", |field| {
+        let url = field.text()?;
+        let fits = ["https://", "http://", "mailto:", "/"].iter().any(|start| url.starts_with(start));
+        if fits { Some(url.to_owned()) } else { field.is_not("an address that begins with https://, mailto: or /") }
+    })?;
+    Some((title, url))
 }
 
-fn ui(field: &Field<'_>, name: &str, gateway_port: u16) -> Option<Ui> {
-    let fields = field.fields(&UI)?;
-    let default = default_ui(name, gateway_port);
-    Some(Ui {
-        host: fields.read("host", host).unwrap_or(default.host),
-        port: fields.read("port", port).unwrap_or(default.port),
-        title: fields.read("title", Field::text).map_or(default.title, str::to_owned),
-        gateway_url: fields.read("gateway_url", base_url).unwrap_or(default.gateway_url),
-    })
+/// A site, as a content security policy names it: nothing in it may end the directive that it becomes part of.
+fn origin(field: &Field<'_>) -> Option<String> {
+    let text = field.text()?;
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let fits = host.is_some_and(|host| {
+        !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '*'))
+    });
+    if fits {
+        Some(text.to_owned())
+    } else {
+        field.is_not("a site such as https://intranet.example.org, without a path")
+    }
 }
 
 fn default_ui(name: &str, gateway_port: u16) -> Ui {
@@ -301,6 +326,11 @@ fn default_ui(name: &str, gateway_port: u16) -> Ui {
         host: Ipv4Addr::LOCALHOST.into(),
         port: 8888,
         title: name.to_owned(),
+        logo: None,
+        css: None,
+        footer: None,
+        links: Vec::new(),
+        embed_in: Vec::new(),
         gateway_url: format!("http://127.0.0.1:{gateway_port}"),
     }
 }
@@ -334,7 +364,7 @@ fn port(field: &Field<'_>) -> Option<u16> {
 }
 
 /// A secret; an empty one is none.
-fn secret(fields: &Fields<'_>, key: &'static str) -> Option<SecretString> {
+pub(super) fn secret(fields: &Fields<'_>, key: &'static str) -> Option<SecretString> {
     fields.read(key, Field::text).filter(|text| !text.is_empty()).map(|text| text.to_owned().into())
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::yaml::shape::{Kind, REQUEST_PARAMETERS, Shape, later, may, must};
+use crate::yaml::shape::{Key, Kind, REQUEST_PARAMETERS, Shape, later, may, must};
 
 /// The JSON Schema of `fastagency.yaml`.
 pub fn json_schema() -> Value {
@@ -43,6 +43,11 @@ pub static NATS: Shape = Shape {
         may("credentials_file", Kind::Text, "A .creds file, instead."),
         may("tls", Kind::Shape(&TLS), "TLS."),
         may("replicas", Kind::Whole(1), "Copies of each stream that is made (default 1; 3 in a cluster)."),
+        may(
+            "connect_wait",
+            Kind::Duration,
+            "How long to wait at the start for a server that cannot be reached (default 30s).",
+        ),
     ],
     shared: &[],
 };
@@ -113,7 +118,26 @@ pub static UI: Shape = Shape {
         may("host", Kind::Text, "The address it listens on (default 127.0.0.1)."),
         may("port", Kind::Whole(1), "Its port (default 8888)."),
         may("title", Kind::Text, "The page's title (default: the project's name)."),
+        may("logo", Kind::Text, "A picture beside the title: an .svg, .png, .jpg or .webp file."),
+        may("css", Kind::Text, "A style sheet that is applied after the page's own; --accent is its colour."),
+        may("footer", Kind::Text, "A sentence below everything."),
+        may("links", Kind::List(&Kind::Shape(&LINK)), "Links below everything."),
+        may(
+            "embed_in",
+            Kind::List(&Kind::Text),
+            "The sites that may show the page in a frame, as https://example.org.",
+        ),
         may("gateway_url", Kind::Text, "Where the gateway is (default http://127.0.0.1 and the gateway's port)."),
+    ],
+    shared: &[],
+};
+
+pub static LINK: Shape = Shape {
+    name: "link",
+    about: "A link of the page.",
+    keys: &[
+        must("title", Kind::Text, "Its words."),
+        must("url", Kind::Text, "Its address: https://…, mailto:… or /…."),
     ],
     shared: &[],
 };
@@ -132,6 +156,74 @@ pub static WORKER: Shape = Shape {
 pub static AUTH: Shape = Shape {
     name: "auth",
     about: "Who may call the gateway.",
-    keys: &[must("mode", Kind::OneOf(&["none"]), "none: everybody.")],
+    keys: &[
+        must(
+            "mode",
+            Kind::OneOf(&["none", "basic", "api_key", "jwt", "trusted_header"]),
+            "How callers prove who they are.",
+        ),
+        may("file", Kind::Text, "The file of users and keys, kept by `fastagency user` and `fastagency key`."),
+        may("token", Kind::Shape(&TOKEN), "Tokens that POST /token gives for a password (mode basic)."),
+        may("jwt", Kind::Shape(&JWT), "Tokens that another server signs (mode jwt)."),
+        may("trusted_header", Kind::Shape(&TRUSTED_HEADER), "Headers that a proxy sends (mode trusted_header)."),
+        may("admins", Kind::Shape(&MEMBERS), "Who may see, stop and remove everybody's runs."),
+        may("access", Kind::List(&Kind::Shape(&ACCESS)), "Who may start what (default: everybody everything)."),
+        may("origins", Kind::List(&Kind::Text), "Other origins whose pages may call, like https://chat.example.com."),
+        may("proxies", Kind::List(&Kind::Text), "Proxies whose X-Forwarded-For is believed, like 10.0.0.0/8."),
+    ],
     shared: &[],
 };
+
+pub static TOKEN: Shape = Shape {
+    name: "token",
+    about: "Tokens that are given for a password.",
+    keys: &[
+        must("secret", Kind::Text, "What they are signed with: at least 32 characters."),
+        may("lifetime", Kind::Duration, "How long one counts (default 30m)."),
+    ],
+    shared: &[],
+};
+
+pub static JWT: Shape = Shape {
+    name: "jwt",
+    about: "Tokens that another server signs. One of secret, public_key_file and jwks_url.",
+    keys: &[
+        must(
+            "algorithms",
+            Kind::Some(&Kind::Text),
+            "The algorithms that are accepted: HS256, RS256, PS256, ES256, EdDSA…",
+        ),
+        may("secret", Kind::Text, "The secret that they are signed with."),
+        may("public_key_file", Kind::Text, "The public key that checks them, in PEM."),
+        may("jwks_url", Kind::Text, "Where the public keys are (JWKS)."),
+        may("issuer", Kind::Text, "The issuer that they must name."),
+        may("audience", Kind::Text, "The audience that they must name."),
+        may("leeway", Kind::Duration, "How far clocks may differ (default 60s)."),
+        may("user_claim", Kind::Text, "The claim that is the user (default sub)."),
+        may("groups_claim", Kind::Text, "The claim that lists the user's groups (default groups)."),
+    ],
+    shared: &[],
+};
+
+pub static TRUSTED_HEADER: Shape = Shape {
+    name: "trusted_header",
+    about: "Headers in which a proxy says who calls.",
+    keys: &[
+        must("user", Kind::Text, "The header with the user, like X-Forwarded-User."),
+        may("groups", Kind::Text, "The header with the user's groups, separated by commas."),
+        must("from", Kind::Some(&Kind::Text), "The proxies that may send them, like 10.0.0.0/8."),
+    ],
+    shared: &[],
+};
+
+pub static MEMBERS: Shape = Shape { name: "members", about: "Some users and groups.", keys: MEMBER_KEYS, shared: &[] };
+
+pub static ACCESS: Shape = Shape {
+    name: "rule",
+    about: "Who may start which workflows: everybody, unless users or groups are named.",
+    keys: &[must("workflows", Kind::Some(&Kind::Text), "Names of workflows; * stands for anything.")],
+    shared: MEMBER_KEYS,
+};
+
+const MEMBER_KEYS: &[Key] =
+    &[may("users", Kind::List(&Kind::Text), "Users."), may("groups", Kind::List(&Kind::Text), "Groups.")];

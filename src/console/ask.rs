@@ -8,7 +8,7 @@ use super::render::{line, plain};
 use super::terminal::Wants;
 use crate::client::event::Message;
 use crate::ids::MessageId;
-use crate::message::{Content, MultipleChoice, TextValue};
+use crate::message::{Content, MultipleChoice, TextValue, check_text_answer};
 
 /// A question that is being asked.
 pub(super) struct Asking {
@@ -84,6 +84,7 @@ impl Asking {
                 words += &numbered(choices.iter().map(|(text, about)| (*text, about.as_deref())));
                 words += &how_to_choose(asked);
             }
+            Content::Approval(_) => words += "(once, always, or deny)\n",
             _ => {}
         }
         words += &until_in_words(&self.question.says);
@@ -147,6 +148,8 @@ pub fn value_of(question: &Content, text: &str) -> Value {
     match question {
         Content::MultipleChoice(asked) => choice_of(asked, text),
         Content::Form(_) => serde_json::from_str(text).unwrap_or_else(|_| json!(text)),
+        // What is not one of the words is the gateway's to refuse.
+        Content::Approval(_) => check_text_answer(question, text).map_or_else(|_| json!(text), |fits| fits.value),
         _ => json!(text),
     }
 }
@@ -218,12 +221,7 @@ fn how_to_choose(asked: &MultipleChoice) -> String {
 
 /// Until when a question waits and what happens then, in words.
 fn until_in_words(question: &Content) -> String {
-    let deadline = match question {
-        Content::TextInput(asked) => &asked.deadline,
-        Content::MultipleChoice(asked) => &asked.deadline,
-        Content::Form(asked) => &asked.deadline,
-        _ => return String::new(),
-    };
+    let Some(deadline) = question.waits() else { return String::new() };
     let Some(until) = deadline.deadline else { return String::new() };
     let then = deadline.on_timeout.as_deref().map(|then| format!("; {}", line(then))).unwrap_or_default();
     format!("(waits until {until}{then})\n")

@@ -5,7 +5,14 @@ use crate::ids::MessageId;
 
 /// The answers that are left.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Given(Vec<(For, String)>);
+pub struct Given(Vec<One>);
+
+#[derive(Debug, Clone, PartialEq)]
+struct One {
+    wanted: For,
+    answer: String,
+    typed: String,
+}
 
 /// Which question an answer is for.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,14 +43,19 @@ impl Given {
             &|wanted| matches!(wanted, For::Prompt(begin) if prompt.starts_with(begin.as_str())),
             &|wanted| *wanted == For::Next,
         ];
-        let at = fits.iter().find_map(|fits| self.0.iter().position(|(wanted, _)| fits(wanted)))?;
-        Some(self.0.remove(at).1)
+        let at = fits.iter().find_map(|fits| self.0.iter().position(|one| fits(&one.wanted)))?;
+        Some(self.0.remove(at).answer)
+    }
+
+    /// What no question has taken, as it was typed.
+    pub fn unused(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|one| one.typed.as_str())
     }
 }
 
-fn one(typed: &str) -> (For, String) {
+fn one(typed: &str) -> One {
     let Some((wanted, answer)) = typed.split_once('=') else {
-        return (For::Next, typed.to_owned());
+        return One { wanted: For::Next, answer: typed.to_owned(), typed: typed.to_owned() };
     };
     let wanted = wanted.trim();
     let wanted = if wanted.is_empty() {
@@ -55,7 +67,7 @@ fn one(typed: &str) -> (For, String) {
     } else {
         For::Prompt(wanted.to_lowercase())
     };
-    (wanted, answer.to_owned())
+    One { wanted, answer: answer.to_owned(), typed: typed.to_owned() }
 }
 
 #[cfg(test)]
@@ -84,5 +96,9 @@ mod tests {
         assert_eq!(take(4, &question('d', "What is your name?")).as_deref(), Some("first"));
         assert_eq!(take(5, &question('d', "And then?")).as_deref(), Some("a=b"));
         assert_eq!(take(6, &question('d', "And then?")), None);
+        assert_eq!(given.unused().count(), 0);
+        let mut given = Given::parse(&["other=x".to_owned()]);
+        assert_eq!(given.take(1, &question('d', "And then?")), None);
+        assert_eq!(given.unused().collect::<Vec<_>>(), ["other=x"]);
     }
 }

@@ -112,7 +112,7 @@ impl<'a, W: Write> Console<'a, W> {
     }
 
     /// Holds the conversation until the run ends, or nobody can go on here.
-    pub async fn talk(mut self) -> Result<Left, Error> {
+    pub async fn talk(&mut self) -> Result<Left, Error> {
         let mut follower = self.client.follow(self.run, 0);
         let mut interrupts = Interrupts::new();
         let mut cancelling = false;
@@ -189,6 +189,11 @@ impl<'a, W: Write> Console<'a, W> {
                 }
             }
         }
+    }
+
+    /// The answers that no question has taken, as they were typed.
+    pub fn unused_answers(&self) -> impl Iterator<Item = &str> {
+        self.given.unused()
     }
 
     /// Takes what happened in; the end of the run is given back.

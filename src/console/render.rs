@@ -271,6 +271,10 @@ pub(super) fn in_words(says: &Content) -> Option<String> {
         Content::TextInput(_) | Content::MultipleChoice(_) | Content::Form(_) => {
             says.prompt().unwrap_or("?").to_owned()
         }
+        Content::Approval(asked) => {
+            let prompt = asked.prompt.as_deref().unwrap_or("May this be called?");
+            format!("{prompt}\n{}({})", asked.function_name, Value::Object(asked.arguments.clone()))
+        }
         Content::SystemMessage { message } => match message.get("body").and_then(Value::as_str) {
             Some(body) => match message.get("heading").and_then(Value::as_str) {
                 Some(heading) => format!("{heading}\n{body}"),
@@ -321,6 +325,7 @@ mod tests {
             text: text.into(),
             sender: Some("Teacher".into()),
             recipient: Some("Student".into()),
+            within: Vec::new(),
         }
     }
 

@@ -222,6 +222,7 @@ mod tests {
             recipient: Some("Student".into()),
             auto_reply: false,
             alias: None,
+            within: Vec::new(),
             says: Content::text("one\n\x1b]0;x\x07two"),
         };
         let entry = of_log(&placed(Body::Said { key: "1".into(), message }));

@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use crate::broker::{Put, Slot, Stored};
 use crate::chat::{Answer, Failure, Question, Replied, Result, Speaking, Stop};
 use crate::clock::{self, Timestamp};
 use crate::engine::journal::{Journal, Remembered, Writing};
 use crate::ids::MessageId;
-use crate::message::{self, Content, Message};
+use crate::message::{self, Content, Message, Within};
 use crate::model::{self, Progress};
 use crate::run::answer::{self, Given};
 use crate::run::attach::Delta;
@@ -29,13 +29,33 @@ const MOST_REFUSALS: u32 = 20;
 pub(super) struct Scoped {
     pub journal: Arc<Journal>,
     scope: String,
+    within: Mutex<Vec<Within>>,
     next: AtomicU32,
 }
 
 impl Scoped {
-    /// The effects of the scope with that name.
-    pub(super) fn new(journal: Arc<Journal>, scope: impl Into<String>) -> Self {
-        Self { journal, scope: scope.into(), next: AtomicU32::new(0) }
+    /// The effects of the scope with that name, in the conversations that it is inside of.
+    pub(super) fn new(journal: Arc<Journal>, scope: impl Into<String>, within: Vec<Within>) -> Self {
+        Self { journal, scope: scope.into(), within: Mutex::new(within), next: AtomicU32::new(0) }
+    }
+
+    /// The conversations that it is inside of now.
+    pub(super) fn within(&self) -> Vec<Within> {
+        self.inside().clone()
+    }
+
+    /// Begins a conversation inside of the present one.
+    pub(super) fn enter(&self, conversation: Within) {
+        self.inside().push(conversation);
+    }
+
+    /// Ends the innermost conversation.
+    pub(super) fn leave(&self) {
+        self.inside().pop();
+    }
+
+    fn inside(&self) -> std::sync::MutexGuard<'_, Vec<Within>> {
+        self.within.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn key(&self) -> String {
@@ -90,40 +110,43 @@ impl Scoped {
     /// Says the question if it is not said yet, and waits for its answer.
     async fn ask_once(&self, key: &str, question: &Question) -> Result<Answered> {
         let journal = &self.journal;
+        let answer_key = format!("{key}/answer");
         let known = match journal.remembered(key) {
             Some(Remembered::Said(message)) => Some(message),
             Some(other) => return Err(diverged(key, "a question", &other)),
             None => None,
         };
-        let answer_key = format!("{key}/answer");
         match journal.remembered(&answer_key) {
             Some(Remembered::Did(Outcome::Answer(answered))) if known.is_some() => return Ok(answered),
             Some(other) => return Err(diverged(&answer_key, "an answer", &other)),
             None => {}
         }
-        let was_said = known.is_some();
-        let message = match known {
-            Some(message) => message,
-            None => self.question_message(key, question),
-        };
-        let (uuid, deadline) = (message.uuid, message.says.deadline());
-        // Listening begins before the question exists, so that no answer can come too early.
-        let listener = journal.listen(uuid);
-        let says = message.says.clone();
-        if !was_said {
-            let _busy = journal.busy();
-            journal.append(Body::Said { key: key.to_owned(), message }).await?;
-        }
-        let stored = self.wait_for_answer(uuid, deadline, listener, was_said).await?;
-        let answered = self.read_answer(uuid, &says, stored.as_ref(), question);
+        // Boxed, as it passes: what waits for the answer holds only what it needs then.
+        let asked = Box::pin(self.put_question(key, question, known)).await?;
+        let stored = self.wait_for_answer(&asked.says, asked.uuid, asked.listener, asked.was_said).await?;
+        let answered = self.read_answer(asked.uuid, &asked.says, stored.as_ref(), question);
         let _busy = journal.busy();
         journal.append(Body::Did { key: answer_key, outcome: Outcome::Answer(answered.clone()) }).await?;
         // A password that was only told goes on in memory, never in the log.
-        let told = (answered.sealed.as_deref() == Some("")).then(|| journal.take_told(uuid)).flatten();
+        let told = (answered.sealed.as_deref() == Some("")).then(|| journal.take_told(asked.uuid)).flatten();
         Ok(match told {
             Some(secret) => Answered { value: Some(Value::String(secret)), ..answered },
             None => answered,
         })
+    }
+
+    /// Says a question that is not `known` yet, and listens for its answer.
+    async fn put_question(&self, key: &str, question: &Question, known: Option<Message>) -> Result<Asked> {
+        let was_said = known.is_some();
+        let message = known.unwrap_or_else(|| self.question_message(key, question));
+        let (uuid, says) = (message.uuid, message.says.clone());
+        // Listening begins before the question exists, so that no answer can come too early.
+        let listener = self.journal.listen(uuid);
+        if !was_said {
+            let _busy = self.journal.busy();
+            self.journal.append(Body::Said { key: key.to_owned(), message }).await?;
+        }
+        Ok(Asked { uuid, says, listener, was_said })
     }
 
     fn question_message(&self, key: &str, question: &Question) -> Message {
@@ -137,6 +160,7 @@ impl Scoped {
             recipient: Some(question.recipient.clone()),
             auto_reply: false,
             alias: None,
+            within: self.within(),
             says,
         }
     }
@@ -144,12 +168,13 @@ impl Scoped {
     /// Waits for the stored answer; `None` if the deadline closed the question.
     async fn wait_for_answer(
         &self,
+        says: &Content,
         question: MessageId,
-        deadline: Option<Timestamp>,
-        listener: tokio::sync::oneshot::Receiver<Stored>,
+        listener: oneshot::Receiver<Stored>,
         look_first: bool,
     ) -> Result<Option<Stored>> {
         let journal = &self.journal;
+        let deadline = says.deadline();
         let _waiting = journal.waiting(deadline);
         let slot = Slot::Answer(question);
         if look_first && let Some(stored) = journal.inbox(slot).await? {
@@ -204,6 +229,15 @@ impl Scoped {
     }
 }
 
+/// A question that is in the log and waits for its answer.
+struct Asked {
+    uuid: MessageId,
+    says: Content,
+    listener: oneshot::Receiver<Stored>,
+    /// It was asked in an earlier life of the run: its answer may be there already.
+    was_said: bool,
+}
+
 fn empty_answer(question: MessageId) -> Answered {
     Answered { question, value: None, sealed: None, text: None, refused: None, by: None, on_timeout: false }
 }
@@ -229,13 +263,7 @@ fn set_deadline(says: &mut Content, at: Timestamp, default: Option<&Value>) {
         Some(default) => format!("the answer will be {}", value_text(default)),
         None => "the step fails".to_owned(),
     };
-    let deadline = message::Deadline { deadline: Some(at), on_timeout: Some(in_words) };
-    match says {
-        Content::TextInput(asked) => asked.deadline = deadline,
-        Content::MultipleChoice(asked) => asked.deadline = deadline,
-        Content::Form(asked) => asked.deadline = deadline,
-        _ => {}
-    }
+    says.set_deadline(message::Deadline { deadline: Some(at), on_timeout: Some(in_words) });
 }
 
 /// Sleeps until a moment by the run's clock; for ever if there is none.
@@ -289,6 +317,7 @@ impl Scoped {
             recipient: Some(recipient.to_owned()),
             auto_reply: false,
             alias: None,
+            within: self.within(),
             says,
         };
         let _busy = self.journal.busy();
@@ -458,6 +487,7 @@ impl Scoped {
             text,
             sender: Some(sender.to_owned()),
             recipient: Some(recipient.to_owned()),
+            within: self.within(),
         };
         self.journal.extend_writing(&delta);
         self.journal.whisper(&delta).await;
@@ -465,9 +495,10 @@ impl Scoped {
 
     /// Says what was being written when the run was stopped, marked as cut off.
     pub(super) async fn say_cut_off(&self) -> Result<()> {
-        for (uuid, Writing { sender, recipient, text, .. }) in self.journal.take_writing() {
+        for (uuid, Writing { sender, recipient, within, text, .. }) in self.journal.take_writing() {
             let says = Content::TextMessage { body: Some(text), stopped: true };
-            self.say(&sender, &recipient, says, Some(uuid)).await?;
+            let place = Scoped::new(self.journal.clone(), format!("{}/{uuid}", self.scope), within);
+            place.say(&sender, &recipient, says, Some(uuid)).await?;
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -15,7 +16,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::engine::copier::Copier;
 use crate::engine::shelver::Shelver;
 use crate::ids::{MessageId, RunId};
-use crate::message::Message;
+use crate::message::{Message, Within};
 use crate::model::{self, Models};
 use crate::run::attach::Delta;
 use crate::run::claim::Owned;
@@ -81,6 +82,7 @@ pub(super) struct Writing {
     pub attempt: u32,
     pub sender: String,
     pub recipient: String,
+    pub within: Vec<Within>,
     pub text: String,
 }
 
@@ -158,16 +160,20 @@ impl Journal {
     }
 
     /// Appends a record, and tells the projections.
-    pub(super) async fn append(&self, body: Body) -> Result<()> {
-        let mut pen = self.pen.lock().await;
-        let placed =
-            pen.writer.append(body, self.clock.now()).await.map_err(|error| Stop::Halted(error.to_string()))?;
-        pen.summary.apply(&placed);
-        pen.shelver.put(&pen.summary);
-        if let Some(copier) = &mut pen.copier {
-            copier.copy(&placed).await.map_err(|error| Stop::Halted(error.to_string()))?;
-        }
-        Ok(())
+    ///
+    /// Boxed: thousands of runs wait for a person, and what waits must not have the room in it that writing takes.
+    pub(super) fn append(&self, body: Body) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let mut pen = self.pen.lock().await;
+            let written = pen.writer.append(body, self.clock.now()).await;
+            let placed = written.map_err(|error| Stop::Halted(error.to_string()))?;
+            pen.summary.apply(&placed);
+            pen.shelver.put(&pen.summary);
+            if let Some(copier) = &mut pen.copier {
+                copier.copy(&placed).await.map_err(|error| Stop::Halted(error.to_string()))?;
+            }
+            Ok(())
+        })
     }
 
     /// Shows the run as it is now on the shelf.
@@ -246,6 +252,7 @@ impl Journal {
             attempt: delta.attempt,
             sender: delta.sender.clone().unwrap_or_default(),
             recipient: delta.recipient.clone().unwrap_or_default(),
+            within: delta.within.clone(),
             text: String::new(),
         });
         if delta.offset == 0 {
@@ -267,6 +274,7 @@ impl Journal {
                 text: writing.text.clone(),
                 sender: Some(writing.sender.clone()),
                 recipient: Some(writing.recipient.clone()),
+                within: writing.within.clone(),
             })
             .collect();
         for delta in so_far {

@@ -85,54 +85,62 @@ impl Engine {
     /// Drives a run that this worker has claimed until it leaves memory. Dropping the future lets go of it at once; the log
     /// stays whole.
     pub async fn drive(&self, owned: Box<Owned>, workflow: Arc<Workflow>, shutdown: &Shutdown) -> Left {
-        match self.try_drive(*owned, workflow, shutdown).await {
+        match self.try_drive(owned, workflow, shutdown).await {
             Ok(left) => left,
             Err(Stop::Halted(why)) => Left::LetGo(why),
             Err(Stop::Failed(failure)) => Left::LetGo(failure.message),
         }
     }
 
-    async fn try_drive(&self, owned: Owned, workflow: Arc<Workflow>, shutdown: &Shutdown) -> crate::chat::Result<Left> {
+    async fn try_drive(
+        &self,
+        owned: Box<Owned>,
+        workflow: Arc<Workflow>,
+        shutdown: &Shutdown,
+    ) -> crate::chat::Result<Left> {
         let halted = |error: crate::broker::Error| Stop::Halted(error.to_string());
         let run = owned.writer.run();
         let broker = &self.around.broker;
         let mut bell = broker.inbox.bell(run).await.map_err(halted)?;
         let copier = match (&broker.contract, owned.created.origin) {
             (Some(contract), Origin::FastAgency) => Some(
-                copier::Copier::resume(contract.clone(), run, &owned.created, &owned.history).await.map_err(halted)?,
+                Box::pin(copier::Copier::resume(contract.clone(), run, &owned.created, &owned.history))
+                    .await
+                    .map_err(halted)?,
             ),
             _ => None,
         };
-        let journal = Arc::new(Journal::new(self.around.clone(), owned, workflow.limits.clone(), copier));
+        let journal = Arc::new(Journal::new(self.around.clone(), *owned, workflow.limits.clone(), copier));
         journal.shelve().await;
         let mut execution: Execute = Box::pin(execute(workflow, journal.clone()));
         // A cancel may have come before the bell was heard.
         let cancelled = journal.clone();
         let mut look = Box::pin(async move { cancelled.inbox(Slot::Cancel).await });
         let mut looked = false;
+        // What is awaited inside is boxed where it is large: this future is what a run that waits costs.
         loop {
             let park_at = journal.idle_since().map(|since| since + self.park_after);
             tokio::select! {
                 biased;
-                done = &mut execution => return finish(&journal, done).await,
+                done = &mut execution => return Box::pin(finish(&journal, done)).await,
                 found = &mut look, if !looked => {
                     looked = true;
                     if let Some(stored) = found? {
                         drop(execution);
-                        return cancel(&journal, &stored.payload).await;
+                        return Box::pin(cancel(&journal, &stored.payload)).await;
                     }
                 }
                 rang = bell.next() => match rang {
                     Some(Bell::Rang { slot: Slot::Answer(question), stored }) => journal.deliver(question, stored),
-                    Some(Bell::Rang { slot: Slot::Peek, .. }) => journal.tell_writing().await,
+                    Some(Bell::Rang { slot: Slot::Peek, .. }) => Box::pin(journal.tell_writing()).await,
                     Some(Bell::Rang { slot: Slot::Cancel, stored }) => {
                         drop(execution);
-                        return cancel(&journal, &stored.payload).await;
+                        return Box::pin(cancel(&journal, &stored.payload)).await;
                     }
                     Some(Bell::Gap) => {
-                        if let Some(cancelled) = look_into_inbox(&journal).await? {
+                        if let Some(cancelled) = Box::pin(look_into_inbox(&journal)).await? {
                             drop(execution);
-                            return cancel(&journal, &cancelled).await;
+                            return Box::pin(cancel(&journal, &cancelled)).await;
                         }
                     }
                     None => bell = broker.inbox.bell(run).await.map_err(halted)?,
@@ -142,7 +150,7 @@ impl Engine {
                     let idle = journal.idle_since().is_some_and(|since| {
                         shutdown.has_begun() || since.elapsed() >= self.park_after
                     });
-                    if idle && self.park(&journal).await? {
+                    if idle && Box::pin(self.park(&journal)).await? {
                         return Ok(Left::Parked);
                     }
                 }
@@ -196,7 +204,7 @@ async fn idle_until(park_at: Option<tokio::time::Instant>, shutdown: &Shutdown) 
 
 async fn execute(workflow: Arc<Workflow>, journal: Arc<Journal>) -> crate::chat::Result<Value> {
     let mut scope = Scope::new(&workflow, journal.run, &journal.created, &journal.created.params);
-    let execution = Execution { workflow: &workflow, journal: &journal };
+    let execution = Execution { workflow: &workflow, journal: &journal, within: Vec::new() };
     Ok(match execution.body(&workflow.steps, &mut scope, String::new()).await? {
         Flow::Return(value) => value,
         Flow::Next(_) => Value::Null,
@@ -218,7 +226,7 @@ async fn finish(journal: &Arc<Journal>, done: crate::chat::Result<Value>) -> cra
     };
     tracing::warn!(run.id = %journal.run, workflow = %journal.created.workflow, "the run failed: {told}");
     let says = Content::Error { short: Some(format!("{FAILED}.")), long: Some(told.clone()) };
-    Scoped::new(journal.clone(), "end").say("Workflow", "User", says, None).await?;
+    Scoped::new(journal.clone(), "end", Vec::new()).say("Workflow", "User", says, None).await?;
     let words = Value::String(format!("{FAILED}: {told}"));
     end(journal, Ending::Failed, Some(told), Value::Null, words).await?;
     Ok(Left::Ended)
@@ -226,7 +234,7 @@ async fn finish(journal: &Arc<Journal>, done: crate::chat::Result<Value>) -> cra
 
 async fn cancel(journal: &Arc<Journal>, payload: &[u8]) -> crate::chat::Result<Left> {
     let by: Option<UserId> = serde_json::from_slice::<Given>(payload).ok().and_then(|given| given.by);
-    Scoped::new(journal.clone(), "cancel").say_cut_off().await?;
+    Scoped::new(journal.clone(), "cancel", Vec::new()).say_cut_off().await?;
     let reason = match by {
         Some(by) => format!("stopped by {by}"),
         None => "stopped".to_owned(),

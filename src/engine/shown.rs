@@ -64,6 +64,8 @@ pub(super) fn shown(event: Event) -> Vec<Shown> {
         | Event::RunChat { .. }
         | Event::SelectSpeakerInvalidInput { .. }
         | Event::SelectSpeakerTryCountExceeded { .. }
+        | Event::NestedBegins { .. }
+        | Event::NestedEnds { .. }
         | Event::Resumed { .. }
         | Event::HandsOver { .. }
         | Event::Completed { .. } => Vec::new(),

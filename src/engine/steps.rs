@@ -15,7 +15,7 @@ use crate::engine::effects::Scoped;
 use crate::engine::journal::Journal;
 use crate::engine::scope::Scope;
 use crate::ids::{Name, RunId};
-use crate::message::{self, Content, Form, MultipleChoice, TextInput, TextValue};
+use crate::message::{self, Content, Form, MultipleChoice, TextInput, TextValue, Within};
 use crate::run::record::{Origin, Outcome};
 use crate::run::start::{Start, start};
 use crate::workflow::expression::seen;
@@ -36,6 +36,8 @@ pub(super) enum Flow {
 pub(super) struct Execution<'a> {
     pub workflow: &'a Workflow,
     pub journal: &'a Arc<Journal>,
+    /// The conversations that it is inside of, if another workflow called it.
+    pub within: Vec<Within>,
 }
 
 impl<'a> Execution<'a> {
@@ -133,7 +135,7 @@ impl<'a> Execution<'a> {
     }
 
     fn scoped(&self, scope: String) -> Scoped {
-        Scoped::new(self.journal.clone(), scope)
+        Scoped::new(self.journal.clone(), scope, self.within.clone())
     }
 
     async fn action(&self, step: &Step, scope: &mut Scope, place: &str) -> Result<Flow> {
@@ -197,7 +199,11 @@ impl<'a> Execution<'a> {
             Action::Parallel(branches) => self.parallel(branches, scope, place).await?,
             Action::Workflow { name, params, wait } => {
                 let params = scope.map(params)?;
-                if *wait { self.called(name, params, place).await? } else { self.start(&fx, name, params).await? }
+                if *wait {
+                    self.called(name, params, place).await?
+                } else {
+                    Box::pin(self.start(&fx, name, params)).await?
+                }
             }
             Action::Set(entries) => {
                 for (name, data) in entries {
@@ -347,7 +353,9 @@ impl<'a> Execution<'a> {
     async fn called(&self, name: &Name, params: Map<String, Value>, place: &str) -> Result<Value> {
         let called = self.workflow.called(name).map_err(|problem| Stop::failed("workflow", problem))?;
         let params = called.checked_params(params).map_err(|problem| Stop::failed("params", problem))?;
-        let execution = Execution { workflow: &called, journal: self.journal };
+        let title = called.title.clone().unwrap_or_else(|| name.to_string());
+        let within = [self.within.as_slice(), &[Within { id: place.to_owned(), title }]].concat();
+        let execution = Execution { workflow: &called, journal: self.journal, within };
         let mut scope = Scope::new(&called, self.journal.run, &self.journal.created, &params);
         let flow = execution.body(&called.steps, &mut scope, format!("{place}/{name}/")).await?;
         Ok(match flow {

@@ -15,7 +15,7 @@ use crate::engine::scope::Scope;
 use crate::engine::shown::shown;
 use crate::engine::steps::{Execution, Flow};
 use crate::ids::{MessageId, Name};
-use crate::message::Content;
+use crate::message::{Content, Within};
 use crate::model::Request;
 use crate::run::record::Usage;
 use crate::workflow::{self, AskAgent, Data, ModelUse, Tool};
@@ -148,8 +148,14 @@ impl Execution<'_> {
         hold: impl AsyncFnOnce(&mut Stage<'_>) -> Result<T>,
     ) -> Result<T> {
         let mut memory = std::mem::take(&mut scope.memory);
-        let talking =
-            Talking { fx, execution: self, place, scope: Mutex::new(Some(&mut *scope)), calls: AtomicU32::new(0) };
+        let talking = Talking {
+            fx,
+            execution: self,
+            place,
+            scope: Mutex::new(Some(&mut *scope)),
+            calls: AtomicU32::new(0),
+            nested: AtomicU32::new(0),
+        };
         let mut stage = Stage::new(&self.workflow.agents, &self.workflow.tools, &mut memory, &talking);
         let held = hold(&mut stage).await;
         scope.memory = memory;
@@ -237,9 +243,18 @@ struct Talking<'a, 'w> {
     /// What the steps of tools work on; taken while one does.
     scope: Mutex<Option<&'a mut Scope>>,
     calls: AtomicU32,
+    /// How many nested conversations there were.
+    nested: AtomicU32,
 }
 
 impl<'a> Talking<'a, '_> {
+    /// How pages tell and call a nested conversation.
+    fn nested(&self, agent: &Name, recipients: &[Name]) -> Within {
+        let number = self.nested.fetch_add(1, Ordering::Relaxed);
+        let others: Vec<&str> = recipients.iter().map(Name::as_str).collect();
+        Within { id: format!("{}/nested{number}", self.place), title: format!("{agent} asks {}", others.join(", ")) }
+    }
+
     fn scope(&self) -> std::sync::MutexGuard<'_, Option<&'a mut Scope>> {
         self.scope.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -248,6 +263,11 @@ impl<'a> Talking<'a, '_> {
 #[async_trait]
 impl Effects for Talking<'_, '_> {
     async fn tell(&self, event: Event, message: Option<MessageId>) -> Result<()> {
+        match &event {
+            Event::NestedBegins { agent, recipients } => self.fx.enter(self.nested(agent, recipients)),
+            Event::NestedEnds { .. } => self.fx.leave(),
+            _ => {}
+        }
         let mut message = message;
         for shown in shown(event) {
             // Only a text can have been shown while it was written, and it comes first.
@@ -276,7 +296,9 @@ impl Effects for Talking<'_, '_> {
         let Some(scope) = self.scope().take() else {
             return Err(Stop::Halted("two tools of one conversation were called at once".to_owned()));
         };
-        let executed = self.execution.execute(call.tool, call.arguments, call.context, scope, &place).await;
+        let within = self.fx.within();
+        let execution = Execution { workflow: self.execution.workflow, journal: self.execution.journal, within };
+        let executed = execution.execute(call.tool, call.arguments, call.context, scope, &place).await;
         *self.scope() = Some(scope);
         match executed {
             Ok(value) => Ok(Ok(value)),

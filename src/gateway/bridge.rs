@@ -322,6 +322,7 @@ mod tests {
             recipient: None,
             auto_reply: false,
             alias: None,
+            within: Vec::new(),
             says: Content::Error {
                 short: Some("Unhandled exception occurred when executing the workflow.".into()),
                 long: Some("boom".into()),

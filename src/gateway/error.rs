@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::broker;
 use crate::ids::{InvalidId, MessageId};
+use crate::problem::chain;
 use crate::run;
 
 /// An error of `/api`, ready to be sent.
@@ -60,6 +61,11 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message).with("id", json!(id))
     }
 
+    /// Something that is not for this caller.
+    pub fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", message)
+    }
+
     /// The body that is sent.
     pub fn body(&self) -> Value {
         let mut error = Map::new();
@@ -83,18 +89,6 @@ impl ApiError {
     pub fn status(&self) -> StatusCode {
         self.status
     }
-}
-
-/// An error and its causes in one line.
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 impl IntoResponse for ApiError {

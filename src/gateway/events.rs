@@ -15,11 +15,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::auth::Caller;
 use crate::gateway::body::Asked;
-use crate::gateway::error::{ApiError, Result, chain};
+use crate::gateway::error::{ApiError, Result};
 use crate::gateway::runs::run_id;
-use crate::gateway::{Gateway, auth, projection};
+use crate::gateway::{Gateway, projection};
 use crate::ids::RunId;
+use crate::problem::chain;
 use crate::run;
 use crate::run::attach::{Attached, Seen, attach};
 use crate::run::record::Body;
@@ -34,6 +36,7 @@ pub struct From {
 /// `GET /api/runs/{id}/events`.
 pub async fn events(
     State(gateway): State<Arc<Gateway>>,
+    caller: Caller,
     headers: HeaderMap,
     Path(id): Path<String>,
     Asked(from): Asked<From>,
@@ -51,7 +54,7 @@ pub async fn events(
     // The log is read from its start, because its first record says whose run it is.
     let first = match attached.next().await? {
         Some(Seen::Record(placed)) => match &placed.record.body {
-            Body::Created(created) if created.user == auth::caller(&headers) => placed,
+            Body::Created(created) if caller.may_see(created.user.as_ref()) => placed,
             _ => return Err(ApiError::unknown_run(&id)),
         },
         _ => return Err(ApiError::unknown_run(&id)),

@@ -8,20 +8,23 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
+use crate::auth::Caller;
+use crate::gateway::Gateway;
 use crate::gateway::body;
-use crate::gateway::error::{ApiError, chain};
-use crate::gateway::{Gateway, auth};
+use crate::gateway::error::ApiError;
 use crate::ids::RunId;
+use crate::problem::chain;
 
 /// The largest body of `initiate_workflow`. The socket takes the same parameters in a frame of at most this size.
 pub const LARGEST: usize = 16 * 1024 * 1024;
 
 /// `GET /fastagency/discovery`.
-pub async fn discovery(State(gateway): State<Arc<Gateway>>) -> Response {
+pub async fn discovery(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Response {
     match gateway.known.all().await {
         Ok(known) => {
             let names: Vec<Value> = known
                 .described()
+                .filter(|(name, _)| gateway.auth.may_start(&caller, name))
                 .map(|(name, description)| json!({"name": name, "description": description}))
                 .collect();
             Json(names).into_response()
@@ -34,15 +37,18 @@ pub async fn discovery(State(gateway): State<Arc<Gateway>>) -> Response {
 }
 
 /// `GET /`, as FastAgency's examples answer it.
-pub async fn workflows(State(gateway): State<Arc<Gateway>>) -> Result<Json<Value>, ApiError> {
+pub async fn workflows(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Result<Json<Value>, ApiError> {
     let known = gateway.known.all().await?;
-    let named: Map<String, Value> =
-        known.described().map(|(name, description)| (name.to_owned(), json!(description))).collect();
+    let named: Map<String, Value> = known
+        .described()
+        .filter(|(name, _)| gateway.auth.may_start(&caller, name))
+        .map(|(name, description)| (name.to_owned(), json!(description)))
+        .collect();
     Ok(Json(json!({"Workflows": named})))
 }
 
 /// `POST /fastagency/initiate_workflow`: makes an id, and starts nothing.
-pub async fn initiate(headers: HeaderMap, request: Request) -> Response {
+pub async fn initiate(caller: Caller, headers: HeaderMap, request: Request) -> Response {
     let bytes = match body::read(request.into_body(), LARGEST).await {
         Ok(bytes) => bytes,
         Err(error) => return detail(error.status(), json!(error.message())),
@@ -50,7 +56,7 @@ pub async fn initiate(headers: HeaderMap, request: Request) -> Response {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     match check(&bytes, content_type) {
         Ok((name, params)) => Json(json!({
-            "user_id": auth::caller(&headers),
+            "user_id": caller.user,
             "workflow_uuid": RunId::random().dashed(),
             "name": name,
             "params": params,

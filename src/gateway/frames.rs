@@ -99,6 +99,7 @@ fn as_text(run: RunId, question: &Message, answered: &Answered) -> Option<Frame>
         recipient: question.sender.clone(),
         auto_reply: false,
         alias: None,
+        within: Vec::new(),
         says: Content::text(body),
     };
     Some(Frame::shows(run, &message))
@@ -112,6 +113,7 @@ pub fn error(run: RunId, sender: &str, short: String, long: String) -> Frame {
         recipient: None,
         auto_reply: false,
         alias: None,
+        within: Vec::new(),
         says: Content::Error { short: Some(short), long: Some(long) },
     };
     Frame::shows(run, &message)
@@ -137,6 +139,7 @@ mod tests {
             recipient: None,
             auto_reply: false,
             alias: None,
+            within: Vec::new(),
             says: Content::TextInput(TextInput { prompt: Some(prompt.into()), password, ..TextInput::default() }),
         }
     }

@@ -129,7 +129,7 @@ impl Snapshot {
             return Some(Found::Native(native.clone()));
         }
         let foreign = self.foreign.iter().find(|discovered| discovered.name == name)?;
-        Name::parse(&foreign.name).ok().map(Found::Foreign)
+        Name::foreign(&foreign.name).ok().map(Found::Foreign)
     }
 
     /// Every name and description, as FastAgency's clients see them: ours first.

@@ -8,6 +8,8 @@ use std::sync::LazyLock;
 use ammonia::{Builder, UrlRelative};
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd, html};
 
+use crate::gateway::formulas;
+
 /// The longest text that is rendered, in bytes: about 20 ms of one core. A longer one is shown as it was written; nobody
 /// reads it for its headings.
 pub const LONGEST: usize = 256 * 1024;
@@ -24,10 +26,12 @@ pub fn to_html(text: &str) -> Option<String> {
         | Options::ENABLE_TASKLISTS
         | Options::ENABLE_STRIKETHROUGH
         | Options::ENABLE_FOOTNOTES
-        | Options::ENABLE_GFM;
+        | Options::ENABLE_GFM
+        | Options::ENABLE_MATH;
     let mut guard = Guard::default();
     let mut events = Vec::new();
-    for event in Parser::new_ext(text, options) {
+    let text = formulas::with_dollars(text);
+    for event in Parser::new_ext(&text, options) {
         events.extend(guard.pass(event));
         if guard.depth > DEEPEST {
             return None;
@@ -71,6 +75,12 @@ impl Guard {
                 self.links -= usize::from(tag == TagEnd::Link);
                 Some(Event::End(tag))
             }
+            // A formula stays as it was written, marked as one; whoever can draw it does.
+            Event::InlineMath(formula) if formulas::is_money(&formula) => {
+                Some(Event::Text(format!("${formula}$").into()))
+            }
+            Event::InlineMath(formula) => Some(marked(&formula, "math")),
+            Event::DisplayMath(formula) => Some(marked(&formula, "math-display")),
             // Models write line breaks in tables this way.
             Event::InlineHtml(html) if matches!(&*html, "<br>" | "<br/>" | "<br />") => Some(Event::HardBreak),
             Event::Html(html) | Event::InlineHtml(html) => Some(Event::Text(html)),
@@ -78,6 +88,11 @@ impl Guard {
             other => Some(other),
         }
     }
+}
+
+fn marked(formula: &str, language: &str) -> Event<'static> {
+    let formula = formula.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    Event::InlineHtml(format!("<code class=\"language-{language}\">{formula}</code>").into())
 }
 
 static ALLOWED: LazyLock<Builder<'static>> = LazyLock::new(|| {
@@ -160,6 +175,12 @@ mod tests {
                 "[x](https://example.org/a?b=c&d)",
                 "<p><a href=\"https://example.org/a?b=c&amp;d\" target=\"_blank\" rel=\"noopener noreferrer nofollow\">x</a></p>\n",
             ),
+            (
+                "$a < b$, \\(c\\) and\n\\[\nd\n\\]",
+                "<p><code class=\"language-math\">a &lt; b</code>, <code class=\"language-math\">c</code> and\n\
+                 <code class=\"language-math-display\">d</code></p>\n",
+            ),
+            ("It costs $5 and $10, or $5-$10.", "<p>It costs $5 and $10, or $5-$10.</p>\n"),
             ("3. c", "<ol start=\"3\">\n<li>c</li>\n</ol>\n"),
         ] {
             assert_eq!(html(text), wanted, "{text}");
@@ -216,6 +237,9 @@ mod tests {
         assert!(to_html(&"[".repeat(200_000)).is_some());
         assert!(to_html(&"![".repeat(100_000)).is_some());
         assert!(to_html(&"**_".repeat(60_000)).is_some_and(|html| html.len() < 1_000_000));
+        assert!(to_html(&"\\(".repeat(100_000)).is_some());
+        assert!(to_html(&"\\(`".repeat(80_000)).is_some());
+        assert!(to_html(&"$a".repeat(100_000)).is_some());
         assert!(to_html(&"x".repeat(LONGEST + 1)).is_none());
         assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
     }

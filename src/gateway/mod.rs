@@ -2,6 +2,7 @@
 //!
 //! Two interfaces over the same runs (`docs/api.md`): FastAgency's own endpoints and `/api`. `routes` is the table of both.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,20 +10,22 @@ use std::time::Duration;
 use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 
+use crate::auth::Authenticator;
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::lifecycle::Shutdown;
 use crate::seal::Sealer;
 
 mod answers;
-mod auth;
 mod body;
 mod bridge;
 mod docs;
 mod error;
 mod events;
 mod fastagency;
+mod formulas;
 mod frames;
+mod guard;
 mod health;
 mod known;
 mod markdown;
@@ -39,6 +42,8 @@ pub use error::ApiError;
 /// What the gateway must be told.
 #[derive(Clone)]
 pub struct Settings {
+    /// Who may call.
+    pub auth: crate::config::Auth,
     /// A folder of the user's own front end, served at `/`.
     pub static_dir: Option<PathBuf>,
     /// Seals passwords for the log; none: they are told to the run and stored nowhere.
@@ -53,6 +58,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            auth: crate::config::Auth::default(),
             static_dir: None,
             sealer: None,
             keep_alive: Duration::from_secs(15),
@@ -67,11 +73,17 @@ pub enum Error {
     /// The listener failed.
     #[error("could not serve HTTP")]
     Serve(#[from] std::io::Error),
+    /// Nobody can be asked who he is.
+    #[error("auth: {0}")]
+    Auth(#[from] crate::auth::Error),
 }
 
 /// What every handler is given.
 struct Gateway {
     broker: Broker,
+    auth: Authenticator,
+    /// Only this machine can reach the gateway, and everybody there may: then a page from elsewhere must not pass for it.
+    is_local: bool,
     settings: Settings,
     known: known::Known,
     unclaimed: starting::Unclaimed,
@@ -82,7 +94,16 @@ struct Gateway {
 /// Serves until the end begins; then takes no more, tells streams and sockets to come back, and returns when all have gone.
 pub async fn serve(listener: TcpListener, broker: Broker, settings: Settings, shutdown: Shutdown) -> Result<(), Error> {
     let (unclaimed, watching) = starting::Unclaimed::new(broker.clone(), shutdown.clone());
+    let auth = Authenticator::new(&settings.auth)?;
+    let is_local = listener.local_addr()?.ip().is_loopback() && !auth.asks();
+    if !auth.asks() && !is_local {
+        tracing::warn!(
+            "auth.mode is none: whoever reaches this address may start runs and see those of nobody in particular"
+        );
+    }
     let gateway = Arc::new(Gateway {
+        auth,
+        is_local,
         known: known::Known::new(broker.clone()),
         unclaimed,
         clock: crate::clock::system(),
@@ -105,7 +126,8 @@ pub async fn serve(listener: TcpListener, broker: Broker, settings: Settings, sh
         }
     });
     let soft = shutdown.clone();
-    let serving = axum::serve(listener, routes::app(gateway)).with_graceful_shutdown(async move { soft.soft().await });
+    let app = routes::app(gateway).into_make_service_with_connect_info::<SocketAddr>();
+    let serving = axum::serve(listener, app).with_graceful_shutdown(async move { soft.soft().await });
     tokio::select! {
         outcome = serving => Ok(outcome?),
         () = shutdown.hard() => Ok(()),

@@ -3,11 +3,28 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::gateway::guard;
+
 /// The description.
 pub fn document() -> Value {
     let mut paths = Map::new();
     for (method, path, operation) in operations() {
         let entry = paths.entry(path).or_insert_with(|| json!({}));
+        let mut operation = operation;
+        if guard::OPEN.contains(&path) {
+            operation["security"] = json!([]);
+        } else if let Some(responses) = operation["responses"].as_object_mut() {
+            let fastagencys = path.starts_with("/fastagency/");
+            for (status, words) in [
+                ("401", "`unauthorized`: say who you are, or that is not right"),
+                ("403", "`forbidden`: this page, or this user, may not"),
+                ("429", "`too_many_requests`: wrong too often; `Retry-After` says how long to wait"),
+                ("503", "`auth_unavailable`, `broker_unavailable` or `broker_full`: try again"),
+            ] {
+                let told = if fastagencys { json!({"description": words}) } else { problem(words) };
+                responses.entry(status).or_insert(told);
+            }
+        }
         if let Some(entry) = entry.as_object_mut() {
             entry.insert(method.to_owned(), operation);
         }
@@ -25,7 +42,13 @@ pub fn document() -> Value {
             {"name": "service", "description": "Health and description of the gateway."},
         ],
         "paths": paths,
-        "components": {"schemas": schemas()},
+        "components": {"schemas": schemas(), "securitySchemes": {
+            "password": {"type": "http", "scheme": "basic", "description": "auth.mode: basic"},
+            "token": {"type": "http", "scheme": "bearer", "description": "A token (auth.mode: jwt, or from POST /token), or a key"},
+            "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "A key"},
+        }},
+        // Which of them count is the configuration's to say; with auth.mode none, nothing is asked.
+        "security": [{}, {"password": []}, {"token": []}, {"key": []}],
     })
 }
 
@@ -96,6 +119,7 @@ fn runs() -> Vec<Operation> {
                         json!({"type": "integer", "minimum": 0, "maximum": 500, "default": 50}),
                         "At most so many.",
                     ),
+                    query("everybody", json!({"type": "boolean", "default": false}), "Everybody's, for admins."),
                 ],
                 None,
                 json!({
@@ -171,7 +195,7 @@ fn one_run() -> Vec<Operation> {
                 vec![id(), path("question", "The question's id: the uuid of the message that asks.")],
                 Some(json!({"type": "object", "required": ["value"], "additionalProperties": false, "properties": {
                 "value": {"description": "A string for text_input, a choice's text for multiple_choice (a list of them if \
-                                          several may be chosen), an object for form."}}})),
+                                          several may be chosen), an object for form, {\"decision\": \"once\"} for approval."}}})),
                 json!({
                 "202": {"description": "The answer counts"},
                 "404": problem("`unknown_run`, `unknown_question`"),
@@ -273,6 +297,28 @@ fn fastagency() -> Vec<Operation> {
 fn service() -> Vec<Operation> {
     vec![
         (
+            "post",
+            "/token",
+            json!({
+                "tags": ["service"],
+                "summary": "A token for a user and a password: FastAPI's OAuth2 password flow",
+                "requestBody": {"required": true, "content": {"application/x-www-form-urlencoded": {"schema": {
+                    "type": "object", "required": ["username", "password"], "properties": {
+                        "username": {"type": "string"}, "password": {"type": "string"}, "grant_type": {"type": "string"}}}}}},
+                "responses": {
+                    "200": answer("The token", json!({"type": "object", "required": ["access_token", "token_type", "expires_in"],
+                        "properties": {"access_token": {"type": "string"}, "token_type": {"const": "bearer"},
+                            "expires_in": {"type": "integer", "description": "Seconds"}}})),
+                    "401": {"description": "Wrong user or password"},
+                    "403": problem("`forbidden`: this page may not"),
+                    "404": {"description": "No tokens are given out here"},
+                    "413": {"description": "The form is too large"},
+                    "422": {"description": "What is missing, as FastAPI tells it"},
+                    "429": problem("`too_many_requests`"),
+                },
+            }),
+        ),
+        (
             "get",
             "/healthz",
             operation(
@@ -359,9 +405,12 @@ fn schemas() -> Value {
                 "uuid": {"type": "string"}, "sender": text_or_null, "recipient": text_or_null,
                 "auto_reply": {"type": "boolean"},
                 "type": {"type": "string", "description": "text_message, suggested_function_call, function_call_execution, \
-                    text_input, multiple_choice, form, system_message, workflow_started, workflow_completed, error, \
+                    text_input, multiple_choice, form, approval, system_message, workflow_started, workflow_completed, error, \
                     keep_alive, or what a foreign worker sent"},
                 "content": {"type": "object"},
+                "within": {"type": "array", "description": "The conversations inside the workflow's own that it belongs to, \
+                    outermost first.", "items": {"type": "object", "properties": {
+                    "id": {"type": "string"}, "title": {"type": "string"}}}},
                 "html": {"type": "string", "description": "The text, rendered and made safe."}}},
     })
 }

@@ -43,6 +43,7 @@ pub fn record(placed: &Placed) -> Option<Value> {
             json!({
                 "question": answered.question,
                 "text": answered.text,
+                "value": answered.value,
                 "refused": answered.refused,
                 "by": answered.by,
                 "on_timeout": answered.on_timeout,
@@ -81,6 +82,9 @@ pub fn message(message: &Message) -> Value {
         "type": message.says.kind(),
         "content": content(&message.says),
     });
+    if !message.within.is_empty() {
+        shown["within"] = json!(message.within);
+    }
     if let Some(html) = text(&message.says).and_then(markdown::to_html) {
         shown["html"] = json!(html);
     }
@@ -116,6 +120,9 @@ fn content(content: &Content) -> Value {
             ("on_timeout", Value::Null),
         ],
         Content::Form(_) => &[("deadline", Value::Null), ("on_timeout", Value::Null)],
+        Content::Approval(_) => {
+            &[("call_id", Value::Null), ("schema", Value::Null), ("deadline", Value::Null), ("on_timeout", Value::Null)]
+        }
         _ => &[],
     };
     let mut shown = content.to_json();
@@ -171,6 +178,7 @@ mod tests {
             recipient: None,
             auto_reply: false,
             alias: None,
+            within: Vec::new(),
             says,
         };
         Body::Said { key: "2/secret-key".into(), message }
@@ -248,11 +256,11 @@ mod tests {
             ),
             (
                 answered(plain.clone()),
-                json!({"kind": "answered", "question": "2".repeat(32), "text": "x", "refused": null, "by": null, "on_timeout": false}),
+                json!({"kind": "answered", "question": "2".repeat(32), "text": "x", "value": "x", "refused": null, "by": null, "on_timeout": false}),
             ),
             (
                 answered(Answered { value: None, sealed: Some("c2VjcmV0".into()), text: None, ..plain }),
-                json!({"kind": "answered", "question": "2".repeat(32), "text": null, "refused": null, "by": null, "on_timeout": false}),
+                json!({"kind": "answered", "question": "2".repeat(32), "text": null, "value": null, "refused": null, "by": null, "on_timeout": false}),
             ),
             (Body::Parked { until: None }, json!({"kind": "parked"})),
             (

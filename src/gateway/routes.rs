@@ -19,7 +19,7 @@ use tower_http::trace::TraceLayer;
 use tracing::Span;
 
 use crate::gateway::error::ApiError;
-use crate::gateway::{Gateway, docs, events, fastagency, health, runs, socket};
+use crate::gateway::{Gateway, docs, events, fastagency, guard, health, runs, socket};
 use crate::ids::MessageId;
 
 /// One route.
@@ -49,6 +49,7 @@ pub fn table() -> Vec<Route> {
         route("get",    "/fastagency/discovery", get(fastagency::discovery)),
         route("post",   "/fastagency/initiate_workflow", post(fastagency::initiate)),
         route("get",    "/fastagency/ws", get(socket::open)),
+        route("post",   "/token", post(guard::token)),
         route("get",    "/healthz", get(health::alive)),
         route("get",    "/readyz", get(health::ready)),
         route("get",    "/openapi.json", get(docs::openapi)),
@@ -85,6 +86,7 @@ pub fn app(gateway: Arc<Gateway>) -> Router {
     let request_id = HeaderName::from_static("x-request-id");
     router
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(axum::middleware::from_fn_with_state(gateway.clone(), guard::let_in))
         // Each handler has a limit of its own.
         .layer(DefaultBodyLimit::disable())
         .layer(CatchPanicLayer::custom(after_panic))

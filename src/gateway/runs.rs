@@ -9,12 +9,13 @@ use axum::http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use crate::auth::Caller;
 use crate::gateway::answers::{self, Target};
 use crate::gateway::body::{Asked, Json};
 use crate::gateway::error::{ApiError, Result};
 use crate::gateway::starting::{Begun, Refused, Wanted, begin};
-use crate::gateway::{Gateway, auth, frames, projection};
-use crate::ids::{MessageId, RunId, UserId, user_token};
+use crate::gateway::{Gateway, frames, projection};
+use crate::ids::{MessageId, RunId, user_token};
 use crate::message::{Message, check_answer};
 use crate::run;
 use crate::run::answer::{Accepted, Answer, Given};
@@ -34,15 +35,16 @@ const LONGEST_TITLE: usize = 120;
 const LONGEST_KEY: usize = 255;
 
 /// `GET /api/workflows`.
-pub async fn workflows(State(gateway): State<Arc<Gateway>>) -> Result<Reply<Value>> {
+pub async fn workflows(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Result<Reply<Value>> {
     let known = gateway.known.all().await?;
-    let native = known.native.values().map(|native| {
+    let may_start = |name: &str| gateway.auth.may_start(&caller, name);
+    let native = known.native.values().filter(|native| may_start(native.card.name.as_str())).map(|native| {
         let card = &native.card;
         json!({"name": card.name, "title": card.title, "description": card.description,
                "params": card.params, "available": native.available})
     });
     // FastAgency's workers do not say when they go, nor what parameters they take.
-    let foreign = known.foreign.iter().map(|found| {
+    let foreign = known.foreign.iter().filter(|found| may_start(&found.name)).map(|found| {
         json!({"name": found.name, "title": null, "description": found.description, "params": null, "available": true})
     });
     Ok(Reply(json!({"workflows": native.chain(foreign).collect::<Vec<_>>()})))
@@ -66,6 +68,7 @@ pub struct Waiting {
 /// `POST /api/runs`.
 pub async fn create(
     State(gateway): State<Arc<Gateway>>,
+    caller: Caller,
     headers: HeaderMap,
     Asked(Waiting { wait }): Asked<Waiting>,
     Json(new): Json<New>,
@@ -80,13 +83,13 @@ pub async fn create(
             )
         })?,
     };
-    let user = auth::caller(&headers);
+    let user = caller.user.clone();
     let run = match idempotency_key(&headers)? {
         Some(key) => RunId::for_key(user.as_ref(), key),
         None => RunId::random(),
     };
     let params = new.params.unwrap_or_default();
-    let wanted = Wanted { run, workflow: &new.workflow, params: params.clone(), user: user.clone() };
+    let wanted = Wanted { run, workflow: &new.workflow, params: params.clone(), caller: &caller };
     let begun = begin(&gateway, wanted).await?;
     let mut summary = match begun.new {
         Some(seq) => just_begun(&gateway, run, &begun, seq),
@@ -98,7 +101,7 @@ pub async fn create(
                     "another run was started with this Idempotency-Key",
                 ));
             }
-            look_up(&gateway, run, user.as_ref()).await?.summary
+            look_up(&gateway, run, &caller).await?.summary
         }
     };
     if !wait.is_zero() {
@@ -169,16 +172,24 @@ pub struct Filter {
     workflow: Option<String>,
     search: Option<String>,
     limit: Option<usize>,
+    everybody: Option<bool>,
 }
 
 /// `GET /api/runs`.
 pub async fn list(
     State(gateway): State<Arc<Gateway>>,
-    headers: HeaderMap,
+    caller: Caller,
     Asked(filter): Asked<Filter>,
 ) -> Result<Reply<Value>> {
-    let user = auth::caller(&headers);
-    let runs = select(summary::list(&gateway.broker, user.as_ref()).await?, &filter);
+    let runs = if filter.everybody == Some(true) {
+        if !caller.is_admin {
+            return Err(ApiError::forbidden("everybody's runs are for admins (auth.admins)"));
+        }
+        summary::list_all(&gateway.broker).await?
+    } else {
+        summary::list(&gateway.broker, caller.user.as_ref()).await?
+    };
+    let runs = select(runs, &filter);
     Ok(Reply(json!({"runs": runs.iter().map(projection::run).collect::<Vec<_>>()})))
 }
 
@@ -208,14 +219,14 @@ struct Found {
 }
 
 /// Reads a run. Somebody else's, a removed one and one that never was are all unknown.
-async fn look_up(gateway: &Gateway, run: RunId, caller: Option<&UserId>) -> Result<Found> {
+async fn look_up(gateway: &Gateway, run: RunId, caller: &Caller) -> Result<Found> {
     let records = run::read(&gateway.broker, run, 0).await?;
     let created = match records.first().map(|first| &first.record.body) {
-        Some(Body::Created(created)) if created.user.as_ref() == caller => created.clone(),
+        Some(Body::Created(created)) if caller.may_see(created.user.as_ref()) => created.clone(),
         _ => return Err(ApiError::unknown_run(&run.to_string())),
     };
     let mut summary = Summary::of(run, &records);
-    if let Some(title) = summary::title(&gateway.broker, caller, run).await? {
+    if let Some(title) = summary::title(&gateway.broker, created.user.as_ref(), run).await? {
         summary.title = Some(title);
     }
     Ok(Found { records, created, summary })
@@ -227,12 +238,8 @@ pub fn run_id(text: &str) -> Result<RunId> {
 }
 
 /// `GET /api/runs/{id}`.
-pub async fn get(
-    State(gateway): State<Arc<Gateway>>,
-    headers: HeaderMap,
-    Path(id): Path<String>,
-) -> Result<Reply<Value>> {
-    let found = look_up(&gateway, run_id(&id)?, auth::caller(&headers).as_ref()).await?;
+pub async fn get(State(gateway): State<Arc<Gateway>>, caller: Caller, Path(id): Path<String>) -> Result<Reply<Value>> {
+    let found = look_up(&gateway, run_id(&id)?, &caller).await?;
     Ok(Reply(projection::run(&found.summary)))
 }
 
@@ -246,13 +253,12 @@ pub struct Change {
 /// `PATCH /api/runs/{id}`.
 pub async fn rename(
     State(gateway): State<Arc<Gateway>>,
-    headers: HeaderMap,
+    caller: Caller,
     Path(id): Path<String>,
     Json(change): Json<Change>,
 ) -> Result<Reply<Value>> {
-    let caller = auth::caller(&headers);
     let run = run_id(&id)?;
-    look_up(&gateway, run, caller.as_ref()).await?;
+    let owner = look_up(&gateway, run, &caller).await?.created.user;
     let title = change.title.as_deref().map(str::trim).filter(|title| !title.is_empty());
     if title.is_some_and(|title| title.chars().count() > LONGEST_TITLE || title.chars().any(char::is_control)) {
         return Err(ApiError::new(
@@ -261,48 +267,38 @@ pub async fn rename(
             format!("title: must be one line of at most {LONGEST_TITLE} characters"),
         ));
     }
-    summary::rename(&gateway.broker, caller.as_ref(), run, title).await?;
-    let found = look_up(&gateway, run, caller.as_ref()).await?;
+    summary::rename(&gateway.broker, owner.as_ref(), run, title).await?;
+    let found = look_up(&gateway, run, &caller).await?;
     Ok(Reply(projection::run(&found.summary)))
 }
 
 /// `DELETE /api/runs/{id}`.
-pub async fn delete(
-    State(gateway): State<Arc<Gateway>>,
-    headers: HeaderMap,
-    Path(id): Path<String>,
-) -> Result<StatusCode> {
-    let caller = auth::caller(&headers);
+pub async fn delete(State(gateway): State<Arc<Gateway>>, caller: Caller, Path(id): Path<String>) -> Result<StatusCode> {
     let run = run_id(&id)?;
-    let found = look_up(&gateway, run, caller.as_ref()).await?;
+    let found = look_up(&gateway, run, &caller).await?;
     if found.summary.state != RunState::Ended {
         return Err(ApiError::new(StatusCode::CONFLICT, "run_not_ended", "the run has not ended")
             .hint(Some("cancel it first".to_owned())));
     }
     let tombstone = Record::new(Body::Removed).payloads().swap_remove(0);
     gateway.broker.log.purge(run, tombstone).await?;
-    summary::unshelve(&gateway.broker, caller.as_ref(), run).await?;
+    summary::unshelve(&gateway.broker, found.created.user.as_ref(), run).await?;
     if found.created.origin != Origin::Gateway
         && let Some(contract) = &gateway.broker.contract
     {
-        contract.purge(&user_token(caller.as_ref()), run).await?;
+        contract.purge(&user_token(found.created.user.as_ref()), run).await?;
     }
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// `POST /api/runs/{id}/cancel`.
-pub async fn cancel(
-    State(gateway): State<Arc<Gateway>>,
-    headers: HeaderMap,
-    Path(id): Path<String>,
-) -> Result<StatusCode> {
-    let caller = auth::caller(&headers);
+pub async fn cancel(State(gateway): State<Arc<Gateway>>, caller: Caller, Path(id): Path<String>) -> Result<StatusCode> {
     let run = run_id(&id)?;
-    let found = look_up(&gateway, run, caller.as_ref()).await?;
+    let found = look_up(&gateway, run, &caller).await?;
     if found.summary.state == RunState::Ended {
         return Err(ApiError::new(StatusCode::CONFLICT, "run_ended", "the run has ended already"));
     }
-    answers::cancel(&gateway, &Target::of(run, &found.created), caller).await?;
+    answers::cancel(&gateway, &Target::of(run, &found.created), caller.user).await?;
     Ok(StatusCode::ACCEPTED)
 }
 
@@ -316,17 +312,16 @@ pub struct Answering {
 /// `POST /api/runs/{id}/answers/{question}`.
 pub async fn answer(
     State(gateway): State<Arc<Gateway>>,
-    headers: HeaderMap,
+    caller: Caller,
     Path((id, question)): Path<(String, String)>,
     Json(answering): Json<Answering>,
 ) -> Result<StatusCode> {
-    let caller = auth::caller(&headers);
     let run = run_id(&id)?;
-    let found = look_up(&gateway, run, caller.as_ref()).await?;
+    let found = look_up(&gateway, run, &caller).await?;
     let question = open_question(&found, &question)?;
     let fits = check_answer(&question.says, &answering.value)
         .map_err(|problem| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_answer", problem))?;
-    let given = Given { answer: Answer::Value(fits.value), by: caller };
+    let given = Given { answer: Answer::Value(fits.value), by: caller.user };
     match answers::give(&gateway, &Target::of(run, &found.created), question, given).await? {
         Accepted::Yes => Ok(StatusCode::ACCEPTED),
         Accepted::TakenBy { by, at } => Err(already_answered(json!(by), json!(at))),
@@ -381,7 +376,13 @@ mod tests {
             run('2', 2, RunState::Ended, "circles"),
             run('3', 3, RunState::Running, "squares"),
         ];
-        let filter = |state, search: &str, limit| Filter { state, workflow: None, search: Some(search.into()), limit };
+        let filter = |state, search: &str, limit| Filter {
+            state,
+            workflow: None,
+            search: Some(search.into()),
+            limit,
+            everybody: None,
+        };
         let ids = |filter: Filter| -> Vec<String> {
             select(all.clone(), &filter).iter().map(|run| run.id.to_string()[..1].to_owned()).collect()
         };

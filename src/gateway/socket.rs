@@ -8,17 +8,19 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message as WsMessage, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::Response;
+use futures_util::future::BoxFuture;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
+use crate::auth::Caller;
 use crate::broker;
 use crate::gateway::answers::{self, Target};
 use crate::gateway::frames::{self, Asked, Frame};
 use crate::gateway::starting::{Refused, Wanted, begin};
-use crate::gateway::{Gateway, auth, fastagency};
-use crate::ids::{MessageId, RunId, UserId};
+use crate::gateway::{Gateway, fastagency};
+use crate::ids::{MessageId, RunId};
 use crate::message::{check_text_answer, envelope};
 use crate::run::answer::{Answer, Given};
 use crate::run::attach::{Attached, Seen, attach};
@@ -28,7 +30,7 @@ use crate::run::{self};
 /// The largest frame that is read: what a client may start a run with.
 const LARGEST_FRAME: usize = fastagency::LARGEST;
 /// Read at once. With the default of 128 KiB ten thousand open sockets would hold more than a gigabyte.
-const READ_BUFFER: usize = 4096;
+const READ_BUFFER: usize = 1024;
 /// Frames that came before their question was asked. A client that sends more does not speak this protocol.
 const MOST_EARLY: usize = 16;
 /// A silent client is asked this often whether it lives, and given up after two silences.
@@ -42,13 +44,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// `GET /fastagency/ws`.
 pub async fn open(
     State(gateway): State<Arc<Gateway>>,
-    headers: HeaderMap,
+    caller: Caller,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
     let Ok(upgrade) = upgrade else {
         return fastagency::detail(StatusCode::NOT_FOUND, json!("Not Found"));
     };
-    let caller = auth::caller(&headers);
     let shutdown = gateway.shutdown.clone();
     upgrade
         .read_buffer_size(READ_BUFFER)
@@ -57,10 +58,10 @@ pub async fn open(
         .max_message_size(LARGEST_FRAME)
         .max_frame_size(LARGEST_FRAME)
         .on_upgrade(move |socket| {
+            let mut client = Client::new(socket);
             let conversation = async move {
-                let mut client = Client::new(socket);
                 let farewell = converse(&gateway, caller, &mut client).await;
-                client.close(farewell).await;
+                Box::pin(client.close(farewell)).await;
             };
             shutdown.track(conversation)
         })
@@ -129,7 +130,7 @@ fn shortened(text: &str) -> String {
 }
 
 /// The whole conversation.
-async fn converse(gateway: &Arc<Gateway>, caller: Option<UserId>, client: &mut Client) -> Farewell {
+async fn converse(gateway: &Arc<Gateway>, caller: Caller, client: &mut Client) -> Farewell {
     let text = match client.first_frame(gateway).await {
         Ok(text) => text,
         Err(farewell) => return farewell,
@@ -181,9 +182,9 @@ enum Entry {
 }
 
 /// Starts the run, or finds the one that is there: then it must be the same workflow of the same user.
-async fn enter(gateway: &Gateway, init: Init, caller: Option<UserId>) -> Result<Created, Entry> {
+async fn enter(gateway: &Gateway, init: Init, caller: Caller) -> Result<Created, Entry> {
     let Init { run, name, params } = init;
-    let wanted = Wanted { run, workflow: &name, params, user: caller.clone() };
+    let wanted = Wanted { run, workflow: &name, params, caller: &caller };
     let created = match begin(gateway, wanted).await {
         Ok(begun) => begun.created,
         Err(Refused::UnknownWorkflow { similar, .. }) => {
@@ -202,7 +203,7 @@ async fn enter(gateway: &Gateway, init: Init, caller: Option<UserId>) -> Result<
         }
         Err(Refused::Run(error)) => return Err(failed(error)),
     };
-    if created.workflow.as_str() != name || created.user != caller {
+    if created.workflow.as_str() != name || created.user != caller.user {
         return Err(Entry::Refused(format!("workflow_uuid: {} belongs to another conversation", run.dashed())));
     }
     Ok(created)
@@ -280,7 +281,7 @@ impl Conversation<'_> {
             tokio::select! {
                 () = self.gateway.shutdown.soft() => return Ok(Farewell::Restart),
                 seen = attached.next() => match seen? {
-                    Some(Seen::Record(placed)) if !self.replayed => history.push(placed),
+                    Some(Seen::Record(placed)) if !self.replayed => history.push(*placed),
                     Some(Seen::Record(placed)) => {
                         if let Some(farewell) = Box::pin(self.show(&placed)).await? {
                             return Ok(farewell);
@@ -483,24 +484,29 @@ impl Client {
         self.socket.send(WsMessage::Text(text.into())).await.is_ok()
     }
 
-    /// Tells the client in an `error` frame what is wrong.
-    async fn refuse(&mut self, run: RunId, what: String, code: u16, reason: &'static str) -> Farewell {
-        let error = frames::error(run, "Gateway", what.clone(), what);
-        self.send(error.text).await;
-        Farewell::Refused(code, reason)
+    /// Tells the client in an `error` frame what is wrong. Boxed, as is [`Client::linger`]: a socket that waits for its run
+    /// holds no room for its end.
+    fn refuse(&mut self, run: RunId, what: String, code: u16, reason: &'static str) -> BoxFuture<'_, Farewell> {
+        Box::pin(async move {
+            let error = frames::error(run, "Gateway", what.clone(), what);
+            self.send(error.text).await;
+            Farewell::Refused(code, reason)
+        })
     }
 
     /// Stays open after the last message: FastAgency's clients close by themselves, and some fail when the server does
     /// so first.
-    async fn linger(&mut self, gateway: &Gateway) -> Farewell {
+    fn linger<'a>(&'a mut self, gateway: &'a Gateway) -> BoxFuture<'a, Farewell> {
         let deadline = Instant::now() + gateway.settings.socket_linger;
-        loop {
-            tokio::select! {
-                () = gateway.shutdown.soft() => return Farewell::Restart,
-                () = tokio::time::sleep_until(deadline) => return Farewell::Over,
-                heard = self.hear() => if let Heard::End(farewell) = heard { return farewell },
+        Box::pin(async move {
+            loop {
+                tokio::select! {
+                    () = gateway.shutdown.soft() => return Farewell::Restart,
+                    () = tokio::time::sleep_until(deadline) => return Farewell::Over,
+                    heard = self.hear() => if let Heard::End(farewell) = heard { return farewell },
+                }
             }
-        }
+        })
     }
 
     async fn close(mut self, farewell: Farewell) {

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::auth::Caller;
 use crate::broker::Broker;
 use crate::gateway::known::Found;
 use crate::gateway::{Gateway, bridge};
@@ -29,7 +30,7 @@ pub struct Wanted<'a> {
     /// Its parameters, unchecked.
     pub params: Map<String, Value>,
     /// Who asks.
-    pub user: Option<UserId>,
+    pub caller: &'a Caller,
 }
 
 /// What came of it.
@@ -64,26 +65,30 @@ pub enum Refused {
 
 /// Starts a run, or finds the one of that id. Whether that one is the caller's is for the caller to check.
 pub async fn begin(gateway: &Gateway, wanted: Wanted<'_>) -> Result<Begun, Refused> {
-    match gateway.known.find(wanted.workflow).await? {
+    // What a caller may not start is not there for him.
+    let may_start = |name: &str| gateway.auth.may_start(wanted.caller, name);
+    let found = gateway.known.find(wanted.workflow).await?.filter(|_| may_start(wanted.workflow));
+    let user = wanted.caller.user.clone();
+    match found {
         Some(Found::Native(native)) => {
             let params = native.params.check(wanted.params).map_err(|problems| Refused::InvalidParams { problems })?;
             let card = &native.card;
-            let begun =
-                append(gateway, wanted.run, &card.name, Some(card.definition.clone()), params, wanted.user).await?;
+            let begun = append(gateway, wanted.run, &card.name, Some(card.definition.clone()), params, user).await?;
             if begun.new.is_some() {
                 gateway.unclaimed.look_at(wanted.run);
             }
             Ok(begun)
         }
         Some(Found::Foreign(name)) => {
-            let begun = append(gateway, wanted.run, &name, None, wanted.params, wanted.user).await?;
+            let begun = append(gateway, wanted.run, &name, None, wanted.params, user).await?;
             if begun.new.is_some() {
                 initiate(gateway, wanted.run, &begun.created).await?;
             }
             Ok(begun)
         }
         None => {
-            let similar = gateway.known.all().await?.similar(wanted.workflow).map(str::to_owned);
+            let known = gateway.known.all().await?;
+            let similar = known.similar(wanted.workflow).filter(|name| may_start(name)).map(str::to_owned);
             Err(Refused::UnknownWorkflow { name: wanted.workflow.chars().take(200).collect(), similar })
         }
     }

@@ -1,9 +1,10 @@
 //! The HTTP client that all models share: one pool of connections, one verifier of certificates.
 
-use std::error::Error as _;
 use std::time::Duration;
 
 use reqwest::{Client, ClientBuilder, redirect};
+
+use crate::problem::chain;
 
 /// How long a connection may take to stand (OpenAI's client: 5 s); a server far away under load gets the double.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
@@ -43,20 +44,6 @@ fn builder() -> ClientBuilder {
 /// An error of the client in words, with its causes and without the address, which may hold a password.
 pub(super) fn in_words(error: reqwest::Error) -> String {
     chain(&error.without_url())
-}
-
-fn chain(error: &reqwest::Error) -> String {
-    let mut words = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if !words.contains(&text) {
-            words.push_str(": ");
-            words.push_str(&text);
-        }
-        cause = error.source();
-    }
-    words
 }
 
 #[cfg(test)]

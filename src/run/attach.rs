@@ -12,15 +12,15 @@ use tokio::time::Instant;
 
 use crate::broker::{Broker, Live, Slot};
 use crate::ids::RunId;
+use crate::message::Within;
 use crate::run::record::{Assembler, Body, Placed};
 use crate::run::{Result, read};
 
 /// What a follower is given.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "nearly all are records, and they are passed on at once")]
 pub enum Seen {
     /// The next record of the log.
-    Record(Placed),
+    Record(Box<Placed>),
     /// What came before is history; what comes next is live. Given once.
     CaughtUp {
         /// The sequence of the last record there was.
@@ -45,6 +45,9 @@ pub struct Delta {
     pub sender: Option<String>,
     /// To whom.
     pub recipient: Option<String>,
+    /// The conversations inside the workflow's own that the message will belong to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub within: Vec<Within>,
 }
 
 /// The longest silence after which the log is looked at anyway.
@@ -150,7 +153,7 @@ impl Attached {
         self.last = stored.seq;
         if let Some(placed) = self.assembler.take(self.run, stored)? {
             self.ended |= matches!(placed.record.body, Body::Ended(_) | Body::Removed);
-            self.waiting.push_back(Seen::Record(placed));
+            self.waiting.push_back(Seen::Record(Box::new(placed)));
         }
         Ok(())
     }

@@ -59,7 +59,7 @@ pub async fn announce(broker: &Broker, card: &WorkflowCard, definition: Vec<u8>)
         broker.catalogue.put(Shelf::Definitions, &card.definition, definition.into(), None).await?;
     }
     let value = serde_json::to_vec(card).expect("a card is JSON");
-    Ok(broker.catalogue.put(Shelf::Workflows, card.name.as_str(), value.into(), Some(WORKFLOW_KEPT)).await?)
+    Ok(broker.catalogue.put(Shelf::Workflows, &card.name.token(), value.into(), Some(WORKFLOW_KEPT)).await?)
 }
 
 /// The bytes of a definition.

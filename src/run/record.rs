@@ -358,6 +358,7 @@ pub fn started_message(run: RunId, created: &Created, description: Option<&str>)
         recipient: Some("User".to_owned()),
         auto_reply: false,
         alias: None,
+        within: Vec::new(),
         says: Content::WorkflowStarted {
             name: created.workflow.to_string(),
             description: description.map(str::to_owned),
@@ -374,6 +375,7 @@ pub fn completed_message(run: RunId, result: Value) -> Message {
         recipient: Some("User".to_owned()),
         auto_reply: false,
         alias: None,
+        within: Vec::new(),
         says: Content::WorkflowCompleted { result },
     }
 }

@@ -1,11 +1,17 @@
 //! Starting a run: append `created`, queue it. Who calls a second time with the same run id gets the run that is there.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value};
 
 use crate::broker::{self, Broker, Job, Lane, Reason};
 use crate::ids::{Name, RunId, UserId};
 use crate::run::record::{Body, Created, Origin, Record};
 use crate::run::{Error, Result, read};
+
+/// How often a start is tried that is refused although there is nothing, and how long is waited in between.
+const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// What is to be started.
 #[derive(Debug, Clone)]
@@ -47,10 +53,19 @@ pub async fn start(broker: &Broker, start: Start) -> Result<Started> {
         // Parameters are checked before; a start that does not fit one message is refused, not cut into pieces.
         return Err(broker::Error::TooLarge { size: first.len() * 2, max: crate::run::record::PIECE }.into());
     }
-    let seq = match broker.log.append(run, Lane::Did, first, 0).await {
-        Ok(seq) => seq,
-        Err(broker::Error::Conflict { .. }) => return existing(broker, run, record.id).await,
-        Err(error) => return Err(error.into()),
+    let mut tries = 1;
+    let seq = loop {
+        match broker.log.append(run, Lane::Did, first.clone(), 0).await {
+            Ok(seq) => break seq,
+            Err(broker::Error::Conflict { expected }) => match existing(broker, run, record.id).await? {
+                Some(started) => return Ok(started),
+                // A conflict with nothing: a cluster that has just changed its leader gives some.
+                None if tries < TRIES => tries += 1,
+                None => return Err(broker::Error::Conflict { expected }.into()),
+            },
+            Err(error) => return Err(error.into()),
+        }
+        tokio::time::sleep(PAUSE).await;
     };
     if origin != Origin::ForeignWorker {
         enqueue_start(broker, &workflow, run).await?;
@@ -64,12 +79,11 @@ pub async fn enqueue_start(broker: &Broker, workflow: &Name, run: RunId) -> Resu
     Ok(broker.queue.enqueue(workflow, &job, &format!("{run}.start")).await?)
 }
 
-/// A run of that id has records: a lost acknowledgement of our own, an earlier call, or somebody else's.
-async fn existing(broker: &Broker, run: RunId, mine: crate::ids::MessageId) -> Result<Started> {
+/// What is there of a run of that id, if it has records: by a lost acknowledgement of our own, an earlier call, or somebody
+/// else's.
+async fn existing(broker: &Broker, run: RunId, mine: crate::ids::MessageId) -> Result<Option<Started>> {
     let records = read(broker, run, 0).await?;
-    let Some(first) = records.first() else {
-        return Err(Error::Unknown { run });
-    };
+    let Some(first) = records.first() else { return Ok(None) };
     let Body::Created(created) = &first.record.body else {
         return Err(Error::Unknown { run });
     };
@@ -77,5 +91,6 @@ async fn existing(broker: &Broker, run: RunId, mine: crate::ids::MessageId) -> R
         // Created but never claimed: whoever created it may have died before it was queued.
         enqueue_start(broker, &created.workflow, run).await?;
     }
-    if first.record.id == mine { Ok(Started::New { seq: first.seq }) } else { Ok(Started::Existing(created.clone())) }
+    let is_mine = first.record.id == mine;
+    Ok(Some(if is_mine { Started::New { seq: first.seq } } else { Started::Existing(created.clone()) }))
 }

@@ -4,12 +4,14 @@
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::broker::{Broker, Shelf};
 use crate::clock::Timestamp;
 use crate::ids::{MessageId, Name, RunId, UserId, user_token};
+use crate::message::Content;
 use crate::run::Result;
-use crate::run::record::{Body, Ending, Origin, Outcome, Placed};
+use crate::run::record::{Answered, Body, Ending, Origin, Outcome, Placed};
 
 /// How a run is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +34,13 @@ pub struct OpenQuestion {
     pub id: MessageId,
     /// What it asks, shortened.
     pub prompt: String,
+    /// Its answer may be the run's title. Whether a tool may be called says nothing of what the run is about.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    pub entitles: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A run in a few words.
@@ -70,6 +79,17 @@ const SHORT: usize = 120;
 fn shortened(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if line.chars().count() <= SHORT { line } else { line.chars().take(SHORT - 1).chain(['…']).collect() }
+}
+
+/// What a run is called after an answer: its text, or what stands in the fields of a form.
+fn title_of(answered: &Answered) -> Option<String> {
+    let Some(Value::Object(fields)) = &answered.value else { return answered.text.clone() };
+    let words = fields.values().filter_map(|value| match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    });
+    Some(words.collect::<Vec<_>>().join(", "))
 }
 
 impl Summary {
@@ -115,14 +135,16 @@ impl Summary {
             Body::Said { message, .. } => {
                 if message.says.asks() {
                     let prompt = shortened(message.says.prompt().unwrap_or_default());
-                    self.questions.push(OpenQuestion { id: message.uuid, prompt });
+                    let entitles = !matches!(message.says, Content::Approval(_));
+                    self.questions.push(OpenQuestion { id: message.uuid, prompt, entitles });
                 }
                 self.state = self.waiting_or_running();
             }
             Body::Did { outcome: Outcome::Answer(answered), .. } => {
-                self.questions.retain(|question| question.id != answered.question);
-                if self.title.is_none() && answered.refused.is_none() {
-                    self.title = answered.text.as_deref().map(shortened).filter(|title| !title.is_empty());
+                let place = self.questions.iter().position(|question| question.id == answered.question);
+                let entitles = place.is_none_or(|place| self.questions.remove(place).entitles);
+                if entitles && self.title.is_none() && answered.refused.is_none() {
+                    self.title = title_of(answered).map(|title| shortened(&title)).filter(|title| !title.is_empty());
                 }
                 self.state = self.waiting_or_running();
             }

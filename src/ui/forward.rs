@@ -1,11 +1,12 @@
 //! Forwarding to the gateway: requests and answers as streams, and a WebSocket as the two byte streams that it is, so that
 //! whatever the two ends agree upon (extensions, close codes) is left to them.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hyper::upgrade::OnUpgrade;
@@ -22,6 +23,9 @@ const READY_WITHIN: Duration = Duration::from_secs(5);
 const SOCKET_BUFFER: usize = 4096;
 /// How long sockets may take to end by themselves once the end has begun: a gateway that ends too says goodbye through them.
 const SOCKET_GRACE: Duration = Duration::from_secs(3);
+
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Headers that concern one connection, not the request (RFC 9110, 7.6.1).
 const HOP_BY_HOP: [HeaderName; 8] = [
@@ -79,11 +83,12 @@ impl Gateway {
 pub async fn forward(State(ui): State<Arc<Ui>>, request: Request) -> Response {
     let gateway = &ui.gateway;
     let (mut parts, body) = request.into_parts();
+    let request_from = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|from| from.0.ip());
     let upgrade = parts.extensions.remove::<OnUpgrade>().filter(|_| wants_websocket(&parts.headers));
     // Only the path and what follows: a request may name another host.
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let mut headers = end_to_end(&parts.headers);
-    headers.remove(header::HOST);
+    tell_where_from(&mut headers, request_from);
     if upgrade.is_some() {
         upgrading(&mut headers);
     }
@@ -117,6 +122,20 @@ pub async fn forward(State(ui): State<Arc<Ui>>, request: Request) -> Response {
             *response.headers_mut() = headers;
             response
         }
+    }
+}
+
+/// Tells the gateway which name the browser knows us by, and who is behind this request: it judges by both.
+fn tell_where_from(headers: &mut HeaderMap, peer: Option<IpAddr>) {
+    let host = headers.remove(header::HOST);
+    // A proxy before us knows better.
+    if let Some(host) = host
+        && !headers.contains_key(&FORWARDED_HOST)
+    {
+        headers.insert(FORWARDED_HOST, host);
+    }
+    if let Some(peer) = peer.and_then(|peer| HeaderValue::from_str(&peer.to_canonical().to_string()).ok()) {
+        headers.append(FORWARDED_FOR, peer);
     }
 }
 

@@ -2,6 +2,7 @@
 //! a browser needs one origin. It knows no broker and keeps no state.
 
 use std::any::Any;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
@@ -17,14 +18,17 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::lifecycle::Shutdown;
 
+mod brand;
 mod forward;
 mod page;
+
+pub use brand::Brand;
 
 /// What the ui must be told.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The page's title.
-    pub title: String,
+    /// How the page is made one's own.
+    pub brand: Brand,
     /// The one gateway that is ever contacted, e.g. `http://127.0.0.1:8008`.
     pub gateway_url: String,
     /// The version that the page shows.
@@ -45,22 +49,27 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// A file of the brand is not there, or cannot be used.
+    #[error("could not read {}", path.display())]
+    BrandFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
 }
 
 /// What every handler is given.
 struct Ui {
-    settings: Settings,
+    brand: brand::Loaded,
     gateway: forward::Gateway,
 }
-
-/// Nothing comes from elsewhere, nothing runs that is not a file of ours, nobody frames the page.
-const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
-                   font-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 /// Serves until the end begins; then takes no more and returns when what is under way has finished.
 pub async fn serve(listener: TcpListener, settings: Settings, shutdown: Shutdown) -> Result<(), Error> {
     let gateway = forward::Gateway::new(&settings.gateway_url, shutdown.clone())?;
-    let app = app(Arc::new(Ui { settings, gateway }));
+    let brand = brand::Loaded::read(&settings.brand, &settings.version).await?;
+    let app = app(Arc::new(Ui { brand, gateway }));
     let listener = listener.tap_io(|stream| {
         // Events are small and each is wanted at once.
         if let Err(error) = stream.set_nodelay(true) {
@@ -68,6 +77,7 @@ pub async fn serve(listener: TcpListener, settings: Settings, shutdown: Shutdown
         }
     });
     let soft = shutdown.clone();
+    let app = app.into_make_service_with_connect_info::<std::net::SocketAddr>();
     let serving = axum::serve(listener, app).with_graceful_shutdown(async move { soft.soft().await });
     tokio::select! {
         outcome = serving => Ok(outcome?),
@@ -77,14 +87,15 @@ pub async fn serve(listener: TcpListener, settings: Settings, shutdown: Shutdown
 
 fn app(ui: Arc<Ui>) -> Router {
     // What is forwarded has the headers that the gateway gave it; these stand where it gave none.
-    let fixed = |name: HeaderName, value: &'static str| {
-        SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
-    };
+    let fixed = |name: HeaderName, value: HeaderValue| SetResponseHeaderLayer::if_not_present(name, value);
+    let csp = ui.brand.csp.clone();
     Router::new()
         .route("/", get(page::index))
         .route("/runs/{id}", get(page::index))
         .route("/assets/{*path}", get(page::asset))
         .route("/ui/config.json", get(config))
+        .route("/ui/logo", get(brand::logo))
+        .route("/ui/brand.css", get(brand::css))
         .route("/healthz", get(alive))
         .route("/readyz", get(ready))
         .route("/api/{*rest}", any(forward::forward))
@@ -94,9 +105,9 @@ fn app(ui: Arc<Ui>) -> Router {
         .route("/docs", any(forward::forward))
         .fallback(not_found)
         .layer(CatchPanicLayer::custom(after_panic))
-        .layer(fixed(header::CONTENT_SECURITY_POLICY, CSP))
-        .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        .layer(fixed(header::REFERRER_POLICY, "no-referrer"))
+        .layer(fixed(header::CONTENT_SECURITY_POLICY, csp))
+        .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")))
+        .layer(fixed(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")))
         .with_state(ui)
 }
 
@@ -106,8 +117,7 @@ fn error(status: StatusCode, code: &str, message: &str) -> Response {
 }
 
 async fn config(State(ui): State<Arc<Ui>>) -> impl IntoResponse {
-    let config: Value = json!({"title": ui.settings.title, "version": ui.settings.version});
-    ([(header::CACHE_CONTROL, "no-cache")], axum::Json(config))
+    ([(header::CACHE_CONTROL, "no-cache")], axum::Json(ui.brand.config.clone()))
 }
 
 async fn alive() -> axum::Json<Value> {

@@ -11,13 +11,14 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use rust_embed::RustEmbed;
+use sha2::Digest;
 
 #[derive(RustEmbed)]
 #[folder = "src/ui/assets"]
 struct Files;
 
 /// A file, ready to be sent.
-struct File {
+pub struct File {
     content_type: &'static str,
     etag: HeaderValue,
     plain: Bytes,
@@ -30,12 +31,31 @@ static FILES: LazyLock<HashMap<String, File>> = LazyLock::new(|| {
     names.filter_map(|name| Some((name.to_string(), read(&name)?))).collect()
 });
 
+/// Stands for the content of all files. Under `/assets/<edition>/` a file never changes, so a browser that has it asks no more;
+/// the modules name each other relatively and need not know.
+static EDITION: LazyLock<String> = LazyLock::new(|| {
+    let mut etags: Vec<&[u8]> = FILES.values().map(|file| file.etag.as_bytes()).collect();
+    etags.sort_unstable();
+    crate::ids::hex(&sha2::Sha256::digest(etags.concat())[..8])
+});
+
+/// The page itself, with its files named by their edition.
+static INDEX: LazyLock<File> = LazyLock::new(|| {
+    let written = String::from_utf8_lossy(&FILES["index.html"].plain);
+    File::new("index.html", written.replace("\"/assets/", &format!("\"/assets/{}/", *EDITION)).into())
+});
+
 fn read(name: &str) -> Option<File> {
-    let embedded = Files::get(name)?;
-    let hash = crate::ids::hex(&embedded.metadata.sha256_hash()[..16]);
-    let etag = HeaderValue::from_str(&format!("\"{hash}\"")).ok()?;
-    let plain = Bytes::from(embedded.data.into_owned());
-    Some(File { content_type: content_type(name), etag, gzip: compressed(&plain), plain })
+    Some(File::new(name, Files::get(name)?.data.into_owned().into()))
+}
+
+impl File {
+    /// A file of that name with that content.
+    pub fn new(name: &str, plain: Bytes) -> Self {
+        let hash = crate::ids::hex(&sha2::Sha256::digest(&plain)[..16]);
+        let etag = HeaderValue::from_str(&format!("\"{hash}\"")).expect("hexadecimal digits are visible");
+        Self { content_type: content_type(name), etag, gzip: compressed(&plain), plain }
+    }
 }
 
 fn compressed(plain: &[u8]) -> Option<Bytes> {
@@ -54,6 +74,8 @@ fn content_type(name: &str) -> &'static str {
         "svg" => "image/svg+xml",
         "png" => "image/png",
         "ico" => "image/x-icon",
+        "jpg" | "jpeg" => "image/jpeg",
+        "webp" => "image/webp",
         "woff2" => "font/woff2",
         "txt" => "text/plain; charset=utf-8",
         _ => "application/octet-stream",
@@ -62,18 +84,30 @@ fn content_type(name: &str) -> &'static str {
 
 /// `GET /` and `GET /runs/<id>`: the page, which reads its own address.
 pub async fn index(headers: HeaderMap) -> Response {
-    send("index.html", &headers)
+    send(&INDEX, &headers)
 }
 
-/// `GET /assets/<name>`.
-pub async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Response {
-    send(&name, &headers)
+/// `GET /assets/<edition>/<name>`, and `GET /assets/<name>` for whoever names a file without knowing the edition.
+pub async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Response {
+    let Some((edition, name)) = path.split_once('/') else { return named(&path, &headers) };
+    let mut response = named(name, &headers);
+    if response.status() != StatusCode::NOT_FOUND {
+        // While a new version is rolled out, its page may ask an old server: better our file than none, but nobody keeps it.
+        let keep = if edition == *EDITION { "public, max-age=31536000, immutable" } else { "no-store" };
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(keep));
+    }
+    response
 }
 
-fn send(name: &str, headers: &HeaderMap) -> Response {
-    let Some(file) = FILES.get(name) else {
-        return super::error(StatusCode::NOT_FOUND, "unknown_path", "the page has no such file");
-    };
+fn named(name: &str, headers: &HeaderMap) -> Response {
+    match FILES.get(name) {
+        Some(file) => send(file, headers),
+        None => super::error(StatusCode::NOT_FOUND, "unknown_path", "the page has no such file"),
+    }
+}
+
+/// A file, or the news that the browser's copy is still good.
+pub fn send(file: &File, headers: &HeaderMap) -> Response {
     let mut response = if is_known(headers, &file.etag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
@@ -90,7 +124,7 @@ fn send(name: &str, headers: &HeaderMap) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::ETAG, file.etag.clone());
     headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
-    // The names of the files stay the same from version to version, so a browser asks each time whether its copy is good.
+    // What has the same name in every version is asked for each time: whether the copy is still good.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
 }
@@ -122,22 +156,38 @@ mod tests {
 
     #[test]
     fn a_file_is_sent_once_and_small() {
-        let plain = send("index.html", &HeaderMap::new());
+        let plain = named("index.html", &HeaderMap::new());
         assert_eq!(plain.status(), StatusCode::OK);
         assert_eq!(plain.headers()[header::CONTENT_TYPE], "text/html; charset=utf-8");
         assert!(!plain.headers().contains_key(header::CONTENT_ENCODING));
-        let small = send("style.css", &headers(header::ACCEPT_ENCODING, "br, gzip;q=0.9"));
+        let small = named("style.css", &headers(header::ACCEPT_ENCODING, "br, gzip;q=0.9"));
         assert_eq!(small.headers()[header::CONTENT_ENCODING], "gzip");
         let etag: &'static str = Box::leak(plain.headers()[header::ETAG].to_str().unwrap().to_owned().into_boxed_str());
-        let again = send("index.html", &headers(header::IF_NONE_MATCH, etag));
+        let again = named("index.html", &headers(header::IF_NONE_MATCH, etag));
         assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
         assert!(!takes_gzip(&headers(header::ACCEPT_ENCODING, "gzip;q=0")));
+    }
+
+    #[tokio::test]
+    async fn a_file_of_this_edition_is_kept_for_ever_and_of_another_is_not() {
+        let index = String::from_utf8(INDEX.plain.to_vec()).unwrap();
+        let main = index.split('"').find(|part| part.ends_with("/main.js")).unwrap().strip_prefix("/assets/").unwrap();
+        let kept = asset(Path(main.to_owned()), HeaderMap::new()).await;
+        assert_eq!(kept.status(), StatusCode::OK);
+        assert!(kept.headers()[header::CACHE_CONTROL].to_str().unwrap().ends_with("immutable"));
+        let asked = asset(Path("main.js".to_owned()), HeaderMap::new()).await;
+        assert_eq!(asked.headers()[header::CACHE_CONTROL], "no-cache");
+        let other = asset(Path("0123456789abcdef/main.js".to_owned()), HeaderMap::new()).await;
+        assert_eq!(
+            (other.status(), &other.headers()[header::CACHE_CONTROL]),
+            (StatusCode::OK, &HeaderValue::from_static("no-store"))
+        );
     }
 
     #[test]
     fn there_is_no_way_out_of_the_page() {
         for name in ["../mod.rs", "..%2fmod.rs", "/etc/passwd", "", "nothing.js"] {
-            assert_eq!(send(name, &HeaderMap::new()).status(), StatusCode::NOT_FOUND, "{name}");
+            assert_eq!(named(name, &HeaderMap::new()).status(), StatusCode::NOT_FOUND, "{name}");
         }
     }
 
@@ -148,7 +198,10 @@ mod tests {
             let name = rest.split('"').next().unwrap();
             assert!(FILES.contains_key(name), "{name}");
         }
-        let sent: usize = FILES.values().map(|file| file.gzip.as_ref().unwrap_or(&file.plain).len()).sum();
+        // What shows the page inside another one is loaded there, and what few need when they do.
+        let later = ["embed.js", "export-page.js", "math.js"];
+        let first = FILES.iter().filter(|(name, _)| !later.contains(&name.as_str())).map(|(_, file)| file);
+        let sent: usize = first.map(|file| file.gzip.as_ref().unwrap_or(&file.plain).len()).sum();
         assert!(sent < 100_000, "{sent} bytes");
     }
 }

@@ -1,10 +1,12 @@
 //! Taking runs: one permit, then one delivery, then one task that drives the run and settles the delivery last.
 
-use std::sync::{Arc, PoisonError};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::broker::{ACK_WAIT, AnyDelivery};
 use crate::engine::Left;
@@ -53,31 +55,23 @@ pub(super) async fn take(worker: Arc<Worker>, workflow: Name) {
 /// Does one job, and settles its delivery.
 async fn work(worker: Arc<Worker>, delivery: AnyDelivery, permit: OwnedSemaphorePermit) {
     let run = delivery.job().run;
-    let (replace, replacements) = mpsc::channel(1);
-    let delivery = {
-        let mut held = worker.held.lock().unwrap_or_else(PoisonError::into_inner);
-        match held.get(&run) {
-            // A redelivery of a run that is in memory: its newer handle replaces the older one.
-            Some(holder) => match holder.try_send(delivery) {
-                Ok(()) => return,
-                Err(mpsc::error::TrySendError::Full(delivery) | mpsc::error::TrySendError::Closed(delivery)) => {
-                    Err(delivery)
-                }
-            },
-            None => {
-                held.insert(run, replace);
-                Ok(delivery)
-            }
+    match lock(&worker).entry(run) {
+        // A redelivery of a run that is in memory: the run settles it in place of its older one.
+        Entry::Occupied(mut held) => {
+            held.insert(Some(delivery));
+            return;
         }
-    };
-    match delivery {
-        Ok(delivery) => {
-            let _let_go = LetGo { worker: &worker, run };
-            hold(&worker, delivery, replacements, run).await;
+        Entry::Vacant(place) => {
+            place.insert(None);
         }
-        Err(delivery) => settle(delivery.retry_after(Duration::from_secs(1)).await, run),
     }
+    let _let_go = LetGo { worker: &worker, run };
+    hold(&worker, delivery, run).await;
     drop(permit);
+}
+
+fn lock(worker: &Worker) -> MutexGuard<'_, HashMap<RunId, Option<AnyDelivery>>> {
+    worker.held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Takes a run from the register when it leaves memory, however it does.
@@ -88,19 +82,20 @@ struct LetGo<'a> {
 
 impl Drop for LetGo<'_> {
     fn drop(&mut self) {
-        self.worker.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.run);
+        lock(self.worker).remove(&self.run);
     }
 }
 
 /// Drives a run while telling the broker that it is still worked on.
-async fn hold(worker: &Worker, mut delivery: AnyDelivery, mut replacements: mpsc::Receiver<AnyDelivery>, run: RunId) {
+async fn hold(worker: &Worker, mut delivery: AnyDelivery, run: RunId) {
+    let newer = || lock(worker).get_mut(&run).and_then(Option::take);
     let mut driving = Box::pin(drive(worker, run));
     let mut beats = tokio::time::interval_at(tokio::time::Instant::now() + ACK_WAIT / 3, ACK_WAIT / 3);
     let settled = loop {
         tokio::select! {
             settled = &mut driving => break settled,
-            Some(newer) = replacements.recv() => delivery = newer,
             _ = beats.tick() => {
+                delivery = newer().unwrap_or(delivery);
                 if let Err(error) = delivery.working().await {
                     tracing::debug!(run.id = %run, "the queue was not told that the run goes on: {error}");
                 }
@@ -108,9 +103,7 @@ async fn hold(worker: &Worker, mut delivery: AnyDelivery, mut replacements: mpsc
         }
     };
     drop(driving);
-    while let Ok(newer) = replacements.try_recv() {
-        delivery = newer;
-    }
+    delivery = newer().unwrap_or(delivery);
     settle(
         match settled {
             Settle::Done => delivery.ack().await,
@@ -137,7 +130,7 @@ async fn drive(worker: &Worker, run: RunId) -> Settle {
     let describe = |created: &run::record::Created| {
         worker.serves.get(&created.workflow).and_then(|workflow| workflow.description.clone())
     };
-    let owned = match claim(&worker.broker, &*worker.clock, run, worker.id, describe).await {
+    let owned = match Box::pin(claim(&worker.broker, &*worker.clock, run, worker.id, describe)).await {
         Ok(Claim::Mine(owned)) => owned,
         Ok(Claim::Nothing) => return Settle::Done,
         Ok(Claim::Held { by }) => {

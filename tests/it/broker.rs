@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fastagency::broker::{AnyDelivery, Bell, Broker, Error, Job, Lane, Live, Put, Reason, Shelf, Slot, embedded, nats};
 use fastagency::clock::{self, Clock, SystemClock};
+use fastagency::config::Nats;
 use fastagency::ids::{MessageId, Name, RunId};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, future};
@@ -48,8 +49,8 @@ impl Ground {
 
 /// A broker on that server.
 async fn connect(server: &NatsServer) -> Broker {
-    let settings = nats::Settings { url: server.url(), ..Default::default() };
-    nats::connect(&settings).await.unwrap()
+    let settings = Nats { url: server.url(), ..Default::default() };
+    nats::connect(&settings, "test").await.unwrap()
 }
 
 macro_rules! broker_conformance {

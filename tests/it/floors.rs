@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Every top-level module and its floor.
-const FLOORS: [(&str, u8); 23] = [
+const FLOORS: [(&str, u8); 24] = [
     ("ids", 0),
     ("clock", 0),
     ("problem", 0),
@@ -19,6 +19,7 @@ const FLOORS: [(&str, u8); 23] = [
     ("project", 2),
     ("broker", 2),
     ("model", 2),
+    ("auth", 2),
     ("run", 3),
     ("chat", 3),
     ("engine", 4),

@@ -5,6 +5,7 @@
 mod ag2;
 mod broken_yaml;
 mod broker;
+mod cli;
 mod documentation;
 mod floors;
 mod gateway;
@@ -12,3 +13,4 @@ mod runs;
 mod schemas;
 mod support;
 mod talks;
+mod tiers;

@@ -108,7 +108,7 @@ impl Follower {
                 match self.attached.next().await.unwrap() {
                     Some(Seen::Record(placed)) => {
                         let hit = found(&placed.record.body);
-                        self.seen.push(placed);
+                        self.seen.push(*placed);
                         if let Some(hit) = hit {
                             return hit;
                         }

@@ -62,8 +62,17 @@ fn what_the_reader_takes_the_schema_takes() {
     }
     check(&workflow_schema, Path::new("tests/samples/every_key.yaml"));
     check(&config_schema, Path::new("fastagency.yaml"));
-    check(&config_schema, Path::new("tests/samples/every_key_config.yaml"));
+    for file in CONFIGURATIONS {
+        check(&config_schema, Path::new(file));
+    }
 }
+
+/// Every key of a configuration; some of them go together with others in no file.
+const CONFIGURATIONS: [&str; 3] = [
+    "tests/samples/every_key_config.yaml",
+    "tests/samples/every_key_config_basic.yaml",
+    "tests/samples/every_key_config_header.yaml",
+];
 
 #[test]
 fn every_key_is_read() {
@@ -73,24 +82,27 @@ fn every_key_is_read() {
     let sources = BTreeMap::from([(name("every_key"), all), (name("echo"), echo)]);
     let definition = workflow::Definition { name: name("every_key"), sources };
     workflow::from_definition(&definition).unwrap_or_else(|problems| panic!("{problems}"));
-    config::load(Path::new("tests/samples/every_key_config.yaml"), &|_| None)
-        .unwrap_or_else(|problems| panic!("{problems}"));
+    for file in CONFIGURATIONS {
+        config::load(Path::new(file), &|_| None).unwrap_or_else(|problems| panic!("{problems}"));
+    }
 
-    for (schema, file, elsewhere) in [
-        (workflow::json_schema(), "tests/samples/every_key.yaml", vec![]),
-        // Other ways to log in than by a password; a file has one.
+    for (schema, files, elsewhere) in [
+        (workflow::json_schema(), &["tests/samples/every_key.yaml"][..], vec![]),
+        // Other ways than those in the files to log in to NATS and to check tokens; a file has one of each.
         (
             config::json_schema(),
-            "tests/samples/every_key_config.yaml",
-            vec!["token", "nkey_seed_file", "credentials_file"],
+            &CONFIGURATIONS,
+            vec!["token", "nkey_seed_file", "credentials_file", "public_key_file"],
         ),
     ] {
         let mut known = BTreeSet::new();
         properties(&schema, &mut known);
         let mut used: BTreeSet<String> = elsewhere.into_iter().map(str::to_owned).collect();
-        keys(&json(file), &mut used);
+        for file in files {
+            keys(&json(file), &mut used);
+        }
         let unused: Vec<_> = known.difference(&used).collect();
-        assert!(unused.is_empty(), "{file} does not use {unused:?}");
+        assert!(unused.is_empty(), "{files:?} do not use {unused:?}");
     }
 }
 
@@ -111,7 +123,7 @@ fn what_has_unknown_keys_the_schema_refuses() {
     ] {
         assert!(!workflow_schema.is_valid(&json(format!("tests/broken/{case}.yaml"))), "{case}");
     }
-    for case in ["config_unknown_keys", "config_providers", "config_auth", "config_not_a_number"] {
+    for case in ["config_unknown_keys", "config_providers", "config_auth_unknown", "config_not_a_number"] {
         assert!(!config_schema.is_valid(&json(format!("tests/broken/{case}.yaml"))), "{case}");
     }
 }

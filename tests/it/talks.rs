@@ -330,3 +330,54 @@ steps:
     );
     house.close().await;
 }
+
+#[tokio::test]
+async fn what_is_said_in_a_nested_chat_says_so() {
+    let source = r#"
+version: 1
+name: nested
+agents:
+  reader: { llm: false, human_input_mode: NEVER }
+  writer:
+    llm: false
+    human_input_mode: NEVER
+    nested_chats:
+      - trigger: reader
+        chats: [ { recipient: critic, message: "Criticise this: {{ message.content }}", max_turns: 1 } ]
+  critic: { llm: false, human_input_mode: ALWAYS }
+steps:
+  - id: poem
+    chat: { sender: reader, recipient: writer, message: A poem., max_turns: 1 }
+  - return: "{{ steps.poem.summary }}"
+"#;
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunId::random();
+    let house = House::open_with(folder.path(), source, LONG, Models::default());
+    house.start(run).await;
+    let mut follower = house.follow(run).await;
+    let prompt = "Replying as critic. Provide feedback to writer. Press enter to skip and use auto-reply, or type 'exit' to end the conversation: ";
+    answered(&house, run, &mut follower, prompt, "Too long.").await;
+    assert_eq!(follower.ended().await, (Ending::Completed, json!("Too long.")));
+    let places: Vec<(String, Vec<String>)> = follower
+        .seen
+        .iter()
+        .filter_map(|placed| match &placed.record.body {
+            Body::Said { message, .. } => Some((
+                message.says.kind().to_owned(),
+                message.within.iter().map(|within| within.title.clone()).collect(),
+            )),
+            _ => None,
+        })
+        .collect();
+    let inside = vec!["writer asks critic".to_owned()];
+    let expected = [
+        ("text_message", Vec::new()),
+        ("system_message", inside.clone()),
+        ("text_message", inside.clone()),
+        ("text_input", inside.clone()),
+        ("text_message", inside),
+        ("text_message", Vec::new()),
+    ];
+    assert_eq!(places, expected.map(|(kind, within)| (kind.to_owned(), within)));
+    house.close().await;
+}

@@ -4,80 +4,33 @@
  * the test has seen what it wanted to see.
  */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
-import { answerOpenQuestion, launchBrowser, whatIsMissing } from './browser.mjs';
-import { createMockGateway } from './mock-gateway.mjs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import { answerOpenQuestion } from './browser.mjs';
+import { assertTextsAreTheLogs as assertTexts, describePage, until } from './house.mjs';
 
 /** @typedef {import('playwright-core').Page} Page */
 
-const missing = await whatIsMissing();
-if (missing) console.log(`skipped: the browser tests of the page, because ${missing}`);
-
-describe('the page in a browser', { skip: missing ?? false }, () => {
-  /** @type {import('playwright-core').Browser} */
-  let browser;
+await describePage('the page in a browser', (onNew) => {
+  /** @type {import('./house.mjs').House} */
+  let house;
   /** @type {import('playwright-core').BrowserContext} */
   let context;
   /** @type {Page} */
   let page;
-  /** @type {ReturnType<typeof createMockGateway>} */
+  /** @type {import('./house.mjs').Gateway} */
   let gateway;
-  /** @type {string[]} */
-  let complaints;
-
-  before(async () => { browser = /** @type {any} */ (await launchBrowser()); });
-  after(() => browser?.close());
-  beforeEach(async () => {
-    gateway = createMockGateway();
-    await gateway.listen();
-    complaints = [];
-    context = await browser.newContext({ viewport: { width: 1280, height: 860 }, reducedMotion: 'reduce' });
-    context.setDefaultTimeout(15_000);
-    page = await newPage();
-  });
-  afterEach(async () => {
-    await context.close();
-    await gateway.close();
-    assert.deepEqual(complaints, [], 'the browser complained');
-  });
-
-  async function newPage() {
-    const made = await context.newPage();
-    made.on('pageerror', (error) => complaints.push(String(error)));
-    made.on('console', (message) => {
-      // A refused or lost request is what many of these tests are about; everything else is a fault.
-      if (message.type() === 'error' && !/Failed to load resource/.test(message.text())) complaints.push(message.text());
-    });
-    return made;
-  }
-
+  onNew((made) => { house = made; ({ context, page, gateway } = made); });
+  const newPage = () => house.newPage();
   /** @param {string} workflow @param {Page} [on] */
-  async function open(workflow, on = page) {
-    const run = gateway.start(workflow);
-    await on.goto(`${gateway.url}/runs/${run.id}`);
-    await on.locator('.opening').waitFor();
-    return run;
-  }
-  /** @param {Page} [on] */
-  const shownTexts = (on = page) => on.locator('.log .is-text .prose').allInnerTexts();
-  /** @param {string} text */
-  const flat = (text) => text.replace(/\*\*/g, '').replace(/\s+/g, ' ').trim();
+  const open = (workflow, on) => house.open(workflow, on);
   /** @param {string} runId @param {Page} [on] */
-  async function assertTextsAreTheLogs(runId, on = page) {
-    assert.deepEqual((await shownTexts(on)).map(flat), gateway.texts(runId).map(flat));
-  }
+  const assertTextsAreTheLogs = (runId, on) => assertTexts(house, runId, on);
   /** @param {string} prompt the list at the side shows it, too */
   const asked = (prompt) => page.locator('.log .prompt', { hasText: prompt }).waitFor();
-  /** @param {() => any} condition */
-  async function until(condition) {
-    const deadline = Date.now() + 15_000;
-    while (!await condition()) {
-      if (Date.now() > deadline) assert.fail(`this never became true: ${condition}`);
-      await new Promise((resolve) => setImmediate(resolve));
-    }
-  }
 
   describe('start', () => {
     test('a card starts its workflow, and the address is the run’s', async () => {
@@ -420,6 +373,29 @@ describe('the page in a browser', { skip: missing ?? false }, () => {
       }
     });
 
+    test('the whole can be taken away as a file that needs nothing and runs nothing', async () => {
+      const run = await open('simple_learning');
+      await answerOpenQuestion(page, 'triangles');
+      await page.locator('.choices').waitFor();
+      await page.locator('.menu summary').click();
+      const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: 'Download HTML' }).click()]);
+      const file = await newPage();
+      const asked = [];
+      file.on('request', (request) => asked.push(request.url()));
+      const path = join(tmpdir(), `conversation-${run.id}.html`);
+      await download.saveAs(path);
+      await file.goto(`file://${path}`);
+      assert.equal(await file.title(), 'triangles');
+      assert.equal(await file.locator('.is-text').count(), gateway.texts(run.id).length);
+      await file.locator('.code-block', { hasText: 'def area' }).waitFor();
+      await file.getByText('How shall we go on?').waitFor();
+      await file.locator('.tool-card summary').click();
+      await file.getByText('"area": 6').waitFor();
+      assert.equal(await file.locator('button, input, script, form.asking .controls').count(), 0);
+      assert.equal(asked.length, 1);
+      rmSync(path);
+    });
+
     test('start again uses the same parameters', async () => {
       await page.goto(`${gateway.url}/?workflow=weather_report&city=Pula`);
       await page.locator('.ending').waitFor();
@@ -452,22 +428,6 @@ describe('the page in a browser', { skip: missing ?? false }, () => {
       await page.getByRole('heading', { name: 'What shall we do?' }).waitFor();
     });
 
-    test('ill will runs nothing, fetches nothing, breaks nothing', async () => {
-      const hosts = new Set();
-      page.on('request', (request) => hosts.add(new URL(request.url()).host));
-      const run = await open('hostile');
-      await page.locator('.is-open').waitFor();
-      for (const summary of await page.locator('.log summary').all()) await summary.click();
-      assert.equal(await page.evaluate(() => 'hacked' in window), false);
-      assert.equal(await page.locator('.log img, .log script').count(), 0);
-      await page.getByText('[picture: a cat]').waitFor();
-      assert.equal(await page.locator('a[href^="https://elsewhere"]').getAttribute('rel'), 'noopener noreferrer nofollow');
-      assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
-      gateway.answer(run, [...run.questions.keys()][0], 'x');
-      await page.locator('.ending').waitFor();
-      assert.deepEqual([...hosts], [new URL(gateway.url).host]);
-    });
-
     for (const width of [320, 390]) {
       test(`one column at ${width} px; the list is a drawer`, async () => {
         await page.setViewportSize({ width, height: 700 });
@@ -481,25 +441,6 @@ describe('the page in a browser', { skip: missing ?? false }, () => {
         await page.locator('.run').first().waitFor({ state: 'hidden' });
       });
     }
-
-    test('two thousand messages: the whole is there, the end is in sight, typing is quick', async () => {
-      const run = gateway.start('many_messages');
-      await page.goto(`${gateway.url}/runs/${run.id}`);
-      await page.locator('.composer textarea').waitFor();
-      assert.equal(await page.locator('.log .is-text').count(), 2000);
-      const took = await page.evaluate(async () => {
-        const field = /** @type {HTMLTextAreaElement} */ (document.querySelector('.composer textarea'));
-        const began = performance.now();
-        for (let count = 0; count < 20; count += 1) {
-          field.value += 'x';
-          field.dispatchEvent(new Event('input', { bubbles: true }));
-          await new Promise((resolve) => requestAnimationFrame(resolve));
-        }
-        return (performance.now() - began) / 20;
-      });
-      console.log(`typing below 2000 messages: ${took.toFixed(1)} ms a key`);
-      assert.ok(took < 100);
-    });
 
     for (const scheme of /** @type {const} */ (['light', 'dark'])) {
       test(`axe finds nothing in ${scheme}`, async () => {

@@ -14,14 +14,16 @@ import { scripts } from './mock-scripts.mjs';
 
 const ASSETS = new URL('../../src/ui/assets/', import.meta.url);
 const TYPES = { js: 'text/javascript', css: 'text/css', svg: 'image/svg+xml', html: 'text/html; charset=utf-8' };
-export const CSP = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-  + "font-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+/** As src/ui/brand.rs has it. @param {string[]} embedIn */
+const csp = (embedIn) => "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+  + `font-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors ${embedIn.length > 0 ? `'self' ${embedIn.join(' ')}` : "'none'"}`;
 
 const id = () => randomBytes(16).toString('hex');
 class Cancelled extends Error {}
 
-/** @param {{pace?: number}} options milliseconds between two pieces of a streamed text */
-export function createMockGateway({ pace = 0 } = {}) {
+/** @param {{pace?: number, embedIn?: string[], brand?: Record<string, unknown>, css?: string, listed?: string[]}} options
+ *   `pace`: milliseconds between two pieces of a streamed text; `listed`: the workflows that are offered */
+export function createMockGateway({ pace = 0, listed = Object.keys(scripts), embedIn = [], brand = {}, css = '' } = {}) {
   /** @type {Map<string, any>} */
   const runs = new Map();
   /** @type {Map<string, string>} */
@@ -90,11 +92,11 @@ export function createMockGateway({ pace = 0 } = {}) {
     });
   }
 
-  const message = ({ sender = null, recipient = null, type, content, html = null, uuid = id() }) =>
-    ({ uuid, sender, recipient, auto_reply: false, type, content, ...(html === null ? {} : { html }) });
+  const message = ({ sender = null, recipient = null, type, content, html = null, uuid = id(), within = [] }) =>
+    ({ uuid, sender, recipient, auto_reply: false, type, content, ...(html === null ? {} : { html }), ...(within.length > 0 ? { within } : {}) });
 
-  /** What a script can do. */
-  function director(run) {
+  /** What a script can do, in the conversation itself or in one inside it. */
+  function director(run, within = []) {
     const tired = () => { if (run.cancelled) throw new Cancelled(); };
     /** @param {Promise<any>} promise */
     const orCancel = (promise) => new Promise((resolve, reject) => {
@@ -104,7 +106,7 @@ export function createMockGateway({ pace = 0 } = {}) {
       promise.then(resolve, reject).finally(() => run.onCancel.delete(stop));
     });
     const say = (sender, recipient, type, content, html = null, uuid = id()) => {
-      append(run, 'said', { message: message({ sender, recipient, type, content, html, uuid }) });
+      append(run, 'said', { message: message({ sender, recipient, type, content, html, uuid, within }) });
     };
     const self = {
       params: run.params,
@@ -121,7 +123,7 @@ export function createMockGateway({ pace = 0 } = {}) {
           for (const [count, word] of words.entries()) {
             if (at[count]) await self.gate(at[count]);
             tired();
-            const delta = { message: uuid, attempt, offset: [...written].length, text: word, sender, recipient };
+            const delta = { message: uuid, attempt, offset: [...written].length, text: word, sender, recipient, ...(within.length > 0 ? { within } : {}) };
             written += word;
             run.writing.set(uuid, { ...delta, offset: 0, text: written });
             broadcast(run, 'delta', delta);
@@ -135,6 +137,16 @@ export function createMockGateway({ pace = 0 } = {}) {
       },
       /** A delta as it is, for a text that never gets finished as it began. */
       delta: (delta) => broadcast(run, 'delta', delta),
+      within: (inner) => director(run, inner),
+      /** Suggests a call, asks whether it may be made, and makes it or not. */
+      approve: async (sender, executor, name, args, { prompt, schema }, result) => {
+        const callId = `call_${id().slice(0, 8)}`;
+        say(sender, executor, 'suggested_function_call', { function_name: name, call_id: callId, arguments: args });
+        const answered = await self.ask(sender, 'approval', { prompt, function_name: name, call_id: callId, arguments: args, schema, deadline: null, on_timeout: null });
+        const retval = answered.decision === 'deny' ? `Error: a person said no${answered.reason ? `: ${answered.reason}` : ''}` : result(answered.arguments ?? args);
+        say(executor, sender, 'function_call_execution', { function_name: name, call_id: callId, retval });
+        return answered;
+      },
       tool: async (sender, executor, name, args, result, gate = null) => {
         const callId = `call_${id().slice(0, 8)}`;
         say(sender, executor, 'suggested_function_call', { function_name: name, call_id: callId, arguments: args });
@@ -159,8 +171,11 @@ export function createMockGateway({ pace = 0 } = {}) {
 
   /** @type {Map<string, () => void>} */
   const waitingAtGates = new Map();
+  /** @type {Map<string, string>} the gate that each run came to last */
+  const lastGates = new Map();
   function waitForGate(name) {
     if (openGates.has(name) || pace > 0) return Promise.resolve();
+    lastGates.set(name.split('/')[0], name.split('/')[1]);
     return new Promise((resolve) => waitingAtGates.set(name, () => resolve(undefined)));
   }
 
@@ -170,9 +185,9 @@ export function createMockGateway({ pace = 0 } = {}) {
     if (question.answered) return refusal(409, 'already_answered', 'this question was already answered', { by: question.answered.by, at: question.answered.at });
     const problem = problemOf(question, value);
     if (problem) return refusal(422, 'invalid_answer', problem);
-    const text = question.content.password ? null : typeof value === 'string' ? value : Array.isArray(value) ? value.join(', ')
+    const text = question.content.password ? null : question.type === 'approval' ? wordsOfDecision(value) : typeof value === 'string' ? value : Array.isArray(value) ? value.join(', ')
       : Object.entries(value).map(([key, part]) => `${key}: ${typeof part === 'string' ? part : JSON.stringify(part)}`).join('\n');
-    close(run, questionId, { text, by, on_timeout: false });
+    close(run, questionId, { text, value: question.content.password ? null : value, by, on_timeout: false, refused: null });
     question.resolve(value);
     return { status: 202 };
   }
@@ -180,7 +195,7 @@ export function createMockGateway({ pace = 0 } = {}) {
   function close(run, questionId, fields) {
     const question = run.questions.get(questionId);
     question.answered = { by: fields.by, at: new Date().toISOString() };
-    run.title ??= fields.text;
+    if (question.type !== 'approval') run.title ??= fields.text;
     const open = [...run.questions].filter(([, each]) => !each.answered);
     run.state = open.length > 0 ? 'waiting' : 'running';
     run.question = open.length > 0 ? { id: open[0][0], prompt: open[0][1].content.prompt } : null;
@@ -194,9 +209,10 @@ export function createMockGateway({ pace = 0 } = {}) {
       faults.refuseNext -= 1;
       return send(response, 503, { error: { code: 'broker_unavailable', message: 'the broker is out of reach; nothing was done, try again' } });
     }
-    if (url.pathname === '/' || url.pathname.startsWith('/runs/')) return sendAsset(response, 'index.html');
-    if (url.pathname.startsWith('/assets/')) return sendAsset(response, url.pathname.slice('/assets/'.length));
-    if (url.pathname === '/ui/config.json') return send(response, 200, { title: 'Geometry desk', version: '0.1.0' });
+    if (url.pathname === '/' || url.pathname.startsWith('/runs/')) return sendAsset(response, 'index.html', csp(embedIn));
+    if (url.pathname.startsWith('/assets/')) return sendAsset(response, url.pathname.slice('/assets/'.length), csp(embedIn));
+    if (url.pathname === '/ui/config.json') return send(response, 200, { title: 'Geometry desk', version: '0.1.0', logo: null, footer: null, links: [], ...brand });
+    if (url.pathname === '/ui/brand.css') return response.writeHead(200, { 'Content-Type': 'text/css' }).end(css);
     const body = await bodyOf(request);
     const reply = route(request, url, body, response);
     if (reply) send(response, reply.status, reply.body);
@@ -205,7 +221,7 @@ export function createMockGateway({ pace = 0 } = {}) {
   function route(request, url, body, response) {
     const [, , resource, runId, action, questionId] = url.pathname.split('/');
     if (resource === 'workflows') {
-      return { status: 200, body: { workflows: Object.entries(scripts).map(([name, { title = null, description, params = null, available = true }]) => ({ name, title, description, params, available })) } };
+      return { status: 200, body: { workflows: Object.entries(scripts).filter(([name]) => listed.includes(name)).map(([name, { title = null, description, params = null, available = true }]) => ({ name, title, description, params, available })) } };
     }
     if (resource !== 'runs') return refusal(404, 'not_found', 'there is nothing at this address');
     if (!runId && request.method === 'POST') return start(request, body);
@@ -271,6 +287,10 @@ export function createMockGateway({ pace = 0 } = {}) {
     answer, close: closeServer, closeQuestion: close,
     /** @param {string} runId @param {string} gate */
     open: (runId, gate) => { const name = `${runId}/${gate}`; openGates.add(name); waitingAtGates.get(name)?.(); },
+    /** Sends a piece of text that no script wrote. @param {string} runId @param {any} delta */
+    whisper: (runId, delta) => broadcast(runs.get(runId), 'delta', delta),
+    /** The gate that a run waits at, or waited at last. @param {string} runId */
+    gateOf: (runId) => lastGates.get(runId) ?? null,
     /** The text of every message as the log has it. */
     texts: (runId) => runs.get(runId).log.filter((record) => record.message?.type === 'text_message').map((record) => record.message.content.body),
     listen: (port = 0) => new Promise((resolve) => {
@@ -299,6 +319,12 @@ export function createMockGateway({ pace = 0 } = {}) {
   return self;
 }
 
+/** As the server says it. */
+function wordsOfDecision({ decision, reason }) {
+  if (decision === 'deny') return reason ? `Denied: ${reason}` : 'Denied';
+  return decision === 'always' ? 'Allowed, always in this run' : 'Allowed once';
+}
+
 function problemOf({ type, content }, value) {
   if (type === 'text_input') {
     if (typeof value !== 'string') return 'the answer must be a text';
@@ -309,6 +335,7 @@ function problemOf({ type, content }, value) {
     const values = content.single === false ? value : [value];
     if (!Array.isArray(values) || !values.every((each) => content.choices.includes(each))) return 'the answer must be one of the choices';
   }
+  if (type === 'approval' && !['once', 'always', 'deny'].includes(value?.decision)) return 'the decision must be once, always or deny';
   if (type === 'form') {
     const missing = (content.schema.required ?? []).find((name) => value?.[name] === undefined);
     if (missing) return `"${missing}" is missing`;
@@ -331,11 +358,11 @@ function send(response, status, body) {
   response.end(body === undefined ? undefined : JSON.stringify(body));
 }
 
-async function sendAsset(response, name) {
+async function sendAsset(response, name, policy) {
   try {
     if (!/^[\w.-]+$/.test(name)) throw new Error('not a file name');
     const content = await readFile(new URL(name, ASSETS));
-    response.writeHead(200, { 'Content-Type': TYPES[name.split('.').pop()] ?? 'application/octet-stream', 'Content-Security-Policy': CSP, 'Cache-Control': 'no-cache', 'X-Content-Type-Options': 'nosniff' });
+    response.writeHead(200, { 'Content-Type': TYPES[name.split('.').pop()] ?? 'application/octet-stream', 'Content-Security-Policy': policy, 'Cache-Control': 'no-cache', 'X-Content-Type-Options': 'nosniff' });
     response.end(content);
   } catch {
     send(response, 404, { error: { code: 'not_found', message: 'there is no such file' } });

@@ -7,6 +7,8 @@ const escaped = (text) => text.replace(/&/g, '&amp;').replace(/</g, '&lt;').repl
 /** @param {string} text */
 const inline = (text) => escaped(text)
   .replace(/`([^`]+)`/g, '<code>$1</code>')
+  .replace(/\$\$([^$]+)\$\$/g, '<code class="language-math-display">$1</code>')
+  .replace(/\$([^$\n]+)\$/g, '<code class="language-math">$1</code>')
   .replace(/\*\*([^*]+)\*\*/g, '<strong>$1</strong>')
   .replace(/\*([^*]+)\*/g, '<em>$1</em>')
   .replace(/\[([^\]]+)\]\((https?:[^)\s]+)\)/g, '<a href="$2">$1</a>');

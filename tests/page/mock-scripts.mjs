@@ -51,7 +51,7 @@ export const scripts = {
         descriptions: ['The area from three sides alone', 'Three questions about what was said', null], default: 'A short quiz', single: true,
         min: null, max: null, deadline: new Date(Date.now() + 600_000).toISOString(), on_timeout: 'the conversation ends here',
       });
-      await stage.stream('Teacher', 'Student', `Then: ${more}. With sides *a*, *b*, *c* and half their sum \`s\`, the area is \`sqrt(s(s-a)(s-b)(s-c))\`.`);
+      await stage.stream('Teacher', 'Student', `Then: ${more}. With sides $a$, $b$, $c$ and half their sum $s$, the area is\n\n$$A = \\sqrt{s(s-a)(s-b)(s-c)}, \\qquad s = \\frac{a+b+c}{2}.$$`);
       return 'The student can find the area of a triangle from its base and height, and from its sides.';
     },
   },
@@ -120,6 +120,28 @@ export const scripts = {
     },
   },
 
+  step_by_step: {
+    title: 'Step by step', description: 'Waits at a gate before everything that happens.',
+    play: async (stage) => {
+      let gates = 0;
+      const gate = () => `gate${gates += 1}`;
+      const gatesBefore = (body) => Object.fromEntries(body.split(' ').map((_, position) => [position + 1, gate()]));
+      const say = (body) => stage.stream('Writer', 'Editor', body, { at: gatesBefore(body) });
+      await stage.gate(gate());
+      stage.text('Editor', 'Writer', 'Please begin, and keep **this** short.');
+      await stage.gate(gate());
+      await say('Once there was a *run* that never lost a word 😀.\n\n- not one\n- not two');
+      await stage.gate(gate());
+      await stage.tool('Writer', 'Archive', 'look_up', { word: 'run' }, { found: true }, gate());
+      await stage.gate(gate());
+      stage.say('Archive', 'Writer', 'system_message', { message: { body: 'The archive is closed now.' } });
+      await stage.gate(gate());
+      await say('```text\nand so it went on\n```');
+      await stage.gate(gate());
+      return 'told';
+    },
+  },
+
   second_attempt: {
     title: 'A second attempt', description: 'The model breaks off and begins anew.',
     play: async (stage) => {
@@ -157,12 +179,45 @@ export const scripts = {
       const evil = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>';
       stage.text(evil, '__proto__', `${evil} ${'long'.repeat(3000)}`);
       stage.say('constructor', 'hasOwnProperty', 'text_message', { body: `\u001b[31mred\u001b[0m \u202Eright to left\u202C ${evil}` });
+      stage.say('Mallory', 'User', 'text_message', { body: 'y'.repeat(1_000_000) });
+      await stage.tool('Mallory\u202Eyrollam', 'Bank\u200B', 'pay\u202Eback', { to: 'Ann\u202E', note: '\u001b[31m' }, 'x'.repeat(300_000));
+      stage.say('Mallory', 'User', 'text_message', { body: 'links' }, '<p><a href="javascript:window.hacked=1">one</a> <a href="data:text/html,<script>window.hacked=1</script>">two</a> <svg onload="window.hacked=1"></svg><iframe src="https://elsewhere.example/"></iframe><style>body{display:none}</style><p style="position:fixed;inset:0">over everything</p><form action="https://elsewhere.example/"><input name="x"></form></p>');
       stage.say('Mallory', 'User', 'text_message', { body: 'pictures' }, '<p><img src="https://elsewhere.example/spy.png" alt="a cat"> <a href="https://elsewhere.example/">link</a></p>');
       await stage.tool(evil, evil, evil, { [evil]: evil }, evil);
       stage.say(evil, null, 'error', { short: evil, long: evil });
       stage.say(null, null, evil, { [evil]: evil });
       await stage.ask(evil, 'multiple_choice', { prompt: evil, choices: [evil, 'x'], descriptions: [evil, null], default: null, single: true });
       return evil;
+    },
+  },
+
+  refund: {
+    title: 'Refund desk', description: 'Looks into a complaint, and asks before money moves.',
+    play: async (stage) => {
+      stage.text('Clerk', 'Reviewer', 'Ann asks for her money back: order **4711**, a broken lamp, 49.90 €.');
+      const policy = [{ id: 'policy', title: 'Is this covered by our terms?' }];
+      const inside = stage.within(policy);
+      inside.text('Reviewer', 'Lawyer', 'The lamp arrived broken after nine days. Do we pay?');
+      await inside.tool('Lawyer', 'Archive', 'find_terms', { topic: 'broken on arrival' }, { section: '7.2', days: 14 });
+      await inside.stream('Lawyer', 'Reviewer', 'Yes. Section 7.2 gives **14 days** for goods that arrive broken.', { at: { 5: 'inside' } });
+      const deeper = stage.within([...policy, { id: 'precedent', title: 'Have we done so before?' }]);
+      deeper.text('Lawyer', 'Archivist', 'Have we paid for broken lamps before?');
+      deeper.text('Archivist', 'Lawyer', 'Eleven times this year, each within a day.');
+      inside.text('Lawyer', 'Reviewer', 'We have done so eleven times this year. Pay.');
+      stage.text('Reviewer', 'Clerk', 'Covered by our terms. Please pay Ann back.');
+      const decision = await stage.approve('Clerk', 'Bank', 'pay_back', { customer: 'Ann', order: 4711, amount: 49.9 }, {
+        prompt: 'The Clerk wants to **pay money back**. May it?',
+        schema: {
+          type: 'object', required: ['customer', 'order', 'amount'],
+          properties: {
+            customer: { type: 'string', title: 'Customer' }, order: { type: 'integer', title: 'Order' },
+            amount: { type: 'number', title: 'Amount in euros', maximum: 100 },
+          },
+        },
+      }, (given) => ({ paid: given.amount, to: given.customer }));
+      stage.text('Clerk', 'User', decision.decision === 'deny' ? 'Nothing was paid.' : 'The money is on its way.');
+      const again = await stage.approve('Clerk', 'Bank', 'write_letter', { to: 'Ann', lines: ['Dear Ann', 'we are sorry'] }, { prompt: 'May I also write to her?', schema: null }, () => 'Error: the printer is out of paper');
+      return again.decision;
     },
   },
 

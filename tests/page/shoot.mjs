@@ -1,17 +1,28 @@
 // @ts-check
-/** Takes pictures of the page in every state worth looking at: `node tests/page/shoot.mjs DIR`. */
+/**
+ * Takes pictures of the page in every state worth looking at: `node tests/page/shoot.mjs DIR`. With `--docs` it takes those that
+ * the documents show, into docs/images.
+ */
 
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { answerOpenQuestion, launchBrowser } from './browser.mjs';
 import { createMockGateway } from './mock-gateway.mjs';
 
-const folder = process.argv[2] ?? 'pictures';
+/** What the documents show. */
+const DOCS = ['start', 'conversation', 'tool-card', 'nested', 'question-text', 'question-choice', 'question-choices', 'question-password', 'question-form',
+  'approval', 'error', 'dark', 'phone', 'phone-question'];
+const isForDocs = process.argv[2] === '--docs';
+const folder = isForDocs ? fileURLToPath(new URL('../../docs/images', import.meta.url)) : process.argv[2] ?? 'pictures';
 await mkdir(folder, { recursive: true });
 const browser = await launchBrowser();
 if (!browser) process.exit(0);
 const gateway = createMockGateway();
 await gateway.listen();
+/** What a team would offer, for the picture of the start. */
+const offering = createMockGateway({ listed: ['simple_learning', 'refund', 'weather_report', 'two_questions', 'night_shift'] });
+await offering.listen();
 
 /** @param {{scheme?: 'light' | 'dark', width?: number, height?: number}} look */
 async function page({ scheme = 'light', width = 1280, height = 860 } = {}) {
@@ -29,11 +40,18 @@ const scrollTo = (scroller, top) => {
 
 const first = await page();
 /** @param {import('playwright-core').Page} on @param {string} name */
-const shoot = async (on, name) => { await on.screenshot({ path: join(folder, `${name}.png`) }); console.log(name); };
+const shoot = async (on, name) => {
+  if (isForDocs && !DOCS.includes(name)) return;
+  await on.screenshot({ path: join(folder, `${name}.png`) });
+  console.log(name);
+};
 
-await first.goto(gateway.url);
+for (const workflow of ['refund', 'simple_learning']) offering.start(workflow);
+await first.goto(offering.url);
 await first.locator('[data-workflow]').first().waitFor();
+await first.locator('.run').nth(1).waitFor();
 await shoot(first, 'start');
+await offering.close();
 await first.goto(`${gateway.url}/?workflow=weather_report`);
 await first.locator('.start-form').waitFor();
 await first.getByRole('button', { name: 'Start' }).click();
@@ -53,7 +71,7 @@ for (const [name, look] of /** @type {const} */ ([['dark', { scheme: 'dark' }], 
   await other.locator('.choices').waitFor();
   await shoot(other, `${name}-question`);
   await other.locator('.scroller').evaluate(scrollTo, 0);
-  await shoot(other, `${name}-conversation`);
+  await shoot(other, name);
   if (look.width) {
     await other.locator('#open-drawer').click();
     await shoot(other, `${name}-drawer`);
@@ -61,9 +79,9 @@ for (const [name, look] of /** @type {const} */ ([['dark', { scheme: 'dark' }], 
   await other.close();
 }
 await first.locator('.scroller').evaluate(scrollTo, 0);
-await first.locator('.tool-card summary').click();
 await shoot(first, 'conversation');
-await first.locator('.scroller').evaluate(scrollTo, 520);
+await first.locator('.tool-card summary').click();
+await first.locator('.tool-card').evaluate((card) => card.closest('article')?.scrollIntoView({ block: 'center' }));
 await shoot(first, 'tool-card');
 await answerOpenQuestion(first, 'Heron’s formula');
 await first.locator('.ending').waitFor();
@@ -74,7 +92,8 @@ await first.locator('.is-open').waitFor();
 await first.locator('.scroller').evaluate(scrollTo, 0);
 await shoot(first, 'every-message');
 for (const [position, answer] of ['Ann', 'It has\ntwo lines', '7', 'sesame', 'A', ['apple', 'plum']].entries()) {
-  await shoot(first, `question-${position + 1}`);
+  await first.locator('.is-open').waitFor();
+  await shoot(first, ['question-suggestions', 'question-long', 'question-number', 'question-password', 'question-grade', 'question-choices'][position]);
   await answerOpenQuestion(first, answer);
 }
 await first.locator('.is-open .fields').waitFor();
@@ -83,6 +102,24 @@ await shoot(first, 'question-form');
 await first.goto(`${gateway.url}/?workflow=failing`);
 await first.locator('.ending').waitFor();
 await shoot(first, 'error');
+await first.goto(`${gateway.url}/?workflow=refund`);
+await first.locator('.nested').waitFor();
+gateway.open(/** @type {any} */ ([...gateway.runs.values()].at(-1)).id, 'inside');
+await first.locator('.approval').waitFor();
+await shoot(first, 'approval');
+await first.getByRole('button', { name: 'Change the arguments' }).click();
+await first.getByLabel('Amount').fill('400');
+await first.getByRole('button', { name: 'Allow once' }).click();
+await shoot(first, 'approval-editing');
+await first.getByLabel('Amount').fill('40');
+await first.getByRole('button', { name: 'Allow once' }).click();
+await first.locator('.is-open .approval', { hasText: 'write_letter' }).waitFor();
+await first.getByRole('button', { name: 'Allow once' }).click();
+await first.locator('.ending').waitFor();
+await shoot(first, 'tool-failed');
+await first.locator('.nested > summary').first().click();
+await first.locator('.scroller').evaluate(scrollTo, 0);
+await shoot(first, 'nested');
 await first.goto(`${gateway.url}/?workflow=two_questions`);
 await first.locator('.is-open').nth(1).waitFor();
 await shoot(first, 'two-questions');

@@ -138,7 +138,7 @@ describe('questions', () => {
     assert.deepEqual(openQuestions(one).map((item) => item.key), ['q1']);
     assert.equal(phaseOf(one), 'waiting');
     const closed = one.items[1];
-    assert.deepEqual(closed.kind === 'question' && closed.answer, { text: 'x', by: 'ben', at: at(3), onTimeout: false, refused: null });
+    assert.deepEqual(closed.kind === 'question' && closed.answer, { text: 'x', value: null, by: 'ben', at: at(3), onTimeout: false, refused: null });
   });
 
   test('the text of a password is null', () => {
@@ -181,9 +181,36 @@ describe('tools', () => {
     assert.deepEqual(twice.items.map((item) => item.kind === 'tool' && item.result), [1, 2]);
   });
 
+  test('a failure is told by what AG2 says of one', () => {
+    const [failed, fine] = after(call('c1', 'x'), call('c2', 'y'), execution('r1', 'x', 'Error: no paper'), execution('r2', 'y', 'No error: fine')).items;
+    assert.deepEqual([failed, fine].map((item) => item.kind === 'tool' && item.failed), [true, false]);
+  });
+
+  test('a question about a call stands on its card', () => {
+    const approval = () => said('q', 'approval', { prompt: '?', function_name: 'f', call_id: 'x', arguments: {}, schema: null });
+    const states = (...events) => after(call('c', 'x'), approval(), ...events.map((event) => event())).items.map((item) => item.kind === 'tool' && item.approval)[0];
+    const answered = (value, more = {}) => () => record('answered', { question: 'q', text: '-', value, refused: null, ...more });
+    assert.equal(states(), 'asked');
+    assert.equal(states(answered({ decision: 'once' })), 'allowed');
+    assert.equal(states(answered({ decision: 'deny', reason: 'no' })), 'denied');
+    assert.equal(states(answered(null, { refused: 'what?' })), 'asked');
+    assert.equal(after(approval(), answered({ decision: 'once' })()).items.length, 1, 'without the call it stands alone');
+  });
+
   test('a call that the end overtook is said to have no result', () => {
     const view = after(call('c', 'x'), record('ended', { outcome: 'failed' }));
     assert.equal(view.items[0].kind === 'tool' && view.items[0].abandoned, true);
+  });
+});
+
+describe('conversations inside the conversation', () => {
+  test('are kept with what belongs to them; what is no place is ignored', () => {
+    const inside = [{ id: '2', title: 'Review' }];
+    const view = after(said('m1', 'text_message', { body: 'a' }, { within: inside }),
+      said('m2', 'text_message', { body: 'b' }, { within: 'nonsense' }), said('m3', 'text_message', { body: 'c' }, { within: [null, { id: 3 }, ...inside] }),
+      { type: 'delta', delta: { message: 'm4', attempt: 1, offset: 0, text: 'd', within: inside } });
+    assert.deepEqual(view.items.map((item) => item.within), [inside, [], inside]);
+    assert.deepEqual(view.writing[0].within, inside);
   });
 });
 

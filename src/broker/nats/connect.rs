@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -16,6 +16,7 @@ use super::queue::NatsQueue;
 use super::server::{NO_JETSTREAM, Server};
 use super::{follow, streams};
 use crate::broker::{self, Broker};
+use crate::config::Nats;
 
 /// The oldest server that has what we use: scheduled messages came with it.
 const OLDEST: (u64, u64) = (2, 12);
@@ -24,61 +25,6 @@ const TRY_EVERY: Duration = Duration::from_millis(500);
 const SAY_EVERY: Duration = Duration::from_secs(5);
 /// A dead connection is noticed after two of these. The default of a minute is long for somebody who waits for an answer.
 const PING_EVERY: Duration = Duration::from_secs(15);
-
-/// Where the NATS server is, and how to be let in.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Its URL, or several with commas between them.
-    pub url: String,
-    /// How this process calls itself in the server's lists.
-    pub name: String,
-    /// A user name, with [`Settings::password`].
-    pub user: Option<String>,
-    /// The user's password.
-    pub password: Option<SecretString>,
-    /// A token.
-    pub token: Option<SecretString>,
-    /// A file with the seed of an nkey.
-    pub nkey_seed_file: Option<PathBuf>,
-    /// A credentials file, as `nsc` writes it.
-    pub credentials_file: Option<PathBuf>,
-    /// The encryption of the connection.
-    pub tls: Tls,
-    /// On how many servers of a cluster each stream is kept. More than that, set by hand, are left.
-    pub replicas: usize,
-    /// How long to wait at the start for a server that cannot be reached.
-    pub connect_wait: Duration,
-}
-
-/// The encryption of the connection.
-#[derive(Debug, Clone, Default)]
-pub struct Tls {
-    /// Refuse a server without it. A server that demands it gets it anyway.
-    pub required: bool,
-    /// Whom to trust instead of the system's authorities (PEM).
-    pub ca_file: Option<PathBuf>,
-    /// The client's certificate (PEM), with [`Tls::key_file`].
-    pub cert_file: Option<PathBuf>,
-    /// The key of the client's certificate (PEM).
-    pub key_file: Option<PathBuf>,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            url: "nats://127.0.0.1:4222".to_owned(),
-            name: "fastagency".to_owned(),
-            user: None,
-            password: None,
-            token: None,
-            nkey_seed_file: None,
-            credentials_file: None,
-            tls: Tls::default(),
-            replicas: 1,
-            connect_wait: Duration::from_secs(30),
-        }
-    }
-}
 
 /// Why there is no connection. URLs are without the password that may have been in them.
 #[derive(Debug, thiserror::Error)]
@@ -161,10 +107,10 @@ pub enum ConnectError {
     },
 }
 
-/// Connects, waiting for the server for [`Settings::connect_wait`], and makes the streams that are missing. From then on a
-/// lost connection is made again for ever.
-pub async fn connect(settings: &Settings) -> Result<Broker, ConnectError> {
-    let (client, monitor) = open(settings).await?;
+/// Connects, waiting for the server for [`Nats::connect_wait`], and makes the streams that are missing. From then on a
+/// lost connection is made again for ever. `name`: how this process calls itself in the server's lists.
+pub async fn connect(settings: &Nats, name: &str) -> Result<Broker, ConnectError> {
+    let (client, monitor) = open(settings, name).await?;
     let url = shown(&settings.url);
     check_version(&client, &url)?;
     let mut server = Server::new(client, monitor.connections.subscribe(), monitor.losses.subscribe());
@@ -184,7 +130,7 @@ pub async fn connect(settings: &Settings) -> Result<Broker, ConnectError> {
 }
 
 /// Opens the connection, trying again while nobody answers.
-pub(super) async fn open(settings: &Settings) -> Result<(Client, Arc<Monitor>), ConnectError> {
+pub(super) async fn open(settings: &Nats, name: &str) -> Result<(Client, Arc<Monitor>), ConnectError> {
     // Another part of the program may have chosen it already; it chooses the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let url = shown(&settings.url);
@@ -193,7 +139,7 @@ pub(super) async fn open(settings: &Settings) -> Result<(Client, Arc<Monitor>), 
     let mut said: Option<Instant> = None;
     loop {
         let monitor = Monitor::new();
-        let source = match options(settings, &monitor).await?.connect(addresses.clone()).await {
+        let source = match options(settings, name, &monitor).await?.connect(addresses.clone()).await {
             Ok(client) => {
                 monitor.watch(&client);
                 return Ok((client, monitor));
@@ -219,10 +165,10 @@ pub(super) async fn open(settings: &Settings) -> Result<(Client, Arc<Monitor>), 
     }
 }
 
-async fn options(settings: &Settings, monitor: &Arc<Monitor>) -> Result<ConnectOptions, ConnectError> {
+async fn options(settings: &Nats, name: &str, monitor: &Arc<Monitor>) -> Result<ConnectOptions, ConnectError> {
     let events = monitor.clone();
     let mut options = ConnectOptions::new()
-        .name(&settings.name)
+        .name(name)
         .ping_interval(PING_EVERY)
         .subscription_capacity(follow::UNREAD)
         .max_reconnects(None)
@@ -288,7 +234,7 @@ fn shown(urls: &str) -> String {
     urls.split(',').map(|url| one(url.trim())).collect::<Vec<_>>().join(",")
 }
 
-fn who(settings: &Settings) -> String {
+fn who(settings: &Nats) -> String {
     match &settings.user {
         Some(user) => format!("the user {user:?}"),
         None if settings.token.is_some() => "this token".to_owned(),

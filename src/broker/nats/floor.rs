@@ -9,7 +9,8 @@ use bytes::Bytes;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::connect::{ConnectError, Settings, open};
+use super::connect::{ConnectError, open};
+use crate::config::Nats;
 
 /// The stream that is made for it, and deleted afterwards.
 const STREAM: &str = "fa_bench_floor";
@@ -40,8 +41,8 @@ fn failed<E: std::error::Error + Send + Sync + 'static>(doing: &'static str) -> 
 }
 
 /// Stores what `conversations` conversations store, `concurrency` of them at once, and says how long it took.
-pub async fn measure(settings: &Settings, conversations: usize, concurrency: usize) -> Result<Duration, Error> {
-    let (client, _connections) = open(settings).await?;
+pub async fn measure(nats: &Nats, name: &str, conversations: usize, concurrency: usize) -> Result<Duration, Error> {
+    let (client, _connections) = open(nats, name).await?;
     let context = jetstream::new(client);
     // One that was cut off may have left its stream behind.
     let _ = context.delete_stream(STREAM).await;

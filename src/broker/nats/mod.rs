@@ -20,4 +20,4 @@ mod reads;
 mod server;
 mod streams;
 
-pub use connect::{ConnectError, Settings, Tls, connect};
+pub use connect::{ConnectError, connect};

@@ -3,8 +3,9 @@
  * The gateway's REST interface, one function per call. Every failure is an ApiError whose message is a sentence that can be
  * shown as it is.
  *
+ * @typedef {{id: string, title: string}} Within   a conversation inside the workflow's own
  * @typedef {{uuid: string, sender?: string | null, recipient?: string | null, auto_reply?: boolean, type: string,
- *   content?: Record<string, any>, html?: string | null}} Message
+ *   content?: Record<string, any>, html?: string | null, within?: Within[]}} Message
  * @typedef {{llm_calls?: number, prompt_tokens?: number, completion_tokens?: number}} Usage
  * @typedef {object} RunRecord
  * @property {number} seq
@@ -16,6 +17,7 @@
  * @property {Message} [message]
  * @property {string} [question]
  * @property {string | null} [text]
+ * @property {unknown} [value]           what was answered, as JSON; null for a password
  * @property {string | null} [by]
  * @property {boolean} [on_timeout]
  * @property {string | null} [refused]   why the worker could not take the answer; it asks again
@@ -24,7 +26,8 @@
  * @property {unknown} [result]
  * @property {Usage} [usage]
  *
- * @typedef {{message: string, attempt: number, offset: number, text: string, sender?: string, recipient?: string}} Delta
+ * @typedef {{message: string, attempt: number, offset: number, text: string, sender?: string, recipient?: string,
+ *   within?: Within[]}} Delta
  * @typedef {{name: string, title: string | null, description: string | null, params: Record<string, any> | null,
  *   available: boolean}} Workflow
  * @typedef {{id: string, workflow: string, title: string | null, state: 'queued' | 'running' | 'waiting' | 'ended',
@@ -74,7 +77,11 @@ export function wordsOf(error) {
   return error instanceof ApiError ? error.words : `Something went wrong in this page: ${String(error)}`;
 }
 
-/** @returns {Promise<{title: string, version: string}>} */
+/**
+ * @typedef {{title: string, version: string, logo: string | null, footer: string | null,
+ *   links: {title: string, url: string}[]}} PageConfig
+ * @returns {Promise<PageConfig>}
+ */
 export const getConfig = () => call('GET', '/ui/config.json');
 
 /** @returns {Promise<Workflow[]>} */

@@ -12,13 +12,15 @@ import { forgetDrafts } from './drafts.js';
 import { endingBlock } from './ending.js';
 import { followRun } from './event-stream.js';
 import { icon } from './icons.js';
+import { nestedFolds } from './nested.js';
 import { errorMessage, startedNotice, systemMessage, textMessage, unknownMessage, writingMessage } from './messages.js';
 import { closedQuestion, openQuestion } from './questions.js';
 import { keepAtEnd } from './scrolling.js';
+import { settleWhenIdle } from './settling.js';
 import { apply, emptyRun, openQuestions, phaseOf } from './state.js';
 import { startRun, wordsOf } from './api.js';
 import { toolCard } from './tool-card.js';
-import { counted, oneLine } from './words.js';
+import { counted, plainLine } from './words.js';
 
 /**
  * @typedef {import('./state.js').RunView} RunView
@@ -52,6 +54,7 @@ export function openConversation(place, run, listeners) {
   let view = emptyRun();
   /** @type {Drawn[]} */
   const drawn = [];
+  const folds = nestedFolds(log, writingArea);
   /** @type {Map<string, ReturnType<typeof writingMessage>>} */
   const writingNodes = new Map();
   let countWhenLeft = 0;
@@ -59,6 +62,8 @@ export function openConversation(place, run, listeners) {
   let closed = false;
   let isRefused = false;
   let endIsDrawn = false;
+  /** @type {{close: () => void} | null} */
+  let settling = null;
 
   const scrolling = keepAtEnd(scroller, column, (atEnd) => {
     if (!atEnd) countWhenLeft = view.items.length;
@@ -127,7 +132,10 @@ export function openConversation(place, run, listeners) {
     drawWriting();
     drawStatus();
     drawEnd();
-    if (isLive || view.ending) log.removeAttribute('aria-busy');
+    if ((isLive || view.ending) && log.hasAttribute('aria-busy')) {
+      log.removeAttribute('aria-busy');
+      settling = settleWhenIdle(log, () => scrolling.isFollowing());
+    }
     if (scrolling.isFollowing()) scrolling.toEnd();
     drawDock();
     listeners.onView(view);
@@ -152,8 +160,11 @@ export function openConversation(place, run, listeners) {
       } else {
         // What was just being written is already in sight; only what is new slides in.
         if (isLive && !writingNodes.has(item.key)) node.classList.add('arrives');
-        log.append(node);
+        // What comes while someone looks is laid out at once anyway.
+        if (isLive) node.classList.add('settled');
+        folds.placeOf(item.within).append(node);
       }
+      folds.note(item, !before);
       drawn[position] = { item, node, question };
     });
   }
@@ -173,7 +184,7 @@ export function openConversation(place, run, listeners) {
       }
       const node = writingMessage(writing, view.hues);
       writingNodes.set(writing.key, node);
-      writingArea.append(node.frame);
+      folds.tailOf(writing.within).append(node.frame);
     }
   }
 
@@ -246,13 +257,14 @@ export function openConversation(place, run, listeners) {
     }
     questionBar.replaceChildren(h('span', { class: 'question-bar-words' }, open.length === 1 ? 'A question waits for you:' : `${open.length} questions wait for you:`),
       ...open.map(({ item }) => h('button', { type: 'button', class: 'chip', 'data-goto': item.key, onclick: () => goTo(item.key) },
-        oneLine(`${item.sender ? `${item.sender}: ` : ''}${item.kind === 'question' ? item.content.prompt ?? '' : ''}`, 60))));
+        plainLine(`${item.sender ? `${item.sender}: ` : ''}${item.kind === 'question' ? item.content.prompt ?? '' : ''}`, 60))));
   }
 
   /** @param {string} key */
   function goTo(key) {
     const target = drawn.find((each) => each.item.key === key);
     if (!target) return;
+    folds.reveal(target.node);
     scrolling.show(target.node);
     target.question?.focus();
   }
@@ -271,6 +283,7 @@ export function openConversation(place, run, listeners) {
 
   return {
     view: () => view,
+    column: () => column,
     focusQuestion: () => {
       const question = drawn.find((each) => each.question);
       if (question && !question.node.contains(document.activeElement)) scrolling.show(question.node);
@@ -283,6 +296,7 @@ export function openConversation(place, run, listeners) {
       clearTimeout(patience);
       following.close();
       sight.disconnect();
+      settling?.close();
       scrolling.close();
     },
   };
@@ -303,6 +317,6 @@ function statusWords(view) {
 function keepFolds(before, after) {
   const folds = after.querySelectorAll('details');
   before.querySelectorAll('details').forEach((fold, position) => {
-    if (folds[position]) folds[position].open = fold.open;
+    if (folds[position]) folds[position].open ||= fold.open;
   });
 }

@@ -12,7 +12,8 @@ export function toMarkdown(view, title) {
 
 /** @param {import('./state.js').Item} item @param {import('./state.js').RunView} view @returns {string[]} */
 function itemMarkdown(item, view) {
-  const speakers = [item.sender, item.recipient].filter(Boolean).join(' → ');
+  const inside = item.within.length > 0 ? ` (inside ${item.within.map(({ title }) => title).join(' › ')})` : '';
+  const speakers = [item.sender, item.recipient].filter(Boolean).join(' → ') + inside;
   switch (item.kind) {
     case 'text': return [`## ${speakers || 'Message'}`, item.text + (item.stopped ? ' … (stopped)' : '')];
     case 'tool': return [

@@ -4,7 +4,7 @@
 import { h } from './dom.js';
 import { icon } from './icons.js';
 import { hueFor, initialsOf } from './agents.js';
-import { timeOfDay } from './words.js';
+import { exactTime, timeOfDay, visible } from './words.js';
 
 /** @typedef {Readonly<Record<string, number>>} Hues */
 
@@ -14,15 +14,21 @@ export function face(name, hues) {
   return coloured(element, name, hues);
 }
 
-/** @param {{sender: string, recipient: string, at?: string}} message @param {Hues} hues @param {...Node} after */
+/**
+ * Who speaks to whom; a question is always put to the reader, whatever part they play in the conversation.
+ * @param {{kind?: string, sender: string, recipient: string, at?: string}} message @param {Hues} hues @param {...Node} after
+ */
 export function speakers(message, hues, ...after) {
   const line = h('div', { class: 'speakers' });
-  if (message.sender) line.append(coloured(h('span', { class: 'sender' }, message.sender), message.sender, hues));
-  if (message.recipient) {
+  if (message.sender) line.append(coloured(h('span', { class: 'sender' }, visible(message.sender)), message.sender, hues));
+  if (message.kind === 'question') {
+    const part = message.recipient && message.recipient !== 'User' ? ` as ${visible(message.recipient)}` : '';
+    line.append(h('span', { class: 'asks' }, message.sender ? 'asks you' : 'You are asked', part));
+  } else if (message.recipient) {
     line.append(h('span', { class: 'to' }, icon('arrow'), h('span', { class: 'visually-hidden' }, ' to ')),
-      h('span', { class: 'recipient' }, message.recipient));
+      h('span', { class: 'recipient' }, visible(message.recipient)));
   }
-  if (message.at) line.append(h('time', { datetime: message.at, title: new Date(message.at).toLocaleString() }, timeOfDay(message.at)));
+  if (message.at) line.append(h('time', { datetime: message.at, title: exactTime(message.at) }, timeOfDay(message.at)));
   line.append(...after);
   return line;
 }

@@ -5,11 +5,13 @@ import { getConfig, getRun } from './api.js';
 import { connectionNotice } from './connection-notice.js';
 import { openConversation } from './conversation.js';
 import { byId, h } from './dom.js';
+import { homePath, isFramed, mayStartAtOnce, runPath, tellSite } from './framed.js';
 import { icon } from './icons.js';
 import { listenToKeys, showKeys } from './keys.js';
 import { runBar } from './run-bar.js';
 import { runsList } from './runs-list.js';
 import { openStart } from './start.js';
+import { phaseOf } from './state.js';
 import { themeButton } from './theme.js';
 import { fetchTitles, onTitles } from './workflow-titles.js';
 
@@ -34,6 +36,7 @@ let barOfRun = null;
 let currentRun = null;
 
 const runs = runsList({ list: byId('runs', HTMLElement), search }, {
+  isShown: !isFramed,
   onRuns: (all) => {
     waitingRuns = all.filter((run) => run.state === 'waiting').length;
     const current = all.find((run) => run.id === currentRun);
@@ -52,7 +55,8 @@ function show(isLink) {
   if (run) showRun(decodeURIComponent(run));
   else {
     drawBarOfStart();
-    open = openStart(main, new URLSearchParams(location.search), isLink, {
+    const query = new URLSearchParams(location.search);
+    open = openStart(main, query, isLink && mayStartAtOnce(query), {
       onNavigate: (path) => navigate(path),
       onStarted: (started, replace) => showStarted(started, replace),
     });
@@ -67,7 +71,7 @@ function showRun(run) {
   let phase = '';
   const opened = openConversation(main, run, {
     onConnection,
-    onNew: () => navigate('/'),
+    onNew: () => goHome(),
     onMissing: () => {
       barOfRun = null;
       drawBarOfStart();
@@ -78,7 +82,11 @@ function showRun(run) {
       const questions = view.items.filter((item) => item.kind === 'question');
       const now = [view.claimed, view.ending !== null, questions.length, questions.filter((item) => item.open).length].join();
       // The list tells the same story a moment later; here it is already known that it has changed.
-      if (now !== phase && view.caughtUp) runs.refresh();
+      if (now !== phase && view.caughtUp) {
+        runs.refresh();
+        const stage = phaseOf(view);
+        if (stage !== 'queued') tellSite(stage, run, view.ending?.outcome ?? null);
+      }
       phase = now;
       drawDocumentTitle();
     },
@@ -86,8 +94,9 @@ function showRun(run) {
   open = conversation = opened;
   const ownBar = runBar(bar, run, {
     view: opened.view,
+    column: opened.column,
     onChanged: () => runs.refresh(),
-    onDeleted: () => { runs.refresh(); navigate('/'); },
+    onDeleted: () => { runs.refresh(); goHome(); },
   });
   barOfRun = ownBar;
   // Only for the title; if it fails, the events tell why.
@@ -96,8 +105,14 @@ function showRun(run) {
 
 /** @param {import('./api.js').Run} run @param {boolean} replace */
 function showStarted(run, replace) {
-  navigate(`/runs/${encodeURIComponent(run.id)}`, replace);
+  tellSite('started', run.id);
+  navigate(runPath(run.id), replace);
   runs.refresh();
+}
+
+function goHome() {
+  tellSite('left');
+  navigate(homePath);
 }
 
 /** @param {string} path @param {boolean} [replace] */
@@ -160,7 +175,7 @@ listenToKeys({
   focusInput: () => { if (!conversation?.focusQuestion()) focusSearch(); },
   searchRuns: () => focusSearch(),
   stop: () => { barOfRun?.stop(); },
-  newConversation: () => navigate('/'),
+  newConversation: () => goHome(),
   choose: (position) => conversation?.choose(position) ?? false,
   closeSomething: () => closeDrawer() || (barOfRun?.closeMenu() ?? false),
 });
@@ -174,6 +189,10 @@ function focusSearch() {
 getConfig().then((config) => {
   appTitle = config.title || appTitle;
   byId('app-title', HTMLElement).textContent = appTitle;
+  if (config.logo) byId('logo', HTMLImageElement).src = config.logo;
+  byId('footer', HTMLElement).replaceChildren(
+    ...(config.footer ? [h('p', null, config.footer)] : []),
+    ...(config.links?.length > 0 ? [h('ul', null, ...config.links.map(({ title, url }) => h('li', null, h('a', { href: url, target: '_blank', rel: 'noopener' }, title))))] : []));
   byId('version', HTMLElement).textContent = config.version ? `Version ${config.version}` : '';
   if (!currentRun) drawBarOfStart();
   drawDocumentTitle();

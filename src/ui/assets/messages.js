@@ -6,6 +6,7 @@ import { icon } from './icons.js';
 import { face, speakers } from './faces.js';
 import { codeBlock, richText } from './rich-text.js';
 import { copyButton } from './copying.js';
+import { streamedText } from './streamed-text.js';
 import { prettyJson } from './words.js';
 import { titleOf } from './workflow-titles.js';
 
@@ -42,17 +43,11 @@ export function textMessage(item, hues) {
  * @param {import('./state.js').Writing} writing @param {Hues} hues
  */
 export function writingMessage(writing, hues) {
-  const text = document.createTextNode('');
-  const body = h('div', { class: 'prose plain writing' }, text, h('span', { class: 'caret', 'aria-hidden': 'true' }));
-  const frame = messageFrame(writing, hues, body);
+  const body = streamedText();
   /** @param {import('./state.js').Writing} now */
-  const update = (now) => {
-    const shown = now.from > 0 ? `… ${now.text}` : now.text;
-    if (shown.startsWith(text.data)) text.appendData(shown.slice(text.data.length));
-    else text.data = shown;
-  };
+  const update = (now) => body.update(now.from > 0 ? `… ${now.text}` : now.text);
   update(writing);
-  return { frame, update };
+  return { frame: messageFrame(writing, hues, body.element), update };
 }
 
 /** @param {import('./state.js').SystemItem} item @param {Hues} hues */

@@ -7,13 +7,16 @@
  * so that two tabs can never disagree.
  */
 
+import { askForApproval } from './approval.js';
 import { answerQuestion, ApiError, wordsOf } from './api.js';
 import { freshId, h } from './dom.js';
 import { keepDraft, readDraft } from './drafts.js';
 import { icon } from './icons.js';
-import { messageFrame } from './messages.js';
+import { fold, messageFrame } from './messages.js';
 import { richText } from './rich-text.js';
+import { fieldsOf } from './schema.js';
 import { schemaForm } from './schema-form.js';
+import { valueBlock } from './tool-card.js';
 import { answererWords, answerText, duration, timeOfDay } from './words.js';
 
 /**
@@ -27,6 +30,8 @@ import { answererWords, answerText, duration, timeOfDay } from './words.js';
  * @property {(position: number) => boolean} [choose]   from 0; whether there was such a choice
  * @property {HTMLElement | null} invalid   the input that gets aria-invalid when the server refuses
  * @property {() => void} [afterSending]
+ *
+ * @typedef {{send: (value: unknown) => void, say: (words: string) => void, submit: () => void, promptId: string, problemId: string}} Means
  *
  * @typedef {{frame: HTMLElement, focus: () => void, choose: (position: number) => boolean}} QuestionHandle
  */
@@ -90,10 +95,10 @@ export function openQuestion(item, context) {
   frame.dataset.question = item.question;
   frame.tabIndex = -1;
 
-  /** @typedef {{send: (value: unknown) => void, say: (words: string) => void, submit: () => void, promptId: string, problemId: string}} Means */
   /** @param {QuestionItem} question @param {Context} where @param {Means} means @returns {Asking} */
   function askingOf(question, where, means) {
     if (question.question === 'multiple_choice') return askForChoice(question, prompt, means);
+    if (question.question === 'approval') return askForApproval(question, means);
     if (question.question === 'form') return askForForm(question, where, means);
     return question.content.password ? askForPassword(means) : askForText(question, where, means);
   }
@@ -108,21 +113,45 @@ export function closedQuestion(item, context) {
   if (item.answer === null) {
     body.append(h('p', { class: 'muted unanswered' }, 'The run ended before this was answered.'));
   } else {
-    body.append(answerBubble(item.answer, context.user));
+    body.append(answerBubble(item, item.answer, context.user));
   }
   return frame;
 }
 
-/** @param {import('./state.js').Answer} answer @param {string | null} user */
-function answerBubble(answer, user) {
+/** @param {QuestionItem} item @param {import('./state.js').Answer} answer @param {string | null} user */
+function answerBubble(item, answer, user) {
   if (answer.refused !== null) {
     return h('p', { class: 'problem unanswered' }, `This answer could not be taken: ${answer.refused}. The question is asked again.`);
   }
   const who = answer.onTimeout ? 'Nobody answered in time; this was taken instead' : answererWords(answer, user);
   const text = answer.onTimeout && answer.text === null ? 'no answer' : answerText(answer);
   return h('div', { class: `answer${answer.onTimeout ? ' is-default' : ''}` },
-    h('div', { class: 'answer-text' }, text || '(an empty answer)'),
+    h('div', { class: 'answer-text' }, filledIn(item, answer) ?? (text || '(an empty answer)')),
+    changedArguments(item, answer),
     h('div', { class: 'answer-meta' }, `${who} · `, h('time', { datetime: answer.at }, timeOfDay(answer.at))));
+}
+
+/** A form as it was filled in, under the words that were asked. @param {QuestionItem} item @param {import('./state.js').Answer} answer */
+function filledIn(item, answer) {
+  if (item.question !== 'form' || !answer.value || typeof answer.value !== 'object') return null;
+  const fields = new Map(fieldsOf(item.content.schema ?? {}).map((field) => [field.name, field]));
+  return h('dl', { class: 'filled-in' }, ...Object.entries(answer.value).flatMap(([name, value]) => [
+    h('dt', null, fields.get(name)?.label ?? name),
+    h('dd', null, fields.get(name)?.format === 'password' ? '••• (given)' : valueWords(value)),
+  ]));
+}
+
+/** @param {unknown} value */
+function valueWords(value) {
+  if (typeof value === 'boolean') return value ? 'yes' : 'no';
+  if (Array.isArray(value)) return value.map((part) => typeof part === 'string' ? part : JSON.stringify(part)).join(', ');
+  return typeof value === 'string' ? value : JSON.stringify(value);
+}
+
+/** @param {QuestionItem} item @param {import('./state.js').Answer} answer */
+function changedArguments(item, answer) {
+  if (item.question !== 'approval' || !answer.value?.arguments) return null;
+  return fold('With other arguments', valueBlock(answer.value.arguments));
 }
 
 /** @param {QuestionItem} item */
@@ -139,8 +168,6 @@ function alreadyAnswered(error) {
   const at = error.at ? ` at ${timeOfDay(error.at)}` : '';
   return by || at ? `This was already answered${by}${at}; your answer was not taken.` : error.words;
 }
-
-/** @typedef {{send: (value: unknown) => void, say: (words: string) => void, submit: () => void, promptId: string, problemId: string}} Means */
 
 /** @param {QuestionItem} item @param {Context} context @param {Means} means @returns {Asking} */
 function askForText(item, context, means) {

@@ -7,27 +7,83 @@
 import { h } from './dom.js';
 import { copyButton } from './copying.js';
 import { highlight } from './highlight.js';
+import { bytes } from './words.js';
+
+/** So much of a text that the server did not render is shown at once. */
+const SHOWN_AT_ONCE = 20_000;
 
 /** Shows `html`, or `text` as it is where the server gave none. @param {string | null} html @param {string} text */
 export function richText(html, text) {
-  if (html === null) return h('div', { class: 'prose plain' }, text);
+  if (html === null) return plainText(text);
   // A template is inert: a picture in it is not fetched before it was looked at.
   const template = h('template');
   template.innerHTML = html;
   const { content } = template;
+  purify(content);
   for (const image of content.querySelectorAll('img')) equipImage(image);
-  for (const pre of content.querySelectorAll('pre')) equipCode(pre);
+  equipMath(content);
+  for (const pre of content.querySelectorAll('pre')) if (!pre.querySelector('.language-math')) equipCode(pre);
   for (const table of content.querySelectorAll('table')) equipTable(table);
   for (const link of content.querySelectorAll('a[href]')) equipLink(/** @type {HTMLAnchorElement} */ (link));
   return h('div', { class: 'prose' }, content);
 }
 
-/** A block of code, a JSON value for instance. @param {string} text @param {string} language */
-export function codeBlock(text, language) {
-  const pre = h('pre', null, h('code', { class: language ? `language-${language}` : null }, text));
+/** What the server lets through (src/gateway/markdown.rs), and with which attributes. */
+const ELEMENTS = new Set(['A', 'BLOCKQUOTE', 'BR', 'CODE', 'DEL', 'DIV', 'EM', 'H1', 'H2', 'H3', 'H4', 'H5', 'H6', 'HR', 'IMG', 'LI', 'OL', 'P', 'PRE', 'S',
+  'SPAN', 'STRONG', 'SUB', 'SUP', 'TABLE', 'TBODY', 'TD', 'TH', 'THEAD', 'TR', 'UL']);
+const ATTRIBUTES = new Set(['href', 'title', 'class', 'start', 'align', 'src', 'alt', 'colspan', 'rowspan']);
+
+/** A second lock on a door that the server has locked: a page that is given to customers must not hang on one of them. @param {DocumentFragment} content */
+function purify(content) {
+  for (const element of content.querySelectorAll('*')) {
+    if (!(element instanceof HTMLElement && ELEMENTS.has(element.tagName))) {
+      element.replaceWith(element.textContent ?? '');
+      continue;
+    }
+    for (const { name } of [...element.attributes]) if (!ATTRIBUTES.has(name)) element.removeAttribute(name);
+    if (!/^(https?:|mailto:|#)/i.test(element.getAttribute('href') ?? '#')) element.removeAttribute('href');
+  }
+}
+
+/** A megabyte in one line would cost seconds to lay out; whoever wants it asks for it. @param {string} text */
+function plainText(text) {
+  const place = h('div', { class: 'prose plain' }, text);
+  if (text.length <= SHOWN_AT_ONCE) return place;
+  const all = h('button', { type: 'button', class: 'secondary-button', onclick: () => place.replaceChildren(text) },
+    `Show all of it (${bytes(text.length)})`);
+  place.replaceChildren(`${text.slice(0, SHOWN_AT_ONCE)}… `, h('span', { class: 'rest-of-text' }, all));
+  return place;
+}
+
+/** A block of code, a JSON value for instance; `isWhole` is false while it is being written. @param {string} text @param {string} language */
+export function codeBlock(text, language, isWhole = true) {
+  const code = h('code', { class: language ? `language-${language}` : null }, text);
+  const pre = h('pre', null, code);
+  if (!isWhole) return h('div', { class: 'code-block' }, h('div', { class: 'code-head' }, h('span', null, language)), pre);
   const holder = h('div', null, pre);
   equipCode(pre);
   return /** @type {HTMLElement} */ (holder.firstElementChild);
+}
+
+/** Most conversations have no formula, so what draws them comes only when there is one. @param {DocumentFragment} content */
+function equipMath(content) {
+  const formulas = [...content.querySelectorAll('code[class^="language-math"]')];
+  if (formulas.length === 0) return;
+  // Without it they stay as they were written.
+  import('./math.js').then(({ mathOf }) => formulas.forEach((code) => drawFormula(code, mathOf)), () => {});
+}
+
+/** One that cannot be drawn stays as it was written. @param {Element} code @param {typeof import('./math.js').mathOf} mathOf */
+function drawFormula(code, mathOf) {
+  const block = code.parentElement instanceof HTMLPreElement ? code.parentElement : null;
+  const isDisplay = block !== null || code.className === 'language-math-display';
+  const math = mathOf(code.textContent ?? '', isDisplay);
+  if (!math) {
+    if (block) equipCode(block);
+    return;
+  }
+  // A wide one scrolls by itself, as code does.
+  (block ?? code).replaceWith(isDisplay ? h('span', { class: 'formula', tabindex: 0, role: 'group', 'aria-label': 'Formula' }, math) : math);
 }
 
 /** @param {HTMLPreElement} pre */

@@ -19,9 +19,9 @@ const FACES_SHOWN = 5;
 
 /**
  * @param {HTMLElement} place @param {string} run
- * @param {{view: () => RunView, onChanged: () => void, onDeleted: () => void}} means
+ * @param {{view: () => RunView, column: () => HTMLElement, onChanged: () => void, onDeleted: () => void}} means
  */
-export function runBar(place, run, { view, onChanged, onDeleted }) {
+export function runBar(place, run, { view, column, onChanged, onDeleted }) {
   /** @type {string | null} */
   let title = null;
   let stopping = false;
@@ -66,8 +66,13 @@ export function runBar(place, run, { view, onChanged, onDeleted }) {
     } }, words);
     details.append(h('div', { class: 'menu-entries' },
       entry('Rename…', rename),
+      entry('Copy the link', async () => { await copyText(new URL(`/runs/${encodeURIComponent(run)}`, location.href).href); announce('The link was copied.'); }),
       entry('Copy as Markdown', async () => { await copyText(toMarkdown(view(), currentTitle())); announce('The conversation was copied.'); }),
       entry('Download Markdown', () => download(toMarkdown(view(), currentTitle()), 'text/markdown', 'md')),
+      entry('Download HTML', async () => {
+        const { toHtml } = await import('./export-page.js');
+        download(toHtml(column(), currentTitle()), 'text/html', 'html');
+      }),
       entry('Download JSON', downloadJson),
       entry('Delete…', remove)));
     details.addEventListener('focusout', (event) => {
@@ -122,7 +127,7 @@ export function runBar(place, run, { view, onChanged, onDeleted }) {
 
   /** The title from the server, or the first answer until the server has told. */
   function currentTitle() {
-    const answered = view().items.find((item) => item.kind === 'question' && item.answer?.text && !item.answer.onTimeout && item.answer.refused === null);
+    const answered = view().items.find((item) => item.kind === 'question' && item.question !== 'approval' && item.answer?.text && !item.answer.onTimeout && item.answer.refused === null);
     const first = answered?.kind === 'question' ? answered.answer?.text ?? null : null;
     const workflow = view().workflow;
     return (title ?? first) || (workflow ? titleOf(workflow) : 'Conversation');

@@ -4,7 +4,7 @@
 import { listRuns, wordsOf } from './api.js';
 import { h } from './dom.js';
 import { icon } from './icons.js';
-import { stateWords, timeOfDay } from './words.js';
+import { plainLine, stateWords, timeOfDay } from './words.js';
 import { onTitles, titleOf } from './workflow-titles.js';
 
 /** @typedef {import('./api.js').Run} Run */
@@ -17,9 +17,9 @@ const PAGE = 50;
 
 /**
  * @param {{list: HTMLElement, search: HTMLInputElement}} elements
- * @param {{onRuns: (runs: Run[]) => void}} listeners
+ * @param {{isShown: boolean, onRuns: (runs: Run[]) => void}} listeners   a list that nobody sees asks for nothing
  */
-export function runsList({ list, search }, { onRuns }) {
+export function runsList({ list, search }, { isShown, onRuns }) {
   /** @type {Run[]} */
   let runs = [];
   /** @type {string | null} */
@@ -34,6 +34,7 @@ export function runsList({ list, search }, { onRuns }) {
   let timer;
 
   const refresh = async () => {
+    if (!isShown) return;
     clearTimeout(timer);
     const mine = ++asked;
     try {
@@ -103,7 +104,7 @@ export function runsList({ list, search }, { onRuns }) {
 /** @param {Run} run @param {boolean} isCurrent */
 function runLink(run, isCurrent) {
   const kind = run.state === 'ended' ? run.outcome ?? 'ended' : run.state;
-  const detail = run.state === 'waiting' && run.question?.prompt ? run.question.prompt : null;
+  const detail = run.state === 'waiting' && run.question?.prompt ? plainLine(run.question.prompt) : null;
   return h('a', {
     href: `/runs/${encodeURIComponent(run.id)}`, class: 'run', 'data-run': run.id, 'data-state': kind,
     'aria-current': isCurrent ? 'page' : null,

@@ -7,7 +7,8 @@
 const NEAR_PX = 60;
 /** How long after a wheel, a finger or a key a movement is still the reader's. */
 const HAND_MS = 700;
-const HANDS = ['wheel', 'touchmove', 'pointerdown', 'keydown'];
+/** The focus moves for a reader only: to a field that is wrong, for instance. */
+const HANDS = ['wheel', 'touchmove', 'pointerdown', 'keydown', 'focusin'];
 const SCROLLING_KEYS = ['ArrowUp', 'PageUp', 'Home', ' ', 'Tab'];
 
 /**

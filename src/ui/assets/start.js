@@ -3,6 +3,8 @@
 
 import { listWorkflows, startRun, randomKey, wordsOf } from './api.js';
 import { h } from './dom.js';
+import { face } from './faces.js';
+import { isFramed } from './framed.js';
 import { icon } from './icons.js';
 import { schemaForm } from './schema-form.js';
 import { fieldsOf, fromLink, hasFields } from './schema.js';
@@ -74,8 +76,10 @@ export function openStart(place, query, isLink, actions) {
       await start(workflow, {}, randomKey(), refusal, false);
       button.disabled = false;
     } },
+    face(workflowTitle(workflow), {}),
     h('span', { class: 'card-title' }, workflowTitle(workflow)),
     workflow.description ? h('span', { class: 'card-words' }, workflow.description) : null,
+    needs(workflow),
     unavailable(workflow));
     return button;
   };
@@ -90,7 +94,7 @@ export function openStart(place, query, isLink, actions) {
     const submit = h('button', { type: 'submit', class: 'primary-button' }, 'Start');
     const element = h('form', { class: 'start-form', novalidate: true, 'data-workflow-form': workflow.name },
       form.element, refusal, h('div', { class: 'form-actions' }, submit,
-        h('button', { type: 'button', class: 'secondary-button', onclick: () => actions.onNavigate('/') }, 'Back')));
+        isFramed ? null : h('button', { type: 'button', class: 'secondary-button', onclick: () => actions.onNavigate('/') }, 'Back')));
     element.addEventListener('submit', async (event) => {
       event.preventDefault();
       const read = form.read();
@@ -118,6 +122,12 @@ export function openStart(place, query, isLink, actions) {
 
   load();
   return { close: () => { closed = true; clearTimeout(timer); } };
+}
+
+/** What a workflow asks for before it starts. @param {Workflow} workflow */
+function needs(workflow) {
+  const labels = fieldsOf(workflow.params ?? {}).map((field) => field.label);
+  return labels.length > 0 ? h('span', { class: 'card-needs' }, `Asks for: ${labels.join(', ')}`) : null;
 }
 
 /** @param {Workflow} workflow */

@@ -25,12 +25,15 @@ import { hueFor } from './agents.js';
  * @property {string} sender      '' if the message names nobody
  * @property {string} recipient
  * @property {string} at          RFC 3339, when the log took it
+ * @property {readonly Within[]} within   the conversations inside the workflow's own that it belongs to, outermost first
  *
+ * @typedef {import('./api.js').Within} Within
  * @typedef {ItemBase & {kind: 'text', text: string, html: string | null, stopped: boolean}} TextItem
  * @typedef {ItemBase & {kind: 'tool', callId: string | null, name: string, arguments: unknown, asked: boolean,
- *   executed: boolean, executor: string, result: unknown, executedAt: string | null, abandoned: boolean}} ToolItem
- * @typedef {'text_input' | 'multiple_choice' | 'form'} QuestionType
- * @typedef {{text: string | null, by: string | null, at: string, onTimeout: boolean, refused: string | null}} Answer
+ *   executed: boolean, executor: string, result: unknown, failed: boolean, executedAt: string | null, abandoned: boolean,
+ *   approval: 'asked' | 'allowed' | 'denied' | null}} ToolItem
+ * @typedef {'text_input' | 'multiple_choice' | 'form' | 'approval'} QuestionType
+ * @typedef {{text: string | null, value: any, by: string | null, at: string, onTimeout: boolean, refused: string | null}} Answer
  * @typedef {ItemBase & {kind: 'question', question: QuestionType, content: Record<string, any>, html: string | null,
  *   answer: Answer | null, open: boolean}} QuestionItem
  * @typedef {ItemBase & {kind: 'system', message: unknown, html: string | null}} SystemItem
@@ -44,6 +47,7 @@ import { hueFor } from './agents.js';
  * @property {string} key
  * @property {string} sender
  * @property {string} recipient
+ * @property {readonly Within[]} within
  * @property {number} attempt
  * @property {number} from        how many scalar values of the start were never seen here
  * @property {number} end         the offset after the last scalar value in `text`
@@ -152,7 +156,8 @@ function withMessage(view, message, at) {
   // The `ended` record carries the same message and tells more about the end.
   if (message.type === 'workflow_completed') return finished;
   if (message.type === 'function_call_execution') return withExecution(finished, message, at);
-  return withItem(finished, itemOf(message, at));
+  const item = itemOf(message, at);
+  return withItem(item.kind === 'question' ? withApproval(finished, item, 'asked') : finished, item);
 }
 
 /** @param {RunView} view @param {Item} item @returns {RunView} */
@@ -166,19 +171,20 @@ function withItem(view, item) {
 function itemOf(message, at) {
   const content = message.content ?? {};
   const html = message.html ?? null;
-  const base = { key: message.uuid, sender: message.sender ?? '', recipient: message.recipient ?? '', at };
+  const base = baseOf(message, at);
   switch (message.type) {
     case 'text_message':
       return { ...base, kind: 'text', text: asText(content.body), html, stopped: content.stopped === true };
     case 'suggested_function_call':
       return {
         ...base, kind: 'tool', callId: content.call_id ?? null, name: asText(content.function_name),
-        arguments: content.arguments, asked: true, executed: false, executor: '', result: undefined,
-        executedAt: null, abandoned: false,
+        arguments: content.arguments, asked: true, executed: false, executor: '', result: undefined, failed: false,
+        executedAt: null, abandoned: false, approval: null,
       };
     case 'text_input':
     case 'multiple_choice':
     case 'form':
+    case 'approval':
       return { ...base, kind: 'question', question: message.type, content, html, answer: null, open: true };
     case 'system_message':
       return { ...base, kind: 'system', message: content.message ?? content, html };
@@ -199,7 +205,17 @@ function itemOf(message, at) {
 
 /** @param {string} key @param {string} at @param {string} type @param {unknown} raw @returns {UnknownItem} */
 function unknownItem(key, at, type, raw) {
-  return { key, sender: '', recipient: '', at, kind: 'unknown', type, raw, html: null };
+  return { key, sender: '', recipient: '', at, within: [], kind: 'unknown', type, raw, html: null };
+}
+
+/** @param {Message} message @param {string} at @returns {ItemBase} */
+function baseOf(message, at) {
+  return { key: message.uuid, sender: message.sender ?? '', recipient: message.recipient ?? '', at, within: withinOf(message.within) };
+}
+
+/** What a foreign or newer worker wrote may be anything; only whole entries count. @param {unknown} within @returns {Within[]} */
+function withinOf(within) {
+  return Array.isArray(within) ? within.filter((inner) => typeof inner?.id === 'string' && typeof inner?.title === 'string') : [];
 }
 
 /**
@@ -208,7 +224,9 @@ function unknownItem(key, at, type, raw) {
  */
 function withExecution(view, message, at) {
   const content = message.content ?? {};
-  const result = { executed: true, executor: message.sender ?? '', result: content.retval, executedAt: at };
+  const result = {
+    executed: true, executor: message.sender ?? '', result: content.retval, failed: isFailure(content.retval), executedAt: at,
+  };
   const asked = view.items.findLastIndex((item) => item.kind === 'tool' && !item.executed && item.asked
     && content.call_id != null && item.callId === content.call_id);
   if (asked >= 0) {
@@ -216,21 +234,42 @@ function withExecution(view, message, at) {
     return { ...view, items: view.items.with(asked, { ...call, ...result }) };
   }
   return withItem(view, {
-    key: message.uuid, sender: message.sender ?? '', recipient: message.recipient ?? '', at, kind: 'tool',
-    callId: content.call_id ?? null, name: asText(content.function_name), arguments: undefined, asked: false,
-    abandoned: false, ...result,
+    ...baseOf(message, at), kind: 'tool', callId: content.call_id ?? null, name: asText(content.function_name),
+    arguments: undefined, asked: false, abandoned: false, approval: null, ...result,
   });
+}
+
+/** AG2 gives a tool's failure to the model as a text that begins so; there is no other sign of it. @param {unknown} result */
+function isFailure(result) {
+  return typeof result === 'string' && /^error:/i.test(result.trimStart());
+}
+
+/**
+ * Tells the card of a call how the question about it stands.
+ * @param {RunView} view @param {QuestionItem} question @param {'asked' | 'allowed' | 'denied'} approval @returns {RunView}
+ */
+function withApproval(view, question, approval) {
+  if (question.question !== 'approval' || question.content.call_id == null) return view;
+  const position = view.items.findLastIndex((item) => item.kind === 'tool' && item.asked && item.callId === question.content.call_id);
+  if (position < 0) return view;
+  const call = /** @type {ToolItem} */ (view.items[position]);
+  return { ...view, items: view.items.with(position, { ...call, approval }) };
 }
 
 /** @param {RunView} view @param {RunRecord} record @returns {RunView} */
 function withAnswer(view, record) {
+  const position = view.items.findLastIndex((item) => item.kind === 'question' && item.key === record.question);
+  if (position < 0) return view;
+  const question = /** @type {QuestionItem} */ (view.items[position]);
+  /** @type {Answer} */
   const answer = {
-    text: record.text ?? null, by: record.by ?? null, at: record.at, onTimeout: record.on_timeout === true,
-    refused: record.refused ?? null,
+    text: record.text ?? null, value: record.value ?? null, by: record.by ?? null, at: record.at,
+    onTimeout: record.on_timeout === true, refused: record.refused ?? null,
   };
-  const items = view.items.map((item) => item.kind === 'question' && item.key === record.question
-    ? { ...item, answer, open: false } : item);
-  return { ...view, items };
+  const answered = { ...view, items: view.items.with(position, { ...question, answer, open: false }) };
+  // A refused answer is asked for again, and the question that does it says so of the call.
+  if (answer.refused !== null) return answered;
+  return withApproval(answered, question, answer.value?.decision === 'deny' ? 'denied' : 'allowed');
 }
 
 /** @param {RunView} view @param {RunRecord} record @returns {RunView} */
@@ -267,7 +306,7 @@ function applyDelta(view, delta) {
 /** @param {Delta} delta @returns {Writing} */
 function freshWriting(delta) {
   return {
-    kind: 'writing', key: delta.message, sender: delta.sender ?? '', recipient: delta.recipient ?? '',
+    kind: 'writing', key: delta.message, sender: delta.sender ?? '', recipient: delta.recipient ?? '', within: withinOf(delta.within),
     attempt: delta.attempt ?? 1, from: delta.offset, end: delta.offset + scalarCount(delta.text), text: delta.text,
   };
 }

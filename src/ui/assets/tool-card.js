@@ -1,11 +1,14 @@
 // @ts-check
-/** A tool call and what came of it, as one card: a line that says the essence, everything else folded behind it. */
+/**
+ * A tool call and what came of it, as one card: a line that says the essence, everything else folded behind it. What went
+ * wrong is unfolded from the start.
+ */
 
 import { h } from './dom.js';
 import { icon } from './icons.js';
 import { messageFrame } from './messages.js';
 import { codeBlock } from './rich-text.js';
-import { duration, oneLine, prettyJson } from './words.js';
+import { duration, oneLine, prettyJson, visible } from './words.js';
 
 /** @typedef {import('./state.js').ToolItem} ToolItem */
 
@@ -15,10 +18,11 @@ export function toolCard(item, hues) {
   const summary = h('summary', null,
     icon('tool'),
     h('span', { class: 'tool-line' },
-      h('span', { class: 'tool-name' }, item.name || 'a tool'),
-      h('span', { class: 'tool-essence' }, oneLine(item.arguments, 70))),
+      h('span', { class: 'tool-name' }, visible(item.name) || 'a tool'),
+      h('span', { class: 'tool-essence' }, oneLine(item.arguments, 70)),
+      item.executed ? h('span', { class: 'tool-result' }, icon('arrow'), oneLine(item.result, 90) || 'nothing') : null),
     h('span', { class: `tool-state is-${state.kind}` }, state.icon, state.words));
-  const card = h('details', { class: 'tool-card', 'data-tool-state': state.kind }, summary);
+  const card = h('details', { class: 'tool-card', 'data-tool-state': state.kind, open: state.kind === 'failed' }, summary);
   const inside = h('div', { class: 'tool-inside' });
   if (item.asked) inside.append(h('h3', null, 'Arguments'), valueBlock(item.arguments));
   if (item.executed) {
@@ -30,16 +34,21 @@ export function toolCard(item, hues) {
 
 /** @param {ToolItem} item */
 function toolState(item) {
+  if (item.approval === 'denied') return { kind: 'denied', icon: icon('cross'), words: 'denied' };
   if (item.executed) {
     const took = item.asked && item.executedAt ? duration(Date.parse(item.executedAt) - Date.parse(item.at)) : '';
-    return { kind: 'done', icon: icon('check'), words: took && took !== '0 ms' ? `done in ${took}` : 'done' };
+    const words = item.failed ? 'failed' : item.approval === 'allowed' ? 'allowed, done' : 'done';
+    // The time that a person took to allow it says nothing about the tool.
+    const isTimed = took && took !== '0 ms' && item.approval === null;
+    return { kind: item.failed ? 'failed' : 'done', icon: icon(item.failed ? 'warning' : 'check'), words: isTimed ? `${words} in ${took}` : words };
   }
   if (item.abandoned) return { kind: 'abandoned', icon: icon('stop'), words: 'no result' };
-  return { kind: 'running', icon: h('span', { class: 'spinner', 'aria-hidden': 'true' }), words: 'running' };
+  if (item.approval === 'asked') return { kind: 'asked', icon: icon('shield'), words: 'waits for approval' };
+  return { kind: 'running', icon: h('span', { class: 'spinner', 'aria-hidden': 'true' }), words: item.approval === 'allowed' ? 'allowed, running' : 'running' };
 }
 
 /** @param {unknown} value */
-function valueBlock(value) {
+export function valueBlock(value) {
   if (value === undefined || value === null || value === '') return h('p', { class: 'muted' }, 'none');
   if (typeof value === 'object' && Object.keys(value).length === 0) return h('p', { class: 'muted' }, 'none');
   // Many tools answer with JSON in a string.

@@ -1,13 +1,23 @@
 // @ts-check
 /** Words, numbers and times as people read them. Pure; times are said in the reader's own zone. */
 
+// Made once: each takes as long to make as a thousand times to format.
+const TIME = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' });
+const DAY = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short' });
+const EXACT = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
+
 /** @param {string | null} at RFC 3339 @param {number} [now] */
 export function timeOfDay(at, now = Date.now()) {
   const date = new Date(at ?? NaN);
   if (Number.isNaN(date.getTime())) return '';
   const sameDay = date.toDateString() === new Date(now).toDateString();
-  const time = date.toLocaleTimeString(undefined, { hour: '2-digit', minute: '2-digit' });
-  return sameDay ? time : `${date.toLocaleDateString(undefined, { day: 'numeric', month: 'short' })}, ${time}`;
+  return sameDay ? TIME.format(date) : `${DAY.format(date)}, ${TIME.format(date)}`;
+}
+
+/** The whole of it, with the second. @param {string} at RFC 3339 */
+export function exactTime(at) {
+  const date = new Date(at);
+  return Number.isNaN(date.getTime()) ? '' : EXACT.format(date);
 }
 
 /** @param {number} milliseconds */
@@ -22,6 +32,11 @@ export function duration(milliseconds) {
   const hours = Math.floor(minutes / 60);
   if (hours < 48) return minutes % 60 ? `${hours} h ${minutes % 60} min` : `${hours} h`;
   return `${Math.floor(hours / 24)} days`;
+}
+
+/** A length in kB or MB, roughly. @param {number} length */
+export function bytes(length) {
+  return length < 1_000_000 ? `${Math.round(length / 1000)} kB` : `${(length / 1_000_000).toFixed(1)} MB`;
 }
 
 /** @param {number} count @param {string} one @param {string} [many] */
@@ -57,6 +72,16 @@ export function answerText(answer) {
   return answer.text === null ? '••• (given)' : answer.text;
 }
 
+/**
+ * Shows what is meant to be invisible or to turn the order of letters around: a name, or the argument of a tool that someone
+ * allows, must not look like another one. JSON reads these escapes back as what they stand for.
+ * @param {string} text
+ */
+export function visible(text) {
+  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
+}
+
 /** One line of JSON for a summary: `city: "Zagreb", days: 3`. @param {unknown} value @param {number} [limit] */
 export function oneLine(value, limit = 90) {
   if (value === undefined || value === null) return '';
@@ -65,11 +90,17 @@ export function oneLine(value, limit = 90) {
   else if (typeof value === 'object' && !Array.isArray(value)) {
     text = Object.entries(value).map(([name, part]) => `${name}: ${JSON.stringify(part)}`).join(', ');
   } else text = JSON.stringify(value);
-  text = text.replace(/\s+/g, ' ').trim();
+  // A megabyte is not needed for one line of it.
+  text = visible(text.slice(0, limit * 8)).replace(/\s+/g, ' ').trim();
   return text.length > limit ? `${[...text].slice(0, limit - 1).join('')}…` : text;
+}
+
+/** Markdown as a plain line of words, for places that are too small for it. @param {string} markdown @param {number} [limit] */
+export function plainLine(markdown, limit = 90) {
+  return oneLine(markdown.slice(0, limit * 8).replace(/!?\[([^\]\n]*)\]\([^)\s]*\)/g, '$1').replace(/(\*\*|__|`+|^#{1,6} |^> ?)/gm, '').replace(/(?<!\w)[*_](\S[^*_\n]*)[*_](?!\w)/g, '$1'), limit);
 }
 
 /** @param {unknown} value */
 export function prettyJson(value) {
-  return typeof value === 'string' ? value : JSON.stringify(value, null, 2) ?? '';
+  return typeof value === 'string' ? value : visible(JSON.stringify(value, null, 2) ?? '');
 }

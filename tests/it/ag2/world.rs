@@ -175,6 +175,10 @@ fn in_ag2_words(event: Event) -> (&'static str, Value) {
             "post_carryover_processing",
             json!({"chat_info": {"carryover": carryover, "message": message, "sender": sender, "recipient": recipient}}),
         ),
+        Event::NestedBegins { agent, recipients } => {
+            ("nested_begins", json!({"agent": agent, "recipients": recipients}))
+        }
+        Event::NestedEnds { agent } => ("nested_ends", json!({"agent": agent})),
         Event::Resumed { last_speaker, messages } => {
             ("group_chat_resume", json!({"last_speaker_name": last_speaker, "events": messages}))
         }

@@ -3,18 +3,19 @@
 use std::error::Error as _;
 use std::time::Duration;
 
-use fastagency::broker::nats::{self, ConnectError, Settings};
+use fastagency::broker::nats::{self, ConnectError};
 use fastagency::broker::{Lane, embedded};
+use fastagency::config::Nats;
 use fastagency::ids::RunId;
 
 use crate::support::nats_server::NatsServer;
 
-fn settings(url: String) -> Settings {
-    Settings { url, connect_wait: Duration::from_secs(1), ..Default::default() }
+fn settings(url: String) -> Nats {
+    Nats { url, connect_wait: Duration::from_secs(1), ..Default::default() }
 }
 
-async fn refusal(settings: Settings) -> ConnectError {
-    nats::connect(&settings).await.err().expect("it is refused")
+async fn refusal(settings: Nats) -> ConnectError {
+    nats::connect(&settings, "test").await.err().expect("it is refused")
 }
 
 #[tokio::test]
@@ -28,8 +29,8 @@ async fn a_server_that_is_not_there_is_named() {
 async fn a_server_that_comes_later_is_waited_for() {
     let Some(mut server) = NatsServer::start("broker::open::a_server_that_comes_later_is_waited_for") else { return };
     server.kill();
-    let patient = Settings { url: server.url(), connect_wait: Duration::from_secs(20), ..Default::default() };
-    let connecting = tokio::spawn(async move { nats::connect(&patient).await.map(drop) });
+    let patient = Nats { url: server.url(), connect_wait: Duration::from_secs(20), ..Default::default() };
+    let connecting = tokio::spawn(async move { nats::connect(&patient, "test").await.map(drop) });
     tokio::task::yield_now().await;
     let started = tokio::task::spawn_blocking(move || {
         server.start_again();
@@ -51,7 +52,7 @@ async fn a_wrong_password_is_said() {
     assert!(error.to_string().contains("\"u\"") && !format!("{error:?}").contains("geheim"));
     assert!(matches!(refusal(settings(server.url())).await, ConnectError::Unauthorized { .. }));
     wrong.password = Some("p".into());
-    nats::connect(&wrong).await.unwrap();
+    nats::connect(&wrong, "test").await.unwrap();
 }
 
 #[tokio::test]

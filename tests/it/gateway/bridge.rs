@@ -57,7 +57,7 @@ impl Contract for Played {
     }
     async fn discovered(&self) -> Result<Vec<Discovered>> {
         let found = |name: &str| Discovered { name: name.into(), description: format!("{name} of Python") };
-        Ok(vec![found("echo"), found("python_echo")])
+        Ok(vec![found("echo"), found("team/python.echo")])
     }
     async fn watch_discovery(&self) -> Result<BoxStream<'static, ()>> {
         Ok(stream::pending().boxed())
@@ -128,18 +128,24 @@ async fn a_python_workers_run_is_like_any_other() {
 
     let (_, names) = house.get("/fastagency/discovery").await;
     let names: Vec<&str> = names.as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["boom", "echo", "everything", "lesson", "params", "python_echo"], "ours first, and each once");
+    assert_eq!(
+        names,
+        ["boom", "echo", "everything", "lesson", "params", "team/python.echo"],
+        "ours first, and each once"
+    );
 
     let run = RunId::random();
     let mut socket = house.socket().await;
-    let init = json!({"user_id": "None", "workflow_uuid": run.dashed(), "name": "python_echo", "params": {"name": 1}});
+    let init =
+        json!({"user_id": "None", "workflow_uuid": run.dashed(), "name": "team/python.echo", "params": {"name": 1}});
     say(&mut socket, init.to_string()).await;
     until("the worker is asked", async || !played.initiated.lock().unwrap().is_empty()).await;
     assert_eq!(played.initiated.lock().unwrap()[0], init, "the body is FastAgency's");
 
     // Python publishes under the subject of whichever run it started last.
     let elsewhere = RunId::random();
-    let started = envelope(run, "workflow_started", json!({"name": "python_echo", "description": null, "params": {}}));
+    let started =
+        envelope(run, "workflow_started", json!({"name": "team/python.echo", "description": null, "params": {}}));
     let question = envelope(run, "text_input", json!({"prompt": "well?", "suggestions": [], "password": false}));
     played.says(run, started.clone());
     played.says(elsewhere, question.clone());
@@ -192,13 +198,14 @@ async fn a_python_workers_run_can_be_cancelled_and_may_fail() {
     let played = shared(Played::new());
     let contract = played.clone();
     let house = House::with(|broker| broker.contract = Some(contract), |_| {}).await;
-    let cancelled = house.started("python_echo").await;
+    let cancelled = house.started("team/python.echo").await;
     assert_eq!(house.call("POST", &format!("/api/runs/{cancelled}/cancel"), None).await.0, 202);
     let (_, found) = house.get(&format!("/api/runs/{cancelled}")).await;
     assert_eq!((&found["state"], &found["outcome"]), (&json!("ended"), &json!("cancelled")));
 
-    let failed = house.started("python_echo").await;
-    let mut error = envelope(failed, "error", json!({"short": "Unexpected error: 'python_echo'", "long": "Traceback"}));
+    let failed = house.started("team/python.echo").await;
+    let mut error =
+        envelope(failed, "error", json!({"short": "Unexpected error: 'team/python.echo'", "long": "Traceback"}));
     error["sender"] = json!("NatsAdapter");
     played.says(failed, error);
     until("it ends", async || house.get(&format!("/api/runs/{failed}")).await.1["outcome"] == "failed").await;

@@ -329,6 +329,7 @@ pub fn message(says: Content) -> Message {
         recipient: Some("User".into()),
         auto_reply: false,
         alias: None,
+        within: Vec::new(),
         says,
     }
 }

@@ -1,5 +1,6 @@
 //! The gateway and the ui, over an embedded broker with a played worker.
 
+mod access;
 mod bridge;
 pub mod house;
 mod rest;

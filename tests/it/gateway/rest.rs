@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fastagency::ids::{MessageId, RunId};
+use fastagency::message::{Approval, Content};
 use fastagency::run;
 use serde_json::{Value, json};
 
@@ -48,6 +49,45 @@ async fn a_run_is_started_answered_listed_renamed_and_removed() {
     assert_eq!(house.get(&format!("/api/runs/{run}")).await.1["error"]["code"], "unknown_run");
     assert_eq!(house.get(&format!("/api/runs/{run}/events")).await.0, 404);
     assert_eq!(house.get("/api/runs").await.1, json!({"runs": []}));
+    house.end().await;
+}
+
+#[tokio::test]
+async fn an_approval_is_answered_with_a_decision_and_names_no_run() {
+    let house = House::start().await;
+    let run = house.started("echo").await;
+    let mut player = Player::take(&house, run).await;
+    let asked = Approval {
+        function_name: "pay".into(),
+        arguments: serde_json::from_value(json!({"amount": 5})).unwrap(),
+        schema: Some(json!({"type": "object", "properties": {"amount": {"maximum": 100}}})),
+        ..Approval::default()
+    };
+    let question = player.ask(Content::Approval(asked)).await;
+    let answers = format!("/api/runs/{run}/answers/{}", question.uuid);
+    for wrong in
+        [json!("once"), json!({"decision": "never"}), json!({"decision": "once", "arguments": {"amount": 500}})]
+    {
+        let (status, refused) = house.post(&answers, json!({"value": wrong})).await;
+        assert_eq!((status, &refused["error"]["code"]), (422, &json!("invalid_answer")), "{refused}");
+    }
+    let value = json!({"decision": "once", "arguments": {"amount": 4}});
+    assert_eq!(house.post(&answers, json!({"value": value})).await.0, 202);
+    player.answered(&question).await;
+    player.end(Value::Null).await;
+    let (_, found) = house.get(&format!("/api/runs/{run}")).await;
+    assert_eq!((&found["state"], &found["title"]), (&json!("ended"), &Value::Null));
+    let events = house.http.get(format!("{}/api/runs/{run}/events?follow=false", house.url)).send().await.unwrap();
+    let events = events.text().await.unwrap();
+    let records: Vec<Value> = events
+        .lines()
+        .filter_map(|line| line.strip_prefix("data: "))
+        .map(|data| serde_json::from_str(data).unwrap())
+        .collect();
+    let answered = records.iter().find(|record| record["kind"] == "answered").unwrap();
+    assert_eq!((&answered["text"], &answered["value"]), (&json!("Allowed once"), &value));
+    let said = records.iter().find(|record| record["message"]["type"] == "approval").unwrap();
+    assert_eq!(said["message"]["content"]["call_id"], Value::Null);
     house.end().await;
 }
 

@@ -89,6 +89,7 @@ async fn deltas_pass_and_a_gateway_that_goes_says_where_to_go_on() {
         text: "a\nb".into(),
         sender: Some("Teacher".into()),
         recipient: None,
+        within: Vec::new(),
     };
     house.broker.log.whisper(run, serde_json::to_vec(&delta).unwrap().into()).await.unwrap();
     assert_eq!(until(&mut stream, "delta").await["text"], "a\nb");

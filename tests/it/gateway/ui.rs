@@ -21,8 +21,11 @@ impl Front {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let lifecycle = Lifecycle::new(std::time::Duration::from_secs(5));
         let shutdown = lifecycle.shutdown();
-        let settings =
-            ui::Settings { title: "Geometry <desk>".into(), gateway_url: gateway_url.to_owned(), version: "1".into() };
+        let settings = ui::Settings {
+            brand: ui::Brand { title: "Geometry <desk>".into(), ..ui::Brand::default() },
+            gateway_url: gateway_url.to_owned(),
+            version: "1".into(),
+        };
         shutdown.spawn("ui", ui::serve(listener, settings, shutdown.clone()));
         Front { url, shutdown, life: beside(lifecycle.run()) }
     }

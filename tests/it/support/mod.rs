@@ -1,3 +1,4 @@
 //! What the tests stand on.
 
 pub mod nats_server;
+pub mod tier;

@@ -1,0 +1,190 @@
+//! The file of users and keys (`auth.file`): written by `fastagency user` and `fastagency key`, read again whenever it has
+//! changed.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+/// How often the file is looked at, at most.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Who is known.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct People {
+    /// Users by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub users: BTreeMap<String, User>,
+    /// Keys by their name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub keys: BTreeMap<String, Key>,
+}
+
+/// Somebody with a password.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct User {
+    /// The hash of the password ([`super::hash_password`]).
+    pub password: String,
+    /// What he belongs to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
+}
+
+/// A key of a program.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Key {
+    /// SHA-256 of the key, in hexadecimal. A key is random and long: it cannot be guessed, and needs no slow hash.
+    pub sha256: String,
+    /// Whose runs it starts and sees.
+    pub user: String,
+    /// What it belongs to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
+}
+
+/// Why the file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// It cannot be read or written.
+    #[error("cannot use {}", path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It is not what it should be.
+    #[error("{} is no file of users and keys: {reason}", path.display())]
+    Content {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl People {
+    /// Reads a file; one that is not there has nobody in it.
+    pub fn read(path: &Path) -> Result<Self, FileError> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(source) => return Err(FileError::Io { path: path.to_owned(), source }),
+        };
+        let content = |reason: String| FileError::Content { path: path.to_owned(), reason };
+        if text.trim().is_empty() {
+            return Ok(Self::default());
+        }
+        let people: Self = serde_yaml::from_str(&text).map_err(|error| content(error.to_string()))?;
+        for (name, user) in &people.users {
+            if !super::passwords::is_hash(&user.password) {
+                return Err(content(format!("the password of {name} is no argon2id hash (see `fastagency user add`)")));
+            }
+        }
+        for (name, key) in &people.keys {
+            if key.sha256.len() != 64 || !key.sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) || key.user.is_empty()
+            {
+                return Err(content(format!("the key {name} needs a sha256 and a user (see `fastagency key add`)")));
+            }
+        }
+        Ok(people)
+    }
+
+    /// Writes a file, whole or not at all, for its owner's eyes only.
+    pub fn write(&self, path: &Path) -> Result<(), FileError> {
+        let io = |source| FileError::Io { path: path.to_owned(), source };
+        let text = serde_yaml::to_string(self)
+            .map_err(|error| FileError::Content { path: path.to_owned(), reason: error.to_string() })?;
+        let draft = path.with_extension("new");
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(&draft).map_err(io)?;
+        std::io::Write::write_all(&mut file, text.as_bytes()).and_then(|()| file.sync_all()).map_err(io)?;
+        std::fs::rename(&draft, path).map_err(io)
+    }
+}
+
+/// The file as it is now.
+pub(super) struct Watched {
+    path: PathBuf,
+    state: Mutex<State>,
+}
+
+struct State {
+    people: Arc<People>,
+    changed: Option<SystemTime>,
+    looked: Instant,
+    /// Counts the changes.
+    version: u64,
+}
+
+impl Watched {
+    pub fn open(path: &Path) -> Result<Self, FileError> {
+        let people = Arc::new(People::read(path)?);
+        let state = State { people, changed: changed(path), looked: Instant::now(), version: 0 };
+        Ok(Self { path: path.to_owned(), state: Mutex::new(state) })
+    }
+
+    /// Who is known now, and how often that has changed. A file that cannot be read counts as it was.
+    pub fn now(&self) -> (Arc<People>, u64) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.looked.elapsed() >= LOOK_EVERY {
+            state.looked = Instant::now();
+            let found = changed(&self.path);
+            if found != state.changed {
+                state.changed = found;
+                match People::read(&self.path) {
+                    Ok(people) => {
+                        state.people = Arc::new(people);
+                        state.version += 1;
+                    }
+                    Err(error) => tracing::error!("users and keys stay as they were: {error}"),
+                }
+            }
+        }
+        (state.people.clone(), state.version)
+    }
+}
+
+fn changed(path: &Path) -> Option<SystemTime> {
+    std::fs::metadata(path).and_then(|found| found.modified()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_and_what_is_wrong_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("access.yaml");
+        assert_eq!(People::read(&path).unwrap(), People::default());
+        let user = User { password: super::super::passwords::hash("x"), groups: vec!["teachers".into()] };
+        let key = Key { sha256: "ab".repeat(32), user: "billing".into(), groups: vec![] };
+        let people = People { users: [("alice".into(), user)].into(), keys: [("k".into(), key)].into() };
+        people.write(&path).unwrap();
+        assert_eq!(People::read(&path).unwrap(), people);
+        #[cfg(unix)]
+        assert_eq!(
+            std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions()) & 0o777,
+            0o600
+        );
+        for (text, part) in [
+            ("users: { alice: { password: geheim } }", "the password of alice is no argon2id hash"),
+            ("keys: { k: { sha256: ab, user: u } }", "the key k needs a sha256"),
+            ("user: {}", "user"),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let error = People::read(&path).unwrap_err().to_string();
+            assert!(error.contains(part) && !error.contains("geheim"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The keys of a server that signs tokens, from the address where it publishes them (JWKS, RFC 7517). They are fetched when
+//! first needed, again after a while, and at once (but not too often) for a token whose key is not known: so a key that is
+//! changed over there is known here with the first token that it signs.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jsonwebtoken::jwk::{JwkSet, PublicKeyUse};
+use jsonwebtoken::{Algorithm, DecodingKey};
+use reqwest::{Client, redirect};
+use tokio::sync::Mutex;
+
+use super::{Denied, Error};
+use crate::problem::chain;
+
+/// How long keys count without being fetched again.
+const FRESH: Duration = Duration::from_secs(10 * 60);
+/// How soon they are fetched again for a key that is not known: tokens with made-up keys must not become requests over there.
+const AGAIN: Duration = Duration::from_secs(10);
+/// How long a fetch may take.
+const WITHIN: Duration = Duration::from_secs(5);
+/// The largest set that is read.
+const LARGEST: usize = 256 * 1024;
+
+/// The keys at one address.
+pub(super) struct Jwks {
+    url: String,
+    client: Client,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    keys: Option<Arc<JwkSet>>,
+    /// When they were fetched, or it was tried in vain.
+    tried: Option<Instant>,
+    fetched: Option<Instant>,
+}
+
+impl Jwks {
+    pub fn new(url: &str) -> Result<Self, Error> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let builder = || Client::builder().timeout(WITHIN).redirect(redirect::Policy::none());
+        let client = builder()
+            .build()
+            // A container without certificates can still reach an address without TLS.
+            .or_else(|error| if url.starts_with("http:") { builder().tls_certs_only([]).build() } else { Err(error) })
+            .map_err(|error| Error::Jwks { url: url.to_owned(), reason: chain(&error.without_url()) })?;
+        Ok(Self { url: url.to_owned(), client, state: Mutex::default() })
+    }
+
+    /// The key that a token names (or the only one there is), if it is for this algorithm.
+    pub async fn key(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<DecodingKey, Denied> {
+        // One fetches, the others wait for what he gets.
+        let mut state = self.state.lock().await;
+        let stale = state.fetched.is_none_or(|fetched| fetched.elapsed() > FRESH);
+        let may_try = state.tried.is_none_or(|tried| tried.elapsed() > AGAIN);
+        let known = state.keys.as_deref().and_then(|keys| find(keys, kid, algorithm));
+        if (stale || known.is_none()) && may_try {
+            state.tried = Some(Instant::now());
+            match self.fetch().await {
+                Ok(keys) => {
+                    state.keys = Some(Arc::new(keys));
+                    state.fetched = Some(Instant::now());
+                }
+                Err(reason) => tracing::error!(url = %self.url, "the keys of tokens cannot be fetched: {reason}"),
+            }
+        }
+        match state.keys.as_deref() {
+            None => Err(Denied::Unavailable { why: "the keys that sign tokens cannot be fetched now".to_owned() }),
+            // Keys that cannot be fetched again still count: whoever signs is away, not replaced.
+            Some(keys) => find(keys, kid, algorithm)
+                .ok_or_else(|| Denied::Wrong { why: "the token is signed with a key that is not known".to_owned() }),
+        }
+    }
+
+    async fn fetch(&self) -> Result<JwkSet, String> {
+        let words = |error: reqwest::Error| chain(&error.without_url());
+        let mut answer =
+            self.client.get(&self.url).send().await.and_then(|answer| answer.error_for_status()).map_err(words)?;
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(words)? {
+            body.extend_from_slice(&chunk);
+            if body.len() > LARGEST {
+                return Err(format!("there are more than {LARGEST} bytes of them"));
+            }
+        }
+        serde_json::from_slice(&body).map_err(|error| error.to_string())
+    }
+}
+
+fn find(keys: &JwkSet, kid: Option<&str>, algorithm: Algorithm) -> Option<DecodingKey> {
+    let fits = |jwk: &&jsonwebtoken::jwk::Jwk| {
+        let named = kid.is_none_or(|kid| jwk.common.key_id.as_deref() == Some(kid));
+        let signs = jwk.common.public_key_use.as_ref().is_none_or(|usage| *usage == PublicKeyUse::Signature);
+        let stated = jwk.common.key_algorithm;
+        named && signs && stated.is_none_or(|stated| stated.to_string() == format!("{algorithm:?}"))
+    };
+    let mut found = keys.keys.iter().filter(fits).filter_map(|jwk| DecodingKey::from_jwk(jwk).ok());
+    let mut found = found.by_ref().filter(|key| key.family() == algorithm.family());
+    let first = found.next()?;
+    // A token that names no key is checked only where there is one.
+    (kid.is_some() || found.next().is_none()).then_some(first)
+}

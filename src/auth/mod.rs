@@ -1,0 +1,383 @@
+//! Who calls: from the headers of a request to a [`Caller`], or the reason why not. It knows no route and no run; what a
+//! caller may do with which run is the gateway's to ask ([`Authenticator::may_start`], [`Caller::may_see`]).
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::http::{HeaderMap, header};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use ring::hmac;
+
+use crate::config::{self, AuthMode};
+use crate::ids::UserId;
+
+mod crypto;
+mod file;
+mod jwks;
+mod passwords;
+mod throttle;
+mod tokens;
+
+pub use file::{FileError, Key, People, User};
+pub use passwords::hash as hash_password;
+
+use file::Watched;
+use passwords::Passwords;
+use throttle::Throttle;
+use tokens::{Issuer, Tokens};
+
+/// How long a password that was right is known without being checked again, and how many are.
+const REMEMBERED_FOR: Duration = Duration::from_secs(60);
+const MOST_REMEMBERED: usize = 10_000;
+/// A password longer than this is nobody's.
+const LONGEST_PASSWORD: usize = 1024;
+/// What a key begins with, so that people and scanners know what they have found.
+pub const KEY_PREFIX: &str = "fak_";
+
+/// Somebody who may come in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// Who; none where nobody is asked.
+    pub user: Option<UserId>,
+    /// What he belongs to.
+    pub groups: Vec<String>,
+    /// He may see, stop and remove everybody's runs.
+    pub is_admin: bool,
+}
+
+/// Why somebody may not come in.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Denied {
+    /// He does not say who he is.
+    Unknown,
+    /// What he says is not so. The reason is for logs, not for him.
+    Wrong {
+        /// Why.
+        why: String,
+    },
+    /// He was wrong too often.
+    TooOften {
+        /// How long he must wait.
+        wait: Duration,
+    },
+    /// It cannot be found out now.
+    Unavailable {
+        /// Why.
+        why: String,
+    },
+}
+
+/// Why nobody can be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file of users and keys.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The key that tokens are checked with.
+    #[error("cannot use the key {}: {reason}", path.display())]
+    Key {
+        /// Its file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// The address of the keys.
+    #[error("cannot use the keys at {url}: {reason}")]
+    Jwks {
+        /// The address.
+        url: String,
+        /// Why not.
+        reason: String,
+    },
+}
+
+/// Asks callers who they are.
+pub struct Authenticator {
+    way: Way,
+    people: Option<Watched>,
+    passwords: Passwords,
+    throttle: Throttle,
+    remembered: Remembered,
+    admins: config::Members,
+    access: Vec<config::Access>,
+}
+
+enum Way {
+    Nobody,
+    Basic { issuer: Option<Box<Issuer>> },
+    Keys,
+    Tokens(Box<Tokens>),
+    Header(config::TrustedHeader),
+}
+
+impl Caller {
+    fn new(user: UserId, groups: Vec<String>) -> Self {
+        Self { user: Some(user), groups, is_admin: false }
+    }
+
+    /// Whether he may see a run of this user.
+    pub fn may_see(&self, user: Option<&UserId>) -> bool {
+        self.is_admin || self.user.as_ref() == user
+    }
+
+    fn is_among(&self, members: &config::Members) -> bool {
+        self.user.as_ref().is_some_and(|user| members.users.iter().any(|name| name == user.as_str()))
+            || self.groups.iter().any(|group| members.groups.contains(group))
+    }
+}
+
+impl Authenticator {
+    /// One as the configuration says.
+    pub fn new(config: &config::Auth) -> Result<Self, Error> {
+        crypto::install();
+        let way = match &config.mode {
+            AuthMode::None => Way::Nobody,
+            AuthMode::Basic { token } => {
+                let issuer = token.as_ref().map(|token| Issuer::new(&token.secret, token.lifetime)).transpose()?;
+                Way::Basic { issuer: issuer.map(Box::new) }
+            }
+            AuthMode::ApiKey => Way::Keys,
+            AuthMode::Jwt(jwt) => Way::Tokens(Box::new(Tokens::new(jwt)?)),
+            AuthMode::TrustedHeader(header) => Way::Header(header.clone()),
+        };
+        Ok(Self {
+            way,
+            people: config.file.as_deref().map(Watched::open).transpose()?,
+            passwords: Passwords::new(),
+            throttle: Throttle::default(),
+            remembered: Remembered::new(),
+            admins: config.admins.clone(),
+            access: config.access.clone(),
+        })
+    }
+
+    /// Whether anybody is asked at all.
+    pub fn asks(&self) -> bool {
+        !matches!(self.way, Way::Nobody)
+    }
+
+    /// What a client is told to send (`WWW-Authenticate`).
+    pub fn challenge(&self) -> &'static str {
+        match self.way {
+            Way::Basic { .. } => "Basic realm=\"fastagency\", charset=\"UTF-8\"",
+            _ => "Bearer",
+        }
+    }
+
+    /// Who sends these headers from this address.
+    pub async fn authenticate(&self, headers: &HeaderMap, address: IpAddr) -> Result<Caller, Denied> {
+        let mut caller = self.caller(headers, address).await?;
+        caller.is_admin = caller.is_among(&self.admins);
+        Ok(caller)
+    }
+
+    async fn caller(&self, headers: &HeaderMap, address: IpAddr) -> Result<Caller, Denied> {
+        match &self.way {
+            Way::Nobody => return Ok(Caller::default()),
+            Way::Header(trusted) => {
+                if let Some(caller) = from_header(trusted, headers, address)? {
+                    return Ok(caller);
+                }
+            }
+            _ => {}
+        }
+        match credentials(headers)? {
+            Credentials::Password { user, password } => match &self.way {
+                Way::Basic { .. } => self.with_password(&user, &password, address).await,
+                _ => Err(Denied::Wrong { why: "passwords are not taken here".to_owned() }),
+            },
+            Credentials::Bearer(token) if token.starts_with(KEY_PREFIX) => self.with_key(&token, address),
+            Credentials::Bearer(token) => match &self.way {
+                Way::Tokens(tokens) => tokens.check(&token).await,
+                Way::Basic { issuer: Some(issuer) } => issuer.check(&token).await,
+                _ => Err(Denied::Wrong { why: "tokens are not taken here".to_owned() }),
+            },
+        }
+    }
+
+    async fn with_password(&self, user: &str, password: &str, address: IpAddr) -> Result<Caller, Denied> {
+        if let Some(wait) = self.throttle.wait(user, address, Instant::now()) {
+            return Err(Denied::TooOften { wait });
+        }
+        let Some((people, version)) = self.people.as_ref().map(Watched::now) else {
+            return Err(Denied::Wrong { why: "there is no file of users".to_owned() });
+        };
+        let found = people.users.get(user);
+        let name = UserId::new(user);
+        if let (Some(found), Some(name)) = (found, &name)
+            && self.remembered.knows(user, password, version)
+        {
+            return Ok(Caller::new(name.clone(), found.groups.clone()));
+        }
+        let fits = password.len() <= LONGEST_PASSWORD;
+        let right =
+            self.passwords.check(if fits { password } else { "" }, found.map(|user| user.password.as_str())).await;
+        match (found, name) {
+            (Some(found), Some(name)) if right && fits => {
+                self.remembered.remember(user, password, version);
+                Ok(Caller::new(name, found.groups.clone()))
+            }
+            _ => {
+                self.throttle.failed(user, address, Instant::now());
+                Err(Denied::Wrong { why: format!("wrong user or password for {user:?}") })
+            }
+        }
+    }
+
+    fn with_key(&self, key: &str, address: IpAddr) -> Result<Caller, Denied> {
+        if let Some(wait) = self.throttle.wait("", address, Instant::now()) {
+            return Err(Denied::TooOften { wait });
+        }
+        let people = self.people.as_ref().map(|file| file.now().0).unwrap_or_default();
+        let digest = key_digest(key);
+        // The digest of a guess says nothing about how near it is: comparing digests byte by byte gives nothing away.
+        let found = people.keys.values().find(|known| known.sha256.eq_ignore_ascii_case(&digest));
+        match found.and_then(|found| Some((UserId::new(found.user.as_str())?, found))) {
+            Some((user, found)) => Ok(Caller::new(user, found.groups.clone())),
+            None => {
+                self.throttle.failed("", address, Instant::now());
+                Err(Denied::Wrong { why: "the key is not known".to_owned() })
+            }
+        }
+    }
+
+    /// A token for a user and his password, and its lifetime: FastAPI's OAuth2 password flow. `None`: tokens are not given
+    /// out here.
+    pub async fn token(
+        &self,
+        user: &str,
+        password: &str,
+        address: IpAddr,
+    ) -> Option<Result<(String, Duration), Denied>> {
+        let Way::Basic { issuer: Some(issuer) } = &self.way else { return None };
+        let caller = self.with_password(user, password, address).await;
+        Some(caller.map(|caller| (issuer.issue(user, &caller.groups), issuer.lifetime())))
+    }
+
+    /// Whether a caller may start this workflow, and know that it is there.
+    pub fn may_start(&self, caller: &Caller, workflow: &str) -> bool {
+        caller.is_admin
+            || self.access.is_empty()
+            || self.access.iter().any(|rule| {
+                let for_him = rule.members.is_everybody() || caller.is_among(&rule.members);
+                for_him && rule.workflows.iter().any(|pattern| matches(pattern, workflow))
+            })
+    }
+}
+
+/// A new key and its digest.
+pub fn new_key() -> (String, String) {
+    let key = format!("{KEY_PREFIX}{}", crate::ids::hex(&rand::random::<[u8; 24]>()));
+    let digest = key_digest(&key);
+    (key, digest)
+}
+
+fn key_digest(key: &str) -> String {
+    use sha2::Digest;
+    crate::ids::hex(&sha2::Sha256::digest(key.as_bytes()))
+}
+
+/// Whether a name fits a pattern, in which `*` stands for anything.
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((before, after)) => name
+            .strip_prefix(before)
+            .is_some_and(|rest| (0..=rest.len()).any(|at| rest.is_char_boundary(at) && matches(after, &rest[at..]))),
+    }
+}
+
+enum Credentials {
+    Password { user: String, password: String },
+    Bearer(String),
+}
+
+fn credentials(headers: &HeaderMap) -> Result<Credentials, Denied> {
+    let wrong = |why: &str| Denied::Wrong { why: why.to_owned() };
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let value = match (values.next(), values.next()) {
+        (None, _) => {
+            // FastAPI's own way of sending a key.
+            let key = headers.get("x-api-key").ok_or(Denied::Unknown)?;
+            return key.to_str().map(|key| Credentials::Bearer(key.to_owned())).map_err(|_| wrong("an odd key"));
+        }
+        (Some(value), None) => value.to_str().map_err(|_| wrong("an odd authorization"))?,
+        (Some(_), Some(_)) => return Err(wrong("two authorizations")),
+    };
+    let (scheme, rest) = value.split_once(' ').ok_or_else(|| wrong("an odd authorization"))?;
+    let rest = rest.trim();
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Ok(Credentials::Bearer(rest.to_owned()));
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return Err(wrong("a scheme that is not known"));
+    }
+    let plain = BASE64_STANDARD.decode(rest).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    match plain.as_deref().and_then(|plain| plain.split_once(':')) {
+        Some((user, password)) => Ok(Credentials::Password { user: user.to_owned(), password: password.to_owned() }),
+        None => Err(wrong("an odd user and password")),
+    }
+}
+
+/// The user that a proxy names. From anywhere else the header is a lie, and says so loudly.
+fn from_header(
+    trusted: &config::TrustedHeader,
+    headers: &HeaderMap,
+    address: IpAddr,
+) -> Result<Option<Caller>, Denied> {
+    let Some(value) = headers.get(&trusted.user) else { return Ok(None) };
+    if !trusted.from.iter().any(|network| network.contains(&address.to_canonical())) {
+        return Err(Denied::Wrong { why: format!("{} came from {address}, which is no trusted proxy", trusted.user) });
+    }
+    let user = value.to_str().ok().and_then(UserId::new);
+    let user = user.ok_or_else(|| Denied::Wrong { why: format!("{} holds no name", trusted.user) })?;
+    let groups = trusted.groups.as_ref().and_then(|name| headers.get(name)).and_then(|value| value.to_str().ok());
+    let groups = groups.unwrap_or_default().split(',').map(str::trim).filter(|group| !group.is_empty());
+    Ok(Some(Caller::new(user, groups.map(str::to_owned).collect())))
+}
+
+/// Passwords that were right a moment ago: a page asks often, and a hash costs tens of milliseconds. Kept are codes that only
+/// this process can make.
+struct Remembered {
+    key: hmac::Key,
+    kept: Mutex<HashMap<[u8; 32], Instant>>,
+}
+
+impl Remembered {
+    fn new() -> Self {
+        Self { key: hmac::Key::new(hmac::HMAC_SHA256, &rand::random::<[u8; 32]>()), kept: Mutex::default() }
+    }
+
+    fn code(&self, user: &str, password: &str, version: u64) -> [u8; 32] {
+        let mut context = hmac::Context::with_key(&self.key);
+        context.update(&version.to_be_bytes());
+        context.update(&(user.len() as u64).to_be_bytes());
+        context.update(user.as_bytes());
+        context.update(password.as_bytes());
+        let mut code = [0; 32];
+        code.copy_from_slice(context.sign().as_ref());
+        code
+    }
+
+    fn knows(&self, user: &str, password: &str, version: u64) -> bool {
+        let code = self.code(user, password, version);
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.get(&code).is_some_and(|until| *until > Instant::now())
+    }
+
+    fn remember(&self, user: &str, password: &str, version: u64) {
+        let code = self.code(user, password, version);
+        let now = Instant::now();
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= MOST_REMEMBERED {
+            kept.retain(|_, until| *until > now);
+        }
+        if kept.len() < MOST_REMEMBERED {
+            kept.insert(code, now + REMEMBERED_FOR);
+        }
+    }
+}

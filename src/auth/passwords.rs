@@ -1,0 +1,63 @@
+//! Passwords: kept as argon2id hashes, checked off the runtime's threads, a few at a time.
+
+use argon2::Argon2;
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use tokio::sync::Semaphore;
+
+/// How many are checked at once: each takes 19 MiB and a processor for tens of milliseconds.
+const AT_ONCE: usize = 4;
+
+/// Checks passwords.
+pub(super) struct Passwords {
+    permits: Semaphore,
+    /// What the password of somebody unknown is checked against, so that it takes as long as that of somebody known.
+    nobody: String,
+}
+
+impl Passwords {
+    pub fn new() -> Self {
+        Self { permits: Semaphore::new(AT_ONCE), nobody: hash("a password that nobody has") }
+    }
+
+    /// Whether it is the password behind the hash; without a hash it is not, after as long a while.
+    pub async fn check(&self, password: &str, hash: Option<&str>) -> bool {
+        let Ok(_permit) = self.permits.acquire().await else { return false };
+        let known = hash.is_some();
+        let (password, hash) = (password.to_owned(), hash.unwrap_or(&self.nobody).to_owned());
+        let checked = tokio::task::spawn_blocking(move || is_behind(&password, &hash)).await;
+        known && checked.unwrap_or(false)
+    }
+}
+
+/// The hash of a password: argon2id with a random salt and the parameters that OWASP recommends, in PHC's text form.
+pub fn hash(password: &str) -> String {
+    let hashed = Argon2::default().hash_password(password.as_bytes());
+    hashed.expect("argon2's own parameters are valid").to_string()
+}
+
+/// Whether a text is such a hash.
+pub fn is_hash(text: &str) -> bool {
+    PasswordHash::new(text).is_ok_and(|hash| hash.algorithm.as_str() == "argon2id" && hash.hash.is_some())
+}
+
+fn is_behind(password: &str, hash: &str) -> bool {
+    PasswordHash::new(hash).is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_password_is_known_by_its_hash_only() {
+        let passwords = Passwords::new();
+        let kept = hash("geheim");
+        assert!(is_hash(&kept) && !kept.contains("geheim") && kept != hash("geheim"), "{kept}");
+        assert!(passwords.check("geheim", Some(&kept)).await);
+        assert!(!passwords.check("Geheim", Some(&kept)).await);
+        assert!(!passwords.check("a password that nobody has", None).await);
+        assert!(!passwords.check("x", Some("no hash")).await);
+        assert!(!is_hash("geheim") && !is_hash("$argon2id$v=19$m=1"));
+    }
+}

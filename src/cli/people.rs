@@ -1,0 +1,195 @@
+//! `fastagency user` and `fastagency key`: the file of users and keys.
+
+use std::io::{BufRead, IsTerminal};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+
+use crate::auth::{self, Key, People, User as Known};
+use crate::cli::outcome::CliError;
+use crate::cli::{Common, project};
+
+/// The shortest password that is taken.
+const SHORTEST: usize = 8;
+
+/// Where users and keys are kept.
+#[derive(Args)]
+struct Place {
+    /// The file, instead of `auth.file` in the configuration.
+    #[arg(long, value_name = "FILE", global = true)]
+    file: Option<PathBuf>,
+}
+
+/// Keeps the users who call with a password.
+#[derive(Args)]
+pub(super) struct User {
+    #[command(flatten)]
+    place: Place,
+    #[command(subcommand)]
+    what: OfUsers,
+}
+
+#[derive(Subcommand)]
+enum OfUsers {
+    /// Adds a user, or gives one another password. It is asked for, or read from the standard input.
+    Add {
+        /// The user's name.
+        name: String,
+        /// A group that the user belongs to; as often as needed.
+        #[arg(short, long = "group", value_name = "GROUP")]
+        groups: Vec<String>,
+    },
+    /// Removes a user.
+    Remove {
+        /// The user's name.
+        name: String,
+    },
+    /// Lists the users and their groups.
+    List,
+}
+
+/// Keeps the keys of programs.
+#[derive(Args)]
+pub(super) struct KeyCommand {
+    #[command(flatten)]
+    place: Place,
+    #[command(subcommand)]
+    what: OfKeys,
+}
+
+#[derive(Subcommand)]
+enum OfKeys {
+    /// Makes a key and prints it, this once.
+    Add {
+        /// The key's name.
+        name: String,
+        /// Whose runs it starts and sees.
+        #[arg(short, long)]
+        user: String,
+        /// A group that it belongs to; as often as needed.
+        #[arg(short, long = "group", value_name = "GROUP")]
+        groups: Vec<String>,
+    },
+    /// Removes a key.
+    Remove {
+        /// The key's name.
+        name: String,
+    },
+    /// Lists the keys by name, with their users and groups.
+    List,
+}
+
+impl Place {
+    fn path(&self, common: &Common) -> Result<PathBuf, CliError> {
+        if let Some(path) = &self.file {
+            return Ok(path.clone());
+        }
+        project::load(common)?.auth.file.ok_or_else(|| {
+            CliError::Usage("where are users and keys kept? give --file, or auth.file in the configuration".to_owned())
+        })
+    }
+}
+
+impl User {
+    pub(super) async fn run(self, common: Common) -> Result<ExitCode, CliError> {
+        let path = self.place.path(&common)?;
+        let mut people = read(&path)?;
+        match self.what {
+            OfUsers::Add { name, groups } => {
+                if name.is_empty() || name.contains(':') {
+                    return Err(CliError::Usage("a user's name must not be empty, and has no colon in it".to_owned()));
+                }
+                let password = password(&name)?;
+                let groups = match people.users.get(&name) {
+                    // Another password is no other person.
+                    Some(known) if groups.is_empty() => known.groups.clone(),
+                    _ => groups,
+                };
+                let user = Known { password: auth::hash_password(&password), groups };
+                let what = if people.users.insert(name.clone(), user).is_some() { "changed" } else { "added" };
+                write(&people, &path)?;
+                println!("{name} was {what} in {}", path.display());
+            }
+            OfUsers::Remove { name } => {
+                if people.users.remove(&name).is_none() {
+                    return Err(CliError::Usage(format!("there is no user {name:?} in {}", path.display())));
+                }
+                write(&people, &path)?;
+                println!("{name} was removed from {}", path.display());
+            }
+            OfUsers::List => {
+                for (name, user) in &people.users {
+                    println!("{name}{}", in_groups(&user.groups));
+                }
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl KeyCommand {
+    pub(super) async fn run(self, common: Common) -> Result<ExitCode, CliError> {
+        let path = self.place.path(&common)?;
+        let mut people = read(&path)?;
+        match self.what {
+            OfKeys::Add { name, user, groups } => {
+                if people.keys.contains_key(&name) {
+                    return Err(CliError::Usage(format!("there is a key {name:?} already; remove it first")));
+                }
+                if user.is_empty() {
+                    return Err(CliError::Usage("a key needs a user".to_owned()));
+                }
+                let (key, sha256) = auth::new_key();
+                people.keys.insert(name, Key { sha256, user, groups });
+                write(&people, &path)?;
+                eprintln!("it is shown this once; send it as `Authorization: Bearer …` or `X-API-Key`");
+                println!("{key}");
+            }
+            OfKeys::Remove { name } => {
+                if people.keys.remove(&name).is_none() {
+                    return Err(CliError::Usage(format!("there is no key {name:?} in {}", path.display())));
+                }
+                write(&people, &path)?;
+                println!("{name} was removed from {}", path.display());
+            }
+            OfKeys::List => {
+                for (name, key) in &people.keys {
+                    println!("{name}: user {}{}", key.user, in_groups(&key.groups));
+                }
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn read(path: &std::path::Path) -> Result<People, CliError> {
+    People::read(path).map_err(|error| CliError::Usage(crate::problem::chain(&error)))
+}
+
+fn write(people: &People, path: &std::path::Path) -> Result<(), CliError> {
+    Ok(people.write(path).context("the file was not changed")?)
+}
+
+fn in_groups(groups: &[String]) -> String {
+    if groups.is_empty() { String::new() } else { format!(" ({})", groups.join(", ")) }
+}
+
+/// Asks for a password twice, or reads one line where nobody can be asked.
+fn password(name: &str) -> Result<String, CliError> {
+    let password = if std::io::stdin().is_terminal() {
+        inquire::Password::new(&format!("Password of {name}:"))
+            .with_display_mode(inquire::PasswordDisplayMode::Masked)
+            .prompt()
+            .context("no password was given")?
+    } else {
+        let mut line = String::new();
+        std::io::stdin().lock().read_line(&mut line).context("the password cannot be read")?;
+        line.trim_end_matches(['\r', '\n']).to_owned()
+    };
+    if password.chars().count() < SHORTEST {
+        return Err(CliError::Usage(format!("a password must have at least {SHORTEST} characters")));
+    }
+    Ok(password)
+}

@@ -1,0 +1,163 @@
+//! `auth:`: who may call the gateway, as checked.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use secrecy::SecretString;
+
+mod reading;
+
+pub(super) use reading::read;
+
+/// `auth:`.
+#[derive(Debug, Clone, Default)]
+pub struct Auth {
+    /// How callers prove who they are.
+    pub mode: AuthMode,
+    /// The file of users and keys. Keys in it count in every mode but `none`.
+    pub file: Option<PathBuf>,
+    /// Who may see, stop and remove everybody's runs.
+    pub admins: Members,
+    /// Who may start what; empty: everybody everything.
+    pub access: Vec<Access>,
+    /// Origins beside the gateway's own whose pages may call it.
+    pub origins: Vec<String>,
+    /// Proxies whose word about the caller's address is taken (`X-Forwarded-For`).
+    pub proxies: Vec<IpNet>,
+}
+
+/// How callers prove who they are.
+#[derive(Debug, Clone, Default)]
+pub enum AuthMode {
+    /// They need not.
+    #[default]
+    None,
+    /// A user and a password, or a token that was given for them.
+    Basic {
+        /// How tokens are given out, if they are.
+        token: Option<TokenIssue>,
+    },
+    /// A key from the file.
+    ApiKey,
+    /// A token that another server has signed.
+    Jwt(Box<Jwt>),
+    /// A proxy says it.
+    TrustedHeader(TrustedHeader),
+}
+
+/// `auth.token:`.
+#[derive(Debug, Clone)]
+pub struct TokenIssue {
+    /// What tokens are signed with.
+    pub secret: SecretString,
+    /// How long one counts (default 30 min).
+    pub lifetime: Duration,
+}
+
+/// `auth.jwt:`.
+#[derive(Debug, Clone)]
+pub struct Jwt {
+    /// The algorithms that are accepted: never empty, and all for the same kind of key.
+    pub algorithms: Vec<JwtAlgorithm>,
+    /// What signatures are checked with.
+    pub key: JwtKey,
+    /// The issuer that tokens must name.
+    pub issuer: Option<String>,
+    /// The audience that tokens must name.
+    pub audience: Option<String>,
+    /// How far clocks may differ (default 60 s).
+    pub leeway: Duration,
+    /// The claim that is the user (default `sub`).
+    pub user_claim: String,
+    /// The claim that lists his groups (default `groups`).
+    pub groups_claim: String,
+}
+
+/// What signatures are checked with.
+#[derive(Debug, Clone)]
+pub enum JwtKey {
+    /// A secret.
+    Secret(SecretString),
+    /// A public key in a PEM file.
+    File(PathBuf),
+    /// Public keys at an address.
+    Jwks(String),
+}
+
+/// An algorithm of a signature (RFC 7518, 8037).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "their names are their documentation")]
+pub enum JwtAlgorithm {
+    Hs256,
+    Hs384,
+    Hs512,
+    Rs256,
+    Rs384,
+    Rs512,
+    Ps256,
+    Ps384,
+    Ps512,
+    Es256,
+    Es384,
+    EdDsa,
+}
+
+impl JwtAlgorithm {
+    /// All of them by the names that tokens use.
+    pub const ALL: [(&'static str, Self); 12] = [
+        ("HS256", Self::Hs256),
+        ("HS384", Self::Hs384),
+        ("HS512", Self::Hs512),
+        ("RS256", Self::Rs256),
+        ("RS384", Self::Rs384),
+        ("RS512", Self::Rs512),
+        ("PS256", Self::Ps256),
+        ("PS384", Self::Ps384),
+        ("PS512", Self::Ps512),
+        ("ES256", Self::Es256),
+        ("ES384", Self::Es384),
+        ("EdDSA", Self::EdDsa),
+    ];
+
+    /// Whether it needs a secret, not a public key.
+    pub fn is_shared(self) -> bool {
+        matches!(self, Self::Hs256 | Self::Hs384 | Self::Hs512)
+    }
+}
+
+/// `auth.trusted_header:`.
+#[derive(Debug, Clone)]
+pub struct TrustedHeader {
+    /// The header with the user.
+    pub user: String,
+    /// The header with his groups, separated by commas.
+    pub groups: Option<String>,
+    /// The proxies that may send them.
+    pub from: Vec<IpNet>,
+}
+
+/// Some users and groups.
+#[derive(Debug, Clone, Default)]
+pub struct Members {
+    /// Users.
+    pub users: Vec<String>,
+    /// Groups.
+    pub groups: Vec<String>,
+}
+
+impl Members {
+    /// Whether nobody in particular is named.
+    pub fn is_everybody(&self) -> bool {
+        self.users.is_empty() && self.groups.is_empty()
+    }
+}
+
+/// A rule of `auth.access:`.
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// Names of workflows; `*` stands for anything.
+    pub workflows: Vec<String>,
+    /// Who may start them; nobody in particular: everybody.
+    pub members: Members,
+}

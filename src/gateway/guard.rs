@@ -1,0 +1,214 @@
+//! Who comes in: every request is asked who sends it, and whether the page that sends it may, before any handler sees it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use crate::auth::{Caller, Denied};
+use crate::config::Auth;
+use crate::gateway::error::ApiError;
+use crate::gateway::{Gateway, body, fastagency};
+
+/// What anybody may ask for: whether the gateway lives, what it can do, and a token.
+pub const OPEN: [&str; 5] = ["/healthz", "/readyz", "/openapi.json", "/docs", "/token"];
+/// What helps somebody who was not let in.
+const HOW: &str = "a program sends a key or a token as `Authorization: Bearer …`; the program fastagency takes it from FASTAGENCY_KEY";
+/// The largest form that is read.
+const LARGEST_FORM: usize = 16 * 1024;
+
+/// Lets a request in, or answers it.
+pub async fn let_in(
+    State(gateway): State<Arc<Gateway>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let headers = request.headers();
+    if let Err(why) = comes_from_here(&gateway, request.method(), headers) {
+        tracing::warn!(path = %request.uri().path(), "a request was refused: {why}");
+        return refusal(&gateway, &request, StatusCode::FORBIDDEN, &why);
+    }
+    if is_open(&gateway, request.uri().path()) {
+        return next.run(request).await;
+    }
+    let address = address(&gateway.settings.auth, headers, peer.ip());
+    match gateway.auth.authenticate(headers, address).await {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(denied) => deny(&gateway, &request, address, &denied),
+    }
+}
+
+fn is_open(gateway: &Gateway, path: &str) -> bool {
+    let is_ours = |prefix: &str| path.trim_start_matches('/').starts_with(prefix);
+    // A front end must be there before anybody can say in it who he is.
+    let is_front_end = gateway.settings.static_dir.is_some() && !is_ours("api/") && !is_ours("fastagency/");
+    OPEN.contains(&path) || is_front_end
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        // Missing only where a route is open by mistake: then nobody comes in at all.
+        parts.extensions.remove::<Caller>().ok_or_else(|| ApiError::forbidden("nobody was asked who calls"))
+    }
+}
+
+fn deny(gateway: &Gateway, request: &Request, address: IpAddr, denied: &Denied) -> Response {
+    let (status, what) = match denied {
+        Denied::Unknown => (StatusCode::UNAUTHORIZED, "say who you are"),
+        Denied::Wrong { why } => {
+            tracing::warn!(%address, "somebody was not let in: {why}");
+            (StatusCode::UNAUTHORIZED, "that is not right: check the user, the password, the key or the token")
+        }
+        Denied::TooOften { .. } => (StatusCode::TOO_MANY_REQUESTS, "that was wrong too often; wait a while"),
+        Denied::Unavailable { why } => {
+            tracing::error!("nobody can be let in: {why}");
+            (StatusCode::SERVICE_UNAVAILABLE, "it cannot be found out now who you are; try again")
+        }
+    };
+    let mut response = refusal(gateway, request, status, what);
+    if let Denied::TooOften { wait } = denied {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
+    }
+    response
+}
+
+/// A refusal in the shape that the path promises; a socket is refused before it is one, as FastAgency's gateway does it.
+fn refusal(gateway: &Gateway, request: &Request, status: StatusCode, what: &str) -> Response {
+    let wants_socket = request.headers().contains_key(header::UPGRADE);
+    let mut response = if wants_socket {
+        status.into_response()
+    } else if request.uri().path().trim_start_matches('/').starts_with("fastagency/") {
+        let words = if status == StatusCode::UNAUTHORIZED { "Not authenticated" } else { what };
+        fastagency::detail(status, json!(words))
+    } else {
+        let code = match status {
+            StatusCode::UNAUTHORIZED => "unauthorized",
+            StatusCode::TOO_MANY_REQUESTS => "too_many_requests",
+            StatusCode::SERVICE_UNAVAILABLE => "auth_unavailable",
+            _ => "forbidden",
+        };
+        let hint = (status == StatusCode::UNAUTHORIZED).then(|| HOW.to_owned());
+        ApiError::new(status, code, what).hint(hint).into_response()
+    };
+    if status == StatusCode::UNAUTHORIZED {
+        let challenge = HeaderValue::from_static(gateway.auth.challenge());
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    }
+    response
+}
+
+/// The caller's address: the connection's, or what a believed proxy says.
+fn address(auth: &Auth, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
+    let mut address = peer.to_canonical();
+    let hops = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
+    // Each proxy adds whom it saw at the end: from there back, as far as proxies are believed.
+    let hops: Vec<&str> = hops.flat_map(|value| value.split(',')).map(str::trim).collect();
+    for hop in hops.iter().rev() {
+        if !auth.proxies.iter().any(|network| network.contains(&address)) {
+            break;
+        }
+        match hop.parse::<IpAddr>() {
+            Ok(named) => address = named.to_canonical(),
+            Err(_) => break,
+        }
+    }
+    address
+}
+
+/// Whether a request may come from the page that sends it. A browser sends a person's password, and reaches this machine,
+/// for whatever page asks it to: a page of another origin must be named in the configuration. Programs say no origin.
+fn comes_from_here(gateway: &Gateway, method: &Method, headers: &HeaderMap) -> Result<(), String> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    // A page cannot set this header for another origin without asking first, which is never granted.
+    let host = text("x-forwarded-host").or_else(|| text("host")).unwrap_or_default().to_ascii_lowercase();
+    let origins = &gateway.settings.auth.origins;
+    let is_named = |origin: &str| origins.iter().any(|known| known == origin);
+    if gateway.is_local && !is_loopback(&host) && !origins.iter().any(|known| host_of(known) == host) {
+        // A name that leads here may belong to anybody (DNS rebinding).
+        return Err(format!("{host:?} is no name of this machine; if it is yours, add http://{host} to auth.origins"));
+    }
+    let is_safe =
+        matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) && !headers.contains_key(header::UPGRADE);
+    if is_safe {
+        return Ok(());
+    }
+    let elsewhere =
+        |origin: &str| Err(format!("the page at {origin} may not call; if it is yours, add it to auth.origins"));
+    match text("origin").map(str::to_ascii_lowercase) {
+        Some(origin) if host_of(&origin) == host || is_named(&origin) => Ok(()),
+        Some(origin) => elsewhere(&origin),
+        None => match text("sec-fetch-site") {
+            None | Some("same-origin" | "none") => Ok(()),
+            Some(_) => elsewhere("another origin"),
+        },
+    }
+}
+
+fn host_of(origin: &str) -> &str {
+    origin.split_once("://").map_or("", |(_, host)| host)
+}
+
+fn is_loopback(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let name = name.trim_start_matches('[').trim_end_matches(']');
+    name.is_empty()
+        || name == "localhost"
+        || name.ends_with(".localhost")
+        || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// `POST /token`: FastAPI's OAuth2 password flow. A form with a user and a password, answered with a token.
+pub async fn token(
+    State(gateway): State<Arc<Gateway>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+) -> Response {
+    let address = address(&gateway.settings.auth, request.headers(), peer.ip());
+    let (parts, content) = request.into_parts();
+    let bytes = match body::read(content, LARGEST_FORM).await {
+        Ok(bytes) => bytes,
+        Err(error) => return fastagency::detail(error.status(), json!(error.message())),
+    };
+    let field = |wanted: &str| {
+        let found = form_urlencoded::parse(&bytes).find(|(name, _)| name == wanted);
+        found.map(|(_, value)| value.into_owned())
+    };
+    let (Some(user), Some(password)) = (field("username"), field("password")) else {
+        let missing =
+            |name: &str| json!({"type": "missing", "loc": ["body", name], "msg": "Field required", "input": null});
+        let missing: Vec<_> =
+            ["username", "password"].into_iter().filter(|name| field(name).is_none()).map(missing).collect();
+        return fastagency::detail(StatusCode::UNPROCESSABLE_ENTITY, json!(missing));
+    };
+    match gateway.auth.token(&user, &password, address).await {
+        None => fastagency::detail(StatusCode::NOT_FOUND, json!("Not Found")),
+        Some(Ok((token, lifetime))) => {
+            let answer = json!({"access_token": token, "token_type": "bearer", "expires_in": lifetime.as_secs()});
+            // A token is for whoever asked, not for a cache between (RFC 6749, 5.1).
+            ([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response()
+        }
+        Some(Err(denied)) => {
+            let mut response = deny(&gateway, &Request::from_parts(parts, axum::body::Body::empty()), address, &denied);
+            if response.status() == StatusCode::UNAUTHORIZED {
+                response = fastagency::detail(StatusCode::UNAUTHORIZED, json!("Incorrect username or password"));
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            response
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! How a team makes the page its own: title, logo, style sheet, footer and links, and which sites may show it in a frame.
+
+use std::path::{Path, PathBuf};
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::Response;
+use bytes::Bytes;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+use crate::ui::page::{File, send};
+use crate::ui::{Error, Ui};
+
+/// A logo or style sheet that is larger than this is a mistake: every visitor loads it.
+const LARGEST_FILE: u64 = 1024 * 1024;
+
+/// What a team says about its page.
+#[derive(Debug, Clone, Default)]
+pub struct Brand {
+    /// The page's title.
+    pub title: String,
+    /// A picture that stands beside the title instead of ours.
+    pub logo: Option<PathBuf>,
+    /// A style sheet that is applied after the page's own.
+    pub css: Option<PathBuf>,
+    /// A sentence below everything.
+    pub footer: Option<String>,
+    /// Links below everything: their words and addresses.
+    pub links: Vec<(String, String)>,
+    /// The origins of the sites that may show the page in a frame, e.g. `https://intranet.example.org`.
+    pub embed_in: Vec<String>,
+}
+
+/// A brand with its files read, ready to be served.
+pub struct Loaded {
+    /// What `/ui/config.json` says.
+    pub config: Value,
+    /// The page's content security policy.
+    pub csp: HeaderValue,
+    logo: Option<File>,
+    css: File,
+}
+
+impl Loaded {
+    /// Reads the files of a brand.
+    pub async fn read(brand: &Brand, version: &str) -> Result<Self, Error> {
+        let logo = match &brand.logo {
+            Some(path) => Some(file(path).await?),
+            None => None,
+        };
+        let css = match &brand.css {
+            Some(path) => file(path).await?,
+            None => File::new("none.css", Bytes::new()),
+        };
+        let links: Vec<Value> = brand.links.iter().map(|(title, url)| json!({"title": title, "url": url})).collect();
+        let config = json!({
+            "title": brand.title,
+            "version": version,
+            "logo": logo.is_some().then_some("/ui/logo"),
+            "footer": brand.footer,
+            "links": links,
+        });
+        let csp = HeaderValue::from_str(&csp(&brand.embed_in)).expect("an origin is visible ASCII");
+        Ok(Self { config, csp, logo, css })
+    }
+}
+
+/// Nothing comes from elsewhere, nothing runs that is not a file of ours, and only who was named frames the page.
+fn csp(embed_in: &[String]) -> String {
+    let ancestors = if embed_in.is_empty() { "'none'".to_owned() } else { format!("'self' {}", embed_in.join(" ")) };
+    format!(
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+         font-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors {ancestors}"
+    )
+}
+
+async fn file(path: &Path) -> Result<File, Error> {
+    let fail = |source| Error::BrandFile { path: path.to_owned(), source };
+    let size = tokio::fs::metadata(path).await.map_err(fail)?.len();
+    if size > LARGEST_FILE {
+        return Err(fail(std::io::Error::other(format!("it has {size} bytes; {LARGEST_FILE} are allowed"))));
+    }
+    let content = tokio::fs::read(path).await.map_err(fail)?;
+    Ok(File::new(&path.to_string_lossy(), content.into()))
+}
+
+/// `GET /ui/logo`.
+pub async fn logo(State(ui): State<Arc<Ui>>, headers: HeaderMap) -> Response {
+    match &ui.brand.logo {
+        Some(file) => send(file, &headers),
+        None => super::error(StatusCode::NOT_FOUND, "unknown_path", "this page has no logo of its own"),
+    }
+}
+
+/// `GET /ui/brand.css`.
+pub async fn css(State(ui): State<Arc<Ui>>, headers: HeaderMap) -> Response {
+    send(&ui.brand.css, &headers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_who_was_named_frames_the_page() {
+        let read = async |embed_in: Vec<String>| {
+            let loaded = Loaded::read(&Brand { embed_in, ..Brand::default() }, "1").await.unwrap();
+            loaded.csp.to_str().unwrap().to_owned()
+        };
+        assert!(read(Vec::new()).await.ends_with("frame-ancestors 'none'"));
+        let named = read(vec!["https://a.example.org".into(), "https://*.example.com".into()]).await;
+        assert!(named.ends_with("frame-ancestors 'self' https://a.example.org https://*.example.com"), "{named}");
+    }
+
+    #[tokio::test]
+    async fn a_logo_that_is_not_there_is_named() {
+        let brand = Brand { logo: Some("no/such/logo.svg".into()), ..Brand::default() };
+        let Err(error) = Loaded::read(&brand, "1").await else { panic!("there is no such file") };
+        assert!(error.to_string().contains("no/such/logo.svg"), "{error}");
+    }
+}

@@ -1,0 +1,184 @@
+//! The command line as a person or a script uses it: whole commands of the real program, in a project of their own.
+
+use std::path::Path;
+
+use assert_cmd::Command;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::tier::Tier;
+
+const ECHO: &str = r#"
+version: 1
+name: echo
+description: Says it again
+params:
+  type: object
+  properties:
+    loud: { type: boolean, default: false }
+steps:
+  - id: said
+    text_input: { prompt: "What shall I say?" }
+  - return: "{{ steps.said | upper if params.loud else steps.said }}"
+"#;
+
+const FAILS: &str = r#"
+version: 1
+name: fails
+steps:
+  - fail: "it is broken"
+"#;
+
+fn project() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("workflows")).unwrap();
+    std::fs::write(folder.path().join("fastagency.yaml"), "version: 1\nname: cli\n").unwrap();
+    for (name, source) in [("echo", ECHO), ("fails", FAILS)] {
+        std::fs::write(folder.path().join(format!("workflows/{name}.yaml")), source).unwrap();
+    }
+    folder
+}
+
+struct Said {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+fn fastagency(folder: &Path, arguments: &[&str]) -> Said {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fastagency"));
+    command.args(arguments).current_dir(folder).env_remove("FASTAGENCY_CONFIG").env_remove("NATS_URL");
+    let output = command.output().expect("the program starts");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    Said { code: output.status.code().expect("an exit code"), out: text(output.stdout), err: text(output.stderr) }
+}
+
+#[test]
+fn a_script_runs_a_workflow_and_reads_its_records() {
+    let folder = project();
+    let run = ["run", "echo", "--param", "loud=true", "--answer", "1=hello", "--json"];
+    let said = fastagency(folder.path(), &run);
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.out);
+    let records: Vec<Value> = said.out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let kinds: Vec<&str> = records.iter().map(|record| record["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["created", "claimed", "said", "answered", "ended"]);
+    assert_eq!(records.last().unwrap()["result"], "HELLO");
+}
+
+#[test]
+fn a_question_that_nobody_answers_is_left_open_and_taken_up_again() {
+    let folder = project();
+    let left = fastagency(folder.path(), &["run", "echo", "--answer", "another=x"]);
+    assert_eq!(left.code, 5, "{}{}", left.out, left.err);
+    assert!(left.err.contains("no question took the answer \"another=x\""), "{}", left.err);
+    assert!(left.err.contains("waits for an answer to: What shall I say?"), "{}", left.err);
+    let id = left.err.split_whitespace().find(|word| word.len() == 32).expect("the run's id").to_owned();
+    let listed = fastagency(folder.path(), &["audit", "list"]);
+    assert!(listed.out.contains(&id) && listed.out.contains("waiting"), "{}", listed.out);
+    let ended = fastagency(folder.path(), &["run", "--run", &id, "--answer", "what shall=again"]);
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert!(ended.out.contains("completed: again"), "{}", ended.out);
+    let shown = fastagency(folder.path(), &["audit", "show", &id]);
+    for record in ["created", "claimed", "parked", "answered", "ended"] {
+        assert!(shown.out.contains(record), "{record}: {}", shown.out);
+    }
+}
+
+#[test]
+fn the_exit_code_tells_how_it_went() {
+    let folder = project();
+    let failed = fastagency(folder.path(), &["run", "fails"]);
+    assert_eq!(failed.code, 1, "{}", failed.err);
+    assert!(failed.out.contains("it is broken"), "{}", failed.out);
+    let unknown = fastagency(folder.path(), &["run", "ecko"]);
+    assert_eq!(unknown.code, 2);
+    assert!(unknown.err.contains("did you mean \"echo\"?"), "{}", unknown.err);
+    let parameter = fastagency(folder.path(), &["run", "echo", "--param", "loud=perhaps"]);
+    assert_eq!(parameter.code, 2, "{}", parameter.err);
+    assert!(parameter.err.contains("loud"), "{}", parameter.err);
+    let nowhere = fastagency(folder.path(), &["run", "echo", "--gateway-url", "http://127.0.0.1:1"]);
+    assert_eq!(nowhere.code, 3, "{}", nowhere.err);
+    let config = fastagency(folder.path(), &["-c", "nowhere.yaml", "check"]);
+    assert_eq!(config.code, 2);
+    assert!(config.err.contains("nowhere.yaml"), "{}", config.err);
+}
+
+#[test]
+fn check_shows_every_mistake_at_once_where_it_is() {
+    let folder = project();
+    assert_eq!(fastagency(folder.path(), &["check"]).code, 0);
+    std::fs::write(folder.path().join("workflows/echo.yaml"), ECHO.replace("text_input", "text_imput")).unwrap();
+    std::fs::write(folder.path().join("workflows/fails.yaml"), FAILS.replace("fail:", "fial:")).unwrap();
+    let said = fastagency(folder.path(), &["check"]);
+    assert_eq!(said.code, 2);
+    for part in [
+        "workflows/echo.yaml:11:5",
+        "did you mean \"text_input\"?",
+        "workflows/fails.yaml:5:5",
+        "did you mean \"fail\"?",
+        "^^^^^^^^^^",
+    ] {
+        assert!(said.err.contains(part) || said.out.contains(part), "{part}: {}{}", said.out, said.err);
+    }
+}
+
+#[test]
+fn users_and_keys_are_kept_and_let_people_in() {
+    let folder = project();
+    let config = "version: 1\nname: cli\nauth: { mode: basic, file: access.yaml }\n";
+    std::fs::write(folder.path().join("fastagency.yaml"), config).unwrap();
+    let with_input = |arguments: &[&str], input: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fastagency"));
+        command
+            .args(arguments)
+            .current_dir(folder.path())
+            .env_remove("FASTAGENCY_CONFIG")
+            .write_stdin(input.to_owned());
+        command.output().unwrap()
+    };
+    let added = with_input(&["user", "add", "alice", "--group", "teachers"], "a long password\n");
+    assert!(added.status.success(), "{added:?}");
+    assert!(!with_input(&["user", "add", "bob"], "short\n").status.success());
+    assert_eq!(fastagency(folder.path(), &["user", "list"]).out, "alice (teachers)\n");
+    let kept = std::fs::read_to_string(folder.path().join("access.yaml")).unwrap();
+    assert!(kept.contains("argon2id") && !kept.contains("a long password"), "{kept}");
+
+    let mut all = Tier::start(folder.path(), &["all", "--port", "0", "--ui-port", "0"]);
+    let url = all.url("gateway");
+    let run = |key: Option<&str>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fastagency"));
+        command.args(["run", "echo", "--gateway-url", &url, "--answer", "hello"]).current_dir(folder.path());
+        match key {
+            Some(key) => command.env("FASTAGENCY_KEY", key),
+            None => command.env_remove("FASTAGENCY_KEY"),
+        };
+        command.output().unwrap()
+    };
+    let refused = run(None);
+    assert_eq!(refused.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("FASTAGENCY_KEY"), "{refused:?}");
+    // A key that is added while the gateway runs counts a moment later.
+    let key = fastagency(folder.path(), &["key", "add", "script", "--user", "nightly"]);
+    assert_eq!(key.code, 0, "{}", key.err);
+    let start = std::time::Instant::now();
+    let ended = loop {
+        let ended = run(Some(key.out.trim()));
+        if ended.status.success() || start.elapsed() > std::time::Duration::from_secs(20) {
+            break ended;
+        }
+    };
+    assert!(String::from_utf8_lossy(&ended.stdout).contains("completed: hello"), "{ended:?}");
+    assert!(all.terminate().success());
+    assert!(!all.heard().concat().contains(key.out.trim()));
+}
+
+#[test]
+fn schemas_and_the_version_are_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    for kind in ["workflow", "config"] {
+        let schema: Value = serde_json::from_str(&fastagency(folder.path(), &["schema", kind]).out).expect("JSON");
+        assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    }
+    let version = fastagency(folder.path(), &["--version"]);
+    assert_eq!(version.out.trim(), format!("fastagency {}", env!("CARGO_PKG_VERSION")));
+}

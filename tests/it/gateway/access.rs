@@ -1,0 +1,494 @@
+//! Who may come in and what he may see there: each way of proving who one is, and what was tried against it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use fastagency::auth::{Key, People, User, hash_password, new_key};
+use fastagency::config::{Access, Auth, AuthMode, Jwt, JwtAlgorithm, JwtKey, Members, TokenIssue, TrustedHeader};
+use fastagency::ids::{MessageId, RunId};
+use ring::hmac;
+use ring::signature::{Ed25519KeyPair, KeyPair};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{self, http};
+
+use crate::gateway::house::{Heard, House, Player, client, hear, hear_json, run_id, say};
+
+const SECRET: &str = "a secret of the test, long enough to be one";
+
+/// A file with alice (a teacher), bob, and the key of a program; and the key.
+fn people(folder: &tempfile::TempDir) -> (std::path::PathBuf, String) {
+    let path = folder.path().join("access.yaml");
+    let user = |password: &str, groups: &[&str]| User {
+        password: hash_password(password),
+        groups: groups.iter().map(|&group| group.to_owned()).collect(),
+    };
+    let (key, sha256) = new_key();
+    let people = People {
+        users: [
+            ("alice".to_owned(), user("alice's password", &["teachers"])),
+            ("bob".to_owned(), user("bob's password", &[])),
+            ("root".to_owned(), user("root's password", &["operators"])),
+        ]
+        .into(),
+        keys: [("billing".to_owned(), Key { sha256, user: "billing".into(), groups: vec![] })].into(),
+    };
+    people.write(&path).unwrap();
+    (path, key)
+}
+
+async fn house(auth: Auth) -> House {
+    House::with(|_| {}, |settings| settings.auth = auth).await
+}
+
+fn basic(file: std::path::PathBuf) -> Auth {
+    let token = TokenIssue { secret: SECRET.to_owned().into(), lifetime: std::time::Duration::from_secs(60) };
+    Auth {
+        mode: AuthMode::Basic { token: Some(token) },
+        file: Some(file),
+        admins: Members { users: vec![], groups: vec!["operators".into()] },
+        ..Auth::default()
+    }
+}
+
+fn password_of(user: &str) -> String {
+    format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{user}'s password")))
+}
+
+struct Answer {
+    status: u16,
+    body: Value,
+    challenge: String,
+    retry_after: Option<u64>,
+}
+
+async fn ask(house: &House, method: &str, path: &str, headers: &[(&str, &str)], body: Option<Value>) -> Answer {
+    let mut call = house.http.request(method.parse().unwrap(), format!("{}{path}", house.url));
+    for (name, value) in headers {
+        call = call.header(*name, *value);
+    }
+    if let Some(body) = body {
+        call = call.json(&body);
+    }
+    let answer = call.send().await.unwrap();
+    let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let (status, challenge) = (answer.status().as_u16(), header("www-authenticate").unwrap_or_default());
+    let retry_after = header("retry-after").and_then(|text| text.parse().ok());
+    let text = answer.text().await.unwrap();
+    let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+    Answer { status, body, challenge, retry_after }
+}
+
+async fn as_user(house: &House, user: &str, method: &str, path: &str, body: Option<Value>) -> Answer {
+    ask(house, method, path, &[("authorization", &password_of(user))], body).await
+}
+
+/// Opens a socket with these headers; the status if it is refused.
+async fn socket(house: &House, headers: &[(&'static str, &str)]) -> Result<crate::gateway::house::Socket, u16> {
+    let mut request = format!("{}/fastagency/ws", house.url.replace("http://", "ws://")).into_client_request().unwrap();
+    for (name, value) in headers {
+        request.headers_mut().insert(*name, http::HeaderValue::from_str(value).unwrap());
+    }
+    match tokio_tungstenite::connect_async(request).await {
+        Ok((socket, _)) => Ok(socket),
+        Err(tungstenite::Error::Http(answer)) => Err(answer.status().as_u16()),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
+async fn a_run_is_its_users_alone_on_every_way_to_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let house = house(basic(people(&folder).0)).await;
+    let started = as_user(&house, "alice", "POST", "/api/runs", Some(json!({"workflow": "echo"}))).await;
+    assert_eq!(started.status, 201, "{}", started.body);
+    assert_eq!(started.body["user"], "alice");
+    let run = run_id(&started.body);
+    let mut player = Player::take(&house, run).await;
+    let question = player.ask(fastagency::message::Content::TextInput(Default::default())).await.uuid;
+    let at = |rest: &str| format!("/api/runs/{run}{rest}");
+    let answers = at(&format!("/answers/{question}"));
+    let tried = [
+        ("GET", at(""), None),
+        ("GET", at("/events?follow=false"), None),
+        ("PATCH", at(""), Some(json!({"title": "mine"}))),
+        ("POST", answers.clone(), Some(json!({"value": "x"}))),
+        ("POST", at("/cancel"), None),
+        ("DELETE", at(""), None),
+    ];
+    for (method, path, body) in tried {
+        let bobs = as_user(&house, "bob", method, &path, body.clone()).await;
+        assert_eq!((bobs.status, bobs.body["error"]["code"].as_str()), (404, Some("unknown_run")), "{method} {path}");
+        let nobodys = ask(&house, method, &path, &[], body).await;
+        assert_eq!((nobodys.status, nobodys.body["error"]["code"].as_str()), (401, Some("unauthorized")));
+        assert!(nobodys.challenge.starts_with("Basic realm="), "{}", nobodys.challenge);
+    }
+    assert_eq!(as_user(&house, "bob", "GET", "/api/runs", None).await.body["runs"], json!([]));
+    let all = as_user(&house, "bob", "GET", "/api/runs?everybody=true", None).await;
+    assert_eq!((all.status, all.body["error"]["code"].as_str()), (403, Some("forbidden")));
+
+    // FastAgency's socket with a guessed id of another's run.
+    let init = json!({"user_id": "alice", "workflow_uuid": run.dashed(), "name": "echo", "params": {}}).to_string();
+    let mut bobs = socket(&house, &[("authorization", &password_of("bob"))]).await.unwrap();
+    say(&mut bobs, init.clone()).await;
+    assert_eq!(hear_json(&mut bobs).await["type"], "error");
+    assert_eq!(hear(&mut bobs).await, Heard::Closed(1008));
+    assert_eq!(socket(&house, &[]).await.err(), Some(401));
+    let mut hers = socket(&house, &[("authorization", &password_of("alice"))]).await.unwrap();
+    say(&mut hers, init).await;
+    assert_eq!(hear_json(&mut hers).await["type"], "workflow_started");
+
+    // An admin sees it, and it stays alice's.
+    let listed = as_user(&house, "root", "GET", "/api/runs?everybody=true", None).await;
+    assert_eq!(listed.status, 200, "{}", listed.body);
+    assert_eq!(as_user(&house, "root", "GET", &at(""), None).await.status, 200);
+    assert_eq!(as_user(&house, "alice", "POST", &answers, Some(json!({"value": "x"}))).await.status, 202);
+    house.end().await;
+}
+
+#[tokio::test]
+async fn passwords_keys_and_tokens_open_and_nothing_else_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, key) = people(&folder);
+    let house = house(basic(file)).await;
+    let runs = |headers: Vec<(&'static str, String)>| {
+        let house = &house;
+        async move {
+            let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            ask(house, "GET", "/api/runs", &headers, None).await.status
+        }
+    };
+    assert_eq!(runs(vec![("authorization", password_of("alice"))]).await, 200);
+    assert_eq!(runs(vec![("authorization", format!("Bearer {key}"))]).await, 200);
+    assert_eq!(runs(vec![("x-api-key", key.clone())]).await, 200);
+    let wrong = |text: &str| format!("Basic {}", BASE64_STANDARD.encode(text));
+    for value in [
+        wrong("alice:bob's password"),
+        wrong("Alice:alice's password"),
+        wrong("alice:"),
+        wrong(":"),
+        wrong("alice"),
+        wrong("nobody:alice's password"),
+        "Basic !!".to_owned(),
+        "Basic".to_owned(),
+        format!("Bearer {key}x"),
+        format!("Bearer {}", &key[..key.len() - 1]),
+        "Bearer ".to_owned(),
+        "Digest x".to_owned(),
+    ] {
+        assert_eq!(runs(vec![("authorization", value.clone())]).await, 401, "{value}");
+    }
+    let twice = runs(vec![("authorization", password_of("alice")), ("authorization", password_of("bob"))]).await;
+    assert_eq!(twice, 401, "who of the two would it be?");
+
+    // FastAPI's password flow.
+    let token = |form: &'static str| {
+        let call = house.http.post(format!("{}/token", house.url)).body(form);
+        let call = call.header("content-type", "application/x-www-form-urlencoded").send();
+        async move {
+            let answer = call.await.unwrap();
+            (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+        }
+    };
+    let (status, given) = token("grant_type=password&username=alice&password=alice%27s+password").await;
+    assert_eq!((status, &given["token_type"]), (200, &json!("bearer")), "{given}");
+    let given = given["access_token"].as_str().unwrap().to_owned();
+    assert_eq!(runs(vec![("authorization", format!("Bearer {given}"))]).await, 200);
+    let (status, refused) = token("username=alice&password=wrong").await;
+    assert_eq!((status, &refused["detail"]), (401, &json!("Incorrect username or password")));
+    assert_eq!(token("username=alice").await.0, 422);
+    // Signed with the same secret, but not by us for us.
+    let other = hs256(&json!({"sub": "root", "exp": now() + 60}), SECRET.as_bytes());
+    assert_eq!(runs(vec![("authorization", format!("Bearer {other}"))]).await, 401);
+    house.end().await;
+}
+
+#[tokio::test]
+async fn whoever_guesses_is_told_to_wait_and_the_others_are_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let house = house(basic(people(&folder).0)).await;
+    let mut refused = 0;
+    for number in 0..40 {
+        let guess = format!("Basic {}", BASE64_STANDARD.encode(format!("alice:guess {number}")));
+        let answer = ask(&house, "GET", "/api/runs", &[("authorization", &guess)], None).await;
+        match answer.status {
+            401 => assert!(number < 20, "guess {number} was still checked"),
+            429 => {
+                refused += 1;
+                assert!(answer.retry_after.is_some_and(|seconds| seconds >= 1));
+            }
+            other => panic!("{other}"),
+        }
+    }
+    assert!(refused >= 20, "{refused}");
+    assert_eq!(as_user(&house, "bob", "GET", "/api/runs", None).await.status, 200);
+    house.end().await;
+}
+
+#[tokio::test]
+async fn what_a_user_may_not_start_is_not_there_for_him() {
+    let folder = tempfile::tempdir().unwrap();
+    let teachers = Members { users: vec![], groups: vec!["teachers".into()] };
+    let access = vec![
+        Access { workflows: vec!["ec*".into()], members: Members::default() },
+        Access { workflows: vec!["lesson".into()], members: teachers },
+    ];
+    let house = house(Auth { access, ..basic(people(&folder).0) }).await;
+    let names = async |user: &str, path: &str| -> Vec<String> {
+        let list = as_user(&house, user, "GET", path, None).await.body;
+        let list = list.as_array().or_else(|| list["workflows"].as_array()).unwrap().clone();
+        list.iter().map(|one| one["name"].as_str().unwrap().to_owned()).collect()
+    };
+    for path in ["/api/workflows", "/fastagency/discovery"] {
+        assert_eq!(names("bob", path).await, ["echo"]);
+        assert_eq!(names("alice", path).await, ["echo", "lesson"]);
+        assert!(names("root", path).await.len() > 2);
+    }
+    let start =
+        async |user: &str| as_user(&house, user, "POST", "/api/runs", Some(json!({"workflow": "lesson"}))).await;
+    let refused = start("bob").await;
+    assert_eq!((refused.status, refused.body["error"]["code"].as_str()), (404, Some("unknown_workflow")));
+    assert!(!refused.body.to_string().contains("did you mean"), "{}", refused.body);
+    assert_ne!(start("alice").await.status, 404);
+    house.end().await;
+}
+
+#[tokio::test]
+async fn a_page_of_another_origin_is_not_served() {
+    let open = House::start().await;
+    let host = open.url.trim_start_matches("http://").to_owned();
+    let body = || Some(json!({"workflow": "echo"}));
+    let start = async |headers: &[(&str, &str)]| ask(&open, "POST", "/api/runs", headers, body()).await.status;
+    assert_eq!(start(&[]).await, 201, "a program says no origin");
+    assert_eq!(start(&[("origin", &format!("http://{host}"))]).await, 201);
+    assert_eq!(start(&[("sec-fetch-site", "same-origin")]).await, 201);
+    for elsewhere in [("origin", "https://evil.example"), ("origin", "null"), ("sec-fetch-site", "cross-site")] {
+        assert_eq!(start(&[elsewhere]).await, 403, "{elsewhere:?}");
+    }
+    // Through the page's own tier the gateway has another name.
+    let forwarded = [("x-forwarded-host", "chat.localhost:8888"), ("origin", "http://chat.localhost:8888")];
+    assert_eq!(start(&forwarded).await, 201);
+    assert_eq!(socket(&open, &[("origin", "https://evil.example")]).await.err(), Some(403));
+    assert!(socket(&open, &[("origin", &format!("http://{host}"))]).await.is_ok());
+    // A name that an attacker lets lead to this machine.
+    assert_eq!(ask(&open, "GET", "/api/runs", &[("host", "evil.example")], None).await.status, 403);
+    assert_eq!(ask(&open, "GET", "/api/runs", &[("host", "localhost:8008")], None).await.status, 200);
+    open.end().await;
+
+    let origins = vec!["https://front.example".to_owned()];
+    let named = house(Auth { origins, ..Auth::default() }).await;
+    let from_front = ask(&named, "POST", "/api/runs", &[("origin", "https://front.example")], body()).await;
+    assert_eq!(from_front.status, 201);
+    named.end().await;
+}
+
+#[tokio::test]
+async fn a_header_counts_only_from_the_proxy_that_may_send_it() {
+    let header = |from: &str| Auth {
+        mode: AuthMode::TrustedHeader(TrustedHeader {
+            user: "x-forwarded-user".into(),
+            groups: Some("x-forwarded-groups".into()),
+            from: vec![from.parse().unwrap()],
+        }),
+        ..Auth::default()
+    };
+    let trusting = house(header("127.0.0.0/8")).await;
+    let started = ask(
+        &trusting,
+        "POST",
+        "/api/runs",
+        &[("x-forwarded-user", "alice"), ("x-forwarded-groups", "teachers, readers")],
+        Some(json!({"workflow": "echo"})),
+    )
+    .await;
+    assert_eq!((started.status, &started.body["user"]), (201, &json!("alice")));
+    assert_eq!(ask(&trusting, "GET", "/api/runs", &[], None).await.status, 401);
+    trusting.end().await;
+    let wary = house(header("10.0.0.0/8")).await;
+    assert_eq!(ask(&wary, "GET", "/api/runs", &[("x-forwarded-user", "alice")], None).await.status, 401);
+    wary.end().await;
+}
+
+#[tokio::test]
+async fn hostile_names_of_users_and_ids_lead_nowhere() {
+    let header = TrustedHeader { user: "x-user".into(), groups: None, from: vec!["127.0.0.0/8".parse().unwrap()] };
+    let house = house(Auth { mode: AuthMode::TrustedHeader(header), ..Auth::default() }).await;
+    let mut runs: Vec<(String, RunId)> = Vec::new();
+    for user in ["alice", "*", ">", "a.b", "a b", "None", "~2a", "$SYS.>", "../alice", "a\tb"] {
+        let started = ask(&house, "POST", "/api/runs", &[("x-user", user)], Some(json!({"workflow": "echo"}))).await;
+        assert_eq!((started.status, &started.body["user"]), (201, &json!(user)), "{}", started.body);
+        runs.push((user.to_owned(), run_id(&started.body)));
+    }
+    for (user, run) in &runs {
+        let listed = ask(&house, "GET", "/api/runs", &[("x-user", user)], None).await.body;
+        let ids: Vec<&str> = listed["runs"].as_array().unwrap().iter().map(|run| run["id"].as_str().unwrap()).collect();
+        assert!(ids.iter().all(|id| *id == run.to_string()), "{user} sees {ids:?}");
+        for (_, other) in runs.iter().filter(|(_, other)| other != run) {
+            assert_eq!(ask(&house, "GET", &format!("/api/runs/{other}"), &[("x-user", user)], None).await.status, 404);
+        }
+    }
+    for id in ["*", "%3E", "a.b", "..%2F..%2Fetc%2Fpasswd", "%0d%0aPUB%20x", &"f".repeat(5_000)] {
+        let answer = ask(&house, "GET", &format!("/api/runs/{id}"), &[("x-user", "alice")], None).await;
+        assert_eq!(answer.status, 404, "{id}");
+    }
+    house.end().await;
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+fn part(json: &Value) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(json.to_string())
+}
+
+fn hs256(claims: &Value, secret: &[u8]) -> String {
+    let signed = format!("{}.{}", part(&json!({"alg": "HS256", "typ": "JWT"})), part(claims));
+    let signature = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), signed.as_bytes());
+    format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))
+}
+
+fn ed25519() -> Ed25519KeyPair {
+    let random = ring::rand::SystemRandom::new();
+    Ed25519KeyPair::from_pkcs8(Ed25519KeyPair::generate_pkcs8(&random).unwrap().as_ref()).unwrap()
+}
+
+fn eddsa(key: &Ed25519KeyPair, header: &Value, claims: &Value) -> String {
+    let signed = format!("{}.{}", part(header), part(claims));
+    let signature = key.sign(signed.as_bytes());
+    format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))
+}
+
+fn jwt(algorithm: JwtAlgorithm, key: JwtKey) -> Auth {
+    let jwt = Jwt {
+        algorithms: vec![algorithm],
+        key,
+        issuer: Some("https://issuer.example".into()),
+        audience: Some("fastagency".into()),
+        leeway: std::time::Duration::from_secs(5),
+        user_claim: "sub".into(),
+        groups_claim: "groups".into(),
+    };
+    Auth { mode: AuthMode::Jwt(Box::new(jwt)), ..Auth::default() }
+}
+
+fn claims() -> Value {
+    json!({"iss": "https://issuer.example", "aud": "fastagency", "sub": "alice", "exp": now() + 60})
+}
+
+/// Good claims with something changed; null takes a claim away.
+fn but(changes: Value) -> Value {
+    let mut claims = claims();
+    for (name, value) in changes.as_object().unwrap() {
+        if value.is_null() {
+            claims.as_object_mut().unwrap().remove(name)
+        } else {
+            claims.as_object_mut().unwrap().insert(name.clone(), value.clone())
+        };
+    }
+    claims
+}
+
+async fn with_token(house: &House, token: &str) -> u16 {
+    ask(house, "GET", "/api/runs", &[("authorization", &format!("Bearer {token}"))], None).await.status
+}
+
+#[tokio::test]
+async fn a_token_counts_only_as_it_was_signed() {
+    let house = house(jwt(JwtAlgorithm::Hs256, JwtKey::Secret(SECRET.to_owned().into()))).await;
+    let secret = SECRET.as_bytes();
+    assert_eq!(with_token(&house, &hs256(&claims(), secret)).await, 200);
+    for (what, token) in [
+        ("signed by somebody else", hs256(&claims(), b"another secret, as long as the first one is")),
+        ("expired", hs256(&but(json!({"exp": now() - 60})), secret)),
+        ("for ever", hs256(&but(json!({"exp": null})), secret)),
+        ("not yet", hs256(&but(json!({"nbf": now() + 60})), secret)),
+        ("of another issuer", hs256(&but(json!({"iss": "https://evil.example"})), secret)),
+        ("of no issuer", hs256(&but(json!({"iss": null})), secret)),
+        ("for another audience", hs256(&but(json!({"aud": "other"})), secret)),
+        ("for no audience", hs256(&but(json!({"aud": null})), secret)),
+        ("about nobody", hs256(&but(json!({"sub": null})), secret)),
+        ("about a number", hs256(&but(json!({"sub": 1})), secret)),
+        ("about an empty name", hs256(&but(json!({"sub": ""})), secret)),
+        ("without a signature", format!("{}.{}.", part(&json!({"alg": "none"})), part(&claims()))),
+        ("with alg None", format!("{}.{}.x", part(&json!({"alg": "None"})), part(&claims()))),
+        ("of three empty parts", "..".to_owned()),
+        ("that is long", "x".repeat(100_000)),
+    ] {
+        let status = with_token(&house, &token).await;
+        // What is too long for a header is refused before anybody reads it.
+        assert!(status == 401 || (what == "that is long" && status == 431), "a token {what}: {status}");
+    }
+    let good = hs256(&claims(), secret);
+    let forged =
+        [good.split('.').next().unwrap(), &part(&but(json!({"sub": "root"}))), good.rsplit('.').next().unwrap()];
+    assert_eq!(with_token(&house, &forged.join(".")).await, 401, "other claims under a good signature");
+    house.end().await;
+}
+
+#[tokio::test]
+async fn a_public_key_is_never_taken_for_a_secret_and_keys_may_change() {
+    // Where the keys are published: first one key, then another.
+    let keys = Arc::new([ed25519(), ed25519()]);
+    let (published, fetches) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (serves, at, counts) = (keys.clone(), published.clone(), fetches.clone());
+    let jwks = move || {
+        counts.fetch_add(1, Ordering::Relaxed);
+        let which = at.load(Ordering::Relaxed);
+        let x = BASE64_URL_SAFE_NO_PAD.encode(serves[which].public_key());
+        let set = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": format!("k{which}"), "x": x}]});
+        async move { axum::Json(set) }
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/jwks", listener.local_addr().unwrap());
+    let app = axum::Router::new().route("/jwks", axum::routing::get(jwks));
+    let serving = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+
+    let house = house(jwt(JwtAlgorithm::EdDsa, JwtKey::Jwks(url))).await;
+    let header = |kid: &str| json!({"alg": "EdDSA", "typ": "JWT", "kid": kid});
+    assert_eq!(with_token(&house, &eddsa(&keys[0], &header("k0"), &claims())).await, 200);
+    assert_eq!(with_token(&house, &eddsa(&keys[0], &json!({"alg": "EdDSA"}), &claims())).await, 200, "the only key");
+    let public = keys[0].public_key().as_ref();
+    for (what, token) in [
+        ("whose secret is the public key", hs256(&claims(), public)),
+        ("with a made-up kid", eddsa(&keys[0], &header("../../etc/passwd"), &claims())),
+        ("with the kid of another key", eddsa(&keys[1], &header("k0"), &claims())),
+        ("that brings its own key", {
+            let jwk = json!({"kty": "OKP", "crv": "Ed25519", "x": BASE64_URL_SAFE_NO_PAD.encode(keys[1].public_key())});
+            eddsa(&keys[1], &json!({"alg": "EdDSA", "jwk": jwk, "jku": "http://127.0.0.1:1/"}), &claims())
+        }),
+    ] {
+        assert_eq!(with_token(&house, &token).await, 401, "a token {what}");
+    }
+    assert_eq!(fetches.load(Ordering::Relaxed), 1, "made-up keys are no requests to the issuer");
+    house.end().await;
+
+    // The issuer takes a new key: a gateway that knows the old one fetches it with the first token.
+    let fresh = self::house(jwt(JwtAlgorithm::EdDsa, JwtKey::Jwks("http://127.0.0.1:1/jwks".into()))).await;
+    let away = ask(
+        &fresh,
+        "GET",
+        "/api/runs",
+        &[("authorization", &format!("Bearer {}", eddsa(&keys[0], &header("k0"), &claims())))],
+        None,
+    )
+    .await;
+    assert_eq!((away.status, away.body["error"]["code"].as_str()), (503, Some("auth_unavailable")));
+    fresh.end().await;
+    serving.abort();
+}
+
+#[tokio::test]
+async fn whoever_may_not_answer_is_not_told_which_questions_there_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let house = house(basic(people(&folder).0)).await;
+    let path = format!("/api/runs/{}/answers/{}", RunId::random(), MessageId::random());
+    let answer = as_user(&house, "bob", "POST", &path, Some(json!({"value": 1}))).await;
+    assert_eq!(answer.body["error"]["code"], "unknown_run");
+    assert_eq!(client().get(format!("{}/healthz", house.url)).send().await.unwrap().status(), 200);
+    house.end().await;
+}

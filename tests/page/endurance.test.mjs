@@ -1,0 +1,169 @@
+// @ts-check
+/** What a long day does to the page: reloads at every moment, long runs, long texts, ill will, small windows. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { answerOpenQuestion } from './browser.mjs';
+import { assertTextsAreTheLogs, describePage, flat, until } from './house.mjs';
+
+await describePage('the page in the long run', (onNew) => {
+  /** @type {import('./house.mjs').House} */
+  let house;
+  onNew((made) => { house = made; });
+
+  test('a reload at every event shows what the log and the writer have, nothing twice', async () => {
+    const { gateway, page } = house;
+    const run = await house.open('step_by_step');
+    let reloads = 0;
+    for (let gate = gateway.gateOf(run.id); run.state !== 'ended'; gate = gateway.gateOf(run.id)) {
+      await page.reload();
+      reloads += 1;
+      const writing = [...run.writing.values()].map((delta) => shown(delta.text));
+      await page.locator('.opening').waitFor();
+      await page.waitForFunction((count) => document.querySelectorAll('.writing').length === count, writing.length);
+      await page.waitForFunction((count) => document.querySelectorAll('.log > *').length === count, itemsOf(run));
+      assert.deepEqual((await page.locator('.writing').allInnerTexts()).map(flat), writing, `after reload ${reloads}`);
+      assert.deepEqual((await page.locator('.log .is-text .prose').allInnerTexts()).map(words), gateway.texts(run.id).map(words), `after reload ${reloads}`);
+      gateway.open(run.id, gate ?? '');
+      await until(() => run.state === 'ended' || gateway.gateOf(run.id) !== gate);
+    }
+    await page.locator('.ending').waitFor();
+    console.log(`${reloads} reloads, one at every event`);
+    assert.ok(reloads > 25);
+  });
+
+  /** Everything in the log that is drawn as something of its own. @param {any} run */
+  const itemsOf = (run) => run.log.filter((record) => record.message && record.kind !== 'ended' && record.message.type !== 'function_call_execution').length;
+  /** Letters only: marks of Markdown, heads of code blocks and white space are no words. @param {string} text */
+  const words = (text) => text.replace(/```\w*|\bCopy\b|\btext\b/g, '').replace(/[^\p{L}\p{N}]/gu, '');
+  /** What is being written, as the page shows it. @param {string} text */
+  const shown = (text) => flat(text.replace(/^- /gm, '').replace(/\*(\w+)\*/g, '$1').replace(/\*(\w*)\s*$/, '$1').replace(/\n-\s*$/, '\n').replace(/^```(\w*)\n?/, '$1\n').replace(/\n```\s*$/, ''));
+
+  test('two thousand messages and one of 200 kB: the end is in sight, typing and scrolling stay smooth', async () => {
+    const { gateway, page } = house;
+    const run = gateway.start('many_messages');
+    const began = Date.now();
+    await page.goto(`${gateway.url}/runs/${run.id}`);
+    await page.locator('.composer textarea').waitFor();
+    const opened = Date.now() - began;
+    assert.equal(await page.locator('.log .is-text').count(), 2000);
+    // While nobody does anything, the messages get their sizes.
+    await page.waitForFunction(() => document.querySelectorAll('.log > .settled').length >= 2000);
+    const figures = await page.evaluate(async () => {
+      const scroller = /** @type {HTMLElement} */ (document.querySelector('.scroller'));
+      const field = /** @type {HTMLTextAreaElement} */ (document.querySelector('.composer textarea'));
+      const frame = () => new Promise((resolve) => requestAnimationFrame(resolve));
+      /** @param {number} count @param {(position: number) => void} act */
+      const framesOf = async (count, act) => {
+        const took = [];
+        await frame();
+        for (let position = 0; position < count; position += 1) {
+          const start = performance.now();
+          act(position);
+          await frame();
+          took.push(performance.now() - start);
+        }
+        took.sort((one, other) => one - other);
+        return { median: took[Math.floor(count / 2)], worst: took[count - 1] };
+      };
+      const typing = await framesOf(40, () => {
+        field.value += 'x';
+        field.dispatchEvent(new Event('input', { bubbles: true }));
+      });
+      const scrolling = await framesOf(200, () => {
+        scroller.dispatchEvent(new WheelEvent('wheel'));
+        scroller.scrollTop -= 300;
+      });
+      return { typing, scrolling };
+    });
+    console.log(`2000 messages: open in ${opened} ms; a key ${figures.typing.median.toFixed(1)} ms (worst ${figures.typing.worst.toFixed(0)}), `
+      + `a frame of scrolling ${figures.scrolling.median.toFixed(1)} ms (worst ${figures.scrolling.worst.toFixed(0)})`);
+    assert.ok(figures.typing.median < 60 && figures.scrolling.median < 60);
+  });
+
+  test('a megabyte while it is being written, and afterwards', async () => {
+    const { gateway, page } = house;
+    const run = await house.open('held_stream');
+    await page.locator('.writing', { hasText: 'word6' }).waitFor();
+    const text = '[**`'.repeat(60_000);
+    const worst = page.evaluate(() => new Promise((resolve) => {
+      let last = performance.now();
+      let longest = 0;
+      const look = () => {
+        longest = Math.max(longest, performance.now() - last);
+        last = performance.now();
+        if (document.querySelector('.writing[data-done]')) resolve(longest);
+        else requestAnimationFrame(look);
+      };
+      look();
+    }));
+    const [delta] = run.writing.values();
+    let offset = [...delta.text].length;
+    for (let piece = 0; piece < 10; piece += 1) {
+      gateway.whisper(run.id, { ...delta, offset, text: text.slice(0, 100_000) });
+      offset += 100_000;
+    }
+    await page.waitForFunction(() => (document.querySelector('.writing')?.textContent?.length ?? 0) > 900_000);
+    await page.evaluate(() => document.querySelector('.writing')?.setAttribute('data-done', ''));
+    console.log(`a megabyte of half-open marks: the longest frame took ${Number(await worst).toFixed(0)} ms`);
+    for (const gate of ['first', 'second', 'third', 'fourth']) gateway.open(run.id, gate);
+    await page.locator('.ending').waitFor();
+    await assertTextsAreTheLogs(house, run.id);
+  });
+
+  test('ill will runs nothing, fetches nothing, hides nothing, breaks nothing', async () => {
+    const { gateway, page } = house;
+    house.expectComplaint(/violates the following Content Security Policy directive/);
+    const hosts = new Set();
+    page.on('request', (request) => hosts.add(new URL(request.url()).host));
+    const run = await house.open('hostile');
+    await page.locator('.is-open').waitFor();
+    for (const summary of await page.locator('.log summary').all()) await summary.click();
+    assert.equal(await page.evaluate(() => 'hacked' in window), false);
+    assert.equal(await page.locator('.log :is(img, script, iframe, style, form:not(.asking), input[name=x])').count(), 0);
+    assert.equal(await page.locator('.log :is([style*=fixed], [onload], [onerror])').count(), 0);
+    for (const name of ['one', 'two']) assert.equal(await page.locator('.log .prose a', { hasText: new RegExp(`^${name}$`) }).getAttribute('href'), null);
+    await page.getByText('[picture: a cat]').waitFor();
+    assert.equal(await page.locator('a[href^="https://elsewhere"]').getAttribute('rel'), 'noopener noreferrer nofollow');
+    await page.locator('.tool-name', { hasText: 'pay\\u202eback' }).waitFor();
+    await page.locator('.sender', { hasText: 'Mallory\\u202eyrollam' }).waitFor();
+    await page.locator('.recipient', { hasText: 'Bank\\u200b' }).waitFor();
+    assert.match(await page.locator('.tool-inside code', { hasText: '"to"' }).innerText(), /"Ann\\u202e"/);
+    await page.getByRole('button', { name: 'Show all of it (1.0 MB)' }).click();
+    assert.equal(await page.locator('.prose.plain', { hasText: 'y'.repeat(200) }).evaluate((node) => node.textContent?.length), 1_000_000);
+    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
+    assert.ok(await page.evaluate(() => [...document.querySelectorAll('.scroller')].every((each) => each.scrollWidth <= each.clientWidth)));
+    gateway.answer(run, [...run.questions.keys()][0], 'x');
+    await page.locator('.ending').waitFor();
+    assert.deepEqual([...hosts], [new URL(gateway.url).host]);
+  });
+
+  describe('small windows', () => {
+    // A window of 1280 × 1024 that is enlarged four times has 320 × 256 of these.
+    for (const [name, width, height] of /** @type {const} */ ([['400 % zoom', 320, 256], ['a phone on its side', 640, 320]])) {
+      test(`${name}: everything can be read, reached and answered`, async () => {
+        const { page } = house;
+        await page.setViewportSize({ width, height });
+        await house.open('every_message');
+        for (const answer of ['Ann', 'more', '7', 'sesame', 'A', ['apple']]) await answerOpenQuestion(page, answer);
+        await page.locator('.fields').waitFor();
+        assert.ok(await page.evaluate(() => [...document.querySelectorAll('.scroller')].every((each) => each.scrollWidth <= each.clientWidth)));
+        await page.getByLabel('Anything else?').fill('yes');
+        assert.ok(await page.getByLabel('Anything else?').isVisible());
+        const stop = await page.locator('#stop').boundingBox();
+        assert.ok(stop && stop.x >= 0 && stop.x + stop.width <= width);
+        await answerOpenQuestion(page, {});
+        await page.locator('.ending').waitFor();
+      });
+    }
+
+    test('nothing moves for those who do not want it', async () => {
+      const { page } = house;
+      const run = await house.open('held_stream');
+      await page.locator('.writing', { hasText: 'word6' }).waitFor();
+      const moving = await page.evaluate(() => document.getAnimations().filter((each) => each.playState === 'running').length);
+      assert.equal(moving, 0);
+      for (const gate of ['first', 'second', 'third', 'fourth']) house.gateway.open(run.id, gate);
+      await page.locator('.ending').waitFor();
+    });
+  });
+});

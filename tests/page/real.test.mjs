@@ -1,0 +1,181 @@
+// @ts-check
+/** The page before the real tiers: what no played gateway can show. */
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { launchBrowser, whatIsMissing } from './browser.mjs';
+import { flat, shownTexts, until } from './house.mjs';
+import { startRealHouse, whatRealNeeds } from './real-house.mjs';
+
+const missing = await whatIsMissing() ?? whatRealNeeds();
+if (missing) console.log(`skipped: the page before the real tiers, because ${missing}`);
+
+const EVIL = `<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>
+
+[a link](javascript:window.hacked=1) [another](data:text/html,<script>window.hacked=1</script>) ![a cat](https://elsewhere.example/spy.png?what-was-said)
+![here](/api/runs) <a href="#" onclick="window.hacked=1">click</a> <style>body{display:none}</style> <iframe src="https://elsewhere.example"></iframe>
+<https://elsewhere.example/plain> \\u001b[31mred\\u202Eback
+
+| <script>window.hacked=1</script> | b |
+|---|---|
+| \`<svg onload=window.hacked=1>\` | <br> |
+
+\`\`\`js" onload="window.hacked=1
+code
+\`\`\``;
+
+const WORKFLOWS = {
+  writer: `version: 1
+name: writer
+agents: { Writer: { system_message: You write. } }
+steps:
+  - message: I begin.
+  - id: text
+    agent: { agent: Writer, message: Write. }
+  - message: "It is written: {{ steps.text }}"
+  - return: done
+`,
+  inner: `version: 1
+name: inner
+title: A look inside
+steps:
+  - message: { body: Deep **inside**., sender: Reviewer, recipient: Lawyer }
+  - form:
+      prompt: Where to?
+      schema: { type: object, required: [street], properties: { street: { type: string, title: Street }, floor: { type: integer, title: Floor } } }
+  - return: seen
+`,
+  outer: `version: 1
+name: outer
+steps:
+  - workflow: { name: inner }
+  - message: Outside again.
+  - return: done
+`,
+  hostile: `version: 1
+name: hostile
+description: ${JSON.stringify('<script>window.hacked=1</script>')}
+steps:
+  - message: { body: "${EVIL.replace(/\\(?!u)/g, '\\\\').replace(/"/g, '\\"').replace(/\n/g, '\\n')}", sender: "<b>Mallory</b>", recipient: User }
+  - text_input: { prompt: "${'**Name?** <img src=x onerror=window.hacked=1>'}", suggestions: ["<script>window.hacked=1</script>"] }
+  - return: "<script>window.hacked=1</script>"
+`,
+};
+
+describe('the page before the real tiers', { skip: missing ?? false, timeout: 120_000 }, () => {
+  /** @type {import('playwright-core').Browser} */
+  let browser;
+  /** @type {Awaited<ReturnType<typeof startRealHouse>>} */
+  let house;
+  before(async () => {
+    browser = /** @type {any} */ (await launchBrowser());
+    house = await startRealHouse(WORKFLOWS, '  footer: Ours\n  embed_in: ["https://intranet.example.org"]\n');
+    for (const name of Object.keys(WORKFLOWS)) await house.knows(name);
+  });
+  after(async () => {
+    await browser?.close();
+    await house?.close();
+  });
+
+  async function newPage() {
+    const context = await browser.newContext({ viewport: { width: 1280, height: 860 }, reducedMotion: 'reduce' });
+    context.setDefaultTimeout(30_000);
+    const page = await context.newPage();
+    return page;
+  }
+  /** @param {import('playwright-core').Page} page @param {string} workflow */
+  async function start(page, workflow) {
+    await page.goto(house.url);
+    await page.locator(`[data-workflow=${workflow}]`).click();
+    await page.waitForURL(/\/runs\//);
+    return new URL(page.url()).pathname.split('/')[2];
+  }
+
+  test('a gateway killed in the middle of a text, and a new one: nothing is lost, nothing twice', async () => {
+    const page = await newPage();
+    const run = await start(page, 'writer');
+    await until(() => house.model.isAsked());
+    const words = Array.from({ length: 60 }, (_, position) => `word${position} `);
+    const write = (from, to) => { for (const word of words.slice(from, to)) house.model.write(word); };
+    write(0, 20);
+    await page.locator('.writing', { hasText: 'word19' }).waitFor();
+    await house.killGateway();
+    write(20, 40);
+    await page.locator('[data-connection=reconnecting]').waitFor();
+    await house.startGateway();
+    // Who comes late asks the run for what it has written so far, from its beginning.
+    await page.locator('.writing', { hasText: 'word39' }).waitFor();
+    assert.equal(flat(await page.locator('.writing').innerText()), words.slice(0, 40).join('').trim());
+    await page.reload();
+    await page.locator('.writing', { hasText: 'word39' }).waitFor();
+    write(40, 60);
+    house.model.finish();
+    await page.locator('.ending').waitFor();
+    const whole = words.join('').trim();
+    const texts = (await house.log(run)).filter((record) => record.message?.type === 'text_message').map((record) => flat(record.message.content.body));
+    assert.deepEqual(await shownTexts(page), texts);
+    assert.ok(texts.includes(whole));
+    await page.context().close();
+  });
+
+  test('a called workflow is folded, opens where it asks, and its form is answered', async () => {
+    const page = await newPage();
+    const run = await start(page, 'outer');
+    const fold = page.locator('.log > .nested');
+    await fold.locator('.nested-title', { hasText: 'A look inside' }).waitFor();
+    await fold.getByLabel('Street').fill('High St');
+    await fold.getByLabel('Floor').fill('x');
+    await page.getByRole('button', { name: 'Send' }).click();
+    assert.equal(await fold.locator('[data-field=floor] .problem').innerText(), 'Write a number.');
+    await fold.getByLabel('Floor').fill('3');
+    await page.getByRole('button', { name: 'Send' }).click();
+    await page.locator('.ending').waitFor();
+    assert.deepEqual(await fold.locator('.filled-in').locator('dt, dd').allInnerTexts(), ['Street', 'High St', 'Floor', '3']);
+    assert.deepEqual(await page.locator('.log > .is-text .prose').allInnerTexts(), ['Outside again.']);
+    assert.equal((await (await fetch(`${house.url}/api/runs/${run}`)).json()).title, 'High St, 3');
+    await page.context().close();
+  });
+
+  test('ill will in Markdown: nothing runs, nothing comes from elsewhere, no policy is even asked', async () => {
+    const page = await newPage();
+    const hosts = new Set();
+    /** @type {string[]} */
+    const complaints = [];
+    page.on('request', (request) => hosts.add(new URL(request.url()).host));
+    page.on('console', (message) => { if (message.type() === 'error') complaints.push(message.text()); });
+    page.on('dialog', (dialog) => { complaints.push('a dialog'); dialog.dismiss(); });
+    await start(page, 'hostile');
+    await page.locator('.is-open').waitFor();
+    for (const link of await page.locator('.log a[href]').all()) {
+      assert.match(await link.getAttribute('href') ?? '', /^https:\/\/elsewhere\.example\//);
+      assert.equal(await link.getAttribute('rel'), 'noopener noreferrer nofollow');
+    }
+    assert.ok(await page.locator('.log a[href]').count() > 0, 'links that are none stay links');
+    assert.equal(await page.locator('.log :is(img, script, style, iframe, svg[onload], [onclick])').count(), 0);
+    await page.locator('.suggestions button').click();
+    await page.locator('.ending').waitFor();
+    assert.equal(await page.evaluate(() => 'hacked' in window), false);
+    assert.deepEqual([[...hosts], complaints], [[new URL(house.url).host], []]);
+    await page.context().close();
+  });
+
+  test('the first visit is quick and small', async () => {
+    const page = await newPage();
+    const session = await page.context().newCDPSession(page);
+    await session.send('Network.enable');
+    let bytes = 0;
+    session.on('Network.loadingFinished', (event) => { bytes += event.encodedDataLength; });
+    await page.goto(house.url);
+    await page.locator('[data-workflow]').first().waitFor();
+    const paint = await page.evaluate(() => performance.getEntriesByName('first-contentful-paint')[0].startTime);
+    console.log(`first visit: ${(bytes / 1000).toFixed(0)} kB with everything, first paint after ${paint.toFixed(0)} ms`);
+    assert.ok(bytes < 120_000);
+    await page.reload();
+    await page.locator('[data-workflow]').first().waitFor();
+    const again = await page.evaluate(() => performance.getEntriesByName('first-contentful-paint')[0].startTime);
+    console.log(`second visit: first paint after ${again.toFixed(0)} ms`);
+    const { headers } = await fetch(house.url);
+    assert.match(headers.get('content-security-policy') ?? '', /frame-ancestors 'self' https:\/\/intranet\.example\.org$/);
+    await page.getByText('Ours', { exact: true }).waitFor();
+    await page.context().close();
+  });
+});
