@@ -62,7 +62,7 @@ pub enum Body {
         /// What came of it.
         outcome: Outcome,
     },
-    /// An effect that must not be repeated is about to be performed.
+    /// A tool is about to be called. What its steps do has records of its own, so that it can be called again on a replay.
     Calling {
         /// The effect's key.
         key: String,
