@@ -118,6 +118,30 @@ pub enum Live {
     Gap,
 }
 
+/// What is met on a tour of all runs ([`Log::survey`]).
+#[derive(Debug, Clone)]
+pub enum Sighting {
+    /// The last record of a run, or the last under one of its lanes: the later one counts.
+    Record {
+        /// The run.
+        run: RunId,
+        /// The record.
+        stored: Stored,
+    },
+    /// What lies in a slot of a run's inbox.
+    Inbox {
+        /// The run.
+        run: RunId,
+        /// Its sequence; it can be compared with those of records.
+        seq: u64,
+        /// When it was stored.
+        at: Timestamp,
+    },
+}
+
+/// How long the tombstone of a removed run is kept: a late writer is not as late as that.
+pub const TOMBSTONE_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// The logs of the runs: each an ordered list of records, written by one writer at a time.
 #[async_trait]
 pub trait Log: Send + Sync {
@@ -140,8 +164,12 @@ pub trait Log: Send + Sync {
     /// Tells followers a piece of text that is being written. Lost if nobody listens; never blocks for long.
     async fn whisper(&self, run: RunId, delta: Bytes) -> Result<()>;
 
+    /// Goes round all runs once and shows where each is: what was stored before this is called is shown, what is stored
+    /// meanwhile may be. For whoever looks after runs that nobody else looks after; it costs a message per run.
+    async fn survey(&self) -> Result<BoxStream<'static, Result<Sighting>>>;
+
     /// Removes the run's records, its inbox and its timer for ever. `tombstone` is kept in their place, under
-    /// [`Lane::Did`], so that a late writer meets a conflict.
+    /// [`Lane::Did`], for [`TOMBSTONE_KEPT`], so that a late writer meets a conflict.
     async fn purge(&self, run: RunId, tombstone: Bytes) -> Result<()>;
 
     /// Whether the broker can be reached and takes records; the error says why not.
@@ -220,6 +248,11 @@ pub enum Reason {
     Timer,
     /// A worker gave it back.
     HandedBack,
+    /// Somebody outside is to be told of a message that the run said, or is about to say.
+    Notice {
+        /// The message.
+        about: MessageId,
+    },
 }
 
 /// A job that a worker took, and must settle. Dropped unsettled, it is delivered again after the broker's time-out.
@@ -240,9 +273,6 @@ pub trait Delivery: Send + Sync {
 /// A job's delivery.
 pub type AnyDelivery = Box<dyn Delivery>;
 
-/// How long a delivery may stay unsettled without a word ([`Delivery::working`]) before another worker gets it.
-pub const ACK_WAIT: Duration = Duration::from_secs(30);
-
 /// Runs to start, to wake, and timers: each job goes to one worker that serves its workflow.
 #[async_trait]
 pub trait Queue: Send + Sync {
@@ -252,9 +282,10 @@ pub trait Queue: Send + Sync {
     /// Queues a job when `at` has come. One timer per run: a later call replaces it.
     async fn schedule(&self, workflow: &Name, job: &Job, at: Timestamp) -> Result<()>;
 
-    /// Takes jobs for a workflow, as fast as the stream is polled. The stream goes on over lost connections; it ends
-    /// only when the broker does.
-    async fn take(&self, workflow: &Name) -> Result<BoxStream<'static, Result<AnyDelivery>>>;
+    /// Takes jobs for a workflow, as fast as the stream is polled. A delivery may stay unsettled for `patience` without a word
+    /// ([`Delivery::working`]) before another worker gets it. The stream goes on over lost connections; it ends only when the
+    /// broker does.
+    async fn take(&self, workflow: &Name, patience: Duration) -> Result<BoxStream<'static, Result<AnyDelivery>>>;
 }
 
 /// A part of the catalogue.

@@ -35,6 +35,20 @@ pub fn records(run: RunId) -> String {
     format!("fa.run.{run}.*")
 }
 
+/// Everything in every run's log and inbox.
+pub const ALL_OF_RUNS: [&str; 2] = ["fa.run.*.*", "fa.inbox.*.*"];
+
+/// The run that a subject of [`ALL_OF_RUNS`] is about, and whether it is one of its log.
+pub fn run_of(subject: &str) -> Option<(RunId, bool)> {
+    let mut tokens = subject.strip_prefix("fa.")?.split('.');
+    let is_log = match tokens.next()? {
+        "run" => true,
+        "inbox" => false,
+        _ => return None,
+    };
+    Some((RunId::parse(tokens.next()?).ok()?, is_log))
+}
+
 /// What our streams republish, once it is stored.
 pub const REPUBLISHED: &str = "fa.>";
 /// Where it is heard then.

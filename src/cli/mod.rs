@@ -11,6 +11,7 @@ use crate::telemetry;
 
 mod all;
 mod audit;
+mod backup;
 mod bench;
 mod check;
 mod gateway;
@@ -88,6 +89,10 @@ enum Command {
     Run(run::Run),
     /// Shows runs and what happened in them.
     Audit(audit::Audit),
+    /// Copies the embedded broker's data to a folder.
+    Backup(backup::Backup),
+    /// Puts a backup of the embedded broker's data back.
+    Restore(backup::Restore),
     /// Checks the configuration and every workflow, and shows all problems at once.
     Check(check::Check),
     /// Prints the JSON Schema of a kind of file, for editors.
@@ -129,6 +134,8 @@ impl Command {
             Command::Ui(ui) => ui.run(common).await,
             Command::Run(run) => run.run(common).await,
             Command::Audit(audit) => audit.run(common).await,
+            Command::Backup(backup) => backup.run(&common),
+            Command::Restore(restore) => restore.run(&common),
             Command::Check(check) => check.run(&common),
             Command::Schema(schema) => schema.run(),
             Command::User(user) => user.run(common).await,

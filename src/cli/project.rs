@@ -64,7 +64,7 @@ pub(super) fn sealer(config: &Config, data_dir: Option<&Path>) -> Result<Option<
         return Ok(Some(Sealer::new(key.clone())));
     }
     let Some(folder) = data_dir else { return Ok(None) };
-    let path = folder.join("seal.key");
+    let path = seal_key_file(folder);
     let key = match std::fs::read_to_string(&path) {
         Ok(key) => key,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -77,6 +77,16 @@ pub(super) fn sealer(config: &Config, data_dir: Option<&Path>) -> Result<Option<
         }
     };
     Ok(Some(Sealer::new(key.trim().to_owned().into())))
+}
+
+/// Where the key that was made for an embedded store lies.
+pub(super) fn seal_key_file(folder: &Path) -> PathBuf {
+    folder.join("seal.key")
+}
+
+/// Copies such a key into another folder.
+pub(super) fn copy_seal_key(key: &Path, to: &Path) -> std::io::Result<()> {
+    write_private(&seal_key_file(to), &std::fs::read_to_string(key)?)
 }
 
 fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
@@ -103,7 +113,16 @@ pub(super) fn worker_parts(
         workflow::check_models(workflow, &known)?;
     }
     let models = model::open_all(&config.llms, mock);
-    Ok(worker::Parts { broker, clock: clock::system(), models, workflows, sealer, settings: config.worker.clone() })
+    Ok(worker::Parts {
+        broker,
+        clock: clock::system(),
+        models,
+        workflows,
+        sealer,
+        settings: config.worker.clone(),
+        keep_ended: config.keep_ended,
+        webhooks: config.webhooks.clone(),
+    })
 }
 
 /// What the page is told.

@@ -51,6 +51,8 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// How long an ended run is kept (default 30 days).
     pub keep_ended: Duration,
+    /// Who outside is told that a run waits, or has ended.
+    pub webhooks: BTreeMap<Name, Webhook>,
     /// The key that seals passwords in the log; none: they live in memory only.
     pub seal_key: Option<SecretString>,
     unset: BTreeMap<Section, Vec<Problem>>,
@@ -210,6 +212,26 @@ pub struct Worker {
     pub park_after: Duration,
     /// How long a worker that says nothing is believed to live (default 10 s).
     pub lease: Duration,
+}
+
+/// An entry of `webhooks:`.
+#[derive(Debug, Clone)]
+pub struct Webhook {
+    /// Where to.
+    pub url: String,
+    /// What the notices are signed with.
+    pub secret: SecretString,
+    /// When.
+    pub on: Vec<Occasion>,
+}
+
+/// When a webhook is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Occasion {
+    /// A run waits for a person.
+    Waiting,
+    /// A run has ended.
+    Ended,
 }
 
 /// A model as `llms:` describes it, checked.

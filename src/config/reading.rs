@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::shapes::{CONFIG, GATEWAY, LINK, LLM, NATS, TIMEOUT, TLS, UI, WORKER};
+use super::shapes::{CONFIG, GATEWAY, LINK, LLM, NATS, TIMEOUT, TLS, UI, WEBHOOK, WORKER};
 use super::variables::{self, Environment};
-use super::{Auth, Config, Gateway, Llm, Nats, Provider, Section, Timeouts, Tls, Ui, Worker};
+use super::{Auth, Config, Gateway, Llm, Nats, Occasion, Provider, Section, Timeouts, Tls, Ui, Webhook, Worker};
 use crate::ids::Name;
 use crate::problem::{Problem, Problems, did_you_mean};
 use crate::yaml::{self, Content, Field, Fields, Node, Review};
@@ -60,6 +60,7 @@ impl Reader<'_> {
             data_dir: self.path(&fields, "data_dir").unwrap_or_else(|| self.folder.join("data")),
             shutdown_grace: fields.read("shutdown_grace", Field::duration).unwrap_or(Duration::from_secs(10)),
             keep_ended: fields.read("keep_ended", Field::duration).unwrap_or(Duration::from_secs(30 * 24 * 3600)),
+            webhooks: fields.read("webhooks", webhooks).unwrap_or_default(),
             seal_key: secret(&fields, "seal_key"),
             unset: unset(&fields),
             name,
@@ -348,6 +349,36 @@ fn worker(field: &Field<'_>) -> Option<Worker> {
     })
 }
 
+/// The longest name of a webhook: it becomes part of the name of a queue.
+const LONGEST_WEBHOOK: usize = 55;
+
+fn webhooks(field: &Field<'_>) -> Option<BTreeMap<Name, Webhook>> {
+    let read = |(name, _, field): (Name, _, Field<'_>)| {
+        if name.as_str().len() > LONGEST_WEBHOOK {
+            field.note(format!("a webhook's name has at most {LONGEST_WEBHOOK} characters"));
+        }
+        Some((name, webhook(&field)?))
+    };
+    Some(field.named_entries()?.into_iter().filter_map(read).collect())
+}
+
+fn webhook(field: &Field<'_>) -> Option<Webhook> {
+    let fields = field.fields(&WEBHOOK)?;
+    let url = fields.read("url", base_url);
+    let occasion = |field: &Field<'_>| field.one_of(&[("waiting", Occasion::Waiting), ("ended", Occasion::Ended)]);
+    let on = fields.read("on", |field| Some(field.items()?.iter().filter_map(occasion).collect()));
+    let secret = secret(&fields, "secret");
+    if secret.is_none() && fields.get("secret").is_some_and(|field| is_empty(&field)) {
+        field.note("\"secret\" is empty; without it nobody can know that a notice is ours");
+    }
+    // What lacks a variable is said by the section that uses it; here it only must not be taken for something else.
+    Some(Webhook {
+        url: url.unwrap_or_default(),
+        secret: secret.unwrap_or_default(),
+        on: on.unwrap_or_else(|| vec![Occasion::Waiting, Occasion::Ended]),
+    })
+}
+
 fn host(field: &Field<'_>) -> Option<IpAddr> {
     match field.text()? {
         "localhost" => Some(Ipv4Addr::LOCALHOST.into()),
@@ -380,7 +411,7 @@ fn unset(fields: &Fields<'_>) -> BTreeMap<Section, Vec<Problem>> {
             "nats" => Some(Section::Nats),
             "gateway" | "auth" => Some(Section::Gateway),
             "ui" => Some(Section::Ui),
-            "worker" | "seal_key" => Some(Section::Worker),
+            "worker" | "seal_key" | "webhooks" => Some(Section::Worker),
             // Each model keeps its own.
             "llms" => continue,
             _ => None,

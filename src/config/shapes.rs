@@ -25,6 +25,7 @@ pub static CONFIG: Shape = Shape {
         may("data_dir", Kind::Text, "Where the embedded broker keeps its data (default data)."),
         may("shutdown_grace", Kind::Duration, "How long a tier may take to end (default 10s)."),
         may("keep_ended", Kind::Duration, "How long an ended run is kept (default 30d)."),
+        may("webhooks", Kind::Map(&Kind::Shape(&WEBHOOK)), "Who is told that a run waits for a person, or has ended."),
         may("seal_key", Kind::Text, "The key that seals passwords in the log (default: they live in memory only)."),
         later("tools"),
     ],
@@ -149,6 +150,17 @@ pub static WORKER: Shape = Shape {
         may("max_runs", Kind::Whole(1), "Runs in memory at once, at most (default 10000)."),
         may("park_after", Kind::Duration, "How long a run that only waits is kept in memory (default 60s)."),
         may("lease", Kind::Duration, "How long a worker that says nothing is believed to live (default 10s)."),
+    ],
+    shared: &[],
+};
+
+pub static WEBHOOK: Shape = Shape {
+    name: "webhook",
+    about: "A program that is told of runs.",
+    keys: &[
+        must("url", Kind::Text, "Where notices are sent to, by POST."),
+        must("secret", Kind::Text, "What they are signed with, as Standard Webhooks has it."),
+        may("on", Kind::List(&Kind::OneOf(&["waiting", "ended"])), "When (default: both)."),
     ],
     shared: &[],
 };

@@ -52,6 +52,14 @@ impl Copier {
                     return Ok(());
                 }
                 Err(Error::Conflict { .. } | Error::Unavailable { .. }) => {}
+                Err(Error::TooLarge { size, max }) => {
+                    // The log has it, in pieces; FastAgency's subjects know no pieces. The run must not stop for that.
+                    tracing::error!(
+                        run.id = %self.run,
+                        "a message of {size} bytes is more than the broker carries at once ({max}); FastAgency's clients do not get it"
+                    );
+                    return Ok(());
+                }
                 Err(error) => return Err(error),
             }
             match self.contract.last_copy(&self.user, self.run).await {

@@ -25,6 +25,9 @@ use crate::workflow::ModelUse;
 /// How often a question is asked again after answers that do not fit: a program that answers by itself must not fill the log.
 const MOST_REFUSALS: u32 = 20;
 
+/// The kind of a failure of a run whose log does not fit the program. No step can catch it.
+pub(super) const REPLAY: &str = "replay";
+
 /// The effects of one scope.
 pub(super) struct Scoped {
     pub journal: Arc<Journal>,
@@ -62,6 +65,18 @@ impl Scoped {
         format!("{}#{}", self.scope, self.next.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// Refuses to perform an effect that the log does not remember although it remembers a later one of the same scope.
+    fn check_new(&self, key: &str) -> Result<()> {
+        let number = self.next.load(Ordering::Relaxed) - 1;
+        match self.journal.remembered_after(&self.scope, number) {
+            None => Ok(()),
+            Some(later) => Err(Stop::failed(
+                REPLAY,
+                format!("the run cannot be continued: its log holds nothing at {key:?}, but something at {later:?}"),
+            )),
+        }
+    }
+
     fn message_id(&self, key: &str) -> MessageId {
         self.journal.run.derive(&format!("message/{key}"))
     }
@@ -72,7 +87,7 @@ impl Scoped {
         match self.journal.remembered(&key) {
             Some(Remembered::Did(Outcome::Value(value))) => return Ok(value),
             Some(other) => return Err(diverged(&key, "a value", &other)),
-            None => {}
+            None => self.check_new(&key)?,
         }
         let _busy = self.journal.busy();
         let value = make();
@@ -82,7 +97,7 @@ impl Scoped {
 
     /// The moment `span` from now, the same after a restart.
     pub(super) async fn moment_after(&self, span: std::time::Duration) -> Result<Timestamp> {
-        let clock = &self.journal.clock;
+        let clock = self.journal.clock();
         let value = self.once(|| Value::String(clock::after(clock.now(), span).to_string())).await?;
         value.as_str().and_then(|text| text.parse().ok()).ok_or_else(|| Stop::Halted(format!("{value} is not a time")))
     }
@@ -143,6 +158,7 @@ impl Scoped {
         // Listening begins before the question exists, so that no answer can come too early.
         let listener = self.journal.listen(uuid);
         if !was_said {
+            self.check_new(key)?;
             let _busy = self.journal.busy();
             self.journal.append(Body::Said { key: key.to_owned(), message }).await?;
         }
@@ -152,7 +168,7 @@ impl Scoped {
     fn question_message(&self, key: &str, question: &Question) -> Message {
         let mut says = question.says.clone();
         if let Some(timeout) = question.timeout {
-            set_deadline(&mut says, clock::after(self.journal.clock.now(), timeout), question.default.as_ref());
+            set_deadline(&mut says, clock::after(self.journal.clock().now(), timeout), question.default.as_ref());
         }
         Message {
             uuid: self.message_id(key),
@@ -175,11 +191,15 @@ impl Scoped {
     ) -> Result<Option<Stored>> {
         let journal = &self.journal;
         let deadline = says.deadline();
-        let _waiting = journal.waiting(deadline);
         let slot = Slot::Answer(question);
-        if look_first && let Some(stored) = journal.inbox(slot).await? {
-            return Ok(Some(stored));
+        if look_first {
+            // Not yet a wait: a run is not parked while it looks for its answer.
+            let _busy = journal.busy();
+            if let Some(stored) = journal.inbox(slot).await? {
+                return Ok(Some(stored));
+            }
         }
+        let _waiting = journal.waiting(deadline);
         tokio::select! {
             Ok(stored) = listener => return Ok(Some(stored)),
             () = sleep_until(journal, deadline) => {}
@@ -270,7 +290,7 @@ fn set_deadline(says: &mut Content, at: Timestamp, default: Option<&Value>) {
 async fn sleep_until(journal: &Journal, moment: Option<Timestamp>) {
     let Some(moment) = moment else { return std::future::pending().await };
     loop {
-        let rest = clock::until(journal.clock.now(), moment);
+        let rest = clock::until(journal.clock().now(), moment);
         if rest.is_zero() {
             return;
         }
@@ -290,7 +310,7 @@ fn diverged(key: &str, expected: &str, found: &Remembered) -> Stop {
         Remembered::Did(Outcome::Value(_)) => "a value".to_owned(),
     };
     Stop::failed(
-        "replay",
+        REPLAY,
         format!("the run cannot be continued: at {key:?} its log holds {found}, and the workflow now wants {expected}"),
     )
 }
@@ -308,7 +328,7 @@ impl Scoped {
         match self.journal.remembered(&key) {
             Some(Remembered::Said(_)) => return Ok(()),
             Some(other) => return Err(diverged(&key, "a message", &other)),
-            None => {}
+            None => self.check_new(&key)?,
         }
         let uuid = message.unwrap_or_else(|| self.message_id(&key));
         let message = Message {
@@ -368,10 +388,11 @@ impl Scoped {
                 return Ok(Err(Failure { kind, message, step: None }));
             }
             Some(other) => return Err(diverged(&key, "a model's reply", &other)),
-            None => {}
+            None => self.check_new(&key)?,
         }
         let _busy = self.journal.busy();
         self.check_limits()?;
+        self.journal.confirm().await?;
         request.headers.push(("x-fastagency-run", self.journal.run.to_string()));
         request.headers.push(("x-fastagency-effect", key.clone()));
         let asked = match self.journal.models.get(&llm.name) {

@@ -3,6 +3,7 @@
 //! the run is parked.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +20,9 @@ use crate::ids::{MessageId, RunId};
 use crate::message::{Message, Within};
 use crate::model::{self, Models};
 use crate::run::attach::Delta;
-use crate::run::claim::Owned;
+use crate::run::claim::{Owned, is_still_mine, last_claim};
+use crate::run::lease::Lease;
+use crate::run::notice::Notices;
 use crate::run::record::{Body, Created, Outcome, Placed, Usage};
 use crate::run::summary::Summary;
 use crate::run::writer::Writer;
@@ -39,10 +42,17 @@ pub(super) struct Journal {
     pub run: RunId,
     pub created: Created,
     pub broker: Broker,
-    pub clock: Arc<dyn Clock>,
     pub models: Models,
     pub sealer: Option<Sealer>,
     pub limits: Limits,
+    lease: Arc<Lease>,
+    notices: Arc<Notices>,
+    /// The sequence of this worker's last claim.
+    claimed: AtomicU64,
+    /// The number of that claim.
+    epoch: AtomicU64,
+    /// How often the worker's lease had lapsed when the run was last known to be its own.
+    confirmed: AtomicU64,
     remembered: Mutex<HashMap<String, Remembered>>,
     pen: tokio::sync::Mutex<Pen>,
     state: Mutex<State>,
@@ -117,24 +127,31 @@ impl Drop for Waiting<'_> {
 #[derive(Clone)]
 pub(super) struct Surroundings {
     pub broker: Broker,
-    pub clock: Arc<dyn Clock>,
     pub models: Models,
     pub sealer: Option<Sealer>,
     pub shelver: Arc<Shelver>,
+    pub lease: Arc<Lease>,
+    pub notices: Arc<Notices>,
 }
 
 impl Journal {
     pub(super) fn new(around: Surroundings, owned: Owned, limits: Limits, copier: Option<Copier>) -> Self {
-        let Owned { created, history, writer, .. } = owned;
+        let Owned { created, history, writer, lapses, .. } = owned;
         let run = writer.run();
         let summary = Summary::of(run, &history);
+        let epoch = last_claim(&history).map_or(0, |(_, epoch)| epoch);
         let remembered = remember(history);
-        let Surroundings { broker, clock, models, sealer, shelver } = around;
+        let Surroundings { broker, models, sealer, shelver, lease, notices } = around;
         Self {
             run,
             created,
+            epoch: AtomicU64::new(epoch),
+            claimed: AtomicU64::new(writer.last()),
+            // Not what it is now: the lease may have lapsed since the run was claimed.
+            confirmed: AtomicU64::new(lapses),
+            lease,
+            notices,
             broker,
-            clock,
             models,
             sealer,
             limits,
@@ -154,26 +171,56 @@ impl Journal {
         }
     }
 
+    /// An effect of the scope with a number above `number` that the log remembers. Within a scope everything happens in
+    /// order: if there is one, what comes before it cannot be new.
+    pub(super) fn remembered_after(&self, scope: &str, number: u32) -> Option<String> {
+        let later = |key: &&String| {
+            let rest = key.strip_prefix(scope).and_then(|rest| rest.strip_prefix('#'));
+            let digits = rest.map(|rest| rest.split('/').next().unwrap_or(rest));
+            digits.and_then(|digits| digits.parse::<u32>().ok()).is_some_and(|later| later > number)
+        };
+        lock(&self.remembered).keys().find(later).cloned()
+    }
+
+    /// The time by which the run counts.
+    pub(super) fn clock(&self) -> &dyn Clock {
+        self.lease.clock()
+    }
+
     /// What the log remembers of the effect; each is asked for once.
     pub(super) fn remembered(&self, key: &str) -> Option<Remembered> {
         lock(&self.remembered).remove(key)
+    }
+
+    /// Takes the run again that this worker has just parked: to a parked run nobody has a right, and another may have been
+    /// called meanwhile.
+    pub(super) async fn claim_again(&self) -> Result<()> {
+        let lapses = self.lease.lapses();
+        let epoch = self.epoch.fetch_add(1, Ordering::Relaxed) + 1;
+        let seq = self.write(Body::Claimed { worker: self.lease.worker(), epoch, message: None }).await?;
+        self.claimed.store(seq, Ordering::Relaxed);
+        self.confirmed.store(lapses, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Appends a record, and tells the projections.
     ///
     /// Boxed: thousands of runs wait for a person, and what waits must not have the room in it that writing takes.
     pub(super) fn append(&self, body: Body) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move {
-            let mut pen = self.pen.lock().await;
-            let written = pen.writer.append(body, self.clock.now()).await;
-            let placed = written.map_err(|error| Stop::Halted(error.to_string()))?;
-            pen.summary.apply(&placed);
-            pen.shelver.put(&pen.summary);
-            if let Some(copier) = &mut pen.copier {
-                copier.copy(&placed).await.map_err(|error| Stop::Halted(error.to_string()))?;
-            }
-            Ok(())
-        })
+        Box::pin(async move { self.write(body).await.map(drop) })
+    }
+
+    async fn write(&self, body: Body) -> Result<u64> {
+        self.notices.announce(self.run, &body).await.map_err(|error| Stop::Halted(error.to_string()))?;
+        let mut pen = self.pen.lock().await;
+        let placed =
+            pen.writer.append(body, self.clock().now()).await.map_err(|error| Stop::Halted(error.to_string()))?;
+        pen.summary.apply(&placed);
+        pen.shelver.put(&pen.summary);
+        if let Some(copier) = &mut pen.copier {
+            copier.copy(&placed).await.map_err(|error| Stop::Halted(error.to_string()))?;
+        }
+        Ok(placed.seq)
     }
 
     /// Shows the run as it is now on the shelf.
@@ -282,8 +329,46 @@ impl Journal {
         }
     }
 
-    /// Tells followers a piece of text. One that is lost is made good by the message itself.
+    /// Returns once it is certain that the run is still this worker's: at once, unless its lease may have run out since that
+    /// was last certain. To be called before an effect that others would notice.
+    pub(super) async fn confirm(&self) -> Result<()> {
+        let mut pause = Duration::from_millis(50);
+        while !self.is_certain() {
+            self.lease.held().await;
+            let lapses = self.lease.lapses();
+            match is_still_mine(&self.broker, self.run, self.claimed.load(Ordering::Relaxed)).await {
+                Ok(true) => self.confirmed.store(lapses, Ordering::Relaxed),
+                Ok(false) => return Err(Stop::Halted(crate::run::Error::Lost { run: self.run }.to_string())),
+                Err(crate::run::Error::Broker(crate::broker::Error::Unavailable { .. })) => {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_secs(2));
+                }
+                Err(error) => return Err(Stop::Halted(error.to_string())),
+            }
+        }
+        Ok(())
+    }
+
+    fn is_certain(&self) -> bool {
+        !self.lease.in_doubt() && self.confirmed.load(Ordering::Relaxed) == self.lease.lapses()
+    }
+
+    /// Looks after each lapse of the worker's lease whether the run is still its own; returns when it is not.
+    pub(super) async fn watch_lease(&self) -> Stop {
+        loop {
+            self.lease.lapsed_again(self.confirmed.load(Ordering::Relaxed)).await;
+            if let Err(lost) = self.confirm().await {
+                return lost;
+            }
+        }
+    }
+
+    /// Tells followers a piece of text, if the run is certainly this worker's. One that is lost is made good by the message
+    /// itself.
     pub(super) async fn whisper(&self, delta: &Delta) {
+        if !self.is_certain() {
+            return;
+        }
         let payload = serde_json::to_vec(delta).expect("a delta is JSON");
         let _ = self.broker.log.whisper(self.run, payload.into()).await;
     }

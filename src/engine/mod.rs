@@ -11,13 +11,15 @@ use serde_json::Value;
 
 use crate::broker::{Bell, Broker, Job, Reason, Slot};
 use crate::chat::Stop;
-use crate::clock::{self, Clock};
+use crate::clock::{self, Timestamp};
 use crate::ids::UserId;
 use crate::lifecycle::Shutdown;
 use crate::message::Content;
 use crate::model::Models;
 use crate::run::answer::Given;
 use crate::run::claim::Owned;
+use crate::run::lease::Lease;
+use crate::run::notice::Notices;
 use crate::run::record::{Body, Ended, Ending, Origin, completed_message};
 use crate::seal::Sealer;
 use crate::workflow::Workflow;
@@ -58,6 +60,16 @@ pub enum Left {
     LetGo(String),
 }
 
+/// What came of parking.
+enum Parking {
+    /// The run is out of memory.
+    Out,
+    /// An answer came meanwhile, and the run goes on here.
+    Answered,
+    /// A cancel came meanwhile.
+    Cancelled(bytes::Bytes),
+}
+
 /// A workflow being executed.
 type Execute = Pin<Box<dyn Future<Output = crate::chat::Result<Value>> + Send>>;
 
@@ -68,13 +80,15 @@ impl Engine {
     /// An engine. `park_after`: how long a run that only waits is kept in memory.
     pub fn new(
         broker: Broker,
-        clock: Arc<dyn Clock>,
         models: Models,
         sealer: Option<Sealer>,
         shelver: Arc<Shelver>,
+        lease: Arc<Lease>,
+        notices: Notices,
         park_after: Duration,
     ) -> Self {
-        Self { around: Surroundings { broker, clock, models, sealer, shelver }, park_after }
+        let notices = Arc::new(notices);
+        Self { around: Surroundings { broker, models, sealer, shelver, lease, notices }, park_after }
     }
 
     /// What seals passwords.
@@ -117,11 +131,15 @@ impl Engine {
         let cancelled = journal.clone();
         let mut look = Box::pin(async move { cancelled.inbox(Slot::Cancel).await });
         let mut looked = false;
+        let doubting = journal.clone();
+        let mut lost = Box::pin(async move { doubting.watch_lease().await });
         // What is awaited inside is boxed where it is large: this future is what a run that waits costs.
         loop {
             let park_at = journal.idle_since().map(|since| since + self.park_after);
+            let park_at = park_at.filter(|_| !self.is_due_soon(&journal));
             tokio::select! {
                 biased;
+                lost = &mut lost => return Err(lost),
                 done = &mut execution => return Box::pin(finish(&journal, done)).await,
                 found = &mut look, if !looked => {
                     looked = true;
@@ -150,43 +168,56 @@ impl Engine {
                     let idle = journal.idle_since().is_some_and(|since| {
                         shutdown.has_begun() || since.elapsed() >= self.park_after
                     });
-                    if idle && Box::pin(self.park(&journal)).await? {
-                        return Ok(Left::Parked);
+                    if idle && !self.is_due_soon(&journal) {
+                        match Box::pin(self.park(&journal)).await? {
+                            Parking::Out => return Ok(Left::Parked),
+                            Parking::Answered => {}
+                            Parking::Cancelled(payload) => {
+                                drop(execution);
+                                return Box::pin(cancel(&journal, &payload)).await;
+                            }
+                        }
                     }
                 }
                 () = shutdown.hard() => {
                     drop(execution);
-                    // Due at once: whoever takes it next need not wait for this worker's lease to end.
-                    journal.append(Body::Parked { until: Some(journal.clock.now()) }).await?;
+                    // Due at once, by everybody's clock: whoever takes it next need not wait for this worker's lease to end.
+                    journal.append(Body::Parked { until: Some(Timestamp::UNIX_EPOCH) }).await?;
                     return Ok(Left::HandedBack);
                 }
             }
         }
     }
 
+    /// Whether the run goes on by itself so soon that to park it is not worth while.
+    fn is_due_soon(&self, journal: &Journal) -> bool {
+        let soon = self.park_after.min(Duration::from_secs(1));
+        journal.earliest_deadline().is_some_and(|until| clock::until(journal.clock().now(), until) < soon)
+    }
+
     /// Parks a run that only waits. The record comes first, the look into the inbox after it: an answer that came meanwhile
-    /// is either seen here, or its giver sees the record and queues the run.
-    async fn park(&self, journal: &Journal) -> crate::chat::Result<bool> {
+    /// is either seen here, or its giver sees the record and queues the run; or both, and then the log decides who goes on.
+    async fn park(&self, journal: &Journal) -> crate::chat::Result<Parking> {
         let until = journal.earliest_deadline();
-        if until
-            .is_some_and(|until| clock::until(journal.clock.now(), until) < self.park_after.min(Duration::from_secs(1)))
-        {
-            return Ok(false);
-        }
         if let Some(at) = until {
             let job = Job { run: journal.run, reason: Reason::Timer };
             let scheduled = journal.broker.queue.schedule(&journal.created.workflow, &job, at).await;
             scheduled.map_err(|error| Stop::Halted(error.to_string()))?;
         }
         journal.append(Body::Parked { until }).await?;
-        let mut unread = journal.inbox(Slot::Cancel).await?.is_some();
+        let cancelled = journal.inbox(Slot::Cancel).await?;
+        let mut answers = Vec::new();
         for question in journal.awaited() {
-            if let Some(stored) = journal.inbox(Slot::Answer(question)).await? {
-                journal.deliver(question, stored);
-                unread = true;
-            }
+            answers.extend(journal.inbox(Slot::Answer(question)).await?.map(|stored| (question, stored)));
         }
-        Ok(!unread)
+        if cancelled.is_none() && answers.is_empty() {
+            return Ok(Parking::Out);
+        }
+        journal.claim_again().await?;
+        for (question, stored) in answers {
+            journal.deliver(question, stored);
+        }
+        Ok(cancelled.map_or(Parking::Answered, |stored| Parking::Cancelled(stored.payload)))
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::chat::{Answer, Failure, Question, Result, Stop};
 use crate::clock::Timestamp;
-use crate::engine::effects::Scoped;
+use crate::engine::effects::{REPLAY, Scoped};
 use crate::engine::journal::Journal;
 use crate::engine::scope::Scope;
 use crate::ids::{Name, RunId};
@@ -75,6 +75,8 @@ impl<'a> Execution<'a> {
         let failure = loop {
             let place = if attempt == 1 { here.clone() } else { format!("{here}~{attempt}") };
             let failure = match self.timed(step, scope, &place).await {
+                // The log is of another program: nothing that goes on from here would be this run.
+                Err(Stop::Failed(failure)) if failure.kind == REPLAY => return Err(Stop::Failed(failure)),
                 Err(Stop::Failed(failure)) => {
                     Failure { step: failure.step.or_else(|| Some(step.place.clone())), ..failure }
                 }
@@ -121,6 +123,8 @@ impl<'a> Execution<'a> {
         }
         let mut within = scope.branch();
         tokio::select! {
+            // First what the log remembers: the deadline of a step that ended in time has passed when it is replayed.
+            biased;
             flow = self.action(step, &mut within, place) => {
                 let memory = std::mem::take(&mut within.memory);
                 scope.merge(within);

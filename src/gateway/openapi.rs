@@ -129,6 +129,33 @@ fn runs() -> Vec<Operation> {
                 }),
             ),
         ),
+        (
+            "get",
+            "/api/questions",
+            operation(
+                "runs",
+                "What the caller's runs wait for, the oldest question first",
+                vec![
+                    query("workflow", json!({"type": "string"}), "Only those of runs of this workflow."),
+                    query(
+                        "limit",
+                        json!({"type": "integer", "minimum": 0, "maximum": 500, "default": 50}),
+                        "How many at most.",
+                    ),
+                ],
+                None,
+                json!({
+                    "200": answer("The questions", json!({"type": "object", "required": ["questions"], "properties": {
+                        "questions": {"type": "array", "items": {"type": "object",
+                            "required": ["id", "prompt", "asked_at", "run"], "properties": {
+                                "id": {"type": "string"}, "prompt": {"type": "string"},
+                                "asked_at": {"type": "string", "format": "date-time"},
+                                "run": {"type": "object", "properties": {"id": {"type": "string"},
+                                    "workflow": {"type": "string"}, "title": {"type": ["string", "null"]}}}}}}}})),
+                    "422": problem("`invalid_query`"),
+                }),
+            ),
+        ),
     ]
 }
 

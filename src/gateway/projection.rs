@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::gateway::markdown;
 use crate::message::{Content, Message};
 use crate::run::record::{Body, Outcome, Placed};
-use crate::run::summary::Summary;
+use crate::run::summary::{OpenQuestion, Summary};
 
 /// A run, as lists and single look-ups show it.
 pub fn run(summary: &Summary) -> Value {
@@ -21,6 +21,16 @@ pub fn run(summary: &Summary) -> Value {
         "user": summary.user,
         "created_at": summary.created_at,
         "updated_at": summary.updated_at,
+    })
+}
+
+/// An open question and the run that asks it, as `GET /api/questions` shows them.
+pub fn question(summary: &Summary, question: &OpenQuestion) -> Value {
+    json!({
+        "id": question.id,
+        "prompt": question.prompt,
+        "asked_at": question.at,
+        "run": {"id": summary.id, "workflow": summary.workflow, "title": summary.title},
     })
 }
 

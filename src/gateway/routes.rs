@@ -43,6 +43,7 @@ pub fn table() -> Vec<Route> {
         route("get",    "/api/runs/{id}", get(runs::get)),
         route("patch",  "/api/runs/{id}", patch(runs::rename)),
         route("delete", "/api/runs/{id}", delete(runs::delete)),
+        route("get",    "/api/questions", get(runs::questions)),
         route("post",   "/api/runs/{id}/cancel", post(runs::cancel)),
         route("post",   "/api/runs/{id}/answers/{question}", post(runs::answer)),
         route("get",    "/api/runs/{id}/events", get(events::events)),

@@ -15,12 +15,13 @@ use crate::gateway::body::{Asked, Json};
 use crate::gateway::error::{ApiError, Result};
 use crate::gateway::starting::{Begun, Refused, Wanted, begin};
 use crate::gateway::{Gateway, frames, projection};
-use crate::ids::{MessageId, RunId, user_token};
+use crate::ids::{MessageId, RunId};
 use crate::message::{Message, check_answer};
 use crate::run;
 use crate::run::answer::{Accepted, Answer, Given};
 use crate::run::attach::{Seen, attach};
-use crate::run::record::{Body, Created, Origin, Outcome, Placed, Record};
+use crate::run::record::{Body, Created, Outcome, Placed, Record};
+use crate::run::remove::remove;
 use crate::run::summary::{self, State as RunState, Summary};
 
 /// The longest `?wait=`: proxies commonly give up after a minute.
@@ -211,6 +212,29 @@ fn select(runs: Vec<Summary>, filter: &Filter) -> Vec<Summary> {
     runs
 }
 
+/// The query of `GET /api/questions`.
+#[derive(Deserialize)]
+pub struct Asking {
+    workflow: Option<String>,
+    limit: Option<usize>,
+}
+
+/// `GET /api/questions`: what the caller's runs wait for, the oldest question first.
+pub async fn questions(
+    State(gateway): State<Arc<Gateway>>,
+    caller: Caller,
+    Asked(asking): Asked<Asking>,
+) -> Result<Reply<Value>> {
+    let runs = summary::list(&gateway.broker, caller.user.as_ref()).await?;
+    let name = |run: &Summary| run.workflow.as_ref().map(|name| name.to_string()).unwrap_or_default();
+    let wanted = runs.iter().filter(|run| asking.workflow.as_ref().is_none_or(|workflow| *workflow == name(run)));
+    let mut open: Vec<_> = wanted.flat_map(|run| run.questions.iter().map(move |question| (run, question))).collect();
+    open.sort_by_key(|(_, question)| question.at);
+    open.truncate(asking.limit.unwrap_or(LISTED).min(MOST_LISTED));
+    let shown: Vec<Value> = open.into_iter().map(|(run, question)| projection::question(run, question)).collect();
+    Ok(Reply(json!({"questions": shown})))
+}
+
 /// A run of the caller's.
 struct Found {
     records: Vec<Placed>,
@@ -280,14 +304,7 @@ pub async fn delete(State(gateway): State<Arc<Gateway>>, caller: Caller, Path(id
         return Err(ApiError::new(StatusCode::CONFLICT, "run_not_ended", "the run has not ended")
             .hint(Some("cancel it first".to_owned())));
     }
-    let tombstone = Record::new(Body::Removed).payloads().swap_remove(0);
-    gateway.broker.log.purge(run, tombstone).await?;
-    summary::unshelve(&gateway.broker, found.created.user.as_ref(), run).await?;
-    if found.created.origin != Origin::Gateway
-        && let Some(contract) = &gateway.broker.contract
-    {
-        contract.purge(&user_token(found.created.user.as_ref()), run).await?;
-    }
+    remove(&gateway.broker, run, &found.created).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -15,7 +15,7 @@ const IDLE_CONNECTION: Duration = Duration::from_secs(30);
 const IDLE_CONNECTIONS: usize = 256;
 
 /// Makes the client. Its certificates are the system's (or those of `SSL_CERT_FILE`), its proxies those of the environment.
-pub(super) fn client() -> Result<Client, String> {
+pub(crate) fn client() -> Result<Client, String> {
     // Another part of the process may have installed it: ring either way.
     let _ = rustls::crypto::ring::default_provider().install_default();
     builder().build().or_else(|error| {
@@ -42,7 +42,7 @@ fn builder() -> ClientBuilder {
 }
 
 /// An error of the client in words, with its causes and without the address, which may hold a password.
-pub(super) fn in_words(error: reqwest::Error) -> String {
+pub(crate) fn in_words(error: reqwest::Error) -> String {
     chain(&error.without_url())
 }
 

@@ -4,7 +4,7 @@
 
 mod content;
 mod fallback;
-mod http;
+pub(crate) mod http;
 mod mock;
 mod openai;
 mod retry;

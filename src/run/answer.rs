@@ -1,5 +1,6 @@
 //! Answering a question and cancelling, from outside the run. The inbox takes the first; the loser learns who and when.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -69,13 +70,22 @@ pub async fn cancel(broker: &Broker, workflow: &Name, run: RunId, by: Option<Use
 }
 
 async fn put(broker: &Broker, workflow: &Name, run: RunId, slot: Slot, given: &Given) -> Result<Accepted> {
-    let payload = serde_json::to_vec(given).expect("an answer is JSON");
-    if let Put::Taken(stored) = broker.inbox.put(run, slot, payload.into()).await? {
-        let by = serde_json::from_slice::<Given>(&stored.payload).ok().and_then(|given| given.by);
-        return Ok(Accepted::TakenBy { by, at: stored.at });
+    let payload = Bytes::from(serde_json::to_vec(given).expect("an answer is JSON"));
+    let accepted = match broker.inbox.put(run, slot, payload.clone()).await? {
+        Put::First => Accepted::Yes,
+        // The same word of the same person: an earlier try, whose acknowledgement was lost.
+        Put::Taken(stored) if stored.payload == payload => Accepted::Yes,
+        Put::Taken(stored) => {
+            let by = serde_json::from_slice::<Given>(&stored.payload).ok().and_then(|given| given.by);
+            Accepted::TakenBy { by, at: stored.at }
+        }
+    };
+    // Whoever was first may have died before this.
+    if let Err(error) = wake_if_parked(broker, workflow, run).await {
+        // It is stored and counts; the run is found by the next tour (`run::sweep`) if by nobody else.
+        tracing::warn!(run.id = %run, "an answer is stored, but its run could not be woken yet: {error}");
     }
-    wake_if_parked(broker, workflow, run).await?;
-    Ok(Accepted::Yes)
+    Ok(accepted)
 }
 
 /// Queues a run if it is parked. The order matters: the worker parks first and reads the inbox then; here the inbox is

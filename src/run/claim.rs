@@ -2,23 +2,34 @@
 //! both try; the log lets one of them.
 
 use crate::broker::{self, Broker, Lane, Shelf, Slot};
-use crate::clock::Clock;
+use crate::clock::Timestamp;
 use crate::ids::{RunId, WorkerId};
+use crate::run::lease::Lease;
 use crate::run::record::{Body, Created, Placed, Record, started_message};
 use crate::run::summary::Summary;
 use crate::run::writer::Writer;
 use crate::run::{Error, Result, read};
 
 /// What came of an attempt to take a run over.
-pub enum Claim {
-    /// It is this worker's now.
-    Mine(Box<Owned>),
+pub enum Claim<T> {
+    /// It is this worker's now; this is what was made ready for it.
+    Mine(Box<Owned>, T),
     /// There is nothing to do: it has ended, was removed, or waits for an answer that nobody gave.
     Nothing,
-    /// Another worker has it, and lives.
+    /// It waits for a moment that has not come by this worker's clock.
+    NotYet {
+        /// That moment.
+        until: Timestamp,
+    },
+    /// Another worker has it, and lives as far as is known.
     Held {
         /// That worker.
         by: WorkerId,
+    },
+    /// This worker cannot execute it; another may.
+    Unfit {
+        /// Why, in a sentence.
+        why: String,
     },
 }
 
@@ -27,21 +38,35 @@ pub struct Owned {
     /// How it began.
     pub created: Created,
     /// When.
-    pub created_at: crate::clock::Timestamp,
+    pub created_at: Timestamp,
     /// Its records, in order, the claim included.
     pub history: Vec<Placed>,
     /// The pen.
     pub writer: Writer,
+    /// How often this worker's lease had lapsed before the run was claimed.
+    pub lapses: u64,
 }
 
-/// Takes a run over if it is free. `description` is told in `workflow_started`, by the first claim.
-pub async fn claim(
+/// What a worker has made ready for a run.
+pub struct Ready<T> {
+    /// What the first claim tells in `workflow_started`.
+    pub description: Option<String>,
+    /// What the run is executed with.
+    pub with: T,
+}
+
+/// Takes a run over if it is free. `prepare` makes ready for it before it is claimed, or says why this worker cannot have it
+/// ([`Claim::Unfit`]): a run that was claimed in vain would be kept from those who can.
+pub async fn claim<T, F>(
     broker: &Broker,
-    clock: &dyn Clock,
+    lease: &Lease,
     run: RunId,
-    worker: WorkerId,
-    description: impl Fn(&Created) -> Option<String>,
-) -> Result<Claim> {
+    mut prepare: impl FnMut(Created) -> F,
+) -> Result<Claim<T>>
+where
+    F: Future<Output = Result<Ready<T>, String>>,
+{
+    let (worker, lapses) = (lease.worker(), lease.lapses());
     loop {
         let mut history = read(broker, run, 0).await?;
         let Some(first) = history.first() else {
@@ -53,42 +78,57 @@ pub async fn claim(
         };
         let last = history.last().expect("it has a first record");
         let expected = last.seq;
-        let claimant = history.iter().rev().find_map(|placed| match &placed.record.body {
-            Body::Claimed { worker, epoch, .. } => Some((*worker, *epoch)),
-            _ => None,
-        });
+        let claimant = last_claim(&history);
         match &last.record.body {
             Body::Ended(_) | Body::Removed => return Ok(Claim::Nothing),
             Body::Parked { until } => {
-                let due = until.is_some_and(|until| until <= clock.now());
+                let due = until.is_some_and(|until| until <= lease.clock().now());
                 if !due && !has_unread(broker, run, &history).await? {
-                    return Ok(Claim::Nothing);
+                    return Ok(until.map_or(Claim::Nothing, |until| Claim::NotYet { until }));
                 }
             }
             _ => {
                 if let Some((other, _)) = claimant
                     && other != worker
-                    && is_alive(broker, other).await?
+                    && (!lease.may_take_over() || is_alive(broker, other).await?)
                 {
                     return Ok(Claim::Held { by: other });
                 }
             }
         }
+        let Ready { description, with } = match prepare(created.clone()).await {
+            Ok(ready) => ready,
+            Err(why) => return Ok(Claim::Unfit { why }),
+        };
         let epoch = claimant.map_or(1, |(_, epoch)| epoch + 1);
-        let message = (epoch == 1).then(|| started_message(run, &created, description(&created).as_deref()));
+        let message = (epoch == 1).then(|| started_message(run, &created, description.as_deref()));
         let record = Record::new(Body::Claimed { worker, epoch, message });
         let payload = record.payloads().swap_remove(0);
         match broker.log.append(run, Lane::Did, payload, expected).await {
             Ok(seq) => {
-                history.push(Placed { seq, at: clock.now(), record });
+                history.push(Placed { seq, at: lease.clock().now(), record });
                 let writer = Writer::new(broker.clone(), run, worker, seq);
-                return Ok(Claim::Mine(Box::new(Owned { created, created_at, history, writer })));
+                return Ok(Claim::Mine(Box::new(Owned { created, created_at, history, writer, lapses }), with));
             }
             // Somebody wrote meanwhile, or an earlier try of ours arrived: look again.
             Err(broker::Error::Conflict { .. }) => continue,
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Who claimed the run last, and in which epoch.
+pub fn last_claim(history: &[Placed]) -> Option<(WorkerId, u64)> {
+    history.iter().rev().find_map(|placed| match &placed.record.body {
+        Body::Claimed { worker, epoch, .. } => Some((*worker, *epoch)),
+        _ => None,
+    })
+}
+
+/// Whether the claim at sequence `claimed` is still the last one, and the run there.
+pub async fn is_still_mine(broker: &Broker, run: RunId, claimed: u64) -> Result<bool> {
+    let since = read(broker, run, claimed).await?;
+    Ok(!since.iter().any(|placed| matches!(placed.record.body, Body::Claimed { .. } | Body::Removed)))
 }
 
 /// Whether the inbox holds something that the log does not know yet.

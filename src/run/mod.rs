@@ -10,8 +10,12 @@ pub mod answer;
 pub mod attach;
 pub mod claim;
 pub mod directory;
+pub mod lease;
+pub mod notice;
+pub mod remove;
 pub mod start;
 pub mod summary;
+pub mod sweep;
 pub mod writer;
 
 /// What went wrong with a run. Whoever calls decides by the variant.

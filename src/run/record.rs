@@ -16,6 +16,11 @@ use crate::model;
 /// The version of the format that this program writes.
 pub const VERSION: u8 = 1;
 
+/// What a piece has around it, at most, in bytes.
+const AROUND_PIECE: usize = 200;
+/// However little a broker carries: a record of a thousand pieces would not be better.
+const SMALLEST_PIECE: usize = 1024;
+
 /// The largest payload that is stored in one piece; NATS carries 1 MB by default, headers included.
 pub const PIECE: usize = 900_000;
 
@@ -262,11 +267,17 @@ impl Record {
 
     /// The payloads to store, in order: one, or the pieces of a large record.
     pub fn payloads(&self) -> Vec<Bytes> {
+        self.payloads_within(PIECE)
+    }
+
+    /// The same for a broker that carries at most `largest` bytes in one message.
+    pub fn payloads_within(&self, largest: usize) -> Vec<Bytes> {
         let text = serde_json::to_string(self).expect("a record is JSON");
-        if text.len() <= PIECE {
+        if text.len() <= largest {
             return vec![text.into()];
         }
-        let pieces = pieces(&text, PIECE / 2);
+        // A piece is a record of its own: something is written around it, and what is quoted grows.
+        let pieces = pieces(&text, (largest / 2).saturating_sub(AROUND_PIECE).max(SMALLEST_PIECE));
         let count = pieces.len() as u32;
         (0..)
             .zip(pieces)

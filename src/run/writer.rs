@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use crate::broker::{self, Broker, Stored};
 use crate::clock::Timestamp;
 use crate::ids::{RunId, WorkerId};
-use crate::run::record::{Assembler, Body, Placed, Record};
+use crate::run::record::{Assembler, Body, PIECE, Placed, Record};
 use crate::run::{Error, Result};
 
 /// The owner's pen.
@@ -23,6 +24,8 @@ pub struct Writer {
 
 /// The longest pause between two tries while the broker is away.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// How often a run that waits for room in the log says so.
+const SAY_EVERY: Duration = Duration::from_secs(60);
 
 impl Writer {
     /// The writer of a run whose last record is at sequence `last` and is this worker's claim.
@@ -49,15 +52,31 @@ impl Writer {
     /// [`Error::Lost`] if another worker has claimed the run.
     pub async fn append(&mut self, body: Body, now: Timestamp) -> Result<Placed> {
         let record = Record::new(body);
-        let lane = record.lane();
-        let mut seq = self.last;
-        for payload in record.payloads() {
-            let abandoned = self.abandoned.replace(payload.clone());
-            seq = append_at(&self.broker, self.run, lane, payload, seq, abandoned).await?;
-            self.abandoned = None;
-            self.last = seq;
+        match self.append_all(&record, record.payloads()).await {
+            // This broker carries less than most do.
+            Err(Error::Broker(broker::Error::TooLarge { max, .. })) if max < PIECE => {
+                self.append_all(&record, record.payloads_within(max)).await?;
+            }
+            appended => appended?,
         }
-        Ok(Placed { seq, at: now, record })
+        Ok(Placed { seq: self.last, at: now, record })
+    }
+
+    async fn append_all(&mut self, record: &Record, payloads: Vec<Bytes>) -> Result<()> {
+        for payload in payloads {
+            let abandoned = self.abandoned.replace(payload.clone());
+            let appended =
+                append_at(&self.broker, self.run, record.lane(), payload, self.last, abandoned.clone()).await;
+            match appended {
+                Ok(seq) => (self.last, self.abandoned) = (seq, None),
+                Err(error) => {
+                    // What was refused for its size is not on its way.
+                    self.abandoned = abandoned;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -71,11 +90,16 @@ async fn append_at(
     abandoned: Option<Bytes>,
 ) -> Result<u64> {
     let mut pause = Duration::from_millis(20);
+    let mut said: Option<Instant> = None;
     loop {
         match broker.log.append(run, lane, payload.clone(), expected).await {
             Ok(seq) => return Ok(seq),
             Err(broker::Error::Conflict { .. } | broker::Error::Unavailable { .. }) => {}
+            Err(broker::Error::Full { what }) if said.is_some_and(|said| said.elapsed() < SAY_EVERY) => {
+                tracing::debug!(run.id = %run, "the log still takes no more records ({what})");
+            }
             Err(broker::Error::Full { what }) => {
+                said = Some(Instant::now());
                 tracing::error!(run.id = %run, "the log takes no more records ({what}); the run waits");
             }
             Err(error) => return Err(error.into()),

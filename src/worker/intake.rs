@@ -1,28 +1,34 @@
 //! Taking runs: one permit, then one delivery, then one task that drives the run and settles the delivery last.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::Instant;
 
-use crate::broker::{ACK_WAIT, AnyDelivery};
+use crate::broker::{AnyDelivery, Reason};
+use crate::clock;
 use crate::engine::Left;
 use crate::ids::{Name, RunId};
-use crate::run::claim::{Claim, claim};
-use crate::run::{self};
+use crate::run::claim::{Claim, Ready, claim};
+use crate::run::record::Created;
 use crate::worker::Worker;
 
 /// How long a delivery rests before it is tried again after a failure.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
+/// How long a delivery rests if this worker cannot execute the run: a newer one may come.
+const UNTIL_ANOTHER_CAN: Duration = Duration::from_secs(30);
+/// How long a delivery rests while another worker holds the run. Should that one die, so much later at most is it noticed.
+const WHILE_HELD: Duration = Duration::from_secs(1);
+/// A job that comes before its time by this worker's clock waits for it here, if it is no later than this; clocks differ.
+const EARLY: Duration = Duration::from_secs(60);
 
 /// Takes the jobs of one workflow until the end begins.
 pub(super) async fn take(worker: Arc<Worker>, workflow: Name) {
     let shutdown = worker.shutdown.clone();
     while !shutdown.has_begun() {
-        let mut jobs = match worker.broker.queue.take(&workflow).await {
+        let mut jobs = match worker.broker.queue.take(&workflow, worker.lease.span()).await {
             Ok(jobs) => jobs,
             Err(error) => {
                 tracing::warn!(%workflow, "cannot take runs: {error}");
@@ -55,62 +61,112 @@ pub(super) async fn take(worker: Arc<Worker>, workflow: Name) {
 /// Does one job, and settles its delivery.
 async fn work(worker: Arc<Worker>, delivery: AnyDelivery, permit: OwnedSemaphorePermit) {
     let run = delivery.job().run;
-    match lock(&worker).entry(run) {
-        // A redelivery of a run that is in memory: the run settles it in place of its older one.
-        Entry::Occupied(mut held) => {
-            held.insert(Some(delivery));
-            return;
-        }
-        Entry::Vacant(place) => {
-            place.insert(None);
-        }
-    }
-    let _let_go = LetGo { worker: &worker, run };
-    hold(&worker, delivery, run).await;
-    drop(permit);
-}
-
-fn lock(worker: &Worker) -> MutexGuard<'_, HashMap<RunId, Option<AnyDelivery>>> {
-    worker.held.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Takes a run from the register when it leaves memory, however it does.
-struct LetGo<'a> {
-    worker: &'a Worker,
-    run: RunId,
-}
-
-impl Drop for LetGo<'_> {
-    fn drop(&mut self) {
-        lock(self.worker).remove(&self.run);
-    }
-}
-
-/// Drives a run while telling the broker that it is still worked on.
-async fn hold(worker: &Worker, mut delivery: AnyDelivery, run: RunId) {
-    let newer = || lock(worker).get_mut(&run).and_then(Option::take);
-    let mut driving = Box::pin(drive(worker, run));
-    let mut beats = tokio::time::interval_at(tokio::time::Instant::now() + ACK_WAIT / 3, ACK_WAIT / 3);
-    let settled = loop {
-        tokio::select! {
-            settled = &mut driving => break settled,
-            _ = beats.tick() => {
-                delivery = newer().unwrap_or(delivery);
-                if let Err(error) = delivery.working().await {
-                    tracing::debug!(run.id = %run, "the queue was not told that the run goes on: {error}");
+    let (tell, newer) = mpsc::channel(1);
+    let refused = {
+        let mut held = worker.held.lock().unwrap_or_else(PoisonError::into_inner);
+        match held.get(&run) {
+            // The run is in memory already: whoever holds it is told.
+            Some(holder) => match holder.try_send(delivery) {
+                Ok(()) => return,
+                Err(mpsc::error::TrySendError::Full(delivery) | mpsc::error::TrySendError::Closed(delivery)) => {
+                    Err(delivery)
                 }
+            },
+            None => {
+                held.insert(run, tell);
+                Ok(delivery)
             }
         }
     };
-    drop(driving);
-    delivery = newer().unwrap_or(delivery);
-    settle(
-        match settled {
-            Settle::Done => delivery.ack().await,
-            Settle::Again(delay) => delivery.retry_after(delay).await,
-        },
-        run,
-    );
+    match refused {
+        Ok(delivery) => Holder { worker: &worker, run, newer, holds: true }.hold(delivery).await,
+        Err(delivery) => settle(delivery.retry_after(WHILE_HELD).await, run),
+    }
+    drop(permit);
+}
+
+/// Whoever has a run in memory.
+struct Holder<'a> {
+    worker: &'a Arc<Worker>,
+    run: RunId,
+    /// Other deliveries of this run: one that comes again, or a new reason to look at it.
+    newer: mpsc::Receiver<AnyDelivery>,
+    holds: bool,
+}
+
+impl Drop for Holder<'_> {
+    fn drop(&mut self) {
+        if self.holds {
+            self.worker.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.run);
+        }
+    }
+}
+
+impl Holder<'_> {
+    /// Drives the run while telling the broker that it is still worked on, and settles the delivery last.
+    async fn hold(mut self, mut delivery: AnyDelivery) {
+        let beat = self.worker.lease.span() / 3;
+        let settled = loop {
+            let mut came = false;
+            let settled = {
+                let reason = delivery.job().reason;
+                let mut driving = Box::pin(drive(self.worker, self.run, reason));
+                let mut beats = tokio::time::interval_at(Instant::now() + beat, beat);
+                loop {
+                    tokio::select! {
+                        settled = &mut driving => break settled,
+                        Some(newer) = self.newer.recv() => {
+                            came = true;
+                            self.replace(&mut delivery, newer);
+                        }
+                        _ = beats.tick() => {
+                            if let Err(error) = delivery.working().await {
+                                tracing::debug!(run.id = %self.run, "the queue was not told that the run goes on: {error}");
+                            }
+                        }
+                    }
+                }
+            };
+            // What came may be an answer's or a cancel's call to a run that was being parked: nobody else will hear it.
+            match self.let_go_unless(came && matches!(settled, Settle::Done)) {
+                Ok(()) => break settled,
+                Err(Some(newer)) => self.replace(&mut delivery, newer),
+                Err(None) => {}
+            }
+        };
+        settle(
+            match settled {
+                Settle::Done => delivery.ack().await,
+                Settle::Again(delay) => delivery.retry_after(delay).await,
+            },
+            self.run,
+        );
+    }
+
+    /// Lets go of the run, so that the next delivery is taken as any other; not if the run is to be looked at once more,
+    /// for which another delivery, given back here, is a reason too.
+    fn let_go_unless(&mut self, once_more: bool) -> Result<(), Option<AnyDelivery>> {
+        let mut held = self.worker.held.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.newer.try_recv() {
+            Ok(newer) => Err(Some(newer)),
+            Err(_) if once_more => Err(None),
+            Err(_) => {
+                held.remove(&self.run);
+                self.holds = false;
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes a newer delivery in the place of the one at hand. If it is another message, the one at hand is done: what it was
+    /// for is done under the newer. If it is the same message come again, the one at hand settles nothing any more.
+    fn replace(&self, delivery: &mut AnyDelivery, newer: AnyDelivery) {
+        let (run, is_new) = (self.run, newer.attempt() == 1);
+        let older = std::mem::replace(delivery, newer);
+        if is_new {
+            self.worker.shutdown.run(async move { settle(older.ack().await, run) });
+        }
+    }
 }
 
 fn settle(settled: crate::broker::Result<()>, run: RunId) {
@@ -126,28 +182,33 @@ enum Settle {
     Again(Duration),
 }
 
-async fn drive(worker: &Worker, run: RunId) -> Settle {
-    let describe = |created: &run::record::Created| {
-        worker.serves.get(&created.workflow).and_then(|workflow| workflow.description.clone())
+async fn drive(worker: &Arc<Worker>, run: RunId, reason: Reason) -> Settle {
+    let prepare = |created: Created| async move {
+        let hash = created.definition.ok_or("a FastAgency worker executes it")?;
+        let with = worker.definition(&hash).await?;
+        let description = worker.serves.get(&created.workflow).and_then(|workflow| workflow.description.clone());
+        Ok(Ready { description, with })
     };
-    let owned = match Box::pin(claim(&worker.broker, &*worker.clock, run, worker.id, describe)).await {
-        Ok(Claim::Mine(owned)) => owned,
+    let (owned, workflow) = match Box::pin(claim(&worker.broker, &worker.lease, run, prepare)).await {
+        Ok(Claim::Mine(owned, workflow)) => (owned, workflow),
         Ok(Claim::Nothing) => return Settle::Done,
+        Ok(Claim::NotYet { until }) => {
+            let rest = clock::until(worker.clock.now(), until);
+            // The timer is the only one that will call; any other job leaves it to the timer.
+            let waits = reason == Reason::Timer || rest <= EARLY;
+            return if waits { Settle::Again(rest) } else { Settle::Done };
+        }
         Ok(Claim::Held { by }) => {
             tracing::debug!(run.id = %run, "the run belongs to worker {by}, which lives");
-            return Settle::Again(worker.lease / 2);
+            return Settle::Again(WHILE_HELD);
+        }
+        Ok(Claim::Unfit { why }) => {
+            tracing::error!(run.id = %run, "the run cannot be executed here: {why}");
+            return Settle::Again(UNTIL_ANOTHER_CAN);
         }
         Err(error) => {
             tracing::warn!(run.id = %run, "the run could not be taken: {error}");
             return Settle::Again(AFTER_FAILURE);
-        }
-    };
-    let Some(hash) = owned.created.definition.clone() else { return Settle::Done };
-    let workflow = match worker.definition(&hash).await {
-        Ok(workflow) => workflow,
-        Err(problem) => {
-            tracing::error!(run.id = %run, workflow = %owned.created.workflow, "the run's definition cannot be used: {problem}");
-            return Settle::Again(AFTER_FAILURE * 6);
         }
     };
     match worker.engine.drive(owned, workflow, &worker.shutdown).await {
@@ -155,7 +216,7 @@ async fn drive(worker: &Worker, run: RunId) -> Settle {
         Left::HandedBack => Settle::Again(Duration::ZERO),
         Left::LetGo(why) => {
             tracing::warn!(run.id = %run, "the run was let go: {why}");
-            Settle::Again(worker.lease / 2)
+            Settle::Again(worker.lease.span() / 2)
         }
     }
 }

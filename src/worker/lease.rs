@@ -1,15 +1,23 @@
-//! "Still here": the worker's lease, renewed three times within its length.
+//! "Still here": the worker's lease, renewed three times within its length, and at once when the broker is back.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::run::directory::{self, WorkerCard};
+use crate::run::lease::Lease;
 use crate::worker::Worker;
+
+/// How soon a renewal that failed is tried again: others wait for a lease no longer than it lasts.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// Renews the lease until the last call.
 pub(super) async fn beat(worker: &Worker, card: &WorkerCard) {
-    let mut beats = tokio::time::interval(worker.lease / 3);
-    beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let span = worker.lease.span();
+    let mut next = Instant::now() + span / 3;
     loop {
         tokio::select! {
-            _ = beats.tick() => {}
+            () = tokio::time::sleep_until(next) => {}
             () = worker.shutdown.hard() => {
                 // The runs append their last records and leave; only then is the lease given up.
                 let all = worker.permits.available_permits().max(1) as u32;
@@ -17,8 +25,16 @@ pub(super) async fn beat(worker: &Worker, card: &WorkerCard) {
                 return;
             }
         }
-        if let Err(error) = directory::renew(&worker.broker, card, worker.lease).await {
-            tracing::warn!("the worker's lease could not be renewed: {error}");
+        let sent = Lease::moment(&*worker.clock);
+        match directory::renew(&worker.broker, card, span).await {
+            Ok(()) => {
+                worker.lease.renewed(sent);
+                next = Instant::now() + span / 3;
+            }
+            Err(error) => {
+                tracing::warn!("the worker's lease could not be renewed: {error}");
+                next = Instant::now() + AGAIN.min(span / 3);
+            }
         }
     }
 }

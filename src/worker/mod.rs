@@ -4,21 +4,26 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::broker::{AnyDelivery, Broker};
 use crate::clock::Clock;
+use crate::config::Webhook;
 use crate::engine::{Engine, Shelver};
 use crate::ids::{Name, RunId, WorkerId};
 use crate::lifecycle::Shutdown;
 use crate::model::Models;
 use crate::run::directory::{self, WorkerCard, WorkflowCard};
+use crate::run::lease::Lease;
+use crate::run::notice::Notices;
 use crate::seal::Sealer;
 use crate::workflow::{Definition, Workflow};
 
 mod contract;
 mod intake;
 mod lease;
+mod sweeping;
+mod webhooks;
 
 /// What a worker is made of.
 pub struct Parts {
@@ -34,21 +39,24 @@ pub struct Parts {
     pub sealer: Option<Sealer>,
     /// Its settings.
     pub settings: crate::config::Worker,
+    /// How long an ended run is kept.
+    pub keep_ended: Duration,
+    /// Who outside is told of runs.
+    pub webhooks: BTreeMap<Name, Webhook>,
 }
 
 /// A worker at work.
 pub(crate) struct Worker {
-    pub id: WorkerId,
     pub broker: Broker,
     pub clock: Arc<dyn Clock>,
     pub engine: Engine,
-    pub lease: Duration,
+    pub lease: Arc<Lease>,
     /// What it serves, by name: what new runs are pinned to.
     pub serves: BTreeMap<Name, Arc<Workflow>>,
     /// Definitions that were needed, by hash.
     definitions: Mutex<HashMap<String, Arc<Workflow>>>,
-    /// The runs in memory, each with a newer delivery of its job, if one came: it replaces the one that the run holds.
-    pub held: Mutex<HashMap<RunId, Option<AnyDelivery>>>,
+    /// The runs in memory, and how whoever holds one is told of another delivery of it.
+    pub held: Mutex<HashMap<RunId, mpsc::Sender<AnyDelivery>>>,
     pub permits: Arc<Semaphore>,
     pub shutdown: Shutdown,
 }
@@ -66,40 +74,50 @@ pub enum Error {
 
 /// Serves workflows until the end: announces itself, then takes runs. Returns when the last run has left memory.
 pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
-    let Parts { broker, clock, models, workflows, sealer, settings } = parts;
+    let Parts { broker, clock, models, workflows, sealer, settings, keep_ended, webhooks } = parts;
     let id = WorkerId::random();
-    let shelver = Arc::new(Shelver::default());
-    let engine = Engine::new(broker.clone(), clock.clone(), models, sealer, shelver.clone(), settings.park_after);
     let serves: BTreeMap<Name, Arc<Workflow>> =
         workflows.into_iter().map(|workflow| (workflow.name.clone(), Arc::new(workflow))).collect();
     let definitions = serves.values().map(|workflow| (workflow.definition.hash(), workflow.clone())).collect();
-    let worker = Arc::new(Worker {
+    for workflow in serves.values() {
+        directory::announce(&broker, &card(workflow), workflow.definition.to_bytes()).await?;
+    }
+    let card = WorkerCard {
         id,
+        workflows: serves.keys().cloned().collect(),
+        started_at: clock.now(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let sent = Lease::moment(&*clock);
+    directory::renew(&broker, &card, settings.lease).await?;
+    let lease = Arc::new(Lease::new(id, settings.lease, clock.clone(), sent));
+    let shelver = Arc::new(Shelver::default());
+    let notices = Notices::new(broker.clone(), &webhooks);
+    let engine =
+        Engine::new(broker.clone(), models, sealer, shelver.clone(), lease.clone(), notices, settings.park_after);
+    let worker = Arc::new(Worker {
         broker: broker.clone(),
         clock: clock.clone(),
         engine,
-        lease: settings.lease,
+        lease,
         serves,
         definitions: Mutex::new(definitions),
         held: Mutex::new(HashMap::new()),
         permits: Arc::new(Semaphore::new(settings.max_runs)),
         shutdown: shutdown.clone(),
     });
-    for workflow in worker.serves.values() {
-        directory::announce(&broker, &card(workflow), workflow.definition.to_bytes()).await?;
-    }
-    let card = WorkerCard {
-        id,
-        workflows: worker.serves.keys().cloned().collect(),
-        started_at: clock.now(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-    };
-    directory::renew(&broker, &card, settings.lease).await?;
     if broker.contract.is_some() {
         contract::join(&worker).await?;
     }
     let names: BTreeSet<&str> = worker.serves.keys().map(Name::as_str).collect();
     tracing::info!(worker.id = %id, "worker ready: {}", names.into_iter().collect::<Vec<_>>().join(", "));
+    shutdown.run(sweeping::serve(worker.clone(), keep_ended));
+    for (name, webhook) in webhooks {
+        match webhooks::Caller::new(broker.clone(), clock.clone(), name.clone(), webhook) {
+            Ok(caller) => drop(shutdown.run(caller.serve(shutdown.clone()))),
+            Err(why) => tracing::error!(webhook = %name, "no notices are sent from here: {why}"),
+        }
+    }
     let mut intakes = tokio::task::JoinSet::new();
     for name in worker.serves.keys() {
         intakes.spawn(intake::take(worker.clone(), name.clone()));

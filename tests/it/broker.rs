@@ -20,6 +20,9 @@ mod open;
 /// How long anything may take that is expected to happen.
 const SOON: Duration = Duration::from_secs(20);
 
+/// How long a job may be held without a word: longer than any scenario.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Where a scenario takes place.
 enum Ground {
     Embedded { dir: TempDir, broker: Option<Broker> },
@@ -380,7 +383,7 @@ async fn a_job_goes_to_one_worker_of_its_workflow(ground: Ground) {
     .await;
     let workers = (0..3).map(|_| {
         let (queue, workflow) = (queue.clone(), workflow.clone());
-        async move { queue.take(&workflow).await.unwrap() }
+        async move { queue.take(&workflow, PATIENCE).await.unwrap() }
     });
     let mut all = futures_util::stream::select_all(future::join_all(workers).await);
     let mut taken = HashSet::new();
@@ -396,7 +399,7 @@ async fn a_job_goes_to_one_worker_of_its_workflow(ground: Ground) {
     let last = RunId::random();
     queue.enqueue(&workflow, &job(last), "last").await.unwrap();
     assert_eq!(soon(all.next()).await.unwrap().unwrap().job().run, last);
-    assert_eq!(next_job(&mut queue.take(&other).await.unwrap()).await.job().run, elsewhere);
+    assert_eq!(next_job(&mut queue.take(&other, PATIENCE).await.unwrap()).await.job().run, elsewhere);
 }
 
 async fn the_same_job_is_queued_once(ground: Ground) {
@@ -406,7 +409,7 @@ async fn the_same_job_is_queued_once(ground: Ground) {
     for _ in 0..3 {
         queue.enqueue(&workflow, &job(run), "the same / id").await.unwrap();
     }
-    let mut jobs = queue.take(&workflow).await.unwrap();
+    let mut jobs = queue.take(&workflow, PATIENCE).await.unwrap();
     next_job(&mut jobs).await.ack().await.unwrap();
     queue.enqueue(&workflow, &job(run), "the same / id").await.unwrap();
     queue.enqueue(&workflow, &job(end), "another").await.unwrap();
@@ -418,7 +421,7 @@ async fn a_job_given_back_comes_again(ground: Ground) {
     let workflow = name("work");
     let run = RunId::random();
     queue.enqueue(&workflow, &job(run), "one").await.unwrap();
-    let mut jobs = queue.take(&workflow).await.unwrap();
+    let mut jobs = queue.take(&workflow, PATIENCE).await.unwrap();
     let delivery = next_job(&mut jobs).await;
     let start = tokio::time::Instant::now();
     delivery.retry_after(Duration::from_millis(700)).await.unwrap();
@@ -427,7 +430,7 @@ async fn a_job_given_back_comes_again(ground: Ground) {
     assert_eq!((again.job().run, again.attempt()), (run, 2));
     again.retry_after(Duration::ZERO).await.unwrap();
     // Whoever is there may get it.
-    let mut others = queue.take(&workflow).await.unwrap();
+    let mut others = queue.take(&workflow, PATIENCE).await.unwrap();
     let third = soon(async {
         tokio::select! { job = jobs.next() => job, job = others.next() => job }
     });
@@ -451,7 +454,7 @@ async fn timers_fire_once_and_can_be_replaced(ground: Ground) {
     queue.schedule(&workflow, &timer(past), long_ago).await.unwrap();
     let due = in_ms(3000);
     queue.schedule(&workflow, &timer(later), due).await.unwrap();
-    let mut jobs = queue.take(&workflow).await.unwrap();
+    let mut jobs = queue.take(&workflow, PATIENCE).await.unwrap();
     for expected in [past, replaced, later] {
         let delivery = next_job(&mut jobs).await;
         assert_eq!((delivery.job().run, delivery.job().reason), (expected, Reason::Timer));
@@ -549,7 +552,7 @@ async fn everything_survives_a_restart(mut ground: Ground) {
     broker.queue.schedule(&workflow, &Job { run: timed, reason: Reason::Timer }, due).await.unwrap();
     let mut live = broker.log.follow(run).await.unwrap();
     let mut bell = broker.inbox.bell(run).await.unwrap();
-    let mut jobs = broker.queue.take(&name("idle")).await.unwrap();
+    let mut jobs = broker.queue.take(&name("idle"), PATIENCE).await.unwrap();
     let mut changes = broker.catalogue.watch(Shelf::Workflows).await.unwrap();
     next(&mut changes).await;
     drop(broker);
@@ -584,7 +587,7 @@ async fn everything_survives_a_restart(mut ground: Ground) {
     assert!(matches!(broker.inbox.put(run, Slot::Cancel, bytes("late")).await.unwrap(), Put::Taken(_)));
     assert_eq!(broker.catalogue.get(Shelf::Workflows, "w").await.unwrap(), Some(bytes("v")));
     broker.queue.enqueue(&workflow, &job(run), "job").await.unwrap();
-    let mut work = broker.queue.take(&workflow).await.unwrap();
+    let mut work = broker.queue.take(&workflow, PATIENCE).await.unwrap();
     for expected in [run, timed] {
         let delivery = next_job(&mut work).await;
         assert_eq!(delivery.job().run, expected);

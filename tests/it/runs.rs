@@ -62,6 +62,8 @@ impl House {
             workflows: vec![workflow.clone()],
             sealer: Some(Sealer::new("a key of the test".to_owned().into())),
             settings: config::Worker { max_runs: 100, park_after, lease: Duration::from_secs(2) },
+            keep_ended: Duration::from_secs(3600),
+            webhooks: BTreeMap::new(),
         };
         life.shutdown().spawn("worker", serve(parts, life.shutdown()));
         Self { broker, life, workflow }

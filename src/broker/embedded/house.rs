@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::queue::Taken;
 use super::store::WeakSender;
-use crate::broker::{ACK_WAIT, AnyDelivery, Bell, Job, Live, Shelf};
+use crate::broker::{AnyDelivery, Bell, Job, Live, Shelf};
 use crate::ids::{Name, RunId};
 
 /// What one listener may leave unread before it misses something: ten seconds of a fast model's tokens.
@@ -42,7 +42,7 @@ pub(super) enum Told {
     /// A job is done.
     Done(u64),
     /// A worker wants a job.
-    Wanted(Name, oneshot::Sender<AnyDelivery>),
+    Wanted(Name, Wanting),
     /// A held job is still worked on.
     Working(u64, u64),
     /// A held job is given back for some time.
@@ -68,15 +68,25 @@ struct KnownJob {
     attempt: u64,
     /// Whether a worker has it, or has put it off; otherwise it is in its line.
     held: bool,
+    /// How long the worker that has it may say nothing.
+    patience: Duration,
     /// Changes whenever the job changes hands, so that an older deadline knows that it has passed.
     stamp: u64,
+}
+
+/// A worker that wants a job.
+pub(super) struct Wanting {
+    /// Where it is handed over.
+    pub(super) reply: oneshot::Sender<AnyDelivery>,
+    /// How long it may say nothing then.
+    pub(super) patience: Duration,
 }
 
 /// The jobs of a workflow that are ready, and the workers that want one. Never both.
 #[derive(Default)]
 struct Line {
     ready: VecDeque<u64>,
-    wanting: VecDeque<oneshot::Sender<AnyDelivery>>,
+    wanting: VecDeque<Wanting>,
 }
 
 impl House {
@@ -104,13 +114,16 @@ impl House {
             Told::Changed(shelf) => self.shelves[&shelf].send_replace(()),
             Told::Watch(shelf, reply) => drop(reply.send(self.shelves[&shelf].subscribe())),
             Told::Queued(id, workflow, job) => {
-                self.jobs.insert(id, KnownJob { workflow, job, attempt: 0, held: false, stamp: 0 });
+                self.jobs.insert(
+                    id,
+                    KnownJob { workflow, job, attempt: 0, held: false, patience: Duration::ZERO, stamp: 0 },
+                );
                 self.ready(id, now);
             }
             Told::Done(id) => drop(self.jobs.remove(&id)),
-            Told::Wanted(workflow, reply) => self.wanted(workflow, reply, now),
-            Told::Working(id, attempt) => self.renew(id, attempt, now, ACK_WAIT),
-            Told::PutOff(id, attempt, delay) => self.renew(id, attempt, now, delay),
+            Told::Wanted(workflow, wanting) => self.wanted(workflow, wanting, now),
+            Told::Working(id, attempt) => self.renew(id, attempt, now, None),
+            Told::PutOff(id, attempt, delay) => self.renew(id, attempt, now, Some(delay)),
         }
     }
 
@@ -144,10 +157,10 @@ impl House {
         self.hand_out(&workflow, now);
     }
 
-    fn wanted(&mut self, workflow: Name, reply: oneshot::Sender<AnyDelivery>, now: Instant) {
+    fn wanted(&mut self, workflow: Name, wanting: Wanting, now: Instant) {
         let line = self.lines.entry(workflow.clone()).or_default();
-        line.wanting.retain(|waiting| !waiting.is_closed());
-        line.wanting.push_back(reply);
+        line.wanting.retain(|waiting| !waiting.reply.is_closed());
+        line.wanting.push_back(wanting);
         self.hand_out(&workflow, now);
     }
 
@@ -158,29 +171,31 @@ impl House {
                 line.ready.pop_front();
                 continue;
             };
-            let Some(wanting) = line.wanting.pop_front() else { return };
+            let Some(Wanting { reply, patience }) = line.wanting.pop_front() else { return };
             let taken = Taken::new(id, known.attempt + 1, known.job.clone(), self.store.clone());
-            if wanting.send(Box::new(taken)).is_err() {
+            if reply.send(Box::new(taken)).is_err() {
                 continue;
             }
             line.ready.pop_front();
             known.attempt += 1;
             known.held = true;
+            known.patience = patience;
             self.stamps += 1;
             known.stamp = self.stamps;
-            self.deadlines.push(Reverse((now + ACK_WAIT, id, known.stamp)));
+            self.deadlines.push(Reverse((now + patience, id, known.stamp)));
         }
     }
 
-    /// Sets a new deadline for a job, if the delivery that asks for it is still the one that holds it.
-    fn renew(&mut self, id: u64, attempt: u64, now: Instant, delay: Duration) {
+    /// Sets a new deadline for a job, if the delivery that asks for it is still the one that holds it; without a delay its
+    /// worker's patience begins anew.
+    fn renew(&mut self, id: u64, attempt: u64, now: Instant, delay: Option<Duration>) {
         let Some(known) = self.jobs.get_mut(&id) else { return };
         if known.attempt != attempt || !known.held {
             return;
         }
         self.stamps += 1;
         known.stamp = self.stamps;
-        let at = now.checked_add(delay).unwrap_or(now + LONGEST_DELAY);
+        let at = now.checked_add(delay.unwrap_or(known.patience)).unwrap_or(now + LONGEST_DELAY);
         self.deadlines.push(Reverse((at, id, known.stamp)));
     }
 }
@@ -273,6 +288,8 @@ mod tests {
     use super::*;
     use crate::broker::Reason;
 
+    const PATIENCE: Duration = Duration::from_secs(30);
+
     fn house() -> (House, Name, Instant) {
         let (sender, _) = mpsc::channel(1);
         let mut house = House::new(sender.downgrade());
@@ -285,7 +302,7 @@ mod tests {
 
     fn want(house: &mut House, workflow: &Name, now: Instant) -> oneshot::Receiver<AnyDelivery> {
         let (reply, delivery) = oneshot::channel();
-        house.tell(Told::Wanted(workflow.clone(), reply), now);
+        house.tell(Told::Wanted(workflow.clone(), Wanting { reply, patience: PATIENCE }), now);
         delivery
     }
 
@@ -294,9 +311,9 @@ mod tests {
         let (mut house, workflow, now) = house();
         assert_eq!(want(&mut house, &workflow, now).try_recv().unwrap().attempt(), 1);
         let mut second = want(&mut house, &workflow, now);
-        house.turn(now + ACK_WAIT / 2);
+        house.turn(now + PATIENCE / 2);
         assert!(second.try_recv().is_err(), "it was delivered while the first worker had time");
-        let later = now + ACK_WAIT;
+        let later = now + PATIENCE;
         house.turn(later);
         assert_eq!(second.try_recv().unwrap().attempt(), 2);
         // What the first one says now is of no importance.
@@ -304,7 +321,7 @@ mod tests {
         house.turn(later);
         assert!(want(&mut house, &workflow, later).try_recv().is_err());
         house.tell(Told::Done(1), later);
-        house.turn(later + ACK_WAIT);
+        house.turn(later + PATIENCE);
         assert_eq!(house.next_deadline(), None);
     }
 
@@ -312,10 +329,10 @@ mod tests {
     fn a_worker_that_is_still_at_it_keeps_its_job() {
         let (mut house, workflow, now) = house();
         want(&mut house, &workflow, now).try_recv().unwrap();
-        house.tell(Told::Working(1, 1), now + ACK_WAIT / 2);
-        house.turn(now + ACK_WAIT);
+        house.tell(Told::Working(1, 1), now + PATIENCE / 2);
+        house.turn(now + PATIENCE);
         assert!(want(&mut house, &workflow, now).try_recv().is_err());
-        assert_eq!(house.next_deadline(), Some(now + ACK_WAIT / 2 + ACK_WAIT));
+        assert_eq!(house.next_deadline(), Some(now + PATIENCE / 2 + PATIENCE));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use crate::broker::Broker;
 
+mod backup;
 mod catalogue;
 mod folder;
 mod house;
@@ -20,7 +21,9 @@ mod log;
 mod queue;
 mod schema;
 mod store;
+mod survey;
 
+pub use backup::{CopyError, copy};
 pub use folder::{running_address, write_address};
 
 /// The largest record, answer or entry in bytes: what a NATS server carries by default, so that moving to one is no surprise.

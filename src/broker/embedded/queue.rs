@@ -10,7 +10,8 @@ use rusqlite::{Connection, params};
 use tokio::sync::oneshot;
 
 use super::Embedded;
-use super::house::{House, Told};
+use super::house::{House, Told, Wanting};
+use super::log;
 use super::store::{self, Session, WeakSender};
 use crate::broker::{AnyDelivery, Delivery, Job, Queue, Result, Shelf};
 use crate::clock::Timestamp;
@@ -54,22 +55,22 @@ impl Queue for Embedded {
             .await
     }
 
-    async fn take(&self, workflow: &Name) -> Result<BoxStream<'static, Result<AnyDelivery>>> {
+    async fn take(&self, workflow: &Name, patience: Duration) -> Result<BoxStream<'static, Result<AnyDelivery>>> {
         let workflow = workflow.clone();
         Ok(stream::unfold(self.store.weak(), move |store| {
             let workflow = workflow.clone();
-            async move { Some((Ok(next(&store, workflow).await?), store)) }
+            async move { Some((Ok(next(&store, workflow, patience).await?), store)) }
         })
         .boxed())
     }
 }
 
 /// Waits for the next job; `None` when the broker has ended.
-async fn next(store: &WeakSender, workflow: Name) -> Option<AnyDelivery> {
+async fn next(store: &WeakSender, workflow: Name, patience: Duration) -> Option<AnyDelivery> {
     let (reply, delivery) = oneshot::channel();
     let sender = store.upgrade();
     store::call(sender.as_ref(), "take a job", move |session| {
-        session.told.push(Told::Wanted(workflow, reply));
+        session.told.push(Told::Wanted(workflow, Wanting { reply, patience }));
         Ok(())
     })
     .await
@@ -149,10 +150,12 @@ pub(super) fn next_due(sql: &Connection) -> rusqlite::Result<Option<i64>> {
     let expiry: Option<i64> = sql
         .prepare_cached("select min(expires) from catalogue where expires is not null")?
         .query_row([], |row| row.get(0))?;
-    Ok([timer, expiry].into_iter().flatten().min())
+    let tombstone: Option<i64> =
+        sql.prepare_cached("select min(until) from tombstones")?.query_row([], |row| row.get(0))?;
+    Ok([timer, expiry, tombstone].into_iter().flatten().min())
 }
 
-/// Turns due timers into jobs, and removes what has expired.
+/// Turns due timers into jobs, and removes what has expired: entries of the catalogue, tombstones.
 pub(super) fn ripen(session: &mut Session<'_>) -> rusqlite::Result<()> {
     let now = session.now_millis();
     let mut due = Vec::new();
@@ -171,6 +174,7 @@ pub(super) fn ripen(session: &mut Session<'_>) -> rusqlite::Result<()> {
             insert(session, workflow, job)?;
         }
     }
+    log::forget_removed(session, now)?;
     for shelf in Shelf::ALL {
         let gone = session
             .sql

@@ -5,6 +5,10 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::{OpenError, folder};
+use crate::broker::Shelf;
+
+/// The name of the file in a data folder.
+pub(super) const FILE: &str = "store.sqlite";
 
 /// The format that this program writes. A file with a higher number is refused; a lower one is brought up here.
 const FORMAT: i64 = 1;
@@ -36,9 +40,29 @@ const TABLES: &str = "
     create index catalogue_expires on catalogue (expires) where expires is not null;
 ";
 
+/// Made in older files too; an older program that opens the file knows nothing of them, and does nothing wrong by that.
+const LATER_TABLES: &str = "
+    create table if not exists tombstones (run text primary key, until integer not null) without rowid;
+    create index if not exists tombstones_until on tombstones (until);
+";
+
+/// Refuses a store that is not ours (`Err`: in words), or that a newer version wrote.
+pub(super) fn check_ours(connection: &Connection, dir: &Path) -> Result<(), Result<OpenError, String>> {
+    let pragma = |name: &str| -> Result<i64, Result<OpenError, String>> {
+        connection.query_row(&format!("pragma {name}"), [], |row| row.get(0)).map_err(|source| Err(source.to_string()))
+    };
+    if pragma("application_id")? != APPLICATION_ID {
+        return Err(Err("it is no store of this program".to_owned()));
+    }
+    match pragma("user_version")? {
+        found if found > FORMAT => Err(Ok(OpenError::Newer { dir: dir.to_owned(), found, known: FORMAT })),
+        _ => Ok(()),
+    }
+}
+
 /// Opens the file in `dir`, making its tables if it is new.
 pub(super) fn open(dir: &Path) -> Result<Connection, OpenError> {
-    let file = dir.join("store.sqlite");
+    let file = dir.join(FILE);
     let trouble = |source| OpenError::Store { file: file.clone(), source };
     let connection = Connection::open(&file).map_err(trouble)?;
     folder::keep_to_owner(&file).map_err(|source| OpenError::Folder { dir: dir.to_owned(), source })?;
@@ -53,6 +77,9 @@ pub(super) fn open(dir: &Path) -> Result<Connection, OpenError> {
         );
         connection.execute_batch(&script).map_err(trouble)?;
     }
+    connection.execute_batch(LATER_TABLES).map_err(trouble)?;
+    // Whoever worked here is gone with the process that held the folder.
+    connection.execute("delete from catalogue where shelf = ?1", [Shelf::Workers.name()]).map_err(trouble)?;
     Ok(connection)
 }
 

@@ -106,7 +106,7 @@ impl Session<'_> {
 impl Store {
     /// Opens the file in `dir` and starts its thread, which keeps `lock` until it ends.
     pub(super) fn open(dir: &Path, lock: File) -> Result<Self, OpenError> {
-        let trouble = |source| OpenError::Store { file: dir.join("store.sqlite"), source };
+        let trouble = |source| OpenError::Store { file: dir.join(schema::FILE), source };
         let folder = |source| OpenError::Folder { dir: dir.to_owned(), source };
         let connection = schema::open(dir)?;
         let (sender, calls) = mpsc::channel(WAITING_CALLS);

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
 
 use super::follow::UNREAD;
-use super::headers::{KV_OPERATION, TTL, is_gone};
+use super::headers::{KV_OPERATION, TTL, is_gone, seconds};
 use super::server::Server;
 use super::streams::MARKER_TTL;
 use crate::broker::subjects::{bucket, bucket_entry, bucket_stream, shelf_changes};
@@ -79,10 +79,4 @@ impl Catalogue for Server {
         // Many changes at once are one: whoever watches reads the shelf again anyway.
         Ok(stream::once(async {}).chain(changes.ready_chunks(UNREAD).map(drop)).boxed())
     }
-}
-
-/// A time to live as the server reads it: whole seconds, one at least.
-fn seconds(ttl: Duration) -> String {
-    let seconds = ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0);
-    format!("{}s", seconds.max(1))
 }

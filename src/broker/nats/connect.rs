@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::contract::NatsContract;
+use super::log::NatsLog;
 use super::queue::NatsQueue;
 use super::server::{NO_JETSTREAM, Server};
 use super::{follow, streams};
@@ -121,7 +122,7 @@ pub async fn connect(settings: &Nats, name: &str) -> Result<Broker, ConnectError
     server.replicated = replicas > 1;
     let server = Arc::new(server);
     Ok(Broker {
-        log: server.clone(),
+        log: Arc::new(NatsLog(server.clone())),
         inbox: server.clone(),
         queue: Arc::new(NatsQueue(server.clone())),
         catalogue: server.clone(),

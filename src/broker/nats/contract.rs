@@ -23,7 +23,7 @@ use crate::broker::subjects::{
     self, ALL_CLIENT_MESSAGES, ALL_SERVER_MESSAGES, ANSWER_WORKERS, DISCOVERY_BUCKET, FASTAGENCY_STREAM, INITIATE_CHAT,
     INITIATE_WORKERS, bucket_entry,
 };
-use crate::broker::{ACK_WAIT, Error, Result};
+use crate::broker::{Error, Result};
 use crate::ids::{MessageId, RunId};
 
 const DISCOVERY_STREAM: &str = "KV_discovery";
@@ -282,13 +282,16 @@ fn bucket_config() -> Value {
     })
 }
 
+/// How long a worker may take to bring an answer in, before another one does: people wait for it.
+const BRING_IN_WAIT: Duration = Duration::from_secs(5);
+
 fn answers_config() -> Value {
     json!({
         "durable_name": ANSWER_WORKERS,
         "name": ANSWER_WORKERS,
         "filter_subject": ALL_SERVER_MESSAGES,
         "ack_policy": "explicit",
-        "ack_wait": nanos(ACK_WAIT),
+        "ack_wait": nanos(BRING_IN_WAIT),
         "deliver_policy": "all",
         "replay_policy": "instant",
         "max_deliver": -1,

@@ -1,5 +1,7 @@
 //! The headers that we set and read, and the tokens of an acknowledgement's subject.
 
+use std::time::Duration;
+
 use async_nats::{HeaderMap, HeaderName, Message};
 
 use crate::clock::Timestamp;
@@ -92,6 +94,10 @@ pub(super) struct Delivered {
     pub(super) stream_seq: u64,
     /// Its sequence among what the consumer has delivered.
     pub(super) consumer_seq: u64,
+    /// When it was stored.
+    pub(super) at: Timestamp,
+    /// How many are left.
+    pub(super) pending: u64,
 }
 
 /// Reads `$JS.ACK.<stream>.<consumer>.<attempt>.<stream seq>.<consumer seq>.<time>.<pending>`, or the longer form that has a
@@ -107,7 +113,15 @@ pub(super) fn delivered(reply: &str) -> Option<Delivered> {
         attempt: numbers[0].parse().ok()?,
         stream_seq: numbers[1].parse().ok()?,
         consumer_seq: numbers[2].parse().ok()?,
+        at: Timestamp::from_nanosecond(numbers[3].parse().ok()?).ok()?,
+        pending: numbers[4].parse().ok()?,
     })
+}
+
+/// A time to live as the server reads it: whole seconds, one at least.
+pub(super) fn seconds(ttl: Duration) -> String {
+    let seconds = ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0);
+    format!("{}s", seconds.max(1))
 }
 
 #[cfg(test)]
@@ -146,7 +160,8 @@ mod tests {
 
     #[test]
     fn both_forms_of_an_acknowledgement_are_read() {
-        let expected = Some(Delivered { attempt: 2, stream_seq: 50, consumer_seq: 7 });
+        let at = Timestamp::from_nanosecond(1_795_334_391_817_584_680).unwrap();
+        let expected = Some(Delivered { attempt: 2, stream_seq: 50, consumer_seq: 7, at, pending: 0 });
         assert_eq!(delivered("$JS.ACK.FA_QUEUE.work_w.2.50.7.1795334391817584680.0"), expected);
         assert_eq!(delivered("$JS.ACK.hub.ACC.FA_QUEUE.work_w.2.50.7.1795334391817584680.0.x"), expected);
         assert_eq!(delivered("$JS.ACK.hub.ACC.FA_QUEUE.work_w.2.50.7.1795334391817584680.0"), expected);

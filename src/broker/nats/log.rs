@@ -1,5 +1,6 @@
 //! The logs of the runs in the stream `FA_RUNS`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::{HeaderMap, Message};
@@ -9,11 +10,11 @@ use futures_util::stream::BoxStream;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::headers::{self, EXPECTED_SUBJECT, PREVIOUS};
+use super::headers::{self, EXPECTED_SUBJECT, PREVIOUS, TTL, seconds};
 use super::reads::Read;
 use super::server::{Server, unavailable};
 use crate::broker::subjects::{self, QUEUE_STREAM, RUNS_STREAM};
-use crate::broker::{Error, Lane, Live, Log, Result, Stored};
+use crate::broker::{Error, Lane, Live, Log, Result, Sighting, Stored, TOMBSTONE_KEPT};
 use crate::ids::RunId;
 
 /// How often a replica that is behind the leader is asked again, and how long is waited before.
@@ -26,30 +27,29 @@ const STEPS_BACK: usize = 48;
 /// How often a tombstone is tried against a writer who does not stop.
 const TOMBSTONE_TRIES: u32 = 10;
 
+/// The logs hand the connection on to those who go round them.
+pub(super) struct NatsLog(pub(super) Arc<Server>);
+
 #[async_trait]
-impl Log for Server {
+impl Log for NatsLog {
     async fn append(&self, run: RunId, lane: Lane, payload: Bytes, expected: u64) -> Result<u64> {
-        let mut headers = HeaderMap::new();
-        headers.insert(EXPECTED_SUBJECT, subjects::records(run));
-        // What was expected is what came before, once it is stored.
-        headers.insert(PREVIOUS, expected.to_string());
-        self.store("append a record", subjects::record(run, lane), headers, payload, Some(expected)).await
+        self.0.append(run, lane, payload, expected, HeaderMap::new()).await
     }
 
     async fn read(&self, run: RunId, after: u64) -> Result<Vec<Stored>> {
         const DOING: &str = "read a run's log";
-        if let Some(found) = self.read_back(DOING, run, after).await? {
+        if let Some(found) = self.0.read_back(DOING, run, after).await? {
             return Ok(found);
         }
         let subject = subjects::records(run);
-        if !self.replicated {
-            let found = self.read_all(DOING, RUNS_STREAM, &subject, after).await?;
+        if !self.0.replicated {
+            let found = self.0.read_all(DOING, RUNS_STREAM, &subject, after).await?;
             return Ok(found.into_iter().map(|read| read.stored).collect());
         }
         // Any replica may answer; it must have at least what the leader has now.
         let Some(newest) = self.last(run).await? else { return Ok(Vec::new()) };
         for _ in 0..CATCH_UP_TRIES {
-            let found = self.read_all(DOING, RUNS_STREAM, &subject, after).await?;
+            let found = self.0.read_all(DOING, RUNS_STREAM, &subject, after).await?;
             if newest.seq <= after || found.last().is_some_and(|read| read.stored.seq >= newest.seq) {
                 return Ok(found.into_iter().map(|read| read.stored).collect());
             }
@@ -59,27 +59,31 @@ impl Log for Server {
     }
 
     async fn last(&self, run: RunId) -> Result<Option<Stored>> {
-        Ok(self.newest("read a run's last record", run).await?.map(|read| read.stored))
+        Ok(self.0.newest("read a run's last record", run).await?.map(|read| read.stored))
     }
 
     async fn follow(&self, run: RunId) -> Result<BoxStream<'static, Live>> {
-        self.hear("follow a run", subjects::live(run), live, || Live::Gap).await
+        self.0.hear("follow a run", subjects::live(run), live, || Live::Gap).await
     }
 
     async fn whisper(&self, run: RunId, delta: Bytes) -> Result<()> {
-        self.tell("send a delta", subjects::delta(run), delta).await
+        self.0.tell("send a delta", subjects::delta(run), delta).await
+    }
+
+    async fn survey(&self) -> Result<BoxStream<'static, Result<Sighting>>> {
+        self.0.tour().await
     }
 
     async fn purge(&self, run: RunId, tombstone: Bytes) -> Result<()> {
         // The tombstone comes first: there is no moment at which the run looks as if it had never been.
-        let seq = self.bury(run, tombstone).await?;
+        let seq = self.0.bury(run, tombstone).await?;
         let purges = [
             (RUNS_STREAM, json!({ "filter": subjects::records(run), "seq": seq })),
             (RUNS_STREAM, json!({ "filter": subjects::inboxes(run) })),
             (QUEUE_STREAM, json!({ "filter": subjects::timer(run) })),
         ];
         for (stream, body) in purges {
-            self.api_plainly::<Value>("purge a run", format!("STREAM.PURGE.{stream}"), &body).await?;
+            self.0.api_plainly::<Value>("purge a run", format!("STREAM.PURGE.{stream}"), &body).await?;
         }
         Ok(())
     }
@@ -99,9 +103,9 @@ impl Log for Server {
         struct Size {
             bytes: u64,
         }
-        let info: Info = self.api_plainly(DOING, format!("STREAM.INFO.{RUNS_STREAM}"), &Value::Null).await?;
+        let info: Info = self.0.api_plainly(DOING, format!("STREAM.INFO.{RUNS_STREAM}"), &Value::Null).await?;
         let limit = u64::try_from(info.config.max_bytes).ok().filter(|limit| *limit > 0);
-        if limit.is_some_and(|limit| info.state.bytes >= limit) || self.full_lately() {
+        if limit.is_some_and(|limit| info.state.bytes >= limit) || self.0.full_lately() {
             return Err(Error::Full { what: format!("the stream {RUNS_STREAM}") });
         }
         Ok(())
@@ -109,6 +113,20 @@ impl Log for Server {
 }
 
 impl Server {
+    async fn append(
+        &self,
+        run: RunId,
+        lane: Lane,
+        payload: Bytes,
+        expected: u64,
+        mut headers: HeaderMap,
+    ) -> Result<u64> {
+        headers.insert(EXPECTED_SUBJECT, subjects::records(run));
+        // What was expected is what came before, once it is stored.
+        headers.insert(PREVIOUS, expected.to_string());
+        self.store("append a record", subjects::record(run, lane), headers, payload, Some(expected)).await
+    }
+
     /// The run's last record: of the last under each of its two subjects, the later.
     async fn newest(&self, doing: &str, run: RunId) -> Result<Option<Read>> {
         let (said, did) = (subjects::record(run, Lane::Said), subjects::record(run, Lane::Did));
@@ -146,8 +164,10 @@ impl Server {
     async fn bury(&self, run: RunId, tombstone: Bytes) -> Result<u64> {
         let mut outcome = Err(unavailable("purge a run", "somebody keeps writing to it"));
         for _ in 0..TOMBSTONE_TRIES {
-            let expected = Log::last(self, run).await?.map_or(0, |last| last.seq);
-            outcome = self.append(run, Lane::Did, tombstone.clone(), expected).await;
+            let expected = self.newest("purge a run", run).await?.map_or(0, |last| last.stored.seq);
+            let mut headers = HeaderMap::new();
+            headers.insert(TTL, seconds(TOMBSTONE_KEPT));
+            outcome = self.append(run, Lane::Did, tombstone.clone(), expected, headers).await;
             if !matches!(outcome, Err(Error::Conflict { .. })) {
                 break;
             }

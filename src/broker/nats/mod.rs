@@ -19,5 +19,6 @@ mod queue;
 mod reads;
 mod server;
 mod streams;
+mod survey;
 
 pub use connect::{ConnectError, connect};

@@ -14,7 +14,7 @@ use super::headers::{MESSAGE_ID, SCHEDULE, SCHEDULE_TARGET};
 use super::pull::{Appetite, Consumer, Pull, Pulled, Receipt, nanos};
 use super::server::Server;
 use crate::broker::subjects::{self, QUEUE_STREAM};
-use crate::broker::{ACK_WAIT, AnyDelivery, Delivery, Job, Queue, Result};
+use crate::broker::{AnyDelivery, Delivery, Job, Queue, Result};
 use crate::clock::Timestamp;
 use crate::ids::Name;
 
@@ -38,15 +38,15 @@ impl Queue for NatsQueue {
         self.0.store("set a timer", subjects::timer(job.run), headers, written(job), None).await.map(drop)
     }
 
-    async fn take(&self, workflow: &Name) -> Result<BoxStream<'static, Result<AnyDelivery>>> {
-        let mut pull = Pull::new(self.0.clone(), consumer(workflow), Appetite::Caller(1), 0);
+    async fn take(&self, workflow: &Name, patience: Duration) -> Result<BoxStream<'static, Result<AnyDelivery>>> {
+        let mut pull = Pull::new(self.0.clone(), consumer(workflow, patience), Appetite::Caller(1), 0);
         pull.prepare().await?;
         Ok(stream::unfold(pull, |mut pull| async move { Some((next(&mut pull).await?, pull)) }).boxed())
     }
 }
 
 /// The workers' shared consumer of a workflow's jobs.
-fn consumer(workflow: &Name) -> Consumer {
+fn consumer(workflow: &Name, patience: Duration) -> Consumer {
     let (name, filter) = (subjects::work(workflow), subjects::queue(workflow));
     let make = move |_: u64| -> (String, Value) {
         let config = json!({
@@ -54,7 +54,7 @@ fn consumer(workflow: &Name) -> Consumer {
             "name": name,
             "filter_subject": filter,
             "ack_policy": "explicit",
-            "ack_wait": nanos(ACK_WAIT),
+            "ack_wait": nanos(patience),
             "deliver_policy": "all",
             "replay_policy": "instant",
             "max_deliver": -1,

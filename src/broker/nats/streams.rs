@@ -26,7 +26,8 @@ pub(super) async fn ensure_all(server: &Server, replicas: usize) -> Result<u64> 
     Ok(runs)
 }
 
-/// The logs and inboxes. A full stream refuses what is new; what is old is never pushed out.
+/// The logs and inboxes. A full stream refuses what is new; what is old is never pushed out. Only tombstones have a time to
+/// live.
 fn runs() -> Value {
     json!({
         "name": RUNS_STREAM,
@@ -36,6 +37,7 @@ fn runs() -> Value {
         "discard": "new",
         "storage": "file",
         "allow_direct": true,
+        "allow_msg_ttl": true,
         "republish": { "src": subjects::REPUBLISHED, "dest": subjects::REPUBLISHED_TO },
     })
 }

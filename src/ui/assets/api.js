@@ -72,6 +72,11 @@ export function mayBeTriedAgain(error) {
   return error instanceof ApiError && (error.code === 'unreachable' || [502, 503, 504].includes(error.status));
 }
 
+/** Whether somebody was not let in. Asking again by itself would make the browser ask its person for a password again and again. @param {unknown} error */
+export function isNotLetIn(error) {
+  return error instanceof ApiError && (error.status === 401 || error.status === 403);
+}
+
 /** @param {unknown} error @returns {string} */
 export function wordsOf(error) {
   return error instanceof ApiError ? error.words : `Something went wrong in this page: ${String(error)}`;

@@ -12,8 +12,9 @@ use fastagency::ids::{MessageId, Name, RunId, WorkerId};
 use fastagency::lifecycle::{End, Lifecycle, Shutdown};
 use fastagency::message::{Content, Message, TextInput, check_answer, check_text_answer};
 use fastagency::run::answer::{Answer, Given};
-use fastagency::run::claim::{self, Claim, Owned};
+use fastagency::run::claim::{self, Claim, Owned, Ready};
 use fastagency::run::directory::{self, WorkerCard, WorkflowCard};
+use fastagency::run::lease::Lease;
 use fastagency::run::record::{Answered, Body, Ended, Ending, Outcome, Usage, completed_message};
 use fastagency::run::summary::Summary;
 use futures_util::stream::BoxStream;
@@ -223,16 +224,19 @@ impl Player {
         };
         directory::renew(&broker, &card, Duration::from_secs(60)).await.unwrap();
         let known: HashMap<&str, &str> = workflows().into_iter().map(|(name, about, _)| (name, about)).collect();
-        let describe = |created: &fastagency::run::record::Created| {
-            known.get(created.workflow.as_str()).map(|about| (*about).to_owned())
+        let describe = |created: fastagency::run::record::Created| {
+            let description = known.get(created.workflow.as_str()).map(|about| (*about).to_owned());
+            std::future::ready(Ok(Ready { description, with: () }))
         };
+        let lease = Lease::new(card.id, Duration::from_secs(60), clock::system(), Lease::moment(&clock::SystemClock));
         for _ in 0..500 {
-            match claim::claim(&broker, &*clock::system(), run, card.id, describe).await.unwrap() {
-                Claim::Mine(owned) => {
+            match claim::claim(&broker, &lease, run, describe).await.unwrap() {
+                Claim::Mine(owned, ()) => {
                     return Player { broker, run, owned: *owned, steps: 0, bell, told: HashMap::new() };
                 }
                 Claim::Nothing => tokio::time::sleep(Duration::from_millis(10)).await,
                 Claim::Held { by } => panic!("{by} has it"),
+                Claim::NotYet { .. } | Claim::Unfit { .. } => panic!("it cannot be taken"),
             }
         }
         panic!("run {run} was never created");

@@ -1,4 +1,7 @@
 //! What the tests stand on.
 
+pub mod http;
 pub mod nats_server;
+pub mod slow_model;
 pub mod tier;
+pub mod tiers;

@@ -54,6 +54,13 @@ impl NatsServer {
         }
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, signal: &str) {
+        let Some(child) = &self.child else { return };
+        let sent = Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "SIG{signal} was sent");
+    }
+
     /// Starts it on the same port and the same store.
     pub fn start_again(&mut self) {
         let child = Command::new(&self.program)

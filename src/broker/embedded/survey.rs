@@ -1,0 +1,93 @@
+//! A tour of all runs in the embedded store, page by page: between two pages others have their turn.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use rusqlite::params;
+
+use super::store::{self, Session, WeakSender};
+use crate::broker::{Result, Sighting, Stored};
+use crate::clock::Timestamp;
+use crate::ids::RunId;
+
+/// Runs in one page.
+const PAGE: i64 = 256;
+
+/// Where a tour is.
+enum At {
+    /// At the runs after that number.
+    Runs(i64),
+    /// At the inboxes after that run's.
+    Inboxes(String),
+    End,
+}
+
+/// Goes round all runs.
+pub(super) fn tour(store: WeakSender) -> BoxStream<'static, Result<Sighting>> {
+    let start = (store, At::Runs(0), VecDeque::new());
+    stream::unfold(start, |(store, mut at, mut page)| async move {
+        loop {
+            if let Some(sighting) = page.pop_front() {
+                return Some((Ok(sighting), (store, at, page)));
+            }
+            let read = match at {
+                At::End => return None,
+                At::Runs(after) => {
+                    store::call(store.upgrade().as_ref(), "go round the runs", move |session| Ok(runs(session, after)?))
+                        .await
+                }
+                At::Inboxes(after) => {
+                    store::call(store.upgrade().as_ref(), "go round the inboxes", move |session| {
+                        Ok(inboxes(session, &after)?)
+                    })
+                    .await
+                }
+            };
+            match read {
+                Ok((next, found)) => (at, page) = (next, found),
+                Err(error) => return Some((Err(error), (store, At::End, VecDeque::new()))),
+            }
+        }
+    })
+    .boxed()
+}
+
+fn runs(session: &mut Session<'_>, after: i64) -> rusqlite::Result<(At, VecDeque<Sighting>)> {
+    let mut statement = session.sql.prepare_cached(
+        "select runs.no, runs.run, records.seq, records.at, records.payload from runs
+         join records on records.seq = (select max(seq) from records where records.run = runs.no)
+         where runs.no > ?1 order by runs.no limit ?2",
+    )?;
+    let (mut next, mut found) = (At::Inboxes(String::new()), VecDeque::new());
+    let mut rows = statement.query(params![after, PAGE])?;
+    while let Some(row) = rows.next()? {
+        next = At::Runs(row.get(0)?);
+        let Ok(run) = RunId::parse(&row.get::<_, String>(1)?) else { continue };
+        let payload = Bytes::from(row.get::<_, Vec<u8>>(4)?);
+        found
+            .push_back(Sighting::Record { run, stored: Stored { seq: row.get(2)?, at: moment(row.get(3)?), payload } });
+    }
+    Ok((next, found))
+}
+
+fn inboxes(session: &mut Session<'_>, after: &str) -> rusqlite::Result<(At, VecDeque<Sighting>)> {
+    let mut statement = session
+        .sql
+        .prepare_cached("select run, max(seq), max(at) from inbox where run > ?1 group by run order by run limit ?2")?;
+    let (mut next, mut found) = (At::End, VecDeque::new());
+    let mut rows = statement.query(params![after, PAGE])?;
+    while let Some(row) = rows.next()? {
+        let id: String = row.get(0)?;
+        if let Ok(run) = RunId::parse(&id) {
+            found.push_back(Sighting::Inbox { run, seq: row.get(1)?, at: moment(row.get(2)?) });
+        }
+        next = At::Inboxes(id);
+    }
+    Ok((next, found))
+}
+
+fn moment(millis: i64) -> Timestamp {
+    Timestamp::from_millisecond(millis).unwrap_or(Timestamp::UNIX_EPOCH)
+}

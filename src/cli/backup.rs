@@ -1,0 +1,64 @@
+//! `fastagency backup` and `fastagency restore`: the embedded store, copied to another folder and back.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+
+use crate::broker::embedded::{self, CopyError};
+use crate::cli::outcome::CliError;
+use crate::cli::{Common, project};
+
+/// Copies the embedded broker's data to a folder: every run, its history and what seals its passwords.
+#[derive(Args)]
+pub(super) struct Backup {
+    /// The folder to copy to; it must not hold a store.
+    to: PathBuf,
+    /// Where the embedded broker keeps its data.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+/// Puts a backup back, where the embedded broker has no data yet.
+#[derive(Args)]
+pub(super) struct Restore {
+    /// The folder that a backup was made in.
+    from: PathBuf,
+    /// Where the embedded broker is to keep its data.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+impl Backup {
+    pub(super) fn run(self, common: &Common) -> Result<ExitCode, CliError> {
+        let data = project::data_dir(&project::load(common)?, self.data_dir.as_ref());
+        copy(&data, &self.to)?;
+        println!("backed up {} to {}", data.display(), self.to.display());
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Restore {
+    pub(super) fn run(self, common: &Common) -> Result<ExitCode, CliError> {
+        let data = project::data_dir(&project::load(common)?, self.data_dir.as_ref());
+        copy(&self.from, &data)?;
+        println!("restored {} to {}", self.from.display(), data.display());
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), CliError> {
+    embedded::copy(from, to).map_err(|error| match error {
+        CopyError::Open(open @ embedded::OpenError::InUse { .. }) => {
+            CliError::Unreachable(anyhow::Error::from(open).context("stop the process first"))
+        }
+        CopyError::Open(open) => open.into(),
+        other => CliError::Failed(other.into()),
+    })?;
+    let key = project::seal_key_file(from);
+    if key.is_file() {
+        project::copy_seal_key(&key, to).with_context(|| format!("could not copy {}", key.display()))?;
+    }
+    Ok(())
+}

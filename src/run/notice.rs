@@ -1,0 +1,61 @@
+//! Telling programs outside that a run waits for a person, or has ended. A notice is queued before the record that it tells
+//! of is appended, so that no crash can lose it; whoever delivers it looks whether the record is there. So a notice may come
+//! twice, under the same id, and is never lost.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::broker::{self, Broker, Job, Reason};
+use crate::config::{Occasion, Webhook};
+use crate::ids::{MessageId, Name, RunId};
+use crate::run::record::Body;
+
+/// The longest pause between two tries while the broker is away.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Whom to tell what.
+pub struct Notices {
+    broker: Broker,
+    lanes: Vec<(Name, Vec<Occasion>)>,
+}
+
+/// Where the notices for a webhook are queued.
+pub fn lane(webhook: &Name) -> Name {
+    Name::parse(&format!("{LANE}{webhook}")).expect("the configuration allows no longer names")
+}
+
+/// How the name of a lane begins. It is no workflow's: those have their names from people.
+const LANE: &str = "webhook--";
+
+impl Notices {
+    /// Notices for these webhooks.
+    pub fn new(broker: Broker, webhooks: &BTreeMap<Name, Webhook>) -> Self {
+        let lanes = webhooks.iter().map(|(name, webhook)| (lane(name), webhook.on.clone())).collect();
+        Self { broker, lanes }
+    }
+
+    /// Queues the notices of a record that is about to be appended, if it is one that anybody is told of. While the broker is
+    /// away it waits, as the record itself will.
+    pub async fn announce(&self, run: RunId, body: &Body) -> broker::Result<()> {
+        let Some((occasion, about)) = occasion(body) else { return Ok(()) };
+        let job = Job { run, reason: Reason::Notice { about } };
+        for (lane, _) in self.lanes.iter().filter(|(_, on)| on.contains(&occasion)) {
+            let mut pause = Duration::from_millis(50);
+            while let Err(error) = self.broker.queue.enqueue(lane, &job, &format!("{lane}.{run}.{about}")).await {
+                let (broker::Error::Unavailable { .. } | broker::Error::Full { .. }) = error else { return Err(error) };
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a record is the occasion for, and the message that it carries.
+pub fn occasion(body: &Body) -> Option<(Occasion, MessageId)> {
+    match body {
+        Body::Said { message, .. } if message.says.asks() => Some((Occasion::Waiting, message.uuid)),
+        Body::Ended(ended) => Some((Occasion::Ended, ended.message.uuid)),
+        _ => None,
+    }
+}

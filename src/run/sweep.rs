@@ -1,0 +1,284 @@
+//! Looking after the runs that nobody else looks after. Whoever starts, answers or drives a run may die between two steps:
+//! after `created` and before the job, after the answer and before the wake. A job may be lost with its queue. One worker at
+//! a time goes round all runs now and then; a run that ought to go on and shows no sign of it is queued again. That is
+//! always harmless: what is to be done is decided by the log.
+//!
+//! On the same tour ended runs are removed when their time is over, and lines in the lists that a dead worker left behind
+//! are set right.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tokio::time::Instant;
+
+use crate::broker::{Broker, Job, Reason, Shelf, Sighting};
+use crate::clock::{self, Timestamp};
+use crate::ids::{Name, RunId, UserId, WorkerId};
+use crate::run::claim::{is_alive, last_claim};
+use crate::run::lease::Lease;
+use crate::run::record::{Assembler, Body, Created, Origin, Placed};
+use crate::run::remove::remove;
+use crate::run::summary::{self, Summary};
+use crate::run::{Result, directory, read};
+
+/// How long a job, a wake or a timer may be under way before it counts as lost.
+const UNDER_WAY: Duration = Duration::from_secs(20);
+/// How long a run whose worker lives may show no sign of life before somebody looks: longer than a model may take.
+const SILENT: Duration = Duration::from_secs(30 * 60);
+/// How soon a run that was queued again is queued once more; doubles each time, up to the second.
+const AGAIN: Duration = Duration::from_secs(60);
+const AGAIN_AT_MOST: Duration = Duration::from_secs(3600);
+/// How long a line in the lists may be late.
+const LINE_LATE: Duration = Duration::from_secs(5);
+/// The pause between two removals, so that clearing up after a busy day disturbs nobody: 200 a second.
+const BETWEEN_REMOVALS: Duration = Duration::from_millis(5);
+/// Removals on one tour; what is left is for the next.
+const MOST_REMOVALS: usize = 20_000;
+
+/// Goes round the runs. One for each worker; only the first of the living workers is to call it.
+pub struct Sweeper {
+    broker: Broker,
+    /// How long an ended run is kept.
+    keep_ended: Duration,
+    /// The runs that were queued again and have not moved since.
+    called: HashMap<RunId, Called>,
+    /// Who lived on the last tour; a worker that has gone without a word may have left wrong lines.
+    living: Option<BTreeSet<WorkerId>>,
+}
+
+struct Called {
+    /// The run's last record then.
+    seq: u64,
+    times: u32,
+    next: Instant,
+}
+
+/// What was done on a tour.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Runs that were seen, removed ones not counted.
+    pub runs: usize,
+    /// Runs that were queued again.
+    pub called: usize,
+    /// Runs that were removed.
+    pub removed: usize,
+    /// Lines in the lists that were set right.
+    pub lines: usize,
+}
+
+/// A run as it was met.
+struct Met {
+    seq: u64,
+    at: Timestamp,
+    stand: Stand,
+    /// The newest entry of its inbox.
+    asked: Option<(u64, Timestamp)>,
+}
+
+/// Where a run stands by its last record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stand {
+    Created,
+    UnderWay,
+    Parked { until: Option<Timestamp> },
+    Ended,
+    Removed,
+}
+
+impl Sweeper {
+    /// One that removes ended runs after `keep_ended`.
+    pub fn new(broker: Broker, keep_ended: Duration) -> Self {
+        Self { broker, keep_ended, called: HashMap::new(), living: None }
+    }
+
+    /// Goes round once, if `lease` is that of the first of the living workers. `spare`: it could take more runs, so that
+    /// a new run that nobody has taken does not just wait in a long line.
+    pub async fn sweep(&mut self, lease: &Lease, spare: bool) -> Result<Swept> {
+        let workers = directory::workers(&self.broker).await?;
+        let living: BTreeSet<WorkerId> = workers.iter().map(|card| card.id).collect();
+        if !lease.may_take_over() || living.first() != Some(&lease.worker()) {
+            // Whoever sweeps next knows nothing of what this one has seen.
+            self.living = None;
+            return Ok(Swept::default());
+        }
+        let served: BTreeSet<Name> = workers.into_iter().flat_map(|card| card.workflows).collect();
+        let somebody_died = self.living.as_ref().is_none_or(|before| !before.is_subset(&living));
+        let runs = self.look().await?;
+        let mut swept = Swept::default();
+        swept.runs = runs.values().filter(|met| met.stand != Stand::Removed).count();
+        let now = lease.clock().now();
+        self.called.retain(|run, called| runs.get(run).is_some_and(|met| met.seq == called.seq));
+        for (run, met) in &runs {
+            if (spare || met.stand != Stand::Created)
+                && self.needs_a_call(*run, met, now, lease).await?
+                && self.call(*run, met.seq, &served).await?
+            {
+                swept.called += 1;
+            }
+        }
+        if somebody_died {
+            swept.lines = self.correct_lines(&runs, now).await?;
+        }
+        swept.removed = self.remove_old(&runs, now).await?;
+        self.living = Some(living);
+        Ok(swept)
+    }
+
+    /// The place of every run.
+    async fn look(&self) -> Result<HashMap<RunId, Met>> {
+        let mut runs: HashMap<RunId, Met> = HashMap::new();
+        let mut inboxes: HashMap<RunId, (u64, Timestamp)> = HashMap::new();
+        let mut tour = self.broker.log.survey().await?;
+        while let Some(sighting) = tour.next().await {
+            match sighting? {
+                Sighting::Record { run, stored } => {
+                    if runs.get(&run).is_some_and(|met| met.seq > stored.seq) {
+                        continue;
+                    }
+                    // A record that this program cannot read is for a newer worker, and so is the run.
+                    let Ok(placed) = Assembler::default().take(run, &stored) else {
+                        runs.remove(&run);
+                        continue;
+                    };
+                    let stand = placed.map_or(Stand::UnderWay, |placed| Stand::of(&placed.record.body));
+                    runs.insert(run, Met { seq: stored.seq, at: stored.at, stand, asked: None });
+                }
+                Sighting::Inbox { run, seq, at } => {
+                    let newest = inboxes.entry(run).or_insert((seq, at));
+                    *newest = (*newest).max((seq, at));
+                }
+            }
+        }
+        for (run, asked) in inboxes {
+            if let Some(met) = runs.get_mut(&run) {
+                met.asked = Some(asked);
+            }
+        }
+        Ok(runs)
+    }
+
+    /// Whether a run ought to go on and shows no sign of it.
+    async fn needs_a_call(&self, run: RunId, met: &Met, now: Timestamp, lease: &Lease) -> Result<bool> {
+        let late = |since: Timestamp| clock::until(since, now) >= UNDER_WAY;
+        let silent_for = clock::until(met.at, now);
+        Ok(match met.stand {
+            Stand::Ended | Stand::Removed => false,
+            Stand::Created => late(met.at),
+            Stand::Parked { until } => {
+                // An answer that came before the run was parked was seen by whoever parked it, or its job is still there.
+                let answered = met.asked.is_some_and(|(seq, at)| seq > met.seq && late(at));
+                answered || until.is_some_and(|until| late(until.max(met.at)))
+            }
+            Stand::UnderWay if silent_for >= SILENT => true,
+            Stand::UnderWay if silent_for >= lease.span() + UNDER_WAY => {
+                match last_claim(&read(&self.broker, run, 0).await?) {
+                    Some((worker, _)) => !is_alive(&self.broker, worker).await?,
+                    None => true,
+                }
+            }
+            Stand::UnderWay => false,
+        })
+    }
+
+    /// Queues a run again, unless that was done lately and changed nothing.
+    async fn call(&mut self, run: RunId, seq: u64, served: &BTreeSet<Name>) -> Result<bool> {
+        let times = match self.called.get(&run) {
+            Some(called) if called.next > Instant::now() => return Ok(false),
+            Some(called) => called.times,
+            None => 0,
+        };
+        let Some(created) = self.created(run).await? else { return Ok(false) };
+        if created.origin == Origin::ForeignWorker || !served.contains(&created.workflow) {
+            return Ok(false);
+        }
+        let job = Job { run, reason: Reason::Wake };
+        self.broker.queue.enqueue(&created.workflow, &job, &format!("{run}.sweep.{seq}.{times}")).await?;
+        let rest = AGAIN.saturating_mul(1 << times.min(16)).min(AGAIN_AT_MOST);
+        self.called.insert(run, Called { seq, times: times + 1, next: Instant::now() + rest });
+        tracing::info!(run.id = %run, workflow = %created.workflow, "the run showed no sign of life and was queued again");
+        Ok(true)
+    }
+
+    async fn created(&self, run: RunId) -> Result<Option<Created>> {
+        let records = read(&self.broker, run, 0).await?;
+        Ok(match records.into_iter().next().map(|first| first.record.body) {
+            Some(Body::Created(created)) => Some(created),
+            _ => None,
+        })
+    }
+
+    /// Sets right the lines of runs whose log says something else, and takes away those of runs that are gone.
+    async fn correct_lines(&self, runs: &HashMap<RunId, Met>, now: Timestamp) -> Result<usize> {
+        let lines = summary::list_all(&self.broker).await?;
+        let mut corrected = 0;
+        let mut shown: HashMap<RunId, u64> = HashMap::with_capacity(lines.len());
+        for line in lines {
+            let gone = runs.get(&line.id).is_none_or(|met| met.stand == Stand::Removed);
+            if gone && clock::until(line.updated_at, now) >= UNDER_WAY && self.is_gone(line.id).await? {
+                summary::unshelve(&self.broker, line.user.as_ref(), line.id).await?;
+                corrected += 1;
+            }
+            shown.insert(line.id, line.seq);
+        }
+        for (run, met) in runs {
+            let right = met.stand == Stand::Removed || shown.get(run).is_some_and(|seq| *seq >= met.seq);
+            if right || clock::until(met.at, now) < LINE_LATE {
+                continue;
+            }
+            let records = read(&self.broker, *run, 0).await?;
+            if self.is_shown_wrong(*run, &records).await? {
+                Summary::of(*run, &records).shelve(&self.broker).await?;
+                corrected += 1;
+            }
+        }
+        Ok(corrected)
+    }
+
+    /// Whether a run that was not met on the tour is really not there: it may have been created meanwhile.
+    async fn is_gone(&self, run: RunId) -> Result<bool> {
+        let records = read(&self.broker, run, 0).await?;
+        Ok(records.first().is_none_or(|first| matches!(first.record.body, Body::Removed)))
+    }
+
+    /// Whether the line still says something else: its worker may have written it meanwhile.
+    async fn is_shown_wrong(&self, run: RunId, records: &[Placed]) -> Result<bool> {
+        let Some(Body::Created(Created { user, .. })) = records.first().map(|first| &first.record.body) else {
+            return Ok(false);
+        };
+        let line = self.broker.catalogue.get(Shelf::Runs, &line_key(user.as_ref(), run)).await?;
+        let shown = line.and_then(|line| serde_json::from_slice::<Summary>(&line).ok()).map_or(0, |line| line.seq);
+        Ok(records.last().is_some_and(|last| last.seq > shown))
+    }
+
+    /// Removes the runs that ended long enough ago.
+    async fn remove_old(&self, runs: &HashMap<RunId, Met>, now: Timestamp) -> Result<usize> {
+        let old =
+            runs.iter().filter(|(_, met)| met.stand == Stand::Ended && clock::until(met.at, now) >= self.keep_ended);
+        let mut removed = 0;
+        for (run, _) in old.take(MOST_REMOVALS) {
+            if let Some(created) = self.created(*run).await? {
+                remove(&self.broker, *run, &created).await?;
+                removed += 1;
+            }
+            tokio::time::sleep(BETWEEN_REMOVALS).await;
+        }
+        Ok(removed)
+    }
+}
+
+fn line_key(user: Option<&UserId>, run: RunId) -> String {
+    Summary { user: user.cloned(), ..Summary::new(run) }.key()
+}
+
+impl Stand {
+    fn of(body: &Body) -> Self {
+        match body {
+            Body::Created(_) => Stand::Created,
+            Body::Parked { until } => Stand::Parked { until: *until },
+            Body::Ended(_) => Stand::Ended,
+            Body::Removed => Stand::Removed,
+            _ => Stand::UnderWay,
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Delivering notices (`run::notice`) to webhooks: signed as Standard Webhooks has it, tried again for days, in no order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::StreamExt;
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::broker::{AnyDelivery, Broker, Reason};
+use crate::clock::Clock;
+use crate::config::{Occasion, Webhook};
+use crate::ids::{MessageId, Name, RunId};
+use crate::lifecycle::Shutdown;
+use crate::model::http;
+use crate::run::notice::{lane, occasion};
+use crate::run::record::{Body, Placed};
+use crate::run::summary::Summary;
+use crate::run::{self, read};
+
+/// Notices on their way at once to one webhook.
+const AT_ONCE: usize = 16;
+/// How long a receiver may take: it is to take the notice, not to work on it.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a delivery may be held without a word.
+const HELD: Duration = Duration::from_secs(15);
+/// The pauses between tries: the last is repeated.
+const PAUSES: [u64; 7] = [5, 30, 120, 600, 1800, 3600, 4 * 3600];
+/// How often a notice is tried: for three days.
+const TRIES: u64 = 24;
+/// How often the record that a notice tells of is waited for: for an hour. Who was to append it has died, and whoever took
+/// the run over has announced it anew.
+const WAITS: u64 = 60;
+/// How long to wait after the broker failed.
+const AFTER_FAILURE: Duration = Duration::from_secs(5);
+
+/// A webhook, and what is needed to call it.
+pub(super) struct Caller {
+    pub broker: Broker,
+    pub clock: Arc<dyn Clock>,
+    pub name: Name,
+    pub webhook: Webhook,
+    client: reqwest::Client,
+}
+
+impl Caller {
+    /// One for that webhook; the error says why there is no HTTP client.
+    pub(super) fn new(broker: Broker, clock: Arc<dyn Clock>, name: Name, webhook: Webhook) -> Result<Self, String> {
+        Ok(Self { broker, clock, name, webhook, client: http::client()? })
+    }
+
+    /// Delivers notices until the end begins.
+    pub(super) async fn serve(self, shutdown: Shutdown) {
+        while !shutdown.has_begun() {
+            match self.broker.queue.take(&lane(&self.name), HELD).await {
+                Ok(jobs) => {
+                    let each = jobs.for_each_concurrent(AT_ONCE, |job| async {
+                        match job {
+                            Ok(delivery) => self.deliver(delivery).await,
+                            Err(error) => tracing::warn!(webhook = %self.name, "cannot take notices: {error}"),
+                        }
+                    });
+                    tokio::select! { () = shutdown.soft() => return, () = each => {} }
+                }
+                Err(error) => tracing::warn!(webhook = %self.name, "cannot take notices: {error}"),
+            }
+            tokio::select! { () = shutdown.soft() => return, () = tokio::time::sleep(AFTER_FAILURE) => {} }
+        }
+    }
+
+    async fn deliver(&self, delivery: AnyDelivery) {
+        let (run, attempt) = (delivery.job().run, delivery.attempt());
+        let Reason::Notice { about } = delivery.job().reason else {
+            drop(delivery.ack().await);
+            return;
+        };
+        let settled = match self.notice(run, about).await {
+            Ok(Notice::Say(body)) => match self.call(about, &body).await {
+                Ok(()) => delivery.ack().await,
+                Err(why) if attempt < TRIES => {
+                    let pause = PAUSES[usize::try_from(attempt - 1).unwrap_or(usize::MAX).min(PAUSES.len() - 1)];
+                    tracing::warn!(run.id = %run, webhook = %self.name, "a notice was not taken, again in {pause} s: {why}");
+                    delivery.retry_after(Duration::from_secs(pause)).await
+                }
+                Err(why) => {
+                    tracing::error!(run.id = %run, webhook = %self.name, "a notice was not taken and is given up: {why}");
+                    delivery.ack().await
+                }
+            },
+            Ok(Notice::NotYet) if attempt < WAITS => delivery.retry_after(Duration::from_secs(attempt.min(60))).await,
+            Ok(Notice::NotYet | Notice::Void) => delivery.ack().await,
+            Err(error) => {
+                tracing::debug!(run.id = %run, webhook = %self.name, "a notice could not be made: {error}");
+                delivery.retry_after(AFTER_FAILURE).await
+            }
+        };
+        if let Err(error) = settled {
+            tracing::debug!(run.id = %run, webhook = %self.name, "a notice was not settled and comes again: {error}");
+        }
+    }
+
+    async fn notice(&self, run: RunId, about: MessageId) -> run::Result<Notice> {
+        Ok(notice(run, about, &read(&self.broker, run, 0).await?))
+    }
+
+    async fn call(&self, about: MessageId, body: &Value) -> Result<(), String> {
+        let (id, body) = (format!("msg_{about}"), body.to_string());
+        let time = self.clock.now().as_second().to_string();
+        let signature = sign(self.webhook.secret.expose_secret(), &id, &time, &body);
+        let call = self
+            .client
+            .post(&self.webhook.url)
+            .timeout(PATIENCE)
+            .header("content-type", "application/json")
+            .header("webhook-id", id)
+            .header("webhook-timestamp", time)
+            .header("webhook-signature", signature)
+            .body(body);
+        let answer = call.send().await.map_err(http::in_words)?;
+        match answer.status() {
+            status if status.is_success() => Ok(()),
+            status => Err(format!("it answered {status}")),
+        }
+    }
+}
+
+/// What is to be told.
+#[derive(Debug, PartialEq)]
+enum Notice {
+    Say(Value),
+    /// The record is not there.
+    NotYet,
+    /// Nobody needs to know any more: it was answered meanwhile, or the run is gone.
+    Void,
+}
+
+fn notice(run: RunId, about: MessageId, records: &[Placed]) -> Notice {
+    let Some(Body::Created(_)) = records.first().map(|first| &first.record.body) else { return Notice::Void };
+    let summary = Summary::of(run, records);
+    let found = records.iter().find_map(|placed| match occasion(&placed.record.body) {
+        Some((occasion, message)) if message == about => Some((occasion, placed)),
+        _ => None,
+    });
+    let Some((occasion, placed)) = found else {
+        return if summary.outcome.is_some() { Notice::Void } else { Notice::NotYet };
+    };
+    let told = json!({
+        "id": run, "workflow": summary.workflow, "title": summary.title, "user": summary.user, "state": summary.state,
+        "outcome": summary.outcome, "reason": summary.reason,
+    });
+    let (kind, data) = match (occasion, &placed.record.body) {
+        (Occasion::Waiting, Body::Said { message, .. }) if summary.open_questions().any(|open| open == about) => {
+            ("run.waiting", json!({"run": told, "question": {"id": about, "prompt": message.says.prompt()}}))
+        }
+        (Occasion::Ended, Body::Ended(ended)) => ("run.ended", json!({"run": told, "result": ended.result})),
+        _ => return Notice::Void,
+    };
+    Notice::Say(json!({"type": kind, "timestamp": placed.at, "data": data}))
+}
+
+/// The header `webhook-signature`: HMAC-SHA256 over `id.time.body`.
+fn sign(secret: &str, id: &str, time: &str, body: &str) -> String {
+    let key = secret.strip_prefix("whsec_").and_then(|key| STANDARD.decode(key).ok());
+    let key = key.unwrap_or_else(|| secret.as_bytes().to_vec());
+    format!("v1,{}", STANDARD.encode(hmac(&key, format!("{id}.{time}.{body}").as_bytes())))
+}
+
+/// HMAC-SHA256 (RFC 2104).
+fn hmac(key: &[u8], text: &[u8]) -> [u8; 32] {
+    const BLOCK: usize = 64;
+    let mut block = [0; BLOCK];
+    if key.len() > BLOCK {
+        block[..32].copy_from_slice(&Sha256::digest(key));
+    } else {
+        block[..key.len()].copy_from_slice(key);
+    }
+    let padded = |pad: u8| block.map(|byte| byte ^ pad);
+    let inner = Sha256::new().chain_update(padded(0x36)).chain_update(text).finalize();
+    Sha256::new().chain_update(padded(0x5c)).chain_update(inner).finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_is_the_one_that_receivers_compute() {
+        // RFC 4231, cases 2 and 6.
+        let hex = |key: &[u8], text: &[u8]| crate::ids::hex(&hmac(key, text));
+        assert_eq!(
+            hex(b"Jefe", b"what do ya want for nothing?"),
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+        );
+        assert_eq!(
+            hex(&[0xaa; 131], b"Test Using Larger Than Block-Size Key - Hash Key First"),
+            "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54"
+        );
+        // The example of the Standard Webhooks specification's libraries.
+        let signature = sign(
+            "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+            "msg_p5jXN8AQM9LWM0D4loKWxJek",
+            "1614265330",
+            r#"{"test": 2432232314}"#,
+        );
+        assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+    }
+}

@@ -1,0 +1,373 @@
+//! Real processes that are killed, stopped, cut off and asked to end, and runs that go on.
+
+use std::time::Duration;
+
+use fastagency::broker::{Broker, nats};
+use fastagency::clock::{Clock, SystemClock, until};
+use fastagency::ids::RunId;
+use fastagency::run;
+use fastagency::run::record::{Body, Ending, Placed};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::support::http::{Event, Gateways};
+use crate::support::nats_server::NatsServer;
+use crate::support::slow_model::SlowModel;
+use crate::support::tiers::{Project, Tier, free_port};
+
+pub const LESSON: &str = r#"
+version: 1
+name: lesson
+agents:
+  a: { system_message: You answer. }
+steps:
+  - id: topic
+    text_input: { prompt: "What?" }
+  - id: one
+    agent: { agent: a, message: one }
+  - id: two
+    agent: { agent: a, message: two }
+  - return: "{{ steps.two }}"
+"#;
+
+const LEASE: Duration = Duration::from_secs(3);
+/// Longer than anything takes here.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// A project on a NATS server of its own.
+pub struct House {
+    pub nats: NatsServer,
+    pub model: SlowModel,
+    pub project: Project,
+    pub broker: Broker,
+    port: u16,
+    pub gateway: Tier,
+}
+
+impl House {
+    /// A house in which a model takes `pace` to reply; no worker yet.
+    async fn open(test: &str, pace: Duration) -> Option<Self> {
+        Some(Self::with(NatsServer::start(test)?, pace, "", LESSON).await)
+    }
+
+    /// The same with more in its configuration, and another workflow.
+    pub async fn with(nats: NatsServer, pace: Duration, more: &str, lesson: &str) -> Self {
+        let model = SlowModel::start(move || pace).await;
+        let config = format!(
+            "version: 1\nnats: {{ url: '{}' }}\nshutdown_grace: 3s\nworker: {{ lease: {}s }}\n\
+             llms: {{ default: {{ provider: compatible, model: slow, base_url: '{}' }} }}\n{more}",
+            nats.url(),
+            LEASE.as_secs(),
+            model.url
+        );
+        let project = Project::new(&config, &[("lesson.yaml", lesson)]);
+        let port = free_port();
+        let gateway = project.start("gateway", &["gateway", "--port", &port.to_string()]);
+        gateway.says("gateway: http").await;
+        let broker =
+            nats::connect(&fastagency::config::Nats { url: nats.url(), ..Default::default() }, "test").await.unwrap();
+        Self { nats, model, project, broker, port, gateway }
+    }
+
+    pub async fn worker(&self, name: &str) -> Tier {
+        let worker = self.project.start(name, &["worker"]);
+        worker.says("worker ready").await;
+        worker
+    }
+
+    pub fn gateways(&self) -> Gateways {
+        Gateways::new([format!("http://127.0.0.1:{}", self.port)])
+    }
+
+    /// Starts a run and answers its question, so that its model is asked next.
+    pub async fn answered(&self) -> String {
+        let gateways = self.gateways();
+        let run = gateways.start("lesson", json!({}), "the run").await;
+        let question = question(&gateways, &run).await;
+        assert!(gateways.answer(&run, &question, "triangles").await);
+        run
+    }
+
+    /// Waits until the model was asked for that effect of the run, or for so many of them.
+    pub async fn asked(&self, times: usize) {
+        soon(async {
+            while self.model.asked().len() < times {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+    }
+
+    pub async fn log(&self, run: &str) -> Vec<Placed> {
+        run::read(&self.broker, RunId::parse(run).unwrap(), 0).await.unwrap()
+    }
+
+    /// Waits for the end of the run, and returns its log.
+    pub async fn ended(&self, run: &str) -> Vec<Placed> {
+        soon(async {
+            loop {
+                let log = self.log(run).await;
+                if let Some(Body::Ended(ended)) = log.last().map(|last| &last.record.body) {
+                    assert_eq!(ended.outcome, Ending::Completed, "{:?}", ended.reason);
+                    return log;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await
+    }
+
+    pub fn effects(&self) -> Vec<String> {
+        self.model.asked().into_iter().map(|asked| asked.effect).collect()
+    }
+}
+
+pub async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.expect("it happens in time")
+}
+
+/// The first question of a run.
+pub async fn question(gateways: &Gateways, run: &str) -> String {
+    let mut found = None;
+    soon(async {
+        while found.is_none() {
+            gateways
+                .follow(0, run, 0, |Event { data, .. }| {
+                    if data["message"]["type"] == "text_input" {
+                        found = Some(data["message"]["uuid"].as_str().unwrap().to_owned());
+                    }
+                    found.is_none()
+                })
+                .await;
+        }
+    })
+    .await;
+    found.unwrap()
+}
+
+/// The claims of a run: who, and when.
+pub fn claims(log: &[Placed]) -> Vec<&Placed> {
+    log.iter().filter(|placed| matches!(placed.record.body, Body::Claimed { .. })).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_workers_run_goes_on_elsewhere_within_the_lease_and_two_seconds() {
+    let Some(house) = House::open("crash::killed", Duration::from_millis(700)).await else { return };
+    let mut first = house.worker("first").await;
+    let run = house.answered().await;
+    // In the middle of the second reply.
+    house.asked(2).await;
+    let second = house.worker("second").await;
+    first.kill();
+    let killed = SystemClock.now();
+    let log = house.ended(&run).await;
+    let claims = claims(&log);
+    assert_eq!(claims.len(), 2, "{log:#?}");
+    let lay = until(killed, claims[1].at);
+    assert!(lay <= LEASE + Duration::from_secs(2), "it lay for {lay:?}");
+    // The first reply was in the log; the second was cut off and asked for again.
+    assert_eq!(house.effects(), ["one#0", "two#0", "two#0"]);
+    drop(second);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopped_worker_that_comes_back_has_lost_its_run_and_shows_nothing() {
+    let Some(house) = House::open("crash::stopped", Duration::from_millis(1500)).await else { return };
+    let first = house.worker("first").await;
+    let run = house.answered().await;
+    house.asked(1).await;
+    let second = house.worker("second").await;
+    first.signal("STOP");
+    // The other has the run now, and its first reply is in the log.
+    house.asked(3).await;
+    first.signal("CONT");
+    let log = house.ended(&run).await;
+    soon(async {
+        while !first.log().contains("the run was let go") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    assert_eq!(claims(&log).len(), 2, "{log:#?}");
+    assert_eq!(house.effects(), ["one#0", "one#0", "two#0"]);
+    // What a client sees is one conversation.
+    let said: Vec<Value> = house.gateways().history(&run).await.into_iter().map(|event| event.data).collect();
+    let texts = said.iter().filter(|data| data["message"]["type"] == "text_message").count();
+    assert_eq!(texts, 2, "{said:#?}");
+    drop(second);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_is_away_for_long_costs_no_run_its_owner() {
+    let Some(mut house) = House::open("crash::away", Duration::from_secs(2)).await else { return };
+    let (first, second) = (house.worker("first").await, house.worker("second").await);
+    let run = house.answered().await;
+    house.asked(1).await;
+    house.nats.kill();
+    // All leases run out meanwhile; the model's reply comes and waits to be written down.
+    tokio::time::sleep(LEASE * 2).await;
+    let (status, answer) = house.gateways().try_call(0, "GET", "/readyz", None, None).await.expect("an answer");
+    assert_eq!((status, answer["error"]["code"].as_str()), (503, Some("not_ready")), "{answer}");
+    house.nats.start_again();
+    let log = house.ended(&run).await;
+    assert_eq!(claims(&log).len(), 1, "{log:#?}");
+    assert_eq!(house.effects(), ["one#0", "two#0"]);
+    let ready = soon(async {
+        loop {
+            let answer = house.gateways().try_call(0, "GET", "/readyz", None, None).await.expect("an answer");
+            if answer.0 == 200 {
+                return answer.0;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    assert_eq!(ready.await, 200);
+    drop((first, second));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_tier_drains_on_sigterm_and_a_rolling_restart_loses_nothing() {
+    let Some(mut house) = House::open("crash::drain", Duration::from_millis(600)).await else { return };
+    let mut first = house.worker("first").await;
+    let gateways = house.gateways();
+    let waiting = gateways.start("lesson", json!({}), "one that waits").await;
+    let question = question(&gateways, &waiting).await;
+    let busy = house.answered().await;
+    house.asked(1).await;
+    let mut second = house.worker("second").await;
+    let (code, took) = first.terminate().await;
+    assert_eq!(code, Some(0), "{}", first.log());
+    assert!(took < Duration::from_secs(4), "{took:?}");
+    // A client that listens is told where to go on.
+    let (port, listened) = (house.port, waiting.clone());
+    let listening = tokio::spawn(async move {
+        let mut last = None;
+        Gateways::new([format!("http://127.0.0.1:{port}")])
+            .follow(0, &listened, 0, |event| {
+                last = Some(event);
+                true
+            })
+            .await;
+        last
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let (code, took) = house.gateway.terminate().await;
+    assert_eq!(code, Some(0), "{}", house.gateway.log());
+    assert!(took < Duration::from_secs(4), "{took:?}");
+    let goodbye = listening.await.unwrap().expect("something was heard");
+    assert_eq!(goodbye.name, "goodbye", "{goodbye:?}");
+    assert!(goodbye.data["after"].as_u64().is_some_and(|after| after > 0), "{goodbye:?}");
+    house.gateway.start();
+    house.gateway.says("gateway: http").await;
+    assert!(gateways.answer(&waiting, &question, "squares").await);
+    for run in [&busy, &waiting] {
+        house.ended(run).await;
+    }
+    let (code, _) = second.terminate().await;
+    assert_eq!(code, Some(0), "{}", second.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_in_one_process_goes_on_after_kill_9() {
+    let model = SlowModel::start(|| Duration::from_millis(600)).await;
+    let config = format!(
+        "version: 1\nllms: {{ default: {{ provider: compatible, model: slow, base_url: '{}' }} }}\n",
+        model.url
+    );
+    let project = Project::new(&config, &[("lesson.yaml", LESSON)]);
+    let (port, page) = (free_port().to_string(), free_port().to_string());
+    let mut all = project.start("all", &["all", "--port", &port, "--ui-port", &page]);
+    all.says("page: http").await;
+    let gateways = Gateways::new([format!("http://127.0.0.1:{port}")]);
+    let ended = gateways.start("lesson", json!({}), "one that ends").await;
+    let asked = question(&gateways, &ended).await;
+    assert!(gateways.answer(&ended, &asked, "a").await);
+    let end_of = async |run: &str| {
+        soon(async {
+            let mut last = Value::Null;
+            while last["kind"] != "ended" {
+                gateways
+                    .follow(0, run, 0, |event| {
+                        last = event.data;
+                        last["kind"] != "ended"
+                    })
+                    .await;
+            }
+            last
+        })
+        .await
+    };
+    end_of(&ended).await;
+    let waiting = gateways.start("lesson", json!({}), "one that waits").await;
+    let open = question(&gateways, &waiting).await;
+    let busy = gateways.start("lesson", json!({}), "one at work").await;
+    let asked = question(&gateways, &busy).await;
+    assert!(gateways.answer(&busy, &asked, "b").await);
+    soon(async {
+        while model.asked().len() < 4 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    let before = gateways.history(&ended).await;
+    all.kill();
+    all.start();
+    all.says("page: http").await;
+    let killed = Instant::now();
+    // History, open questions and the run at work are there.
+    let after = gateways.history(&ended).await;
+    assert_eq!(
+        before.iter().map(|event| event.id).collect::<Vec<_>>(),
+        after.iter().map(|event| event.id).collect::<Vec<_>>()
+    );
+    assert_eq!(end_of(&busy).await["outcome"], "completed");
+    assert!(killed.elapsed() < Duration::from_secs(4), "nobody else can have the runs of a killed process");
+    let of_busy = model.asked().into_iter().filter(|asked| asked.run == busy).map(|asked| asked.effect);
+    assert_eq!(of_busy.collect::<Vec<_>>(), ["one#0", "two#0", "two#0"]);
+    assert!(gateways.answer(&waiting, &open, "c").await);
+    assert_eq!(end_of(&waiting).await["outcome"], "completed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_brings_back_every_run_and_open_question() {
+    let model = SlowModel::start(|| Duration::from_millis(50)).await;
+    let config = format!(
+        "version: 1\nllms: {{ default: {{ provider: compatible, model: slow, base_url: '{}' }} }}\n",
+        model.url
+    );
+    let project = Project::new(&config, &[("lesson.yaml", LESSON)]);
+    let (port, page) = (free_port().to_string(), free_port().to_string());
+    let mut all = project.start("all", &["all", "--port", &port, "--ui-port", &page]);
+    all.says("page: http").await;
+    let gateways = Gateways::new([format!("http://127.0.0.1:{port}")]);
+    let run = gateways.start("lesson", json!({}), "kept").await;
+    let open = question(&gateways, &run).await;
+    let mut too_early = project.start("too_early", &["backup", "copy"]);
+    assert_eq!(too_early.ended().await.0, Some(3));
+    let words = too_early.log();
+    assert!(words.contains("stop the process first") && words.contains("is in use by another process"), "{words}");
+    // As after a crash: nothing was tidied up.
+    all.kill();
+    let mut backup = project.start("backup", &["backup", "copy"]);
+    assert_eq!(backup.ended().await.0, Some(0), "{}", backup.log());
+    let mut occupied = project.start("occupied", &["restore", "copy"]);
+    assert_eq!(occupied.ended().await.0, Some(1));
+    assert!(occupied.log().contains("there is a store in"), "{}", occupied.log());
+    std::fs::remove_dir_all(project.path().join("data")).unwrap();
+    let mut restore = project.start("restore", &["restore", "copy"]);
+    assert_eq!(restore.ended().await.0, Some(0), "{}", restore.log());
+    assert!(project.path().join("data/seal.key").is_file());
+    all.start();
+    all.says("page: http").await;
+    assert!(gateways.answer(&run, &open, "triangles").await);
+    let last = soon(async {
+        loop {
+            let last = gateways.history(&run).await.pop().expect("a history").data;
+            if last["kind"] == "ended" {
+                return last;
+            }
+        }
+    })
+    .await;
+    assert_eq!(last["outcome"], "completed");
+}

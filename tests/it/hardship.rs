@@ -1,0 +1,248 @@
+//! A broker that is slow, full, or carries little; a cancel in the middle of a reply; notices to a receiver that fails.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::post;
+use fastagency::message::Content;
+use fastagency::run::record::{Body, Ending, Placed};
+use serde_json::{Value, json};
+
+use crate::crash::{House, LESSON, claims, question, soon};
+use crate::support::nats_server::NatsServer;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_stands_still_for_a_while_costs_nothing_but_time() {
+    let Some(nats) = NatsServer::start("hardship::slow") else { return };
+    let house = House::with(nats, Duration::from_secs(1), "", LESSON).await;
+    let (first, second) = (house.worker("first").await, house.worker("second").await);
+    let run = house.answered().await;
+    house.asked(1).await;
+    house.nats.signal("STOP");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    house.nats.signal("CONT");
+    let log = house.ended(&run).await;
+    assert_eq!(claims(&log).len(), 1, "{log:#?}");
+    assert_eq!(house.effects(), ["one#0", "two#0"]);
+    drop((first, second));
+}
+
+/// Sets how much the runs' stream may hold; `None`: as much as it holds now.
+async fn limit(house: &House, bytes: Option<i64>) {
+    let jetstream = async_nats::jetstream::new(async_nats::connect(house.nats.url()).await.unwrap());
+    let stream = jetstream.get_stream("FA_RUNS").await.unwrap();
+    let info = stream.get_info().await.unwrap();
+    let max_bytes = bytes.unwrap_or(info.state.bytes as i64);
+    jetstream.update_stream(async_nats::jetstream::stream::Config { max_bytes, ..info.config }).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_log_refuses_starts_and_holds_what_runs_until_there_is_room() {
+    let Some(nats) = NatsServer::start("hardship::full") else { return };
+    let house = House::with(nats, Duration::from_secs(1), "", LESSON).await;
+    let worker = house.worker("worker").await;
+    let run = house.answered().await;
+    house.asked(1).await;
+    limit(&house, None).await;
+    let gateways = house.gateways();
+    let ready = async || gateways.try_call(0, "GET", "/readyz", None, None).await.expect("an answer").0;
+    let start = json!({"workflow": "lesson"});
+    let (status, refused) = gateways.try_call(0, "POST", "/api/runs", None, Some(&start)).await.expect("an answer");
+    assert_eq!((status, refused["error"]["code"].as_str()), (503, Some("broker_full")), "{refused}");
+    assert_eq!(ready().await, 503);
+    soon(async {
+        while !worker.log().contains("the log takes no more records") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    limit(&house, Some(-1)).await;
+    let log = house.ended(&run).await;
+    assert_eq!(claims(&log).len(), 1);
+    assert_eq!(house.effects(), ["one#0", "two#0"]);
+    soon(async {
+        while ready().await != 200 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_larger_than_the_broker_carries_is_stored_in_pieces() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("nats.conf");
+    std::fs::write(&config, "max_payload: 65536").unwrap();
+    let arguments = ["-js", "-c", config.to_str().unwrap()];
+    let Some(nats) = NatsServer::start_with("hardship::small", &arguments) else { return };
+    let long = r#"
+version: 1
+name: lesson
+agents:
+  a: { system_message: You answer. }
+steps:
+  - agent: { agent: a, message: "{% for i in range(3000) %}an answer as long as a book, {% endfor %}" }
+  - return: done
+"#;
+    let house = House::with(nats, Duration::from_millis(300), "", long).await;
+    let _worker = house.worker("worker").await;
+    let gateways = house.gateways();
+    let run = gateways.start("lesson", json!({}), "long").await;
+    let log = house.ended(&run).await;
+    let said: Vec<usize> = log.iter().filter_map(|placed| Some(text(placed)?.len())).collect();
+    assert!(matches!(said.as_slice(), [length] if *length > 80_000), "{said:?}");
+    let params = json!({"workflow": "lesson", "params": {"x": "y".repeat(70_000)}});
+    let (status, refused) = gateways.try_call(0, "POST", "/api/runs", None, Some(&params)).await.expect("an answer");
+    assert_eq!((status, refused["error"]["code"].as_str()), (413, Some("too_large")), "{refused}");
+}
+
+/// The text that a record says, if it says one.
+fn text(placed: &Placed) -> Option<&str> {
+    match &placed.record.message()?.says {
+        Content::TextMessage { body, .. } => body.as_deref(),
+        _ => None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancel_ends_a_reply_and_keeps_what_was_written() {
+    let Some(nats) = NatsServer::start("hardship::cancel") else { return };
+    let house = House::with(nats, Duration::from_secs(20), "", LESSON).await;
+    let gateways = house.gateways();
+    let worker = house.worker("worker").await;
+    let run = house.answered().await;
+    let mut pieces = 0;
+    soon(gateways.follow(0, &run, 0, |event| {
+        pieces += usize::from(event.name == "delta");
+        pieces == 0
+    }))
+    .await;
+    let (status, _) = gateways.call("POST", &format!("/api/runs/{run}/cancel"), None, None).await;
+    assert_eq!(status, 202);
+    let log = cancelled(&house, &run).await;
+    let stopped = log.iter().find_map(|placed| match &placed.record.message()?.says {
+        Content::TextMessage { body, stopped: true } => body.clone(),
+        _ => None,
+    });
+    assert!(stopped.is_some_and(|body| body.starts_with("you ")), "{log:#?}");
+    drop(worker);
+
+    // Before any worker has it, too.
+    let run = gateways.start("lesson", json!({}), "at once").await;
+    let (status, _) = gateways.call("POST", &format!("/api/runs/{run}/cancel"), None, None).await;
+    assert_eq!(status, 202);
+    let _worker = house.worker("another").await;
+    cancelled(&house, &run).await;
+}
+
+async fn cancelled(house: &House, run: &str) -> Vec<Placed> {
+    soon(async {
+        loop {
+            let log = house.log(run).await;
+            if let Some(Body::Ended(ended)) = log.last().map(|last| &last.record.body) {
+                assert_eq!(ended.outcome, Ending::Cancelled);
+                return log;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+}
+
+type Notices = Arc<Mutex<Vec<(HeaderMap, Value)>>>;
+
+/// Fails the first time, then takes what comes.
+async fn receive(State(notices): State<Notices>, headers: HeaderMap, body: String) -> StatusCode {
+    let mut notices = notices.lock().unwrap();
+    notices.push((headers, serde_json::from_str(&body).unwrap()));
+    if notices.len() == 1 { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::NO_CONTENT }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_notice_outlives_its_worker_and_a_receiver_that_fails() {
+    let Some(nats) = NatsServer::start("hardship::notices") else { return };
+    let notices = Notices::default();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let hook = format!("http://{}/hook", listener.local_addr().unwrap());
+    let app = Router::new().route("/hook", post(receive)).with_state(notices.clone());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let more = format!("webhooks: {{ desk: {{ url: '{hook}', secret: whsec_c2VjcmV0 }} }}\n");
+    let house = House::with(nats, Duration::from_millis(100), &more, LESSON).await;
+    let gateways = house.gateways();
+    let mut first = house.worker("first").await;
+    let run = gateways.start("lesson", json!({}), "noticed").await;
+    let came = async |count: usize| {
+        soon(async {
+            while notices.lock().unwrap().len() < count {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+    };
+    came(1).await;
+    first.kill();
+    let _second = house.worker("second").await;
+    came(2).await;
+    let asked = question(&gateways, &run).await;
+    let (status, listed) = gateways.call("GET", "/api/questions", None, None).await;
+    assert_eq!((status, &listed["questions"][0]["id"]), (200, &json!(asked)), "{listed}");
+    assert_eq!(listed["questions"][0]["run"]["id"], json!(run));
+    gateways.answer(&run, &asked, "triangles").await;
+    came(3).await;
+    let notices = notices.lock().unwrap().clone();
+    let id = |number: usize| notices[number].0["webhook-id"].to_str().unwrap().to_owned();
+    assert_eq!(id(0), id(1), "the same notice, tried again");
+    for (headers, _) in &notices {
+        assert!(headers["webhook-signature"].to_str().unwrap().starts_with("v1,"));
+        assert!(headers.contains_key("webhook-timestamp"));
+    }
+    let waiting = &notices[1].1;
+    assert_eq!(
+        (waiting["type"].as_str(), &waiting["data"]["question"]["prompt"]),
+        (Some("run.waiting"), &json!("What?"))
+    );
+    assert_eq!(waiting["data"]["question"]["id"], json!(asked));
+    let ended = &notices[2].1;
+    assert_eq!((ended["type"].as_str(), &ended["data"]["run"]["outcome"]), (Some("run.ended"), &json!("completed")));
+    let (_, listed) = gateways.call("GET", "/api/questions", None, None).await;
+    assert_eq!(listed, json!({"questions": []}));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn logs_and_definitions_are_all_that_a_restore_needs() {
+    let Some(nats) = NatsServer::start("hardship::restore") else { return };
+    let mut house = House::with(nats, Duration::from_millis(600), "", LESSON).await;
+    let mut first = house.worker("first").await;
+    let gateways = house.gateways();
+    let waiting = gateways.start("lesson", json!({}), "waiting").await;
+    let open = question(&gateways, &waiting).await;
+    let busy = house.answered().await;
+    house.asked(1).await;
+    first.kill();
+    house.gateway.kill();
+    // What a backup has not: jobs, lists, who lives, what can be started.
+    let jetstream = async_nats::jetstream::new(async_nats::connect(house.nats.url()).await.unwrap());
+    for stream in ["FA_QUEUE", "KV_fa_runs", "KV_fa_workers", "KV_fa_workflows"] {
+        jetstream.delete_stream(stream).await.unwrap();
+    }
+    house.gateway.start();
+    let _second = house.worker("second").await;
+    house.ended(&busy).await;
+    // Listed again, and its question can be answered.
+    let listed = soon(async {
+        loop {
+            let (_, listed) = gateways.call("GET", "/api/questions", None, None).await;
+            if !listed["questions"].as_array().unwrap().is_empty() {
+                return listed;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    })
+    .await;
+    assert_eq!(listed["questions"][0]["id"], json!(open));
+    assert!(gateways.answer(&waiting, &open, "squares").await);
+    house.ended(&waiting).await;
+}

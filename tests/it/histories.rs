@@ -1,0 +1,234 @@
+//! Logs that earlier versions of this program have written must go on with this one, from wherever they were cut off:
+//! `tests/histories/<name>.jsonl` holds the log of a run of the workflow `<name>.yaml`, one record a line. They are kept for
+//! ever; `HISTORY=<name> cargo nextest run record_a_history --run-ignored all` writes a new one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use fastagency::broker::{Broker, Job, Lane, Reason, embedded};
+use fastagency::clock;
+use fastagency::config;
+use fastagency::ids::{MessageId, Name, RunId};
+use fastagency::lifecycle::{End, Lifecycle};
+use fastagency::message::Content;
+use fastagency::model::{self, ChatModel, Models, Progress, Reply, Request};
+use fastagency::run;
+use fastagency::run::answer::{Answer, Given, answer};
+use fastagency::run::attach::{Seen, attach};
+use fastagency::run::record::{Body, Ended, Ending, Origin, Outcome, Record};
+use fastagency::run::start::{Start, start};
+use fastagency::worker::{Parts, serve};
+use fastagency::workflow::{Definition, Workflow, from_definition};
+use serde_json::{Map, json};
+
+/// What every life of these runs has in common: the run's id is part of the ids in its log.
+const RUN: &str = "0b9d6e5c7f4b4f2a8c1d2e3f4a5b6c7d";
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/histories")
+}
+
+fn workflow(name: &str) -> Workflow {
+    let source = std::fs::read_to_string(folder().join(format!("{name}.yaml"))).expect("a workflow");
+    let name = Name::parse(name).unwrap();
+    let sources = BTreeMap::from([(name.clone(), source)]);
+    from_definition(&Definition { name, sources }).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+fn history(name: &str) -> Vec<Record> {
+    let text = std::fs::read_to_string(folder().join(format!("{name}.jsonl"))).expect("a history");
+    text.lines().map(|line| serde_json::from_str(line).expect("a record")).collect()
+}
+
+/// A model that says which effects it was asked for.
+#[derive(Default)]
+struct Model {
+    asked: Mutex<Vec<String>>,
+}
+
+#[async_trait]
+impl ChatModel for Model {
+    async fn complete(
+        &self,
+        request: &Request,
+        _: &mut (dyn for<'a> FnMut(Progress<'a>) + Send),
+    ) -> Result<Reply, model::Error> {
+        let effect = request.headers.iter().find(|(key, _)| *key == "x-fastagency-effect").unwrap().1.clone();
+        self.asked.lock().unwrap().push(effect.clone());
+        Ok(Reply {
+            content: Some(format!("reply to {effect}")),
+            tool_calls: Vec::new(),
+            refusal: None,
+            finish_reason: Some("stop".to_owned()),
+            usage: model::Usage { prompt_tokens: 2, completion_tokens: 3 },
+            model: "default".to_owned(),
+        })
+    }
+}
+
+/// The end of a run that goes on from these records (none: from its start), and what was done for it.
+struct Lived {
+    ended: Ended,
+    asked: Vec<String>,
+    log: Vec<Record>,
+}
+
+async fn live_on(workflow: &Workflow, before: &[Record]) -> Lived {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = embedded::open(folder.path()).unwrap();
+    let run = RunId::parse(RUN).unwrap();
+    let mut last = 0;
+    for record in before {
+        let payload = Bytes::from(serde_json::to_vec(record).unwrap());
+        last = broker.log.append(run, Lane::Did, payload, last).await.unwrap();
+    }
+    let model = Arc::new(Model::default());
+    let life = Lifecycle::new(Duration::from_secs(5));
+    let models = BTreeMap::from([(Name::parse("default").unwrap(), model.clone() as Arc<dyn ChatModel>)]);
+    let parts = Parts {
+        broker: broker.clone(),
+        clock: clock::system(),
+        models: Models::new(models),
+        workflows: vec![workflow.clone()],
+        sealer: None,
+        settings: config::Worker { max_runs: 1, park_after: Duration::from_secs(60), lease: Duration::from_secs(10) },
+        keep_ended: Duration::from_secs(3600),
+        webhooks: BTreeMap::new(),
+    };
+    life.shutdown().spawn("worker", serve(parts, life.shutdown()));
+    if before.is_empty() {
+        let wanted = Start {
+            run,
+            workflow: workflow.name.clone(),
+            definition: Some(workflow.definition.hash()),
+            params: Map::new(),
+            user: None,
+            origin: Origin::Gateway,
+        };
+        start(&broker, wanted).await.unwrap();
+    } else {
+        broker.queue.enqueue(&workflow.name, &Job { run, reason: Reason::Wake }, "go on").await.unwrap();
+    }
+    let ended = tokio::time::timeout(Duration::from_secs(20), converse(&broker, workflow, run)).await;
+    let ended = ended.unwrap_or_else(|_| panic!("the run does not end after {} records", before.len()));
+    let log = run::read(&broker, run, 0).await.unwrap().into_iter().map(|placed| placed.record).collect();
+    life.shutdown().begin();
+    assert_eq!(life.run().await, End::Clean);
+    let asked = model.asked.lock().unwrap().clone();
+    Lived { ended, asked, log }
+}
+
+/// Answers what is asked, until the run has ended.
+async fn converse(broker: &Broker, workflow: &Workflow, run: RunId) -> Ended {
+    let mut attached = attach(broker, run, 0).await.unwrap();
+    let mut open: Vec<(MessageId, Content)> = Vec::new();
+    let mut live = false;
+    loop {
+        match attached.next().await.unwrap().expect("it has an end") {
+            Seen::Record(placed) => match placed.record.body {
+                Body::Said { message, .. } if message.says.asks() => open.push((message.uuid, message.says)),
+                Body::Did { outcome: Outcome::Answer(answered), .. } => {
+                    open.retain(|(question, _)| *question != answered.question);
+                }
+                Body::Ended(ended) => return ended,
+                _ => {}
+            },
+            Seen::CaughtUp { .. } => live = true,
+            Seen::Delta(_) => {}
+        }
+        if live {
+            for (question, says) in open.drain(..) {
+                let word = if matches!(says, Content::MultipleChoice(_)) { "green" } else { "triangles" };
+                let given = Given { answer: Answer::Value(json!(word)), by: None };
+                answer(broker, &workflow.name, run, question, &given).await.unwrap();
+            }
+        }
+    }
+}
+
+/// The effects of a log, and what was said in it.
+fn effects(log: &[Record]) -> BTreeSet<String> {
+    log.iter()
+        .filter_map(|record| match &record.body {
+            Body::Said { key, message } => Some(format!("said {key}: {}", serde_json::to_string(message).unwrap())),
+            Body::Did { key, .. } => Some(format!("did {key}")),
+            _ => None,
+        })
+        .collect()
+}
+
+async fn goes_on_from_everywhere(name: &str) {
+    let (workflow, history) = (workflow(name), history(name));
+    let Some(Body::Ended(end)) = history.last().map(|last| &last.body) else { panic!("{name} has no end") };
+    for cut in 1..history.len() {
+        let before = &history[..cut];
+        let Lived { ended, asked, log } = live_on(&workflow, before).await;
+        assert_eq!(
+            (ended.outcome, &ended.result),
+            (Ending::Completed, &end.result),
+            "{name} after {cut}: {:?}",
+            ended.reason
+        );
+        assert_eq!(ended.usage, end.usage, "{name} after {cut} records");
+        assert_eq!(effects(&log), effects(&history), "{name} after {cut} records");
+        let known = effects(before);
+        for effect in asked {
+            assert!(!known.contains(&format!("did {effect}")), "{name} after {cut} records: {effect} was done again");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kept_history_of_steps_goes_on_from_everywhere() {
+    goes_on_from_everywhere("steps").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kept_history_of_chats_goes_on_from_everywhere() {
+    goes_on_from_everywhere("chat").await;
+}
+
+/// How a run ends that goes on from a log in which something is otherwise than this program would have it.
+async fn told(change: impl Fn(&mut Vec<Record>)) -> String {
+    let (workflow, mut history) = (workflow("steps"), history("steps"));
+    history.pop();
+    change(&mut history);
+    let Lived { ended, asked, .. } = live_on(&workflow, &history).await;
+    assert_eq!((ended.outcome, asked.len()), (Ending::Failed, 0));
+    ended.reason.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_does_not_fit_the_program_ends_in_a_sentence_and_not_in_another_story() {
+    let another_kind = told(|history| {
+        for record in history {
+            if let Body::Did { key, outcome } = &mut record.body
+                && key == "one#0"
+            {
+                *outcome = Outcome::Value(json!(1));
+            }
+        }
+    })
+    .await;
+    assert!(
+        another_kind.contains("at \"one#0\" its log holds a value, and the workflow now wants a model's reply"),
+        "{another_kind}"
+    );
+    // The reply is gone, what was said after it is there: a program that had no such reply wrote this.
+    let a_hole =
+        told(|history| history.retain(|record| !matches!(&record.body, Body::Did { key, .. } if key == "one#0"))).await;
+    assert!(a_hole.contains("its log holds nothing at \"one#0\", but something at \"one#1\""), "{a_hole}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "writes tests/histories/$HISTORY.jsonl"]
+async fn record_a_history() {
+    let name = std::env::var("HISTORY").expect("HISTORY");
+    let lived = live_on(&workflow(&name), &[]).await;
+    let lines: Vec<String> = lived.log.iter().map(|record| serde_json::to_string(record).unwrap()).collect();
+    std::fs::write(folder().join(format!("{name}.jsonl")), lines.join("\n") + "\n").unwrap();
+}

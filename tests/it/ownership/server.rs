@@ -1,0 +1,465 @@
+//! A simulated broker: one server that keeps its promises, and for each actor a way to it that does not.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use fastagency::broker::{
+    AnyDelivery, Bell, Broker, Catalogue, Delivery, Entry, Error, Inbox, Job, Lane, Live, Log, Put, Queue, Result,
+    Shelf, Sighting, Slot, Stored,
+};
+use fastagency::clock::Timestamp;
+use fastagency::ids::{Name, RunId};
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
+
+use super::faults::{Actor, Fate, Faults};
+
+/// A record, and who wrote it.
+#[derive(Clone)]
+pub struct Written {
+    pub stored: Stored,
+    pub by: Actor,
+}
+
+/// The server.
+pub struct Server {
+    pub faults: Faults,
+    state: Mutex<State>,
+    changed: Notify,
+    /// Whether an append must name the last sequence.
+    fences: bool,
+}
+
+#[derive(Default)]
+struct State {
+    sequence: u64,
+    logs: HashMap<RunId, Vec<Written>>,
+    inbox: HashMap<(RunId, Slot), Stored>,
+    jobs: BTreeMap<u64, QueuedJob>,
+    timers: HashMap<RunId, (Timestamp, Name, Job)>,
+    dedup: HashMap<String, Instant>,
+    catalogue: HashMap<(Shelf, String), (u64, Bytes, Option<Instant>)>,
+    followers: Vec<Ear<Live>>,
+    bells: Vec<Ear<Bell>>,
+    told: u64,
+}
+
+struct QueuedJob {
+    workflow: Name,
+    job: Job,
+    attempt: u64,
+    ready: Instant,
+    patience: Duration,
+}
+
+struct Ear<T> {
+    actor: Actor,
+    run: RunId,
+    sender: mpsc::UnboundedSender<T>,
+}
+
+impl Server {
+    pub fn new(faults: Faults, fences: bool) -> Arc<Self> {
+        Arc::new(Self { faults, state: Mutex::default(), changed: Notify::new(), fences })
+    }
+
+    /// The broker as an actor has it.
+    pub fn broker(self: &Arc<Self>, actor: Actor) -> Broker {
+        let side = Arc::new(Side { server: self.clone(), actor });
+        Broker { log: side.clone(), inbox: side.clone(), queue: side.clone(), catalogue: side, contract: None }
+    }
+
+    /// A run's log as it is.
+    pub fn log(&self, run: RunId) -> Vec<Written> {
+        self.state.lock().unwrap().logs.get(&run).cloned().unwrap_or_default()
+    }
+}
+
+impl State {
+    fn next(&mut self) -> u64 {
+        self.sequence += 1;
+        self.sequence
+    }
+
+    fn last(&self, run: RunId) -> Option<&Stored> {
+        self.logs.get(&run)?.last().map(|written| &written.stored)
+    }
+
+    fn tell<T: Clone>(ears: &mut Vec<Ear<T>>, told: &mut u64, faults: &Faults, run: RunId, item: &T, gap: &T) {
+        ears.retain(|ear| {
+            if ear.run != run {
+                return !ear.sender.is_closed();
+            }
+            *told += 1;
+            // Whoever misses something is told that he did, once he can be told anything.
+            let heard = if faults.drops(ear.actor, *told) { gap.clone() } else { item.clone() };
+            ear.sender.send(heard).is_ok()
+        });
+    }
+}
+
+/// An actor's way to the server.
+struct Side {
+    server: Arc<Server>,
+    actor: Actor,
+}
+
+fn away(doing: &str) -> Error {
+    Error::Unavailable { doing: doing.to_owned(), source: None }
+}
+
+impl Side {
+    fn faults(&self) -> &Faults {
+        &self.server.faults
+    }
+
+    async fn call<T: Send + 'static>(
+        &self,
+        op: &'static str,
+        key: impl std::hash::Hash + Send,
+        act: impl FnOnce(&mut State, &Server) -> T + Send + 'static,
+    ) -> Result<T> {
+        let faults = self.faults();
+        let (before, fate, after) = faults.fate(self.actor, op, key);
+        faults.gate(self.actor).await;
+        tokio::time::sleep(before).await;
+        if faults.is_cut(self.actor) || fate == Fate::NeverArrives {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            faults.gate(self.actor).await;
+            return Err(away(op));
+        }
+        let server = self.server.clone();
+        let act = move || {
+            let done = act(&mut server.state.lock().unwrap(), &server);
+            server.changed.notify_waiters();
+            done
+        };
+        if let Fate::ArrivesLate(delay) = fate {
+            tokio::spawn(async move {
+                tokio::time::sleep(delay).await;
+                act();
+            });
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            faults.gate(self.actor).await;
+            return Err(away(op));
+        }
+        // What was on its way when the actor died or stopped arrives all the same.
+        let done = act();
+        tokio::time::sleep(after).await;
+        faults.gate(self.actor).await;
+        if faults.is_cut(self.actor) || fate == Fate::AnswerLost {
+            return Err(away(op));
+        }
+        Ok(done)
+    }
+
+    /// What the server says by itself, as the actor hears it.
+    fn heard<T: Send + 'static>(&self, receiver: mpsc::UnboundedReceiver<T>) -> BoxStream<'static, T> {
+        let (server, actor) = (self.server.clone(), self.actor);
+        stream::unfold((receiver, server), move |(mut receiver, server)| async move {
+            let item = receiver.recv().await?;
+            server.faults.connected(actor).await;
+            server.faults.gate(actor).await;
+            Some((item, (receiver, server)))
+        })
+        .boxed()
+    }
+}
+
+#[async_trait]
+impl Log for Side {
+    async fn append(&self, run: RunId, _lane: Lane, payload: Bytes, expected: u64) -> Result<u64> {
+        let by = self.actor;
+        let appended = self.call("append", run.to_string(), move |state, server| {
+            let previous = state.last(run).map_or(0, |last| last.seq);
+            if server.fences && previous != expected {
+                return Err(Error::Conflict { expected });
+            }
+            let stored = Stored { seq: state.next(), at: server.faults.time(), payload };
+            let seq = stored.seq;
+            state.logs.entry(run).or_default().push(Written { stored: stored.clone(), by });
+            let State { followers, told, .. } = state;
+            State::tell(followers, told, &server.faults, run, &Live::Record { stored, previous }, &Live::Gap);
+            Ok(seq)
+        });
+        appended.await?
+    }
+
+    async fn read(&self, run: RunId, after: u64) -> Result<Vec<Stored>> {
+        let read = self.call("read", run.to_string(), move |state, _| {
+            let log = state.logs.get(&run).map(Vec::as_slice).unwrap_or_default();
+            log.iter().map(|written| written.stored.clone()).filter(|stored| stored.seq > after).collect()
+        });
+        read.await
+    }
+
+    async fn last(&self, run: RunId) -> Result<Option<Stored>> {
+        self.call("last", run.to_string(), move |state, _| state.last(run).cloned()).await
+    }
+
+    async fn follow(&self, run: RunId) -> Result<BoxStream<'static, Live>> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let actor = self.actor;
+        self.call("follow", run.to_string(), move |state, _| state.followers.push(Ear { actor, run, sender })).await?;
+        Ok(self.heard(receiver))
+    }
+
+    async fn whisper(&self, _run: RunId, _delta: Bytes) -> Result<()> {
+        Ok(())
+    }
+
+    async fn survey(&self) -> Result<BoxStream<'static, Result<Sighting>>> {
+        let seen: Vec<Sighting> = self
+            .call("survey", 0, |state, _| {
+                let records = state
+                    .logs
+                    .iter()
+                    .filter_map(|(run, log)| Some(Sighting::Record { run: *run, stored: log.last()?.stored.clone() }));
+                let inboxes = state.inbox.iter().map(|((run, _), stored)| Sighting::Inbox {
+                    run: *run,
+                    seq: stored.seq,
+                    at: stored.at,
+                });
+                records.chain(inboxes).collect()
+            })
+            .await?;
+        Ok(stream::iter(seen.into_iter().map(Ok)).boxed())
+    }
+
+    async fn purge(&self, _run: RunId, _tombstone: Bytes) -> Result<()> {
+        unreachable!("nothing is kept for less than a simulation")
+    }
+
+    async fn ready(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Inbox for Side {
+    async fn put(&self, run: RunId, slot: Slot, payload: Bytes) -> Result<Put> {
+        let put = self.call("put", (run.to_string(), slot), move |state, server| {
+            if let Some(first) = state.inbox.get(&(run, slot)) {
+                return Put::Taken(first.clone());
+            }
+            let stored = Stored { seq: state.next(), at: server.faults.time(), payload };
+            state.inbox.insert((run, slot), stored.clone());
+            let State { bells, told, .. } = state;
+            State::tell(bells, told, &server.faults, run, &Bell::Rang { slot, stored }, &Bell::Gap);
+            Put::First
+        });
+        put.await
+    }
+
+    async fn tell(&self, _run: RunId, _slot: Slot, _payload: Bytes) -> Result<()> {
+        Ok(())
+    }
+
+    async fn get(&self, run: RunId, slot: Slot) -> Result<Option<Stored>> {
+        self.call("get", (run.to_string(), slot), move |state, _| state.inbox.get(&(run, slot)).cloned()).await
+    }
+
+    async fn bell(&self, run: RunId) -> Result<BoxStream<'static, Bell>> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let actor = self.actor;
+        self.call("bell", run.to_string(), move |state, _| state.bells.push(Ear { actor, run, sender })).await?;
+        Ok(self.heard(receiver))
+    }
+}
+
+#[async_trait]
+impl Queue for Side {
+    async fn enqueue(&self, workflow: &Name, job: &Job, dedup: &str) -> Result<()> {
+        let (workflow, job, dedup) = (workflow.clone(), job.clone(), dedup.to_owned());
+        let queued = self.call("enqueue", dedup.clone(), move |state, _| {
+            let now = Instant::now();
+            if state.dedup.get(&dedup).is_none_or(|until| *until <= now) {
+                state.dedup.insert(dedup, now + Duration::from_secs(120));
+                state.queue(workflow, job, now);
+            }
+        });
+        queued.await
+    }
+
+    async fn schedule(&self, workflow: &Name, job: &Job, at: Timestamp) -> Result<()> {
+        let (workflow, job) = (workflow.clone(), job.clone());
+        let run = job.run;
+        self.call("schedule", run.to_string(), move |state, _| {
+            state.timers.insert(run, (at, workflow, job));
+        })
+        .await
+    }
+
+    async fn take(&self, workflow: &Name, patience: Duration) -> Result<BoxStream<'static, Result<AnyDelivery>>> {
+        let (server, actor, workflow) = (self.server.clone(), self.actor, workflow.clone());
+        Ok(stream::unfold((), move |()| {
+            let (server, workflow) = (server.clone(), workflow.clone());
+            async move {
+                let delivery = Side { server, actor }.next_job(workflow, patience).await;
+                Some((Ok(Box::new(delivery) as AnyDelivery), ()))
+            }
+        })
+        .boxed())
+    }
+}
+
+impl State {
+    fn queue(&mut self, workflow: Name, job: Job, ready: Instant) {
+        let id = self.next();
+        self.jobs.insert(id, QueuedJob { workflow, job, attempt: 0, ready, patience: Duration::ZERO });
+    }
+
+    /// Turns due timers into jobs; says when the next one is due.
+    fn ripen(&mut self, now: Timestamp) -> Option<Duration> {
+        let due: Vec<RunId> = self.timers.iter().filter(|(_, (at, ..))| *at <= now).map(|(run, _)| *run).collect();
+        for run in due {
+            if let Some((_, workflow, job)) = self.timers.remove(&run) {
+                self.queue(workflow, job, Instant::now());
+            }
+        }
+        self.timers.values().map(|(at, ..)| fastagency::clock::until(now, *at)).min()
+    }
+}
+
+impl Side {
+    async fn next_job(self, workflow: Name, patience: Duration) -> Taken {
+        let server = self.server.clone();
+        let faults = &server.faults;
+        loop {
+            faults.connected(self.actor).await;
+            faults.gate(self.actor).await;
+            let changed = server.changed.notified();
+            let (taken, sleep) = {
+                let mut state = server.state.lock().unwrap();
+                let timer = state.ripen(faults.time());
+                let now = Instant::now();
+                let lines = state.jobs.iter_mut().filter(|(_, known)| known.workflow == workflow);
+                let mut sleep = timer.map(|rest| rest + Duration::from_millis(1));
+                let mut taken = None;
+                for (id, known) in lines {
+                    if known.ready <= now {
+                        known.attempt += 1;
+                        known.patience = patience;
+                        known.ready = now + patience;
+                        taken = Some((*id, known.attempt, known.job.clone()));
+                        break;
+                    }
+                    let rest = known.ready - now;
+                    sleep = Some(sleep.map_or(rest, |sleep| sleep.min(rest)));
+                }
+                (taken, sleep)
+            };
+            match (taken, sleep) {
+                (Some((id, attempt, job)), _) => {
+                    let (delay, fate, _) = faults.fate(self.actor, "deliver", (job.run.to_string(), attempt));
+                    tokio::time::sleep(delay).await;
+                    faults.gate(self.actor).await;
+                    // Some deliveries get lost on their way.
+                    if fate != Fate::NeverArrives && !faults.is_cut(self.actor) {
+                        return Taken { side: self, id, attempt, job };
+                    }
+                }
+                (None, Some(sleep)) => {
+                    tokio::select! { () = changed => {}, () = tokio::time::sleep(sleep) => {} }
+                }
+                (None, None) => changed.await,
+            }
+        }
+    }
+}
+
+struct Taken {
+    side: Side,
+    id: u64,
+    attempt: u64,
+    job: Job,
+}
+
+#[async_trait]
+impl Delivery for Taken {
+    fn job(&self) -> &Job {
+        &self.job
+    }
+
+    fn attempt(&self) -> u64 {
+        self.attempt
+    }
+
+    async fn working(&self) -> Result<()> {
+        let id = self.id;
+        let told = self.side.call("working", id, move |state, _| {
+            if let Some(known) = state.jobs.get_mut(&id) {
+                known.ready = Instant::now() + known.patience;
+            }
+        });
+        told.await
+    }
+
+    async fn ack(self: Box<Self>) -> Result<()> {
+        let id = self.id;
+        self.side.call("ack", id, move |state, _| drop(state.jobs.remove(&id))).await
+    }
+
+    async fn retry_after(self: Box<Self>, delay: Duration) -> Result<()> {
+        let id = self.id;
+        let told = self.side.call("nak", id, move |state, _| {
+            if let Some(known) = state.jobs.get_mut(&id) {
+                known.ready = Instant::now() + delay;
+            }
+        });
+        told.await
+    }
+}
+
+#[async_trait]
+impl Catalogue for Side {
+    async fn put(&self, shelf: Shelf, key: &str, value: Bytes, ttl: Option<Duration>) -> Result<()> {
+        let key = key.to_owned();
+        self.call("catalogue put", shelf, move |state, _| {
+            let put = state.next();
+            state.catalogue.insert((shelf, key), (put, value, ttl.map(|ttl| Instant::now() + ttl)));
+        })
+        .await
+    }
+
+    async fn get(&self, shelf: Shelf, key: &str) -> Result<Option<Bytes>> {
+        let key = key.to_owned();
+        let got = self.call("catalogue get", shelf, move |state, _| {
+            let (_, value, until) = state.catalogue.get(&(shelf, key))?;
+            until.is_none_or(|until| until > Instant::now()).then(|| value.clone())
+        });
+        got.await
+    }
+
+    async fn list(&self, shelf: Shelf, first: Option<&str>) -> Result<Vec<Entry>> {
+        let prefix = first.map(|first| format!("{first}.")).unwrap_or_default();
+        let listed = self.call("catalogue list", shelf, move |state, _| {
+            let now = Instant::now();
+            let mut found: Vec<(u64, Entry)> = state
+                .catalogue
+                .iter()
+                .filter(|((at, key), (_, _, until))| {
+                    *at == shelf && key.starts_with(&prefix) && until.is_none_or(|until| until > now)
+                })
+                .map(|((_, key), (put, value, _))| (*put, Entry { key: key.clone(), value: value.clone() }))
+                .collect();
+            found.sort_by_key(|(put, _)| *put);
+            found.into_iter().map(|(_, entry)| entry).collect()
+        });
+        listed.await
+    }
+
+    async fn delete(&self, shelf: Shelf, key: &str) -> Result<()> {
+        let key = key.to_owned();
+        self.call("catalogue delete", shelf, move |state, _| drop(state.catalogue.remove(&(shelf, key)))).await
+    }
+
+    async fn watch(&self, _shelf: Shelf) -> Result<BoxStream<'static, ()>> {
+        Ok(stream::pending().boxed())
+    }
+}

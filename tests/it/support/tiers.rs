@@ -1,0 +1,141 @@
+//! The program's tiers as real processes, which can be killed, stopped, and started again.
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// How long a tier may take to begin.
+const START_WAIT: Duration = Duration::from_secs(30);
+
+/// A project's folder: its configuration, its workflows, and what its processes write.
+pub struct Project {
+    folder: TempDir,
+}
+
+impl Project {
+    /// One with these workflows, by file name.
+    pub fn new(config: &str, workflows: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("fastagency.yaml"), config).expect("written");
+        std::fs::create_dir(folder.path().join("workflows")).expect("made");
+        for (name, text) in workflows {
+            std::fs::write(folder.path().join("workflows").join(name), text).expect("written");
+        }
+        Self { folder }
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Starts a tier; what it logs goes to `<name>.log`.
+    pub fn start(&self, name: &str, arguments: &[&str]) -> Tier {
+        let log = self.path().join(format!("{name}.log"));
+        let mut tier = Tier {
+            folder: self.path().to_owned(),
+            arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
+            log,
+            child: None,
+            starts: 0,
+        };
+        tier.start();
+        tier
+    }
+}
+
+/// A process; it is killed when this is dropped.
+pub struct Tier {
+    folder: PathBuf,
+    arguments: Vec<String>,
+    log: PathBuf,
+    child: Option<Child>,
+    starts: usize,
+}
+
+impl Tier {
+    /// Starts it again as it was.
+    pub fn start(&mut self) {
+        let log = File::options().create(true).append(true).open(&self.log).expect("a log");
+        let built = || env!("CARGO_BIN_EXE_fastagency").into();
+        let child = Command::new(std::env::var_os("FASTAGENCY_BIN").unwrap_or_else(built))
+            .args(&self.arguments)
+            .current_dir(&self.folder)
+            .env_remove("NATS_URL")
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a log"))
+            .stderr(log)
+            .spawn()
+            .expect("it starts");
+        self.child = Some(child);
+        self.starts += 1;
+    }
+
+    /// Waits until it has said these words in its present life.
+    pub async fn says(&self, words: &str) {
+        let start = Instant::now();
+        while self.log().matches(words).count() < self.starts {
+            assert!(start.elapsed() < START_WAIT, "{:?} did not say {words:?}:\n{}", self.arguments, self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// What it has logged in all its lives.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            child.wait().expect("a killed child ends");
+        }
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: &str) {
+        let Some(child) = &self.child else { return };
+        let sent = Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "SIG{signal} was sent");
+    }
+
+    /// Ends it as an operator does, and returns its exit code and how long that took.
+    pub async fn terminate(&mut self) -> (Option<i32>, Duration) {
+        self.signal("TERM");
+        self.ended().await
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&mut self) -> (Option<i32>, Duration) {
+        let start = Instant::now();
+        let mut child = self.child.take().expect("it runs");
+        loop {
+            if let Some(status) = child.try_wait().expect("it can be asked") {
+                return (status.code(), start.elapsed());
+            }
+            if start.elapsed() > START_WAIT {
+                let _ = child.kill();
+                panic!("{:?} does not end:\n{}", self.arguments, self.log());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+impl Drop for Tier {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A port that is free now.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("a bound listener has an address").port()
+}

@@ -1,0 +1,182 @@
+//! Runs that nobody looks after any more are found, on both brokers; ended ones are removed when their time is over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fastagency::broker::{Broker, Error, Lane, Reason, Shelf, Slot, embedded, nats};
+use fastagency::clock::{self, Clock, SystemClock, Timestamp};
+use fastagency::ids::{MessageId, Name, RunId, WorkerId};
+use fastagency::message::{Content, Message, TextInput};
+use fastagency::run;
+use fastagency::run::directory::{self, WorkerCard};
+use fastagency::run::lease::Lease;
+use fastagency::run::record::{Body, Created, Ended, Ending, Origin, Record, Usage, completed_message};
+use fastagency::run::summary::{self, State, Summary};
+use fastagency::run::sweep::{Sweeper, Swept};
+use futures_util::StreamExt;
+use serde_json::{Map, Value};
+
+use crate::support::nats_server::NatsServer;
+
+const HOUR: Duration = Duration::from_secs(3600);
+const KEEP: Duration = Duration::from_secs(1800);
+
+/// A clock that is an hour ahead: what is stored now lies long back.
+struct AnHourOn;
+
+impl Clock for AnHourOn {
+    fn now(&self) -> Timestamp {
+        clock::after(SystemClock.now(), HOUR)
+    }
+}
+
+fn workflow() -> Name {
+    Name::parse("lesson").unwrap()
+}
+
+fn question() -> Message {
+    Message {
+        uuid: MessageId::random(),
+        sender: None,
+        recipient: None,
+        auto_reply: false,
+        alias: None,
+        within: Vec::new(),
+        says: Content::TextInput(TextInput { prompt: Some("What?".into()), ..TextInput::default() }),
+    }
+}
+
+/// A run with these records after `created`; nobody queued it.
+async fn stored(broker: &Broker, bodies: Vec<Body>) -> RunId {
+    let run = RunId::random();
+    let created = Created {
+        workflow: workflow(),
+        definition: Some("hash".into()),
+        params: Map::new(),
+        user: None,
+        origin: Origin::Gateway,
+    };
+    let mut last = 0;
+    for body in std::iter::once(Body::Created(created)).chain(bodies) {
+        let record = Record::new(body);
+        last = broker.log.append(run, record.lane(), record.payloads().swap_remove(0), last).await.unwrap();
+    }
+    run
+}
+
+fn ended(run: RunId) -> Body {
+    Body::Ended(Ended {
+        outcome: Ending::Completed,
+        reason: None,
+        result: Value::Null,
+        usage: Usage::default(),
+        message: completed_message(run, Value::Null),
+    })
+}
+
+fn claimed(worker: WorkerId) -> Body {
+    Body::Claimed { worker, epoch: 1, message: None }
+}
+
+async fn living(broker: &Broker, worker: WorkerId, clock: Arc<dyn Clock>) -> Lease {
+    let card =
+        WorkerCard { id: worker, workflows: vec![workflow()], started_at: SystemClock.now(), version: "test".into() };
+    let sent = Lease::moment(&*clock);
+    directory::renew(broker, &card, HOUR).await.unwrap();
+    Lease::new(worker, HOUR * 2, clock, sent)
+}
+
+async fn lost_runs_are_found_and_old_ones_removed(broker: Broker) {
+    let mut ids = [WorkerId::random(), WorkerId::random()];
+    ids.sort();
+    let [first, second] = ids;
+    let lease = living(&broker, first, Arc::new(AnHourOn)).await;
+    let other = living(&broker, second, Arc::new(AnHourOn)).await;
+    let dead = WorkerId::random();
+
+    let never_queued = stored(&broker, vec![]).await;
+    let owner_dead = stored(&broker, vec![claimed(dead)]).await;
+    let overdue = stored(&broker, vec![claimed(dead), Body::Parked { until: Some(SystemClock.now()) }]).await;
+    let asked = question();
+    let said = || Body::Said { key: "a#0".into(), message: asked.clone() };
+    let never_woken = stored(&broker, vec![claimed(dead), said(), Body::Parked { until: None }]).await;
+    broker.inbox.put(never_woken, Slot::Answer(asked.uuid), Bytes::from_static(b"{}")).await.unwrap();
+    let waiting = stored(&broker, vec![claimed(dead), said(), Body::Parked { until: None }]).await;
+    let over = stored(&broker, vec![]).await;
+    let record = Record::new(ended(over));
+    let expected = broker.log.last(over).await.unwrap().unwrap().seq;
+    broker.log.append(over, Lane::Said, record.payloads().swap_remove(0), expected).await.unwrap();
+    broker.inbox.put(over, Slot::Cancel, Bytes::from_static(b"{}")).await.unwrap();
+    // What a worker had put down before it died.
+    Summary { workflow: Some(workflow()), state: State::Running, ..Summary::new(waiting) }
+        .shelve(&broker)
+        .await
+        .unwrap();
+    Summary { workflow: Some(workflow()), ..Summary::new(over) }.shelve(&broker).await.unwrap();
+
+    // Only the first of the living goes round.
+    let mut idle = Sweeper::new(broker.clone(), KEEP);
+    assert_eq!(idle.sweep(&other, true).await.unwrap(), Swept::default());
+    let mut sweeper = Sweeper::new(broker.clone(), KEEP);
+    let swept = sweeper.sweep(&lease, true).await.unwrap();
+    assert_eq!((swept.runs, swept.called, swept.removed), (6, 4, 1), "{swept:?}");
+    // Each is called once; the one that waits for its answer is not.
+    let mut jobs = broker.queue.take(&workflow(), HOUR).await.unwrap();
+    let mut called = Vec::new();
+    for _ in 0..4 {
+        let job = tokio::time::timeout(Duration::from_secs(20), jobs.next()).await.unwrap().unwrap().unwrap();
+        assert_eq!(job.job().reason, Reason::Wake);
+        called.push(job.job().run);
+        job.ack().await.unwrap();
+    }
+    let mut lost = vec![never_queued, owner_dead, overdue, never_woken];
+    (called.sort(), lost.sort());
+    assert_eq!(called, lost);
+    let again = sweeper.sweep(&lease, true).await.unwrap();
+    assert_eq!((again.runs, again.called, again.removed), (5, 0, 0), "{again:?}");
+
+    // The run that waits keeps all it has, and its line is right again.
+    assert_eq!(run::read(&broker, waiting, 0).await.unwrap().len(), 4);
+    let lines = summary::list_all(&broker).await.unwrap();
+    let line = lines.iter().find(|line| line.id == waiting).expect("it is listed");
+    assert_eq!((line.state, line.questions.len()), (State::Waiting, 1));
+    // The old one is gone everywhere, and nobody brings it back.
+    assert!(lines.iter().all(|line| line.id != over));
+    assert!(broker.inbox.get(over, Slot::Cancel).await.unwrap().is_none());
+    let left = run::read(&broker, over, 0).await.unwrap();
+    assert!(matches!(left.as_slice(), [only] if only.record.body == Body::Removed), "{left:?}");
+    for expected in [0, expected] {
+        let late = broker.log.append(over, Lane::Did, Bytes::from_static(b"{}"), expected).await;
+        assert!(matches!(late, Err(Error::Conflict { .. })), "{late:?}");
+    }
+    assert!(broker.catalogue.list(Shelf::Runs, None).await.unwrap().len() >= 5);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_embedded() {
+    let folder = tempfile::tempdir().unwrap();
+    lost_runs_are_found_and_old_ones_removed(embedded::open(folder.path()).unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_nats() {
+    let Some(server) = NatsServer::start("sweep::on_nats") else { return };
+    let broker =
+        nats::connect(&fastagency::config::Nats { url: server.url(), ..Default::default() }, "test").await.unwrap();
+    lost_runs_are_found_and_old_ones_removed(broker).await;
+}
+
+/// A tour sees all runs, however many there are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tour_goes_round_many_runs() {
+    let Some(server) = NatsServer::start("sweep::many") else { return };
+    let broker =
+        nats::connect(&fastagency::config::Nats { url: server.url(), ..Default::default() }, "test").await.unwrap();
+    let runs =
+        futures_util::future::join_all((0..700).map(|_| stored(&broker, vec![claimed(WorkerId::random())]))).await;
+    let lease = living(&broker, WorkerId::random(), clock::system()).await;
+    let swept = Sweeper::new(broker, KEEP).sweep(&lease, true).await.unwrap();
+    // Too young to be called.
+    assert_eq!((swept.runs, swept.called), (runs.len(), 0));
+}
