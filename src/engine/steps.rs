@@ -412,6 +412,7 @@ impl<'a> Execution<'a> {
             "llm_calls": after.llm_calls - before.llm_calls,
             "prompt_tokens": after.prompt_tokens - before.prompt_tokens,
             "completion_tokens": after.completion_tokens - before.completion_tokens,
+            "cost_usd": after.cost_usd - before.cost_usd,
         });
         Ok(result)
     }

@@ -48,23 +48,34 @@ pub fn from_definition(definition: &Definition) -> Result<Workflow, Problems> {
     })
 }
 
-/// Says which agents name a model that is not there.
-pub fn check_models(workflow: &Workflow, known: &BTreeSet<Name>) -> Result<(), Problems> {
+/// Says which agents name a model that is not there, or, where the workflow has a limit of money, one of those that have no
+/// price.
+pub fn check_models(workflow: &Workflow, known: &BTreeSet<Name>, unpriced: &BTreeSet<Name>) -> Result<(), Problems> {
     let source = workflow.definition.sources.get(&workflow.name).map_or("", String::as_str);
     let review = Review::new(&workflow.file, source);
     let Some(root) = yaml::parse(source, &review) else { return review.finish() };
-    let unknown =
-        |(_, agent): &(&Name, &Arc<super::Agent>)| agent.llm.as_ref().is_some_and(|llm| !known.contains(&llm.name));
-    for (name, agent) in workflow.agents.iter().filter(unknown) {
+    for (name, agent) in &workflow.agents {
         let Some(llm) = &agent.llm else { continue };
+        let is_known = known.contains(&llm.name);
+        if is_known && (workflow.limits.cost_usd.is_none() || !unpriced.contains(&llm.name)) {
+            continue;
+        }
         let node = root.get("agents").and_then(|agents| agents.get(name.as_str())).unwrap_or(&root);
         let (node, path) = match node.get("llm") {
             Some(llm) => (llm, format!("agents.{name}.llm")),
             None => (node, format!("agents.{name}")),
         };
+        let field = Field { node, path, review: &review };
+        if is_known {
+            let message = format!("the limit `cost_usd` needs a price for the model {:?}", llm.name.as_str());
+            field.note_with_hint(
+                message,
+                "put it, and those of models that stand in for it, under `prices:` of fastagency.yaml",
+            );
+            continue;
+        }
         let near = did_you_mean(llm.name.as_str(), known.iter().map(Name::as_str));
         let hint = near.unwrap_or_else(|| "models are described in `llms:` of fastagency.yaml".to_owned());
-        let field = Field { node, path, review: &review };
         field.note_with_hint(format!("there is no model {:?}", llm.name.as_str()), hint);
     }
     review.finish()

@@ -131,7 +131,8 @@ async fn lost_runs_are_found_and_old_ones_removed(broker: Broker) {
         job.ack().await.unwrap();
     }
     let mut lost = vec![never_queued, owner_dead, overdue, never_woken];
-    (called.sort(), lost.sort());
+    called.sort();
+    lost.sort();
     assert_eq!(called, lost);
     let again = sweeper.sweep(&lease, true).await.unwrap();
     assert_eq!((again.runs, again.called, again.removed), (5, 0, 0), "{again:?}");

@@ -91,6 +91,22 @@ await describePage('the page in a browser', (onNew) => {
       await page.locator('[data-workflow]').first().waitFor();
     });
 
+    test('who is not let in is told so, and not asked again and again', async () => {
+      await page.clock.install();
+      gateway.faults.deny = true;
+      await page.goto(gateway.url);
+      await page.locator('.notice', { hasText: 'Say who you are.' }).waitFor();
+      await page.locator('.list-note', { hasText: 'Say who you are.' }).waitFor();
+      const asked = gateway.requests.length;
+      await page.clock.fastForward(60_000);
+      assert.equal(gateway.requests.length, asked);
+      gateway.faults.deny = false;
+      await page.locator('.sidebar').getByRole('button', { name: 'Try again' }).click();
+      await page.getByText('No conversations yet.').waitFor();
+      await page.locator('.notice').getByRole('button', { name: 'Try again' }).click();
+      await page.locator('[data-workflow]').first().waitFor();
+    });
+
     test('a run that is not there is said in words', async () => {
       await page.goto(`${gateway.url}/runs/nowhere`);
       await page.getByText('There is no run with this id. It may have been deleted.').waitFor();
@@ -289,6 +305,47 @@ await describePage('the page in a browser', (onNew) => {
       for (const gate of ['first', 'second', 'third', 'fourth']) gateway.open(run.id, gate);
       await until(() => run.state === 'ended');
       await context.setOffline(false);
+      await page.locator('.ending').waitFor();
+      await assertTextsAreTheLogs(run.id);
+    });
+
+    test('a laptop that slept: a line that went dead unheard is made again', async () => {
+      await page.clock.install();
+      const run = await open('held_stream');
+      await page.locator('.writing', { hasText: 'word6' }).waitFor();
+      const connections = () => gateway.requests.filter((request) => request.includes('/events')).length;
+      assert.equal(connections(), 1);
+      // The line is there, but nothing comes through it any more.
+      run.listeners.clear();
+      gateway.open(run.id, 'first');
+      await page.clock.fastForward(46_000);
+      await until(async () => {
+        await page.clock.fastForward(1000);
+        return connections() > 1;
+      });
+      await page.clock.resume();
+      await page.locator('.writing', { hasText: 'word26' }).waitFor();
+      for (const gate of ['second', 'third', 'fourth']) gateway.open(run.id, gate);
+      await page.locator('.ending').waitFor();
+      await assertTextsAreTheLogs(run.id);
+    });
+
+    test('a tab that nobody looks at gives its connection back, and is right when somebody does', async () => {
+      await page.clock.install();
+      const run = await open('held_stream');
+      await page.locator('.writing', { hasText: 'word6' }).waitFor();
+      /** @param {'hidden' | 'visible'} state */
+      const turn = (state) => page.evaluate((now) => {
+        Object.defineProperty(document, 'visibilityState', { configurable: true, get: () => now });
+        document.dispatchEvent(new Event('visibilitychange'));
+      }, state);
+      await turn('hidden');
+      await page.clock.fastForward(61_000);
+      await until(() => run.listeners.size === 0);
+      for (const gate of ['first', 'second', 'third', 'fourth']) gateway.open(run.id, gate);
+      await until(() => run.state === 'ended');
+      await turn('visible');
+      await page.clock.resume();
       await page.locator('.ending').waitFor();
       await assertTextsAreTheLogs(run.id);
     });

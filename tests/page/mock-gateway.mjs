@@ -34,7 +34,7 @@ export function createMockGateway({ pace = 0, listed = Object.keys(scripts), emb
   /** @type {import('node:http').Server} */
   let server;
   let origin = '';
-  const faults = { refuseNext: 0 };
+  const faults = { refuseNext: 0, deny: false };
   /** @type {string[]} */
   const requests = [];
 
@@ -209,6 +209,7 @@ export function createMockGateway({ pace = 0, listed = Object.keys(scripts), emb
       faults.refuseNext -= 1;
       return send(response, 503, { error: { code: 'broker_unavailable', message: 'the broker is out of reach; nothing was done, try again' } });
     }
+    if (faults.deny && url.pathname.startsWith('/api/')) return send(response, 401, { error: { code: 'unauthorized', message: 'say who you are' } });
     if (url.pathname === '/' || url.pathname.startsWith('/runs/')) return sendAsset(response, 'index.html', csp(embedIn));
     if (url.pathname.startsWith('/assets/')) return sendAsset(response, url.pathname.slice('/assets/'.length), csp(embedIn));
     if (url.pathname === '/ui/config.json') return send(response, 200, { title: 'Geometry desk', version: '0.1.0', logo: null, footer: null, links: [], ...brand });

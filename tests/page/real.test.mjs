@@ -1,6 +1,8 @@
 // @ts-check
 /** The page before the real tiers: what no played gateway can show. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
 import { after, before, describe, test } from 'node:test';
 import { launchBrowser, whatIsMissing } from './browser.mjs';
 import { flat, shownTexts, until } from './house.mjs';
@@ -68,7 +70,7 @@ describe('the page before the real tiers', { skip: missing ?? false, timeout: 12
   let house;
   before(async () => {
     browser = /** @type {any} */ (await launchBrowser());
-    house = await startRealHouse(WORKFLOWS, '  footer: Ours\n  embed_in: ["https://intranet.example.org"]\n');
+    house = await startRealHouse(WORKFLOWS, '  footer: Ours\n  embed_in: ["https://intranet.example.org", "http://localhost:*"]\n');
     for (const name of Object.keys(WORKFLOWS)) await house.knows(name);
   });
   after(async () => {
@@ -158,6 +160,23 @@ describe('the page before the real tiers', { skip: missing ?? false, timeout: 12
     await page.context().close();
   });
 
+  test('on a site of another origin, a conversation goes from its start to its end', async () => {
+    const server = createServer((_, response) => response.writeHead(200, { 'Content-Type': 'text/html' })
+      .end(`<!doctype html><title>A shop</title><script src="${house.url}/assets/embed.js"></script><fastagency-chat workflow="outer"></fastagency-chat>`));
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const page = await newPage();
+    await page.goto(`http://localhost:${/** @type {import('node:net').AddressInfo} */ (server.address()).port}`);
+    const frame = page.frameLocator('iframe');
+    await frame.getByRole('button', { name: 'Start', exact: true }).click();
+    await frame.getByLabel('Street').fill('High St');
+    await frame.getByRole('button', { name: 'Send' }).click();
+    await frame.locator('.ending').waitFor();
+    await page.context().close();
+    server.closeAllConnections();
+    server.close();
+  });
+
   test('the first visit is quick and small', async () => {
     const page = await newPage();
     const session = await page.context().newCDPSession(page);
@@ -174,7 +193,7 @@ describe('the page before the real tiers', { skip: missing ?? false, timeout: 12
     const again = await page.evaluate(() => performance.getEntriesByName('first-contentful-paint')[0].startTime);
     console.log(`second visit: first paint after ${again.toFixed(0)} ms`);
     const { headers } = await fetch(house.url);
-    assert.match(headers.get('content-security-policy') ?? '', /frame-ancestors 'self' https:\/\/intranet\.example\.org$/);
+    assert.match(headers.get('content-security-policy') ?? '', /frame-ancestors 'self' https:\/\/intranet\.example\.org http:\/\/localhost:\*$/);
     await page.getByText('Ours', { exact: true }).waitFor();
     await page.context().close();
   });

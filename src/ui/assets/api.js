@@ -6,7 +6,7 @@
  * @typedef {{id: string, title: string}} Within   a conversation inside the workflow's own
  * @typedef {{uuid: string, sender?: string | null, recipient?: string | null, auto_reply?: boolean, type: string,
  *   content?: Record<string, any>, html?: string | null, within?: Within[]}} Message
- * @typedef {{llm_calls?: number, prompt_tokens?: number, completion_tokens?: number}} Usage
+ * @typedef {{llm_calls?: number, prompt_tokens?: number, completion_tokens?: number, cost_usd?: number}} Usage
  * @typedef {object} RunRecord
  * @property {number} seq
  * @property {string} at
@@ -70,6 +70,11 @@ export class ApiError extends Error {
 /** Errors that another try may cure, because nothing was done. @param {unknown} error */
 export function mayBeTriedAgain(error) {
   return error instanceof ApiError && (error.code === 'unreachable' || [502, 503, 504].includes(error.status));
+}
+
+/** Whether somebody was not let in. Asking again by itself would make the browser ask its person for a password again and again. @param {unknown} error */
+export function isNotLetIn(error) {
+  return error instanceof ApiError && (error.status === 401 || error.status === 403);
 }
 
 /** @param {unknown} error @returns {string} */

@@ -1,7 +1,7 @@
 // @ts-check
 /** The conversations at the left: those that wait for someone first. Asks the server again and again while someone looks. */
 
-import { listRuns, wordsOf } from './api.js';
+import { isNotLetIn, listRuns, wordsOf } from './api.js';
 import { h } from './dom.js';
 import { icon } from './icons.js';
 import { plainLine, stateWords, timeOfDay } from './words.js';
@@ -28,6 +28,8 @@ export function runsList({ list, search }, { isShown, onRuns }) {
   let current = null;
   let limit = PAGE;
   let loaded = false;
+  /** Until someone asks again. */
+  let isShut = false;
   let asked = 0;
   let drawn = '';
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -42,14 +44,17 @@ export function runsList({ list, search }, { isShown, onRuns }) {
       if (mine !== asked) return;
       runs = answer;
       problem = null;
+      isShut = false;
       loaded = true;
       if (search.value.trim() === '') onRuns(runs);
     } catch (error) {
       if (mine !== asked) return;
       problem = wordsOf(error);
+      isShut = isNotLetIn(error);
     }
     draw();
     clearTimeout(timer);
+    if (isShut) return;
     timer = setTimeout(refresh, document.visibilityState === 'hidden' ? EVERY_HIDDEN_MS : EVERY_MS);
   };
 
@@ -66,12 +71,13 @@ export function runsList({ list, search }, { isShown, onRuns }) {
 
   /** @returns {Node[]} */
   const contents = () => {
-    if (!loaded) return [h('p', { class: 'list-note' }, problem ?? 'Loading…')];
+    const again = isShut ? h('button', { type: 'button', class: 'quiet-button', onclick: () => refresh() }, 'Try again') : null;
+    if (!loaded) return [h('p', { class: 'list-note' }, problem ?? 'Loading…'), ...(again ? [again] : [])];
     const waiting = runs.filter((run) => run.state === 'waiting');
     const others = runs.filter((run) => run.state !== 'waiting');
     const note = problem ?? (runs.length === 0 ? (search.value ? 'Nothing found.' : 'No conversations yet.') : null);
     return [
-      note ? h('p', { class: 'list-note' }, note) : null,
+      note ? h('p', { class: 'list-note' }, note) : null, again,
       ...group('Waiting for you', waiting), ...group(waiting.length > 0 ? 'Others' : 'Conversations', others),
       runs.length >= limit ? h('button', { type: 'button', class: 'quiet-button more-runs', onclick: () => { limit += PAGE; refresh(); } }, 'Show more') : null,
     ].filter((node) => node !== null);
@@ -88,7 +94,7 @@ export function runsList({ list, search }, { isShown, onRuns }) {
     limit = PAGE;
     pause = setTimeout(refresh, SEARCH_PAUSE_MS);
   });
-  document.addEventListener('visibilitychange', () => { if (document.visibilityState === 'visible') refresh(); });
+  document.addEventListener('visibilitychange', () => { if (document.visibilityState === 'visible' && !isShut) refresh(); });
   onTitles(() => { drawn = ''; draw(); });
   draw();
   refresh();

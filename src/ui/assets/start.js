@@ -1,7 +1,7 @@
 // @ts-check
 /** Where a conversation begins: the workflows as cards, and the form for the parameters of one. */
 
-import { listWorkflows, startRun, randomKey, wordsOf } from './api.js';
+import { isNotLetIn, listWorkflows, startRun, randomKey, wordsOf } from './api.js';
 import { h } from './dom.js';
 import { face } from './faces.js';
 import { isFramed } from './framed.js';
@@ -50,7 +50,7 @@ export function openStart(place, query, isLink, actions) {
       column.replaceChildren(h('div', { class: 'notice is-problem', role: 'alert' }, icon('warning'),
         h('div', null, h('p', null, wordsOf(error)),
           h('button', { type: 'button', class: 'secondary-button', onclick: () => load() }, 'Try again'))));
-      timer = setTimeout(load, RETRY_MS);
+      if (!isNotLetIn(error)) timer = setTimeout(load, RETRY_MS);
     }
   };
 
