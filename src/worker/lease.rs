@@ -30,20 +30,21 @@ pub(super) async fn beat(worker: &Worker, card: &WorkerCard) {
             Ok(()) => {
                 worker.lease.renewed(sent);
                 next = Instant::now() + span / 3;
+                share_models(worker).await;
             }
             Err(error) => {
                 tracing::warn!("the worker's lease could not be renewed: {error}");
                 next = Instant::now() + AGAIN.min(span / 3);
             }
         }
-        share_models(worker).await;
     }
 }
 
 /// Tells the models how many workers share their rates. One that the broker does not tell keeps the number that it knew.
 pub(super) async fn share_models(worker: &Worker) {
+    // The next renewal must not wait for it.
     if worker.models.have_rates()
-        && let Ok(workers) = directory::workers(&worker.broker).await
+        && let Ok(Ok(workers)) = tokio::time::timeout(AGAIN, directory::workers(&worker.broker)).await
     {
         worker.models.are_shared_by(workers.len());
     }
