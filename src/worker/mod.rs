@@ -56,7 +56,7 @@ pub(crate) struct Worker {
     pub serves: BTreeMap<Name, Arc<Workflow>>,
     /// Definitions that were needed, by hash.
     definitions: Mutex<HashMap<String, Arc<Workflow>>>,
-    /// The runs in memory, each with a newer delivery of its job, if one came: it replaces the one that the run holds.
+    /// The runs in memory, each with another delivery of it that came meanwhile.
     pub held: Mutex<HashMap<RunId, Option<AnyDelivery>>>,
     pub permits: Arc<Semaphore>,
     pub shutdown: Shutdown,

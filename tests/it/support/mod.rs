@@ -2,7 +2,6 @@
 
 pub mod http;
 pub mod nats_server;
-
 pub mod project;
 pub mod slow_model;
 pub mod tier;
