@@ -32,6 +32,10 @@ pub(super) fn take(chunk: &Value, draft: &mut Draft<'_>, show: &mut dyn FnMut(&s
 
 /// Takes a delta, or a message, whose calls are `whole`.
 fn take_piece(piece: &Value, whole: bool, draft: &mut Draft<'_>, show: &mut dyn FnMut(&str)) -> Result<(), Error> {
+    if !whole {
+        // AG2 joins the pieces of a stream: without any they are the empty text, where a whole answer has none.
+        draft.begin_text();
+    }
     if let Some(text) = piece.get("content").and_then(text_of) {
         draft.add_text(&text, show)?;
     }
