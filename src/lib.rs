@@ -2,10 +2,11 @@
 //!
 //! The map, in reading order. A module names only modules on lower floors (`docs/architecture.md`).
 
-// Ground: names, time, what is wrong where, tasks, logs.
+// Ground: names, time, money, what is wrong where, tasks, logs.
 pub mod clock;
 pub mod ids;
 pub mod lifecycle;
+pub mod money;
 pub mod problem;
 pub mod seal;
 pub mod telemetry;

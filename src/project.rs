@@ -59,9 +59,10 @@ pub fn check_project(named: Option<&Path>, environment: Environment<'_>) -> Repo
     match workflow::load_folder(&folder) {
         Ok(workflows) => {
             // Without a configuration nobody knows the models.
-            if let Some(models) = &models {
+            if let (Some(models), Some(config)) = (&models, &config) {
+                let unpriced = config::unpriced(&config.llms);
                 for workflow in &workflows {
-                    problems.extend(workflow::check_models(workflow, models).err().into_iter().flatten());
+                    problems.extend(workflow::check_models(workflow, models, &unpriced).err().into_iter().flatten());
                 }
             }
             summary.workflows = workflows.into_iter().map(|workflow| workflow.name).collect();

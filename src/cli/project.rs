@@ -14,7 +14,7 @@ use crate::cli::outcome::CliError;
 use crate::cli::{Common, Listen, VERSION};
 use crate::client::Client;
 use crate::clock;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::lifecycle::Lifecycle;
 use crate::project::load_config;
 use crate::seal::Sealer;
@@ -109,8 +109,9 @@ pub(super) fn worker_parts(
 ) -> Result<worker::Parts, CliError> {
     let workflows = workflow::load_folder(&config.workflows)?;
     let known: BTreeSet<_> = config.llms.keys().cloned().collect();
+    let unpriced = if mock { BTreeSet::new() } else { config::unpriced(&config.llms) };
     for workflow in &workflows {
-        workflow::check_models(workflow, &known)?;
+        workflow::check_models(workflow, &known, &unpriced)?;
     }
     let models = model::open_all(&config.llms, mock);
     Ok(worker::Parts {

@@ -7,15 +7,39 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::shapes::{CONFIG, GATEWAY, LINK, LLM, NATS, TIMEOUT, TLS, UI, WEBHOOK, WORKER};
+use super::shapes::{CONFIG, GATEWAY, LINK, LLM, NATS, PRICE, RATE, TIMEOUT, TLS, UI, WEBHOOK, WORKER};
 use super::variables::{self, Environment};
-use super::{Auth, Config, Gateway, Llm, Nats, Occasion, Provider, Section, Timeouts, Tls, Ui, Webhook, Worker};
+use super::{
+    Auth, Config, Gateway, Llm, Nats, Occasion, Price, Provider, Rate, Section, Timeouts, Tls, Ui, Webhook, Worker,
+};
 use crate::ids::Name;
+use crate::money::Usd;
 use crate::problem::{Problem, Problems, did_you_mean};
-use crate::yaml::{self, Content, Field, Fields, Node, Review};
+use crate::yaml::{self, Content, Entry, Field, Fields, Node, Review};
 
-const OPENAI_URL: &str = "https://api.openai.com/v1";
-const OPENAI_KEY: &str = "OPENAI_API_KEY";
+/// The version of Azure's interface that is asked for where the address does not say another: the last with a date.
+const AZURE_VERSION: &str = "2024-10-21";
+
+/// Where a provider is, if it is at one place only.
+fn default_url(provider: Provider) -> Option<&'static str> {
+    match provider {
+        Provider::OpenAi => Some("https://api.openai.com/v1"),
+        Provider::Anthropic => Some("https://api.anthropic.com"),
+        Provider::Gemini => Some("https://generativelanguage.googleapis.com/v1beta"),
+        Provider::Azure | Provider::Compatible | Provider::Scripted => None,
+    }
+}
+
+/// The variable that a provider's own clients take the key from.
+fn key_variable(provider: Provider) -> Option<&'static str> {
+    match provider {
+        Provider::OpenAi => Some("OPENAI_API_KEY"),
+        Provider::Azure => Some("AZURE_OPENAI_API_KEY"),
+        Provider::Anthropic => Some("ANTHROPIC_API_KEY"),
+        Provider::Gemini => Some("GEMINI_API_KEY"),
+        Provider::Compatible | Provider::Scripted => None,
+    }
+}
 
 /// Reads a configuration's text. Paths in it are relative to the folder.
 pub fn read(file: &Path, source: &str, folder: &Path, environment: Environment<'_>) -> Result<Config, Problems> {
@@ -44,11 +68,16 @@ impl Reader<'_> {
             Some(ui) => ui,
             None => default_ui(&name, gateway.port),
         };
+        let prices = fields.read("prices", prices).unwrap_or_default();
+        let mut llms = fields.read("llms", |field| self.llms(field)).unwrap_or_default();
+        for llm in llms.values_mut() {
+            llm.price = prices.get(&llm.model).copied();
+        }
         Some(Config {
             path: file.to_owned(),
             nats: fields.read("nats", |field| self.nats(field)).unwrap_or_default(),
             workflows: self.path(&fields, "workflows").unwrap_or_else(|| self.folder.join("workflows")),
-            llms: fields.read("llms", |field| self.llms(field)).unwrap_or_default(),
+            llms,
             gateway,
             auth: fields.read("auth", |field| self.auth(field)).unwrap_or_default(),
             ui,
@@ -168,14 +197,11 @@ impl Reader<'_> {
         let fields = field.fields(&LLM)?;
         let provider = fields.read("provider", provider);
         let model = fields.read("model", Field::text).map(str::to_owned);
-        if model.is_none()
-            && fields.get("model").is_none()
-            && matches!(provider, Some(Provider::OpenAi | Provider::Compatible))
-        {
+        if fields.get("model").is_none() && provider.is_some_and(|provider| provider != Provider::Scripted) {
             field.note("\"model\" is missing");
         }
         let base_url = fields.read("base_url", base_url);
-        if fields.get("base_url").is_none() && provider == Some(Provider::Compatible) {
+        if fields.get("base_url").is_none() && matches!(provider, Some(Provider::Azure | Provider::Compatible)) {
             field.note("\"base_url\" is missing");
         }
         let (api_key, api_key_variable) = self.api_key(&fields, provider);
@@ -186,40 +212,58 @@ impl Reader<'_> {
         let round_robin = fields.read("routing_method", |field| field.one_of(&orders)).unwrap_or(false);
         let script =
             fields.read("script", |field| Some(field.items()?.iter().map(Field::json).collect())).unwrap_or_default();
-        if fields.get("script").is_some() && provider.is_some_and(|provider| provider != Provider::Scripted) {
-            field.review.add(fields.problem_at_key("script", "this is for `provider: scripted`"));
+        let only_for = |key: &'static str, providers: &[Provider], words: &str| {
+            if fields.get(key).is_some() && provider.is_some_and(|provider| !providers.contains(&provider)) {
+                field.review.add(fields.problem_at_key(key, format!("this is for `provider: {words}`")));
+            }
+        };
+        only_for("script", &[Provider::Scripted], "scripted");
+        only_for("deployment", &[Provider::Azure], "azure");
+        only_for("api_version", &[Provider::Azure, Provider::Anthropic], "azure` and `anthropic");
+        let with_tokens = [Provider::Azure, Provider::Anthropic, Provider::Gemini];
+        only_for("token", &with_tokens, "azure`, `anthropic` and `gemini");
+        for key in provider.map_or(&[][..], Provider::lacks).iter().filter(|key| fields.get(key).is_some()) {
+            let message = "the provider has no such setting (an agent's is left out for it)";
+            field.review.add(fields.problem_at_key(key, message));
         }
         let parameters = fields.request_parameters();
         let stream = fields.read("stream", Field::bool).unwrap_or(true);
         let provider = provider?;
-        let default_url = if provider == Provider::OpenAi { OPENAI_URL } else { "" };
+        let default_url = default_url(provider).unwrap_or_default();
+        let base_url = base_url
+            // An address that is not set is no address; the default would send the request to somebody else.
+            .unwrap_or_else(|| if fields.get("base_url").is_some() { "" } else { default_url }.to_owned());
+        let api_version = fields.read("api_version", Field::text).map(str::to_owned);
+        let needs_version = provider == Provider::Azure && !base_url.ends_with("/openai/v1");
         Some(Llm {
             provider,
             model: model.unwrap_or_else(|| "scripted".to_owned()),
             api_key,
             api_key_variable,
-            // An address that is not set is no address; the default would send the request to somebody else.
-            base_url: base_url
-                .unwrap_or_else(|| if fields.get("base_url").is_some() { "" } else { default_url }.to_owned()),
+            token: secret(&fields, "token"),
+            base_url,
+            deployment: fields.read("deployment", Field::text).map(str::to_owned),
+            api_version: api_version.or_else(|| needs_version.then(|| AZURE_VERSION.to_owned())),
             parameters,
             stream,
             timeout,
             max_retries,
             fallback,
             round_robin,
+            rate: fields.read("rate", rate).unwrap_or_default(),
+            // The table is another section.
+            price: None,
             script,
-            unset: unset_in(field.node, &["api_key"]).into_iter().map(|(_, message)| message).collect(),
+            unset: unset_in(field.node, &["api_key", "token"]).into_iter().map(|(_, message)| message).collect(),
         })
     }
 
     /// The key, and the variable that it comes from. Neither a missing variable nor an empty one is a problem yet.
     fn api_key(&self, fields: &Fields<'_>, provider: Option<Provider>) -> (Option<SecretString>, Option<String>) {
         let Some(field) = fields.get("api_key") else {
-            if provider != Some(Provider::OpenAi) {
-                return (None, None);
-            }
-            let key = (self.environment)(OPENAI_KEY).filter(|key| !key.is_empty());
-            return (key.map(Into::into), Some(OPENAI_KEY.to_owned()));
+            let Some(variable) = provider.and_then(key_variable) else { return (None, None) };
+            let key = (self.environment)(variable).filter(|key| !key.is_empty());
+            return (key.map(Into::into), Some(variable.to_owned()));
         };
         let variable = field.scalar().and_then(|scalar| scalar.variables.first().cloned());
         if field.is_null() || field.is_missing() {
@@ -238,15 +282,43 @@ fn version(field: &Field<'_>) -> Option<()> {
 }
 
 fn provider(field: &Field<'_>) -> Option<Provider> {
-    if let later @ ("azure" | "anthropic" | "gemini") = field.text()? {
-        field.note(format!("{later:?}: not in this version"));
-        return None;
-    }
     field.one_of(&[
         ("openai", Provider::OpenAi),
+        ("azure", Provider::Azure),
+        ("anthropic", Provider::Anthropic),
+        ("gemini", Provider::Gemini),
         ("compatible", Provider::Compatible),
         ("scripted", Provider::Scripted),
     ])
+}
+
+fn rate(field: &Field<'_>) -> Option<Rate> {
+    let fields = field.fields(&RATE)?;
+    Some(Rate {
+        requests_per_minute: fields.read("requests_per_minute", |field| field.whole(1)),
+        tokens_per_minute: fields.read("tokens_per_minute", |field| field.whole(1)),
+    })
+}
+
+/// The price table: models by the name that the provider knows them by.
+fn prices(field: &Field<'_>) -> Option<BTreeMap<String, Price>> {
+    let read = |(entry, field): (&Entry, Field<'_>)| Some((entry.key.clone(), price(&field)?));
+    Some(field.entries()?.into_iter().filter_map(read).collect())
+}
+
+fn price(field: &Field<'_>) -> Option<Price> {
+    let fields = field.fields(&PRICE)?;
+    let dollars = |field: &Field<'_>| {
+        let dollars = field.number()?;
+        if dollars < 0.0 { field.is_not("a price") } else { Some(Usd::from_dollars(dollars)) }
+    };
+    let (input, output) = (fields.read("input", dollars), fields.read("output", dollars));
+    Some(Price {
+        input: input?,
+        output: output?,
+        cached_input: fields.read("cached_input", dollars),
+        cache_write: fields.read("cache_write", dollars),
+    })
 }
 
 fn base_url(field: &Field<'_>) -> Option<String> {
@@ -412,8 +484,9 @@ fn unset(fields: &Fields<'_>) -> BTreeMap<Section, Vec<Problem>> {
             "gateway" | "auth" => Some(Section::Gateway),
             "ui" => Some(Section::Ui),
             "worker" | "seal_key" | "webhooks" => Some(Section::Worker),
-            // Each model keeps its own.
+            // Each model keeps its own; a price that is not set is one of the models', which the worker asks.
             "llms" => continue,
+            "prices" => Some(Section::Worker),
             _ => None,
         };
         for (node, message) in unset_in(&entry.value, &[]) {

@@ -18,6 +18,11 @@ pub static CONFIG: Shape = Shape {
         may("nats", Kind::Shape(&NATS), "The NATS server."),
         may("workflows", Kind::Text, "The folder of workflows (default workflows)."),
         may("llms", Kind::Map(&Kind::Shape(&LLM)), "The models by name; `default` is used where none is named."),
+        may(
+            "prices",
+            Kind::Table(&Kind::Shape(&PRICE)),
+            "What models cost, by the name that the provider knows a model by.",
+        ),
         may("gateway", Kind::Shape(&GATEWAY), "The gateway."),
         may("ui", Kind::Shape(&UI), "The chat page."),
         may("worker", Kind::Shape(&WORKER), "The worker."),
@@ -69,10 +74,25 @@ pub static LLM: Shape = Shape {
     name: "model",
     about: "A model: who serves it, and what each request says.",
     keys: &[
-        must("provider", Kind::OneOf(&["openai", "compatible", "scripted"]), "Who serves it."),
+        must(
+            "provider",
+            Kind::OneOf(&["openai", "azure", "anthropic", "gemini", "compatible", "scripted"]),
+            "Who serves it.",
+        ),
         may("model", Kind::Text, "Its name, as the provider knows it."),
-        may("api_key", Kind::Text, "The key (default for openai: ${OPENAI_API_KEY:-})."),
-        may("base_url", Kind::Text, "Where the interface begins (default for openai: https://api.openai.com/v1)."),
+        may(
+            "api_key",
+            Kind::Text,
+            "The key (default by provider: ${OPENAI_API_KEY:-}, ${AZURE_OPENAI_API_KEY:-}, ${ANTHROPIC_API_KEY:-} or ${GEMINI_API_KEY:-}).",
+        ),
+        may("token", Kind::Text, "A bearer token instead of a key, for azure, anthropic and gemini."),
+        may("base_url", Kind::Text, "Where the interface begins (azure and compatible have no default)."),
+        may("deployment", Kind::Text, "azure: what the deployment is called (default: as the model)."),
+        may(
+            "api_version",
+            Kind::Text,
+            "azure: the version of the interface (default 2024-10-21); anthropic: 2023-06-01.",
+        ),
         may("stream", Kind::Bool, "Whether the answer is streamed (default true)."),
         may("timeout", Kind::Either(&[Kind::Duration, Kind::Shape(&TIMEOUT)]), "How long a request may take."),
         may("max_retries", Kind::Whole(0), "How often a failed request is tried again (default 2)."),
@@ -83,11 +103,32 @@ pub static LLM: Shape = Shape {
             "Whom each request asks first: always this model (default), or in turn this one and those in `fallback`.",
         ),
         may("script", Kind::List(&Kind::Any), "The replies of a scripted model (default: it makes them up)."),
-        later("rate"),
+        may("rate", Kind::Shape(&RATE), "How often it may be asked, by all workers together (default: no limit)."),
         later("retry"),
-        later("price"),
     ],
     shared: REQUEST_PARAMETERS,
+};
+
+pub static RATE: Shape = Shape {
+    name: "rate",
+    about: "How often a model may be asked, by all workers together; a request that finds no room waits.",
+    keys: &[
+        may("requests_per_minute", Kind::Whole(1), "Requests in any minute, retries included."),
+        may("tokens_per_minute", Kind::Whole(1), "Tokens in any minute, read and written."),
+    ],
+    shared: &[],
+};
+
+pub static PRICE: Shape = Shape {
+    name: "price",
+    about: "What a million tokens of a model cost, in US dollars.",
+    keys: &[
+        must("input", Kind::Number, "Tokens read."),
+        must("output", Kind::Number, "Tokens written, those of reasoning included."),
+        may("cached_input", Kind::Number, "Tokens read from the provider's cache (default: as input)."),
+        may("cache_write", Kind::Number, "Tokens put into the provider's cache (default: as input)."),
+    ],
+    shared: &[],
 };
 
 pub static TIMEOUT: Shape = Shape {

@@ -100,6 +100,40 @@ fn an_empty_key_is_not_set() {
 }
 
 #[test]
+fn each_provider_has_its_place_and_its_key() {
+    let set = |name: &str| name.ends_with("_KEY").then(|| format!("the value of {name}"));
+    for (provider, base_url, variable) in [
+        ("openai", "https://api.openai.com/v1", "OPENAI_API_KEY"),
+        ("anthropic", "https://api.anthropic.com", "ANTHROPIC_API_KEY"),
+        ("gemini", "https://generativelanguage.googleapis.com/v1beta", "GEMINI_API_KEY"),
+    ] {
+        let source = format!("{{ provider: {provider}, model: m }}");
+        let found = llm(&source, &set);
+        assert_eq!((found.base_url.as_str(), found.api_key_variable.as_deref()), (base_url, Some(variable)));
+        assert_eq!(found.api_key.unwrap().expose_secret(), format!("the value of {variable}"));
+        assert_eq!(llm(&source, &nothing).api_key_variable.as_deref(), Some(variable));
+    }
+    let azure = |base_url: &str| llm(&format!("{{ provider: azure, model: m, base_url: '{base_url}' }}"), &set);
+    let by_date = azure("https://x.openai.azure.com");
+    assert_eq!(by_date.api_version.as_deref(), Some("2024-10-21"));
+    assert_eq!(by_date.api_key.unwrap().expose_secret(), "the value of AZURE_OPENAI_API_KEY");
+    assert_eq!(azure("https://x.openai.azure.com/openai/v1").api_version, None);
+}
+
+#[test]
+fn prices_belong_to_models_by_the_name_that_the_provider_knows() {
+    let source = "version: 1\nllms:\n  a: { provider: openai, model: gpt-4.1 }\n  b: { provider: openai, model: gpt-4.1, fallback: [c] }\n  \
+                  c: { provider: gemini, model: x }\n  d: { provider: scripted, fallback: [b] }\n  e: { provider: scripted }\nprices:\n  \
+                  gpt-4.1: { input: 2, output: 8, cached_input: 0.5 }\n  elsewhere: { input: 1, output: 1 }";
+    let config = read(source, &nothing).unwrap();
+    let usd = Usd::from_dollars;
+    let price = Price { input: usd(2.0), output: usd(8.0), cached_input: Some(usd(0.5)), cache_write: None };
+    assert_eq!((config.llms["a"].price, config.llms["b"].price), (Some(price), Some(price)));
+    let names: Vec<_> = unpriced(&config.llms).into_iter().map(|name| name.to_string()).collect();
+    assert_eq!(names, ["b", "c", "d"], "those that have none, and those that lead to them");
+}
+
+#[test]
 fn a_model_keeps_its_parameters_as_written() {
     let llm = llm(
         "{ provider: compatible, model: m, base_url: 'http://localhost:1/v1/', temperature: 1, stop: [a, b], seed: 7, user: '${U:-42}', \

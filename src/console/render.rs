@@ -193,8 +193,9 @@ impl Renderer {
         if ended.usage.llm_calls > 0 {
             let usage = &ended.usage;
             let calls = if usage.llm_calls == 1 { "call" } else { "calls" };
+            let cost = if usage.cost_usd.is_zero() { String::new() } else { format!(", {}", usage.cost_usd) };
             words.push_str(&self.faint(&format!(
-                "{} model {calls}, {} tokens read, {} written",
+                "{} model {calls}, {} tokens read, {} written{cost}",
                 usage.llm_calls, usage.prompt_tokens, usage.completion_tokens
             )));
             words.push('\n');
@@ -409,7 +410,7 @@ mod tests {
             outcome: Ending::Completed,
             reason: None,
             result: "done".into(),
-            usage: Usage { llm_calls: 2, tool_calls: 0, prompt_tokens: 3, completion_tokens: 4 },
+            usage: Usage { llm_calls: 2, prompt_tokens: 3, completion_tokens: 4, ..Usage::default() },
         };
         assert_eq!(Renderer::new(false).end(&ended), "\ncompleted: done\n2 model calls, 3 tokens read, 4 written\n");
         assert!(Renderer::new(true).end(&ended).starts_with("\n\x1b[1mcompleted\x1b[0m: done\n"));

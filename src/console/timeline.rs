@@ -154,7 +154,8 @@ fn did(outcome: &Outcome) -> String {
             let calls: Vec<String> = reply.tool_calls.iter().map(|call| line(&call.function.name)).collect();
             let calls = if calls.is_empty() { String::new() } else { format!(", calls {}", calls.join(", ")) };
             let usage = &reply.usage;
-            let tokens = format!("{} tokens read, {} written", usage.prompt_tokens, usage.completion_tokens);
+            let cost = if usage.cost_usd.is_zero() { String::new() } else { format!(", {}", usage.cost_usd) };
+            let tokens = format!("{} tokens read, {} written{cost}", usage.prompt_tokens, usage.completion_tokens);
             let text = reply.content.as_deref().map(|text| format!(": {}", shortened(&line(text)))).unwrap_or_default();
             format!("model {} replied ({tokens}{calls}){text}", line(&reply.model))
         }

@@ -6,6 +6,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::{Notify, oneshot};
@@ -27,6 +28,8 @@ const MOST_REFUSALS: u32 = 20;
 
 /// The kind of a failure of a run whose log does not fit the program. No step can catch it.
 pub(super) const REPLAY: &str = "replay";
+/// How exactly the limit of a run's time is kept.
+const LIMIT_LOOKED_AT_EVERY: Duration = Duration::from_millis(20);
 
 /// The effects of one scope.
 pub(super) struct Scoped {
@@ -391,7 +394,7 @@ impl Scoped {
             None => self.check_new(&key)?,
         }
         let _busy = self.journal.busy();
-        self.check_limits()?;
+        self.check_limits(llm)?;
         self.journal.confirm().await?;
         request.headers.push(("x-fastagency-run", self.journal.run.to_string()));
         request.headers.push(("x-fastagency-effect", key.clone()));
@@ -399,11 +402,15 @@ impl Scoped {
             Ok(asked) => asked.clone(),
             Err(error) => return Ok(Err(model_failure(&error))),
         };
-        let replied = match speaking {
-            None => asked.complete(&request, &mut |_| {}).await,
-            Some(speaking) => self.complete_aloud(&*asked, &request, message, speaking).await,
+        let replying = async {
+            match speaking {
+                None => asked.complete(&request, &mut |_| {}).await,
+                Some(speaking) => self.complete_aloud(&*asked, &request, message, speaking).await,
+            }
         };
-        match replied {
+        let replied = self.within_duration(replying).await;
+        self.journal.finish_writing(message);
+        match replied? {
             Ok(reply) => {
                 self.journal.count(reply.usage);
                 let outcome = Outcome::Reply(Box::new(reply.clone()));
@@ -438,9 +445,21 @@ struct Unsaid {
 }
 
 impl Scoped {
-    fn check_limits(&self) -> Result<()> {
+    fn check_limits(&self, llm: &ModelUse) -> Result<()> {
         let used = self.journal.usage();
         let limits = &self.journal.limits;
+        if limits.cost_usd.is_some() && !self.journal.models.has_price(&llm.name) {
+            let why = format!(
+                "the run has a limit of money, and what the model {:?} costs, or one that stands in for it, is not known: put its price under prices: in the configuration",
+                llm.name.as_str()
+            );
+            return Err(Stop::failed("limit", why));
+        }
+        if let Some(limit) = limits.cost_usd
+            && used.cost_usd >= limit
+        {
+            return Err(Stop::failed("limit", format!("the run has cost {}, its limit is {limit}", used.cost_usd)));
+        }
         if let Some(limit) = limits.llm_calls
             && used.llm_calls >= limit
         {
@@ -453,6 +472,24 @@ impl Scoped {
             return Err(Stop::failed("limit", format!("the run has used {tokens} tokens, its limit is {limit}")));
         }
         Ok(())
+    }
+
+    /// Does something as long as the run's limit of time allows. What is cut off leaves no record: when the run is executed
+    /// again, the limit is exceeded all the more.
+    async fn within_duration<T>(&self, work: impl Future<Output = T>) -> Result<T> {
+        let Some(limit) = self.journal.limits.duration else { return Ok(work.await) };
+        let mut work = std::pin::pin!(work);
+        loop {
+            let left = limit.saturating_sub(self.journal.spent());
+            if left.is_zero() {
+                return Err(Stop::failed("limit", format!("the run has been at work for {limit:?}, its limit")));
+            }
+            // Time does not count while another branch waits for a person: what is left is looked at again.
+            tokio::select! {
+                done = &mut work => return Ok(done),
+                () = tokio::time::sleep(left.max(LIMIT_LOOKED_AT_EVERY)) => {}
+            }
+        }
     }
 
     /// Asks a model, and tells people its text while it writes: what came while one piece was being told is told in one.
@@ -495,7 +532,6 @@ impl Scoped {
             replied = asked.complete(request, &mut progress) => replied,
             () = tell => unreachable!("telling goes on until the model has answered"),
         };
-        self.journal.finish_writing(message);
         replied
     }
 

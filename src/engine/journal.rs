@@ -24,6 +24,7 @@ use crate::run::claim::{Owned, is_still_mine, last_claim};
 use crate::run::lease::Lease;
 use crate::run::notice::Notices;
 use crate::run::record::{Body, Created, Outcome, Placed, Usage};
+use crate::run::spent::Spent;
 use crate::run::summary::Summary;
 use crate::run::writer::Writer;
 use crate::seal::Sealer;
@@ -84,6 +85,7 @@ struct State {
     /// Texts being written now.
     writing: HashMap<MessageId, Writing>,
     usage: Usage,
+    spent: Spent,
 }
 
 /// A text that a model is writing now.
@@ -140,6 +142,7 @@ impl Journal {
         let run = writer.run();
         let summary = Summary::of(run, &history);
         let epoch = last_claim(&history).map_or(0, |(_, epoch)| epoch);
+        let spent = Spent::of(&history);
         let remembered = remember(history);
         let Surroundings { broker, models, sealer, shelver, lease, notices } = around;
         Self {
@@ -167,6 +170,7 @@ impl Journal {
                 holds_secret: false,
                 writing: HashMap::new(),
                 usage: Usage::default(),
+                spent,
             }),
         }
     }
@@ -213,9 +217,10 @@ impl Journal {
     async fn write(&self, body: Body) -> Result<u64> {
         self.notices.announce(self.run, &body).await.map_err(|error| Stop::Halted(error.to_string()))?;
         let mut pen = self.pen.lock().await;
-        let placed =
-            pen.writer.append(body, self.clock().now()).await.map_err(|error| Stop::Halted(error.to_string()))?;
+        let written = pen.writer.append(body, self.clock().now()).await;
+        let placed = written.map_err(|error| Stop::Halted(error.to_string()))?;
         pen.summary.apply(&placed);
+        lock(&self.state).spent.apply(&placed);
         pen.shelver.put(&pen.summary);
         if let Some(copier) = &mut pen.copier {
             copier.copy(&placed).await.map_err(|error| Stop::Halted(error.to_string()))?;
@@ -389,6 +394,7 @@ impl Journal {
         state.usage.llm_calls += 1;
         state.usage.prompt_tokens += usage.prompt_tokens;
         state.usage.completion_tokens += usage.completion_tokens;
+        state.usage.cost_usd += usage.cost_usd;
     }
 
     /// Notes that a tool is being called: in the log, so that people see what was under way, and for the limit.
@@ -412,6 +418,11 @@ impl Journal {
     /// What the run has used so far.
     pub(super) fn usage(&self) -> Usage {
         lock(&self.state).usage
+    }
+
+    /// How long the run has been at work so far, waiting for people left out.
+    pub(super) fn spent(&self) -> Duration {
+        lock(&self.state).spent.until(self.clock().now())
     }
 
     /// What is in a slot of the inbox, through outages.

@@ -113,7 +113,7 @@ mod tests {
 
     fn call(arguments: &str) -> ToolCall {
         let function = FunctionCall { name: "weather".into(), arguments: arguments.into() };
-        ToolCall { id: "call_1".into(), kind: "function".into(), function }
+        ToolCall { id: "call_1".into(), kind: "function".into(), function, extra_content: None }
     }
 
     #[test]

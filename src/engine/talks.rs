@@ -193,6 +193,7 @@ fn used(before: Usage, after: Usage) -> Value {
         "tool_calls": after.tool_calls - before.tool_calls,
         "prompt_tokens": after.prompt_tokens - before.prompt_tokens,
         "completion_tokens": after.completion_tokens - before.completion_tokens,
+        "cost_usd": after.cost_usd - before.cost_usd,
     })
 }
 

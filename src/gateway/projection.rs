@@ -211,7 +211,7 @@ mod tests {
             outcome: Ending::Failed,
             reason: Some("no luck".into()),
             result: json!({"a": 1}),
-            usage: Usage { llm_calls: 1, tool_calls: 0, prompt_tokens: 2, completion_tokens: 3 },
+            usage: Usage { llm_calls: 1, prompt_tokens: 2, completion_tokens: 3, ..Usage::default() },
             message: completed_message(run, json!({"a": 1})),
         };
         let started = started_message(run, &created(), None);

@@ -71,6 +71,8 @@ fn goes_on_after(error: &Error) -> bool {
         Error::NoKey { .. }
         | Error::Unset { .. }
         | Error::TimedOut { .. }
+        | Error::Down { .. }
+        | Error::Crowded { .. }
         | Error::Unreachable { .. }
         | Error::Unknown { .. }
         | Error::ScriptExhausted { .. } => true,

@@ -2,32 +2,48 @@
 //! SEMANTICS.md 1 and 2), and one reply. Providers translate. Retries, time-outs and fallback happen here; what is
 //! journalled, and what a call costs a run, is decided above.
 
+mod answer;
+mod anthropic;
+mod breaker;
 mod content;
+mod draft;
+mod error;
 mod fallback;
+mod gemini;
 pub(crate) mod http;
 mod mock;
 mod openai;
+mod parameters;
+mod priced;
+mod rate;
+mod remote;
 mod retry;
 mod sample;
 mod scripted;
 mod sse;
 #[cfg(test)]
 mod testing;
+mod told;
+mod turns;
 mod waits;
+mod wire;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use self::error::{Error, Trouble};
 use self::fallback::WithFallbacks;
-use self::openai::OpenAi;
+use self::priced::Priced;
+use self::rate::Workers;
+use self::remote::Remote;
 use self::scripted::Scripted;
-use crate::config::{Llm, Provider};
+use crate::config::{self, Llm, Provider};
 use crate::ids::Name;
+use crate::money::Usd;
 
 /// Who wrote a message of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +87,10 @@ pub struct ToolCall {
     pub kind: String,
     /// What to call.
     pub function: FunctionCall,
+    /// What its provider wants to see again when the conversation goes on (sealed thoughts, for instance), in the place where
+    /// Google's compatible interface has it. Other providers never get it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extra_content: Option<Value>,
 }
 
 /// A function and its arguments.
@@ -119,13 +139,30 @@ pub struct Reply {
     pub model: String,
 }
 
-/// Tokens used by one request; 0 where a server did not say.
+/// What one request used; 0 where a server did not say.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Usage {
-    /// Tokens read.
+    /// Tokens read, those of the cache included.
     pub prompt_tokens: u64,
-    /// Tokens written.
+    /// Tokens written, those of reasoning included.
     pub completion_tokens: u64,
+    /// Of the tokens read: those that came from the provider's cache.
+    #[serde(skip_serializing_if = "is_nothing")]
+    pub cached_tokens: u64,
+    /// Of the tokens read: those that were put into the provider's cache, where it takes more for them.
+    #[serde(skip_serializing_if = "is_nothing")]
+    pub cache_write_tokens: u64,
+    /// Of the tokens written: those of reasoning that nobody sees.
+    #[serde(skip_serializing_if = "is_nothing")]
+    pub reasoning_tokens: u64,
+    /// What they cost by the price table; nothing where the model has no price.
+    #[serde(skip_serializing_if = "Usd::is_zero")]
+    pub cost_usd: Usd,
+}
+
+fn is_nothing(count: &u64) -> bool {
+    *count == 0
 }
 
 /// What happens while a model answers.
@@ -135,81 +172,6 @@ pub enum Progress<'a> {
     Attempt(u32),
     /// A piece of text, as the server cut it; it may be empty. An answer that is not streamed has none.
     Text(&'a str),
-}
-
-/// Why a model gave no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The key is missing.
-    #[error(
-        "the model {model:?} has no API key: set {variable} and start the worker again, or start it with --mock-llm to try things without a model"
-    )]
-    NoKey {
-        /// The name in `llms:`.
-        model: String,
-        /// What to set.
-        variable: String,
-    },
-    /// A setting of it names a variable that is not set.
-    #[error("the model {model:?} cannot be used: {variable} is not set")]
-    Unset {
-        /// The name in `llms:`.
-        model: String,
-        /// What is not set.
-        variable: String,
-    },
-    /// The server took too long.
-    #[error("OpenAI API call timed out. The model {model:?} gave {what} within {after:?}")]
-    TimedOut {
-        /// The name in `llms:`.
-        model: String,
-        /// What did not come: "no first token", "nothing more", "no complete answer".
-        what: &'static str,
-        /// How long was waited.
-        after: Duration,
-    },
-    /// The server answered with an error.
-    #[error("the model {model:?} answered {status}: {message}")]
-    Status {
-        /// The name in `llms:`.
-        model: String,
-        /// The HTTP status.
-        status: u16,
-        /// The server's words, shortened, without secrets.
-        message: String,
-        /// The server's error code, e.g. `content_filter`.
-        code: Option<String>,
-    },
-    /// The server cannot be reached, or the connection broke.
-    #[error("the model {model:?} cannot be reached at {address}: {reason}")]
-    Unreachable {
-        /// The name in `llms:`.
-        model: String,
-        /// Its address, without secrets.
-        address: String,
-        /// What went wrong.
-        reason: String,
-    },
-    /// The answer is not what chat completions are.
-    #[error("the model {model:?} sent an answer that cannot be read: {reason}")]
-    Malformed {
-        /// The name in `llms:`.
-        model: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// There is no model of that name.
-    #[error("there is no model named {model:?} under llms:")]
-    Unknown {
-        /// The name.
-        model: String,
-    },
-    /// The scripted model has no reply left.
-    #[error("the script of the model {model:?} has no reply left")]
-    ScriptExhausted {
-        /// The name in `llms:`.
-        model: String,
-    },
 }
 
 /// A model that can be asked.
@@ -224,22 +186,26 @@ pub trait ChatModel: Send + Sync {
 }
 
 /// Opens every model. Nothing is sent, and a missing key is no error before a model is asked. With `mock`, each model that
-/// would need a server makes its replies up instead ([`Provider::Scripted`] with no script).
+/// would need a server makes its replies up instead ([`Provider::Scripted`] with no script), and costs nothing.
 pub fn open_all(llms: &BTreeMap<Name, Llm>, mock: bool) -> Models {
     let made_up = |llm: &Llm| mock || llm.provider == Provider::Scripted;
     // Reading the system's certificates takes a while: only if there is a server to ask.
     let client = if llms.values().all(made_up) { None } else { Some(http::client()) };
+    let workers = Workers::default();
     let open = |(name, llm): (&Name, &Llm)| -> (Name, Arc<dyn ChatModel>) {
-        let model: Arc<dyn ChatModel> = match (&client, llm.provider) {
+        let model: Arc<dyn ChatModel> = match (&client, wire::of(llm.provider)) {
             _ if !mock && !llm.unset.is_empty() => {
                 Arc::new(Unset { model: name.to_string(), variable: llm.unset.join(" and ") })
             }
-            (Some(client), Provider::OpenAi | Provider::Compatible) if !mock => {
-                Arc::new(OpenAi::new(name, llm, client.clone()))
+            (Some(client), Some(wire)) if !mock => {
+                Arc::new(Remote::new(name, llm, wire, client.clone(), workers.clone()))
             }
             _ => Arc::new(Scripted::new(name, llm)),
         };
-        (name.clone(), model)
+        match llm.price {
+            Some(price) if !mock => (name.clone(), Arc::new(Priced::new(model, price))),
+            _ => (name.clone(), model),
+        }
     };
     let alone: BTreeMap<Name, Arc<dyn ChatModel>> = llms.iter().map(open).collect();
     let with_fallbacks = |(name, model): (&Name, &Arc<dyn ChatModel>)| -> (Name, Arc<dyn ChatModel>) {
@@ -253,7 +219,12 @@ pub fn open_all(llms: &BTreeMap<Name, Llm>, mock: bool) -> Models {
             }
         }
     };
-    Models::new(alone.iter().map(with_fallbacks).collect())
+    Models {
+        models: Arc::new(alone.iter().map(with_fallbacks).collect()),
+        unpriced: Arc::new(if mock { BTreeSet::new() } else { config::unpriced(llms) }),
+        have_rates: !mock && llms.values().any(|llm| !llm.rate.is_unlimited()),
+        workers,
+    }
 }
 
 /// A model with a setting that names a variable which is not set: an error of the run that asks it, not of the start.
@@ -288,16 +259,34 @@ fn fallbacks<'a>(llms: &'a BTreeMap<Name, Llm>, name: &'a Name) -> Vec<&'a Name>
 #[derive(Clone, Default)]
 pub struct Models {
     models: Arc<BTreeMap<Name, Arc<dyn ChatModel>>>,
+    unpriced: Arc<BTreeSet<Name>>,
+    have_rates: bool,
+    workers: Workers,
 }
 
 impl Models {
     /// Takes models by name.
     pub fn new(models: BTreeMap<Name, Arc<dyn ChatModel>>) -> Self {
-        Self { models: Arc::new(models) }
+        Self { models: Arc::new(models), ..Self::default() }
     }
 
     /// The model of that name.
     pub fn get(&self, name: &Name) -> Result<&Arc<dyn ChatModel>, Error> {
         self.models.get(name).ok_or_else(|| Error::Unknown { model: name.to_string() })
+    }
+
+    /// Whether it is known what the model and those that stand in for it cost: a run with a limit of money asks no other.
+    pub fn has_price(&self, name: &Name) -> bool {
+        !self.unpriced.contains(name)
+    }
+
+    /// Whether a rate limits any of them.
+    pub fn have_rates(&self) -> bool {
+        self.have_rates
+    }
+
+    /// That many workers, this one included, share the models' rates: from now on each takes an equal part.
+    pub fn are_shared_by(&self, workers: usize) {
+        self.workers.are(workers);
     }
 }

@@ -1,8 +1,10 @@
-//! When a failed request is tried again, and after how long: what the Python client of OpenAI does (SEMANTICS.md 9).
+//! When a failed request is tried again, and after how long: what the Python client of OpenAI does (SEMANTICS.md 9),
+//! for every provider.
 
 use std::time::Duration;
 
 use reqwest::header::HeaderMap;
+use serde_json::Value;
 
 use super::Error;
 use crate::clock::{self, Timestamp};
@@ -62,6 +64,15 @@ impl Advice {
     }
 }
 
+/// How long a server asks to wait in the body of an error, as Google's do: `details: [{…, retryDelay: "22s"}]`.
+pub(super) fn asked_in(error: &Value) -> Option<Duration> {
+    let error = error.get(0).unwrap_or(error);
+    let details = error.get("error")?.get("details")?.as_array()?;
+    let delay = details.iter().find_map(|detail| detail.get("retryDelay")?.as_str()?.strip_suffix('s'))?;
+    let delay = Duration::try_from_secs_f64(delay.parse().ok()?).ok()?;
+    Some(delay.min(LONGEST_ASKED))
+}
+
 /// The moment that a date of HTTP names.
 fn moment(date: &str) -> Option<Timestamp> {
     jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(date).ok()
@@ -72,8 +83,11 @@ pub(super) fn may_pass(error: &Error) -> bool {
     match error {
         Error::TimedOut { .. } | Error::Unreachable { .. } => true,
         Error::Status { status, .. } => matches!(status, 408 | 409 | 429 | 500..),
+        // Whether one waits for it depends on who could stand in: the advice says so.
+        Error::Down { .. } => true,
         Error::NoKey { .. }
         | Error::Unset { .. }
+        | Error::Crowded { .. }
         | Error::Malformed { .. }
         | Error::Unknown { .. }
         | Error::ScriptExhausted { .. } => false,

@@ -77,7 +77,7 @@ impl ChatModel for Scripted {
         progress(Progress::Attempt(1));
         let entry = self.entry(request)?;
         let streamed = self.stream && request.response_format.is_none();
-        let waits = Waits::begin(&self.name, self.timeout, streamed);
+        let waits = Waits::begin(&self.name, "OpenAI", self.timeout, streamed);
         if !entry.delay.is_zero() {
             waits.for_next(tokio::time::sleep(entry.delay)).await?;
         }
@@ -137,8 +137,11 @@ impl Entry {
     fn made_up(request: &Request) -> Self {
         let text = mock::reply(request);
         let read = request.messages.iter().filter_map(|message| text_of(&message.content));
-        let usage =
-            Usage { prompt_tokens: read.map(|text| tokens_of(&text)).sum(), completion_tokens: tokens_of(&text) };
+        let usage = Usage {
+            prompt_tokens: read.map(|text| tokens_of(&text)).sum(),
+            completion_tokens: tokens_of(&text),
+            ..Usage::default()
+        };
         Self {
             when: None,
             delay: Duration::ZERO,
@@ -219,7 +222,7 @@ impl Written {
                 tool_calls: calls,
                 refusal: self.refusal,
                 finish_reason: Some(self.finish_reason.unwrap_or_else(|| usual_reason.to_owned())),
-                usage: self.usage.unwrap_or(Usage { prompt_tokens: 10, completion_tokens: 5 }),
+                usage: self.usage.unwrap_or(Usage { prompt_tokens: 10, completion_tokens: 5, ..Usage::default() }),
                 model: String::new(),
             },
         })
@@ -238,7 +241,12 @@ impl WrittenCall {
             Value::Null => "{}".to_owned(),
             other => other.to_string(),
         };
-        Ok(ToolCall { id: self.id, kind: "function".to_owned(), function: FunctionCall { name, arguments } })
+        Ok(ToolCall {
+            id: self.id,
+            kind: "function".to_owned(),
+            function: FunctionCall { name, arguments },
+            extra_content: None,
+        })
     }
 }
 

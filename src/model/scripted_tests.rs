@@ -69,13 +69,14 @@ async fn replies_have_all_that_models_have() {
         id: id.to_owned(),
         kind: "function".to_owned(),
         function: FunctionCall { name: name.to_owned(), arguments: arguments.to_owned() },
+        extra_content: None,
     };
     let expected = Reply {
         content: Some("It is 21.".to_owned()),
         tool_calls: vec![call("a", "weather", "{\"city\":\"Rome\"}"), call("b", "time", "not json")],
         refusal: Some("no".to_owned()),
         finish_reason: Some("length".to_owned()),
-        usage: Usage { prompt_tokens: 1, completion_tokens: 2 },
+        usage: Usage { prompt_tokens: 1, completion_tokens: 2, ..Usage::default() },
         model: "script".to_owned(),
     };
     assert_eq!(outcome.unwrap(), expected);
@@ -97,11 +98,14 @@ async fn delays_errors_and_mistakes_are_played() {
         error(json!({"delay_s": 61})).await,
         "OpenAI API call timed out. The model \"script\" gave no first token within 60s"
     );
-    assert_eq!(error(json!({"status": 429})).await, "the model \"script\" answered 429: scripted error 429");
+    assert_eq!(
+        error(json!({"status": 429})).await,
+        "the model \"script\" answered 429 (its limit is reached): scripted error 429"
+    );
     assert_eq!(error(json!({"error": "down"})).await, "the model \"script\" answered 500: down");
     assert_eq!(
         error(json!({"status": 400, "error": {"message": "filtered", "code": "content_filter"}})).await,
-        "the model \"script\" answered 400: filtered"
+        "the model \"script\" answered 400 (a filter refused it): filtered"
     );
     for wrong in [
         json!(7),

@@ -133,6 +133,8 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rand::rngs::StdRng;
+    use rand::{RngExt, SeedableRng};
 
     fn read(pieces: &[&[u8]]) -> Vec<(String, String)> {
         let mut reader = Reader::new(1000);
@@ -189,5 +191,113 @@ mod tests {
         assert_eq!((0..5).try_for_each(|_| line.feed(b"dat")), Err(TooLong));
         let mut event = Reader::new(10);
         assert_eq!((0..5).try_for_each(|_| event.feed(b"data: abc\n")), Err(TooLong));
+    }
+
+    /// What a stream is made of in the property tests: all that means something to the reader, and some that does not.
+    const FRAGMENTS: &[&[u8]] = &[
+        b"data",
+        b"data:",
+        b"data: ",
+        b"event: error",
+        b"event",
+        b"id: 7",
+        b": keep-alive",
+        b":",
+        b" ",
+        b"x",
+        b"{\"a\": 1}",
+        b"\n",
+        b"\r",
+        b"\r\n",
+        b"\n\n",
+        b"\r\r",
+        b"\r\n\r\n",
+        "gr\u{fc}\u{df}e".as_bytes(),
+        "\u{1f600}".as_bytes(),
+        "\u{feff}".as_bytes(),
+        b"\xff",
+        b"\xf0\x9f",
+        b"\xc3",
+        b"\0",
+    ];
+    const STREAMS: u64 = 3000;
+
+    fn a_stream(random: &mut StdRng) -> Vec<u8> {
+        let fragments = random.random_range(0..40);
+        (0..fragments).flat_map(|_| FRAGMENTS[random.random_range(0..FRAGMENTS.len())]).copied().collect()
+    }
+
+    /// The stream in pieces of all sizes, empty ones included.
+    fn in_pieces<'s>(mut stream: &'s [u8], random: &mut StdRng) -> Vec<&'s [u8]> {
+        let mut pieces = Vec::new();
+        while !stream.is_empty() {
+            let (piece, rest) = stream.split_at(random.random_range(0..=stream.len().min(9)));
+            pieces.push(piece);
+            stream = rest;
+        }
+        pieces
+    }
+
+    /// What the standard says of a whole stream, line by line; and the last event counts without its empty line.
+    fn as_the_standard_says(stream: &[u8]) -> Vec<(String, String)> {
+        let text = String::from_utf8_lossy(stream).replace("\r\n", "\n").replace('\r', "\n");
+        let (mut events, mut name, mut data) = (Vec::new(), String::new(), Vec::<String>::new());
+        for line in text.strip_prefix('\u{feff}').unwrap_or(&text).split('\n').chain([""]) {
+            let (field, value) = line.split_once(':').unwrap_or((line, ""));
+            let value = value.strip_prefix(' ').unwrap_or(value).to_owned();
+            match field {
+                _ if line.is_empty() => {
+                    let (name, data) = (std::mem::take(&mut name), std::mem::take(&mut data));
+                    if !data.is_empty() {
+                        events.push((name, data.join("\n")));
+                    }
+                }
+                "data" => data.push(value),
+                "event" => name = value,
+                _ => {}
+            }
+        }
+        events
+    }
+
+    #[test]
+    fn any_stream_in_any_pieces_is_what_the_standard_says() {
+        for seed in 0..STREAMS {
+            let mut random = StdRng::seed_from_u64(seed);
+            let stream = a_stream(&mut random);
+            let pieces = in_pieces(&stream, &mut random);
+            let expected = as_the_standard_says(&stream);
+            assert_eq!(read(&pieces), expected, "seed {seed}: {:?}", String::from_utf8_lossy(&stream));
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_does_not_depend_on_the_pieces_and_nothing_grows() {
+        const LIMIT: usize = 24;
+        // A byte that is no text becomes a mark of three bytes.
+        const LONGEST: usize = 3 * LIMIT;
+        let mut too_long = 0;
+        for seed in 0..STREAMS {
+            let mut random = StdRng::seed_from_u64(seed);
+            let stream = a_stream(&mut random);
+            let outcome = |pieces: &[&[u8]]| {
+                let mut reader = Reader::new(LIMIT);
+                let mut read = Vec::new();
+                for piece in pieces {
+                    let fed = reader.feed(piece);
+                    assert!(reader.line.len() <= LIMIT, "seed {seed}");
+                    assert!(reader.data.as_ref().is_none_or(|data| data.len() <= LONGEST), "seed {seed}");
+                    fed?;
+                    read.extend(std::iter::from_fn(|| reader.next()));
+                }
+                reader.end()?;
+                read.extend(std::iter::from_fn(|| reader.next()));
+                Ok::<_, TooLong>(read)
+            };
+            let whole = outcome(&[&stream]);
+            too_long += u64::from(whole.is_err());
+            assert_eq!(outcome(&in_pieces(&stream, &mut random)), whole, "seed {seed}");
+        }
+        assert!((STREAMS / 10..STREAMS).contains(&too_long), "{too_long} of {STREAMS} were too long");
     }
 }

@@ -1,5 +1,6 @@
 //! What the tests of models share: settings, requests, and a server that sends exactly the bytes that a test gives it.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,8 +11,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use super::{ChatMessage, ChatModel, Error, Progress, Reply, Request, Role};
-use crate::config::{Llm, Provider, Timeouts};
+use super::draft::OUR_CALL_IDS;
+use super::wire::Wire;
+use super::{ChatMessage, ChatModel, Error, Progress, Reply, Request, Role, answer, open_all};
+use crate::config::{Llm, Provider, Rate, Timeouts};
 use crate::ids::Name;
 
 pub(super) fn llm(base_url: &str) -> Llm {
@@ -21,13 +24,18 @@ pub(super) fn llm(base_url: &str) -> Llm {
         model: "gpt-4o-mini".to_owned(),
         api_key: None,
         api_key_variable: None,
+        token: None,
         base_url: base_url.to_owned(),
+        deployment: None,
+        api_version: None,
         parameters: Map::new(),
         stream: true,
         timeout: Timeouts { first_token: minute, idle: minute, total: minute },
         max_retries: 2,
         fallback: Vec::new(),
         round_robin: false,
+        rate: Rate::default(),
+        price: None,
         script: Vec::new(),
         unset: Vec::new(),
     }
@@ -59,6 +67,35 @@ pub(super) async fn ask(model: &dyn ChatModel, request: &Request) -> (Result<Rep
     };
     let outcome = model.complete(request, &mut progress).await;
     (outcome, heard)
+}
+
+/// The model `default`, opened as a worker opens it.
+pub(super) fn open_one(llm: &Llm) -> Arc<dyn ChatModel> {
+    let models = open_all(&BTreeMap::from([(name("default"), llm.clone())]), false);
+    models.get(&name("default")).unwrap().clone()
+}
+
+/// The reply that a stream becomes, which must be the same wherever its bytes are cut.
+pub(super) fn read_cut_everywhere(wire: &dyn Wire, text: &str) -> Reply {
+    let read = |pieces: &[&[u8]]| {
+        let mut reader = answer::Reader::new("m", wire, true);
+        for piece in pieces {
+            reader.feed(piece, &mut |_| {}).unwrap();
+        }
+        reader.end(&mut |_| {}).unwrap()
+    };
+    let whole = read(&[text.as_bytes()]);
+    for cut in 0..text.len() {
+        let (left, right) = text.as_bytes().split_at(cut);
+        assert_eq!(without_made_up_ids(read(&[left, right])), without_made_up_ids(whole.clone()), "cut at {cut}");
+    }
+    whole
+}
+
+fn without_made_up_ids(mut reply: Reply) -> Reply {
+    let made_up = reply.tool_calls.iter_mut().filter(|call| call.id.starts_with(OUR_CALL_IDS));
+    made_up.for_each(|call| call.id.clear());
+    reply
 }
 
 /// What the server does with a request.

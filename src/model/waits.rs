@@ -14,6 +14,7 @@ const FAR_AWAY: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 /// The limits of one request.
 pub(super) struct Waits<'a> {
     model: &'a str,
+    api: &'static str,
     limits: Timeouts,
     streamed: bool,
     begun: Instant,
@@ -24,8 +25,9 @@ pub(super) struct Waits<'a> {
 impl<'a> Waits<'a> {
     /// The request begins now. An answer that is not streamed comes all at once, after it is written: for it only the limit
     /// for all holds.
-    pub(super) fn begin(model: &'a str, limits: Timeouts, streamed: bool) -> Self {
-        Self { model, limits, streamed, begun: Instant::now(), heard: None }
+    /// `api` is whose interface is called, for the words of an error.
+    pub(super) fn begin(model: &'a str, api: &'static str, limits: Timeouts, streamed: bool) -> Self {
+        Self { model, api, limits, streamed, begun: Instant::now(), heard: None }
     }
 
     /// A part of the answer has come.
@@ -52,6 +54,7 @@ impl<'a> Waits<'a> {
         let sooner = if end(step) <= end(total) { step } else { total };
         let (_, after, what) = sooner;
         tokio::time::timeout_at(end(sooner), next).await.map_err(|_| Error::TimedOut {
+            api: self.api,
             model: self.model.to_owned(),
             what,
             after,
@@ -77,7 +80,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn each_step_has_its_limit() {
         let begun = Instant::now();
-        let mut waits = Waits::begin("m", LIMITS, true);
+        let mut waits = Waits::begin("m", "OpenAI", LIMITS, true);
         waits.heard_something();
         assert_eq!(ends(&waits, begun).await, ("no first token", 30));
         waits.heard_of_the_answer();
@@ -93,12 +96,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_comes_at_once_has_one_limit() {
         let begun = Instant::now();
-        assert_eq!(ends(&Waits::begin("m", LIMITS, false), begun).await, ("no complete answer", 60));
+        assert_eq!(ends(&Waits::begin("m", "OpenAI", LIMITS, false), begun).await, ("no complete answer", 60));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_limit_without_end_is_none() {
         let endless = Timeouts { first_token: Duration::MAX, idle: Duration::MAX, total: Duration::MAX };
-        assert_eq!(Waits::begin("m", endless, true).for_next(async { 1 }).await.unwrap(), 1);
+        assert_eq!(Waits::begin("m", "OpenAI", endless, true).for_next(async { 1 }).await.unwrap(), 1);
     }
 }

@@ -12,6 +12,7 @@ use crate::clock::Timestamp;
 use crate::ids::{MessageId, Name, RunId, UserId, WorkerId};
 use crate::message::{Content, Message};
 use crate::model;
+use crate::money::Usd;
 
 /// The version of the format that this program writes.
 pub const VERSION: u8 = 1;
@@ -210,6 +211,9 @@ pub struct Usage {
     pub prompt_tokens: u64,
     /// Tokens written.
     pub completion_tokens: u64,
+    /// What they cost, as far as the models have prices.
+    #[serde(default, skip_serializing_if = "Usd::is_zero")]
+    pub cost_usd: Usd,
 }
 
 /// A record and its place in the log.

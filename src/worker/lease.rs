@@ -36,5 +36,15 @@ pub(super) async fn beat(worker: &Worker, card: &WorkerCard) {
                 next = Instant::now() + AGAIN.min(span / 3);
             }
         }
+        share_models(worker).await;
+    }
+}
+
+/// Tells the models how many workers share their rates. One that the broker does not tell keeps the number that it knew.
+pub(super) async fn share_models(worker: &Worker) {
+    if worker.models.have_rates()
+        && let Ok(workers) = directory::workers(&worker.broker).await
+    {
+        worker.models.are_shared_by(workers.len());
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 
 use crate::broker::{AnyDelivery, Broker};
 use crate::clock::Clock;
@@ -50,13 +50,14 @@ pub(crate) struct Worker {
     pub broker: Broker,
     pub clock: Arc<dyn Clock>,
     pub engine: Engine,
+    pub models: Models,
     pub lease: Arc<Lease>,
     /// What it serves, by name: what new runs are pinned to.
     pub serves: BTreeMap<Name, Arc<Workflow>>,
     /// Definitions that were needed, by hash.
     definitions: Mutex<HashMap<String, Arc<Workflow>>>,
-    /// The runs in memory, and how whoever holds one is told of another delivery of it.
-    pub held: Mutex<HashMap<RunId, mpsc::Sender<AnyDelivery>>>,
+    /// The runs in memory, each with a newer delivery of its job, if one came: it replaces the one that the run holds.
+    pub held: Mutex<HashMap<RunId, Option<AnyDelivery>>>,
     pub permits: Arc<Semaphore>,
     pub shutdown: Shutdown,
 }
@@ -93,12 +94,20 @@ pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
     let lease = Arc::new(Lease::new(id, settings.lease, clock.clone(), sent));
     let shelver = Arc::new(Shelver::default());
     let notices = Notices::new(broker.clone(), &webhooks);
-    let engine =
-        Engine::new(broker.clone(), models, sealer, shelver.clone(), lease.clone(), notices, settings.park_after);
+    let engine = Engine::new(
+        broker.clone(),
+        models.clone(),
+        sealer,
+        shelver.clone(),
+        lease.clone(),
+        notices,
+        settings.park_after,
+    );
     let worker = Arc::new(Worker {
         broker: broker.clone(),
         clock: clock.clone(),
         engine,
+        models,
         lease,
         serves,
         definitions: Mutex::new(definitions),
@@ -106,6 +115,7 @@ pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
         permits: Arc::new(Semaphore::new(settings.max_runs)),
         shutdown: shutdown.clone(),
     });
+    lease::share_models(&worker).await;
     if broker.contract.is_some() {
         contract::join(&worker).await?;
     }

@@ -48,27 +48,45 @@ pub fn from_definition(definition: &Definition) -> Result<Workflow, Problems> {
     })
 }
 
-/// Says which agents name a model that is not there.
-pub fn check_models(workflow: &Workflow, known: &BTreeSet<Name>) -> Result<(), Problems> {
+/// Says which agents name a model that is not there, or, where the workflow has a limit of money, one of those that have no
+/// price.
+pub fn check_models(workflow: &Workflow, known: &BTreeSet<Name>, unpriced: &BTreeSet<Name>) -> Result<(), Problems> {
     let source = workflow.definition.sources.get(&workflow.name).map_or("", String::as_str);
     let review = Review::new(&workflow.file, source);
     let Some(root) = yaml::parse(source, &review) else { return review.finish() };
-    let unknown =
-        |(_, agent): &(&Name, &Arc<super::Agent>)| agent.llm.as_ref().is_some_and(|llm| !known.contains(&llm.name));
-    for (name, agent) in workflow.agents.iter().filter(unknown) {
+    let needs_price = |name: &Name| workflow.limits.cost_usd.is_some() && unpriced.contains(name);
+    for (name, agent) in &workflow.agents {
         let Some(llm) = &agent.llm else { continue };
+        let is_known = known.contains(&llm.name);
+        if is_known && !needs_price(&llm.name) {
+            continue;
+        }
         let node = root.get("agents").and_then(|agents| agents.get(name.as_str())).unwrap_or(&root);
         let (node, path) = match node.get("llm") {
             Some(llm) => (llm, format!("agents.{name}.llm")),
             None => (node, format!("agents.{name}")),
         };
         let field = Field { node, path, review: &review };
-        review.add(no_model(&llm.name, known, field.problem("")));
+        if is_known {
+            review.add(no_price(&llm.name, field.problem("")));
+        } else {
+            review.add(no_model(&llm.name, known, field.problem("")));
+        }
     }
-    for (name, problem) in workflow.models.iter().filter(|(name, _)| !known.contains(name)) {
-        review.add(no_model(name, known, problem.clone()));
+    for (name, problem) in &workflow.models {
+        if !known.contains(name) {
+            review.add(no_model(name, known, problem.clone()));
+        } else if needs_price(name) {
+            review.add(no_price(name, problem.clone()));
+        }
     }
     review.finish()
+}
+
+fn no_price(name: &Name, problem: Problem) -> Problem {
+    let message = format!("the limit `cost_usd` needs a price for the model {:?}", name.as_str());
+    let hint = "put it, and those of models that stand in for it, under `prices:` of fastagency.yaml";
+    Problem { message, ..problem }.with_hint(hint)
 }
 
 fn no_model(name: &Name, known: &BTreeSet<Name>, problem: Problem) -> Problem {

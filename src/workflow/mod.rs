@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::ids::Name;
+use crate::money::Usd;
 
 mod called;
 mod conversation;
@@ -108,7 +109,7 @@ pub struct Limits {
     /// Tokens, prompt and completion together.
     pub tokens: Option<u64>,
     /// Money, in US dollars.
-    pub cost_usd: Option<f64>,
+    pub cost_usd: Option<Usd>,
     /// Time, waiting for people left out.
     pub duration: Option<Duration>,
 }

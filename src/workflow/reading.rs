@@ -16,6 +16,7 @@ use super::{
     Returns, Schema, Tool, Values, Workflow,
 };
 use crate::ids::Name;
+use crate::money::Usd;
 use crate::problem::Problem;
 use crate::yaml::{self, Field, Fields, Review};
 
@@ -219,7 +220,7 @@ fn limits(field: &Field<'_>) -> Option<Limits> {
         tokens: fields.read("tokens", |field| field.whole(1)),
         cost_usd: fields.read("cost_usd", |field| {
             let cost = field.number()?;
-            if cost <= 0.0 { field.is_not("more than nothing") } else { Some(cost) }
+            if cost <= 0.0 { field.is_not("more than nothing") } else { Some(Usd::from_dollars(cost)) }
         }),
         duration: fields.read("duration", Field::duration),
     })

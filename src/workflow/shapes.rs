@@ -42,8 +42,8 @@ pub static LIMITS: Shape = Shape {
         may("llm_calls", Kind::Whole(1), "Requests to models."),
         may("tool_calls", Kind::Whole(1), "Calls of tools."),
         may("tokens", Kind::Whole(1), "Tokens, prompt and completion together."),
-        may("cost_usd", Kind::Number, "Money, in US dollars."),
-        may("duration", Kind::Duration, "Time, waiting for people left out."),
+        may("cost_usd", Kind::Number, "Money, in US dollars, by the price table of the configuration."),
+        may("duration", Kind::Duration, "Time at work, waiting for people left out."),
     ],
     shared: &[],
 };

@@ -185,9 +185,20 @@ fn models_that_are_not_there_are_named() {
         "version: 1\nname: test\nagents:\n  a: {}\n  b: { llm: bigg }\n  c: { llm: false }\nsteps:\n  - message: x\n";
     let workflow = read(source).unwrap();
     let known = |names: &[&str]| names.iter().map(|name| Name::parse(name).unwrap()).collect();
-    assert!(check_models(&workflow, &known(&["default", "bigg"])).is_ok());
-    let problems = check_models(&workflow, &known(&["big"])).unwrap_err().to_string();
+    assert!(check_models(&workflow, &known(&["default", "bigg"]), &known(&[])).is_ok());
+    assert!(
+        check_models(&workflow, &known(&["default", "bigg"]), &known(&["bigg"])).is_ok(),
+        "without a limit of money nobody asks for prices"
+    );
+    let problems = check_models(&workflow, &known(&["big"]), &known(&[])).unwrap_err().to_string();
     assert!(problems.contains("test.yaml:4:6: a: there is no model \"default\""), "{problems}");
     assert!(problems.contains("test.yaml:5:13: llm: there is no model \"bigg\""), "{problems}");
     assert!(problems.contains("did you mean \"big\"?"), "{problems}");
+
+    let with_limit = read(&source.replace("agents:", "limits: { cost_usd: 1 }\nagents:")).unwrap();
+    assert!(check_models(&with_limit, &known(&["default", "bigg"]), &known(&["elsewhere"])).is_ok());
+    let problems = check_models(&with_limit, &known(&["default", "bigg"]), &known(&["bigg"])).unwrap_err().to_string();
+    let message = "test.yaml:6:13: agents.b.llm: the limit `cost_usd` needs a price for the model \"bigg\"";
+    assert!(problems.replace("agents.b.", "").contains(&message.replace("agents.b.", "")), "{problems}");
+    assert!(problems.contains("under `prices:` of fastagency.yaml"), "{problems}");
 }

@@ -65,6 +65,8 @@ pub enum Kind {
     Some(&'static Kind),
     /// A map from names.
     Map(&'static Kind),
+    /// A map from any texts.
+    Table(&'static Kind),
     /// A map with these keys.
     Shape(&'static Shape),
     /// One or the other.
@@ -197,6 +199,7 @@ impl Maker {
                 "propertyNames": { "pattern": "^[A-Za-z0-9_-]{1,64}$" },
                 "additionalProperties": self.kind(*values),
             }),
+            Kind::Table(values) => json!({ "type": "object", "additionalProperties": self.kind(*values) }),
             Kind::Shape(shape) => self.reference(shape),
             Kind::Either(kinds) => {
                 let kinds: Vec<_> = kinds.iter().map(|kind| self.kind(*kind)).collect();

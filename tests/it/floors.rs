@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Every top-level module and its floor.
-const FLOORS: [(&str, u8); 24] = [
+const FLOORS: [(&str, u8); 25] = [
     ("ids", 0),
     ("clock", 0),
     ("problem", 0),
     ("yaml", 0),
     ("lifecycle", 0),
+    ("money", 0),
     ("seal", 0),
     ("telemetry", 0),
     ("config", 1),

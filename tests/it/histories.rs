@@ -64,7 +64,7 @@ impl ChatModel for Model {
             tool_calls: Vec::new(),
             refusal: None,
             finish_reason: Some("stop".to_owned()),
-            usage: model::Usage { prompt_tokens: 2, completion_tokens: 3 },
+            usage: model::Usage { prompt_tokens: 2, completion_tokens: 3, ..model::Usage::default() },
             model: "default".to_owned(),
         })
     }

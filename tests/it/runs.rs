@@ -5,15 +5,16 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use fastagency::broker::{Broker, embedded};
+use fastagency::broker::{Broker, Shelf, embedded};
 use fastagency::clock;
 use fastagency::config;
 use fastagency::ids::{MessageId, Name, RunId};
 use fastagency::lifecycle::{End, Lifecycle};
-use fastagency::model::Models;
+use fastagency::model::{Models, open_all};
+use fastagency::money::Usd;
 use fastagency::run::answer::{Accepted, Answer, Given, answer, cancel};
 use fastagency::run::attach::{Attached, Seen, attach};
-use fastagency::run::record::{Body, Ending, Origin, Placed};
+use fastagency::run::record::{Body, Ended, Ending, Origin, Placed};
 use fastagency::run::start::{Start, Started, start};
 use fastagency::seal::Sealer;
 use fastagency::worker::{Parts, serve};
@@ -52,7 +53,10 @@ impl House {
     }
 
     pub fn open_with(folder: &Path, source: &str, park_after: Duration, models: Models) -> Self {
-        let broker = embedded::open(folder).unwrap();
+        Self::join(embedded::open(folder).unwrap(), source, park_after, models)
+    }
+
+    fn join(broker: Broker, source: &str, park_after: Duration, models: Models) -> Self {
         let life = Lifecycle::new(Duration::from_secs(5));
         let workflow = workflow(source);
         let parts = Parts {
@@ -276,4 +280,169 @@ async fn a_hundred_runs_at_once_keep_their_words_to_themselves() {
         assert!(!foreign, "{said}");
     });
     futures_util::future::join_all(conversations).await;
+}
+
+/// The models of a configuration.
+fn models(source: &str) -> Models {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fastagency.yaml");
+    std::fs::write(&path, source).unwrap();
+    let config = config::load(&path, &|_| None).unwrap_or_else(|problems| panic!("{problems}"));
+    open_all(&config.llms, false)
+}
+
+/// The record that ends a run.
+async fn end_of(follower: &mut Follower) -> Ended {
+    follower
+        .until("its end", |body| match body {
+            Body::Ended(ended) => Some(ended.clone()),
+            _ => None,
+        })
+        .await
+}
+
+#[tokio::test]
+async fn a_limit_of_money_counts_what_was_spent_before_a_restart() {
+    let source = r#"
+version: 1
+name: dear
+limits: { cost_usd: 0.02 }
+agents: { a: {} }
+steps:
+  - agent: { agent: a, message: One }
+  - text_input: { prompt: "Go on?" }
+  - agent: { agent: a, message: Two }
+  - agent: { agent: a, message: Three }
+"#;
+    // 10 tokens read and 5 written make 1.5 cents.
+    let models = models(
+        "version: 1\nllms:\n  default: { provider: scripted, script: [yes] }\nprices:\n  scripted: { input: 1000, output: 1000 }",
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunId::random();
+    let house = House::open_with(folder.path(), source, Duration::from_secs(60), models.clone());
+    house.start(run).await;
+    let mut follower = house.follow(run).await;
+    let question = follower.question("Go on?").await;
+    drop(follower);
+    house.close().await;
+
+    let house = House::open_with(folder.path(), source, Duration::from_secs(60), models);
+    house.answer(run, question, Answer::Text("yes".into())).await;
+    let mut follower = house.follow(run).await;
+    let ended = end_of(&mut follower).await;
+    assert_eq!(ended.outcome, Ending::Failed);
+    let reason = ended.reason.unwrap();
+    assert!(reason.contains("the run has cost $0.03, its limit is $0.02"), "{reason}");
+    assert_eq!((ended.usage.llm_calls, ended.usage.cost_usd), (2, Usd::from_dollars(0.03)));
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_limit_of_money_needs_prices() {
+    let source = r#"
+version: 1
+name: unknown_price
+limits: { cost_usd: 1 }
+agents: { a: {} }
+steps:
+  - agent: { agent: a, message: One }
+"#;
+    let models =
+        models("version: 1\nllms:\n  default: { provider: compatible, model: m, base_url: 'http://127.0.0.1:1' }");
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunId::random();
+    let house = House::open_with(folder.path(), source, Duration::from_secs(60), models);
+    house.start(run).await;
+    let reason = end_of(&mut house.follow(run).await).await.reason.unwrap();
+    assert!(reason.contains("what the model \"default\" costs") && reason.contains("prices:"), "{reason}");
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_limit_of_time_cuts_a_model_off_and_leaves_out_the_time_that_people_take() {
+    let source = r#"
+version: 1
+name: slow
+limits: { duration: 1s }
+agents: { a: {} }
+steps:
+  - text_input: { prompt: "Go on?" }
+  - agent: { agent: a, message: Hello }
+"#;
+    let models =
+        models("version: 1\nllms:\n  default: { provider: scripted, script: [{ content: late, delay: 500 }] }");
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunId::random();
+    let house = House::open_with(folder.path(), source, Duration::from_secs(60), models.clone());
+    house.start(run).await;
+    let mut follower = house.follow(run).await;
+    let question = follower.question("Go on?").await;
+    drop(follower);
+    house.close().await;
+    // The person takes longer than the run may.
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+
+    let house = House::open_with(folder.path(), source, Duration::from_secs(60), models);
+    let answered = std::time::Instant::now();
+    house.answer(run, question, Answer::Text("yes".into())).await;
+    let ended = end_of(&mut house.follow(run).await).await;
+    assert!(answered.elapsed() >= Duration::from_millis(500), "the model was asked: {:?}", answered.elapsed());
+    assert_eq!(ended.outcome, Ending::Failed);
+    let reason = ended.reason.unwrap();
+    assert!(reason.contains("the run has been at work for 1s, its limit"), "{reason}");
+    house.close().await;
+}
+
+/// A server of chat completions that says the same to everybody, and counts.
+async fn model_server() -> (String, std::sync::Arc<std::sync::atomic::AtomicUsize>, tokio::task::JoinSet<()>) {
+    let asked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counting = asked.clone();
+    let answer = move || async move {
+        counting.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        axum::Json(json!({"choices": [{"message": {"role": "assistant", "content": "Pi."}, "finish_reason": "stop"}]}))
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
+    let routes = axum::Router::new().route("/v1/chat/completions", axum::routing::post(answer));
+    let mut server = tokio::task::JoinSet::new();
+    server.spawn(async move { axum::serve(listener, routes).await.unwrap() });
+    (base_url, asked, server)
+}
+
+#[tokio::test]
+async fn workers_share_the_rate_of_a_model() {
+    let source = r#"
+version: 1
+name: asks
+agents: { a: {} }
+steps:
+  - agent: { agent: a, message: Hello }
+"#;
+    let (base_url, asked, _server) = model_server().await;
+    let models = models(&format!(
+        "version: 1\nllms:\n  default: {{ provider: compatible, model: m, base_url: '{base_url}', rate: {{ requests_per_minute: 2 }}, timeout: 2s }}"
+    ));
+    let folder = tempfile::tempdir().unwrap();
+    // A worker that serves something else takes its part of the rate all the same.
+    let other = House::open(folder.path(), TWO_QUESTIONS, Duration::from_secs(60));
+    let watched = async {
+        while other.broker.catalogue.list(Shelf::Workers, None).await.unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    watched.await;
+    let house = House::join(other.broker.clone(), source, Duration::from_secs(60), models);
+    let mut ends = Vec::new();
+    for _ in 0..2 {
+        let run = RunId::random();
+        house.start(run).await;
+        ends.push(end_of(&mut house.follow(run).await).await);
+    }
+    assert_eq!(ends[0].outcome, Ending::Completed);
+    let reason = ends[1].reason.as_deref().unwrap();
+    assert!(reason.contains("asked as often as its rate allows (2 requests per minute)"), "{reason}");
+    assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 1);
+    house.close().await;
+    other.close().await;
 }

@@ -89,11 +89,7 @@ fn every_key_is_read() {
     for (schema, files, elsewhere) in [
         (workflow::json_schema(), &["tests/samples/every_key.yaml"][..], vec![]),
         // Other ways than those in the files to log in to NATS and to check tokens; a file has one of each.
-        (
-            config::json_schema(),
-            &CONFIGURATIONS,
-            vec!["token", "nkey_seed_file", "credentials_file", "public_key_file"],
-        ),
+        (config::json_schema(), &CONFIGURATIONS, vec!["nkey_seed_file", "credentials_file", "public_key_file"]),
     ] {
         let mut known = BTreeSet::new();
         properties(&schema, &mut known);

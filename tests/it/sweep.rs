@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fastagency::broker::{Broker, Error, Lane, Reason, Shelf, Slot, embedded, nats};
+use fastagency::broker::{Broker, Error, Lane, Reason, Shelf, Slot, embedded};
 use fastagency::clock::{self, Clock, SystemClock, Timestamp};
 use fastagency::ids::{MessageId, Name, RunId, WorkerId};
 use fastagency::message::{Content, Message, TextInput};
@@ -162,8 +162,7 @@ async fn on_embedded() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_nats() {
     let Some(server) = NatsServer::start("sweep::on_nats") else { return };
-    let broker =
-        nats::connect(&fastagency::config::Nats { url: server.url(), ..Default::default() }, "test").await.unwrap();
+    let broker = server.broker().await;
     lost_runs_are_found_and_old_ones_removed(broker).await;
 }
 
@@ -171,8 +170,7 @@ async fn on_nats() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tour_goes_round_many_runs() {
     let Some(server) = NatsServer::start("sweep::many") else { return };
-    let broker =
-        nats::connect(&fastagency::config::Nats { url: server.url(), ..Default::default() }, "test").await.unwrap();
+    let broker = server.broker().await;
     let runs =
         futures_util::future::join_all((0..700).map(|_| stored(&broker, vec![claimed(WorkerId::random())]))).await;
     let lease = living(&broker, WorkerId::random(), clock::system()).await;

@@ -2,26 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::config::Llm;
+use crate::config::{Llm, Provider};
 use crate::model::content;
+use crate::model::parameters::parameters;
 use crate::model::{ChatMessage, Request, Role};
 
-/// Settings of AG2 and of its client that are never sent, and keys that are not parameters.
-const NEVER_SENT: [&str; 13] = [
-    "cache_seed",
-    "price",
-    "api_type",
-    "tags",
-    "timeout",
-    "max_retries",
-    "routing_method",
-    "model",
-    "messages",
-    "tools",
-    "response_format",
-    "stream",
-    "stream_options",
-];
 /// What AG2 takes from requests to o1 models.
 const NOT_FOR_O1: [&str; 7] =
     ["temperature", "top_p", "frequency_penalty", "presence_penalty", "logprobs", "top_logprobs", "logit_bias"];
@@ -31,22 +16,20 @@ const WITHOUT_SYSTEM: [&str; 4] = ["o1-mini", "o1-preview", "o1-mini-2024-09-12"
 /// The body, and whether it asks for a stream.
 pub(super) fn body(llm: &Llm, request: &Request) -> (Value, bool) {
     let parameters = parameters(llm, request);
-    let response_format = request.response_format.as_ref().or_else(|| llm.parameters.get("response_format"));
-    let response_format = response_format.or_else(|| request.parameters.get("response_format"));
-    let response_format = response_format.filter(|format| !format.is_null());
     let o1 = llm.model.starts_with("o1");
-    let streamed = llm.stream && response_format.is_none() && !o1;
+    let streamed = parameters.streamed && !o1;
 
     let mut body = Map::new();
-    body.insert("model".to_owned(), json!(llm.model));
+    // Azure calls a model by its deployment.
+    body.insert("model".to_owned(), json!(llm.deployment.as_deref().unwrap_or(&llm.model)));
     if streamed {
         body.insert("stream".to_owned(), json!(true));
         body.insert("stream_options".to_owned(), json!({ "include_usage": true }));
     }
-    body.insert("messages".to_owned(), messages(&llm.model, &request.messages));
-    body.extend(parameters);
-    if let Some(format) = response_format {
-        body.insert("response_format".to_owned(), format.clone());
+    body.insert("messages".to_owned(), messages(llm, &request.messages));
+    body.extend(parameters.given);
+    if let Some(format) = parameters.response_format {
+        body.insert("response_format".to_owned(), format);
     }
     if !request.tools.is_empty() {
         body.insert("tools".to_owned(), json!(request.tools));
@@ -57,30 +40,25 @@ pub(super) fn body(llm: &Llm, request: &Request) -> (Value, bool) {
     (Value::Object(body), streamed)
 }
 
-/// The agent's parameters, and over them the model's.
-fn parameters(llm: &Llm, request: &Request) -> Map<String, Value> {
-    let mut parameters = request.parameters.clone();
-    parameters.extend(llm.parameters.clone());
-    parameters.retain(|key, value| !value.is_null() && !NEVER_SENT.contains(&key.as_str()));
-    parameters
-}
-
-fn messages(model: &str, messages: &[ChatMessage]) -> Value {
-    if !WITHOUT_SYSTEM.contains(&model) {
-        return json!(messages);
-    }
-    let without_system = messages.iter().map(|message| match message.role {
-        Role::System => {
+fn messages(llm: &Llm, messages: &[ChatMessage]) -> Value {
+    let mut sent = json!(messages);
+    let written = sent.as_array_mut().into_iter().flatten().zip(messages);
+    for (sent, message) in written {
+        if message.role == Role::System && WITHOUT_SYSTEM.contains(&llm.model.as_str()) {
             let content = content::text_of(&message.content).unwrap_or_default();
-            ChatMessage {
-                role: Role::User,
-                content: Value::String(format!("System message: {content}")),
-                ..message.clone()
+            sent["role"] = json!(Role::User);
+            sent["content"] = json!(format!("System message: {content}"));
+        }
+        // OpenAI refuses what it does not know; Google's compatible interface wants its own back.
+        let foreign = |extra: &Value| llm.provider != Provider::Compatible || extra.get("google").is_none();
+        let calls = sent.get_mut("tool_calls").and_then(Value::as_array_mut).into_iter().flatten();
+        for call in calls.filter_map(Value::as_object_mut) {
+            if call.get("extra_content").is_some_and(foreign) {
+                call.shift_remove("extra_content");
             }
         }
-        Role::User | Role::Assistant | Role::Tool => message.clone(),
-    });
-    json!(without_system.collect::<Vec<_>>())
+    }
+    sent
 }
 
 fn suit_o1(body: &mut Map<String, Value>) {
@@ -191,5 +169,22 @@ mod tests {
         let messages = [&call, &result].map(|message| serde_json::from_value(message.clone()).unwrap()).to_vec();
         let (sent, _) = body(&llm("http://x/v1"), &Request { messages, ..Request::default() });
         assert_eq!(sent["messages"], json!([call, result]));
+    }
+
+    #[test]
+    fn what_google_sealed_goes_back_to_compatible_servers_only_and_other_seals_to_nobody() {
+        let sent = |provider: Provider, extra: Value| {
+            let call = json!({"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}, "extra_content": extra});
+            let message = json!({"content": null, "role": "assistant", "tool_calls": [call]});
+            let messages = vec![serde_json::from_value(message).unwrap()];
+            let llm = Llm { provider, ..llm("http://x/v1") };
+            let (sent, _) = body(&llm, &Request { messages, ..Request::default() });
+            sent["messages"][0]["tool_calls"][0].get("extra_content").cloned()
+        };
+        let google = json!({"google": {"thought_signature": "s"}});
+        assert_eq!(sent(Provider::Compatible, google.clone()), Some(google.clone()));
+        assert_eq!(sent(Provider::OpenAi, google.clone()), None);
+        assert_eq!(sent(Provider::Azure, google), None);
+        assert_eq!(sent(Provider::Compatible, json!({"anthropic": {"thinking": []}})), None);
     }
 }

@@ -6,7 +6,7 @@
  * @typedef {{id: string, title: string}} Within   a conversation inside the workflow's own
  * @typedef {{uuid: string, sender?: string | null, recipient?: string | null, auto_reply?: boolean, type: string,
  *   content?: Record<string, any>, html?: string | null, within?: Within[]}} Message
- * @typedef {{llm_calls?: number, prompt_tokens?: number, completion_tokens?: number}} Usage
+ * @typedef {{llm_calls?: number, prompt_tokens?: number, completion_tokens?: number, cost_usd?: number}} Usage
  * @typedef {object} RunRecord
  * @property {number} seq
  * @property {string} at

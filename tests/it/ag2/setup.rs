@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastagency::chat;
-use fastagency::config::{Llm, Provider, Timeouts};
+use fastagency::config::{Llm, Provider, Rate, Timeouts};
 use fastagency::ids::Name;
 use fastagency::workflow::{
     Data, Definition, Group, GroupChat, Manager, ModelUse, Pattern, Selection, SelectionMethod, SelectionRole,
@@ -260,6 +260,11 @@ pub fn llms(setup: &Value, base_url: &str) -> BTreeMap<Name, Llm> {
                 max_retries: entry["max_retries"].as_u64().map_or(2, |retries| retries as u32),
                 round_robin: llm["routing_method"] == "round_robin",
                 fallback,
+                api_version: None,
+                deployment: None,
+                token: None,
+                rate: Rate::default(),
+                price: None,
                 script: Vec::new(),
                 unset: Vec::new(),
                 parameters,

@@ -1,18 +1,20 @@
 //! The client against servers that send exact bytes.
 
 use super::*;
-use crate::config::Timeouts;
+use crate::config::{Price, Rate, Timeouts};
 use crate::model::testing::{
     Act, Server, ask, asking, chunked, error_answer, http as answer, json_answer, llm, name, saying, stream_answer,
 };
-use crate::model::{Models, Usage, open_all};
+use crate::model::{Models, Usage, open_all, wire};
+use crate::money::Usd;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-fn client(llm: &Llm) -> OpenAi {
+fn client(llm: &Llm) -> Remote {
     let backoff = Backoff { first: Duration::from_millis(1), longest: Duration::from_millis(2) };
-    OpenAi { backoff, ..OpenAi::new(&name("default"), llm, http::client()) }
+    let wire = wire::of(llm.provider).expect("a provider with a server");
+    Remote { backoff, ..Remote::new(&name("default"), llm, wire, http::client(), Workers::default()) }
 }
 
 fn whole() -> Act {
@@ -34,7 +36,7 @@ async fn a_request_and_its_streamed_answer() {
     let (outcome, heard) = ask(&model, &request).await;
     let reply = outcome.unwrap();
     assert_eq!(reply.content.as_deref(), Some("Zürich 😀"));
-    assert_eq!(reply.usage, Usage { prompt_tokens: 10, completion_tokens: 5 });
+    assert_eq!(reply.usage, Usage { prompt_tokens: 10, completion_tokens: 5, ..Usage::default() });
     assert_eq!(reply.model, "default");
     assert_eq!(heard, ["#1", "Zür", "ich ", "😀"]);
 
@@ -77,7 +79,9 @@ async fn each_status_is_tried_as_often_as_the_client_of_openai_does() {
     {
         let server = Server::start(vec![error_answer(status, "")]).await;
         let error = ask(&client(&llm(&server.base_url)), &asking("x")).await.0.unwrap_err();
-        assert_eq!(error.to_string(), format!("the model \"default\" answered {status}: error {status}"));
+        let words = error.to_string();
+        assert!(words.starts_with(&format!("the model \"default\" answered {status}")), "{words}");
+        assert!(words.ends_with(&format!(": error {status}")), "{words}");
         assert_eq!(server.seen().len(), requests, "{status}");
     }
     let server = Server::start(vec![error_answer(503, "x-should-retry: false\r\n")]).await;
@@ -188,18 +192,6 @@ async fn a_server_that_is_not_there_is_named_without_secrets() {
         let words = ask(&client(&Llm { max_retries: 0, ..llm(odd) }), &asking("x")).await.0.unwrap_err().to_string();
         assert!(words.contains("is no address of a server") && !words.contains("secret"), "{odd}: {words}");
     }
-}
-
-#[test]
-fn a_base_keeps_its_path_and_its_query() {
-    let end = |base| endpoint(base).unwrap().to_string();
-    assert_eq!(end("https://api.openai.com/v1"), "https://api.openai.com/v1/chat/completions");
-    assert_eq!(end(" http://localhost:11434/v1/ "), "http://localhost:11434/v1/chat/completions");
-    assert_eq!(
-        end("https://x.azure.com/openai/d?api-version=1"),
-        "https://x.azure.com/openai/d/chat/completions?api-version=1"
-    );
-    assert_eq!(end("http://x"), "http://x/chat/completions");
 }
 
 #[tokio::test]
@@ -380,4 +372,120 @@ async fn with_the_mock_no_server_is_asked() {
         assert!(matches!(models.get(&name("c")), Err(Error::Unknown { model }) if model == "c"));
     }
     assert!(server.seen().is_empty());
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_down_is_left_alone_and_the_next_model_asked_at_once() {
+    let down = Server::start(vec![error_answer(503, "retry-after-ms: 1\r\n")]).await;
+    let up = Server::start(vec![whole()]).await;
+    let models = models(&[("a", &down.base_url, &["b"]), ("b", &up.base_url, &[])]);
+    for _ in 0..20 {
+        assert_eq!(ask_one(&models, "a").await.0.unwrap().model, "b");
+    }
+    assert_eq!((down.seen().len(), up.seen().len()), (10, 20), "ten failures in a row are enough");
+    let alone = Llm { fallback: vec![name("b")], max_retries: 9, ..llm(&down.base_url) };
+    let alone = client(&alone);
+    assert!(ask(&alone, &asking("x")).await.0.is_err());
+    let words = ask(&alone, &asking("x")).await.0.unwrap_err().to_string();
+    assert!(words.starts_with("the model \"default\" is not asked for another "), "{words}");
+    assert!(
+        words.contains("because it failed 10 times in a row; the last time: the model \"default\" answered 503"),
+        "{words}"
+    );
+}
+
+#[tokio::test]
+async fn a_model_without_another_waits_for_its_endpoint_which_one_request_tries() {
+    let acts = [vec![error_answer(503, "retry-after-ms: 1\r\n"); 10], vec![whole()]].concat();
+    let server = Server::start(acts).await;
+    let first_rest = Duration::from_millis(300);
+    let model =
+        Remote { breaker: Breaker::new(first_rest), ..client(&Llm { max_retries: 9, ..llm(&server.base_url) }) };
+    assert!(ask(&model, &asking("x")).await.0.is_err());
+    let begun = std::time::Instant::now();
+    let (outcome, heard) = ask(&model, &asking("x")).await;
+    assert_eq!(outcome.unwrap().content.as_deref(), Some("Pi."));
+    assert_eq!(heard[..2], ["#1", "#2"], "the first was not sent");
+    assert!(begun.elapsed() >= first_rest / 2, "{:?}", begun.elapsed());
+    assert_eq!(server.seen().len(), 11);
+}
+
+#[tokio::test]
+async fn an_error_of_the_request_does_not_speak_against_the_endpoint() {
+    let server = Server::start(vec![error_answer(429, "x-should-retry: false\r\n")]).await;
+    let model = client(&Llm { fallback: vec![name("b")], ..llm(&server.base_url) });
+    for _ in 0..15 {
+        assert!(ask(&model, &asking("x")).await.0.is_err());
+    }
+    assert_eq!(server.seen().len(), 15);
+}
+
+#[tokio::test]
+async fn a_rate_holds_for_every_attempt_and_says_so_when_it_takes_too_long() {
+    let server = Server::start(vec![error_answer(500, "retry-after-ms: 1\r\n"), whole()]).await;
+    let rate = Rate { requests_per_minute: Some(2), tokens_per_minute: None };
+    let minute = Duration::from_secs(30);
+    let timeout = Timeouts { first_token: minute, idle: minute, total: minute };
+    let model = client(&Llm { rate, timeout, ..llm(&server.base_url) });
+    assert!(ask(&model, &asking("x")).await.0.is_ok());
+    tokio::time::pause();
+    let words = ask(&model, &asking("x")).await.0.unwrap_err().to_string();
+    assert_eq!(
+        words,
+        "the model \"default\" is asked as often as its rate allows (2 requests per minute), and there was no room for another request within 30s"
+    );
+    assert_eq!(server.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn azure_takes_a_key_or_a_token() {
+    let server = Server::start(vec![stream_answer(&saying(&["Pi."]))]).await;
+    let azure = Llm {
+        provider: Provider::Azure,
+        deployment: Some("mine".to_owned()),
+        api_version: Some("2024-10-21".to_owned()),
+        ..with_key(llm(&server.base_url), "key-1")
+    };
+    let with_token = Llm { token: Some("entra-1".into()), ..azure.clone() };
+    for llm in [&azure, &with_token] {
+        assert_eq!(ask(&client(llm), &asking("x")).await.0.unwrap().content.as_deref(), Some("Pi."));
+    }
+    let [first, second] = [0, 1].map(|at| server.seen()[at].clone());
+    let line = "POST /v1/openai/deployments/mine/chat/completions?api-version=2024-10-21 HTTP/1.1\r\n";
+    assert!(first.head.starts_with(line), "{}", first.head);
+    assert_eq!(first.body["model"], "mine");
+    assert!(first.head.contains("api-key: key-1\r\n") && !first.head.contains("authorization"), "{}", first.head);
+    assert!(second.head.contains("authorization: Bearer entra-1\r\n"), "{}", second.head);
+    assert!(!second.head.contains("key-1"), "{}", second.head);
+    let refused = json!({"error": {"message": "filtered", "code": "content_filter", "innererror": {"code": "ResponsibleAIPolicyViolation"}}});
+    let server = Server::start(vec![answer(400, "", &refused.to_string())]).await;
+    let azure = Llm { base_url: server.base_url.clone(), token: Some("entra-1".into()), ..azure };
+    let words = ask(&client(&azure), &asking("x")).await.0.unwrap_err().to_string();
+    assert!(words.contains("answered 400 (a filter refused it): filtered"), "{words}");
+}
+
+#[tokio::test]
+async fn costs_are_those_of_the_model_that_answered_streaming_or_not() {
+    let details = json!({
+        "choices": [{"message": {"content": "Pi."}, "finish_reason": "stop"}],
+        "usage": {
+            "prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100,
+            "prompt_tokens_details": {"cached_tokens": 400}, "completion_tokens_details": {"reasoning_tokens": 60},
+        },
+    });
+    let usd = Usd::from_dollars;
+    let price = Price { input: usd(1.0), output: usd(10.0), cached_input: Some(usd(0.1)), cache_write: None };
+    let refusing = Server::start(vec![error_answer(400, "")]).await;
+    let server = Server::start(vec![json_answer(&details), stream_answer(&saying(&["Pi."]))]).await;
+    let dear =
+        Llm { fallback: vec![name("b")], price: Some(Price { input: usd(99.0), ..price }), ..llm(&refusing.base_url) };
+    let cheap = Llm { price: Some(price), ..llm(&server.base_url) };
+    let unknown = Llm { fallback: vec![name("a")], ..llm(&server.base_url) };
+    let models = open_all(&BTreeMap::from([(name("a"), dear), (name("b"), cheap), (name("c"), unknown)]), false);
+    let whole = ask_one(&models, "a").await.0.unwrap().usage;
+    assert_eq!((whole.cached_tokens, whole.reasoning_tokens), (400, 60));
+    assert_eq!(whole.cost_usd, usd(0.0006 + 0.00004 + 0.001));
+    let streamed = ask_one(&models, "a").await.0.unwrap().usage;
+    assert_eq!(streamed.cost_usd, usd(10.0 * 1e-6 + 5.0 * 10.0 * 1e-6));
+    assert_eq!(["a", "b", "c"].map(|model| models.has_price(&name(model))), [true, true, false]);
 }

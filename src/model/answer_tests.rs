@@ -1,6 +1,9 @@
 //! Answers as servers really send them, cut everywhere.
 
 use super::*;
+use crate::model::Usage;
+use crate::model::draft::LONGEST_REPLY;
+use crate::model::openai::ChatCompletions;
 use crate::model::testing::{event, saying};
 use serde_json::json;
 
@@ -8,7 +11,7 @@ use serde_json::json;
 fn read_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, events: bool) -> (Result<Reply, String>, Vec<String>) {
     let mut shown = Vec::new();
     let mut show = |text: &str| shown.push(text.to_owned());
-    let mut reader = Reader::new("m", events);
+    let mut reader = Reader::new("m", &ChatCompletions, events);
     let mut outcome = Ok(());
     for piece in pieces {
         match reader.feed(piece, &mut show) {
@@ -61,7 +64,7 @@ fn a_stream_becomes_a_reply() {
         tool_calls: vec![],
         refusal: None,
         finish_reason: Some("stop".to_owned()),
-        usage: Usage { prompt_tokens: 10, completion_tokens: 5 },
+        usage: Usage { prompt_tokens: 10, completion_tokens: 5, ..Usage::default() },
         model: "m".to_owned(),
     };
     assert_eq!(outcome, Ok(expected));
@@ -167,7 +170,7 @@ fn odd_but_clear_answers_are_understood() {
 #[test]
 fn usage_may_be_anywhere_or_nowhere() {
     let usage = |chunk: Value| reply(&(delta(json!({"content": "x"})) + &event(&chunk) + &ending("stop"))).usage;
-    let both = |prompt_tokens, completion_tokens| Usage { prompt_tokens, completion_tokens };
+    let both = |prompt_tokens, completion_tokens| Usage { prompt_tokens, completion_tokens, ..Usage::default() };
     assert_eq!(usage(json!({})), both(0, 0));
     assert_eq!(usage(json!({"usage": null, "choices": []})), both(0, 0));
     assert_eq!(usage(json!({"usage": {"prompt_tokens": 7}})), both(7, 0));
@@ -189,15 +192,15 @@ fn an_error_in_the_middle_is_an_error() {
     let after = |error: Value| failure(&(delta(json!({"content": "Pi"})) + &event(&error) + "data: [DONE]\n\n"));
     assert_eq!(
         after(json!({"error": {"message": "overloaded", "code": 503}})),
-        "the model \"m\" answered 503: overloaded"
+        "the model \"m\" answered 503 (it is overloaded): overloaded"
     );
     assert_eq!(
         after(json!({"error": {"message": "slow down", "type": "rate_limit_error"}})),
-        "the model \"m\" answered 429: slow down"
+        "the model \"m\" answered 429 (its limit is reached): slow down"
     );
     assert_eq!(
         after(json!({"error": {"message": "no", "code": "content_filter"}})),
-        "the model \"m\" answered 400: no"
+        "the model \"m\" answered 400 (a filter refused it): no"
     );
     assert_eq!(after(json!({"error": "broken"})), "the model \"m\" answered 500: broken");
     assert_eq!(
@@ -241,7 +244,7 @@ fn what_cannot_be_read_is_said() {
 #[test]
 fn nothing_grows_without_bound() {
     let endless = |piece: String| {
-        let mut reader = Reader::new("m", true);
+        let mut reader = Reader::new("m", &ChatCompletions, true);
         let mut count = 0;
         loop {
             count += piece.len();

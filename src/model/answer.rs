@@ -1,0 +1,166 @@
+//! Reads an answer, streamed or whole, in whatever pieces its bytes come. Knows no network. What a piece says is known to the
+//! provider's module ([`Wire::take`]). Servers that are only nearly right are understood wherever it is clear what they mean.
+//! Errors quote the server at length: the client shortens them after it has taken the key out.
+
+use serde_json::Value;
+
+use super::draft::{Draft, malformed, too_long};
+use super::sse::{self, TooLong};
+use super::told::{error_in, told};
+use super::wire::Wire;
+use super::{Error, Reply};
+
+/// The most bytes that one event, or an answer that is not streamed, may have: a reply and what JSON puts around it.
+const LONGEST_PIECE: usize = 8 << 20;
+/// The most bytes that a whole stream may have; each token of it comes in some 200 bytes of JSON.
+const LONGEST_STREAM: usize = 64 << 20;
+
+/// What some bytes were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// Nothing of the answer: white space, comments, half an event.
+    Nothing,
+    /// A part of the answer.
+    Part,
+    /// Its end.
+    End,
+}
+
+/// Reads one answer.
+pub(super) struct Reader<'a> {
+    wire: &'a dyn Wire,
+    declared_events: bool,
+    form: Form,
+    taken: usize,
+    draft: Draft<'a>,
+}
+
+enum Form {
+    /// Nothing but white space has come.
+    Unknown,
+    /// One JSON text.
+    Whole(Vec<u8>),
+    /// A stream of events.
+    Events(sse::Reader),
+}
+
+impl<'a> Reader<'a> {
+    /// Starts to read an answer of `model` (its name in `llms:`), whose content type promises events or does not.
+    pub(super) fn new(model: &'a str, wire: &'a dyn Wire, declared_events: bool) -> Self {
+        Self { wire, declared_events, form: Form::Unknown, taken: 0, draft: Draft::new(model) }
+    }
+
+    /// Takes the next bytes, and tells `show` the text in them.
+    pub(super) fn feed(&mut self, bytes: &[u8], show: &mut dyn FnMut(&str)) -> Result<Heard, Error> {
+        self.taken += bytes.len();
+        if self.taken > LONGEST_STREAM {
+            return Err(self.too_long());
+        }
+        if let Form::Unknown = self.form {
+            // White space, and a byte order mark, tell nothing.
+            let tells = |byte: &&u8| !byte.is_ascii_whitespace() && !b"\xef\xbb\xbf".contains(byte);
+            let Some(first) = bytes.iter().find(tells) else { return Ok(Heard::Nothing) };
+            self.form = form_of(*first, self.declared_events);
+        }
+        match &mut self.form {
+            Form::Unknown => Ok(Heard::Nothing),
+            Form::Whole(body) if body.len() + bytes.len() > LONGEST_PIECE => Err(self.too_long()),
+            Form::Whole(body) => {
+                body.extend_from_slice(bytes);
+                Ok(Heard::Part)
+            }
+            Form::Events(events) => {
+                events.feed(bytes).map_err(|TooLong| too_long(self.draft.model()))?;
+                self.take_events(show)
+            }
+        }
+    }
+
+    /// The connection has ended: the reply, if it is complete.
+    pub(super) fn end(mut self, show: &mut dyn FnMut(&str)) -> Result<Reply, Error> {
+        match std::mem::replace(&mut self.form, Form::Unknown) {
+            Form::Unknown => Err(malformed(self.draft.model(), "it is empty".to_owned())),
+            Form::Whole(body) => {
+                let body = String::from_utf8_lossy(&body);
+                let answer = serde_json::from_str::<Value>(body.trim_start_matches('\u{feff}')).map_err(|error| {
+                    malformed(self.draft.model(), format!("it is not JSON ({error}): {}", body.trim()))
+                })?;
+                match &answer {
+                    // A stream that came as a list, all at once.
+                    Value::Array(pieces) => pieces.iter().try_for_each(|piece| self.take(piece, "", show))?,
+                    whole => self.take(whole, "", show)?,
+                }
+                if !self.draft.chosen {
+                    return Err(malformed(self.draft.model(), "it holds no choice".to_owned()));
+                }
+                Ok(self.draft.reply())
+            }
+            Form::Events(mut events) => {
+                events.end().map_err(|TooLong| too_long(self.draft.model()))?;
+                self.form = Form::Events(events);
+                self.take_events(show)?;
+                self.draft.complete()
+            }
+        }
+    }
+
+    /// Whether the reply is complete, though the connection may go on, or break.
+    pub(super) fn is_complete(&self) -> bool {
+        self.draft.done || self.draft.finish_reason.is_some()
+    }
+
+    fn take_events(&mut self, show: &mut dyn FnMut(&str)) -> Result<Heard, Error> {
+        let mut heard = Heard::Nothing;
+        while let Form::Events(events) = &mut self.form
+            && let Some(event) = events.next()
+        {
+            let data = event.data.trim();
+            if data.is_empty() {
+                continue;
+            }
+            if data == "[DONE]" {
+                self.draft.done = true;
+                return Ok(Heard::End);
+            }
+            let chunk = serde_json::from_str::<Value>(data)
+                .map_err(|error| malformed(self.draft.model(), format!("a piece is not JSON ({error}): {}", data)));
+            // An error that is no JSON is still an error that the server tells.
+            let chunk = if event.name == "error" { chunk.unwrap_or_else(|_| Value::from(data)) } else { chunk? };
+            self.take(&chunk, &event.name, show)?;
+            if self.draft.done {
+                return Ok(Heard::End);
+            }
+            // What comes before the answer, to keep the connection alive, begins no answer.
+            if self.draft.chosen {
+                heard = Heard::Part;
+            }
+        }
+        Ok(heard)
+    }
+
+    fn take(&mut self, piece: &Value, event: &str, show: &mut dyn FnMut(&str)) -> Result<(), Error> {
+        match error_in(piece, event) {
+            Some(error) => Err(told(self.draft.model(), error)),
+            None => self.wire.take(piece, event, &mut self.draft, show),
+        }
+    }
+
+    fn too_long(&self) -> Error {
+        too_long(self.draft.model())
+    }
+}
+
+/// Tells a stream of events from one JSON text: some servers answer plainly though a stream was asked for, and some name
+/// neither. A line of an event begins with `data`, `event`, `id`, `retry` or a colon.
+fn form_of(first: u8, declared_events: bool) -> Form {
+    let events = match first {
+        b'{' | b'[' => false,
+        b'd' | b'e' | b'i' | b'r' | b':' => true,
+        _ => declared_events,
+    };
+    if events { Form::Events(sse::Reader::new(LONGEST_PIECE)) } else { Form::Whole(Vec::new()) }
+}
+
+#[cfg(test)]
+#[path = "answer_tests.rs"]
+mod tests;

@@ -1,0 +1,155 @@
+//! The body of a request to Messages.
+
+use serde_json::{Map, Value, json};
+
+use crate::config::Llm;
+use crate::model::parameters::{Parameters, parameters, stops};
+use crate::model::turns::{Conversation, Image, Part, Turn, turns};
+use crate::model::{Request, ToolCall};
+
+/// The longest reply where nobody says another; Messages wants to be told one.
+const LONGEST_REPLY_TOKENS: u32 = 8192;
+/// What stands for a form without a schema, which Messages does not know.
+const ANY_OBJECT: &str = "Answer with one JSON object and nothing else.";
+/// Parameters whose name and meaning are the same.
+const SAME: [&str; 2] = ["temperature", "top_p"];
+
+/// The body, and whether it asks for a stream.
+pub(super) fn body(llm: &Llm, request: &Request) -> (Value, bool) {
+    let mut parameters = parameters(llm, request);
+    // Calls and results in a conversation are refused where no tools are offered.
+    let Conversation { mut system, turns } = turns(&request.messages, !request.tools.is_empty());
+
+    let mut body = Map::new();
+    body.insert("model".to_owned(), json!(llm.model));
+    let longest = parameters.take("max_tokens").or(parameters.take("max_completion_tokens"));
+    body.insert("max_tokens".to_owned(), longest.unwrap_or(json!(LONGEST_REPLY_TOKENS)));
+    let streamed = parameters.streamed;
+    if streamed {
+        body.insert("stream".to_owned(), json!(true));
+    }
+    let mut output = Map::new();
+    match parameters.schema().cloned() {
+        Some(schema) => {
+            output.insert("format".to_owned(), json!({"type": "json_schema", "schema": closed(schema)}));
+        }
+        None if parameters.response_format.is_some() => {
+            system = Some(system.map_or(ANY_OBJECT.to_owned(), |system| format!("{system}\n\n{ANY_OBJECT}")));
+        }
+        None => {}
+    }
+    if let Some(effort) = parameters.take("reasoning_effort") {
+        output.insert("effort".to_owned(), if effort == "minimal" { json!("low") } else { effort });
+    }
+    if let Some(system) = system {
+        body.insert("system".to_owned(), json!(system));
+    }
+    body.insert("messages".to_owned(), turns.iter().map(message).collect());
+    if !request.tools.is_empty() {
+        body.insert("tools".to_owned(), request.tools.iter().map(tool).collect());
+    }
+    if let Some(choice) = tool_choice(&mut parameters)
+        && !request.tools.is_empty()
+    {
+        body.insert("tool_choice".to_owned(), choice);
+    }
+    for name in SAME {
+        body.extend(parameters.take(name).map(|value| (name.to_owned(), value)));
+    }
+    body.extend(parameters.take("stop").map(|stop| ("stop_sequences".to_owned(), stops(stop))));
+    let user = parameters.take("safety_identifier").or(parameters.take("user"));
+    body.extend(user.map(|user| ("metadata".to_owned(), json!({"user_id": user}))));
+    if !output.is_empty() {
+        body.insert("output_config".to_owned(), Value::Object(output));
+    }
+    body.extend(parameters.rest());
+    (Value::Object(body), streamed)
+}
+
+fn message(turn: &Turn<'_>) -> Value {
+    let role = if turn.by_model { "assistant" } else { "user" };
+    if let [Part::Text(text)] = turn.parts.as_slice() {
+        return json!({"role": role, "content": text});
+    }
+    // Sealed thoughts come first in their turn, or the calls after them are refused.
+    let thoughts = turn.parts.iter().filter_map(|part| match part {
+        Part::Call(call) => call.extra_content.as_ref()?.pointer("/anthropic/thinking")?.as_array(),
+        _ => None,
+    });
+    let content: Vec<Value> = thoughts.flatten().cloned().chain(turn.parts.iter().map(block)).collect();
+    json!({"role": role, "content": content})
+}
+
+fn block(part: &Part<'_>) -> Value {
+    match part {
+        Part::Text(text) => json!({"type": "text", "text": text}),
+        Part::Image(Image::Data { media_type, base64 }) => {
+            json!({"type": "image", "source": {"type": "base64", "media_type": media_type, "data": base64}})
+        }
+        Part::Image(Image::At(url)) => json!({"type": "image", "source": {"type": "url", "url": url}}),
+        Part::Call(call) => {
+            json!({"type": "tool_use", "id": call.id, "name": call.function.name, "input": arguments(call)})
+        }
+        Part::Result { call, text } => json!({"type": "tool_result", "tool_use_id": call.id, "content": text}),
+    }
+}
+
+/// The arguments as an object, which they must be; what is none was refused when it was to be called.
+fn arguments(call: &ToolCall) -> Value {
+    let arguments = serde_json::from_str(&call.function.arguments).ok().filter(Value::is_object);
+    arguments.unwrap_or_else(|| json!({}))
+}
+
+fn tool(tool: &Value) -> Value {
+    // One of the provider's own tools.
+    let Some(function) = tool.get("function") else { return tool.clone() };
+    let mut made = Map::new();
+    for (theirs, ours) in [("name", "name"), ("description", "description"), ("input_schema", "parameters")] {
+        made.extend(
+            function.get(ours).filter(|value| !value.is_null()).map(|value| (theirs.to_owned(), value.clone())),
+        );
+    }
+    made.entry("input_schema").or_insert_with(|| json!({"type": "object", "properties": {}}));
+    if function.get("strict") == Some(&json!(true)) {
+        made.insert("strict".to_owned(), json!(true));
+    }
+    Value::Object(made)
+}
+
+fn tool_choice(parameters: &mut Parameters) -> Option<Value> {
+    let one_at_a_time = parameters.take("parallel_tool_calls") == Some(json!(false));
+    let mut choice = match parameters.take("tool_choice") {
+        None if one_at_a_time => json!({"type": "auto"}),
+        None => return None,
+        Some(Value::String(word)) => match word.as_str() {
+            "required" => json!({"type": "any"}),
+            other => json!({"type": other}),
+        },
+        Some(choice) => match choice.pointer("/function/name") {
+            Some(name) => json!({"type": "tool", "name": name}),
+            None => choice,
+        },
+    };
+    if one_at_a_time && choice["type"] != "none" {
+        choice["disable_parallel_tool_use"] = json!(true);
+    }
+    Some(choice)
+}
+
+/// The schema with every object in it closed, as Messages demands.
+fn closed(mut schema: Value) -> Value {
+    match &mut schema {
+        Value::Object(map) => {
+            let is_object = map.get("type").is_some_and(|kind| kind == "object") || map.contains_key("properties");
+            for (_, inner) in map.iter_mut() {
+                *inner = closed(inner.take());
+            }
+            if is_object && !map.contains_key("additionalProperties") {
+                map.insert("additionalProperties".to_owned(), json!(false));
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| *item = closed(item.take())),
+        _ => {}
+    }
+    schema
+}

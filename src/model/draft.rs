@@ -1,0 +1,221 @@
+//! A reply as far as it has come, put together from the pieces that a provider sends; how each provider's pieces look is
+//! known to its own module. Nothing in it grows without bound.
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{Error, FunctionCall, Reply, ToolCall, Usage};
+
+/// The most that a reply may hold, text and arguments together: far more than any model writes, and little enough that many
+/// runs at once are safe.
+pub(super) const LONGEST_REPLY: usize = 4 << 20;
+/// The most calls in one reply.
+const MOST_CALLS: usize = 256;
+/// Where the ids begin that are made up here, because the server gave none.
+pub(super) const OUR_CALL_IDS: &str = "call_fa_";
+
+/// The reply as far as it has come.
+pub(super) struct Draft<'a> {
+    model: &'a str,
+    content: Option<String>,
+    refusal: Option<String>,
+    calls: Vec<Call>,
+    /// What the provider wants to see again beside the calls, for instance its sealed thoughts.
+    keepsake: Option<Value>,
+    /// Why the model stopped.
+    pub(super) finish_reason: Option<String>,
+    /// What it used.
+    pub(super) usage: Usage,
+    /// A part of an answer was seen, if only an empty one.
+    pub(super) chosen: bool,
+    /// The end was announced.
+    pub(super) done: bool,
+    size: usize,
+}
+
+/// A call as far as it has come.
+#[derive(Default)]
+struct Call {
+    index: Option<u64>,
+    id: String,
+    name: String,
+    arguments: String,
+    extra: Option<Value>,
+}
+
+/// A piece of a call.
+#[derive(Default)]
+pub(super) struct CallPiece<'p> {
+    /// Which call of the reply it belongs to, where the server says so.
+    pub(super) index: Option<u64>,
+    /// The call's id, or nothing.
+    pub(super) id: &'p str,
+    /// The function's name, or nothing.
+    pub(super) name: &'p str,
+    /// The next piece of the arguments.
+    pub(super) arguments: &'p str,
+    /// What the provider wants to see again beside the call.
+    pub(super) extra: Option<Value>,
+    /// It is a whole call, and no other belongs to it.
+    pub(super) whole: bool,
+}
+
+impl<'a> Draft<'a> {
+    /// Begins the reply of `model` (its name in `llms:`).
+    pub(super) fn new(model: &'a str) -> Self {
+        Self {
+            model,
+            content: None,
+            refusal: None,
+            calls: Vec::new(),
+            keepsake: None,
+            finish_reason: None,
+            usage: Usage::default(),
+            chosen: false,
+            done: false,
+            size: 0,
+        }
+    }
+
+    /// The model's name in `llms:`.
+    pub(super) fn model(&self) -> &'a str {
+        self.model
+    }
+
+    /// There is a text, if only an empty one.
+    pub(super) fn begin_text(&mut self) {
+        self.content.get_or_insert_default();
+    }
+
+    /// Adds text, and shows it.
+    pub(super) fn add_text(&mut self, text: &str, show: &mut dyn FnMut(&str)) -> Result<(), Error> {
+        self.grow(text.len())?;
+        self.content.get_or_insert_default().push_str(text);
+        show(text);
+        Ok(())
+    }
+
+    /// Adds to the words in which the model refuses.
+    pub(super) fn add_refusal(&mut self, text: &str) -> Result<(), Error> {
+        self.grow(text.len())?;
+        self.refusal.get_or_insert_default().push_str(text);
+        Ok(())
+    }
+
+    /// Keeps something that goes back to the provider with the calls of this reply.
+    pub(super) fn keepsake(&mut self) -> &mut Option<Value> {
+        &mut self.keepsake
+    }
+
+    /// Whether the model wants something to be called.
+    pub(super) fn has_calls(&self) -> bool {
+        !self.calls.is_empty()
+    }
+
+    /// Adds a piece of a call.
+    pub(super) fn add_call(&mut self, piece: CallPiece<'_>) -> Result<(), Error> {
+        let CallPiece { index, id, name, arguments, extra, whole } = piece;
+        let extra_size = extra.as_ref().map_or(0, |extra| extra.to_string().len());
+        self.grow(id.len() + name.len() + arguments.len() + extra_size)?;
+        let begun = if whole { None } else { self.position_of(index, id, name) };
+        let position = match begun {
+            Some(position) => position,
+            None if self.calls.len() >= MOST_CALLS => return Err(too_long(self.model)),
+            None => {
+                self.calls.push(Call { index, ..Call::default() });
+                self.calls.len() - 1
+            }
+        };
+        let call = &mut self.calls[position];
+        if call.id.is_empty() {
+            call.id.push_str(id);
+        }
+        // Some servers repeat the name in every piece.
+        if call.name != name {
+            call.name.push_str(name);
+        }
+        call.arguments.push_str(arguments);
+        call.extra = extra.or(call.extra.take());
+        Ok(())
+    }
+
+    /// The calls are complete: one that came without arguments has none.
+    pub(super) fn end_calls(&mut self) {
+        for call in self.calls.iter_mut().filter(|call| call.arguments.is_empty()) {
+            call.arguments.push_str("{}");
+        }
+    }
+
+    /// The call that a piece goes on with. Servers that give no index, or the same for all, begin a call with a new id or,
+    /// where they give no ids either, with a name.
+    fn position_of(&self, index: Option<u64>, id: &str, name: &str) -> Option<usize> {
+        let position = match index {
+            Some(_) => self.calls.iter().rposition(|call| call.index == index)?,
+            None => self.calls.len().checked_sub(1)?,
+        };
+        let call = &self.calls[position];
+        let other_id = !id.is_empty() && !call.id.is_empty() && id != call.id;
+        let begins = index.is_none() && id.is_empty() && !name.is_empty();
+        (!other_id && !begins).then_some(position)
+    }
+
+    /// Counts bytes that the reply holds.
+    pub(super) fn grow(&mut self, by: usize) -> Result<(), Error> {
+        self.size += by;
+        if self.size > LONGEST_REPLY { Err(too_long(self.model)) } else { Ok(()) }
+    }
+
+    /// The reply, if the stream did not end in its middle.
+    pub(super) fn complete(self) -> Result<Reply, Error> {
+        if !self.chosen {
+            return Err(malformed(self.model, "it holds no choice".to_owned()));
+        }
+        if !self.done && self.finish_reason.is_none() {
+            return Err(Error::Unreachable {
+                model: self.model.to_owned(),
+                // The client knows it, and fills it in.
+                address: String::new(),
+                reason: "the answer broke off before its end".to_owned(),
+            });
+        }
+        Ok(self.reply())
+    }
+
+    /// The reply, of an answer that came whole.
+    pub(super) fn reply(mut self) -> Reply {
+        // The provider gets it back with the first call, which is the first of the reply to be sent again.
+        if let (Some(call), Some(keepsake)) = (self.calls.first_mut(), self.keepsake.take()) {
+            call.extra = Some(keepsake);
+        }
+        let calls = self.calls.into_iter().map(|call| ToolCall {
+            // The result of a call names it by its id, so it needs one that no other call of the conversation has.
+            id: if call.id.is_empty() { format!("{OUR_CALL_IDS}{}", Uuid::new_v4().simple()) } else { call.id },
+            kind: "function".to_owned(),
+            function: FunctionCall { name: call.name, arguments: call.arguments },
+            extra_content: call.extra,
+        });
+        Reply {
+            content: self.content,
+            tool_calls: calls.collect(),
+            refusal: self.refusal,
+            finish_reason: self.finish_reason,
+            usage: self.usage,
+            model: self.model.to_owned(),
+        }
+    }
+}
+
+/// A count in JSON, wherever a server writes it; nothing where there is none.
+pub(super) fn count(of: &Value, key: &str) -> u64 {
+    let count = of.get(key);
+    // A float becomes the nearest count; the conversion saturates, so that no number can do harm.
+    count.and_then(Value::as_u64).or_else(|| count?.as_f64().map(|count| count as u64)).unwrap_or(0)
+}
+
+pub(super) fn malformed(model: &str, reason: String) -> Error {
+    Error::Malformed { model: model.to_owned(), reason }
+}
+
+pub(super) fn too_long(model: &str) -> Error {
+    malformed(model, "it is too long".to_owned())
+}

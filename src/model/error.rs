@@ -1,0 +1,216 @@
+//! Why a model gave no answer, in words that say what to do, and by kind for whoever decides what to do.
+
+use std::time::Duration;
+
+/// Why a model gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The key is missing.
+    #[error(
+        "the model {model:?} has no API key: set {variable} and start the worker again, or start it with --mock-llm to try things without a model"
+    )]
+    NoKey {
+        /// The name in `llms:`.
+        model: String,
+        /// What to set.
+        variable: String,
+    },
+    /// A setting of it names a variable that is not set.
+    #[error("the model {model:?} cannot be used: {variable} is not set")]
+    Unset {
+        /// The name in `llms:`.
+        model: String,
+        /// What is not set.
+        variable: String,
+    },
+    /// The server took too long.
+    #[error("{api} API call timed out. The model {model:?} gave {what} within {after:?}")]
+    TimedOut {
+        /// Whose interface was called: `OpenAI`, for instance. AG2's words begin with it (SEMANTICS.md 9).
+        api: &'static str,
+        /// The name in `llms:`.
+        model: String,
+        /// What did not come: "no first token", "nothing more", "no complete answer".
+        what: &'static str,
+        /// How long was waited.
+        after: Duration,
+    },
+    /// The server answered with an error.
+    #[error("the model {model:?} answered {status}{}: {message}", Trouble::of(*status, code.as_deref(), message).aside())]
+    Status {
+        /// The name in `llms:`.
+        model: String,
+        /// The HTTP status.
+        status: u16,
+        /// The server's words, shortened, without secrets.
+        message: String,
+        /// The server's error code, e.g. `content_filter`.
+        code: Option<String>,
+    },
+    /// The server cannot be reached, or the connection broke.
+    #[error("the model {model:?} cannot be reached at {address}: {reason}")]
+    Unreachable {
+        /// The name in `llms:`.
+        model: String,
+        /// Its address, without secrets.
+        address: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// Its endpoint failed so often that nobody asks it for a while.
+    #[error(
+        "the model {model:?} is not asked for another {again_in:?}, because it failed {failures} times in a row; the last time: {last}"
+    )]
+    Down {
+        /// The name in `llms:`.
+        model: String,
+        /// How often it failed.
+        failures: u32,
+        /// When it is tried again.
+        again_in: Duration,
+        /// The last failure, as it was told.
+        last: String,
+    },
+    /// Its `rate` left no room for the request.
+    #[error(
+        "the model {model:?} is asked as often as its rate allows ({rate}), and there was no room for another request within {after:?}"
+    )]
+    Crowded {
+        /// The name in `llms:`.
+        model: String,
+        /// The rate, as it is configured.
+        rate: String,
+        /// How long was waited.
+        after: Duration,
+    },
+    /// The answer is not what the provider's interface promises.
+    #[error("the model {model:?} sent an answer that cannot be read: {reason}")]
+    Malformed {
+        /// The name in `llms:`.
+        model: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There is no model of that name.
+    #[error("there is no model named {model:?} under llms:")]
+    Unknown {
+        /// The name.
+        model: String,
+    },
+    /// The scripted model has no reply left.
+    #[error("the script of the model {model:?} has no reply left")]
+    ScriptExhausted {
+        /// The name in `llms:`.
+        model: String,
+    },
+}
+
+impl Error {
+    /// What kind of error a server answered with; none if it did not answer.
+    pub fn trouble(&self) -> Option<Trouble> {
+        match self {
+            Error::Status { status, message, code, .. } => Some(Trouble::of(*status, code.as_deref(), message)),
+            _ => None,
+        }
+    }
+}
+
+/// The kinds of errors that servers answer with, whatever each calls them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// Too many requests or tokens, or the money is used up.
+    RateLimit,
+    /// The server has too much to do.
+    Overloaded,
+    /// The key is wrong, or may not use the model.
+    Auth,
+    /// The conversation is longer than the model reads.
+    ContextLength,
+    /// A filter refused the conversation.
+    ContentFilter,
+    /// Something else in the request is wrong.
+    Request,
+    /// Something at the server is wrong.
+    Server,
+}
+
+impl Trouble {
+    /// Tells the kind by the status, the server's code, and, where providers have no code for it, their words.
+    fn of(status: u16, code: Option<&str>, message: &str) -> Self {
+        let code = code.unwrap_or_default();
+        let message = message.to_ascii_lowercase();
+        let too_long =
+            ["prompt is too long", "maximum context length", "context window", "exceeds the maximum number of tokens"];
+        match status {
+            _ if code == "content_filter" => Trouble::ContentFilter,
+            413 => Trouble::ContextLength,
+            400 if code == "context_length_exceeded" || too_long.iter().any(|words| message.contains(words)) => {
+                Trouble::ContextLength
+            }
+            // Gemini answers a wrong key with 400.
+            400 if message.contains("api key not valid") => Trouble::Auth,
+            401 | 403 => Trouble::Auth,
+            402 | 429 => Trouble::RateLimit,
+            503 | 529 => Trouble::Overloaded,
+            500.. => Trouble::Server,
+            _ => Trouble::Request,
+        }
+    }
+
+    /// What is told of it beside the status.
+    fn aside(self) -> &'static str {
+        match self {
+            Trouble::RateLimit => " (its limit is reached)",
+            Trouble::Overloaded => " (it is overloaded)",
+            Trouble::Auth => " (it refuses the key)",
+            Trouble::ContextLength => " (the conversation is too long for it)",
+            Trouble::ContentFilter => " (a filter refused it)",
+            Trouble::Request | Trouble::Server => "",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kind_is_told_whatever_a_provider_calls_it() {
+        for (status, code, message, trouble) in [
+            (429, "rate_limit_exceeded", "Rate limit reached", Trouble::RateLimit),
+            (429, "RESOURCE_EXHAUSTED", "You exceeded your current quota", Trouble::RateLimit),
+            (529, "overloaded_error", "Overloaded", Trouble::Overloaded),
+            (503, "UNAVAILABLE", "The model is overloaded. Please try again later.", Trouble::Overloaded),
+            (401, "invalid_api_key", "Incorrect API key provided", Trouble::Auth),
+            (401, "authentication_error", "invalid x-api-key", Trouble::Auth),
+            (400, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key.", Trouble::Auth),
+            (403, "PERMISSION_DENIED", "no", Trouble::Auth),
+            (400, "context_length_exceeded", "too long", Trouble::ContextLength),
+            (
+                400,
+                "invalid_request_error",
+                "prompt is too long: 208310 tokens > 200000 maximum",
+                Trouble::ContextLength,
+            ),
+            (
+                400,
+                "INVALID_ARGUMENT",
+                "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).",
+                Trouble::ContextLength,
+            ),
+            (413, "request_too_large", "Request exceeds the maximum size", Trouble::ContextLength),
+            (400, "content_filter", "The response was filtered", Trouble::ContentFilter),
+            (400, "invalid_request_error", "max_tokens: required", Trouble::Request),
+            (404, "not_found_error", "model: claude-x", Trouble::Request),
+            (500, "api_error", "Internal server error", Trouble::Server),
+        ] {
+            let error = Error::Status {
+                model: "m".to_owned(),
+                status,
+                message: message.to_owned(),
+                code: Some(code.to_owned()),
+            };
+            assert_eq!(error.trouble(), Some(trouble), "{error}");
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The body of a request to `generateContent`.
+
+use serde_json::{Map, Value, json};
+
+use crate::config::Llm;
+use crate::model::draft::OUR_CALL_IDS;
+use crate::model::parameters::{Parameters, parameters, stops};
+use crate::model::turns::{Conversation, Image, Part, Turn, turns};
+use crate::model::{Request, ToolCall};
+
+/// Parameters and what they are called in `generationConfig`.
+const SETTINGS: [(&str, &str); 9] = [
+    ("temperature", "temperature"),
+    ("top_p", "topP"),
+    ("max_tokens", "maxOutputTokens"),
+    ("max_completion_tokens", "maxOutputTokens"),
+    ("seed", "seed"),
+    ("presence_penalty", "presencePenalty"),
+    ("frequency_penalty", "frequencyPenalty"),
+    ("logprobs", "responseLogprobs"),
+    ("top_logprobs", "logprobs"),
+];
+/// What Google's documentation says to send for a call that another model made: newer models refuse one without a signature.
+const NO_SIGNATURE: &str = "skip_thought_signature_validator";
+/// The beginnings of the names of models that know no signatures that they would demand.
+const WITHOUT_SIGNATURES: [&str; 2] = ["gemini-1", "gemini-2"];
+
+/// The body, and whether it asks for a stream.
+pub(super) fn body(llm: &Llm, request: &Request) -> (Value, bool) {
+    let mut parameters = parameters(llm, request);
+    let streamed = parameters.streamed;
+    let Conversation { system, turns } = turns(&request.messages, true);
+    let model = llm.model.rsplit('/').next().unwrap_or_default();
+
+    let mut body = Map::new();
+    if let Some(system) = system {
+        body.insert("systemInstruction".to_owned(), json!({"parts": [{"text": system}]}));
+    }
+    body.insert("contents".to_owned(), turns.iter().map(|turn| content(turn, model)).collect());
+    let settings = settings(model, &mut parameters);
+    if !settings.is_empty() {
+        body.insert("generationConfig".to_owned(), Value::Object(settings));
+    }
+    if !request.tools.is_empty() {
+        body.insert("tools".to_owned(), tools(&request.tools));
+    }
+    if let Some(choice) = parameters.take("tool_choice")
+        && !request.tools.is_empty()
+    {
+        body.insert("toolConfig".to_owned(), json!({"functionCallingConfig": tool_choice(&choice)}));
+    }
+    for (key, value) in parameters.rest() {
+        match (body.get_mut(&key), value) {
+            // `extra: {generationConfig: {topK: 5}}` adds to what is there.
+            (Some(Value::Object(there)), Value::Object(more)) => there.extend(more),
+            (_, value) => drop(body.insert(key, value)),
+        }
+    }
+    (Value::Object(body), streamed)
+}
+
+fn content(turn: &Turn<'_>, model: &str) -> Value {
+    let mut first_call = true;
+    let parts: Vec<Value> = turn
+        .parts
+        .iter()
+        .map(|part| match part {
+            Part::Text(text) => json!({"text": text}),
+            Part::Image(Image::Data { media_type, base64 }) => {
+                json!({"inlineData": {"mimeType": media_type, "data": base64}})
+            }
+            Part::Image(Image::At(url)) => json!({"fileData": {"mimeType": media_type_of(url), "fileUri": url}}),
+            Part::Call(call) => function_call(call, std::mem::take(&mut first_call), model),
+            Part::Result { call, text } => {
+                let mut response = json!({"name": call.function.name, "response": result(text)});
+                add_id(&mut response, call);
+                json!({"functionResponse": response})
+            }
+        })
+        .collect();
+    json!({"role": if turn.by_model { "model" } else { "user" }, "parts": parts})
+}
+
+/// A call with the signature that it came with. Of several at once only the first has one.
+fn function_call(call: &ToolCall, first: bool, model: &str) -> Value {
+    let arguments = serde_json::from_str(&call.function.arguments).ok().filter(Value::is_object);
+    let mut function = json!({"name": call.function.name, "args": arguments.unwrap_or_else(|| json!({}))});
+    add_id(&mut function, call);
+    let mut part = json!({"functionCall": function});
+    let signature = call.extra_content.as_ref().and_then(|extra| extra.pointer("/google/thought_signature"));
+    let demanded = first && !WITHOUT_SIGNATURES.iter().any(|older| model.starts_with(older));
+    match signature {
+        Some(signature) => part["thoughtSignature"] = signature.clone(),
+        None if demanded => part["thoughtSignature"] = json!(NO_SIGNATURE),
+        None => {}
+    }
+    part
+}
+
+/// Says which call is meant, if the server gave it an id; otherwise their order does.
+fn add_id(of: &mut Value, call: &ToolCall) {
+    if !call.id.starts_with(OUR_CALL_IDS) {
+        of["id"] = json!(call.id);
+    }
+}
+
+/// A result as an object, which it must be.
+fn result(text: &str) -> Value {
+    let object = serde_json::from_str(text).ok().filter(Value::is_object);
+    object.unwrap_or_else(|| json!({"result": text}))
+}
+
+fn media_type_of(url: &str) -> &'static str {
+    let path = url.split(['?', '#']).next().unwrap_or_default().to_ascii_lowercase();
+    match path.rsplit('.').next() {
+        Some("png") => "image/png",
+        Some("webp") => "image/webp",
+        Some("gif") => "image/gif",
+        Some("heic") => "image/heic",
+        _ => "image/jpeg",
+    }
+}
+
+fn settings(model: &str, parameters: &mut Parameters) -> Map<String, Value> {
+    let mut settings = Map::new();
+    for (ours, theirs) in SETTINGS {
+        settings.extend(parameters.take(ours).map(|value| (theirs.to_owned(), value)));
+    }
+    settings.extend(parameters.take("stop").map(|stop| ("stopSequences".to_owned(), stops(stop))));
+    if let Some(effort) = parameters.take("reasoning_effort") {
+        settings.insert("thinkingConfig".to_owned(), thinking(model, effort));
+    }
+    if parameters.response_format.is_some() {
+        settings.insert("responseMimeType".to_owned(), json!("application/json"));
+        settings.extend(parameters.schema().map(|schema| ("responseJsonSchema".to_owned(), schema.clone())));
+    }
+    settings
+}
+
+/// How long to reason: a level, or for older models a number of tokens, as Google's compatible interface has them.
+fn thinking(model: &str, effort: Value) -> Value {
+    if !model.starts_with("gemini-2") {
+        return json!({"thinkingLevel": effort});
+    }
+    let budget = match effort.as_str() {
+        Some("none") => 0,
+        Some("minimal" | "low") => 1024,
+        Some("high") => 24_576,
+        _ => 8192,
+    };
+    json!({"thinkingBudget": budget})
+}
+
+/// The functions in one list, and the provider's own tools as they are.
+fn tools(tools: &[Value]) -> Value {
+    let mut declarations = Vec::new();
+    let mut others = Vec::new();
+    for tool in tools {
+        let Some(function) = tool.get("function") else {
+            others.push(tool.clone());
+            continue;
+        };
+        let mut made = Map::new();
+        for key in ["name", "description"] {
+            made.extend(
+                function.get(key).filter(|value| !value.is_null()).map(|value| (key.to_owned(), value.clone())),
+            );
+        }
+        let parameters = function.get("parameters");
+        // A function without parameters must not declare an empty object.
+        let has_some =
+            |schema: &&Value| schema.get("properties").and_then(Value::as_object).is_some_and(|all| !all.is_empty());
+        made.extend(parameters.filter(has_some).map(|schema| ("parametersJsonSchema".to_owned(), schema.clone())));
+        declarations.push(Value::Object(made));
+    }
+    if !declarations.is_empty() {
+        others.insert(0, json!({"functionDeclarations": declarations}));
+    }
+    Value::Array(others)
+}
+
+fn tool_choice(choice: &Value) -> Value {
+    match choice.as_str() {
+        Some("none") => json!({"mode": "NONE"}),
+        Some("required") => json!({"mode": "ANY"}),
+        Some(_) => json!({"mode": "AUTO"}),
+        None => match choice.pointer("/function/name") {
+            Some(name) => json!({"mode": "ANY", "allowedFunctionNames": [name]}),
+            None => choice.clone(),
+        },
+    }
+}

@@ -1,0 +1,348 @@
+//! A model behind HTTP, whoever serves it: connections, attempts, waits, and what is done about failures. What is said to it
+//! is known to its [`Wire`].
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
+use reqwest::{Client, Response, Url};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+
+use super::answer::{self, Heard};
+use super::breaker::{Breaker, FIRST_REST, Resting, speaks_against_the_endpoint};
+use super::content::shortened;
+use super::rate::{Gate, Workers};
+use super::retry::{Advice, Backoff, asked_in, may_pass};
+use super::told::ErrorWords;
+use super::waits::Waits;
+use super::wire::Wire;
+use super::{ChatModel, Error, Progress, Reply, Request, http};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Llm, Provider};
+use crate::ids::Name;
+
+/// The most bytes that are read of the body of an error.
+const LONGEST_ERROR: usize = 64 << 10;
+/// The most characters of a server's words that are kept.
+const LONGEST_MESSAGE: usize = 500;
+/// How long the connection gets to end after the answer has: most servers end it at once, and then it can be used again.
+const LAST_BYTES_WITHIN: Duration = Duration::from_millis(50);
+/// About how many bytes of a request are one token.
+const BYTES_PER_TOKEN: u64 = 4;
+
+/// A model behind HTTP.
+pub(super) struct Remote {
+    name: String,
+    llm: Llm,
+    wire: &'static dyn Wire,
+    endpoints: Result<Endpoints, String>,
+    /// The server's address as it may be shown.
+    address: String,
+    secrets: Vec<SecretString>,
+    client: Result<Client, String>,
+    backoff: Backoff,
+    breaker: Breaker,
+    gate: Gate,
+}
+
+/// Where requests go.
+struct Endpoints {
+    /// For an answer that comes at once.
+    whole: Url,
+    /// For a streamed one.
+    streamed: Url,
+}
+
+/// A failed attempt, and what the server says about another one.
+struct Failure {
+    error: Error,
+    advice: Advice,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { error, advice: Advice::default() }
+    }
+}
+
+impl Remote {
+    /// Describes it; nothing is sent yet.
+    pub(super) fn new(
+        name: &Name,
+        llm: &Llm,
+        wire: &'static dyn Wire,
+        client: Result<Client, String>,
+        workers: Workers,
+    ) -> Self {
+        let endpoints = endpoints(llm, wire);
+        let mut llm = llm.clone();
+        llm.api_key = usable(name, llm.api_key.as_ref());
+        llm.token = usable(name, llm.token.as_ref());
+        Self {
+            name: name.to_string(),
+            wire,
+            address: endpoints.as_ref().map_or_else(|_| "its base_url".to_owned(), |endpoints| shown(&endpoints.whole)),
+            endpoints,
+            secrets: llm.api_key.iter().chain(&llm.token).cloned().collect(),
+            client,
+            backoff: Backoff::default(),
+            breaker: Breaker::new(FIRST_REST),
+            gate: Gate::new(llm.rate, workers),
+            llm,
+        }
+    }
+
+    /// One attempt, if the breaker and the rate leave room for it.
+    async fn attempt(
+        &self,
+        (body, streamed): (&Bytes, bool),
+        headers: &HeaderMap,
+        progress: &mut (dyn for<'a> FnMut(Progress<'a>) + Send),
+    ) -> Result<Reply, Failure> {
+        let mut leave = self.breaker.enter().map_err(|resting| self.down(resting))?;
+        let expected = body.len() as u64 / BYTES_PER_TOKEN;
+        let longest = self.llm.timeout.total;
+        let Some(pass) = self.gate.pass(expected, longest).await else {
+            let (model, rate) = (self.name.clone(), self.llm.rate.to_string());
+            return Err(Error::Crowded { model, rate, after: longest }.into());
+        };
+        let outcome = self.exchange((body, streamed), headers, progress, &mut || leave.it_lives()).await;
+        let outcome = outcome.map_err(|Failure { error, advice }| Failure { error: self.presentable(error), advice });
+        match &outcome {
+            Ok(reply) => {
+                self.gate.used(pass, reply.usage.prompt_tokens + reply.usage.completion_tokens);
+                leave.it_lives();
+            }
+            Err(failure) if speaks_against_the_endpoint(&failure.error) => leave.it_failed(&failure.error),
+            Err(_) => leave.it_lives(),
+        }
+        outcome
+    }
+
+    /// One request, from its first byte to the last of its answer. `begun` hears that the answer has begun.
+    async fn exchange(
+        &self,
+        (body, streamed): (&Bytes, bool),
+        headers: &HeaderMap,
+        progress: &mut (dyn for<'a> FnMut(Progress<'a>) + Send),
+        begun: &mut (dyn FnMut() + Send),
+    ) -> Result<Reply, Failure> {
+        let (endpoints, client) = match (&self.endpoints, &self.client) {
+            (Ok(endpoints), Ok(client)) => (endpoints, client),
+            (Err(reason), _) | (_, Err(reason)) => return Err(self.unreachable(reason.clone()).into()),
+        };
+        let endpoint = if streamed { &endpoints.streamed } else { &endpoints.whole };
+        let mut waits = Waits::begin(&self.name, self.llm.provider.api(), self.llm.timeout, streamed);
+        let sent = client.post(endpoint.clone()).headers(headers.clone()).body(body.clone()).send();
+        let mut response = waits.for_next(sent).await?.map_err(|error| self.unreachable(http::in_words(error)))?;
+        if !response.status().is_success() {
+            return Err(self.refused(response, &waits).await);
+        }
+
+        let content_type =
+            response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let mut reader = answer::Reader::new(&self.name, self.wire, content_type.contains("event-stream"));
+        let mut show = |text: &str| {
+            if streamed {
+                progress(Progress::Text(text));
+            }
+        };
+        loop {
+            match waits.for_next(response.chunk()).await? {
+                Ok(Some(bytes)) => match reader.feed(&bytes, &mut show)? {
+                    Heard::Nothing => waits.heard_something(),
+                    Heard::Part => {
+                        begun();
+                        waits.heard_of_the_answer();
+                    }
+                    Heard::End => {
+                        // Whatever comes now, the answer is here.
+                        let _ = tokio::time::timeout(LAST_BYTES_WITHIN, response.chunk()).await;
+                        break;
+                    }
+                },
+                Ok(None) => break,
+                Err(_) if reader.is_complete() => break,
+                Err(error) => return Err(self.unreachable(http::in_words(error)).into()),
+            }
+        }
+        Ok(reader.end(&mut show)?)
+    }
+
+    /// Reads the error that the server answered with.
+    async fn refused(&self, mut response: Response, waits: &Waits<'_>) -> Failure {
+        let status = response.status();
+        let advice = Advice::of(response.headers(), SystemClock.now());
+        let elsewhere = response.headers().get(LOCATION).filter(|_| status.is_redirection());
+        let elsewhere = elsewhere.and_then(|location| response.url().join(location.to_str().ok()?).ok());
+        let mut body = Vec::new();
+        while body.len() < LONGEST_ERROR
+            && let Ok(Ok(Some(bytes))) = waits.for_next(response.chunk()).await
+        {
+            body.extend_from_slice(&bytes);
+        }
+        let text = String::from_utf8_lossy(&body);
+        let parsed = serde_json::from_str::<Value>(&text);
+        let advice = Advice { after: advice.after.or_else(|| asked_in(parsed.as_ref().ok()?)), ..advice };
+        let ErrorWords { message, code } = match parsed {
+            _ if let Some(elsewhere) = elsewhere => ErrorWords {
+                message: format!(
+                    "the server sends us on to {}; if that is right, make it the base_url",
+                    shown(&elsewhere)
+                ),
+                code: None,
+            },
+            Ok(body) => ErrorWords::of(&body),
+            Err(_) if text.trim().is_empty() => {
+                ErrorWords { message: status.canonical_reason().unwrap_or("no message").to_owned(), code: None }
+            }
+            Err(_) => ErrorWords { message: text.into_owned(), code: None },
+        };
+        let error = Error::Status { model: self.name.clone(), status: status.as_u16(), message, code };
+        Failure { error, advice }
+    }
+
+    fn headers(&self, request: &Request) -> Result<HeaderMap, Error> {
+        let traces = request.headers.iter();
+        let mut headers: HeaderMap = traces
+            .filter_map(|(name, value)| Some((HeaderName::try_from(*name).ok()?, HeaderValue::try_from(value).ok()?)))
+            .collect();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        for (name, value) in self.wire.headers(&self.llm) {
+            if let Ok(value) = HeaderValue::try_from(value) {
+                headers.insert(HeaderName::from_static(name), value);
+            }
+        }
+        let secret = match (&self.llm.token, &self.llm.api_key) {
+            (Some(token), _) => Some(("authorization", format!("Bearer {}", token.expose_secret()).into())),
+            (None, Some(key)) => Some(self.wire.key_header(&self.llm, key)),
+            (None, None) => None,
+        };
+        match secret {
+            Some((name, secret)) => {
+                if let Ok(mut value) = HeaderValue::try_from(secret.expose_secret()) {
+                    value.set_sensitive(true);
+                    headers.insert(HeaderName::from_static(name), value);
+                }
+            }
+            None if self.llm.provider != Provider::Compatible => {
+                let variable = self.llm.api_key_variable.clone();
+                let variable = variable.unwrap_or_else(|| format!("llms.{}.api_key", self.name));
+                return Err(Error::NoKey { model: self.name.clone(), variable });
+            }
+            None => {}
+        }
+        Ok(headers)
+    }
+
+    fn unreachable(&self, reason: String) -> Error {
+        Error::Unreachable { model: self.name.clone(), address: self.address.clone(), reason }
+    }
+
+    /// The breaker lets nobody ask. Where another model stands in, that is told at once; else the next attempt waits for the
+    /// breaker.
+    fn down(&self, resting: Resting) -> Failure {
+        let Resting { failures, again_in, last } = resting;
+        Failure {
+            error: Error::Down { model: self.name.clone(), failures, again_in, last },
+            advice: Advice { again: Some(self.llm.fallback.is_empty()), after: Some(again_in) },
+        }
+    }
+
+    /// The error as it may be shown: with the address, short, and without the key, which some servers repeat.
+    fn presentable(&self, error: Error) -> Error {
+        let clean = |mut text: String| {
+            // First the secrets, then the cut: a part of one would not be found.
+            for secret in &self.secrets {
+                text = text.replace(secret.expose_secret(), "***");
+            }
+            shortened(&text, LONGEST_MESSAGE)
+        };
+        match error {
+            Error::Status { model, status, message, code } => {
+                Error::Status { model, status, message: clean(message), code: code.map(clean) }
+            }
+            Error::Unreachable { reason, .. } => self.unreachable(clean(reason)),
+            Error::Malformed { model, reason } => Error::Malformed { model, reason: clean(reason) },
+            other => other,
+        }
+    }
+}
+
+#[async_trait]
+impl ChatModel for Remote {
+    async fn complete(
+        &self,
+        request: &Request,
+        progress: &mut (dyn for<'a> FnMut(Progress<'a>) + Send),
+    ) -> Result<Reply, Error> {
+        let headers = self.headers(request)?;
+        let (body, streamed) = self.wire.body(&self.llm, request);
+        let body = Bytes::from(body.to_string());
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            progress(Progress::Attempt(attempt));
+            let Failure { error, advice } = match self.attempt((&body, streamed), &headers, progress).await {
+                Ok(reply) => return Ok(reply),
+                Err(failure) => failure,
+            };
+            if attempt > self.llm.max_retries || !advice.again.unwrap_or_else(|| may_pass(&error)) {
+                return Err(error);
+            }
+            let wait = advice.after.unwrap_or_else(|| self.backoff.wait(attempt, rand::random()));
+            tracing::info!(llm.name = self.name, attempt, wait_ms = wait.as_millis() as u64, %error, "asking a model again");
+            tokio::time::sleep(wait).await;
+        }
+    }
+}
+
+/// Where requests go, under the base. A query of the base stays (some servers want their version there).
+fn endpoints(llm: &Llm, wire: &dyn Wire) -> Result<Endpoints, String> {
+    let refused = || format!("{:?} is no address of a server", shortened(&without_user(&llm.base_url), 100));
+    let base = Url::parse(llm.base_url.trim()).map_err(|_| refused())?;
+    if !matches!(base.scheme(), "http" | "https") {
+        return Err(refused());
+    }
+    let complete = |streamed| {
+        let mut url = base.clone();
+        wire.complete_url(llm, streamed, &mut url);
+        url
+    };
+    Ok(Endpoints { whole: complete(false), streamed: complete(true) })
+}
+
+/// An address without what may be secret in it: user, password, query.
+fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    // Both fail only for addresses without a host, which have neither.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_query(None);
+    url.set_fragment(None);
+    url.to_string()
+}
+
+/// What is left of a text that is no address, without what looks like a user and a password.
+fn without_user(text: &str) -> String {
+    text.rsplit('@').next().unwrap_or_default().to_owned()
+}
+
+/// The key, if it can be sent; an empty one is none.
+fn usable(name: &Name, key: Option<&SecretString>) -> Option<SecretString> {
+    let key = key?.expose_secret().trim();
+    if key.is_empty() {
+        return None;
+    }
+    if HeaderValue::try_from(key).is_err() {
+        tracing::warn!(llm.name = %name, "the API key holds characters that no key has, and is not used");
+        return None;
+    }
+    Some(key.into())
+}
+
+#[cfg(test)]
+#[path = "remote_tests.rs"]
+mod tests;

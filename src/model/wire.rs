@@ -1,0 +1,47 @@
+//! How a provider is spoken to: what one request says, and how one piece of its answer is read. The rest (connections,
+//! attempts, waits, the form of an answer) is the same for all of them, in [`super::remote`] and [`super::answer`].
+
+use reqwest::Url;
+use secrecy::SecretString;
+use serde_json::Value;
+
+use super::draft::Draft;
+use super::{Error, Request};
+use crate::config::{Llm, Provider};
+
+/// A provider's language. Knows no network.
+pub(super) trait Wire: Send + Sync {
+    /// Completes the base of the address.
+    fn complete_url(&self, llm: &Llm, streamed: bool, base: &mut Url);
+
+    /// The headers of every request that are not secret.
+    fn headers(&self, llm: &Llm) -> Vec<(&'static str, String)>;
+
+    /// The header that carries a key.
+    fn key_header(&self, llm: &Llm, key: &SecretString) -> (&'static str, SecretString);
+
+    /// The body of a request, and whether it asks for a stream.
+    fn body(&self, llm: &Llm, request: &Request) -> (Value, bool);
+
+    /// Takes a piece of a stream, or a whole answer; `event` is the piece's name where it has one. An error that the server
+    /// tells was taken before.
+    fn take(&self, piece: &Value, event: &str, draft: &mut Draft<'_>, show: &mut dyn FnMut(&str)) -> Result<(), Error>;
+}
+
+/// The language of a provider; none where no server is asked.
+pub(super) fn of(provider: Provider) -> Option<&'static dyn Wire> {
+    match provider {
+        Provider::OpenAi | Provider::Azure | Provider::Compatible => Some(&super::openai::ChatCompletions),
+        Provider::Anthropic => Some(&super::anthropic::Messages),
+        Provider::Gemini => Some(&super::gemini::GenerateContent),
+        Provider::Scripted => None,
+    }
+}
+
+/// Puts segments at the end of an address's path.
+pub(super) fn extend_path<'s>(url: &mut Url, segments: impl IntoIterator<Item = &'s str>) {
+    // Only addresses like `mailto:` have no path; they were refused before.
+    if let Ok(mut path) = url.path_segments_mut() {
+        path.pop_if_empty().extend(segments);
+    }
+}

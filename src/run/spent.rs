@@ -1,0 +1,168 @@
+//! How long a run has been at work, by its log alone, so that it is the same after a restart. What is left out: the time in
+//! which it waits for a person, in which it waits for a worker, and in which its worker was gone. A `wait` counts: the
+//! workflow wants it.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use crate::clock::{self, Timestamp};
+use crate::ids::MessageId;
+use crate::run::record::{Body, Outcome, Placed};
+
+/// The time that a run has spent at work, kept as its records come.
+#[derive(Debug, Clone, Default)]
+pub struct Spent {
+    so_far: Duration,
+    /// Since the last record.
+    since: Option<Timestamp>,
+    doing: Doing,
+    /// Questions that nobody has answered.
+    open: HashSet<MessageId>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Doing {
+    /// It waits for a worker, or is over.
+    #[default]
+    Nothing,
+    /// A worker is at it.
+    Working,
+    /// It left memory, to wait until then.
+    Parked(Timestamp),
+}
+
+impl Spent {
+    /// What a run with these records has spent.
+    pub fn of(records: &[Placed]) -> Self {
+        let mut spent = Self::default();
+        records.iter().for_each(|placed| spent.apply(placed));
+        spent
+    }
+
+    /// Takes the next record in.
+    pub fn apply(&mut self, placed: &Placed) {
+        let at = placed.at;
+        self.so_far += self.between_records(at, matches!(placed.record.body, Body::Claimed { .. }));
+        self.since = Some(at);
+        match &placed.record.body {
+            Body::Claimed { .. } => self.doing = Doing::Working,
+            Body::Said { message, .. } if message.says.asks() => drop(self.open.insert(message.uuid)),
+            Body::Did { outcome: Outcome::Answer(answered), .. } => drop(self.open.remove(&answered.question)),
+            Body::Parked { until: Some(until) } => self.doing = Doing::Parked(*until),
+            Body::Parked { until: None } | Body::Ended(_) | Body::Removed => self.doing = Doing::Nothing,
+            Body::Created(_) | Body::Said { .. } | Body::Did { .. } | Body::Calling { .. } | Body::Part { .. } => {}
+        }
+    }
+
+    /// What it has spent until now, while a worker is at it.
+    pub fn until(&self, now: Timestamp) -> Duration {
+        self.so_far + self.between_records(now, false)
+    }
+
+    /// What of the time since the last record counts, if the next one comes now; `taken`: a worker takes the run with it.
+    fn between_records(&self, now: Timestamp, taken: bool) -> Duration {
+        let Some(since) = self.since.filter(|_| self.open.is_empty()) else { return Duration::ZERO };
+        match self.doing {
+            Doing::Nothing => Duration::ZERO,
+            // Whoever was at it is gone, nobody knows since when.
+            Doing::Working if taken => Duration::ZERO,
+            Doing::Working => clock::until(since, now),
+            Doing::Parked(until) => clock::until(since, now.min(until)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{RunId, WorkerId};
+    use crate::message::{Content, Deadline, Message, TextInput, TextValue};
+    use crate::run::record::{Answered, Record, completed_message};
+    use serde_json::json;
+
+    fn at(second: u64) -> Timestamp {
+        clock::after(Timestamp::UNIX_EPOCH, Duration::from_secs(second))
+    }
+
+    fn spent(records: Vec<(u64, Body)>, now: u64) -> u64 {
+        let placed = |(second, body)| Placed { seq: 0, at: at(second), record: Record::new(body) };
+        let records: Vec<Placed> = records.into_iter().map(placed).collect();
+        Spent::of(&records).until(at(now)).as_secs()
+    }
+
+    fn claimed() -> Body {
+        Body::Claimed { worker: WorkerId::random(), epoch: 1, message: None }
+    }
+
+    fn did() -> Body {
+        Body::Did { key: "k".to_owned(), outcome: Outcome::Value(json!(1)) }
+    }
+
+    fn parked(until: Option<u64>) -> Body {
+        Body::Parked { until: until.map(at) }
+    }
+
+    fn asked(message: &Message) -> Body {
+        Body::Said { key: "q".to_owned(), message: message.clone() }
+    }
+
+    fn answered(message: &Message) -> Body {
+        let answered = Answered {
+            question: message.uuid,
+            value: Some(json!("x")),
+            sealed: None,
+            text: None,
+            refused: None,
+            by: None,
+            on_timeout: false,
+        };
+        Body::Did { key: "q/answer".to_owned(), outcome: Outcome::Answer(answered) }
+    }
+
+    fn question() -> Message {
+        let mut message = completed_message(RunId::random(), json!(null));
+        message.uuid = MessageId::random();
+        message.says = Content::TextInput(TextInput {
+            prompt: Some("?".to_owned()),
+            suggestions: Vec::new(),
+            password: false,
+            multiline: false,
+            pattern: None,
+            value_type: TextValue::default(),
+            deadline: Deadline::default(),
+        });
+        message
+    }
+
+    #[test]
+    fn work_counts_and_waiting_for_people_or_workers_does_not() {
+        assert_eq!(spent(vec![], 100), 0);
+        assert_eq!(spent(vec![(10, claimed()), (15, did())], 18), 8);
+        let question = question();
+        let life = vec![
+            (10, claimed()),
+            (12, asked(&question)),
+            (70, parked(None)),
+            (1000, claimed()),
+            (1001, answered(&question)),
+            (1005, did()),
+        ];
+        assert_eq!(spent(life.clone(), 1006), 2 + 5);
+        assert_eq!(spent(life[..2].to_vec(), 60), 2, "while it waits, nothing is spent");
+    }
+
+    #[test]
+    fn a_wait_counts_as_long_as_it_was_meant_to_take() {
+        let waits =
+            |until: u64, back: u64| spent(vec![(0, claimed()), (60, parked(Some(until))), (back, claimed())], back + 1);
+        assert_eq!(waits(600, 601), 600 + 1);
+        assert_eq!(waits(600, 5000), 600 + 1, "not how long no worker was there");
+        assert_eq!(waits(60, 5000), 60 + 1, "handed back");
+        assert_eq!(waits(600, 300), 300 + 1);
+    }
+
+    #[test]
+    fn the_time_after_a_crash_is_not_counted() {
+        assert_eq!(spent(vec![(0, claimed()), (5, did()), (9000, claimed())], 9010), 5 + 10);
+    }
+}
