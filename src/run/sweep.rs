@@ -105,8 +105,8 @@ impl Sweeper {
         let served: BTreeSet<Name> = workers.into_iter().flat_map(|card| card.workflows).collect();
         let somebody_died = self.living.as_ref().is_none_or(|before| !before.is_subset(&living));
         let runs = self.look().await?;
-        let living = runs.values().filter(|met| met.stand != Stand::Removed).count();
-        let mut swept = Swept { runs: living, ..Swept::default() };
+        let there = runs.values().filter(|met| met.stand != Stand::Removed).count();
+        let mut swept = Swept { runs: there, ..Swept::default() };
         let now = lease.clock().now();
         self.called.retain(|run, called| runs.get(run).is_some_and(|met| met.seq == called.seq));
         for (run, met) in &runs {
