@@ -122,7 +122,7 @@ mod tests {
     fn the_sample_project_is_right() {
         let report = check_project(None, &|_| None);
         assert_eq!(report.problems, None);
-        let expected = "configuration  fastagency.yaml\nmodels         default\nworkflows      3 in workflows: echo, simple_learning, tour";
+        let expected = "configuration  fastagency.yaml\nmodels         default\nworkflows      4 in workflows: echo, exam_practice, simple_learning, tour";
         assert_eq!(report.summary.to_string(), expected);
     }
 }

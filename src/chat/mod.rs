@@ -2,21 +2,41 @@
 //! network and no log. What it is given by `Effects` may come from a model just now or from a log of last week; it cannot
 //! tell, and so a conversation goes on exactly where it stopped.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::ids::{MessageId, Name};
 use crate::message::Content;
-use crate::model::{self, ChatMessage};
-use crate::workflow::ModelUse;
+use crate::model::{self, ToolCall};
+use crate::workflow::{Agent, ModelUse, Tool};
 
 mod agent;
+mod event;
+mod group;
 mod human;
-pub mod pair;
+mod memory;
+mod nested;
+mod pair;
+mod pattern;
+mod queue;
+mod speaker;
 mod summary;
+mod tools;
+
+pub use agent::response_format;
+pub use event::{Event, HandsOver};
+pub use group::{Led, hold_group_chat};
+pub use memory::{Line, Memory, ToolResponse};
+pub use pair::{Chat, hold};
+pub use pattern::{Grouped, hold_group};
+pub use queue::hold_all;
+pub use tools::{Asked, ask_with_tools, checked_arguments, result_text};
+
+use pattern::Playing;
 
 /// Why a workflow does not go on.
 #[derive(Debug, Clone, PartialEq)]
@@ -90,12 +110,27 @@ pub struct Replied {
     pub message: MessageId,
 }
 
+/// A call of a tool whose arguments fit its parameters.
+#[derive(Debug, Clone, Copy)]
+pub struct Call<'a> {
+    /// The tool.
+    pub tool: &'a Arc<Tool>,
+    /// The call.
+    pub call: &'a ToolCall,
+    /// Who executes it.
+    pub agent: &'a Name,
+    /// Its arguments, with defaults.
+    pub arguments: &'a Map<String, Value>,
+    /// What the agents of the group share; none: there is no group that shares anything.
+    pub context: Option<&'a Map<String, Value>>,
+}
+
 /// The one narrow seam between a workflow and the world. Whatever goes through it is remembered: a finished effect is
 /// never performed again, and gives the same when the workflow is executed again from its start.
 #[async_trait]
 pub trait Effects: Send + Sync {
-    /// Says something to people. `message` is the id of a text that was shown while it was written.
-    async fn say(&self, sender: &str, recipient: &str, says: Content, message: Option<MessageId>) -> Result<()>;
+    /// Tells what happened. `message` is the id of a text that was shown while it was written.
+    async fn tell(&self, event: Event, message: Option<MessageId>) -> Result<()>;
 
     /// Asks a person, and waits: for seconds or for weeks.
     async fn ask(&self, question: Question) -> Result<Answer>;
@@ -107,36 +142,49 @@ pub trait Effects: Send + Sync {
         request: model::Request,
         speaking: Option<Speaking<'_>>,
     ) -> Result<std::result::Result<Replied, Failure>>;
+
+    /// Executes a tool. A failure of the tool is a result that the model is told; only what must stop the run is an error.
+    async fn call_tool(&self, call: Call<'_>) -> Result<std::result::Result<Value, Failure>>;
+
+    /// Chooses one of several by chance: its index.
+    async fn choose(&self, among: &[Name]) -> Result<usize>;
 }
 
-/// What the agents of one run remember of their conversations: for each agent one list for each peer (`SEMANTICS.md` 2).
-/// A parallel branch works on a copy.
-#[derive(Debug, Clone, Default)]
-pub struct Memory {
-    lists: HashMap<(Name, Name), Vec<ChatMessage>>,
-    auto_replies: HashMap<(Name, Name), u32>,
+/// Where conversations are held: who may take part, what they may call, what they remember, and the world outside.
+pub struct Stage<'s> {
+    agents: &'s BTreeMap<Name, Arc<Agent>>,
+    tools: &'s BTreeMap<Name, Arc<Tool>>,
+    memory: &'s mut Memory,
+    fx: &'s dyn Effects,
+    /// The group that hands over, while one does.
+    playing: Option<Playing>,
+    /// How deep the nested chats are within each other.
+    depth: u32,
 }
 
-impl Memory {
-    /// What `owner` remembers of its conversation with `peer`.
-    pub fn list(&self, owner: &Name, peer: &Name) -> &[ChatMessage] {
-        self.lists.get(&(owner.clone(), peer.clone())).map_or(&[], Vec::as_slice)
+impl<'s> Stage<'s> {
+    /// A stage for these agents and tools.
+    pub fn new(
+        agents: &'s BTreeMap<Name, Arc<Agent>>,
+        tools: &'s BTreeMap<Name, Arc<Tool>>,
+        memory: &'s mut Memory,
+        fx: &'s dyn Effects,
+    ) -> Self {
+        Self { agents, tools, memory, fx, playing: None, depth: 0 }
     }
 
-    fn push(&mut self, owner: &Name, peer: &Name, message: ChatMessage) {
-        self.lists.entry((owner.clone(), peer.clone())).or_default().push(message);
+    fn agent(&self, name: &Name) -> Result<Arc<Agent>> {
+        // The check has seen to it; a definition that came from elsewhere may still be wrong.
+        let found = self.agents.get(name).cloned();
+        found.ok_or_else(|| Stop::failed("workflow", format!("there is no agent {:?}", name.as_str())))
     }
 
-    fn forget(&mut self, owner: &Name, peer: &Name) {
-        self.lists.remove(&(owner.clone(), peer.clone()));
+    async fn tell(&self, event: Event) -> Result<()> {
+        self.fx.tell(event, None).await
     }
+}
 
-    /// How many replies `owner` has given `peer` by itself since a person had a say.
-    fn auto_replies(&self, owner: &Name, peer: &Name) -> u32 {
-        self.auto_replies.get(&(owner.clone(), peer.clone())).copied().unwrap_or(0)
-    }
-
-    fn set_auto_replies(&mut self, owner: &Name, peer: &Name, count: u32) {
-        self.auto_replies.insert((owner.clone(), peer.clone()), count);
-    }
+/// A name that this program gives by itself.
+fn own_name(text: &str) -> Name {
+    Name::parse(text).expect("the program's own names are names")
 }

@@ -1,138 +1,313 @@
-//! A conversation of two agents: AG2's `initiate_chat` (`SEMANTICS.md` 3).
+//! A conversation of two agents, or of an agent and a group: AG2's `initiate_chat` (`SEMANTICS.md` 3).
 
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 
-use crate::chat::agent::{Reply, Silence, content_text, ends_conversation, generate_reply, send};
+use crate::chat::agent::{Reply, Silence, ends_conversation, generate_reply, send};
+use crate::chat::group::{Group, lead};
 use crate::chat::human::ask_person;
+use crate::chat::memory::{Lines, Utterance};
 use crate::chat::summary::summarize;
-use crate::chat::{Effects, Memory, Result};
-use crate::workflow::{Agent, SummaryMethod};
+use crate::chat::{Event, Result, Stage, Stop, own_name};
+use crate::ids::Name;
+use crate::workflow::{Agent, Expression, HumanInputMode, SummaryMethod};
 
 /// A conversation that is about to begin.
-pub struct Chat<'a> {
-    /// Who begins.
-    pub sender: &'a Agent,
+#[derive(Debug, Clone)]
+pub struct Chat {
+    /// Who begins; none: somebody called `user`, who has no model and executes the recipient's tools.
+    pub sender: Option<Name>,
+    /// Without a sender: `user` asks a person each time.
+    pub user_input: bool,
     /// Who answers first.
-    pub recipient: &'a Agent,
-    /// The first message: a text, or a list of parts; none: a person is asked for it.
+    pub recipient: Name,
+    /// The first message: a text, a list of parts, or an object with `content`; none: a person is asked for it.
     pub message: Option<Value>,
     /// How many turns at most; none: until somebody ends it.
     pub max_turns: Option<u32>,
     /// How it is summed up.
-    pub summary: &'a SummaryMethod,
+    pub summary: SummaryMethod,
     /// What is added to the first message.
     pub carryover: Vec<String>,
+    /// Of the chats before it in a list, those whose summaries are not added.
+    pub without_summaries_of: Vec<usize>,
     /// Whether the two forget first what they said before.
     pub clear_history: bool,
+    /// Whether nothing of what they say is told.
+    pub silent: bool,
 }
 
-/// Holds the conversation, and returns the chat result: `{summary, messages, last, turns, stop_reason}`.
-pub async fn chat(chat: Chat<'_>, memory: &mut Memory, fx: &dyn Effects) -> Result<Value> {
-    let (sender, recipient) = (&chat.sender.name, &chat.recipient.name);
-    memory.set_auto_replies(sender, recipient, 0);
-    memory.set_auto_replies(recipient, sender, 0);
-    if chat.clear_history {
-        memory.forget(sender, recipient);
-        memory.forget(recipient, sender);
+/// Holds a conversation, and returns the chat result: `{summary, messages, last, turns, stop_reason, last_speaker}`.
+pub async fn hold(stage: &mut Stage<'_>, chat: Chat) -> Result<Value> {
+    let recipient = stage.agent(&chat.recipient)?;
+    let alone = chat.sender.is_none();
+    let sender = match &chat.sender {
+        Some(sender) => stage.agent(sender)?,
+        None => Arc::new(user_of(&recipient, chat.user_input)),
+    };
+    let mut ended = initiate(stage, &sender, &Recipient::Agent(recipient), chat).await?;
+    if alone {
+        // AG2 always names the agent that was run.
+        ended.last_speaker = ended.recipient.clone();
     }
-    let before = memory.list(sender, recipient).len();
+    completed(stage, &ended).await?;
+    Ok(ended.result())
+}
+
+/// The one who talks to an agent that runs alone (AG2's `agent.run` without a recipient).
+fn user_of(agent: &Agent, asks: bool) -> Agent {
+    let mode = if asks { HumanInputMode::Always } else { HumanInputMode::Never };
+    let rule = Expression::parse("\"TERMINATE\" in message.content").expect("the rule is an expression");
+    Agent {
+        is_termination_msg: Some(rule),
+        executes: agent.tools.clone(),
+        ..Agent::without_model(own_name("user"), mode)
+    }
+}
+
+/// Whom a conversation is with.
+pub(super) enum Recipient {
+    Agent(Arc<Agent>),
+    Group(Arc<Group>),
+}
+
+impl Recipient {
+    pub(super) fn name(&self) -> &Name {
+        match self {
+            Recipient::Agent(agent) => &agent.name,
+            Recipient::Group(group) => &group.manager.name,
+        }
+    }
+
+    fn rule(&self) -> Option<&Expression> {
+        match self {
+            Recipient::Agent(agent) => agent.is_termination_msg.as_ref(),
+            Recipient::Group(group) => group.manager.is_termination_msg.as_ref(),
+        }
+    }
+
+    /// How many replies it may give; a group may always go on.
+    fn most_replies(&self) -> u32 {
+        match self {
+            Recipient::Agent(agent) => agent.max_consecutive_auto_reply,
+            Recipient::Group(_) => u32::MAX,
+        }
+    }
+}
+
+/// A conversation that is over.
+pub(super) struct Ended {
+    pub sender: Name,
+    pub recipient: Name,
+    pub summary: String,
+    /// What the sender remembers of it.
+    pub messages: Lines,
+    pub turns: u32,
+    pub stop_reason: &'static str,
+    pub last_speaker: Name,
+}
+
+impl Ended {
+    pub(super) fn result(&self) -> Value {
+        let messages: Vec<Value> = self.messages.iter().map(|line| json!(**line)).collect();
+        json!({
+            "summary": self.summary,
+            "messages": messages,
+            "last": self.messages.last().map(|last| last.text()).unwrap_or_default(),
+            "turns": self.turns,
+            "stop_reason": self.stop_reason,
+            "last_speaker": self.last_speaker,
+        })
+    }
+}
+
+/// Tells that a chat is over.
+pub(super) async fn completed(stage: &Stage<'_>, ended: &Ended) -> Result<()> {
+    let Ended { summary, messages, last_speaker, .. } = ended;
+    let (summary, messages, last_speaker) = (summary.clone(), messages.clone(), last_speaker.clone());
+    stage.tell(Event::Completed { summary, messages, last_speaker }).await
+}
+
+/// Holds a conversation between these two.
+pub(super) async fn initiate(
+    stage: &mut Stage<'_>,
+    sender: &Arc<Agent>,
+    recipient: &Recipient,
+    chat: Chat,
+) -> Result<Ended> {
+    check_summary(&chat.summary, sender, recipient)?;
+    prepare(stage, &sender.name, recipient, chat.clear_history);
     let message = match chat.message {
         Some(message) => message,
-        None => json!(ask_person(sender.as_str(), ">".to_owned(), fx).await?),
+        None => json!(ask_person(sender.name.as_str(), ">".to_owned(), stage.fx).await?),
     };
-    let opening = Reply { content: with_carryover(message, &chat.carryover), shown_as: None };
+    let opening = with_carryover(Utterance::from_value(message)?, &chat.carryover);
+    let mut talk = Talk { sender, recipient, silent: chat.silent, last_speaker: sender.name.clone() };
     let (turns, stop_reason) = match chat.max_turns {
-        Some(max_turns) => take_turns(chat.sender, chat.recipient, opening, max_turns, memory, fx).await?,
-        None => ping_pong(chat.sender, chat.recipient, opening, memory, fx).await?,
+        Some(max_turns) => talk.take_turns(stage, opening, max_turns).await?,
+        None => talk.ping_pong(stage, opening).await?,
     };
-    let summary = summarize(chat.summary, chat.sender, chat.recipient, memory, fx).await?;
-    let messages = &memory.list(sender, recipient)[before.min(memory.list(sender, recipient).len())..];
-    let last = messages.last().map(|last| content_text(&last.content)).unwrap_or_default();
-    Ok(json!({
-        "summary": summary,
-        "messages": messages,
-        "last": last,
-        "turns": turns,
-        "stop_reason": stop_reason,
-    }))
+    let last_speaker = talk.last_speaker;
+    let summary = summarize(&chat.summary, stage, sender, recipient).await?;
+    Ok(Ended {
+        summary,
+        messages: stage.memory.list(&sender.name, recipient.name()).to_vec(),
+        turns,
+        stop_reason,
+        last_speaker,
+        sender: sender.name.clone(),
+        recipient: recipient.name().clone(),
+    })
 }
 
-/// The first message with the carryover under `Context:` (`SEMANTICS.md` 7; note the space).
-fn with_carryover(message: Value, carryover: &[String]) -> Value {
+/// A summary by a model needs one of the two to have a model; it is better to know it before anything is said.
+fn check_summary(summary: &SummaryMethod, sender: &Agent, recipient: &Recipient) -> Result<()> {
+    let of_recipient = match recipient {
+        Recipient::Agent(agent) => agent.llm.is_some(),
+        Recipient::Group(group) => group.manager.llm.is_some(),
+    };
+    if matches!(summary, SummaryMethod::Reflection { .. }) && sender.llm.is_none() && !of_recipient {
+        let problem =
+            format!("neither {} nor {} has a model that could sum up their chat", sender.name, recipient.name());
+        return Err(Stop::failed("workflow", problem));
+    }
+    Ok(())
+}
+
+/// Counts anew, and forgets what was said before if that is wanted. The members of a group prepare themselves for it.
+fn prepare(stage: &mut Stage<'_>, sender: &Name, recipient: &Recipient, clear_history: bool) {
+    let mut pairs = vec![(sender, recipient.name()), (recipient.name(), sender)];
+    if let Recipient::Group(group) = recipient {
+        pairs.extend(group.members.iter().map(|member| (&member.name, &group.manager.name)));
+        if clear_history {
+            stage.memory.forget_group(&group.manager.name);
+        }
+    }
+    for (owner, peer) in pairs {
+        stage.memory.set_auto_replies(owner, peer, 0);
+        if clear_history {
+            stage.memory.forget(owner, peer);
+        }
+    }
+}
+
+/// The first message with the carryover under `Context:` (`SEMANTICS.md` 7; note the space). Of a list of parts it is the
+/// first one.
+fn with_carryover(mut message: Utterance, carryover: &[String]) -> Utterance {
     if carryover.is_empty() {
         return message;
     }
     let context = format!("\nContext: \n{}", carryover.join("\n"));
-    match message {
+    message.content = match message.content {
         Value::String(text) => json!(text + &context),
         Value::Array(mut parts) => {
-            parts.push(json!({"type": "text", "text": context}));
+            parts.insert(0, json!({"type": "text", "text": context}));
             Value::Array(parts)
         }
         other => other,
-    }
+    };
+    message
 }
 
-/// A turn is a message of the initiator and a reply of the recipient.
-async fn take_turns(
-    sender: &Agent,
-    recipient: &Agent,
-    opening: Reply,
-    max_turns: u32,
-    memory: &mut Memory,
-    fx: &dyn Effects,
-) -> Result<(u32, &'static str)> {
-    let mut opening = Some(opening);
-    for turn in 0..max_turns {
-        if memory.auto_replies(&sender.name, &recipient.name) >= recipient.max_consecutive_auto_reply {
-            return Ok((turn, Silence::MaxAutoReplies.as_str()));
-        }
-        let message = match opening.take() {
-            Some(opening) => opening,
-            None => {
-                if recipient_considers_over(sender, recipient, memory)? {
-                    return Ok((turn, Silence::Termination.as_str()));
-                }
-                match generate_reply(sender, &recipient.name, memory, fx).await? {
-                    Ok(reply) => reply,
-                    Err(silence) => return Ok((turn, silence.as_str())),
-                }
+/// Two who talk.
+struct Talk<'a> {
+    sender: &'a Arc<Agent>,
+    recipient: &'a Recipient,
+    silent: bool,
+    last_speaker: Name,
+}
+
+impl Talk<'_> {
+    /// A turn is a message of the initiator and a reply of the recipient.
+    async fn take_turns(
+        &mut self,
+        stage: &mut Stage<'_>,
+        opening: Utterance,
+        max_turns: u32,
+    ) -> Result<(u32, &'static str)> {
+        let (sender, recipient) = (self.sender, self.recipient);
+        let mut opening = Some(opening);
+        let mut ended_by = None;
+        for turn in 0..max_turns {
+            if stage.memory.auto_replies(&sender.name, recipient.name()) >= recipient.most_replies() {
+                return Ok((turn, Silence::MaxAutoReplies.as_str()));
             }
-        };
-        send(sender, recipient, message, memory, fx).await?;
-        if let Ok(reply) = generate_reply(recipient, &sender.name, memory, fx).await? {
-            send(recipient, sender, reply, memory, fx).await?;
+            let message = match opening.take() {
+                Some(opening) => opening,
+                None => {
+                    if self.recipient_considers_over(stage)? {
+                        return Ok((turn, Silence::Termination.as_str()));
+                    }
+                    match generate_reply(stage, sender, recipient.name()).await? {
+                        Ok(reply) => reply,
+                        Err(silence) => return Ok((turn, silence.as_str())),
+                    }
+                }
+            };
+            self.say(stage, message).await?;
+            ended_by = match self.reply(stage).await? {
+                Ok(reply) => {
+                    self.answer(stage, reply).await?;
+                    None
+                }
+                Err(silence) => Some(silence),
+            };
+        }
+        let reason = format!("Maximum turns ({max_turns}) reached");
+        let (sender, recipient) = (sender.name.clone(), recipient.name().clone());
+        stage.tell(Event::Termination { sender, recipient, reason }).await?;
+        // A group says itself why it has ended; that it had its turns is no reason.
+        let of_group = ended_by.filter(|_| matches!(self.recipient, Recipient::Group(_)));
+        Ok((max_turns, of_group.map_or("max_turns", Silence::as_str)))
+    }
+
+    /// AG2 asks the recipient's rule about the last message of the chat, whoever wrote it.
+    fn recipient_considers_over(&self, stage: &Stage<'_>) -> Result<bool> {
+        match stage.memory.list(&self.sender.name, self.recipient.name()).last() {
+            Some(last) if !last.content.is_null() => {
+                ends_conversation(self.recipient.rule(), self.recipient.name(), last)
+            }
+            _ => Ok(false),
         }
     }
-    Ok((max_turns, "max_turns"))
-}
 
-/// AG2 asks the recipient's rule about the last message of the chat, whoever wrote it.
-fn recipient_considers_over(initiator: &Agent, recipient: &Agent, memory: &Memory) -> Result<bool> {
-    match memory.list(&initiator.name, &recipient.name).last() {
-        Some(last) if !last.content.is_null() => ends_conversation(recipient, &last.content),
-        _ => Ok(false),
+    /// Without a number of turns they answer each other until one does not.
+    async fn ping_pong(&mut self, stage: &mut Stage<'_>, opening: Utterance) -> Result<(u32, &'static str)> {
+        let mut message = opening;
+        for turn in 1.. {
+            self.say(stage, message).await?;
+            match self.reply(stage).await? {
+                Ok(reply) => self.answer(stage, reply).await?,
+                Err(silence) => return Ok((turn, silence.as_str())),
+            }
+            message = match generate_reply(stage, self.sender, self.recipient.name()).await? {
+                Ok(reply) => reply,
+                Err(silence) => return Ok((turn, silence.as_str())),
+            };
+        }
+        unreachable!("turns are counted for ever")
     }
-}
 
-/// Without a number of turns they answer each other until one does not.
-async fn ping_pong(
-    sender: &Agent,
-    recipient: &Agent,
-    opening: Reply,
-    memory: &mut Memory,
-    fx: &dyn Effects,
-) -> Result<(u32, &'static str)> {
-    let (mut from, mut to) = (sender, recipient);
-    let mut message = opening;
-    let mut sent = 0;
-    loop {
-        send(from, to, message, memory, fx).await?;
-        sent += 1;
-        message = match generate_reply(to, &from.name, memory, fx).await? {
-            Ok(reply) => reply,
-            Err(silence) => return Ok((u32::div_ceil(sent, 2), silence.as_str())),
-        };
-        std::mem::swap(&mut from, &mut to);
+    async fn say(&mut self, stage: &mut Stage<'_>, message: Utterance) -> Result<()> {
+        self.last_speaker = self.sender.name.clone();
+        send(stage, &self.sender.name, self.recipient.name(), &message, self.silent).await
+    }
+
+    async fn answer(&mut self, stage: &mut Stage<'_>, message: Utterance) -> Result<()> {
+        self.last_speaker = self.recipient.name().clone();
+        send(stage, self.recipient.name(), &self.sender.name, &message, self.silent).await
+    }
+
+    fn reply<'f, 's: 'f>(&'f mut self, stage: &'f mut Stage<'s>) -> BoxFuture<'f, Result<Reply>> {
+        match self.recipient {
+            Recipient::Agent(agent) => generate_reply(stage, agent, &self.sender.name),
+            Recipient::Group(group) => Box::pin(async move {
+                let led = lead(stage, group, self.sender).await?;
+                self.last_speaker = led.last_speaker;
+                Ok(Err(led.ended_by))
+            }),
+        }
     }
 }

@@ -1,9 +1,12 @@
 //! What remains of a conversation (`SEMANTICS.md` 4).
 
-use serde_json::json;
+use std::sync::Arc;
 
-use crate::chat::agent::content_text;
-use crate::chat::{Effects, Memory, Replied, Result};
+use crate::chat::agent::request;
+use crate::chat::memory::{content_text, unnamed, wire};
+use crate::chat::pair::Recipient;
+use crate::chat::{Line, Replied, Result, Stage};
+use crate::ids::Name;
 use crate::model::{ChatMessage, Request, Role};
 use crate::workflow::{Agent, SummaryMethod};
 
@@ -12,37 +15,63 @@ const REFLECTION_PROMPT: &str = "Summarize the takeaway from the conversation. D
 /// The summary of what `sender` and `recipient` said to each other.
 pub(super) async fn summarize(
     method: &SummaryMethod,
+    stage: &mut Stage<'_>,
     sender: &Agent,
-    recipient: &Agent,
-    memory: &Memory,
-    fx: &dyn Effects,
+    recipient: &Recipient,
 ) -> Result<String> {
-    let list = memory.list(&recipient.name, &sender.name);
     match method {
         SummaryMethod::Nothing => Ok(String::new()),
-        // Every TERMINATE goes, and nothing is trimmed: "Pi. TERMINATE" becomes "Pi. ".
-        SummaryMethod::LastMessage => {
-            Ok(list.last().map(|last| content_text(&last.content).replace("TERMINATE", "")).unwrap_or_default())
-        }
+        SummaryMethod::LastMessage => Ok(last_message(stage, &sender.name, recipient)),
         SummaryMethod::Reflection { prompt, role } => {
-            let Some(llm) = recipient.llm.as_ref().or(sender.llm.as_ref()) else { return Ok(String::new()) };
-            let mut messages = list.to_vec();
-            messages.push(ChatMessage {
-                content: json!(prompt.as_deref().unwrap_or(REFLECTION_PROMPT)),
-                role: role.as_deref().map_or(Role::System, role_named),
-                name: None,
-                tool_calls: None,
-                tool_call_id: None,
-            });
-            let request = Request { messages, parameters: llm.parameters.clone(), ..Request::default() };
-            match fx.ask_model(llm, request, None).await? {
-                Ok(Replied { reply, .. }) => Ok(reply.content.unwrap_or_default()),
-                // As in AG2, a summary that cannot be had is empty, and the run goes on.
-                Err(failure) => {
-                    tracing::warn!("no summary: {}", failure.message);
-                    Ok(String::new())
-                }
-            }
+            let lines = match recipient {
+                Recipient::Agent(agent) => stage.memory.list(&agent.name, &sender.name).to_vec(),
+                Recipient::Group(group) => stage.memory.group(&group.manager.name).to_vec(),
+            };
+            reflect(stage, sender, recipient, &lines, prompt.as_deref(), role.as_deref()).await
+        }
+    }
+}
+
+/// Every TERMINATE goes, and nothing is trimmed: "Pi. TERMINATE" becomes "Pi. ".
+fn last_message(stage: &Stage<'_>, sender: &Name, recipient: &Recipient) -> String {
+    let memory = &stage.memory;
+    let last = match recipient {
+        Recipient::Agent(agent) => memory.list(&agent.name, sender).last(),
+        Recipient::Group(group) if group.is_member(sender) => memory.group(&group.manager.name).last(),
+        // Who is no member hears nothing of what the group says.
+        Recipient::Group(group) => memory.list(sender, &group.manager.name).last(),
+    };
+    last.map(|last| content_text(&last.content).replace("TERMINATE", "")).unwrap_or_default()
+}
+
+/// Asks the recipient's model, else the sender's, to sum up these messages.
+pub(super) async fn reflect(
+    stage: &mut Stage<'_>,
+    sender: &Agent,
+    recipient: &Recipient,
+    lines: &[Arc<Line>],
+    prompt: Option<&str>,
+    role: Option<&str>,
+) -> Result<String> {
+    let mut messages: Vec<ChatMessage> = wire(lines.iter().map(AsRef::as_ref));
+    messages.push(unnamed(role.map_or(Role::System, role_named), prompt.unwrap_or(REFLECTION_PROMPT)));
+    let of_recipient = match recipient {
+        Recipient::Agent(agent) => agent.llm.as_ref().map(|llm| (llm, Some(agent.as_ref()))),
+        Recipient::Group(group) => group.manager.llm.as_ref().map(|llm| (llm, None)),
+    };
+    let Some((llm, asked)) = of_recipient.or_else(|| sender.llm.as_ref().map(|llm| (llm, Some(sender)))) else {
+        return Ok(String::new());
+    };
+    let request = match asked {
+        Some(agent) => request(stage, agent, llm, messages)?,
+        None => Request { messages, parameters: llm.parameters.clone(), ..Request::default() },
+    };
+    match stage.fx.ask_model(llm, request, None).await? {
+        Ok(Replied { reply, .. }) => Ok(reply.content.unwrap_or_default()),
+        // As in AG2, a summary that cannot be had is empty, and the run goes on.
+        Err(failure) => {
+            tracing::warn!("no summary: {}", failure.message);
+            Ok(String::new())
         }
     }
 }

@@ -268,6 +268,8 @@ pub struct Llm {
     pub rate: Rate,
     /// What it costs, by the price table; none: not known.
     pub price: Option<Price>,
+    /// Whether each next request of an agent begins with the next of them, instead of always with this one.
+    pub round_robin: bool,
     /// The replies of a scripted model; empty: it makes them up from the request.
     pub script: Vec<Value>,
     /// What the model lacks, each a sentence about a variable that is not set; the key is left out, it has a field of its

@@ -208,6 +208,8 @@ impl Reader<'_> {
         let timeout = fields.read("timeout", timeouts).unwrap_or(TIMEOUTS);
         let max_retries = fields.read("max_retries", |field| field.whole(0)).unwrap_or(2);
         let fallback = fields.read("fallback", |field| Some(fallback(field, name, names))).unwrap_or_default();
+        let orders = [("fixed_order", false), ("round_robin", true)];
+        let round_robin = fields.read("routing_method", |field| field.one_of(&orders)).unwrap_or(false);
         let script =
             fields.read("script", |field| Some(field.items()?.iter().map(Field::json).collect())).unwrap_or_default();
         let only_for = |key: &'static str, providers: &[Provider], words: &str| {
@@ -250,6 +252,7 @@ impl Reader<'_> {
             rate: fields.read("rate", rate).unwrap_or_default(),
             // The table is another section.
             price: None,
+            round_robin,
             script,
             unset: unset_in(field.node, &["api_key", "token"]).into_iter().map(|(_, message)| message).collect(),
         })

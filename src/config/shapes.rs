@@ -97,6 +97,11 @@ pub static LLM: Shape = Shape {
         may("timeout", Kind::Either(&[Kind::Duration, Kind::Shape(&TIMEOUT)]), "How long a request may take."),
         may("max_retries", Kind::Whole(0), "How often a failed request is tried again (default 2)."),
         may("fallback", Kind::List(&Kind::Name), "Models to ask, in this order, when this one fails."),
+        may(
+            "routing_method",
+            Kind::OneOf(&["fixed_order", "round_robin"]),
+            "Whom each request asks first: always this model (default), or in turn this one and those in `fallback`.",
+        ),
         may("script", Kind::List(&Kind::Any), "The replies of a scripted model (default: it makes them up)."),
         may("rate", Kind::Shape(&RATE), "How often it may be asked, by all workers together (default: no limit)."),
         later("retry"),

@@ -8,12 +8,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::{Notify, oneshot};
 
 use crate::broker::{Put, Slot, Stored};
-use crate::chat::{Answer, Effects, Failure, Question, Replied, Result, Speaking, Stop};
+use crate::chat::{Answer, Failure, Question, Replied, Result, Speaking, Stop};
 use crate::clock::{self, Timestamp};
 use crate::engine::journal::{Journal, Remembered, Writing};
 use crate::ids::MessageId;
@@ -27,23 +26,42 @@ use crate::workflow::ModelUse;
 /// How often a question is asked again after answers that do not fit: a program that answers by itself must not fill the log.
 const MOST_REFUSALS: u32 = 20;
 
-/// How exactly the limit of a run's time is kept.
-const LIMIT_LOOKED_AT_EVERY: Duration = Duration::from_millis(20);
 /// The kind of a failure of a run whose log does not fit the program. No step can catch it.
 pub(super) const REPLAY: &str = "replay";
+/// How exactly the limit of a run's time is kept.
+const LIMIT_LOOKED_AT_EVERY: Duration = Duration::from_millis(20);
 
 /// The effects of one scope.
 pub(super) struct Scoped {
     pub journal: Arc<Journal>,
     scope: String,
-    within: Vec<Within>,
+    within: Mutex<Vec<Within>>,
     next: AtomicU32,
 }
 
 impl Scoped {
     /// The effects of the scope with that name, in the conversations that it is inside of.
     pub(super) fn new(journal: Arc<Journal>, scope: impl Into<String>, within: Vec<Within>) -> Self {
-        Self { journal, scope: scope.into(), within, next: AtomicU32::new(0) }
+        Self { journal, scope: scope.into(), within: Mutex::new(within), next: AtomicU32::new(0) }
+    }
+
+    /// The conversations that it is inside of now.
+    pub(super) fn within(&self) -> Vec<Within> {
+        self.inside().clone()
+    }
+
+    /// Begins a conversation inside of the present one.
+    pub(super) fn enter(&self, conversation: Within) {
+        self.inside().push(conversation);
+    }
+
+    /// Ends the innermost conversation.
+    pub(super) fn leave(&self) {
+        self.inside().pop();
+    }
+
+    fn inside(&self) -> std::sync::MutexGuard<'_, Vec<Within>> {
+        self.within.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn key(&self) -> String {
@@ -103,7 +121,7 @@ impl Scoped {
     pub(super) fn recalled(&self, key: &str) -> Option<Outcome> {
         match self.journal.remembered(&format!("{}/{key}", self.scope))? {
             Remembered::Did(outcome) => Some(outcome),
-            Remembered::Said(_) => None,
+            Remembered::Said(_) | Remembered::Calling => None,
         }
     }
 
@@ -161,7 +179,7 @@ impl Scoped {
             recipient: Some(question.recipient.clone()),
             auto_reply: false,
             alias: None,
-            within: self.within.clone(),
+            within: self.within(),
             says,
         }
     }
@@ -288,6 +306,7 @@ async fn sleep_until(journal: &Journal, moment: Option<Timestamp>) {
 fn diverged(key: &str, expected: &str, found: &Remembered) -> Stop {
     let found = match found {
         Remembered::Said(message) => format!("a {}", message.says.kind()),
+        Remembered::Calling => "a call of a tool".to_owned(),
         Remembered::Did(Outcome::Answer(_)) => "an answer".to_owned(),
         Remembered::Did(Outcome::Reply(_)) => "a model's reply".to_owned(),
         Remembered::Did(Outcome::Failed { .. }) => "a failure".to_owned(),
@@ -299,9 +318,15 @@ fn diverged(key: &str, expected: &str, found: &Remembered) -> Stop {
     )
 }
 
-#[async_trait]
-impl Effects for Scoped {
-    async fn say(&self, sender: &str, recipient: &str, says: Content, message: Option<MessageId>) -> Result<()> {
+impl Scoped {
+    /// Says something to people. `message` is the id of a text that was shown while it was written.
+    pub(super) async fn say(
+        &self,
+        sender: &str,
+        recipient: &str,
+        says: Content,
+        message: Option<MessageId>,
+    ) -> Result<()> {
         let key = self.key();
         match self.journal.remembered(&key) {
             Some(Remembered::Said(_)) => return Ok(()),
@@ -315,14 +340,15 @@ impl Effects for Scoped {
             recipient: Some(recipient.to_owned()),
             auto_reply: false,
             alias: None,
-            within: self.within.clone(),
+            within: self.within(),
             says,
         };
         let _busy = self.journal.busy();
         self.journal.append(Body::Said { key, message }).await
     }
 
-    async fn ask(&self, mut question: Question) -> Result<Answer> {
+    /// Asks a person, and waits: for seconds or for weeks.
+    pub(super) async fn ask(&self, mut question: Question) -> Result<Answer> {
         let base = self.key();
         let mut key = base.clone();
         let prompt = question.says.prompt().unwrap_or_default().to_owned();
@@ -347,7 +373,8 @@ impl Effects for Scoped {
         Err(Stop::failed("answer", format!("no answer of {MOST_REFUSALS} fitted the question")))
     }
 
-    async fn ask_model(
+    /// Asks a model. With `speaking`, its text is shown while it is written. A failure of the model is remembered too.
+    pub(super) async fn ask_model(
         &self,
         llm: &ModelUse,
         mut request: model::Request,
@@ -517,7 +544,7 @@ impl Scoped {
             text,
             sender: Some(sender.to_owned()),
             recipient: Some(recipient.to_owned()),
-            within: self.within.clone(),
+            within: self.within(),
         };
         self.journal.extend_writing(&delta);
         self.journal.whisper(&delta).await;

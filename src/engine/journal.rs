@@ -35,6 +35,7 @@ use crate::workflow::Limits;
 pub(super) enum Remembered {
     Said(Message),
     Did(Outcome),
+    Calling,
 }
 
 /// One run in memory.
@@ -140,8 +141,8 @@ impl Journal {
         let Owned { created, history, writer, lapses, .. } = owned;
         let run = writer.run();
         let summary = Summary::of(run, &history);
-        let spent = Spent::of(&history);
         let epoch = last_claim(&history).map_or(0, |(_, epoch)| epoch);
+        let spent = Spent::of(&history);
         let remembered = remember(history);
         let Surroundings { broker, models, sealer, shelver, lease, notices } = around;
         Self {
@@ -216,8 +217,8 @@ impl Journal {
     async fn write(&self, body: Body) -> Result<u64> {
         self.notices.announce(self.run, &body).await.map_err(|error| Stop::Halted(error.to_string()))?;
         let mut pen = self.pen.lock().await;
-        let placed =
-            pen.writer.append(body, self.clock().now()).await.map_err(|error| Stop::Halted(error.to_string()))?;
+        let written = pen.writer.append(body, self.clock().now()).await;
+        let placed = written.map_err(|error| Stop::Halted(error.to_string()))?;
         pen.summary.apply(&placed);
         lock(&self.state).spent.apply(&placed);
         pen.shelver.put(&pen.summary);
@@ -396,6 +397,24 @@ impl Journal {
         state.usage.cost_usd += usage.cost_usd;
     }
 
+    /// Notes that a tool is being called: in the log, so that people see what was under way, and for the limit.
+    pub(super) async fn begin_tool_call(&self, key: &str) -> Result<()> {
+        let used = {
+            let mut state = lock(&self.state);
+            state.usage.tool_calls += 1;
+            state.usage.tool_calls
+        };
+        if let Some(limit) = self.limits.tool_calls
+            && used > limit
+        {
+            return Err(Stop::failed("limit", format!("the run has called {limit} tools, its limit")));
+        }
+        match self.remembered(key) {
+            Some(_) => Ok(()),
+            None => self.append(Body::Calling { key: key.to_owned() }).await,
+        }
+    }
+
     /// What the run has used so far.
     pub(super) fn usage(&self) -> Usage {
         lock(&self.state).usage
@@ -426,6 +445,7 @@ fn remember(history: Vec<Placed>) -> HashMap<String, Remembered> {
         match placed.record.body {
             Body::Said { key, message } => remembered.insert(key, Remembered::Said(message)),
             Body::Did { key, outcome } => remembered.insert(key, Remembered::Did(outcome)),
+            Body::Calling { key } => remembered.insert(key, Remembered::Calling),
             _ => None,
         };
     }

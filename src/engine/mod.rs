@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use serde_json::Value;
 
 use crate::broker::{Bell, Broker, Job, Reason, Slot};
-use crate::chat::{Effects, Stop};
+use crate::chat::Stop;
 use crate::clock::{self, Timestamp};
 use crate::ids::UserId;
 use crate::lifecycle::Shutdown;
@@ -29,7 +29,9 @@ mod effects;
 mod journal;
 mod scope;
 mod shelver;
+mod shown;
 mod steps;
+mod talks;
 
 pub use shelver::Shelver;
 

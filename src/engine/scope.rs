@@ -9,7 +9,8 @@ use serde_json::{Map, Value};
 use crate::chat::{Memory, Result, Stop};
 use crate::ids::{Name, RunId};
 use crate::run::record::Created;
-use crate::workflow::{Action, Data, EvaluationError, Expression, OnError, Step, Template, Workflow};
+use crate::workflow::expression::{seen, seen_map};
+use crate::workflow::{Action, Data, EvaluationError, Expression, OnError, Step, Template, Tool, Workflow};
 
 /// The context of a place in a workflow.
 #[derive(Clone)]
@@ -24,6 +25,8 @@ pub(super) struct Scope {
     changes: Vec<Change>,
     /// What the agents remember.
     pub memory: Memory,
+    /// How many tools called each other to come here.
+    pub depth: u32,
 }
 
 #[derive(Clone)]
@@ -47,6 +50,7 @@ impl Scope {
             locals: BTreeMap::new(),
             changes: Vec::new(),
             memory: Memory::default(),
+            depth: 0,
         }
     }
 
@@ -64,6 +68,27 @@ impl Scope {
             };
             self.changes.push(change);
         }
+    }
+
+    /// The context in which a tool begins: the workflow's variables, its own steps, and agents that remember nothing.
+    pub(super) fn of_tool(
+        &self,
+        tool: &Tool,
+        arguments: &Map<String, Value>,
+        context: Option<&Map<String, Value>>,
+    ) -> Self {
+        let mut steps = BTreeMap::new();
+        declare(&tool.steps, &mut steps);
+        let mut locals = BTreeMap::from([("args".to_owned(), seen_map(arguments))]);
+        locals.insert("context".to_owned(), context.map_or_else(|| seen_map(&Map::new()), seen_map));
+        let memory = Memory::default();
+        Self { steps, locals, changes: Vec::new(), memory, depth: self.depth + 1, ..self.clone() }
+    }
+
+    /// Takes over the variables that a tool has set.
+    pub(super) fn merge_variables(&mut self, tool: Scope) {
+        let changes = tool.changes.into_iter().filter(|change| matches!(change, Change::Var(..))).collect();
+        self.merge(Scope { changes, steps: BTreeMap::new(), ..tool });
     }
 
     /// Makes a name known inside a body (`item`, `loop`, `error`), and returns what it hid.
@@ -120,12 +145,8 @@ impl Scope {
     pub(super) fn value(&self, data: &Data) -> Result<Value> {
         match data {
             Data::Plain(value) => Ok(value.clone()),
-            Data::Text(template) => match template.as_plain() {
-                Some(text) => Ok(Value::String(text.to_owned())),
-                None => template.evaluate(&self.context()).map_err(in_words),
-            },
-            Data::List(items) => items.iter().map(|item| self.value(item)).collect::<Result<_>>().map(Value::Array),
-            Data::Map(entries) => self.map(entries).map(Value::Object),
+            Data::Text(template) if template.as_plain().is_some() => self.text(template).map(Value::String),
+            other => other.evaluate(&self.context()).map_err(in_words),
         }
     }
 
@@ -133,26 +154,6 @@ impl Scope {
     pub(super) fn map(&self, entries: &[(String, Data)]) -> Result<Map<String, Value>> {
         entries.iter().map(|(key, data)| Ok((key.clone(), self.value(data)?))).collect()
     }
-}
-
-/// A JSON value as templates see it.
-pub(super) fn seen(value: &Value) -> Seen {
-    match value {
-        Value::Null => Seen::from(()),
-        Value::Bool(flag) => Seen::from(*flag),
-        Value::Number(number) => match (number.as_i64(), number.as_u64()) {
-            (Some(whole), _) => Seen::from(whole),
-            (None, Some(whole)) => Seen::from(whole),
-            _ => Seen::from(number.as_f64().unwrap_or_default()),
-        },
-        Value::String(text) => Seen::from(text.as_str()),
-        Value::Array(items) => items.iter().map(seen).collect(),
-        Value::Object(map) => seen_map(map),
-    }
-}
-
-fn seen_map(map: &Map<String, Value>) -> Seen {
-    Seen::from_pairs(map.iter().map(|(key, value)| (key.clone(), seen(value))))
 }
 
 fn in_words(error: EvaluationError) -> Stop {

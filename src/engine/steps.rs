@@ -9,19 +9,19 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use minijinja::context;
 use serde_json::{Map, Value, json};
 
-use crate::chat::{self, Answer, Effects, Failure, Question, Replied, Result, Speaking, Stop};
+use crate::chat::{Answer, Failure, Question, Result, Stop};
 use crate::clock::Timestamp;
 use crate::engine::effects::{REPLAY, Scoped};
 use crate::engine::journal::Journal;
-use crate::engine::scope::{Scope, seen};
+use crate::engine::scope::Scope;
 use crate::ids::{Name, RunId};
 use crate::message::{self, Content, Form, MultipleChoice, TextInput, TextValue, Within};
-use crate::model::{ChatMessage, Request, Role};
 use crate::run::record::{Origin, Outcome};
 use crate::run::start::{Start, start};
+use crate::workflow::expression::seen;
 use crate::workflow::{
-    Action, Agent, Arm, Asking, Chat, Choices, Data, LoopCondition, MessageAction, MessageContent, OnError, OnTimeout,
-    Schema, Step, ValueType, Wait, Workflow,
+    Action, Agent, Arm, Asking, Choices, Data, LoopCondition, MessageAction, MessageContent, OnError, OnTimeout, Step,
+    ValueType, Wait, Workflow,
 };
 
 /// How a body ends.
@@ -184,11 +184,15 @@ impl<'a> Execution<'a> {
                 ask(&fx, scope, asking, says).await?
             }
             Action::Message(message) => show(&fx, scope, message).await?,
-            Action::Agent { agent, message, output } => {
-                let message = scope.text(message)?;
-                self.ask_agent(&fx, self.agent(agent)?, message, output.as_deref()).await?
+            Action::Agent(asking) => self.ask_agent(&fx, scope, place, asking).await?,
+            Action::Chat(chat) => self.chat(&fx, scope, place, chat).await?,
+            Action::Chats(chats) => self.chats(&fx, scope, place, chats).await?,
+            Action::GroupChat(chat) => self.group_chat(&fx, scope, place, chat).await?,
+            Action::Group(group) => self.group(&fx, scope, place, group).await?,
+            Action::Call { tool, args } => {
+                let args = scope.map(args)?;
+                self.call(scope, place, tool, args).await?
             }
-            Action::Chat(chat) => self.chat(&fx, scope, chat).await?,
             Action::Branch(arms) => return self.branch(arms, scope, place).await,
             Action::Loop { max, condition, body } => {
                 return self.repeat(*max, condition.as_ref(), body, scope, place).await;
@@ -200,7 +204,7 @@ impl<'a> Execution<'a> {
             Action::Workflow { name, params, wait } => {
                 let params = scope.map(params)?;
                 if *wait {
-                    self.call(name, params, place).await?
+                    self.called(name, params, place).await?
                 } else {
                     Box::pin(self.start(&fx, name, params)).await?
                 }
@@ -219,7 +223,7 @@ impl<'a> Execution<'a> {
         Ok(Flow::Next(value))
     }
 
-    fn agent(&self, name: &Name) -> Result<&Agent> {
+    pub(super) fn agent(&self, name: &Name) -> Result<&Agent> {
         // The check has seen to it; a definition that came from elsewhere may still be wrong.
         self.workflow
             .agents
@@ -349,76 +353,8 @@ impl<'a> Execution<'a> {
         Ok(branches.iter().map(|(name, _)| name.to_string()).zip(values).collect::<Map<_, _>>().into())
     }
 
-    /// One question to an agent's model.
-    async fn ask_agent(&self, fx: &Scoped, agent: &Agent, message: String, output: Option<&Schema>) -> Result<Value> {
-        let Some(llm) = &agent.llm else {
-            return Err(Stop::failed("workflow", format!("agent {:?} has no model", agent.name)));
-        };
-        let line = |role, content: &str| ChatMessage {
-            content: json!(content),
-            role,
-            name: None,
-            tool_calls: None,
-            tool_call_id: None,
-        };
-        let request = Request {
-            messages: vec![line(Role::System, &agent.system_message), line(Role::User, &message)],
-            response_format: output.map(response_format),
-            parameters: llm.parameters.clone(),
-            ..Request::default()
-        };
-        // What people are to read is said; an object is for the workflow.
-        let speaking = Speaking { sender: agent.name.as_str(), recipient: "User" };
-        let Replied { reply, message } =
-            fx.ask_model(llm, request, output.is_none().then_some(speaking)).await?.map_err(Stop::Failed)?;
-        let text = reply.content.unwrap_or_default();
-        let Some(schema) = output else {
-            fx.say(speaking.sender, speaking.recipient, Content::text(text.clone()), Some(message)).await?;
-            return Ok(json!(text));
-        };
-        let value: Value = serde_json::from_str(&text).map_err(|error| {
-            Stop::failed("output", format!("agent {:?} did not reply with JSON: {error}", agent.name))
-        })?;
-        match schema.validator.validate(&value) {
-            Ok(()) => Ok(value),
-            Err(error) => Err(Stop::failed(
-                "output",
-                format!("the reply of agent {:?} does not fit its output schema: {error}", agent.name),
-            )),
-        }
-    }
-
-    async fn chat(&self, fx: &Scoped, scope: &mut Scope, chat: &Chat) -> Result<Value> {
-        let message = chat.message.as_ref().map(|message| scope.value(message)).transpose()?;
-        let message = message.map(|message| match message {
-            Value::String(_) | Value::Array(_) => message,
-            other => json!(other.to_string()),
-        });
-        let carryover = chat.carryover.iter().map(|data| scope.value(data)).collect::<Result<Vec<_>>>()?;
-        let before = self.journal.usage();
-        let held = chat::pair::Chat {
-            sender: self.agent(&chat.sender)?,
-            recipient: self.agent(&chat.recipient)?,
-            message,
-            max_turns: chat.max_turns,
-            summary: &chat.summary,
-            carryover: carryover.into_iter().flat_map(list_of_texts).collect(),
-            clear_history: chat.clear_history,
-        };
-        let mut result = chat::pair::chat(held, &mut scope.memory, fx).await?;
-        let after = self.journal.usage();
-        // Beside other branches this counts their calls, too; a run's totals are exact.
-        result["usage"] = json!({
-            "llm_calls": after.llm_calls - before.llm_calls,
-            "prompt_tokens": after.prompt_tokens - before.prompt_tokens,
-            "completion_tokens": after.completion_tokens - before.completion_tokens,
-            "cost_usd": after.cost_usd - before.cost_usd,
-        });
-        Ok(result)
-    }
-
     /// Another workflow, within this run.
-    async fn call(&self, name: &Name, params: Map<String, Value>, place: &str) -> Result<Value> {
+    async fn called(&self, name: &Name, params: Map<String, Value>, place: &str) -> Result<Value> {
         let called = self.workflow.called(name).map_err(|problem| Stop::failed("workflow", problem))?;
         let params = called.checked_params(params).map_err(|problem| Stop::failed("params", problem))?;
         let title = called.title.clone().unwrap_or_else(|| name.to_string());
@@ -503,10 +439,6 @@ fn texts(value: Value) -> Vec<String> {
         Value::Null => Vec::new(),
         one => vec![text(one)],
     }
-}
-
-fn list_of_texts(value: Value) -> Vec<String> {
-    texts(value)
 }
 
 fn text(value: Value) -> String {
@@ -626,12 +558,4 @@ fn moment(value: &Value) -> Result<Timestamp> {
         .as_str()
         .and_then(|text| text.parse().ok())
         .ok_or_else(|| Stop::failed("template", format!("{value} is not a time, such as \"2027-01-31T09:00:00Z\"")))
-}
-
-/// The schema as OpenAI's structured output wants it (SEMANTICS.md 1).
-fn response_format(schema: &Schema) -> Value {
-    json!({
-        "type": "json_schema",
-        "json_schema": {"schema": schema.json, "name": "response_format", "strict": true},
-    })
 }

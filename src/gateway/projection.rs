@@ -276,7 +276,7 @@ mod tests {
             (
                 Body::Ended(ended.clone()),
                 json!({"kind": "ended", "outcome": "failed", "reason": "no luck", "result": {"a": 1},
-                    "usage": {"llm_calls": 1, "prompt_tokens": 2, "completion_tokens": 3}, "message": {
+                    "usage": {"llm_calls": 1, "tool_calls": 0, "prompt_tokens": 2, "completion_tokens": 3}, "message": {
                         "uuid": ended.message.uuid, "sender": "Workflow", "recipient": "User", "auto_reply": false,
                         "type": "workflow_completed", "content": {"result": {"a": 1}}}}),
             ),

@@ -86,7 +86,7 @@ fn calls_are_put_together_by_index() {
         + &call(0, json!("call_a"), json!("weather"), "\"Rome\"}")
         + &ending("tool_calls");
     let reply = reply(&text);
-    assert_eq!(reply.content, None);
+    assert_eq!(reply.content.as_deref(), Some(""), "a stream without text is the empty text");
     assert_eq!(calls(&reply), [("call_a", "weather", "{\"city\": \"Rome\"}"), ("call_b", "time", "{}")]);
     assert_eq!(reply.tool_calls[0].kind, "function");
 }
@@ -153,7 +153,10 @@ fn odd_but_clear_answers_are_understood() {
     assert_eq!(content(&whole(json!({"content": null}))), None);
     assert_eq!(content(&whole(json!({"role": "assistant"}))), None);
     assert_eq!(content(&whole(json!({"content": ""}))), Some(String::new()));
-    assert_eq!(content(&(delta(json!({"content": null, "reasoning_content": "hm"})) + &ending("stop"))), None);
+    assert_eq!(
+        content(&(delta(json!({"content": null, "reasoning_content": "hm"})) + &ending("stop"))),
+        Some(String::new())
+    );
     let others = event(
         &json!({"choices": [{"index": 1, "delta": {"content": "no"}}, {"index": 0, "delta": {"content": "Pi."}}]}),
     );
@@ -181,7 +184,7 @@ fn refusals_and_reasons_are_kept() {
     let refused = delta(json!({"refusal": "I can"})) + &delta(json!({"refusal": "not."})) + &ending("content_filter");
     let reply = reply(&refused);
     assert_eq!((reply.refusal.as_deref(), reply.finish_reason.as_deref()), (Some("I cannot."), Some("content_filter")));
-    assert_eq!(reply.content, None);
+    assert_eq!(reply.content.as_deref(), Some(""));
 }
 
 #[test]

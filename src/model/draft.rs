@@ -161,7 +161,7 @@ impl<'a> Draft<'a> {
     }
 
     /// The reply, if the stream did not end in its middle.
-    pub(super) fn complete(self) -> Result<Reply, Error> {
+    pub(super) fn complete(mut self) -> Result<Reply, Error> {
         if !self.chosen {
             return Err(malformed(self.model, "it holds no choice".to_owned()));
         }
@@ -173,6 +173,8 @@ impl<'a> Draft<'a> {
                 reason: "the answer broke off before its end".to_owned(),
             });
         }
+        // AG2 joins the pieces of a stream: without any they are the empty text, where a whole answer has none.
+        self.content.get_or_insert_default();
         Ok(self.reply())
     }
 

@@ -6,16 +6,16 @@ use async_trait::async_trait;
 
 use super::{ChatModel, Error, Progress, Reply, Request};
 
-/// A model, and after it those that are asked instead. Each has its own retries.
+/// Several models; when one fails, the next is asked. Each has its own retries.
 pub(super) struct WithFallbacks {
-    first: Arc<dyn ChatModel>,
-    others: Vec<Arc<dyn ChatModel>>,
+    models: Vec<Arc<dyn ChatModel>>,
+    round_robin: bool,
 }
 
 impl WithFallbacks {
-    /// Puts the models in order.
-    pub(super) fn new(first: Arc<dyn ChatModel>, others: Vec<Arc<dyn ChatModel>>) -> Self {
-        Self { first, others }
+    /// Puts the models in order. With `round_robin` an agent's next request begins with the next of them.
+    pub(super) fn new(models: Vec<Arc<dyn ChatModel>>, round_robin: bool) -> Self {
+        Self { models, round_robin }
     }
 }
 
@@ -26,9 +26,12 @@ impl ChatModel for WithFallbacks {
         request: &Request,
         progress: &mut (dyn for<'a> FnMut(Progress<'a>) + Send),
     ) -> Result<Reply, Error> {
+        let begin = if self.round_robin { request.turn as usize % self.models.len() } else { 0 };
+        let mut order = self.models[begin..].iter().chain(&self.models[..begin]);
+        let first = order.next().expect("there are several models");
         let mut attempts = 0;
-        let mut outcome = ask(&self.first, request, &mut attempts, progress).await;
-        for other in &self.others {
+        let mut outcome = ask(first, request, &mut attempts, progress).await;
+        for other in order {
             match outcome {
                 Err(error) if goes_on_after(&error) => {
                     tracing::warn!(%error, "asking the next model instead");

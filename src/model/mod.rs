@@ -113,6 +113,8 @@ pub struct Request {
     pub response_format: Option<Value>,
     /// Parameters of the agent; a model's own go before them (SEMANTICS.md 1).
     pub parameters: Map<String, Value>,
+    /// How many requests the same agent has made before; a model that is asked in turn begins with another each time.
+    pub turn: u32,
     /// Headers that tell what the request is for (run and effect), for logs of proxies and servers.
     pub headers: Vec<(&'static str, String)>,
 }
@@ -210,7 +212,11 @@ pub fn open_all(llms: &BTreeMap<Name, Llm>, mock: bool) -> Models {
         let others: Vec<_> = fallbacks(llms, name).into_iter().filter_map(|name| alone.get(name).cloned()).collect();
         match others.is_empty() {
             true => (name.clone(), model.clone()),
-            false => (name.clone(), Arc::new(WithFallbacks::new(model.clone(), others))),
+            false => {
+                let models = std::iter::once(model.clone()).chain(others).collect();
+                let round_robin = llms.get(name).is_some_and(|llm| llm.round_robin);
+                (name.clone(), Arc::new(WithFallbacks::new(models, round_robin)))
+            }
         }
     };
     Models {

@@ -35,6 +35,7 @@ pub(super) fn llm(base_url: &str) -> Llm {
         fallback: Vec::new(),
         rate: Rate::default(),
         price: None,
+        round_robin: false,
         script: Vec::new(),
         unset: Vec::new(),
     }

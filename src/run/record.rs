@@ -68,7 +68,7 @@ pub enum Body {
         /// What came of it.
         outcome: Outcome,
     },
-    /// An effect that must not be repeated is about to be performed.
+    /// A tool is about to be called. What its steps do has records of its own, so that it can be called again on a replay.
     Calling {
         /// The effect's key.
         key: String,
@@ -204,6 +204,9 @@ pub enum Ending {
 pub struct Usage {
     /// Requests to models that were answered.
     pub llm_calls: u64,
+    /// Calls of tools.
+    #[serde(default)]
+    pub tool_calls: u64,
     /// Tokens read.
     pub prompt_tokens: u64,
     /// Tokens written.

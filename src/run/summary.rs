@@ -34,12 +34,12 @@ pub struct OpenQuestion {
     pub id: MessageId,
     /// What it asks, shortened.
     pub prompt: String,
-    /// Its answer may be the run's title. Whether a tool may be called says nothing of what the run is about.
-    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
-    pub entitles: bool,
     /// When it was asked.
     #[serde(default)]
     pub at: Timestamp,
+    /// Its answer may be the run's title. Whether a tool may be called says nothing of what the run is about.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    pub entitles: bool,
 }
 
 fn yes() -> bool {
@@ -139,7 +139,7 @@ impl Summary {
                 if message.says.asks() {
                     let prompt = shortened(message.says.prompt().unwrap_or_default());
                     let entitles = !matches!(message.says, Content::Approval(_));
-                    self.questions.push(OpenQuestion { id: message.uuid, prompt, entitles, at: placed.at });
+                    self.questions.push(OpenQuestion { id: message.uuid, prompt, at: placed.at, entitles });
                 }
                 self.state = self.waiting_or_running();
             }

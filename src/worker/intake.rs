@@ -1,10 +1,12 @@
 //! Taking runs: one permit, then one delivery, then one task that drives the run and settles the delivery last.
 
-use std::sync::{Arc, PoisonError};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::broker::{AnyDelivery, Reason};
@@ -61,43 +63,48 @@ pub(super) async fn take(worker: Arc<Worker>, workflow: Name) {
 /// Does one job, and settles its delivery.
 async fn work(worker: Arc<Worker>, delivery: AnyDelivery, permit: OwnedSemaphorePermit) {
     let run = delivery.job().run;
-    let (tell, newer) = mpsc::channel(1);
-    let refused = {
-        let mut held = worker.held.lock().unwrap_or_else(PoisonError::into_inner);
-        match held.get(&run) {
-            // The run is in memory already: whoever holds it is told.
-            Some(holder) => match holder.try_send(delivery) {
-                Ok(()) => return,
-                Err(mpsc::error::TrySendError::Full(delivery) | mpsc::error::TrySendError::Closed(delivery)) => {
-                    Err(delivery)
-                }
-            },
-            None => {
-                held.insert(run, tell);
-                Ok(delivery)
+    match lock(&worker).entry(run) {
+        // The run is in memory already: whoever holds it looks here now and then, and before it lets go.
+        Entry::Occupied(mut held) => match held.get_mut() {
+            Some(older) => return replace(&worker, older, delivery),
+            empty => {
+                *empty = Some(delivery);
+                return;
             }
+        },
+        Entry::Vacant(place) => {
+            place.insert(None);
         }
-    };
-    match refused {
-        Ok(delivery) => Holder { worker: &worker, run, newer, holds: true }.hold(delivery).await,
-        Err(delivery) => settle(delivery.retry_after(WHILE_HELD).await, run),
     }
+    Holder { worker: &worker, run, holds: true }.hold(delivery).await;
     drop(permit);
 }
 
-/// Whoever has a run in memory.
+fn lock(worker: &Worker) -> MutexGuard<'_, HashMap<RunId, Option<AnyDelivery>>> {
+    worker.held.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes a newer delivery in the place of the one at hand. If it is another message, the one at hand is done: what it was
+/// for is done under the newer. If it is the same message come again, the one at hand settles nothing any more.
+fn replace(worker: &Worker, delivery: &mut AnyDelivery, newer: AnyDelivery) {
+    let (run, is_new) = (newer.job().run, newer.attempt() == 1);
+    let older = std::mem::replace(delivery, newer);
+    if is_new {
+        worker.shutdown.run(async move { settle(older.ack().await, run) });
+    }
+}
+
+/// Whoever has a run in memory: takes it from the register when it leaves memory, however it does.
 struct Holder<'a> {
-    worker: &'a Arc<Worker>,
+    worker: &'a Worker,
     run: RunId,
-    /// Other deliveries of this run: one that comes again, or a new reason to look at it.
-    newer: mpsc::Receiver<AnyDelivery>,
     holds: bool,
 }
 
 impl Drop for Holder<'_> {
     fn drop(&mut self) {
         if self.holds {
-            self.worker.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.run);
+            lock(self.worker).remove(&self.run);
         }
     }
 }
@@ -109,17 +116,16 @@ impl Holder<'_> {
         let settled = loop {
             let mut came = false;
             let settled = {
-                let reason = delivery.job().reason;
-                let mut driving = Box::pin(drive(self.worker, self.run, reason));
+                let mut driving = Box::pin(drive(self.worker, self.run, delivery.job().reason));
                 let mut beats = tokio::time::interval_at(Instant::now() + beat, beat);
                 loop {
                     tokio::select! {
                         settled = &mut driving => break settled,
-                        Some(newer) = self.newer.recv() => {
-                            came = true;
-                            self.replace(&mut delivery, newer);
-                        }
                         _ = beats.tick() => {
+                            if let Some(newer) = self.newer() {
+                                came = true;
+                                replace(self.worker, &mut delivery, newer);
+                            }
                             if let Err(error) = delivery.working().await {
                                 tracing::debug!(run.id = %self.run, "the queue was not told that the run goes on: {error}");
                             }
@@ -127,11 +133,12 @@ impl Holder<'_> {
                     }
                 }
             };
-            // What came may be an answer's or a cancel's call to a run that was being parked: nobody else will hear it.
-            match self.let_go_unless(came && matches!(settled, Settle::Done)) {
-                Ok(()) => break settled,
-                Err(Some(newer)) => self.replace(&mut delivery, newer),
-                Err(None) => {}
+            let (newer, again) = self.let_go(came, matches!(settled, Settle::Done));
+            if let Some(newer) = newer {
+                replace(self.worker, &mut delivery, newer);
+            }
+            if !again {
+                break settled;
             }
         };
         settle(
@@ -143,29 +150,23 @@ impl Holder<'_> {
         );
     }
 
-    /// Lets go of the run, so that the next delivery is taken as any other; not if the run is to be looked at once more,
-    /// for which another delivery, given back here, is a reason too.
-    fn let_go_unless(&mut self, once_more: bool) -> Result<(), Option<AnyDelivery>> {
-        let mut held = self.worker.held.lock().unwrap_or_else(PoisonError::into_inner);
-        match self.newer.try_recv() {
-            Ok(newer) => Err(Some(newer)),
-            Err(_) if once_more => Err(None),
-            Err(_) => {
-                held.remove(&self.run);
-                self.holds = false;
-                Ok(())
-            }
-        }
+    /// Another delivery of this run: one that comes again, or a new reason to look at it.
+    fn newer(&self) -> Option<AnyDelivery> {
+        lock(self.worker).get_mut(&self.run).and_then(Option::take)
     }
 
-    /// Takes a newer delivery in the place of the one at hand. If it is another message, the one at hand is done: what it was
-    /// for is done under the newer. If it is the same message come again, the one at hand settles nothing any more.
-    fn replace(&self, delivery: &mut AnyDelivery, newer: AnyDelivery) {
-        let (run, is_new) = (self.run, newer.attempt() == 1);
-        let older = std::mem::replace(delivery, newer);
-        if is_new {
-            self.worker.shutdown.run(async move { settle(older.ack().await, run) });
+    /// Lets go of the run, so that the next delivery is taken as any other. Not if there is nothing to do for it (`done`) and
+    /// another delivery came: that may be an answer's or a cancel's call to a run that was just being parked, and nobody
+    /// else will hear it. Returns the last delivery that came, and whether the run is to be looked at once more.
+    fn let_go(&mut self, came: bool, done: bool) -> (Option<AnyDelivery>, bool) {
+        let mut held = lock(self.worker);
+        let newer = held.get_mut(&self.run).and_then(Option::take);
+        let again = done && (came || newer.is_some());
+        if !again {
+            held.remove(&self.run);
+            self.holds = false;
         }
+        (newer, again)
     }
 }
 
@@ -182,7 +183,7 @@ enum Settle {
     Again(Duration),
 }
 
-async fn drive(worker: &Arc<Worker>, run: RunId, reason: Reason) -> Settle {
+async fn drive(worker: &Worker, run: RunId, reason: Reason) -> Settle {
     let prepare = |created: Created| async move {
         let hash = created.definition.ok_or("a FastAgency worker executes it")?;
         let with = worker.definition(&hash).await?;

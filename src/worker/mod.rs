@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 
 use crate::broker::{AnyDelivery, Broker};
 use crate::clock::Clock;
@@ -56,8 +56,8 @@ pub(crate) struct Worker {
     pub serves: BTreeMap<Name, Arc<Workflow>>,
     /// Definitions that were needed, by hash.
     definitions: Mutex<HashMap<String, Arc<Workflow>>>,
-    /// The runs in memory, and how whoever holds one is told of another delivery of it.
-    pub held: Mutex<HashMap<RunId, mpsc::Sender<AnyDelivery>>>,
+    /// The runs in memory, each with a newer delivery of its job, if one came: it replaces the one that the run holds.
+    pub held: Mutex<HashMap<RunId, Option<AnyDelivery>>>,
     pub permits: Arc<Semaphore>,
     pub shutdown: Shutdown,
 }

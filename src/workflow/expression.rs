@@ -17,6 +17,7 @@ mod rewrite;
 mod values;
 
 use rewrite::Rewriter;
+pub use values::{seen, seen_map};
 
 /// What one evaluation may take, in steps of minijinja's machine: a template cannot hold up a worker.
 const FUEL: u64 = 200_000;
@@ -211,7 +212,8 @@ impl Template {
         matches!(self.kind, Kind::Single(_))
     }
 
-    fn source(&self) -> &str {
+    /// The template as written.
+    pub fn source(&self) -> &str {
         match &self.kind {
             Kind::Plain(text) => text,
             Kind::Single(compiled) => &compiled.source,

@@ -74,11 +74,18 @@ pub fn check_models(workflow: &Workflow, known: &BTreeSet<Name>, unpriced: &BTre
             );
             continue;
         }
-        let near = did_you_mean(llm.name.as_str(), known.iter().map(Name::as_str));
-        let hint = near.unwrap_or_else(|| "models are described in `llms:` of fastagency.yaml".to_owned());
-        field.note_with_hint(format!("there is no model {:?}", llm.name.as_str()), hint);
+        review.add(no_model(&llm.name, known, field.problem("")));
+    }
+    for (name, problem) in workflow.models.iter().filter(|(name, _)| !known.contains(name)) {
+        review.add(no_model(name, known, problem.clone()));
     }
     review.finish()
+}
+
+fn no_model(name: &Name, known: &BTreeSet<Name>, problem: Problem) -> Problem {
+    let near = did_you_mean(name.as_str(), known.iter().map(Name::as_str));
+    let hint = near.unwrap_or_else(|| "models are described in `llms:` of fastagency.yaml".to_owned());
+    Problem { message: format!("there is no model {:?}", name.as_str()), ..problem }.with_hint(hint)
 }
 
 fn read_files(folder: &Path, problems: &mut Vec<Problem>) -> Result<Vec<Read>, Problems> {

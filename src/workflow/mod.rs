@@ -12,14 +12,21 @@ use crate::ids::Name;
 use crate::money::Usd;
 
 mod called;
+mod conversation;
 pub mod expression;
 mod folder;
+mod names;
 mod reading;
 mod scope;
 mod shapes;
 mod steps;
+mod talks;
 
 pub use called::apply_defaults;
+pub use conversation::{
+    Chat, ContextHandoff, Group, GroupChat, Handoffs, LlmHandoff, Manager, NestedCarryover, NestedChat, NestedChats,
+    Pattern, Returns, Selection, SelectionMethod, SelectionRole, SummaryMethod, Target, Tool, Transitions, Trigger,
+};
 pub use expression::{EvaluationError, Expression, Template};
 pub use folder::{check_models, from_definition, load_folder};
 pub use shapes::json_schema;
@@ -44,8 +51,12 @@ pub struct Workflow {
     pub limits: Limits,
     /// The agents by name.
     pub agents: BTreeMap<Name, Arc<Agent>>,
+    /// The tools by name.
+    pub tools: BTreeMap<Name, Arc<Tool>>,
     /// What is done, in order.
     pub steps: Vec<Step>,
+    /// The models that its steps name, each with a problem at its place; the message is to be filled in.
+    models: Vec<(Name, crate::problem::Problem)>,
     /// What it was made from.
     pub definition: Arc<Definition>,
     /// The file that it was read from, for messages to people.
@@ -146,6 +157,46 @@ pub struct Agent {
     pub default_auto_reply: String,
     /// Whether a message ends the conversation; none: its content equals `TERMINATE`. `message` is in the context.
     pub is_termination_msg: Option<Expression>,
+    /// The tools that its model is offered.
+    pub tools: Vec<Name>,
+    /// The tools that it executes when another agent calls them.
+    pub executes: Vec<Name>,
+    /// What its model's replies must be.
+    pub output: Option<Arc<Schema>>,
+    /// Chats that it holds instead of answering by itself; the last that fits counts, as the last registered does in AG2.
+    pub nested_chats: Vec<NestedChats>,
+    /// When it hands over, in a group.
+    pub handoffs: Handoffs,
+    /// Its system message in a group, made anew before each reply; `context` is in the context.
+    pub update_system_message: Option<Template>,
+}
+
+/// AG2's default system message of a conversable agent.
+pub(crate) const CONVERSABLE_SYSTEM_MESSAGE: &str = "You are a helpful AI Assistant.";
+/// AG2's limit of the replies that an agent gives by itself.
+pub(crate) const MOST_AUTO_REPLIES: u32 = 100;
+
+impl Agent {
+    /// An agent with AG2's defaults and without a model.
+    pub fn without_model(name: Name, human_input_mode: HumanInputMode) -> Self {
+        Self {
+            name,
+            kind: AgentKind::Conversable,
+            system_message: CONVERSABLE_SYSTEM_MESSAGE.to_owned(),
+            description: CONVERSABLE_SYSTEM_MESSAGE.to_owned(),
+            llm: None,
+            human_input_mode,
+            max_consecutive_auto_reply: MOST_AUTO_REPLIES,
+            default_auto_reply: String::new(),
+            is_termination_msg: None,
+            tools: Vec::new(),
+            executes: Vec::new(),
+            output: None,
+            nested_chats: Vec::new(),
+            handoffs: Handoffs::default(),
+            update_system_message: None,
+        }
+    }
 }
 
 /// A model by its name in `llms:`, and what an agent sets for it.
@@ -215,6 +266,23 @@ pub enum Data {
     Map(Vec<(String, Data)>),
     /// Anything else.
     Plain(Value),
+}
+
+impl Data {
+    /// Its value.
+    pub fn evaluate(&self, context: &minijinja::Value) -> Result<Value, EvaluationError> {
+        Ok(match self {
+            Data::Plain(value) => value.clone(),
+            Data::Text(template) => template.evaluate(context)?,
+            Data::List(items) => {
+                items.iter().map(|item| item.evaluate(context)).collect::<Result<_, _>>().map(Value::Array)?
+            }
+            Data::Map(entries) => {
+                let entry = |(key, data): &(String, Data)| Ok((key.clone(), data.evaluate(context)?));
+                Value::Object(entries.iter().map(entry).collect::<Result<_, EvaluationError>>()?)
+            }
+        })
+    }
 }
 
 /// What to do if a question is not answered in time.
@@ -308,16 +376,22 @@ pub enum Action {
     /// Shows something. Value: null.
     Message(MessageAction),
     /// One question to one agent's model. Value: its text, or the object if `output` is given.
-    Agent {
-        /// The agent.
-        agent: Name,
-        /// What it is asked.
-        message: Template,
-        /// What the reply must be.
-        output: Option<Arc<Schema>>,
-    },
+    Agent(AskAgent),
     /// A conversation of two agents (AG2 `initiate_chat`). Value: the chat result.
     Chat(Box<Chat>),
+    /// Conversations one after the other (AG2 `initiate_chats`). Value: the list of the chat results.
+    Chats(Vec<Chat>),
+    /// A group chat (AG2 `GroupChat`). Value: the chat result.
+    GroupChat(Box<GroupChat>),
+    /// A group that hands over (AG2 `run_group_chat`). Value: the chat result.
+    Group(Box<Group>),
+    /// Calls a tool. Value: its result.
+    Call {
+        /// The tool.
+        tool: Name,
+        /// Its arguments.
+        args: Vec<(String, Data)>,
+    },
     /// The first whose condition holds. Value: that of its last step.
     Branch(Vec<Arm>),
     /// The steps, several times. Value: the list of the iterations' values.
@@ -361,6 +435,21 @@ pub enum Action {
     Fail(Template),
 }
 
+/// A question to an agent's model.
+#[derive(Debug, Clone)]
+pub struct AskAgent {
+    /// The agent.
+    pub agent: Name,
+    /// What it is asked.
+    pub message: Template,
+    /// What the reply must be; none: what the agent says.
+    pub output: Option<Arc<Schema>>,
+    /// The tools that it is offered, and that are executed for it; none: its own.
+    pub tools: Option<Vec<Name>>,
+    /// How often its calls are executed before it must reply.
+    pub max_tool_rounds: u32,
+}
+
 /// The choices of a multiple choice.
 #[derive(Debug, Clone)]
 pub enum Choices {
@@ -395,42 +484,6 @@ pub enum MessageContent {
         /// More about it.
         long: Option<Template>,
     },
-}
-
-/// A conversation of two agents.
-#[derive(Debug, Clone)]
-pub struct Chat {
-    /// Who begins.
-    pub sender: Name,
-    /// Who answers first.
-    pub recipient: Name,
-    /// The first message; none: a person is asked for it.
-    pub message: Option<Data>,
-    /// How many turns (a message and its reply) at most; none: until somebody ends it.
-    pub max_turns: Option<u32>,
-    /// How the result is summed up.
-    pub summary: SummaryMethod,
-    /// Added to the first message under `Context:`.
-    pub carryover: Vec<Data>,
-    /// Forget what the two said before (default true).
-    pub clear_history: bool,
-}
-
-/// How a chat is summed up (SEMANTICS.md 4).
-#[derive(Debug, Clone, Default)]
-pub enum SummaryMethod {
-    /// The last message.
-    #[default]
-    LastMessage,
-    /// A model is asked.
-    Reflection {
-        /// Instead of AG2's prompt.
-        prompt: Option<String>,
-        /// Instead of `system`.
-        role: Option<String>,
-    },
-    /// Not at all: the summary is empty.
-    Nothing,
 }
 
 /// One arm of a branch.

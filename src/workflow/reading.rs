@@ -6,20 +6,24 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::names::Names;
 use super::scope::{Declared, Scope};
-use super::shapes::{AGENT, LIMITS, WORKFLOW};
-use super::steps::Reader;
-use super::{Agent, AgentKind, Definition, HumanInputMode, Limits, ModelUse, Schema, Values, Workflow};
+use super::shapes::{AGENT, LIMITS, TOOL, WORKFLOW};
+use super::steps::{self, Met, Reader};
+use super::talks::{check_tools, handoffs, nested_chats};
+use super::{
+    Agent, AgentKind, CONVERSABLE_SYSTEM_MESSAGE, Definition, HumanInputMode, Limits, MOST_AUTO_REPLIES, ModelUse,
+    Returns, Schema, Tool, Values, Workflow,
+};
 use crate::ids::Name;
 use crate::money::Usd;
 use crate::problem::Problem;
-use crate::yaml::{self, Field, Fields, Node, Review};
+use crate::yaml::{self, Field, Fields, Review};
 
 /// AG2's default system message of an assistant.
 const ASSISTANT_SYSTEM_MESSAGE: &str = include_str!("assistant.txt");
 const ASSISTANT_DESCRIPTION: &str = "A helpful and general-purpose AI assistant that has strong language skills, Python skills, and \
                                      Linux command line skills.";
-const CONVERSABLE_SYSTEM_MESSAGE: &str = "You are a helpful AI Assistant.";
 
 /// A file as far as it could be read.
 pub struct Read {
@@ -93,12 +97,18 @@ fn read_root(root: &Field<'_>, read: &mut Read) {
     if let Some(steps) = &steps {
         declared.find_steps(steps.node);
     }
-    let agents = fields.read("agents", |field| agents(field, &declared)).unwrap_or_default();
-    // A mistake in an agent is said once, where the agent is; whoever names it is right.
-    let known = fields.get("agents").map(|field| names(field.node)).unwrap_or_default();
-    let reader = Reader::new(&read.file, &declared, &known, &agents);
+    let names = Names::of(root.node);
+    let agents = fields.read("agents", |field| agents(field, &names, &declared)).unwrap_or_default();
+    let mut met = Met::default();
+    let tools = fields.read("tools", |field| {
+        let mut read =
+            ToolReader { file: &read.file, declared: &declared, names: &names, agents: &agents, met: &mut met };
+        read.tools(field)
+    });
+    let reader = Reader::new(&read.file, &declared, &names, &agents);
     let steps = steps.and_then(|steps| reader.top(&steps)).unwrap_or_default();
-    read.calls = reader.into_calls();
+    met.add(reader.into_met());
+    read.calls = met.calls;
     if let Some(name) = &read.name {
         let sources = BTreeMap::from([(name.clone(), read.source.clone())]);
         read.workflow = Some(Workflow {
@@ -109,7 +119,9 @@ fn read_root(root: &Field<'_>, read: &mut Read) {
             vars,
             limits,
             agents,
+            tools: tools.unwrap_or_default(),
             steps,
+            models: met.models,
             definition: Arc::new(Definition { name: name.clone(), sources }),
             file: read.file.clone(),
         });
@@ -123,13 +135,6 @@ pub fn version(field: &Field<'_>) -> Option<()> {
         field.note_with_hint(format!("{version} is not a version of this language"), "this program reads version 1");
     }
     Some(())
-}
-
-fn names(node: &Node) -> BTreeSet<String> {
-    match &node.content {
-        yaml::Content::Map(entries) => entries.iter().map(|entry| entry.key.clone()).collect(),
-        _ => BTreeSet::new(),
-    }
 }
 
 fn params(field: &Field<'_>) -> Option<Arc<Schema>> {
@@ -221,15 +226,72 @@ fn limits(field: &Field<'_>) -> Option<Limits> {
     })
 }
 
-fn agents(field: &Field<'_>, declared: &Declared) -> Option<BTreeMap<Name, Arc<Agent>>> {
+/// Reads tools, each with steps of its own.
+struct ToolReader<'w> {
+    file: &'w str,
+    declared: &'w Declared,
+    names: &'w Names,
+    agents: &'w BTreeMap<Name, Arc<Agent>>,
+    met: &'w mut Met,
+}
+
+impl ToolReader<'_> {
+    fn tools(&mut self, field: &Field<'_>) -> Option<BTreeMap<Name, Arc<Tool>>> {
+        if field.is_null() {
+            return None;
+        }
+        let mut tools = BTreeMap::new();
+        for (name, _, field) in field.named_entries()? {
+            if let Some(tool) = self.tool(name.clone(), &field) {
+                tools.insert(name, Arc::new(tool));
+            }
+        }
+        Some(tools)
+    }
+
+    fn tool(&mut self, name: Name, field: &Field<'_>) -> Option<Tool> {
+        let fields = field.fields(&TOOL)?;
+        let description = fields.read("description", Field::text);
+        let params = match fields.get("params") {
+            Some(field) => params(&field),
+            None => no_params(),
+        };
+        let returns = [("value", Returns::Value), ("reply_result", Returns::ReplyResult)];
+        let returns = fields.read("returns", |field| field.one_of(&returns)).unwrap_or_default();
+        let Some(steps) = fields.get("do") else {
+            // Another kind was named already as not in this version.
+            if !["openapi", "mcp", "http", "command", "nats", "workflow"].iter().any(|kind| fields.get(kind).is_some())
+            {
+                field.note_with_hint("this tool does nothing", "its steps are in `do`");
+            }
+            return None;
+        };
+        let args = declared_params(true, params.as_deref());
+        let declared = self.declared.of_tool(steps.node, args);
+        let reader = Reader::new(self.file, &declared, self.names, self.agents);
+        let steps = reader.of_tool(&steps);
+        self.met.add(reader.into_met());
+        Some(Tool { name, description: description?.to_owned(), params: params?, returns, steps: steps? })
+    }
+}
+
+/// What a tool without parameters tells models (SEMANTICS.md 5).
+fn no_params() -> Option<Arc<Schema>> {
+    let json = serde_json::json!({"type": "object", "properties": {}, "required": []});
+    let validator = jsonschema::validator_for(&json).ok()?;
+    Some(Arc::new(Schema { json, validator }))
+}
+
+fn agents(field: &Field<'_>, names: &Names, declared: &Declared) -> Option<BTreeMap<Name, Arc<Agent>>> {
     if field.is_null() {
         return None;
     }
-    let read = |(name, _, field): (Name, _, Field<'_>)| Some((name.clone(), Arc::new(agent(name, &field, declared)?)));
+    let read =
+        |(name, _, field): (Name, _, Field<'_>)| Some((name.clone(), Arc::new(agent(name, &field, names, declared)?)));
     Some(field.named_entries()?.into_iter().filter_map(read).collect())
 }
 
-fn agent(name: Name, field: &Field<'_>, declared: &Declared) -> Option<Agent> {
+fn agent(name: Name, field: &Field<'_>, names: &Names, declared: &Declared) -> Option<Agent> {
     let fields = field.fields(&AGENT)?;
     let kinds = [
         ("conversable", AgentKind::Conversable),
@@ -258,18 +320,29 @@ fn agent(name: Name, field: &Field<'_>, declared: &Declared) -> Option<Agent> {
         AgentKind::UserProxy => user_proxy_description(human_input_mode),
         _ => system_message,
     });
-    Some(Agent {
+    let agent = Agent {
         name,
         kind,
         system_message: system_message.to_owned(),
         description: description.to_owned(),
         llm: model_use(&fields, kind),
         human_input_mode,
-        max_consecutive_auto_reply: fields.read("max_consecutive_auto_reply", |field| field.whole(0)).unwrap_or(100),
+        max_consecutive_auto_reply: fields
+            .read("max_consecutive_auto_reply", |field| field.whole(0))
+            .unwrap_or(MOST_AUTO_REPLIES),
         default_auto_reply: fields.read("default_auto_reply", Field::text).unwrap_or_default().to_owned(),
         is_termination_msg: fields
-            .read("is_termination_msg", |field| super::steps::expression(field, &Scope::only(declared, "message"))),
-    })
+            .read("is_termination_msg", |field| steps::expression(field, &Scope::only(declared, "message"))),
+        tools: fields.read("tools", |field| names.tools(field)).unwrap_or_default(),
+        executes: fields.read("executes", |field| names.tools(field)).unwrap_or_default(),
+        output: fields.read("output", schema),
+        nested_chats: fields.read("nested_chats", |field| nested_chats(field, names, declared)).unwrap_or_default(),
+        handoffs: fields.read("handoffs", |field| handoffs(field, names, declared)).unwrap_or_default(),
+        update_system_message: fields
+            .read("update_system_message", |field| steps::template(field, &Scope::only(declared, "context"))),
+    };
+    check_tools(&fields, &agent);
+    Some(agent)
 }
 
 /// The model of an agent: the one that is named, else `default`; a user proxy has none unless it is named (AG2).

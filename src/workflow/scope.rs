@@ -15,7 +15,8 @@ enum Outcome {
     Unknown,
 }
 
-const CHAT_RESULT: [&str; 6] = ["summary", "messages", "last", "turns", "stop_reason", "usage"];
+const CHAT_RESULT: [&str; 8] =
+    ["summary", "messages", "last", "turns", "stop_reason", "usage", "last_speaker", "context_variables"];
 
 /// What the whole workflow declares.
 #[derive(Debug, Default)]
@@ -24,6 +25,8 @@ pub struct Declared {
     pub vars: BTreeSet<String>,
     /// The parameters by name; none: they are not known (any may be there).
     pub params: Option<BTreeSet<String>>,
+    /// In a tool: its arguments by name; none: they are not known.
+    args: Option<BTreeSet<String>>,
     /// Each step id of the workflow, wherever it is, with its places.
     steps: BTreeMap<String, Vec<(Place, Outcome)>>,
 }
@@ -36,7 +39,7 @@ impl Declared {
             if let Some(Node { content: Content::Scalar(id), place }) = step.get("id") {
                 let outcome = match () {
                     () if step.get("on_error").is_some() => Outcome::Unknown,
-                    () if step.get("chat").is_some() => Outcome::Chat,
+                    () if ["chat", "group_chat", "group"].iter().any(|talk| step.get(talk).is_some()) => Outcome::Chat,
                     () if step.get("text_input").is_some() => Outcome::Text,
                     () => Outcome::Unknown,
                 };
@@ -48,6 +51,13 @@ impl Declared {
             let beside = step.get("parallel").into_iter().flat_map(Node::values);
             blocks.chain(arms).chain(beside).for_each(|body| self.find_steps(body));
         }
+    }
+
+    /// What is declared in a tool: the same, but its own steps and arguments.
+    pub fn of_tool(&self, steps: &Node, args: Option<BTreeSet<String>>) -> Self {
+        let mut declared = Self { vars: self.vars.clone(), params: self.params.clone(), args, steps: BTreeMap::new() };
+        declared.find_steps(steps);
+        declared
     }
 
     /// The ids of the steps of a list and of all bodies in it.
@@ -143,7 +153,10 @@ impl<'d> Scope<'d> {
     fn check_path(&self, path: &[String]) -> Result<(), (String, Option<String>)> {
         let Some((root, rest)) = path.split_first() else { return Ok(()) };
         if self.locals.contains(root) {
-            return Ok(());
+            return match (root.as_str(), rest.first()) {
+                ("args", Some(name)) => self.check_arg(name),
+                _ => Ok(()),
+            };
         }
         match (root.as_str(), rest.first()) {
             _ if self.only_locals => self.unknown(root),
@@ -202,12 +215,24 @@ impl<'d> Scope<'d> {
         Err((format!("there is no parameter {name:?}"), Some(hint)))
     }
 
+    fn check_arg(&self, name: &str) -> Result<(), (String, Option<String>)> {
+        match &self.declared.args {
+            Some(args) if !args.contains(name) => {
+                let hint = did_you_mean(name, args.iter().map(String::as_str))
+                    .unwrap_or_else(|| "declare it in the tool's `params:`, a JSON Schema".to_owned());
+                Err((format!("the tool has no argument {name:?}"), Some(hint)))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn unknown(&self, root: &str) -> Result<(), (String, Option<String>)> {
         let hint = match root {
             "loop" => Some("`loop` is there only in the steps of a loop or a foreach".to_owned()),
             "error" => Some("`error` is there only in `on_error`".to_owned()),
-            "message" => Some("`message` is there only in `is_termination_msg`".to_owned()),
+            "message" => Some("`message` is there only in rules and nested chats of agents".to_owned()),
             "args" => Some("`args` is there only in the steps of a tool".to_owned()),
+            "context" => Some("`context` is there only in the handoffs of agents and in tools".to_owned()),
             "env" | "environment" | "secrets" => {
                 Some("a template cannot see the environment: no prompt can leak it; use `params`".to_owned())
             }

@@ -8,28 +8,48 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::names::Names;
 use super::reading::{Call, schema};
 use super::scope::{Declared, Scope};
 use super::shapes::{
-    ACTIONS, ARM, ASK_AGENT, CALLED, CHAT, CHOICE, FOREACH, FORM, LOOP, MESSAGE, MULTIPLE_CHOICE, ON_ERROR, ON_TIMEOUT,
-    RETRY, STEP, SUMMARY_ARGS, TEXT_INPUT, WAIT,
+    ACTIONS, ARM, ASK_AGENT, CALL, CALLED, CHOICE, FOREACH, FORM, LOOP, MESSAGE, MULTIPLE_CHOICE, ON_ERROR, ON_TIMEOUT,
+    RETRY, STEP, TEXT_INPUT, WAIT,
 };
 use super::{
-    Action, Agent, Arm, Asking, Chat, Choice, Choices, Data, EvaluationError, Expression, LoopCondition, MessageAction,
-    MessageContent, OnError, OnTimeout, Retry, Step, SummaryMethod, Template, ValueType, Wait,
+    Action, Agent, Arm, AskAgent, Asking, Choice, Choices, Data, EvaluationError, Expression, LoopCondition,
+    MessageAction, MessageContent, OnError, OnTimeout, Retry, Step, Template, ValueType, Wait,
 };
 use crate::ids::Name;
-use crate::problem::did_you_mean;
+use crate::problem::Problem;
 use crate::yaml::{Content, Field, Fields, parse_duration};
+
+/// How often the calls of an agent's model are executed before it must reply.
+const MAX_TOOL_ROUNDS: u32 = 10;
 
 /// What reading steps needs to know of the rest of the file.
 pub struct Reader<'w> {
     file: &'w str,
     declared: &'w Declared,
-    /// All agents that the file names, right or wrong.
-    agent_names: &'w BTreeSet<String>,
+    names: &'w Names,
     agents: &'w BTreeMap<Name, Arc<Agent>>,
-    calls: RefCell<Vec<Call>>,
+    met: RefCell<Met>,
+}
+
+/// What steps name outside of their file.
+#[derive(Debug, Default)]
+pub struct Met {
+    /// The calls of other workflows.
+    pub calls: Vec<Call>,
+    /// The models, each with a problem at its place; the message is to be filled in.
+    pub models: Vec<(Name, Problem)>,
+}
+
+impl Met {
+    /// Takes over what others have met.
+    pub fn add(&mut self, other: Met) {
+        self.calls.extend(other.calls);
+        self.models.extend(other.models);
+    }
 }
 
 /// Where a body stands.
@@ -42,20 +62,43 @@ impl<'w> Reader<'w> {
     pub fn new(
         file: &'w str,
         declared: &'w Declared,
-        agent_names: &'w BTreeSet<String>,
+        names: &'w Names,
         agents: &'w BTreeMap<Name, Arc<Agent>>,
     ) -> Self {
-        Self { file, declared, agent_names, agents, calls: RefCell::default() }
+        Self { file, declared, names, agents, met: RefCell::default() }
     }
 
-    /// The calls of other workflows that were met.
-    pub fn into_calls(self) -> Vec<Call> {
-        self.calls.into_inner()
+    /// What was met outside of the file.
+    pub fn into_met(self) -> Met {
+        self.met.into_inner()
     }
 
     /// The workflow's own steps.
     pub fn top(&self, field: &Field<'_>) -> Option<Vec<Step>> {
         self.body(field, &mut Scope::new(self.declared), &Body { prefix: "" })
+    }
+
+    /// The steps of a tool.
+    pub fn of_tool(&self, field: &Field<'_>) -> Option<Vec<Step>> {
+        let mut scope = Scope::new(self.declared).with_local("args").with_local("context");
+        self.body(field, &mut scope, &Body { prefix: "" })
+    }
+
+    pub(super) fn names(&self) -> &Names {
+        self.names
+    }
+
+    pub(super) fn agents(&self) -> &BTreeMap<Name, Arc<Agent>> {
+        self.agents
+    }
+
+    pub(super) fn declared(&self) -> &Declared {
+        self.declared
+    }
+
+    /// Notes that a model is named.
+    pub(super) fn note_model(&self, name: &Name, problem: Problem) {
+        self.met.borrow_mut().models.push((name.clone(), problem));
     }
 
     /// A list of steps. What ran in it is in the scope afterwards.
@@ -166,6 +209,10 @@ impl<'w> Reader<'w> {
             "message" => message(&field, scope).map(Action::Message),
             "agent" => self.ask_agent(&field, scope),
             "chat" => self.chat(&field, scope),
+            "chats" => self.chats(&field, scope),
+            "group_chat" => self.group_chat(&field, scope),
+            "group" => self.group(&field, scope),
+            "call" => self.call(&field, scope),
             "branch" => self.branch(&field, scope, path),
             "loop" => self.repeat(&field, scope, path),
             "foreach" => self.foreach(&field, scope, path),
@@ -184,31 +231,14 @@ impl<'w> Reader<'w> {
                 data(&field, scope).map(Action::Return)
             }
             "fail" => template(&field, scope).map(Action::Fail),
-            // Not in this version; `fields` has said so.
             _ => None,
         }
-    }
-
-    fn agent_name(&self, field: &Field<'_>) -> Option<Name> {
-        let name = field.name()?;
-        if self.agent_names.contains(name.as_str()) {
-            return Some(name);
-        }
-        let hint =
-            did_you_mean(name.as_str(), self.agent_names.iter().map(String::as_str)).unwrap_or_else(|| {
-                match self.agent_names.len() {
-                    0 => "this workflow has no `agents:`".to_owned(),
-                    _ => format!("there is {}", self.agent_names.iter().cloned().collect::<Vec<_>>().join(", ")),
-                }
-            });
-        field.note_with_hint(format!("there is no agent {:?}", name.as_str()), hint);
-        None
     }
 
     fn ask_agent(&self, field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
         let fields = field.fields(&ASK_AGENT)?;
         let agent = fields.get("agent").and_then(|field| {
-            let name = self.agent_name(&field)?;
+            let name = self.names.agent(&field)?;
             if self.agents.get(&name).is_some_and(|agent| agent.llm.is_none()) {
                 field.note_with_hint(format!("the agent {:?} has no model to ask", name.as_str()), "give it an `llm:`");
             }
@@ -216,38 +246,16 @@ impl<'w> Reader<'w> {
         });
         let message = fields.read("message", |field| template(field, scope));
         let output = fields.read("output", schema);
-        Some(Action::Agent { agent: agent?, message: message?, output })
+        let tools = fields.read("tools", |field| self.names.tools(field));
+        let max_tool_rounds = fields.read("max_tool_rounds", |field| field.whole(0)).unwrap_or(MAX_TOOL_ROUNDS);
+        Some(Action::Agent(AskAgent { agent: agent?, message: message?, output, tools, max_tool_rounds }))
     }
 
-    fn chat(&self, field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
-        let fields = field.fields(&CHAT)?;
-        let sender = fields.read("sender", |field| self.agent_name(field));
-        let recipient = fields.read("recipient", |field| self.agent_name(field));
-        if let (Some(sender), Some(field)) = (&sender, fields.get("recipient"))
-            && Some(sender) == recipient.as_ref()
-        {
-            field.note("an agent does not chat with itself");
-        }
-        let message = fields.get("message").filter(|field| !field.is_null());
-        let message = message.and_then(|field| {
-            if field.is_list() {
-                return field.is_not("a message: a text or a map");
-            }
-            data(&field, scope)
-        });
-        let carryover = fields.read("carryover", |field| match data(field, scope)? {
-            Data::List(items) => Some(items),
-            one => Some(vec![one]),
-        });
-        Some(Action::Chat(Box::new(Chat {
-            message,
-            max_turns: fields.read("max_turns", |field| field.whole(1)),
-            summary: summary(&fields)?,
-            carryover: carryover.unwrap_or_default(),
-            clear_history: fields.read("clear_history", Field::bool).unwrap_or(true),
-            sender: sender?,
-            recipient: recipient?,
-        })))
+    fn call(&self, field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
+        let fields = field.fields(&CALL)?;
+        let tool = fields.read("tool", |field| self.names.tool(field));
+        let args = fields.read("args", |field| entries(field, scope));
+        Some(Action::Call { tool: tool?, args: args.unwrap_or_default() })
     }
 
     fn branch(&self, field: &Field<'_>, scope: &mut Scope<'_>, path: &str) -> Option<Action> {
@@ -352,7 +360,7 @@ impl<'w> Reader<'w> {
         let field = fields.get("name")?;
         let name = field.name()?;
         let given = params.iter().map(|(name, _)| name.clone()).collect();
-        self.calls.borrow_mut().push(Call { name: name.clone(), params: given, problem: field.problem("") });
+        self.met.borrow_mut().calls.push(Call { name: name.clone(), params: given, problem: field.problem("") });
         Some(Action::Workflow { name, params, wait })
     }
 }
@@ -471,7 +479,7 @@ pub fn template(field: &Field<'_>, scope: &Scope<'_>) -> Option<Template> {
 }
 
 /// Any value; its texts are templates.
-fn data(field: &Field<'_>, scope: &Scope<'_>) -> Option<Data> {
+pub fn data(field: &Field<'_>, scope: &Scope<'_>) -> Option<Data> {
     match &field.node.content {
         Content::List(_) => {
             let items: Vec<Option<Data>> = field.items()?.iter().map(|item| data(item, scope)).collect();
@@ -485,7 +493,8 @@ fn data(field: &Field<'_>, scope: &Scope<'_>) -> Option<Data> {
     }
 }
 
-fn entries(field: &Field<'_>, scope: &Scope<'_>) -> Option<Vec<(String, Data)>> {
+/// A map of any values; their texts are templates.
+pub fn entries(field: &Field<'_>, scope: &Scope<'_>) -> Option<Vec<(String, Data)>> {
     let entries: Vec<_> =
         field.entries()?.into_iter().map(|(entry, value)| Some((entry.key.clone(), data(&value, scope)?))).collect();
     entries.into_iter().collect()
@@ -710,29 +719,6 @@ fn message(field: &Field<'_>, scope: &Scope<'_>) -> Option<MessageAction> {
         Type::Error => MessageContent::Error { short: body?, long },
     };
     Some(MessageAction { content, sender: sender?, recipient: recipient? })
-}
-
-fn summary(fields: &Fields<'_>) -> Option<SummaryMethod> {
-    #[derive(Clone, Copy, PartialEq)]
-    enum Method {
-        Last,
-        Reflection,
-        Nothing,
-    }
-    let words = [("last_msg", Method::Last), ("reflection_with_llm", Method::Reflection), ("none", Method::Nothing)];
-    let method = fields.get("summary_method").map_or(Some(Method::Last), |field| field.one_of(&words));
-    let arguments = fields.read("summary_args", |field| field.fields(&SUMMARY_ARGS));
-    let argument = |key| arguments.as_ref().and_then(|fields| fields.read(key, Field::text)).map(str::to_owned);
-    let (prompt, role) = (argument("summary_prompt"), argument("summary_role"));
-    if arguments.is_some() && method.is_some_and(|method| method != Method::Reflection) {
-        let problem = fields.problem_at_key("summary_args", "only a model has use for this");
-        fields.field.review.add(problem.with_hint("add `summary_method: reflection_with_llm`"));
-    }
-    Some(match method? {
-        Method::Last => SummaryMethod::LastMessage,
-        Method::Reflection => SummaryMethod::Reflection { prompt, role },
-        Method::Nothing => SummaryMethod::Nothing,
-    })
 }
 
 fn set(field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {

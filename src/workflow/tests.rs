@@ -13,7 +13,7 @@ fn read(source: &str) -> Result<Workflow, String> {
 fn the_samples_are_right() {
     let workflows = load_folder("workflows".as_ref()).unwrap_or_else(|problems| panic!("{problems}"));
     let names: Vec<_> = workflows.iter().map(|workflow| workflow.name.as_str()).collect();
-    assert_eq!(names, ["echo", "simple_learning", "tour"]);
+    assert_eq!(names, ["echo", "exam_practice", "simple_learning", "tour"]);
 }
 
 #[test]

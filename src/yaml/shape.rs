@@ -16,6 +16,7 @@ pub struct Shape {
 }
 
 /// A key that a map may have.
+#[derive(Clone, Copy)]
 pub struct Key {
     /// The key.
     pub name: &'static str,

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fastagency::broker::{Broker, nats};
+use fastagency::broker::Broker;
 use fastagency::clock::{Clock, SystemClock, Timestamp, until};
 use fastagency::ids::RunId;
 use fastagency::run;
@@ -20,8 +20,8 @@ use tokio::time::Instant;
 
 use crate::support::http::Gateways;
 use crate::support::nats_server::NatsServer;
+use crate::support::project::{Project, Tier, free_port};
 use crate::support::slow_model::{Asked, SlowModel};
-use crate::support::tiers::{Project, Tier, free_port};
 
 const WORKFLOW: &str = r#"
 version: 1
@@ -314,8 +314,7 @@ async fn chaos_loses_nothing() {
     for gateway in &gateways {
         gateway.says("gateway: http").await;
     }
-    let broker =
-        nats::connect(&fastagency::config::Nats { url: nats.url(), ..Default::default() }, "test").await.unwrap();
+    let broker = nats.broker().await;
     let everything = Arc::new(Everything {
         gateways: Gateways::new(ports.map(|port| format!("http://127.0.0.1:{port}"))),
         broker,

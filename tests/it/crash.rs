@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fastagency::broker::{Broker, nats};
+use fastagency::broker::Broker;
 use fastagency::clock::{Clock, SystemClock, until};
 use fastagency::ids::RunId;
 use fastagency::run;
@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use crate::support::http::{Event, Gateways};
 use crate::support::nats_server::NatsServer;
+use crate::support::project::{Project, Tier, free_port};
 use crate::support::slow_model::SlowModel;
-use crate::support::tiers::{Project, Tier, free_port};
 
 pub const LESSON: &str = r#"
 version: 1
@@ -64,8 +64,7 @@ impl House {
         let port = free_port();
         let gateway = project.start("gateway", &["gateway", "--port", &port.to_string()]);
         gateway.says("gateway: http").await;
-        let broker =
-            nats::connect(&fastagency::config::Nats { url: nats.url(), ..Default::default() }, "test").await.unwrap();
+        let broker = nats.broker().await;
         Self { nats, model, project, broker, port, gateway }
     }
 

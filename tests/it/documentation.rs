@@ -25,7 +25,7 @@ fn blocks(file: &str) -> Vec<(usize, String)> {
     blocks
 }
 
-/// What a part of a workflow stands in: two agents, some declarations, and a first step.
+/// What a part of a workflow stands in: four agents, some declarations, and a first step.
 const BEFORE: &str = "
 version: 1
 name: example
@@ -34,6 +34,8 @@ vars: { grade: null, tries: 0 }
 agents:
   student: { system_message: You are a student. }
   teacher: { system_message: You are a teacher. }
+  researcher: { system_message: You find facts. }
+  writer: { system_message: You write. }
 steps:
   - id: topic
     text_input: { prompt: What? }

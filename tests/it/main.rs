@@ -18,4 +18,5 @@ mod runs;
 mod schemas;
 mod support;
 mod sweep;
+mod talks;
 mod tiers;

@@ -41,7 +41,7 @@ fn workflow(source: &str) -> Workflow {
 }
 
 /// One life of a process: a store, a worker, and whoever talks to them.
-struct House {
+pub struct House {
     broker: Broker,
     life: Lifecycle,
     workflow: Workflow,
@@ -52,7 +52,7 @@ impl House {
         Self::open_with(folder, source, park_after, Models::default())
     }
 
-    fn open_with(folder: &Path, source: &str, park_after: Duration, models: Models) -> Self {
+    pub fn open_with(folder: &Path, source: &str, park_after: Duration, models: Models) -> Self {
         Self::join(embedded::open(folder).unwrap(), source, park_after, models)
     }
 
@@ -73,7 +73,7 @@ impl House {
         Self { broker, life, workflow }
     }
 
-    async fn start(&self, run: RunId) -> Started {
+    pub async fn start(&self, run: RunId) -> Started {
         let wanted = Start {
             run,
             workflow: self.workflow.name.clone(),
@@ -85,30 +85,30 @@ impl House {
         start(&self.broker, wanted).await.unwrap()
     }
 
-    async fn follow(&self, run: RunId) -> Follower {
+    pub async fn follow(&self, run: RunId) -> Follower {
         Follower { attached: attach(&self.broker, run, 0).await.unwrap(), seen: Vec::new() }
     }
 
-    async fn answer(&self, run: RunId, question: MessageId, given: Answer) -> Accepted {
+    pub async fn answer(&self, run: RunId, question: MessageId, given: Answer) -> Accepted {
         let given = Given { answer: given, by: None };
         answer(&self.broker, &self.workflow.name, run, question, &given).await.unwrap()
     }
 
     /// Ends this life as SIGTERM does.
-    async fn close(self) {
+    pub async fn close(self) {
         self.life.shutdown().begin();
         assert_eq!(self.life.run().await, End::Clean);
     }
 }
 
-struct Follower {
+pub struct Follower {
     attached: Attached,
-    seen: Vec<Placed>,
+    pub seen: Vec<Placed>,
 }
 
 impl Follower {
     /// Follows until a record that `found` likes.
-    async fn until<T>(&mut self, what: &str, found: impl Fn(&Body) -> Option<T>) -> T {
+    pub async fn until<T>(&mut self, what: &str, found: impl Fn(&Body) -> Option<T>) -> T {
         let following = async {
             loop {
                 match self.attached.next().await.unwrap() {
@@ -130,7 +130,7 @@ impl Follower {
         }
     }
 
-    async fn question(&mut self, prompt: &'static str) -> MessageId {
+    pub async fn question(&mut self, prompt: &'static str) -> MessageId {
         self.until(prompt, |body| match body {
             Body::Said { message, .. } if message.says.prompt() == Some(prompt) => Some(message.uuid),
             _ => None,
@@ -138,7 +138,7 @@ impl Follower {
         .await
     }
 
-    async fn ended(&mut self) -> (Ending, Value) {
+    pub async fn ended(&mut self) -> (Ending, Value) {
         self.until("its end", |body| match body {
             Body::Ended(ended) => Some((ended.outcome, ended.result.clone())),
             _ => None,
@@ -147,7 +147,7 @@ impl Follower {
     }
 }
 
-fn count(seen: &[Placed], which: impl Fn(&Body) -> bool) -> usize {
+pub fn count(seen: &[Placed], which: impl Fn(&Body) -> bool) -> usize {
     seen.iter().filter(|placed| which(&placed.record.body)).count()
 }
 

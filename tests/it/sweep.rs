@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fastagency::broker::{Broker, Error, Lane, Reason, Shelf, Slot, embedded, nats};
+use fastagency::broker::{Broker, Error, Lane, Reason, Shelf, Slot, embedded};
 use fastagency::clock::{self, Clock, SystemClock, Timestamp};
 use fastagency::ids::{MessageId, Name, RunId, WorkerId};
 use fastagency::message::{Content, Message, TextInput};
@@ -131,7 +131,8 @@ async fn lost_runs_are_found_and_old_ones_removed(broker: Broker) {
         job.ack().await.unwrap();
     }
     let mut lost = vec![never_queued, owner_dead, overdue, never_woken];
-    (called.sort(), lost.sort());
+    called.sort();
+    lost.sort();
     assert_eq!(called, lost);
     let again = sweeper.sweep(&lease, true).await.unwrap();
     assert_eq!((again.runs, again.called, again.removed), (5, 0, 0), "{again:?}");
@@ -162,8 +163,7 @@ async fn on_embedded() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_nats() {
     let Some(server) = NatsServer::start("sweep::on_nats") else { return };
-    let broker =
-        nats::connect(&fastagency::config::Nats { url: server.url(), ..Default::default() }, "test").await.unwrap();
+    let broker = server.broker().await;
     lost_runs_are_found_and_old_ones_removed(broker).await;
 }
 
@@ -171,8 +171,7 @@ async fn on_nats() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tour_goes_round_many_runs() {
     let Some(server) = NatsServer::start("sweep::many") else { return };
-    let broker =
-        nats::connect(&fastagency::config::Nats { url: server.url(), ..Default::default() }, "test").await.unwrap();
+    let broker = server.broker().await;
     let runs =
         futures_util::future::join_all((0..700).map(|_| stored(&broker, vec![claimed(WorkerId::random())]))).await;
     let lease = living(&broker, WorkerId::random(), clock::system()).await;

@@ -4,6 +4,27 @@ use minijinja::Value;
 use minijinja::value::ValueKind;
 use serde_json::{Map, Number};
 
+/// A JSON value as templates and expressions see it.
+pub fn seen(value: &serde_json::Value) -> Value {
+    match value {
+        serde_json::Value::Null => Value::from(()),
+        serde_json::Value::Bool(flag) => Value::from(*flag),
+        serde_json::Value::Number(number) => match (number.as_i64(), number.as_u64()) {
+            (Some(whole), _) => Value::from(whole),
+            (None, Some(whole)) => Value::from(whole),
+            _ => Value::from(number.as_f64().unwrap_or_default()),
+        },
+        serde_json::Value::String(text) => Value::from(text.as_str()),
+        serde_json::Value::Array(items) => items.iter().map(seen).collect(),
+        serde_json::Value::Object(map) => seen_map(map),
+    }
+}
+
+/// A JSON object as templates and expressions see it.
+pub fn seen_map(map: &Map<String, serde_json::Value>) -> Value {
+    Value::from_pairs(map.iter().map(|(key, value)| (key.clone(), seen(value))))
+}
+
 /// A value as JSON; an undefined one has none.
 pub fn json(value: &Value) -> Result<serde_json::Value, String> {
     Ok(match value.kind() {

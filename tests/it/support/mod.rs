@@ -2,6 +2,7 @@
 
 pub mod http;
 pub mod nats_server;
+
+pub mod project;
 pub mod slow_model;
 pub mod tier;
-pub mod tiers;

@@ -41,6 +41,12 @@ impl NatsServer {
         Some(server)
     }
 
+    /// The broker on it, once it can be reached.
+    pub async fn broker(&self) -> fastagency::broker::Broker {
+        let settings = fastagency::config::Nats { url: self.url(), ..Default::default() };
+        fastagency::broker::nats::connect(&settings, "a test").await.expect("a broker")
+    }
+
     /// Where it listens.
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)

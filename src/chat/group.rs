@@ -1,0 +1,202 @@
+//! A group chat (`SEMANTICS.md` 6): everybody hears everything, one speaks at a time, and a manager, who says nothing himself,
+//! gives the floor.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::chat::agent::{Silence, ends_conversation, generate_reply, tell_sent};
+use crate::chat::memory::Utterance;
+use crate::chat::pair::{Chat, Ended, Recipient, completed, initiate};
+use crate::chat::speaker::next_speaker;
+use crate::chat::{Event, Line, Result, Stage};
+use crate::ids::Name;
+use crate::model::Role;
+use crate::workflow::{Agent, GroupChat, Manager, Selection, SelectionMethod, SummaryMethod, Transitions};
+
+const INTRODUCTION: &str =
+    "Hello everyone. We have assembled a great team today to answer questions and solve tasks. In attendance are:";
+
+/// A group chat as it is held, with what a workflow computed for it.
+#[derive(Debug, Clone)]
+pub struct Led<'a> {
+    /// The group chat as checked.
+    pub chat: &'a GroupChat,
+    /// The first message; none: a person is asked for it.
+    pub message: Option<Value>,
+    /// What is added to it.
+    pub carryover: Vec<String>,
+}
+
+/// Holds a group chat, and returns the chat result.
+pub async fn hold_group_chat(stage: &mut Stage<'_>, led: Led<'_>) -> Result<Value> {
+    let Led { chat, message, carryover } = led;
+    let members = chat.agents.iter().map(|name| stage.agent(name)).collect::<Result<Vec<_>>>()?;
+    let group = Group {
+        manager: chat.manager.clone(),
+        members,
+        max_round: chat.max_round,
+        introduces: chat.send_introductions,
+        floor: Floor::Method(chat.method),
+        transitions: chat.transitions.clone(),
+        selection: chat.selection.clone(),
+    };
+    let initiator = stage.agent(&chat.initiator)?;
+    let start = Start {
+        message,
+        carryover,
+        max_turns: chat.max_turns,
+        summary: chat.summary.clone(),
+        clear_history: chat.clear_history,
+        silent: chat.silent,
+    };
+    let ended = begin(stage, initiator, group, start).await?;
+    completed(stage, &ended).await?;
+    Ok(ended.result())
+}
+
+/// A group, and how it goes on.
+pub(super) struct Group {
+    pub manager: Manager,
+    pub members: Vec<Arc<Agent>>,
+    pub max_round: u32,
+    pub introduces: bool,
+    pub floor: Floor,
+    pub transitions: Transitions,
+    pub selection: Arc<Selection>,
+}
+
+/// Who gives the floor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Floor {
+    /// This method.
+    Method(SelectionMethod),
+    /// The group that is playing (`pattern`).
+    Pattern,
+}
+
+impl Group {
+    pub(super) fn is_member(&self, name: &Name) -> bool {
+        self.members.iter().any(|member| &member.name == name)
+    }
+
+    pub(super) fn member(&self, name: &str) -> Option<&Arc<Agent>> {
+        self.members.iter().find(|member| member.name.as_str() == name)
+    }
+
+    /// Names and descriptions, one a line.
+    pub(super) fn roles(members: &[Arc<Agent>]) -> String {
+        let role = |member: &Arc<Agent>| format!("{}: {}", member.name, member.description).trim().to_owned();
+        members.iter().map(role).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// How a group's chat begins.
+pub(super) struct Start {
+    pub message: Option<Value>,
+    pub carryover: Vec<String>,
+    pub max_turns: Option<u32>,
+    pub summary: SummaryMethod,
+    pub clear_history: bool,
+    pub silent: bool,
+}
+
+/// Begins a group's chat, and holds it to its end.
+pub(super) async fn begin(stage: &mut Stage<'_>, initiator: Arc<Agent>, group: Group, start: Start) -> Result<Ended> {
+    let chat = Chat {
+        sender: Some(initiator.name.clone()),
+        user_input: false,
+        recipient: group.manager.name.clone(),
+        message: start.message,
+        max_turns: start.max_turns,
+        summary: start.summary,
+        carryover: start.carryover,
+        without_summaries_of: Vec::new(),
+        clear_history: start.clear_history,
+        silent: start.silent,
+    };
+    initiate(stage, &initiator, &Recipient::Group(Arc::new(group)), chat).await
+}
+
+/// How a group ended.
+pub(super) struct Outcome {
+    pub last_speaker: Name,
+    pub ended_by: Silence,
+}
+
+/// Leads the group, from the message that `initiator` has just sent to its manager.
+pub(super) async fn lead(stage: &mut Stage<'_>, group: &Group, initiator: &Arc<Agent>) -> Result<Outcome> {
+    let manager = &group.manager.name;
+    if group.introduces {
+        introduce(stage, group);
+    }
+    let first = stage.memory.list(manager, &initiator.name).last();
+    let mut message = first.map(|first| Line::clone(first)).unwrap_or_else(|| nothing(&initiator.name));
+    let mut speaker = initiator.clone();
+    let mut round = 1;
+    let (last_speaker, ended_by) = loop {
+        let accepted = speaker.name.clone();
+        let line = hear(stage, group, message, &speaker.name);
+        if ends_conversation(group.manager.is_termination_msg.as_ref(), manager, &line)? {
+            break (accepted, Silence::Termination);
+        }
+        if round == group.max_round {
+            break (accepted, Silence::MaxRounds);
+        }
+        round += 1;
+        match next_speaker(stage, group, &speaker).await? {
+            Some(next) => speaker = next,
+            None => break (accepted, Silence::NoNextSpeaker),
+        }
+        stage.tell(Event::RunChat { speaker: speaker.name.clone() }).await?;
+        match generate_reply(stage, &speaker, manager).await? {
+            Ok(reply) => message = speak(stage, group, &speaker.name, &reply).await?,
+            Err(_) => break (accepted, Silence::NoReply),
+        }
+    };
+    let reason = match ended_by {
+        Silence::Termination => format!("Termination message condition on the GroupChatManager '{manager}' met"),
+        Silence::MaxRounds => format!("Maximum rounds ({}) reached", group.max_round),
+        Silence::NoNextSpeaker => "No next speaker selected".to_owned(),
+        _ => "No reply generated".to_owned(),
+    };
+    stage.tell(Event::Termination { sender: manager.clone(), recipient: speaker.name.clone(), reason }).await?;
+    Ok(Outcome { last_speaker, ended_by })
+}
+
+fn nothing(author: &Name) -> Line {
+    Utterance::text("").line(Role::User, author)
+}
+
+/// The manager says to everybody who is there. The group's own list knows nothing of it.
+fn introduce(stage: &mut Stage<'_>, group: &Group) {
+    let words = Utterance::text(format!("{INTRODUCTION}\n\n{}", Group::roles(&group.members)));
+    let line = Arc::new(words.line(Role::User, &group.manager.name));
+    for member in &group.members {
+        stage.memory.push(&member.name, &group.manager.name, line.clone());
+    }
+}
+
+/// The group hears a message: it is noted, and everybody but its author remembers it.
+fn hear(stage: &mut Stage<'_>, group: &Group, mut line: Line, speaker: &Name) -> Arc<Line> {
+    line.name = Some(speaker.to_string());
+    // What AG2 makes of a message without text; models see it.
+    if line.content.is_null() {
+        line.content = json!("None");
+    }
+    let line = Arc::new(line);
+    let manager = &group.manager.name;
+    stage.memory.push_to_group(manager, line.clone());
+    for member in group.members.iter().filter(|member| &member.name != speaker) {
+        stage.memory.push(&member.name, manager, line.clone());
+    }
+    line
+}
+
+/// A member says something to the manager: the message as the group will hear it.
+async fn speak(stage: &mut Stage<'_>, group: &Group, speaker: &Name, reply: &Utterance) -> Result<Line> {
+    let manager = &group.manager.name;
+    stage.memory.push(speaker, manager, Arc::new(reply.line(Role::Assistant, speaker)));
+    tell_sent(stage, speaker, manager, reply).await?;
+    Ok(reply.line(Role::User, speaker))
+}

@@ -1,0 +1,50 @@
+//! Conversations one after the other (AG2's `initiate_chats`; `SEMANTICS.md` 7): each gets the summaries of those before it.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::chat::pair::{Chat, Ended, Recipient, completed, initiate};
+use crate::chat::{Event, Result, Stage, Stop};
+use crate::workflow::Agent;
+
+/// Holds conversations, and returns their chat results. Who has no sender begins as the first one's does.
+pub async fn hold_all(stage: &mut Stage<'_>, chats: Vec<Chat>) -> Result<Vec<Value>> {
+    let Some(starter) = chats.first().and_then(|chat| chat.sender.clone()) else {
+        return Err(Stop::failed("workflow", "the first of several chats needs a sender"));
+    };
+    let mut finished = Vec::with_capacity(chats.len());
+    for chat in chats {
+        let sender = stage.agent(chat.sender.as_ref().unwrap_or(&starter))?;
+        let mut ended = hold_next(stage, sender, chat, &finished).await?;
+        // AG2 always names the one who began.
+        ended.last_speaker = ended.sender.clone();
+        completed(stage, &ended).await?;
+        finished.push(ended);
+    }
+    Ok(finished.iter().map(Ended::result).collect())
+}
+
+/// Holds one of several conversations, with what is carried over from the finished ones.
+pub(super) async fn hold_next(
+    stage: &mut Stage<'_>,
+    sender: Arc<Agent>,
+    mut chat: Chat,
+    finished: &[Ended],
+) -> Result<Ended> {
+    let wanted = |(index, _): &(usize, &Ended)| !chat.without_summaries_of.contains(index);
+    let summaries: Vec<String> =
+        finished.iter().enumerate().filter(wanted).map(|(_, ended)| ended.summary.clone()).collect();
+    chat.carryover.extend(summaries);
+    if !chat.silent {
+        let message = match &chat.message {
+            None => "None".to_owned(),
+            Some(Value::String(text)) => text.clone(),
+            Some(other) => other.to_string(),
+        };
+        let (sender, recipient, carryover) = (sender.name.clone(), chat.recipient.clone(), chat.carryover.clone());
+        stage.tell(Event::PostCarryover { sender, recipient, message, carryover }).await?;
+    }
+    let recipient = Recipient::Agent(stage.agent(&chat.recipient)?);
+    initiate(stage, &sender, &recipient, chat).await
+}

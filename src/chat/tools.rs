@@ -1,0 +1,347 @@
+//! Calls of tools (`SEMANTICS.md` 5): an agent's model asks for them, and its peer executes them, one after the other. Whatever
+//! goes wrong with a call is a result, for the model to read; only what must stop the run stops it.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use crate::chat::agent::{request, tell_sent};
+use crate::chat::memory::{Line, Utterance, unnamed, wire};
+use crate::chat::{Call, Event, Replied, Result, Speaking, Stage, Stop, ToolResponse};
+use crate::ids::{MessageId, Name};
+use crate::model::{Role, ToolCall};
+use crate::workflow::{Agent, Returns, Schema, Tool, apply_defaults};
+
+/// The most problems of one call that a model is told.
+const MOST_PROBLEMS: usize = 10;
+
+/// Tools as a model is offered them.
+pub(super) fn offered(stage: &Stage<'_>, names: &[Name]) -> Vec<Value> {
+    let tools = names.iter().filter_map(|name| stage.tools.get(name));
+    tools.map(|tool| function(tool.name.as_str(), &tool.description, &tool.params.json)).collect()
+}
+
+/// A function in the shape of the wire.
+pub(super) fn function(name: &str, description: &str, parameters: &Value) -> Value {
+    json!({"type": "function", "function": {"description": description, "name": name, "parameters": parameters}})
+}
+
+/// What came of one call.
+pub(super) struct Done {
+    /// The result, as the model is told it.
+    pub text: String,
+    /// What the tool returned; none: it failed.
+    pub returned: Option<Value>,
+}
+
+/// Executes the calls of a message, and answers it with the results.
+pub(super) async fn execute_calls(stage: &mut Stage<'_>, agent: &Agent, message: &Line) -> Result<Utterance> {
+    let mut responses = Vec::with_capacity(message.tool_calls.len());
+    for call in &message.tool_calls {
+        let done = execute(stage, &agent.name, &agent.executes, call).await?;
+        responses.push(ToolResponse::new(call, done.text));
+    }
+    Ok(results(responses, "\n\n"))
+}
+
+/// A message with results; together they are its text, so that rules can look at it.
+pub(super) fn results(responses: Vec<ToolResponse>, between: &str) -> Utterance {
+    let texts: Vec<&str> = responses.iter().map(|response| response.content.as_str()).collect();
+    Utterance {
+        role: Some(Role::Tool),
+        content: json!(texts.join(between)),
+        tool_responses: responses,
+        ..Utterance::default()
+    }
+}
+
+/// Executes one call, if the tool is one of these.
+pub(super) async fn execute(stage: &Stage<'_>, agent: &Name, tools: &[Name], call: &ToolCall) -> Result<Done> {
+    let name = call.function.name.as_str();
+    let known = tools.iter().any(|tool| tool.as_str() == name);
+    let Some(tool) = stage.tools.get(name).filter(|_| known) else {
+        return refuse(stage, agent, call, json!({}), format!("Error: Function {name} not found.")).await;
+    };
+    let given = match read_arguments(&call.function.arguments) {
+        Ok(given) => given,
+        Err(error) => return refuse(stage, agent, call, Value::Null, error).await,
+    };
+    let arguments = Value::Object(given.clone());
+    stage
+        .tell(Event::ExecuteFunction { agent: agent.clone(), call: call.clone(), arguments: arguments.clone() })
+        .await?;
+    let fitting = match checked_arguments(tool, given) {
+        Ok(fitting) => fitting,
+        Err(problems) => return refuse(stage, agent, call, arguments, format!("Error: {problems}")).await,
+    };
+    let context = stage.playing.as_ref().map(|playing| &playing.context);
+    match stage.fx.call_tool(Call { tool, call, agent, arguments: &fitting, context }).await? {
+        Ok(returned) => {
+            let text = result_text(tool, &returned);
+            let content = match tool.returns {
+                Returns::Value => json!(text),
+                Returns::ReplyResult => returned.clone(),
+            };
+            let (agent, call) = (agent.clone(), call.clone());
+            stage.tell(Event::ExecutedFunction { agent, call, arguments, content, success: true }).await?;
+            Ok(Done { text, returned: Some(returned) })
+        }
+        Err(failure) => refuse(stage, agent, call, arguments, format!("Error: {}", failure.message)).await,
+    }
+}
+
+/// Tells that a call could not be executed, and why.
+pub(super) async fn refuse(
+    stage: &Stage<'_>,
+    agent: &Name,
+    call: &ToolCall,
+    arguments: Value,
+    text: String,
+) -> Result<Done> {
+    let (agent, call, content) = (agent.clone(), call.clone(), json!(text));
+    stage.tell(Event::ExecutedFunction { agent, call, arguments, content, success: false }).await?;
+    Ok(Done { text, returned: None })
+}
+
+/// The text of what a tool returned: a text as it is, anything else as JSON.
+pub fn result_text(tool: &Tool, returned: &Value) -> String {
+    let shown = match tool.returns {
+        Returns::Value => returned,
+        Returns::ReplyResult => returned.get("message").unwrap_or(returned),
+    };
+    match shown {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// Reads arguments as a model wrote them. Line breaks outside of texts do not count, those in texts need no escaping.
+pub(super) fn read_arguments(written: &str) -> std::result::Result<Map<String, Value>, String> {
+    let mut text = String::with_capacity(written.len());
+    let (mut quoted, mut before) = (false, ' ');
+    for letter in written.chars() {
+        if letter == '"' && before != '\\' {
+            quoted = !quoted;
+        }
+        before = letter;
+        match letter {
+            '\n' if quoted => text.push_str("\\n"),
+            '\t' if quoted => text.push_str("\\t"),
+            '\n' => {}
+            other => text.push(other),
+        }
+    }
+    match serde_json::from_str(&text) {
+        Ok(Value::Object(arguments)) => Ok(arguments),
+        Ok(other) => Err(format!("Error: the arguments are {other}\n The argument must be a JSON object.")),
+        Err(error) => Err(format!("Error: {error}\n The argument must be in JSON format.")),
+    }
+}
+
+/// Arguments that fit a tool: those that it does not know are left out, defaults are filled in, and a text that reads as a
+/// number or a truth is one where that is wanted. The error is for the model.
+pub fn checked_arguments(
+    tool: &Tool,
+    mut arguments: Map<String, Value>,
+) -> std::result::Result<Map<String, Value>, String> {
+    let schema = &tool.params.json;
+    if let Some(Value::Object(properties)) = schema.get("properties")
+        && schema.get("additionalProperties").is_none_or(|more| more == &json!(false))
+        && schema.get("patternProperties").is_none()
+    {
+        arguments.retain(|name, _| properties.contains_key(name));
+        for (name, value) in &mut arguments {
+            if let Some(wanted) = properties.get(name) {
+                coerce(value, wanted);
+            }
+        }
+    }
+    apply_defaults(schema, &mut arguments);
+    let value = Value::Object(arguments);
+    let problem = |error: jsonschema::ValidationError<'_>| {
+        let place = error.instance_path().to_string();
+        let place = place.trim_start_matches('/');
+        if place.is_empty() { format!("  {error}") } else { format!("{place}\n  {error}") }
+    };
+    let problems: Vec<String> = tool.params.validator.iter_errors(&value).take(MOST_PROBLEMS).map(problem).collect();
+    match (value, problems.len()) {
+        (Value::Object(arguments), 0) => Ok(arguments),
+        (_, count) => {
+            let errors = if count == 1 { "error" } else { "errors" };
+            Err(format!("{count} validation {errors} for {}\n{}", tool.name, problems.join("\n")))
+        }
+    }
+}
+
+/// Takes a value for what is wanted, where it clearly means it, as AG2's typed calls do: `"2"` is a number, `1` a truth.
+fn coerce(value: &mut Value, wanted: &Value) {
+    if let Some(alternatives) = wanted.get("anyOf").and_then(Value::as_array) {
+        let fitting = alternatives.iter().find(|alternative| has_type(value, alternative));
+        for alternative in fitting.map_or(alternatives.as_slice(), std::slice::from_ref) {
+            let before = value.clone();
+            coerce(value, alternative);
+            if *value != before {
+                return;
+            }
+        }
+        return;
+    }
+    let read = match (wanted.get("type").and_then(Value::as_str), &mut *value) {
+        (Some("integer"), Value::String(text)) => text.trim().parse().ok().and_then(whole),
+        (Some("integer"), Value::Number(number)) if !number.is_i64() => number.as_f64().and_then(whole),
+        (Some("integer"), Value::Bool(truth)) => Some(json!(u8::from(*truth))),
+        (Some("number"), Value::String(text)) => text.trim().parse::<f64>().ok().map(Value::from),
+        (Some("number"), Value::Bool(truth)) => Some(json!(f64::from(u8::from(*truth)))),
+        (Some("boolean"), Value::Number(number)) => match number.as_f64() {
+            Some(0.0) => Some(json!(false)),
+            Some(1.0) => Some(json!(true)),
+            _ => None,
+        },
+        (Some("boolean"), Value::String(text)) => match text.to_ascii_lowercase().as_str() {
+            "true" | "t" | "yes" | "y" | "on" | "1" => Some(json!(true)),
+            "false" | "f" | "no" | "n" | "off" | "0" => Some(json!(false)),
+            _ => None,
+        },
+        (Some("array"), Value::Array(items)) => {
+            if let Some(wanted) = wanted.get("items") {
+                items.iter_mut().for_each(|item| coerce(item, wanted));
+            }
+            None
+        }
+        (Some("object"), Value::Object(fields)) => {
+            for (name, wanted) in wanted.get("properties").and_then(Value::as_object).into_iter().flatten() {
+                if let Some(field) = fields.get_mut(name) {
+                    coerce(field, wanted);
+                }
+            }
+            None
+        }
+        _ => None,
+    };
+    if let Some(read) = read {
+        *value = read;
+    }
+}
+
+/// A number without a fraction, as a whole one.
+fn whole(number: f64) -> Option<Value> {
+    (number.fract() == 0.0 && number.abs() < 1e15).then(|| Value::from(number as i64))
+}
+
+fn has_type(value: &Value, wanted: &Value) -> bool {
+    match wanted.get("type").and_then(Value::as_str) {
+        Some("integer") => value.is_i64() || value.is_u64(),
+        Some("number") => value.is_number(),
+        Some("boolean") => value.is_boolean(),
+        Some("string") => value.is_string(),
+        Some("array") => value.is_array(),
+        Some("object") => value.is_object(),
+        Some("null") => value.is_null(),
+        _ => false,
+    }
+}
+
+/// One question to one agent's model, whose calls are executed for it.
+pub struct Asked<'a> {
+    /// The agent.
+    pub agent: &'a Agent,
+    /// What it is asked.
+    pub message: String,
+    /// What the reply must be; none: what the agent says.
+    pub output: Option<&'a Arc<Schema>>,
+    /// The tools that it is offered, and that are executed.
+    pub tools: &'a [Name],
+    /// How often calls are executed before there must be a reply.
+    pub max_tool_rounds: u32,
+}
+
+/// Asks, executes what the model calls, and asks again, until it replies: the text, and the id under which it was shown.
+pub async fn ask_with_tools(stage: &mut Stage<'_>, asked: Asked<'_>) -> Result<(String, MessageId)> {
+    let recipient = super::own_name("User");
+    let agent = Agent {
+        tools: asked.tools.to_vec(),
+        executes: asked.tools.to_vec(),
+        output: asked.output.or(asked.agent.output.as_ref()).cloned(),
+        ..asked.agent.clone()
+    };
+    let Some(llm) = &agent.llm else {
+        return Err(Stop::failed("workflow", format!("agent {:?} has no model", agent.name.as_str())));
+    };
+    let mut messages = vec![unnamed(Role::System, agent.system_message.clone()), unnamed(Role::User, asked.message)];
+    for round in 0.. {
+        let request = request(stage, &agent, llm, messages.clone())?;
+        // What people are to read is said; an object is for the workflow.
+        let speaking = Speaking { sender: agent.name.as_str(), recipient: recipient.as_str() };
+        let speaking = agent.output.is_none().then_some(speaking);
+        let Replied { reply, message } = stage.fx.ask_model(llm, request, speaking).await?.map_err(Stop::Failed)?;
+        if reply.tool_calls.is_empty() {
+            return Ok((reply.content.unwrap_or_default(), message));
+        }
+        if round == asked.max_tool_rounds {
+            let problem = format!("agent {:?} still calls tools after {round} rounds", agent.name.as_str());
+            return Err(Stop::failed("tool", problem));
+        }
+        let content = reply.content.map_or(Value::Null, Value::String);
+        let calls =
+            Utterance { content, tool_calls: reply.tool_calls, shown_as: Some(message), ..Utterance::default() };
+        tell_sent(stage, &agent.name, &recipient, &calls).await?;
+        let calls = calls.line(Role::Assistant, &agent.name);
+        let results = execute_calls(stage, &agent, &calls).await?.line(Role::User, &recipient);
+        messages.extend(wire([&calls, &results]));
+    }
+    unreachable!("the rounds are counted")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tool(properties: Value, required: Value) -> Tool {
+        let json = json!({"type": "object", "properties": properties, "required": required});
+        let validator = jsonschema::validator_for(&json).unwrap();
+        Tool {
+            name: Name::parse("book").unwrap(),
+            description: String::new(),
+            params: Arc::new(Schema { json, validator }),
+            returns: Returns::Value,
+            steps: Vec::new(),
+        }
+    }
+
+    fn checked(tool: &Tool, given: Value) -> std::result::Result<Value, String> {
+        checked_arguments(tool, given.as_object().unwrap().clone()).map(Value::Object)
+    }
+
+    #[test]
+    fn arguments_mean_what_they_clearly_mean() {
+        let optional = json!({"anyOf": [{"type": "integer"}, {"type": "null"}], "default": null});
+        let either = json!({"anyOf": [{"type": "integer"}, {"type": "string"}]});
+        let days = json!({"type": "array", "items": {"type": "integer"}});
+        let tool = tool(
+            json!({"n": {"type": "integer"}, "on": {"type": "boolean"}, "x": {"type": "number"}, "opt": optional, "either": either, "days": days}),
+            json!(["n"]),
+        );
+        let given =
+            json!({"n": "2", "on": "yes", "x": "1.5", "opt": "5", "either": "7", "days": ["1", 2.0], "more": 1});
+        let meant = json!({"n": 2, "on": true, "x": 1.5, "opt": 5, "either": "7", "days": [1, 2]});
+        assert_eq!(checked(&tool, given), Ok(meant));
+        assert_eq!(checked(&tool, json!({"n": 3.0})), Ok(json!({"n": 3, "opt": null})));
+        let problems = checked(&tool, json!({"n": 1.5, "on": "perhaps"})).unwrap_err();
+        assert_eq!(
+            problems,
+            "2 validation errors for book\nn\n  1.5 is not of type \"integer\"\non\n  \"perhaps\" is not of type \"boolean\""
+        );
+        let missing = checked(&tool, json!({})).unwrap_err();
+        assert_eq!(missing, "1 validation error for book\n  \"n\" is a required property");
+    }
+
+    #[test]
+    fn arguments_may_have_line_breaks_anywhere() {
+        let read = read_arguments("{\n\"text\": \"one\ntwo\tthree \\\"x\\\"\"\n}").unwrap();
+        assert_eq!(Value::Object(read), json!({"text": "one\ntwo\tthree \"x\""}));
+        for wrong in ["", "null", "[1]", "{\"a\":"] {
+            let error = read_arguments(wrong).unwrap_err();
+            assert!(error.starts_with("Error: ") && error.contains("The argument must be"), "{error}");
+        }
+    }
+}

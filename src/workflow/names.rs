@@ -1,0 +1,72 @@
+//! The names that a file gives to agents and tools, right or wrong: whoever names one of them is right, and a mistake in it is
+//! said once, where it is.
+
+use std::collections::BTreeSet;
+
+use crate::ids::Name;
+use crate::problem::did_you_mean;
+use crate::yaml::{Content, Field, Node};
+
+/// The names of agents and tools.
+#[derive(Debug, Default)]
+pub struct Names {
+    agents: BTreeSet<String>,
+    tools: BTreeSet<String>,
+}
+
+impl Names {
+    /// The names that the root of a file gives.
+    pub fn of(root: &Node) -> Self {
+        let keys = |key: &str| match root.get(key).map(|node| &node.content) {
+            Some(Content::Map(entries)) => entries.iter().map(|entry| entry.key.clone()).collect(),
+            _ => BTreeSet::new(),
+        };
+        Self { agents: keys("agents"), tools: keys("tools") }
+    }
+
+    /// An agent's name.
+    pub fn agent(&self, field: &Field<'_>) -> Option<Name> {
+        known(field, &self.agents, "agent")
+    }
+
+    /// Several agents' names, each once.
+    pub fn agents(&self, field: &Field<'_>) -> Option<Vec<Name>> {
+        each_once(field, |item| self.agent(item))
+    }
+
+    /// Several tools' names, each once.
+    pub fn tools(&self, field: &Field<'_>) -> Option<Vec<Name>> {
+        each_once(field, |item| self.tool(item))
+    }
+
+    /// A tool's name.
+    pub fn tool(&self, field: &Field<'_>) -> Option<Name> {
+        known(field, &self.tools, "tool")
+    }
+}
+
+fn known(field: &Field<'_>, names: &BTreeSet<String>, what: &str) -> Option<Name> {
+    let name = field.name()?;
+    if names.contains(name.as_str()) {
+        return Some(name);
+    }
+    let hint = did_you_mean(name.as_str(), names.iter().map(String::as_str)).unwrap_or_else(|| match names.len() {
+        0 => format!("this workflow has no `{what}s:`"),
+        _ => format!("there is {}", names.iter().cloned().collect::<Vec<_>>().join(", ")),
+    });
+    field.note_with_hint(format!("there is no {what} {:?}", name.as_str()), hint);
+    None
+}
+
+fn each_once(field: &Field<'_>, read: impl Fn(&Field<'_>) -> Option<Name>) -> Option<Vec<Name>> {
+    let mut names = Vec::new();
+    for item in field.items()? {
+        let Some(name) = read(&item) else { continue };
+        if names.contains(&name) {
+            item.note(format!("{:?} is there twice", name.as_str()));
+        } else {
+            names.push(name);
+        }
+    }
+    Some(names)
+}

@@ -1,0 +1,383 @@
+//! Whole runs in which agents talk: written in the language, on the embedded broker, with a scripted model, and cut off by
+//! restarts. What is remembered is not asked, said, called or chosen again.
+
+use std::path::Path;
+use std::time::Duration;
+
+use fastagency::config;
+use fastagency::ids::RunId;
+use fastagency::message::Content;
+use fastagency::model::{Models, open_all};
+use fastagency::run::answer::{Accepted, Answer};
+use fastagency::run::record::{Body, Ending, Outcome, Placed};
+use serde_json::{Value, json};
+
+use crate::runs::{Follower, House, count};
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// A model that reads its replies from a script.
+fn scripted(folder: &Path, script: &str) -> Models {
+    let indented: String = script.trim().lines().map(|line| format!("      {line}\n")).collect();
+    let text = format!(
+        "version: 1\nname: test\nllms:\n  default:\n    provider: scripted\n    stream: false\n    script:\n{indented}"
+    );
+    let path = folder.join("fastagency.yaml");
+    std::fs::write(&path, text).unwrap();
+    let config = config::load(&path, &|_| None).unwrap_or_else(|problems| panic!("{problems}"));
+    open_all(&config.llms, false)
+}
+
+fn said(seen: &[Placed]) -> Vec<(String, Content)> {
+    let message = |placed: &Placed| match &placed.record.body {
+        Body::Said { message, .. } => Some((message.sender.clone().unwrap_or_default(), message.says.clone())),
+        _ => None,
+    };
+    seen.iter().filter_map(message).collect()
+}
+
+fn texts(seen: &[Placed]) -> Vec<String> {
+    let text = |(sender, says): (String, Content)| match says {
+        Content::TextMessage { body, .. } => Some(format!("{sender}: {}", body.unwrap_or_default())),
+        _ => None,
+    };
+    said(seen).into_iter().filter_map(text).collect()
+}
+
+fn replies(seen: &[Placed]) -> usize {
+    count(seen, |body| matches!(body, Body::Did { outcome: Outcome::Reply(_), .. }))
+}
+
+async fn answered(house: &House, run: RunId, follower: &mut Follower, prompt: &'static str, answer: &str) {
+    let question = follower.question(prompt).await;
+    assert_eq!(house.answer(run, question, Answer::Text(answer.to_owned())).await, Accepted::Yes);
+}
+
+const EXAM: &str = r#"
+- { when: You are a student, tool_calls: [{ id: call_1, name: retrieve_exam_questions, arguments: { message: "Which questions?" } }] }
+- { when: You are a teacher, content: Looks good. }
+- { when: You are a student, content: "1) Leonardo" }
+- { when: You are a student, tool_calls: [{ id: call_2, name: get_final_grade, arguments: { message: "Which grade?" } }] }
+- { when: You are a student, content: "Thank you. TERMINATE" }
+"#;
+
+#[tokio::test]
+async fn a_tool_may_ask_a_person_and_the_run_goes_on_after_a_restart() {
+    let source = include_str!("../../workflows/exam_practice.yaml").replace("reflection_with_llm", "last_msg");
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunId::random();
+    let house = House::open_with(folder.path(), &source, LONG, scripted(folder.path(), EXAM));
+    house.start(run).await;
+    let mut before = house.follow(run).await;
+    answered(&house, run, &mut before, "What do you want to learn today?", "art").await;
+    answered(&house, run, &mut before, "Which questions?", "1) Mona Lisa").await;
+    let grade = before.question("Which grade?").await;
+    drop(before);
+    // The run is in the middle of a tool that is called in the middle of a chat.
+    house.close().await;
+
+    let house = House::open_with(folder.path(), &source, LONG, scripted(folder.path(), EXAM));
+    let mut after = house.follow(run).await;
+    house.answer(run, grade, Answer::Text("B".to_owned())).await;
+    let (ending, result) = after.ended().await;
+    assert_eq!((ending, result), (Ending::Completed, json!({"grade": "B", "summary": "Thank you. "})));
+    assert_eq!(replies(&after.seen), 5, "no reply is paid for twice");
+    assert_eq!(count(&after.seen, |body| matches!(body, Body::Calling { .. })), 2, "each call is noted once");
+    assert_eq!(
+        texts(&after.seen),
+        [
+            "teacher: We are going to practise art. Get the questions, write your answers, and ask for your grade.",
+            "student: 1) Leonardo",
+            "teacher: Looks good.",
+            "student: Thank you. TERMINATE",
+            "Workflow: Grade B: well done.",
+        ]
+    );
+    let calls: Vec<Value> = said(&after.seen)
+        .into_iter()
+        .filter_map(|(sender, says)| match says {
+            Content::SuggestedFunctionCall { function_name, arguments, .. } => {
+                Some(json!([sender, function_name, arguments["message"]]))
+            }
+            Content::FunctionCallExecution { function_name, retval, .. } => {
+                Some(json!([sender, function_name, retval]))
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        json!(calls),
+        json!([
+            ["student", "retrieve_exam_questions", "Which questions?"],
+            ["teacher", "retrieve_exam_questions", "1) Mona Lisa"],
+            ["student", "get_final_grade", "Which grade?"],
+            ["teacher", "get_final_grade", "B"],
+        ])
+    );
+    house.close().await;
+}
+
+const SUPPORT: &str = r#"
+version: 1
+name: support
+agents:
+  triage:
+    system_message: You triage.
+    human_input_mode: NEVER
+    tools: [open_ticket]
+    handoffs:
+      llm: [ { target: tech, prompt: "When it is technical.", available: "context.ticket != null" } ]
+      after_work: revert_to_user
+  tech:
+    system_message: You fix.
+    update_system_message: "You fix ticket {{ context.ticket }}."
+    human_input_mode: NEVER
+  customer: { kind: user_proxy }
+tools:
+  open_ticket:
+    description: Opens a ticket
+    params: { type: object, properties: { title: { type: string } }, required: [title] }
+    returns: reply_result
+    do:
+      - id: number
+        text_input: { prompt: "Number for {{ args.title }}?", type: integer }
+      - return:
+          message: "Ticket {{ steps.number }} is open."
+          context_variables: { ticket: "{{ steps.number }}" }
+steps:
+  - id: help
+    group:
+      initial_agent: triage
+      agents: [triage, tech]
+      user_agent: customer
+      messages: My phone is broken.
+      context_variables: { ticket: null }
+      max_rounds: 12
+  - return: { context: "{{ steps.help.context_variables }}", last: "{{ steps.help.last }}", by: "{{ steps.help.last_speaker }}", why: "{{ steps.help.stop_reason }}" }
+"#;
+
+const SUPPORT_SCRIPT: &str = r#"
+- { when: You triage, content: Which phone? }
+- { when: You triage, tool_calls: [{ id: call_1, name: open_ticket, arguments: { title: phone } }] }
+- { when: You triage, tool_calls: [{ id: call_2, name: transfer_to_tech_1, arguments: {} }] }
+- { when: You fix ticket 7, content: a call that tech hears of counts as a reply }
+- { when: You fix ticket 7, content: Restart it. }
+"#;
+
+#[tokio::test]
+async fn a_group_hands_over_by_model_and_by_context_with_a_person_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunId::random();
+    let models = scripted(folder.path(), SUPPORT_SCRIPT);
+    let house = House::open_with(folder.path(), SUPPORT, LONG, models.clone());
+    house.start(run).await;
+    let mut follower = house.follow(run).await;
+    let prompt = "Replying as customer. Provide feedback to chat_manager. Press enter to skip and use auto-reply, or type 'exit' to end the conversation: ";
+    answered(&house, run, &mut follower, prompt, "The blue one.").await;
+    let number = follower.question("Number for phone?").await;
+    drop(follower);
+    house.close().await;
+
+    let house = House::open_with(folder.path(), SUPPORT, LONG, models);
+    house.answer(run, number, Answer::Text("7".to_owned())).await;
+    let mut follower = house.follow(run).await;
+    let (ending, result) = follower.ended().await;
+    assert_eq!(ending, Ending::Completed, "{:#?}", follower.seen.last());
+    assert_eq!(
+        result,
+        json!({"context": {"ticket": 7}, "last": "Restart it.", "by": "tech", "why": "no_next_speaker"})
+    );
+    assert_eq!(
+        texts(&follower.seen),
+        ["customer: My phone is broken.", "triage: Which phone?", "customer: The blue one.", "tech: Restart it."]
+    );
+    assert_eq!(replies(&follower.seen), 4);
+    house.close().await;
+}
+
+const LOTTERY: &str = r#"
+version: 1
+name: lottery
+agents:
+  a: { llm: false, human_input_mode: NEVER, default_auto_reply: from a }
+  b: { llm: false, human_input_mode: NEVER, default_auto_reply: from b }
+  c: { llm: false, human_input_mode: NEVER, default_auto_reply: from c }
+steps:
+  - id: first
+    group_chat: { agents: [a, b, c], message: Go, speaker_selection_method: random, max_round: 12 }
+  - text_input: { prompt: "Enough?" }
+  - id: second
+    group_chat: { agents: [a, b, c], message: Choose, speaker_selection_method: manual, max_round: 3 }
+  - return: "{{ steps.first.messages | length }} {{ steps.second.last }}"
+"#;
+
+#[tokio::test]
+async fn what_chance_has_chosen_is_not_chosen_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunId::random();
+    let house = House::open_with(folder.path(), LOTTERY, LONG, Models::default());
+    house.start(run).await;
+    let mut before = house.follow(run).await;
+    let enough = before.question("Enough?").await;
+    let spoken = texts(&before.seen);
+    assert_eq!(spoken.len(), 12);
+    drop(before);
+    house.close().await;
+
+    let house = House::open_with(folder.path(), LOTTERY, LONG, Models::default());
+    house.answer(run, enough, Answer::Text("yes".to_owned())).await;
+    let mut after = house.follow(run).await;
+    // A choice by number; one that is none is asked again, and is refused for good after that.
+    let who = "Enter the number of the next speaker (enter nothing or `q` to use auto selection): ";
+    answered(&house, run, &mut after, who, "3").await;
+    answered(&house, run, &mut after, who, "9").await;
+    answered(&house, run, &mut after, who, "2").await;
+    assert_eq!(after.ended().await, (Ending::Completed, json!("12 from b")));
+    assert_eq!(texts(&after.seen)[..12], spoken);
+    assert!(texts(&after.seen).contains(&"chat_manager: Who speaks next?\n\n1. a\n2. b\n3. c".to_owned()));
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_run_calls_no_more_tools_than_it_may_and_none_for_ever() {
+    let run_of = async |source: &str, script: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunId::random();
+        let models = if script.is_empty() { Models::default() } else { scripted(folder.path(), script) };
+        let house = House::open_with(folder.path(), source, LONG, models);
+        house.start(run).await;
+        let mut follower = house.follow(run).await;
+        let reason = follower
+            .until("its end", |body| match body {
+                Body::Ended(ended) => Some((ended.outcome, ended.reason.clone().unwrap_or_default())),
+                _ => None,
+            })
+            .await;
+        house.close().await;
+        reason
+    };
+    let limited = r#"
+version: 1
+name: limited
+limits: { tool_calls: 2 }
+agents: { a: { tools: [ping] } }
+tools: { ping: { description: Pings, do: [ { return: pong } ] } }
+steps:
+  - agent: { agent: a, message: Ping. }
+"#;
+    let calls = "- tool_calls: [{ id: call_1, name: ping, arguments: {} }]\n".repeat(3);
+    let (ending, reason) = run_of(limited, &calls).await;
+    assert_eq!((ending, reason.as_str()), (Ending::Failed, "the run has called 2 tools, its limit (limited.yaml:8)"));
+
+    let endless = r#"
+version: 1
+name: endless
+tools: { again: { description: Again, do: [ { call: { tool: again } } ] } }
+steps:
+  - call: { tool: again }
+"#;
+    let (ending, reason) = run_of(endless, "").await;
+    assert_eq!(ending, Ending::Failed);
+    assert!(reason.starts_with("the tool \"again\" is called 8 tools deep: it never ends"), "{reason}");
+}
+
+#[tokio::test]
+async fn an_agent_with_tools_and_a_form_replies_with_an_object() {
+    let source = r#"
+version: 1
+name: weather
+agents:
+  clerk: { system_message: You know the weather., tools: [weather] }
+tools:
+  weather:
+    description: The weather in a city
+    params: { type: object, properties: { city: { type: string }, days: { type: integer, default: 1 } }, required: [city] }
+    do:
+      - when: args.city == "Atlantis"
+        fail: there is no such city
+      - return: { city: "{{ args.city }}", days: "{{ args.days }}", degrees: 21 }
+steps:
+  - id: report
+    agent:
+      agent: clerk
+      message: How is the weather?
+      output: { type: object, properties: { degrees: { type: integer } }, required: [degrees] }
+  - id: asked
+    call: { tool: weather, args: { city: Oslo, days: "3" } }
+  - return: [ "{{ steps.report.degrees }}", "{{ steps.asked }}" ]
+"#;
+    let script = r#"
+- tool_calls: [{ id: call_1, name: weather, arguments: { city: Atlantis } }, { id: call_2, name: weather, arguments: { city: Rome, days: "2" } }]
+- '{"degrees": 21}'
+"#;
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunId::random();
+    let house = House::open_with(folder.path(), source, LONG, scripted(folder.path(), script));
+    house.start(run).await;
+    let mut follower = house.follow(run).await;
+    let (ending, result) = follower.ended().await;
+    assert_eq!((ending, result), (Ending::Completed, json!([21, {"city": "Oslo", "days": 3, "degrees": 21}])));
+    let results: Vec<Value> = said(&follower.seen)
+        .into_iter()
+        .filter_map(|(_, says)| match says {
+            Content::FunctionCallExecution { retval, .. } => Some(retval),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        results,
+        [json!("Error: there is no such city"), json!("{\"city\":\"Rome\",\"days\":2,\"degrees\":21}")]
+    );
+    house.close().await;
+}
+
+#[tokio::test]
+async fn what_is_said_in_a_nested_chat_says_so() {
+    let source = r#"
+version: 1
+name: nested
+agents:
+  reader: { llm: false, human_input_mode: NEVER }
+  writer:
+    llm: false
+    human_input_mode: NEVER
+    nested_chats:
+      - trigger: reader
+        chats: [ { recipient: critic, message: "Criticise this: {{ message.content }}", max_turns: 1 } ]
+  critic: { llm: false, human_input_mode: ALWAYS }
+steps:
+  - id: poem
+    chat: { sender: reader, recipient: writer, message: A poem., max_turns: 1 }
+  - return: "{{ steps.poem.summary }}"
+"#;
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunId::random();
+    let house = House::open_with(folder.path(), source, LONG, Models::default());
+    house.start(run).await;
+    let mut follower = house.follow(run).await;
+    let prompt = "Replying as critic. Provide feedback to writer. Press enter to skip and use auto-reply, or type 'exit' to end the conversation: ";
+    answered(&house, run, &mut follower, prompt, "Too long.").await;
+    assert_eq!(follower.ended().await, (Ending::Completed, json!("Too long.")));
+    let places: Vec<(String, Vec<String>)> = follower
+        .seen
+        .iter()
+        .filter_map(|placed| match &placed.record.body {
+            Body::Said { message, .. } => Some((
+                message.says.kind().to_owned(),
+                message.within.iter().map(|within| within.title.clone()).collect(),
+            )),
+            _ => None,
+        })
+        .collect();
+    let inside = vec!["writer asks critic".to_owned()];
+    let expected = [
+        ("text_message", Vec::new()),
+        ("system_message", inside.clone()),
+        ("text_message", inside.clone()),
+        ("text_input", inside.clone()),
+        ("text_message", inside),
+        ("text_message", Vec::new()),
+    ];
+    assert_eq!(places, expected.map(|(kind, within)| (kind.to_owned(), within)));
+    house.close().await;
+}
