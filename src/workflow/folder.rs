@@ -79,10 +79,6 @@ pub fn check_models(workflow: &Workflow, known: &BTreeSet<Name>, unpriced: &BTre
         } else if needs_price(name) {
             review.add(no_price(name, problem.clone()));
         }
-        review.add(no_model(&llm.name, known, field.problem("")));
-    }
-    for (name, problem) in workflow.models.iter().filter(|(name, _)| !known.contains(name)) {
-        review.add(no_model(name, known, problem.clone()));
     }
     review.finish()
 }
