@@ -24,11 +24,7 @@ pub(super) fn take(chunk: &Value, draft: &mut Draft<'_>, show: &mut dyn FnMut(&s
         draft.finish_reason = Some(reason.to_owned());
     }
     match (choice.get("delta").filter(|delta| !delta.is_null()), choice.get("message")) {
-        (Some(delta), _) => {
-            // AG2 joins the pieces of a stream: without any they are the empty text, where a whole answer has none.
-            draft.begin_text();
-            take_piece(delta, false, draft, show)
-        }
+        (Some(delta), _) => take_piece(delta, false, draft, show),
         (None, Some(message)) => take_piece(message, true, draft, show),
         (None, None) => Ok(()),
     }
