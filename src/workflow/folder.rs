@@ -54,10 +54,11 @@ pub fn check_models(workflow: &Workflow, known: &BTreeSet<Name>, unpriced: &BTre
     let source = workflow.definition.sources.get(&workflow.name).map_or("", String::as_str);
     let review = Review::new(&workflow.file, source);
     let Some(root) = yaml::parse(source, &review) else { return review.finish() };
+    let needs_price = |name: &Name| workflow.limits.cost_usd.is_some() && unpriced.contains(name);
     for (name, agent) in &workflow.agents {
         let Some(llm) = &agent.llm else { continue };
         let is_known = known.contains(&llm.name);
-        if is_known && (workflow.limits.cost_usd.is_none() || !unpriced.contains(&llm.name)) {
+        if is_known && !needs_price(&llm.name) {
             continue;
         }
         let node = root.get("agents").and_then(|agents| agents.get(name.as_str())).unwrap_or(&root);
@@ -67,15 +68,25 @@ pub fn check_models(workflow: &Workflow, known: &BTreeSet<Name>, unpriced: &BTre
         };
         let field = Field { node, path, review: &review };
         if is_known {
-            let message = format!("the limit `cost_usd` needs a price for the model {:?}", llm.name.as_str());
-            field.note_with_hint(
-                message,
-                "put it, and those of models that stand in for it, under `prices:` of fastagency.yaml",
-            );
-            continue;
+            review.add(no_price(&llm.name, field.problem("")));
+        } else {
+            review.add(no_model(&llm.name, known, field.problem("")));
+        }
+    }
+    for (name, problem) in &workflow.models {
+        if !known.contains(name) {
+            review.add(no_model(name, known, problem.clone()));
+        } else if needs_price(name) {
+            review.add(no_price(name, problem.clone()));
         }
     }
     review.finish()
+}
+
+fn no_price(name: &Name, problem: Problem) -> Problem {
+    let message = format!("the limit `cost_usd` needs a price for the model {:?}", name.as_str());
+    let hint = "put it, and those of models that stand in for it, under `prices:` of fastagency.yaml";
+    Problem { message, ..problem }.with_hint(hint)
 }
 
 fn no_model(name: &Name, known: &BTreeSet<Name>, problem: Problem) -> Problem {
