@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -153,7 +154,9 @@ impl<'w> Reader<'w> {
         let action = self.action(&fields, scope, &path);
         let on_error = fields.read("on_error", |field| self.on_error(field, &before, scope, &path)).unwrap_or_default();
         scope.ran(id.iter().map(Name::to_string));
-        let place = format!("{}:{}", self.file, field.node.place.line);
+        // Without the folder: people who see it need not know where the worker keeps its files.
+        let file = Path::new(self.file).file_name().and_then(|name| name.to_str()).unwrap_or(self.file);
+        let place = format!("{file}:{}", field.node.place.line);
         Some(Step { id, path, place, when, timeout, retry, on_error, action: action? })
     }
 
