@@ -678,9 +678,31 @@ fn form(field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
         if !of_object {
             field.note("a form gives an object: `type: object`");
         }
+        // What a form gives is stored as it is, and a password never may be.
+        for name in passwords_in(&schema.json) {
+            field.note_with_hint(
+                format!("the form's field {name:?} is a password, and a form is stored in clear"),
+                "ask for it with `text_input` and `password: true`",
+            );
+        }
         Some(schema)
     });
     Some(Action::Form { asking: asking?, schema: schema? })
+}
+
+/// The properties of a schema that are passwords, at any depth.
+fn passwords_in(schema: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    let properties = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
+    for (name, property) in properties {
+        if property.get("format").is_some_and(|format| format == "password")
+            || property.get("writeOnly").is_some_and(|only| only == true)
+        {
+            found.push(name.clone());
+        }
+        found.extend(passwords_in(property));
+    }
+    found
 }
 
 fn message(field: &Field<'_>, scope: &Scope<'_>) -> Option<MessageAction> {
