@@ -125,7 +125,7 @@ impl<'a> Execution<'a> {
         tokio::select! {
             // First what the log remembers: the deadline of a step that ended in time has passed when it is replayed.
             biased;
-            flow = self.action(step, &mut within, place) => {
+            flow = Box::pin(self.action(step, &mut within, place)) => {
                 let memory = std::mem::take(&mut within.memory);
                 scope.merge(within);
                 scope.memory = memory;
@@ -184,14 +184,15 @@ impl<'a> Execution<'a> {
                 ask(&fx, scope, asking, says).await?
             }
             Action::Message(message) => show(&fx, scope, message).await?,
-            Action::Agent(asking) => self.ask_agent(&fx, scope, place, asking).await?,
-            Action::Chat(chat) => self.chat(&fx, scope, place, chat).await?,
-            Action::Chats(chats) => self.chats(&fx, scope, place, chats).await?,
-            Action::GroupChat(chat) => self.group_chat(&fx, scope, place, chat).await?,
-            Action::Group(group) => self.group(&fx, scope, place, group).await?,
+            // Boxed: a run that waits for an answer to a plain question must not have the room of a whole group in it.
+            Action::Agent(asking) => Box::pin(self.ask_agent(&fx, scope, place, asking)).await?,
+            Action::Chat(chat) => Box::pin(self.chat(&fx, scope, place, chat)).await?,
+            Action::Chats(chats) => Box::pin(self.chats(&fx, scope, place, chats)).await?,
+            Action::GroupChat(chat) => Box::pin(self.group_chat(&fx, scope, place, chat)).await?,
+            Action::Group(group) => Box::pin(self.group(&fx, scope, place, group)).await?,
             Action::Call { tool, args } => {
                 let args = scope.map(args)?;
-                self.call(scope, place, tool, args).await?
+                Box::pin(self.call(scope, place, tool, args)).await?
             }
             Action::Branch(arms) => return self.branch(arms, scope, place).await,
             Action::Loop { max, condition, body } => {
@@ -204,7 +205,7 @@ impl<'a> Execution<'a> {
             Action::Workflow { name, params, wait } => {
                 let params = scope.map(params)?;
                 if *wait {
-                    self.called(name, params, place).await?
+                    Box::pin(self.called(name, params, place)).await?
                 } else {
                     Box::pin(self.start(&fx, name, params)).await?
                 }
