@@ -102,7 +102,7 @@ impl Config {
     pub fn override_nats_url(&mut self, url: &str) {
         url.clone_into(&mut self.nats.url);
         // An address that says who connects goes before the file's user.
-        if url.split_once("://").is_some_and(|(_, rest)| rest.contains('@')) {
+        if url.contains('@') {
             self.nats.user = None;
             self.nats.password = None;
             self.nats.token = None;

@@ -181,6 +181,11 @@ async fn options(settings: &Nats, name: &str, monitor: &Arc<Monitor>) -> Result<
     if let Some(user) = &settings.user {
         let password = settings.password.as_ref().map(ExposeSecret::expose_secret).unwrap_or_default();
         options = options.user_and_password(user.clone(), password.to_owned());
+    } else if let Some(login) = login_in(&addresses(&settings.url)?) {
+        options = match login {
+            Login::User(user, password) => options.user_and_password(user, password),
+            Login::Token(token) => options.token(token),
+        };
     }
     if let Some(token) = &settings.token {
         options = options.token(token.expose_secret().to_owned());
@@ -204,6 +209,25 @@ async fn options(settings: &Nats, name: &str, monitor: &Arc<Monitor>) -> Result<
         options = options.add_client_certificate(cert.clone(), key.clone());
     }
     Ok(options)
+}
+
+/// What a URL says about who connects.
+enum Login {
+    User(String, String),
+    Token(String),
+}
+
+/// The login in the first address that has one, as NATS's own tools read it: a name alone is a token. async-nats takes an
+/// address's host and port only.
+fn login_in(addresses: &[ServerAddr]) -> Option<Login> {
+    let plain = |part: &str| percent_encoding::percent_decode_str(part).decode_utf8_lossy().into_owned();
+    addresses.iter().find_map(|address| {
+        let user = address.username().filter(|user| !user.is_empty())?;
+        Some(match address.password() {
+            Some(password) => Login::User(plain(user), plain(password)),
+            None => Login::Token(plain(user)),
+        })
+    })
 }
 
 async fn read(file: &PathBuf) -> Result<String, ConnectError> {
@@ -239,6 +263,7 @@ fn who(settings: &Nats) -> String {
     match &settings.user {
         Some(user) => format!("the user {user:?}"),
         None if settings.token.is_some() => "this token".to_owned(),
+        None if settings.url.contains('@') => "the user in the URL".to_owned(),
         None if settings.nkey_seed_file.is_some() => "this nkey".to_owned(),
         None if settings.credentials_file.is_some() => "these credentials".to_owned(),
         None => "us".to_owned(),

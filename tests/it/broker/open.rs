@@ -56,6 +56,19 @@ async fn a_wrong_password_is_said() {
 }
 
 #[tokio::test]
+async fn a_login_in_the_url_is_used() {
+    let test = "broker::open::a_login_in_the_url_is_used";
+    let Some(server) = NatsServer::start_with(test, &["-js", "--user", "u", "--pass", "p@:1"]) else { return };
+    let with = |login: &str| settings(server.url().replace("nats://", &format!("nats://{login}@")));
+    nats::connect(&with("u:p%40%3A1"), "test").await.unwrap();
+    let error = refusal(with("u:geheim")).await;
+    assert!(matches!(error, ConnectError::Unauthorized { .. }), "{error:?}");
+    assert!(error.to_string().contains("the user in the URL") && !format!("{error:?}").contains("geheim"), "{error}");
+    let Some(server) = NatsServer::start_with(test, &["-js", "--auth", "t0ken"]) else { return };
+    nats::connect(&settings(server.url().replace("nats://", "nats://t0ken@")), "test").await.unwrap();
+}
+
+#[tokio::test]
 async fn a_server_without_jetstream_is_said() {
     let Some(server) = NatsServer::start_with("broker::open::a_server_without_jetstream_is_said", &[]) else { return };
     let error = refusal(settings(server.url())).await;
