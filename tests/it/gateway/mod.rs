@@ -3,6 +3,7 @@
 mod access;
 mod bridge;
 pub mod house;
+mod login;
 mod rest;
 mod service;
 mod socket;
