@@ -62,6 +62,7 @@ impl All {
         let gateway_settings = gateway::Settings {
             auth: config.auth.clone(),
             static_dir: config.gateway.static_dir.clone(),
+            limits: config.gateway.limits,
             sealer,
             ..gateway::Settings::default()
         };

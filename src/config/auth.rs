@@ -195,6 +195,34 @@ impl Members {
 pub struct Access {
     /// Names of workflows; `*` stands for anything.
     pub workflows: Vec<String>,
-    /// Who may start them; nobody in particular: everybody.
+    /// Who; nobody in particular: everybody.
     pub members: Members,
+    /// What they may do (default: start).
+    pub may: Vec<Act>,
+}
+
+/// What a rule of `auth.access:` lets somebody do. What he started himself he may always see, answer and stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    /// Start runs.
+    Start,
+    /// See the runs of others.
+    See,
+    /// Answer the questions of others' runs.
+    Answer,
+    /// Stop the runs of others.
+    Cancel,
+    /// Look at what others' runs did, down to what models were asked.
+    Audit,
+}
+
+impl Act {
+    /// All of them by their names.
+    pub const ALL: [(&'static str, Self); 5] = [
+        ("start", Self::Start),
+        ("see", Self::See),
+        ("answer", Self::Answer),
+        ("cancel", Self::Cancel),
+        ("audit", Self::Audit),
+    ];
 }

@@ -22,7 +22,7 @@ mod reading;
 mod shapes;
 mod variables;
 
-pub use auth::{Access, Auth, AuthMode, Jwt, JwtAlgorithm, JwtKey, Members, Oidc, TokenIssue, TrustedHeader};
+pub use auth::{Access, Act, Auth, AuthMode, Jwt, JwtAlgorithm, JwtKey, Members, Oidc, TokenIssue, TrustedHeader};
 pub use shapes::json_schema;
 pub use variables::Environment;
 
@@ -179,6 +179,28 @@ pub struct Gateway {
     pub port: u16,
     /// A folder of the user's own front end, served at `/`.
     pub static_dir: Option<PathBuf>,
+    /// What one caller may take of it.
+    pub limits: Limits,
+}
+
+/// `gateway.limits:`: what one caller may take of the gateway. `None`: no limit. A caller is a user, or, where nobody is asked
+/// who he is, an address.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Runs started in a minute.
+    pub starts_per_minute: Option<u32>,
+    /// Requests in a minute, of whatever kind.
+    pub requests_per_minute: Option<u32>,
+    /// Answers in a minute, over REST and sockets.
+    pub messages_per_minute: Option<u32>,
+    /// Sockets that are open at once.
+    pub sockets: Option<u32>,
+    /// Streams of events that are open at once.
+    pub streams: Option<u32>,
+    /// Runs that have not ended.
+    pub open_runs: Option<u32>,
+    /// Connections of one address at once, believed proxies left aside.
+    pub connections_per_address: Option<u32>,
 }
 
 /// `ui:`.

@@ -313,6 +313,7 @@ mod tests {
                 definition: None,
                 params: serde_json::Map::new(),
                 user: None,
+                groups: Box::default(),
                 origin,
             })
         };

@@ -18,11 +18,25 @@ pub fn document() -> Value {
             for (status, words) in [
                 ("401", "`unauthorized`: say who you are, or that is not right"),
                 ("403", "`forbidden`: this page, or this user, may not"),
-                ("429", "`too_many_requests`: wrong too often; `Retry-After` says how long to wait"),
+                ("429", "`too_many_requests`: too often, or wrong too often; `Retry-After` says how long to wait"),
                 ("503", "`auth_unavailable`, `broker_unavailable` or `broker_full`: try again"),
             ] {
                 let told = if fastagencys { json!({"description": words}) } else { problem(words) };
                 responses.entry(status).or_insert(told);
+            }
+        }
+        let reads_json = operation["requestBody"]["content"].get("application/json").is_some();
+        if let Some(responses) = operation["responses"].as_object_mut()
+            && reads_json
+            && !path.starts_with("/fastagency/")
+        {
+            for (status, words) in [
+                ("400", "`malformed_json`: the body is no JSON; `incomplete_body`"),
+                ("408", "`request_timeout`: the body did not come in time"),
+                ("413", "`too_large`: the body is larger than 2 MiB, or than what can be stored"),
+                ("415", "`unsupported_media_type`: the body is not sent as JSON, or compressed"),
+            ] {
+                responses.entry(status).or_insert_with(|| problem(words));
             }
         }
         if let Some(entry) = entry.as_object_mut() {
@@ -119,7 +133,7 @@ fn runs() -> Vec<Operation> {
                         json!({"type": "integer", "minimum": 0, "maximum": 500, "default": 50}),
                         "At most so many.",
                     ),
-                    query("everybody", json!({"type": "boolean", "default": false}), "Everybody's, for admins."),
+                    query("everybody", json!({"type": "boolean", "default": false}), "All that the caller may see."),
                 ],
                 None,
                 json!({
@@ -142,6 +156,7 @@ fn runs() -> Vec<Operation> {
                         json!({"type": "integer", "minimum": 0, "maximum": 500, "default": 50}),
                         "How many at most.",
                     ),
+                    query("everybody", json!({"type": "boolean", "default": false}), "All that the caller may answer."),
                 ],
                 None,
                 json!({

@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message as WsMessage, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
 use axum::http::StatusCode;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::auth::Caller;
 use crate::broker;
 use crate::gateway::answers::{self, Target};
+use crate::gateway::error::ApiError;
 use crate::gateway::frames::{self, Asked, Frame};
 use crate::gateway::starting::{Refused, Wanted, begin};
 use crate::gateway::{Gateway, fastagency};
@@ -50,6 +51,10 @@ pub async fn open(
     let Ok(upgrade) = upgrade else {
         return fastagency::detail(StatusCode::NOT_FOUND, json!("Not Found"));
     };
+    let held = match gateway.limits.socket(&caller) {
+        Ok(held) => held,
+        Err(refused) => return ApiError::from(refused).into_response(),
+    };
     let shutdown = gateway.shutdown.clone();
     upgrade
         .read_buffer_size(READ_BUFFER)
@@ -60,6 +65,7 @@ pub async fn open(
         .on_upgrade(move |socket| {
             let mut client = Client::new(socket);
             let conversation = async move {
+                let _held = held;
                 let farewell = converse(&gateway, caller, &mut client).await;
                 Box::pin(client.close(farewell)).await;
             };
@@ -194,6 +200,7 @@ async fn enter(gateway: &Gateway, init: Init, caller: Caller) -> Result<Created,
                 None => return Err(Entry::Unknown(unknown_workflow(run, &name, similar))),
             }
         }
+        Err(Refused::TooMany(refused)) => return Err(Entry::Refused(refused.to_string())),
         Err(Refused::InvalidParams { problems }) => return Err(Entry::Refused(format!("params: {problems}"))),
         Err(Refused::Run(run::Error::Unknown { run })) => {
             return Err(Entry::Refused(format!("the run {run} was removed; start another")));
@@ -217,7 +224,7 @@ async fn existing(gateway: &Gateway, run: RunId) -> run::Result<Option<Created>>
 }
 
 fn failed(error: run::Error) -> Entry {
-    let error = crate::gateway::error::ApiError::from(error);
+    let error = ApiError::from(error);
     Entry::Failed(error.message().to_owned())
 }
 
@@ -395,6 +402,9 @@ impl Conversation<'_> {
     async fn give(&mut self, asked: &Asked, text: &str) -> run::Result<()> {
         let given = Given { answer: Answer::Text(text.to_owned()), by: self.target.user.clone() };
         let mut pause = SHORTEST_PAUSE;
+        if self.gateway.limits.has_messages() {
+            Box::pin(self.gateway.limits.message_in_time(self.target.user.as_ref())).await;
+        }
         loop {
             match answers::give(self.gateway, &self.target, &asked.message, given.clone()).await {
                 // If somebody else was first his answer counts, and this client sees what follows from it.

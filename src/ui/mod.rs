@@ -11,13 +11,13 @@ use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
-use axum::serve::ListenerExt;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::lifecycle::Shutdown;
+use crate::serving;
 
 mod brand;
 mod forward;
@@ -81,19 +81,10 @@ pub async fn serve(listener: TcpListener, settings: Settings, shutdown: Shutdown
     let brand = brand::Loaded::read(&settings.brand, &settings.version).await?;
     let sessions = sessions::Sessions::new(&settings.login, shutdown.clone())?;
     let app = app(Arc::new(Ui { brand, gateway, sessions }));
-    let listener = listener.tap_io(|stream| {
-        // Events are small and each is wanted at once.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!("a connection keeps its delay: {error}");
-        }
-    });
-    let soft = shutdown.clone();
-    let app = app.into_make_service_with_connect_info::<std::net::SocketAddr>();
-    let serving = axum::serve(listener, app).with_graceful_shutdown(async move { soft.soft().await });
-    tokio::select! {
-        outcome = serving => Ok(outcome?),
-        () = shutdown.hard() => Ok(()),
-    }
+    let connections =
+        serving::Connections { headers_within: serving::HEADERS_WITHIN, per_address: None, unlimited: Vec::new() };
+    serving::serve(listener, app, connections, shutdown).await;
+    Ok(())
 }
 
 fn app(ui: Arc<Ui>) -> Router {

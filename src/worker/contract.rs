@@ -72,6 +72,7 @@ async fn take_starts(worker: Arc<Worker>) {
                 definition: Some(workflow.definition.hash()),
                 params,
                 user: foreign_user(initiation.user_id),
+                groups: Box::default(),
                 origin: Origin::FastAgency,
             };
             match start(&worker.broker, wanted).await {

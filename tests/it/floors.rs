@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Every top-level module and its floor.
-const FLOORS: [(&str, u8); 25] = [
+const FLOORS: [(&str, u8); 26] = [
     ("ids", 0),
     ("clock", 0),
     ("problem", 0),
@@ -17,6 +17,7 @@ const FLOORS: [(&str, u8); 25] = [
     ("config", 1),
     ("workflow", 1),
     ("message", 1),
+    ("serving", 1),
     ("project", 2),
     ("broker", 2),
     ("model", 2),

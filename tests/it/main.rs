@@ -14,6 +14,7 @@ mod gateway;
 mod hardship;
 mod histories;
 mod ownership;
+mod permissions;
 mod runs;
 mod schemas;
 mod support;

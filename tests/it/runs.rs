@@ -80,6 +80,7 @@ impl House {
             definition: Some(self.workflow.definition.hash()),
             params: Map::new(),
             user: None,
+            groups: Box::default(),
             origin: Origin::Gateway,
         };
         start(&self.broker, wanted).await.unwrap()

@@ -55,6 +55,7 @@ async fn stored(broker: &Broker, bodies: Vec<Body>) -> RunId {
         definition: Some("hash".into()),
         params: Map::new(),
         user: None,
+        groups: Box::default(),
         origin: Origin::Gateway,
     };
     let mut last = 0;

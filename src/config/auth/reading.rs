@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{Access, Auth, AuthMode, Jwt, JwtAlgorithm, JwtKey, Members, Oidc, TokenIssue, TrustedHeader};
+use super::{Access, Act, Auth, AuthMode, Jwt, JwtAlgorithm, JwtKey, Members, Oidc, TokenIssue, TrustedHeader};
 use crate::config::reading::{long_secret, secret};
 use crate::config::shapes::{ACCESS, AUTH, JWT, MEMBERS, OIDC, TOKEN, TRUSTED_HEADER};
 use crate::yaml::{Field, Fields};
@@ -209,7 +209,11 @@ fn members(fields: &Fields<'_>) -> Members {
 fn access(field: &Field<'_>) -> Option<Access> {
     let fields = field.fields(&ACCESS)?;
     let workflows = fields.read("workflows", |field| list(field, |field| field.text().map(str::to_owned)));
-    Some(Access { workflows: workflows?, members: members(&fields) })
+    let may = fields.read("may", |field| {
+        let may = list(field, |field| field.one_of(&Act::ALL))?;
+        if may.is_empty() { field.is_not("a list with something in it") } else { Some(may) }
+    });
+    Some(Access { workflows: workflows?, members: members(&fields), may: may.unwrap_or_else(|| vec![Act::Start]) })
 }
 
 fn origin(field: &Field<'_>) -> Option<String> {
