@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::queue::Taken;
 use super::store::WeakSender;
-use crate::broker::{AnyDelivery, Bell, Job, Live, Shelf};
+use crate::broker::{AnyDelivery, Bell, Job, Live, Overheard, Shelf};
 use crate::ids::{Name, RunId};
 
 /// What one listener may leave unread before it misses something: ten seconds of a fast model's tokens.
@@ -31,6 +31,8 @@ pub(super) enum Told {
     Rang(RunId, Bell),
     /// Somebody wants to hear a run.
     Follow(RunId, Voice<Live>),
+    /// Somebody wants to hear all runs.
+    Overhear(Voice<Overheard>),
     /// Somebody wants to hear a run's inbox.
     Listen(RunId, Voice<Bell>),
     /// A shelf has changed.
@@ -52,6 +54,7 @@ pub(super) enum Told {
 /// Everything in memory.
 pub(super) struct House {
     followers: Listeners<Live>,
+    everywhere: Vec<Voice<Overheard>>,
     bells: Listeners<Bell>,
     shelves: HashMap<Shelf, watch::Sender<()>>,
     jobs: HashMap<u64, KnownJob>,
@@ -94,6 +97,7 @@ impl House {
     pub(super) fn new(store: WeakSender) -> Self {
         Self {
             followers: Listeners::default(),
+            everywhere: Vec::new(),
             bells: Listeners::default(),
             shelves: Shelf::ALL.into_iter().map(|shelf| (shelf, watch::Sender::new(()))).collect(),
             jobs: HashMap::new(),
@@ -107,9 +111,18 @@ impl House {
     /// Takes note of what happened.
     pub(super) fn tell(&mut self, told: Told, now: Instant) {
         match told {
-            Told::Live(run, live) => self.followers.tell(run, live),
+            Told::Live(run, live) => {
+                if let Live::Record { stored, .. } = &live
+                    && !self.everywhere.is_empty()
+                {
+                    let overheard = Overheard::Record { run, stored: stored.clone() };
+                    self.everywhere.retain(|voice| voice.say(&overheard));
+                }
+                self.followers.tell(run, live);
+            }
             Told::Rang(run, bell) => self.bells.tell(run, bell),
             Told::Follow(run, voice) => self.followers.add(run, voice),
+            Told::Overhear(voice) => self.everywhere.push(voice),
             Told::Listen(run, voice) => self.bells.add(run, voice),
             Told::Changed(shelf) => self.shelves[&shelf].send_replace(()),
             Told::Watch(shelf, reply) => drop(reply.send(self.shelves[&shelf].subscribe())),
