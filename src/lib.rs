@@ -8,6 +8,7 @@ pub mod ids;
 pub mod lifecycle;
 pub mod money;
 pub mod problem;
+pub mod redact;
 pub mod seal;
 pub mod telemetry;
 pub mod yaml;
@@ -29,7 +30,8 @@ pub mod model;
 pub mod chat;
 pub mod run;
 
-// Floor 4: driving runs; a gateway from the other side.
+// Floor 4: driving runs; what happened in them; a gateway from the other side.
+pub mod audit;
 pub mod client;
 pub mod engine;
 

@@ -47,6 +47,8 @@ pub struct Caller {
     pub groups: Vec<String>,
     /// He may see, stop and remove everybody's runs.
     pub is_admin: bool,
+    /// He may read everybody's runs in the audit.
+    pub is_auditor: bool,
 }
 
 /// Why somebody may not come in.
@@ -103,6 +105,7 @@ pub struct Authenticator {
     throttle: Throttle,
     remembered: Remembered,
     admins: config::Members,
+    auditors: config::Members,
     access: Vec<config::Access>,
 }
 
@@ -116,7 +119,7 @@ enum Way {
 
 impl Caller {
     fn new(user: UserId, groups: Vec<String>) -> Self {
-        Self { user: Some(user), groups, is_admin: false }
+        Self { user: Some(user), groups, is_admin: false, is_auditor: false }
     }
 
     /// Whether he may see a run of this user.
@@ -151,6 +154,7 @@ impl Authenticator {
             throttle: Throttle::default(),
             remembered: Remembered::new(),
             admins: config.admins.clone(),
+            auditors: config.auditors.clone(),
             access: config.access.clone(),
         })
     }
@@ -172,6 +176,7 @@ impl Authenticator {
     pub async fn authenticate(&self, headers: &HeaderMap, address: IpAddr) -> Result<Caller, Denied> {
         let mut caller = self.caller(headers, address).await?;
         caller.is_admin = caller.is_among(&self.admins);
+        caller.is_auditor = caller.is_admin || caller.is_among(&self.auditors);
         Ok(caller)
     }
 

@@ -19,6 +19,8 @@ pub struct Auth {
     pub file: Option<PathBuf>,
     /// Who may see, stop and remove everybody's runs.
     pub admins: Members,
+    /// Who may read everybody's runs in the audit; admins may, too.
+    pub auditors: Members,
     /// Who may start what; empty: everybody everything.
     pub access: Vec<Access>,
     /// Origins beside the gateway's own whose pages may call it.

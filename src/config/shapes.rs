@@ -220,6 +220,7 @@ pub static AUTH: Shape = Shape {
         may("jwt", Kind::Shape(&JWT), "Tokens that another server signs (mode jwt)."),
         may("trusted_header", Kind::Shape(&TRUSTED_HEADER), "Headers that a proxy sends (mode trusted_header)."),
         may("admins", Kind::Shape(&MEMBERS), "Who may see, stop and remove everybody's runs."),
+        may("auditors", Kind::Shape(&MEMBERS), "Who may read everybody's runs in the audit; admins may, too."),
         may("access", Kind::List(&Kind::Shape(&ACCESS)), "Who may start what (default: everybody everything)."),
         may("origins", Kind::List(&Kind::Text), "Other origins whose pages may call, like https://chat.example.com."),
         may("proxies", Kind::List(&Kind::Text), "Proxies whose X-Forwarded-For is believed, like 10.0.0.0/8."),

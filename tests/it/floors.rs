@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Every top-level module and its floor.
-const FLOORS: [(&str, u8); 25] = [
+const FLOORS: [(&str, u8); 27] = [
     ("ids", 0),
     ("clock", 0),
     ("problem", 0),
     ("yaml", 0),
     ("lifecycle", 0),
     ("money", 0),
+    ("redact", 0),
     ("seal", 0),
     ("telemetry", 0),
     ("config", 1),
@@ -23,6 +24,7 @@ const FLOORS: [(&str, u8); 25] = [
     ("auth", 2),
     ("run", 3),
     ("chat", 3),
+    ("audit", 4),
     ("engine", 4),
     ("client", 4),
     ("worker", 5),

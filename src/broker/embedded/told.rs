@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::Stream;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::broker::{Bell, Job, Live, Shelf};
+use crate::broker::{Bell, Job, Live, Overheard, Shelf};
 use crate::ids::{Name, RunId};
 
 /// What one listener may leave unread before it misses something: ten seconds of a fast model's tokens.
@@ -23,6 +23,8 @@ pub(super) enum Told {
     Rang(RunId, Bell),
     /// Somebody wants to hear a run.
     Follow(RunId, Voice<Live>),
+    /// Somebody wants to hear all runs.
+    Overhear(Voice<Overheard>),
     /// Somebody wants to hear a run's inbox.
     Listen(RunId, Voice<Bell>),
     /// A shelf has changed.
