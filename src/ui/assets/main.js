@@ -12,7 +12,6 @@ import { listenToKeys, showKeys } from './keys.js';
 import { runBar } from './run-bar.js';
 import { runsList } from './runs-list.js';
 import { beginSession } from './session.js';
-import { showSignIn } from './sign-in.js';
 import { openStart } from './start.js';
 import { phaseOf } from './state.js';
 import { themeButton } from './theme.js';
@@ -205,7 +204,7 @@ beginSession({
   onMe: (me) => drawAccount(byId('account', HTMLElement), me),
   // In the name of the house, which comes at the same time.
   show: (signingIn) => {
-    const shown = configured.then(() => showSignIn(signingIn));
+    const shown = Promise.all([import('./sign-in.js'), configured]).then(([{ showSignIn }]) => showSignIn(signingIn));
     return () => { shown.then((takeAway) => takeAway()); };
   },
 });
