@@ -65,7 +65,7 @@ impl All {
             sealer,
             ..gateway::Settings::default()
         };
-        let page_settings = project::page(&config, gateway_url.clone());
+        let page_settings = project::page(&config, gateway_url.clone(), &data_dir);
         shutdown.spawn("worker", worker::serve(parts, shutdown.clone()));
         shutdown.spawn("gateway", gateway::serve(gateway_listener, broker, gateway_settings, shutdown.clone()));
         shutdown.spawn("ui", ui::serve(page_listener, page_settings, shutdown.clone()));

@@ -28,7 +28,7 @@ impl Ui {
         let listener = project::listen(&self.listen, config.ui.host, config.ui.port).await?;
         let url = project::url(&listener);
         let gateway_url = self.gateway_url.unwrap_or_else(|| config.ui.gateway_url.clone());
-        let settings = project::page(&config, gateway_url);
+        let settings = project::page(&config, gateway_url, &config.data_dir);
         shutdown.spawn("ui", ui::serve(listener, settings, shutdown.clone()));
         println!("page: {url}");
         Ok(outcome::of(lifecycle.run().await))

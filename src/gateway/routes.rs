@@ -37,6 +37,7 @@ pub struct Route {
 pub fn table() -> Vec<Route> {
     let route = |method, path, handler| Route { method, path, handler };
     vec![
+        route("get",    "/api/me", get(guard::me)),
         route("get",    "/api/workflows", get(runs::workflows)),
         route("post",   "/api/runs", post(runs::create)),
         route("get",    "/api/runs", get(runs::list)),
