@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Every top-level module and its floor.
-const FLOORS: [(&str, u8); 25] = [
+const FLOORS: [(&str, u8); 28] = [
     ("ids", 0),
     ("clock", 0),
     ("problem", 0),
@@ -14,6 +14,8 @@ const FLOORS: [(&str, u8); 25] = [
     ("money", 0),
     ("seal", 0),
     ("telemetry", 0),
+    ("metrics", 0),
+    ("traces", 0),
     ("config", 1),
     ("workflow", 1),
     ("message", 1),
@@ -21,6 +23,7 @@ const FLOORS: [(&str, u8); 25] = [
     ("broker", 2),
     ("model", 2),
     ("auth", 2),
+    ("observe", 2),
     ("run", 3),
     ("chat", 3),
     ("engine", 4),

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::queue::Taken;
 use super::store::WeakSender;
-use crate::broker::{AnyDelivery, Bell, Job, Live, Shelf};
+use crate::broker::{AnyDelivery, Bell, Depth, Job, Live, Shelf};
 use crate::ids::{Name, RunId};
 
 /// What one listener may leave unread before it misses something: ten seconds of a fast model's tokens.
@@ -41,6 +41,8 @@ pub(super) enum Told {
     Queued(u64, Name, Job),
     /// A job is done.
     Done(u64),
+    /// Somebody asks how many jobs of a workflow there are.
+    Count(Name, oneshot::Sender<Depth>),
     /// A worker wants a job.
     Wanted(Name, Wanting),
     /// A held job is still worked on.
@@ -121,6 +123,7 @@ impl House {
                 self.ready(id, now);
             }
             Told::Done(id) => drop(self.jobs.remove(&id)),
+            Told::Count(workflow, reply) => drop(reply.send(self.depth(&workflow))),
             Told::Wanted(workflow, wanting) => self.wanted(workflow, wanting, now),
             Told::Working(id, attempt) => self.renew(id, attempt, now, None),
             Told::PutOff(id, attempt, delay) => self.renew(id, attempt, now, Some(delay)),
@@ -155,6 +158,14 @@ impl House {
         let line = self.lines.entry(workflow.clone()).or_default();
         line.ready.push_back(id);
         self.hand_out(&workflow, now);
+    }
+
+    fn depth(&self, workflow: &Name) -> Depth {
+        let all = self.jobs.values().filter(|known| known.workflow == *workflow);
+        all.fold(Depth::default(), |depth, known| match known.held {
+            true => Depth { taken: depth.taken + 1, ..depth },
+            false => Depth { waiting: depth.waiting + 1, ..depth },
+        })
     }
 
     fn wanted(&mut self, workflow: Name, wanting: Wanting, now: Instant) {

@@ -1,5 +1,7 @@
 //! The logs of the runs in the embedded store.
 
+use std::time::Instant;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -10,7 +12,7 @@ use super::Embedded;
 use super::house::{Told, listener};
 use super::store::{Fault, Head, Session};
 use super::survey;
-use crate::broker::{Error, Lane, Live, Log, Result, Sighting, Stored, TOMBSTONE_KEPT};
+use crate::broker::{Error, Lane, Live, Log, Result, Sighting, Stored, TOMBSTONE_KEPT, count_append};
 use crate::clock::Timestamp;
 use crate::ids::RunId;
 
@@ -21,7 +23,10 @@ const FORGOTTEN_AT_ONCE: i64 = 512;
 impl Log for Embedded {
     async fn append(&self, run: RunId, _lane: Lane, payload: Bytes, expected: u64) -> Result<u64> {
         Self::fits(&payload)?;
-        self.store.call("append a record", move |session| append(session, run, payload, expected)).await
+        let begun = Instant::now();
+        let outcome = self.store.call("append a record", move |session| append(session, run, payload, expected)).await;
+        count_append(&outcome, begun);
+        outcome
     }
 
     async fn read(&self, run: RunId, after: u64) -> Result<Vec<Stored>> {
