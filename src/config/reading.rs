@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
+use super::operation;
 use super::shapes::{CONFIG, GATEWAY, LINK, LLM, NATS, PRICE, RATE, TIMEOUT, TLS, UI, WEBHOOK, WORKER};
 use super::variables::{self, Environment};
 use super::{
@@ -91,6 +92,8 @@ impl Reader<'_> {
             keep_ended: fields.read("keep_ended", Field::duration).unwrap_or(Duration::from_secs(30 * 24 * 3600)),
             webhooks: fields.read("webhooks", webhooks).unwrap_or_default(),
             seal_key: secret(&fields, "seal_key"),
+            metrics: fields.read("metrics", operation::metrics).unwrap_or_default(),
+            telemetry: fields.read("telemetry", operation::telemetry).flatten(),
             unset: unset(&fields),
             name,
         })
@@ -513,6 +516,7 @@ fn unset(fields: &Fields<'_>) -> BTreeMap<Section, Vec<Problem>> {
             "auth" => &[Section::Gateway],
             "ui" => &[Section::Ui],
             "worker" | "seal_key" | "webhooks" => &[Section::Worker],
+            "metrics" | "telemetry" => &[Section::Operation],
             // Each model keeps its own; a price that is not set is one of the models', which the worker asks.
             "llms" => continue,
             "prices" => &[Section::Worker],

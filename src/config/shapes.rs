@@ -27,6 +27,8 @@ pub static CONFIG: Shape = Shape {
         may("ui", Kind::Shape(&UI), "The chat page."),
         may("worker", Kind::Shape(&WORKER), "The worker."),
         may("auth", Kind::Shape(&AUTH), "Who may call the gateway."),
+        may("metrics", Kind::Shape(&METRICS), "Where figures are shown to Prometheus."),
+        may("telemetry", Kind::Shape(&TELEMETRY), "Where traces are sent."),
         may("data_dir", Kind::Text, "Where the embedded broker keeps its data (default data)."),
         may("shutdown_grace", Kind::Duration, "How long a tier may take to end (default 10s)."),
         may("keep_ended", Kind::Duration, "How long an ended run is kept (default 30d)."),
@@ -198,6 +200,39 @@ pub static WORKER: Shape = Shape {
         may("max_runs", Kind::Whole(1), "Runs in memory at once, at most (default 10000)."),
         may("park_after", Kind::Duration, "How long a run that only waits is kept in memory (default 60s)."),
         may("lease", Kind::Duration, "How long a worker that says nothing is believed to live (default 10s)."),
+    ],
+    shared: &[],
+};
+
+pub static METRICS: Shape = Shape {
+    name: "metrics",
+    about: "Where each tier shows its figures to Prometheus, and says whether it lives and is ready.",
+    keys: &[
+        may("listen", Kind::Text, "An address and a port, e.g. 127.0.0.1:9464 (default: figures are shown nowhere)."),
+        may("token", Kind::Text, "What a scrape must show; needed where others can reach the address."),
+    ],
+    shared: &[],
+};
+
+pub static TELEMETRY: Shape = Shape {
+    name: "telemetry",
+    about: "What is sent to OpenTelemetry.",
+    keys: &[may("otlp", Kind::Shape(&OTLP), "Traces.")],
+    shared: &[],
+};
+
+pub static OTLP: Shape = Shape {
+    name: "otlp",
+    about: "A collector that traces are sent to by OTLP over HTTP.",
+    keys: &[
+        may(
+            "endpoint",
+            Kind::Text,
+            "Its address (default: OTEL_EXPORTER_OTLP_ENDPOINT; without either there are no traces).",
+        ),
+        may("headers", Kind::Table(&Kind::Text), "Headers that it wants to see, such as a key."),
+        may("sample", Kind::Number, "Which part of the traces that begin here is kept, 0 to 1 (default 1)."),
+        may("content", Kind::Bool, "Whether spans hold prompts and replies (default false)."),
     ],
     shared: &[],
 };

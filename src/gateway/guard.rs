@@ -15,6 +15,7 @@ use crate::auth::{Caller, Denied, origin};
 use crate::config::Auth;
 use crate::gateway::error::ApiError;
 use crate::gateway::{Gateway, body, fastagency};
+use crate::metrics::metrics;
 
 /// What anybody may ask for: whether the gateway lives, what it can do, and a token.
 pub const OPEN: [&str; 5] = ["/healthz", "/readyz", "/openapi.json", "/docs", "/token"];
@@ -88,6 +89,12 @@ pub fn may_erase(gateway: &Gateway, caller: &Caller) -> Result<(), ApiError> {
 }
 
 fn deny(gateway: &Gateway, request: &Request, address: IpAddr, denied: &Denied) -> Response {
+    metrics().refused(match denied {
+        Denied::Unknown => "unknown",
+        Denied::Wrong { .. } => "wrong",
+        Denied::TooOften { .. } => "too_often",
+        Denied::Unavailable { .. } => "unavailable",
+    });
     let (status, what) = match denied {
         Denied::Unknown => (StatusCode::UNAUTHORIZED, "say who you are"),
         Denied::Wrong { why } => {

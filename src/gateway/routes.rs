@@ -21,6 +21,8 @@ use tracing::Span;
 use crate::gateway::error::ApiError;
 use crate::gateway::{Gateway, audit, docs, events, fastagency, guard, health, runs, socket};
 use crate::ids::MessageId;
+use crate::metrics::Tier;
+use crate::observe::{self, Observed};
 
 /// One route.
 pub struct Route {
@@ -89,6 +91,7 @@ pub fn app(gateway: Arc<Gateway>) -> Router {
         ),
         None => router.fallback(not_found),
     };
+    let observed = Observed::new(Tier::gateway, table().iter().map(|route| route.path));
     let request_id = HeaderName::from_static("x-request-id");
     router
         .method_not_allowed_fallback(method_not_allowed)
@@ -99,6 +102,7 @@ pub fn app(gateway: Arc<Gateway>) -> Router {
         .layer(PropagateRequestIdLayer::new(request_id.clone()))
         .layer(TraceLayer::new_for_http().make_span_with(span).on_request(()).on_response(access_log).on_failure(()))
         .layer(SetRequestIdLayer::new(request_id, MakeRequestUuid))
+        .layer(axum::middleware::from_fn_with_state(observed, observe::request))
         .with_state(gateway)
 }
 

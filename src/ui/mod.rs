@@ -18,6 +18,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::lifecycle::Shutdown;
+use crate::metrics::Tier;
+use crate::observe::{self, Observed};
 
 mod brand;
 mod forward;
@@ -96,6 +98,21 @@ pub async fn serve(listener: TcpListener, settings: Settings, shutdown: Shutdown
     }
 }
 
+/// The routes that requests are counted by; what lies below the last of a kind is counted with it.
+const ROUTES: [&str; 11] = [
+    "/",
+    "/runs/{id}",
+    "/assets/{*path}",
+    "/ui/config.json",
+    "/ui/logo",
+    "/ui/brand.css",
+    "/healthz",
+    "/readyz",
+    "/api/{*rest}",
+    "/fastagency/{*rest}",
+    "/openapi.json",
+];
+
 fn app(ui: Arc<Ui>) -> Router {
     // What is forwarded has the headers that the gateway gave it; these stand where it gave none.
     let fixed = |name: HeaderName, value: HeaderValue| SetResponseHeaderLayer::if_not_present(name, value);
@@ -121,6 +138,7 @@ fn app(ui: Arc<Ui>) -> Router {
         .route("/docs", any(forward::forward))
         .fallback(not_found)
         .layer(CatchPanicLayer::custom(after_panic))
+        .layer(axum::middleware::from_fn_with_state(Observed::new(Tier::ui, ROUTES), observe::request))
         .layer(fixed(header::CONTENT_SECURITY_POLICY, csp))
         .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")))
         .layer(fixed(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")))
