@@ -9,6 +9,7 @@ pub mod lifecycle;
 pub mod metrics;
 pub mod money;
 pub mod problem;
+pub mod redact;
 pub mod seal;
 pub mod telemetry;
 pub mod traces;
@@ -32,7 +33,8 @@ pub mod observe;
 pub mod chat;
 pub mod run;
 
-// Floor 4: driving runs; a gateway from the other side.
+// Floor 4: driving runs; what happened in them; a gateway from the other side.
+pub mod audit;
 pub mod client;
 pub mod engine;
 

@@ -119,6 +119,20 @@ pub enum Live {
     Gap,
 }
 
+/// What a listener to all runs hears.
+#[derive(Debug, Clone)]
+pub enum Overheard {
+    /// A record of a run was stored.
+    Record {
+        /// The run.
+        run: RunId,
+        /// The record.
+        stored: Stored,
+    },
+    /// Something may have been missed.
+    Gap,
+}
+
 /// What is met on a tour of all runs ([`Log::survey`]).
 #[derive(Debug, Clone)]
 pub enum Sighting {
@@ -162,12 +176,19 @@ pub trait Log: Send + Sync {
     /// not show will be heard, or a gap will. What the log refused is never heard.
     async fn follow(&self, run: RunId) -> Result<BoxStream<'static, Live>>;
 
+    /// Hears what is appended to whichever run, without deltas: for a watcher, who can live with gaps.
+    async fn overhear(&self) -> Result<BoxStream<'static, Overheard>>;
+
     /// Tells followers a piece of text that is being written. Lost if nobody listens; never blocks for long.
     async fn whisper(&self, run: RunId, delta: Bytes) -> Result<()>;
 
     /// Goes round all runs once and shows where each is: what was stored before this is called is shown, what is stored
     /// meanwhile may be. For whoever looks after runs that nobody else looks after; it costs a message per run.
     async fn survey(&self) -> Result<BoxStream<'static, Result<Sighting>>>;
+
+    /// Removes the run's records before sequence `before`, its inbox and its timer for ever. For a run that has ended and
+    /// whose history has been stored anew (`run::keep`).
+    async fn forget(&self, run: RunId, before: u64) -> Result<()>;
 
     /// Removes the run's records, its inbox and its timer for ever. `tombstone` is kept in their place, under
     /// [`Lane::Did`], for [`TOMBSTONE_KEPT`], so that a late writer meets a conflict.

@@ -68,7 +68,7 @@ impl All {
             sealer,
             ..gateway::Settings::default()
         };
-        let page_settings = project::page(&config, gateway_url.clone());
+        let page_settings = project::page(&config, gateway_url.clone(), &data_dir);
         let served = parts.workflows.iter().map(|workflow| workflow.name.clone()).collect();
         let (ready, depth) = (worker_ready(&broker, &parts.up), queue_depth(&broker, served));
         let _sending = self.watching.start(&config, "all", ready, Some(depth), &shutdown).await?;

@@ -33,7 +33,7 @@ impl Ui {
         let gateway_url = self.gateway_url.unwrap_or_else(|| config.ui.gateway_url.clone());
         let ready = gateway_ready(&gateway_url)?;
         let _sending = self.watching.start(&config, "ui", ready, None, &shutdown).await?;
-        let settings = project::page(&config, gateway_url);
+        let settings = project::page(&config, gateway_url, &config.data_dir);
         shutdown.spawn("ui", ui::serve(listener, settings, shutdown.clone()));
         println!("page: {url}");
         Ok(outcome::of(lifecycle.run().await))

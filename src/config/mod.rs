@@ -23,7 +23,7 @@ mod reading;
 mod shapes;
 mod variables;
 
-pub use auth::{Access, Auth, AuthMode, Jwt, JwtAlgorithm, JwtKey, Members, TokenIssue, TrustedHeader};
+pub use auth::{Access, Auth, AuthMode, Jwt, JwtAlgorithm, JwtKey, Members, Oidc, TokenIssue, TrustedHeader};
 pub use operation::{Metrics, NEEDS_TOKEN, Otlp};
 pub use shapes::json_schema;
 pub use variables::Environment;
@@ -210,6 +210,12 @@ pub struct Ui {
     pub embed_in: Vec<String>,
     /// Where the gateway is (default: `http://127.0.0.1:8008`).
     pub gateway_url: String,
+    /// Where browsers find the page, without a slash at the end (default: what a request says).
+    pub public_url: Option<String>,
+    /// What the cookies of logins are sealed with; none: a key of this machine's own.
+    pub session_key: Option<SecretString>,
+    /// How long a login lasts (default 12 h).
+    pub session_lifetime: Duration,
 }
 
 /// `worker:`.

@@ -172,6 +172,13 @@ pub static UI: Shape = Shape {
             "The sites that may show the page in a frame, as https://example.org.",
         ),
         may("gateway_url", Kind::Text, "Where the gateway is (default http://127.0.0.1 and the gateway's port)."),
+        may("public_url", Kind::Text, "Where browsers find the page, like https://chat.example.com."),
+        may(
+            "session_key",
+            Kind::Text,
+            "What the cookies of logins are sealed with: at least 32 characters (default: made once, and kept in data_dir).",
+        ),
+        may("session_lifetime", Kind::Duration, "How long a login lasts (default 12h)."),
     ],
     shared: &[],
 };
@@ -247,14 +254,16 @@ pub static AUTH: Shape = Shape {
     keys: &[
         must(
             "mode",
-            Kind::OneOf(&["none", "basic", "api_key", "jwt", "trusted_header"]),
+            Kind::OneOf(&["none", "basic", "api_key", "jwt", "oidc", "trusted_header"]),
             "How callers prove who they are.",
         ),
         may("file", Kind::Text, "The file of users and keys, kept by `fastagency user` and `fastagency key`."),
         may("token", Kind::Shape(&TOKEN), "Tokens that POST /token gives for a password (mode basic)."),
         may("jwt", Kind::Shape(&JWT), "Tokens that another server signs (mode jwt)."),
+        may("oidc", Kind::Shape(&OIDC), "The OpenID provider where people log in (mode oidc)."),
         may("trusted_header", Kind::Shape(&TRUSTED_HEADER), "Headers that a proxy sends (mode trusted_header)."),
         may("admins", Kind::Shape(&MEMBERS), "Who may see, stop and remove everybody's runs."),
+        may("auditors", Kind::Shape(&MEMBERS), "Who may read everybody's runs in the audit; admins may, too."),
         may("access", Kind::List(&Kind::Shape(&ACCESS)), "Who may start what (default: everybody everything)."),
         may("origins", Kind::List(&Kind::Text), "Other origins whose pages may call, like https://chat.example.com."),
         may("proxies", Kind::List(&Kind::Text), "Proxies whose X-Forwarded-For is believed, like 10.0.0.0/8."),
@@ -287,6 +296,24 @@ pub static JWT: Shape = Shape {
         may("issuer", Kind::Text, "The issuer that they must name."),
         may("audience", Kind::Text, "The audience that they must name."),
         may("leeway", Kind::Duration, "How far clocks may differ (default 60s)."),
+        may("user_claim", Kind::Text, "The claim that is the user (default sub)."),
+        may("groups_claim", Kind::Text, "The claim that lists the user's groups (default groups)."),
+    ],
+    shared: &[],
+};
+
+pub static OIDC: Shape = Shape {
+    name: "provider of identities",
+    about: "An OpenID provider: the page sends people there to log in, by the code flow with PKCE.",
+    keys: &[
+        must(
+            "issuer",
+            Kind::Text,
+            "Its issuer, like https://id.example.com/realms/acme; the rest is discovered there.",
+        ),
+        must("client_id", Kind::Text, "What it knows this program as."),
+        may("client_secret", Kind::Text, "The program's secret there (default: a public client, which has none)."),
+        may("scopes", Kind::List(&Kind::Text), "What is asked for (default openid, profile and email)."),
         may("user_claim", Kind::Text, "The claim that is the user (default sub)."),
         may("groups_claim", Kind::Text, "The claim that lists the user's groups (default groups)."),
     ],

@@ -19,7 +19,7 @@ use tower_http::trace::TraceLayer;
 use tracing::Span;
 
 use crate::gateway::error::ApiError;
-use crate::gateway::{Gateway, docs, events, fastagency, guard, health, runs, socket};
+use crate::gateway::{Gateway, audit, docs, events, fastagency, guard, health, overview, runs, socket};
 use crate::ids::MessageId;
 use crate::metrics::Tier;
 use crate::observe::{self, Observed};
@@ -39,6 +39,7 @@ pub struct Route {
 pub fn table() -> Vec<Route> {
     let route = |method, path, handler| Route { method, path, handler };
     vec![
+        route("get",    "/api/me", get(guard::me)),
         route("get",    "/api/workflows", get(runs::workflows)),
         route("post",   "/api/runs", post(runs::create)),
         route("get",    "/api/runs", get(runs::list)),
@@ -49,6 +50,12 @@ pub fn table() -> Vec<Route> {
         route("post",   "/api/runs/{id}/cancel", post(runs::cancel)),
         route("post",   "/api/runs/{id}/answers/{question}", post(runs::answer)),
         route("get",    "/api/runs/{id}/events", get(events::events)),
+        route("get",    "/api/overview", get(overview::overview)),
+        route("get",    "/api/workers", get(overview::workers)),
+        route("get",    "/api/audit/runs", get(audit::runs)),
+        route("get",    "/api/audit/runs/{id}", get(audit::run)),
+        route("get",    "/api/audit/events", get(audit::events)),
+        route("get",    "/api/audit/export", get(audit::export)),
         route("get",    "/fastagency/discovery", get(fastagency::discovery)),
         route("post",   "/fastagency/initiate_workflow", post(fastagency::initiate)),
         route("get",    "/fastagency/ws", get(socket::open)),

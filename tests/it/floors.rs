@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Every top-level module and its floor.
-const FLOORS: [(&str, u8); 28] = [
+const FLOORS: [(&str, u8); 30] = [
     ("ids", 0),
     ("clock", 0),
     ("problem", 0),
     ("yaml", 0),
     ("lifecycle", 0),
     ("money", 0),
+    ("redact", 0),
     ("seal", 0),
     ("telemetry", 0),
     ("metrics", 0),
@@ -26,6 +27,7 @@ const FLOORS: [(&str, u8); 28] = [
     ("observe", 2),
     ("run", 3),
     ("chat", 3),
+    ("audit", 4),
     ("engine", 4),
     ("client", 4),
     ("worker", 5),

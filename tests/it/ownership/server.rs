@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use fastagency::broker::{
-    AnyDelivery, Bell, Broker, Catalogue, Delivery, Depth, Entry, Error, Inbox, Job, Lane, Live, Log, Put, Queue,
+    AnyDelivery, Bell, Broker, Catalogue, Delivery, Depth, Entry, Error, Inbox, Job, Lane, Live, Log, Overheard, Put, Queue,
     Result, Shelf, Sighting, Slot, Stored,
 };
 use fastagency::clock::Timestamp;
@@ -209,6 +209,10 @@ impl Log for Side {
         Ok(self.heard(receiver))
     }
 
+    async fn overhear(&self) -> Result<BoxStream<'static, Overheard>> {
+        unreachable!("nobody watches a simulation")
+    }
+
     async fn whisper(&self, _run: RunId, _delta: Bytes) -> Result<()> {
         Ok(())
     }
@@ -229,6 +233,10 @@ impl Log for Side {
             })
             .await?;
         Ok(stream::iter(seen.into_iter().map(Ok)).boxed())
+    }
+
+    async fn forget(&self, _run: RunId, _before: u64) -> Result<()> {
+        unreachable!("nothing is redacted in a simulation")
     }
 
     async fn purge(&self, _run: RunId, _tombstone: Bytes) -> Result<()> {
