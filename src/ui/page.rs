@@ -45,6 +45,12 @@ static INDEX: LazyLock<File> = LazyLock::new(|| {
     File::new("index.html", written.replace("\"/assets/", &format!("\"/assets/{}/", *EDITION)).into())
 });
 
+/// The operator's page.
+static ADMIN: LazyLock<File> = LazyLock::new(|| {
+    let written = String::from_utf8_lossy(&FILES["admin.html"].plain);
+    File::new("admin.html", written.replace("\"/assets/", &format!("\"/assets/{}/", *EDITION)).into())
+});
+
 fn read(name: &str) -> Option<File> {
     Some(File::new(name, Files::get(name)?.data.into_owned().into()))
 }
@@ -85,6 +91,11 @@ fn content_type(name: &str) -> &'static str {
 /// `GET /` and `GET /runs/<id>`: the page, which reads its own address.
 pub async fn index(headers: HeaderMap) -> Response {
     send(&INDEX, &headers)
+}
+
+/// `GET /admin`: the operator's page. It holds nothing; what it shows is asked of the gateway, by whoever may.
+pub async fn admin(headers: HeaderMap) -> Response {
+    send(&ADMIN, &headers)
 }
 
 /// `GET /assets/<edition>/<name>`, and `GET /assets/<name>` for whoever names a file without knowing the edition.
