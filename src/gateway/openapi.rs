@@ -456,6 +456,23 @@ fn service() -> Vec<Operation> {
         ),
         (
             "get",
+            "/api/me",
+            operation(
+                "service",
+                "Who calls, and how callers prove who they are",
+                vec![],
+                None,
+                json!({
+                    "200": answer("The caller; null: he does not say", json!({"type": "object", "required": ["mode", "user"],
+                        "properties": {
+                            "mode": {"enum": ["none", "basic", "api_key", "jwt", "oidc", "trusted_header"]},
+                            "user": {"anyOf": [{"type": "null"}, {"type": "object", "required": ["name", "groups", "admin"],
+                                "properties": {"name": {"type": "string"}, "groups": {"type": "array", "items": {"type": "string"}},
+                                    "admin": {"type": "boolean"}}}]}}}))}),
+            ),
+        ),
+        (
+            "get",
             "/healthz",
             operation(
                 "service",

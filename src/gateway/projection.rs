@@ -169,6 +169,7 @@ mod tests {
             params: Map::from_iter([("a".to_owned(), json!(1))]),
             user: None,
             origin: Origin::Gateway,
+            trace: None,
         }
     }
 

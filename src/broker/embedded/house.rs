@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::told::{Handed, Told, UNREAD, Voice, Wanting};
-use crate::broker::{Bell, Job, Live, Overheard, Shelf};
+use crate::broker::{Bell, Depth, Job, Live, Overheard, Shelf};
 use crate::ids::{Name, RunId};
 
 /// As long as it takes if somebody puts a job off for longer than the clock can count.
@@ -87,6 +87,7 @@ impl House {
                 self.ready(id, now);
             }
             Told::Done(id) => drop(self.jobs.remove(&id)),
+            Told::Count(workflow, reply) => drop(reply.send(self.depth(&workflow))),
             Told::Wanted(workflow, wanting) => self.wanted(workflow, wanting, now),
             Told::Working(id, attempt) => self.renew(id, attempt, now, None),
             Told::PutOff(id, attempt, delay) => self.renew(id, attempt, now, Some(delay)),
@@ -121,6 +122,14 @@ impl House {
         let line = self.lines.entry(workflow.clone()).or_default();
         line.ready.push_back(id);
         self.hand_out(&workflow, now);
+    }
+
+    fn depth(&self, workflow: &Name) -> Depth {
+        let all = self.jobs.values().filter(|known| known.workflow == *workflow);
+        all.fold(Depth::default(), |depth, known| match known.held {
+            true => Depth { taken: depth.taken + 1, ..depth },
+            false => Depth { waiting: depth.waiting + 1, ..depth },
+        })
     }
 
     fn wanted(&mut self, workflow: Name, wanting: Wanting, now: Instant) {

@@ -1,5 +1,7 @@
 //! The logs of the runs in the embedded store.
 
+use std::time::Instant;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -10,7 +12,7 @@ use super::Embedded;
 use super::session::{Fault, Head, Session};
 use super::survey;
 use super::told::{Told, listener};
-use crate::broker::{Error, Lane, Live, Log, Overheard, Result, Sighting, Stored, TOMBSTONE_KEPT};
+use crate::broker::{Error, Lane, Live, Log, Overheard, Result, Sighting, Stored, TOMBSTONE_KEPT, count_append};
 use crate::clock::Timestamp;
 use crate::ids::RunId;
 
@@ -18,7 +20,10 @@ use crate::ids::RunId;
 impl Log for Embedded {
     async fn append(&self, run: RunId, _lane: Lane, payload: Bytes, expected: u64) -> Result<u64> {
         Self::fits(&payload)?;
-        self.store.call("append a record", move |session| append(session, run, payload, expected)).await
+        let begun = Instant::now();
+        let outcome = self.store.call("append a record", move |session| append(session, run, payload, expected)).await;
+        count_append(&outcome, begun);
+        outcome
     }
 
     async fn read(&self, run: RunId, after: u64) -> Result<Vec<Stored>> {
