@@ -369,7 +369,7 @@ pub fn check_answer(question: &Content, answer: &Value) -> Result<Fits, String> 
 }
 
 /// Checks an answer given as bare text, as FastAgency's clients give it: several choices are separated by commas, a form
-/// is JSON, an approval is `once`, `always`, `deny` (yes and no will do) or JSON.
+/// is JSON, an approval is `once`, `always`, `deny` (yes and no will do, and a reason after `deny:`) or JSON.
 pub fn check_text_answer(question: &Content, answer: &str) -> Result<Fits, String> {
     match question {
         Content::MultipleChoice(asked) if !asked.single => {
@@ -389,10 +389,15 @@ pub fn check_text_answer(question: &Content, answer: &str) -> Result<Fits, Strin
         Content::Approval(asked) => {
             let words = answer.trim().to_lowercase();
             let decision = match words.as_str() {
-                "once" | "yes" | "y" => json!({"decision": "once"}),
-                "always" => json!({"decision": "always"}),
+                "once" | "yes" | "y" | "allow once" => json!({"decision": "once"}),
+                "always" | "allow always in this run" => json!({"decision": "always"}),
                 "deny" | "no" | "n" => json!({"decision": "deny"}),
-                _ => serde_json::from_str(answer).map_err(|_| "answer once, always or deny".to_owned())?,
+                _ if words.starts_with("deny:") || words.starts_with("no:") => {
+                    let reason = answer.split_once(':').map_or("", |(_, reason)| reason.trim());
+                    json!({"decision": "deny", "reason": reason})
+                }
+                _ => serde_json::from_str(answer)
+                    .map_err(|_| "answer once, always or deny (deny: with a reason)".to_owned())?,
             };
             check_verdict(asked, &decision)
         }
@@ -528,7 +533,7 @@ fn type_in_words(value: &Value) -> &'static str {
 }
 
 /// The message as FastAgency's clients and gateways read it. A form goes out as a text input with its fields in words, and so
-/// does an approval with what is to be called.
+/// as a choice does an approval, with what is to be called.
 /// No key is ever added: Python drops a message with one that it does not know.
 pub fn envelope(run: RunId, message: &Message) -> Value {
     let (kind, content) = match &message.says {
@@ -552,8 +557,8 @@ pub fn envelope(run: RunId, message: &Message) -> Value {
             ("text_input", json!({"prompt": form_in_words(asked), "suggestions": [], "password": false}))
         }
         Content::Approval(asked) => (
-            "text_input",
-            json!({"prompt": approval_in_words(asked), "suggestions": ["once", "always", "deny"], "password": false}),
+            "multiple_choice",
+            json!({"prompt": approval_in_words(asked), "choices": APPROVAL_CHOICES, "default": null, "single": true}),
         ),
         Content::SystemMessage { message } => ("system_message", json!({"message": message})),
         Content::KeepAlive => ("keep_alive", json!({})),
@@ -583,11 +588,14 @@ fn result_text(result: &Value) -> Value {
     }
 }
 
+/// How FastAgency's clients may answer an approval.
+const APPROVAL_CHOICES: [&str; 3] = ["Allow once", "Allow always in this run", "Deny"];
+
 fn approval_in_words(asked: &Approval) -> String {
     let prompt = asked.prompt.as_deref().unwrap_or("May this be called?");
     let arguments = serde_json::to_string_pretty(&asked.arguments).expect("a map is JSON");
     let name = &asked.function_name;
-    format!("{prompt}\n\n`{name}`\n```json\n{arguments}\n```\nAnswer `once`, `always` (in this run) or `deny`.")
+    format!("{prompt}\n\n`{name}`\n```json\n{arguments}\n```")
 }
 
 fn form_in_words(asked: &Form) -> String {
@@ -707,7 +715,13 @@ mod tests {
         assert!(text(json!("once")).is_err());
         assert_eq!(check_text_answer(&asked, " Yes ").unwrap().value, json!({"decision": "once"}));
         assert_eq!(check_text_answer(&asked, r#"{"decision": "deny"}"#).unwrap().text, "Denied");
-        assert_eq!(check_text_answer(&asked, "maybe").unwrap_err(), "answer once, always or deny");
+        assert_eq!(
+            check_text_answer(&asked, "maybe").unwrap_err(),
+            "answer once, always or deny (deny: with a reason)"
+        );
+        let denied = check_text_answer(&asked, "Deny: Too much").unwrap();
+        assert_eq!(denied.value, json!({"decision": "deny", "reason": "Too much"}));
+        assert_eq!(check_text_answer(&asked, "Allow once").unwrap().text, "Allowed once");
     }
 
     #[test]

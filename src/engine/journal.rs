@@ -2,7 +2,7 @@
 //! workflow goes through here (see [`crate::engine::effects`]); the driver in [`crate::engine`] watches it and decides when
 //! the run is parked.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -29,6 +29,9 @@ use crate::run::summary::Summary;
 use crate::run::writer::Writer;
 use crate::seal::Sealer;
 use crate::workflow::Limits;
+
+/// The keys of permissions begin so; no step does.
+const ALLOWED: &str = "!allowed/";
 
 /// What the log remembers of an effect.
 #[derive(Debug, Clone)]
@@ -84,6 +87,8 @@ struct State {
     holds_secret: bool,
     /// Texts being written now.
     writing: HashMap<MessageId, Writing>,
+    /// What may be called in the whole run.
+    allowed: HashSet<String>,
     usage: Usage,
     spent: Spent,
 }
@@ -143,7 +148,9 @@ impl Journal {
         let summary = Summary::of(run, &history);
         let epoch = last_claim(&history).map_or(0, |(_, epoch)| epoch);
         let spent = Spent::of(&history);
-        let remembered = remember(history);
+        let mut remembered = remember(history);
+        let allowed = remembered.extract_if(|key, _| key.starts_with(ALLOWED));
+        let allowed = allowed.map(|(key, _)| key[ALLOWED.len()..].to_owned()).collect();
         let Surroundings { broker, models, sealer, shelver, lease, notices } = around;
         Self {
             run,
@@ -169,6 +176,7 @@ impl Journal {
                 told: HashMap::new(),
                 holds_secret: false,
                 writing: HashMap::new(),
+                allowed,
                 usage: Usage::default(),
                 spent,
             }),
@@ -413,6 +421,21 @@ impl Journal {
             Some(_) => Ok(()),
             None => self.append(Body::Calling { key: key.to_owned() }).await,
         }
+    }
+
+    /// Whether the run has a person's permission for every call of a tool.
+    pub(super) fn is_allowed(&self, tool: &str) -> bool {
+        lock(&self.state).allowed.contains(tool)
+    }
+
+    /// Notes that the run may call a tool from now on.
+    pub(super) async fn allow(&self, tool: String) -> Result<()> {
+        if !self.is_allowed(&tool) {
+            let outcome = Outcome::Value(serde_json::Value::Bool(true));
+            self.append(Body::Did { key: format!("{ALLOWED}{tool}"), outcome }).await?;
+            lock(&self.state).allowed.insert(tool);
+        }
+        Ok(())
     }
 
     /// What the run has used so far.

@@ -27,6 +27,7 @@ use crate::workflow::Workflow;
 mod copier;
 mod effects;
 mod journal;
+mod permits;
 mod scope;
 mod shelver;
 mod shown;
