@@ -7,15 +7,12 @@ use futures_util::stream::BoxStream;
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::Embedded;
-use super::house::{Told, listener};
-use super::store::{Fault, Head, Session};
+use super::session::{Fault, Head, Session};
 use super::survey;
+use super::told::{Told, listener};
 use crate::broker::{Error, Lane, Live, Log, Result, Sighting, Stored, TOMBSTONE_KEPT};
 use crate::clock::Timestamp;
 use crate::ids::RunId;
-
-/// Removed runs that are forgotten in one transaction.
-const FORGOTTEN_AT_ONCE: i64 = 512;
 
 #[async_trait]
 impl Log for Embedded {
@@ -117,27 +114,6 @@ fn insert(session: &mut Session<'_>, run: RunId, payload: Bytes, head: Head) -> 
     let stored = Stored { seq, at: session.now, payload };
     session.told.push(Told::Live(run, Live::Record { stored, previous: head.last }));
     Ok(seq)
-}
-
-/// Forgets the runs whose tombstones have been kept for long enough.
-pub(super) fn forget_removed(session: &mut Session<'_>, now: i64) -> rusqlite::Result<()> {
-    let due: Vec<String> = session
-        .sql
-        .prepare_cached("select run from tombstones where until <= ?1 limit ?2")?
-        .query_map(params![now, FORGOTTEN_AT_ONCE], |row| row.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
-    for id in due {
-        session.sql.prepare_cached("delete from tombstones where run = ?1")?.execute([&id])?;
-        session
-            .sql
-            .prepare_cached("delete from records where run = (select no from runs where run = ?1)")?
-            .execute([&id])?;
-        session.sql.prepare_cached("delete from runs where run = ?1")?.execute([&id])?;
-        if let Ok(run) = RunId::parse(&id) {
-            session.heads.remove(&run);
-        }
-    }
-    Ok(())
 }
 
 /// The run's head, made if the file does not know the run.

@@ -1,0 +1,266 @@
+//! Whether an answer fits its question. A refusal is a sentence for the person who gave it.
+
+use serde_json::{Value, json};
+
+use super::{Approval, Content, Decision, Form, MultipleChoice, TextInput, TextValue, Verdict};
+
+/// What a person answered: checked, in the form in which it is stored and shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fits {
+    /// The value: a text, a number, a label, a list of labels, an object.
+    pub value: Value,
+    /// What to show.
+    pub text: String,
+}
+
+/// Checks an answer given as JSON. The error is a sentence for the person who gave it.
+pub fn check_answer(question: &Content, answer: &Value) -> Result<Fits, String> {
+    match question {
+        Content::TextInput(asked) => check_text(asked, answer),
+        Content::MultipleChoice(asked) => check_choice(asked, answer),
+        Content::Form(asked) => check_form(asked, answer),
+        Content::Approval(asked) => check_verdict(asked, answer),
+        _ => Err("this message asks nothing".to_owned()),
+    }
+}
+
+/// Checks an answer given as bare text, as FastAgency's clients give it: several choices are separated by commas, a form
+/// is JSON, an approval is `once`, `always`, `deny` (yes and no will do, and a reason after `deny:`) or JSON.
+pub fn check_text_answer(question: &Content, answer: &str) -> Result<Fits, String> {
+    match question {
+        Content::MultipleChoice(asked) if !asked.single => {
+            let whole = answer.trim();
+            let labels: Vec<Value> = if asked.choices.iter().any(|choice| choice == whole) {
+                vec![json!(whole)]
+            } else {
+                whole.split(',').map(str::trim).filter(|label| !label.is_empty()).map(|label| json!(label)).collect()
+            };
+            check_choice(asked, &Value::Array(labels))
+        }
+        Content::Form(asked) => {
+            let object =
+                serde_json::from_str(answer).map_err(|error| format!("the answer must be a JSON object: {error}"))?;
+            check_form(asked, &object)
+        }
+        Content::Approval(asked) => {
+            let words = answer.trim().to_lowercase();
+            let decision = match words.as_str() {
+                "once" | "yes" | "y" | "allow once" => json!({"decision": "once"}),
+                "always" | "allow always in this run" => json!({"decision": "always"}),
+                "deny" | "no" | "n" => json!({"decision": "deny"}),
+                _ if words.starts_with("deny:") || words.starts_with("no:") => {
+                    let reason = answer.split_once(':').map_or("", |(_, reason)| reason.trim());
+                    json!({"decision": "deny", "reason": reason})
+                }
+                _ => serde_json::from_str(answer)
+                    .map_err(|_| "answer once, always or deny (deny: with a reason)".to_owned())?,
+            };
+            check_verdict(asked, &decision)
+        }
+        other => check_answer(other, &json!(answer)),
+    }
+}
+
+fn check_text(asked: &TextInput, answer: &Value) -> Result<Fits, String> {
+    let text = match answer {
+        Value::String(text) => text.clone(),
+        Value::Number(number) if asked.value_type != TextValue::String => number.to_string(),
+        other => {
+            return Err(format!("the answer must be a text, not {}", type_in_words(other)));
+        }
+    };
+    let value = match asked.value_type {
+        TextValue::String => json!(text),
+        TextValue::Integer => match text.trim().parse::<i64>() {
+            Ok(number) => json!(number),
+            Err(_) => return Err(format!("{text:?} is not a whole number")),
+        },
+        TextValue::Number => match text.trim().parse::<f64>() {
+            Ok(number) if number.is_finite() => json!(number),
+            _ => return Err(format!("{text:?} is not a number")),
+        },
+    };
+    if let Some(pattern) = &asked.pattern {
+        let whole = regex::Regex::new(&format!("^(?:{pattern})$"))
+            .map_err(|_| "the question's pattern cannot be read".to_owned())?;
+        if !whole.is_match(&text) {
+            let shown = if asked.password { "the answer".to_owned() } else { format!("{text:?}") };
+            return Err(format!("{shown} does not have the form that is asked for ({pattern})"));
+        }
+    }
+    Ok(Fits { value, text })
+}
+
+fn check_choice(asked: &MultipleChoice, answer: &Value) -> Result<Fits, String> {
+    let known = |label: &Value| -> Result<String, String> {
+        let Value::String(label) = label else {
+            return Err(format!("a choice must be a text, not {}", type_in_words(label)));
+        };
+        let trimmed = label.trim();
+        match asked
+            .choices
+            .iter()
+            .find(|choice| *choice == label)
+            .or_else(|| asked.choices.iter().find(|choice| choice.trim() == trimmed))
+        {
+            Some(choice) => Ok(choice.clone()),
+            None => Err(format!("{label:?} is not one of the choices: {}", asked.choices.join(", "))),
+        }
+    };
+    if asked.single {
+        let one = match answer {
+            Value::Array(labels) if labels.len() == 1 => known(&labels[0])?,
+            Value::Array(labels) => return Err(format!("choose one, not {}", labels.len())),
+            label => known(label)?,
+        };
+        return Ok(Fits { value: json!(one), text: one });
+    }
+    let labels = match answer {
+        Value::Array(labels) => labels.iter().map(known).collect::<Result<Vec<_>, _>>()?,
+        label => vec![known(label)?],
+    };
+    let mut chosen: Vec<String> = Vec::with_capacity(labels.len());
+    for label in labels {
+        if !chosen.contains(&label) {
+            chosen.push(label);
+        }
+    }
+    match (asked.min, asked.max) {
+        (Some(min), _) if chosen.len() < min => Err(format!("choose at least {min}")),
+        (_, Some(max)) if chosen.len() > max => Err(format!("choose at most {max}")),
+        _ => Ok(Fits { text: chosen.join(", "), value: json!(chosen) }),
+    }
+}
+
+fn check_form(asked: &Form, answer: &Value) -> Result<Fits, String> {
+    if !answer.is_object() {
+        return Err(format!("the answer must be an object, not {}", type_in_words(answer)));
+    }
+    check_schema(&asked.schema, answer)?;
+    Ok(Fits { value: answer.clone(), text: answer.to_string() })
+}
+
+fn check_verdict(asked: &Approval, answer: &Value) -> Result<Fits, String> {
+    if !answer.is_object() {
+        return Err(format!("the answer must be an object, not {}", type_in_words(answer)));
+    }
+    let Ok(verdict) = serde_json::from_value::<Verdict>(answer.clone()) else {
+        return Err("the answer has a decision (once, always or deny), and may have arguments or a reason".to_owned());
+    };
+    if let Some(arguments) = &verdict.arguments {
+        if verdict.decision == Decision::Deny {
+            return Err("what is denied takes no arguments".to_owned());
+        }
+        if let Some(schema) = &asked.schema {
+            check_schema(schema, &Value::Object(arguments.clone()))?;
+        }
+    }
+    let text = match (verdict.decision, &verdict.reason) {
+        (Decision::Once, _) => "Allowed once".to_owned(),
+        (Decision::Always, _) => "Allowed, always in this run".to_owned(),
+        (Decision::Deny, Some(reason)) => format!("Denied: {reason}"),
+        (Decision::Deny, None) => "Denied".to_owned(),
+    };
+    Ok(Fits { value: answer.clone(), text })
+}
+
+fn check_schema(schema: &Value, answer: &Value) -> Result<(), String> {
+    let validator = jsonschema::validator_for(schema).map_err(|_| "the question's schema cannot be read".to_owned())?;
+    let problems: Vec<String> = validator
+        .iter_errors(answer)
+        .take(10)
+        .map(|error| {
+            let place = error.instance_path().to_string();
+            if place.is_empty() { error.to_string() } else { format!("{}: {error}", place.trim_start_matches('/')) }
+        })
+        .collect();
+    if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) }
+}
+
+fn type_in_words(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Map;
+
+    use super::super::Deadline;
+    use super::*;
+
+    fn choice(single: bool) -> Content {
+        Content::MultipleChoice(MultipleChoice {
+            choices: vec!["A".into(), "B, with a comma".into(), "C".into()],
+            single,
+            ..MultipleChoice::default()
+        })
+    }
+
+    #[test]
+    fn answers_are_checked_and_the_refusal_is_a_sentence() {
+        let text = |value_type, pattern: Option<&str>| {
+            Content::TextInput(TextInput { value_type, pattern: pattern.map(str::to_owned), ..TextInput::default() })
+        };
+        let ok = |question: &Content, answer: Value| check_answer(question, &answer).unwrap().value;
+        let no = |question: &Content, answer: Value| check_answer(question, &answer).unwrap_err();
+        assert_eq!(ok(&text(TextValue::String, None), json!("")), json!(""));
+        assert_eq!(ok(&text(TextValue::Integer, None), json!(" 42 ")), json!(42));
+        assert_eq!(ok(&text(TextValue::Integer, None), json!(42)), json!(42));
+        assert_eq!(no(&text(TextValue::Integer, None), json!("4.5")), "\"4.5\" is not a whole number");
+        assert_eq!(no(&text(TextValue::Number, None), json!("NaN")), "\"NaN\" is not a number");
+        assert_eq!(no(&text(TextValue::String, None), json!({})), "the answer must be a text, not an object");
+        assert!(no(&text(TextValue::String, Some("[a-z]+")), json!("a1")).contains("does not have the form"));
+        assert_eq!(ok(&choice(true), json!("C")), json!("C"));
+        assert_eq!(no(&choice(true), json!("D")), "\"D\" is not one of the choices: A, B, with a comma, C");
+        assert_eq!(ok(&choice(false), json!(["C", "A", "A"])), json!(["C", "A"]));
+        assert_eq!(check_text_answer(&choice(false), "A,C").unwrap().value, json!(["A", "C"]));
+        assert_eq!(check_text_answer(&choice(false), "B, with a comma").unwrap().value, json!(["B, with a comma"]));
+        let form = Content::Form(Form {
+            prompt: None,
+            schema: json!({"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}),
+            deadline: Deadline::default(),
+        });
+        assert_eq!(check_text_answer(&form, r#"{"age": 3}"#).unwrap().value, json!({"age": 3}));
+        assert!(no(&form, json!({"age": "x"})).contains("age"));
+        assert!(check_text_answer(&form, "three").is_err());
+    }
+
+    #[test]
+    fn an_approval_is_answered_with_a_decision() {
+        let asked = Content::Approval(Approval {
+            function_name: "pay".into(),
+            arguments: Map::from_iter([("amount".to_owned(), json!(5))]),
+            schema: Some(json!({"type": "object", "properties": {"amount": {"maximum": 100}}})),
+            ..Approval::default()
+        });
+        let text = |answer: Value| check_answer(&asked, &answer).map(|fits| fits.text);
+        let ok = |words: &str| Ok(words.to_owned());
+        assert_eq!(text(json!({"decision": "once"})), ok("Allowed once"));
+        assert_eq!(text(json!({"decision": "always", "arguments": {"amount": 7}})), ok("Allowed, always in this run"));
+        assert_eq!(text(json!({"decision": "deny", "reason": "too much"})), ok("Denied: too much"));
+        assert!(text(json!({"decision": "once", "arguments": {"amount": 700}})).unwrap_err().contains("amount"));
+        let refusal =
+            Err("the answer has a decision (once, always or deny), and may have arguments or a reason".to_owned());
+        assert_eq!(text(json!({"decision": "perhaps"})), refusal);
+        assert_eq!(text(json!({"arguments": {}})), refusal);
+        assert_eq!(text(json!({"decision": "once", "for": "ever"})), refusal);
+        assert!(text(json!({"decision": "deny", "arguments": {}})).is_err());
+        assert!(text(json!("once")).is_err());
+        assert_eq!(check_text_answer(&asked, " Yes ").unwrap().value, json!({"decision": "once"}));
+        assert_eq!(check_text_answer(&asked, r#"{"decision": "deny"}"#).unwrap().text, "Denied");
+        assert_eq!(
+            check_text_answer(&asked, "maybe").unwrap_err(),
+            "answer once, always or deny (deny: with a reason)"
+        );
+        let denied = check_text_answer(&asked, "Deny: Too much").unwrap();
+        assert_eq!(denied.value, json!({"decision": "deny", "reason": "Too much"}));
+        assert_eq!(check_text_answer(&asked, "Allow once").unwrap().text, "Allowed once");
+    }
+}
