@@ -66,13 +66,20 @@ fn serve(stream: &TcpStream, pace: Pace) -> std::io::Result<()> {
         body.resize(length, 0);
         reader.read_exact(&mut body)?;
         if !asks {
-            let told =
-                format!("{{\"answered\": {}, \"bytes\": {}}}", ANSWERED.load(Ordering::Relaxed), BYTES.load(Ordering::Relaxed));
+            let told = format!(
+                "{{\"answered\": {}, \"bytes\": {}}}",
+                ANSWERED.load(Ordering::Relaxed),
+                BYTES.load(Ordering::Relaxed)
+            );
             write(stream, &head("application/json", Some(told.len())), &told)?;
             continue;
         }
         BYTES.fetch_add(length as u64, Ordering::Relaxed);
-        if is_streamed(&body) { answer_in_pieces(stream, pace)? } else { answer_whole(stream)? }
+        if is_streamed(&body) {
+            answer_in_pieces(stream, pace)?
+        } else {
+            answer_whole(stream)?
+        }
         ANSWERED.fetch_add(1, Ordering::Relaxed);
     }
 }

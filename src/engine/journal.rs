@@ -5,9 +5,10 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, FutureExt, Shared};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -59,6 +60,8 @@ pub(super) struct Journal {
     confirmed: AtomicU64,
     remembered: Mutex<HashMap<String, Remembered>>,
     pen: tokio::sync::Mutex<Pen>,
+    /// A message that is being stored while the run goes on.
+    behind: Mutex<Option<Shared<BoxFuture<'static, Result<()>>>>>,
     state: Mutex<State>,
 }
 
@@ -167,6 +170,7 @@ impl Journal {
             limits,
             remembered: Mutex::new(remembered),
             pen: tokio::sync::Mutex::new(Pen { writer, summary, copier, shelver }),
+            behind: Mutex::new(None),
             state: Mutex::new(State {
                 busy: 0,
                 waits: HashMap::new(),
@@ -207,6 +211,7 @@ impl Journal {
     /// Takes the run again that this worker has just parked: to a parked run nobody has a right, and another may have been
     /// called meanwhile.
     pub(super) async fn claim_again(&self) -> Result<()> {
+        self.settle().await?;
         let lapses = self.lease.lapses();
         let epoch = self.epoch.fetch_add(1, Ordering::Relaxed) + 1;
         let seq = self.write(Body::Claimed { worker: self.lease.worker(), epoch, message: None }).await?;
@@ -219,7 +224,57 @@ impl Journal {
     ///
     /// Boxed: thousands of runs wait for a person, and what waits must not have the room in it that writing takes.
     pub(super) fn append(&self, body: Body) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move { self.write(body).await.map(drop) })
+        Box::pin(async move {
+            self.settle().await?;
+            self.write(body).await.map(drop)
+        })
+    }
+
+    /// Appends a message that says what the log knows already (a reply that is remembered), without waiting for it: the next
+    /// request to a model need not wait for that. Every other append waits until it is stored, and so does every piece of a
+    /// later text; the driver polls it, and hears of a failure.
+    pub(super) async fn append_behind(self: &Arc<Self>, body: Body) -> Result<()> {
+        loop {
+            self.settle().await?;
+            let mut behind = lock(&self.behind);
+            if behind.is_none() {
+                let journal = self.clone();
+                *behind = Some(async move { journal.write(body).await.map(drop) }.boxed().shared());
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits until nothing is being stored any more.
+    pub(super) async fn settle(&self) -> Result<()> {
+        // Several branches may wait for the same.
+        let Some(storing) = lock(&self.behind).clone() else { return Ok(()) };
+        storing.clone().await?;
+        let mut behind = lock(&self.behind);
+        if behind.as_ref().is_some_and(|newer| newer.ptr_eq(&storing)) {
+            *behind = None;
+        }
+        Ok(())
+    }
+
+    /// Goes on storing what is being stored; returns when it could not be.
+    pub(super) async fn failure_behind(&self) -> Stop {
+        std::future::poll_fn(|context| {
+            let mut behind = lock(&self.behind);
+            match behind.as_mut().map(|storing| storing.poll_unpin(context)) {
+                Some(Poll::Ready(Err(stop))) => return Poll::Ready(stop),
+                Some(Poll::Ready(Ok(()))) => *behind = None,
+                // What is begun later is begun by this task, which comes back here then.
+                Some(Poll::Pending) | None => {}
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Gives up what is being stored: the run leaves memory.
+    pub(super) fn abandon(&self) {
+        lock(&self.behind).take();
     }
 
     async fn write(&self, body: Body) -> Result<u64> {

@@ -71,6 +71,15 @@ enum Parking {
     Cancelled(bytes::Bytes),
 }
 
+/// Sees to it, however the run leaves memory, that nothing is kept that keeps the journal.
+struct Leaving<'a>(&'a Journal);
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
 /// A workflow being executed.
 type Execute = Pin<Box<dyn Future<Output = crate::chat::Result<Value>> + Send>>;
 
@@ -127,6 +136,7 @@ impl Engine {
         };
         let journal = Arc::new(Journal::new(self.around.clone(), *owned, workflow.limits.clone(), copier));
         journal.shelve().await;
+        let _leaving = Leaving(&journal);
         let mut execution: Execute = Box::pin(execute(workflow, journal.clone()));
         // A cancel may have come before the bell was heard.
         let cancelled = journal.clone();
@@ -142,6 +152,7 @@ impl Engine {
                 biased;
                 lost = &mut lost => return Err(lost),
                 done = &mut execution => return Box::pin(finish(&journal, done)).await,
+                failure = journal.failure_behind() => return Err(failure),
                 found = &mut look, if !looked => {
                     looked = true;
                     if let Some(stored) = found? {

@@ -357,12 +357,8 @@ mod tests {
                 }
             }
         }
-        let wanted = [
-            "ask {\"message\":\"[mock] For the examiner\",\"n\":1}",
-            "text",
-            "grade {\"grade\":\"A\"}",
-            "text",
-        ];
+        let wanted =
+            ["ask {\"message\":\"[mock] For the examiner\",\"n\":1}", "text", "grade {\"grade\":\"A\"}", "text"];
         assert_eq!(made, wanted);
         assert_eq!(call(&request), None, "each was called");
         let summary = vec![user("Go."), message(Role::System, "Summarize it.")];

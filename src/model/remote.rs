@@ -280,7 +280,7 @@ impl ChatModel for Remote {
     ) -> Result<Reply, Error> {
         let headers = self.headers(request)?;
         let (body, streamed) = self.wire.body(&self.llm, request);
-        let body = Bytes::from(body.to_string());
+        let body = Bytes::from(body);
         let mut attempt = 0;
         loop {
             attempt += 1;
