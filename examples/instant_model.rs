@@ -2,9 +2,10 @@
 //! but the standard library, one thread for each connection, TCP_NODELAY set. `scripts/ag2-speed.sh` and `scripts/first-token.sh`
 //! compile it by itself (`rustc -O examples/instant_model.rs`).
 //!
-//!     instant_model [PORT] [CHUNKS] [PAUSE_MS]
+//!     instant_model [PORT] [CHUNKS] [PAUSE_MS] [BYTES]
 //!
-//! Every reply says the same. A streamed one comes in CHUNKS pieces (1), the first at once, PAUSE_MS (0) between them. It prints its
+//! Every reply says the same, in so many BYTES (60). A streamed one comes in CHUNKS pieces (1), the first at once, PAUSE_MS (0) between
+//! them. It prints its
 //! address when it listens, and `GET /` tells how many requests it has answered and how many bytes they had.
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -12,9 +13,10 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// How a streamed reply comes.
+/// What a reply is, and how it comes.
 #[derive(Clone, Copy)]
 struct Pace {
+    reply: &'static str,
     chunks: u32,
     pause: Duration,
 }
@@ -26,7 +28,10 @@ fn main() -> std::io::Result<()> {
     let mut arguments = std::env::args().skip(1).map(|argument| argument.parse::<u64>().expect("a number"));
     let port = arguments.next().unwrap_or(0) as u16;
     let chunks = arguments.next().unwrap_or(1).max(1) as u32;
-    let pace = Pace { chunks, pause: Duration::from_millis(arguments.next().unwrap_or(0)) };
+    let pause = Duration::from_millis(arguments.next().unwrap_or(0));
+    let bytes = arguments.next().unwrap_or(60) as usize;
+    let reply: String = SENTENCE.chars().cycle().take(bytes).collect();
+    let pace = Pace { reply: reply.leak(), chunks, pause };
     let listener = TcpListener::bind(("127.0.0.1", port))?;
     println!("http://{}/v1", listener.local_addr()?);
     for stream in listener.incoming() {
@@ -78,7 +83,7 @@ fn serve(stream: &TcpStream, pace: Pace) -> std::io::Result<()> {
         if is_streamed(&body) {
             answer_in_pieces(stream, pace)?
         } else {
-            answer_whole(stream)?
+            answer_whole(stream, pace.reply)?
         }
         ANSWERED.fetch_add(1, Ordering::Relaxed);
     }
@@ -94,12 +99,12 @@ fn is_streamed(body: &[u8]) -> bool {
     ends.into_iter().any(wants)
 }
 
-const REPLY: &str = "Every number has a reason, and this one is no exception.";
+const SENTENCE: &str = "Every number has a reason, and this one is no exception. ";
 
-fn answer_whole(stream: &TcpStream) -> std::io::Result<()> {
+fn answer_whole(stream: &TcpStream, reply: &str) -> std::io::Result<()> {
     let body = format!(
         "{{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion\",\"created\":1700000000,\"model\":\"instant\",\"choices\":[{{\"index\":0,\
-         \"message\":{{\"role\":\"assistant\",\"content\":\"{REPLY}\"}},\"finish_reason\":\"stop\"}}],\"usage\":\
+         \"message\":{{\"role\":\"assistant\",\"content\":\"{reply}\"}},\"finish_reason\":\"stop\"}}],\"usage\":\
          {{\"prompt_tokens\":10,\"completion_tokens\":5,\"total_tokens\":15}}}}"
     );
     write(stream, &head("application/json", Some(body.len())), &body)
@@ -113,6 +118,7 @@ fn answer_in_pieces(stream: &TcpStream, pace: Pace) -> std::io::Result<()> {
         )
     };
     let framed = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
+    let reply = pace.reply;
     let mut out = head("text/event-stream", None);
     for chunk in 0..pace.chunks {
         if chunk > 0 && !pace.pause.is_zero() {
@@ -121,7 +127,7 @@ fn answer_in_pieces(stream: &TcpStream, pace: Pace) -> std::io::Result<()> {
             std::thread::sleep(pace.pause);
         }
         let delta = if chunk == 0 {
-            format!("{{\"role\":\"assistant\",\"content\":\"{REPLY}\"}}")
+            format!("{{\"role\":\"assistant\",\"content\":\"{reply}\"}}")
         } else {
             "{\"content\":\" And so on.\"}".to_owned()
         };
