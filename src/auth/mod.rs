@@ -53,6 +53,8 @@ pub struct Caller {
     pub is_admin: bool,
     /// Where he calls from.
     pub address: Option<IpAddr>,
+    /// He may read everybody's runs in the audit.
+    pub is_auditor: bool,
 }
 
 /// Why somebody may not come in.
@@ -110,6 +112,7 @@ pub struct Authenticator {
     throttle: Throttle,
     remembered: Remembered,
     admins: config::Members,
+    auditors: config::Members,
     access: Vec<config::Access>,
 }
 
@@ -123,7 +126,7 @@ enum Way {
 
 impl Caller {
     fn new(user: UserId, groups: Vec<String>) -> Self {
-        Self { user: Some(user), groups, is_admin: false, address: None }
+        Self { user: Some(user), groups, is_admin: false, is_auditor: false, address: None }
     }
 
     fn is_among(&self, members: &config::Members) -> bool {
@@ -155,6 +158,7 @@ impl Authenticator {
             throttle: Throttle::default(),
             remembered: Remembered::new(),
             admins: config.admins.clone(),
+            auditors: config.auditors.clone(),
             access: config.access.clone(),
         })
     }
@@ -182,6 +186,7 @@ impl Authenticator {
         let mut caller = self.caller(headers, address).await?;
         caller.is_admin = caller.is_among(&self.admins);
         caller.address = Some(address);
+        caller.is_auditor = caller.is_admin || caller.is_among(&self.auditors);
         Ok(caller)
     }
 

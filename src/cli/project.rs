@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -113,6 +114,7 @@ pub(super) fn worker_parts(
         settings: config.worker.clone(),
         keep_ended: config.keep_ended,
         webhooks: config.webhooks.clone(),
+        up: Arc::default(),
     })
 }
 

@@ -19,6 +19,8 @@ pub struct Auth {
     pub file: Option<PathBuf>,
     /// Who may see, stop and remove everybody's runs.
     pub admins: Members,
+    /// Who may read everybody's runs in the audit; admins may, too.
+    pub auditors: Members,
     /// Who may start what; empty: everybody everything.
     pub access: Vec<Access>,
     /// Origins beside the gateway's own whose pages may call it.
@@ -212,17 +214,10 @@ pub enum Act {
     Answer,
     /// Stop the runs of others.
     Cancel,
-    /// Look at what others' runs did, down to what models were asked.
-    Audit,
 }
 
 impl Act {
     /// All of them by their names.
-    pub const ALL: [(&'static str, Self); 5] = [
-        ("start", Self::Start),
-        ("see", Self::See),
-        ("answer", Self::Answer),
-        ("cancel", Self::Cancel),
-        ("audit", Self::Audit),
-    ];
+    pub const ALL: [(&'static str, Self); 4] =
+        [("start", Self::Start), ("see", Self::See), ("answer", Self::Answer), ("cancel", Self::Cancel)];
 }

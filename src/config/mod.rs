@@ -18,11 +18,13 @@ use crate::money::Usd;
 use crate::problem::{Problem, Problems};
 
 mod auth;
+mod operation;
 mod reading;
 mod shapes;
 mod variables;
 
 pub use auth::{Access, Act, Auth, AuthMode, Jwt, JwtAlgorithm, JwtKey, Members, Oidc, TokenIssue, TrustedHeader};
+pub use operation::{Metrics, NEEDS_TOKEN, Otlp};
 pub use shapes::json_schema;
 pub use variables::Environment;
 
@@ -56,6 +58,10 @@ pub struct Config {
     pub webhooks: BTreeMap<Name, Webhook>,
     /// The key that seals passwords in the log; none: they live in memory only.
     pub seal_key: Option<SecretString>,
+    /// Where figures are shown.
+    pub metrics: Metrics,
+    /// Where traces are sent; none: only where the environment says so.
+    pub telemetry: Option<Otlp>,
     unset: BTreeMap<Section, Vec<Problem>>,
 }
 
@@ -70,6 +76,8 @@ pub enum Section {
     Ui,
     /// `worker:` and `seal_key:`.
     Worker,
+    /// `metrics:` and `telemetry:`.
+    Operation,
 }
 
 /// Reads a configuration file; all that is wrong with it is in the error.
@@ -263,6 +271,15 @@ pub enum Occasion {
     Ended,
 }
 
+/// Where a token that expires is fetched from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenSource {
+    /// A file that somebody renews.
+    File(PathBuf),
+    /// A program, with its arguments, that prints it.
+    Command(Vec<String>),
+}
+
 /// A model as `llms:` describes it, checked.
 #[derive(Debug, Clone)]
 pub struct Llm {
@@ -276,6 +293,8 @@ pub struct Llm {
     pub api_key_variable: Option<String>,
     /// A bearer token, which goes before the key: of Entra ID for Azure, of Google Cloud for Vertex AI.
     pub token: Option<SecretString>,
+    /// Where a bearer token that expires is fetched from, again and again; none: nowhere.
+    pub token_source: Option<TokenSource>,
     /// Where the interface begins, e.g. `https://api.openai.com/v1`.
     pub base_url: String,
     /// Azure: what the deployment of the model is called; none: as the model.

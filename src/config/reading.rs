@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
+use super::operation;
 use super::shapes::{CONFIG, GATEWAY, GATEWAY_LIMITS, LINK, LLM, NATS, PRICE, RATE, TIMEOUT, TLS, UI, WEBHOOK, WORKER};
 use super::variables::{self, Environment};
 use super::{
-    Auth, Config, Gateway, Limits, Llm, Nats, Occasion, Price, Provider, Rate, Section, Timeouts, Tls, Ui, Webhook,
-    Worker,
+    Auth, Config, Gateway, Limits, Llm, Nats, Occasion, Price, Provider, Rate, Section, Timeouts, Tls, TokenSource, Ui,
+    Webhook, Worker,
 };
 use crate::ids::Name;
 use crate::money::Usd;
@@ -92,6 +93,8 @@ impl Reader<'_> {
             keep_ended: fields.read("keep_ended", Field::duration).unwrap_or(Duration::from_secs(30 * 24 * 3600)),
             webhooks: fields.read("webhooks", webhooks).unwrap_or_default(),
             seal_key: secret(&fields, "seal_key"),
+            metrics: fields.read("metrics", operation::metrics).unwrap_or_default(),
+            telemetry: fields.read("telemetry", operation::telemetry).flatten(),
             unset: unset(&fields),
             name,
         })
@@ -227,6 +230,7 @@ impl Reader<'_> {
         only_for("api_version", &[Provider::Azure, Provider::Anthropic], "azure` and `anthropic");
         let with_tokens = [Provider::Azure, Provider::Anthropic, Provider::Gemini];
         only_for("token", &with_tokens, "azure`, `anthropic` and `gemini");
+        let token_source = self.token_source(&fields);
         for key in provider.map_or(&[][..], Provider::lacks).iter().filter(|key| fields.get(key).is_some()) {
             let message = "the provider has no such setting (an agent's is left out for it)";
             field.review.add(fields.problem_at_key(key, message));
@@ -246,6 +250,7 @@ impl Reader<'_> {
             api_key,
             api_key_variable,
             token: secret(&fields, "token"),
+            token_source,
             base_url,
             deployment: fields.read("deployment", Field::text).map(str::to_owned),
             api_version: api_version.or_else(|| needs_version.then(|| AZURE_VERSION.to_owned())),
@@ -261,6 +266,24 @@ impl Reader<'_> {
             script,
             unset: unset_in(field.node, &["api_key", "token"]).into_iter().map(|(_, message)| message).collect(),
         })
+    }
+
+    /// Where a token that expires comes from: one place only, and none beside a token that does not.
+    fn token_source(&self, fields: &Fields<'_>) -> Option<TokenSource> {
+        let ways = ["token", "token_file", "token_command"];
+        let mut given = ways.into_iter().filter(|way| fields.get(way).is_some());
+        if let (Some(first), Some(second)) = (given.next(), given.next()) {
+            fields.field.review.add(fields.problem_at_key(second, format!("there is a `{first}` already")));
+        }
+        let texts = |field: &Field<'_>| -> Option<Vec<String>> {
+            let texts: Option<Vec<String>> = field.items()?.iter().map(|item| item.text().map(str::to_owned)).collect();
+            if texts.as_ref().is_some_and(|texts| texts.first().is_none_or(String::is_empty)) {
+                field.note("there is no program here");
+            }
+            texts
+        };
+        let command = fields.read("token_command", texts).filter(|command| !command.is_empty());
+        self.path(fields, "token_file").map(TokenSource::File).or(command.map(TokenSource::Command))
     }
 
     /// The key, and the variable that it comes from. Neither a missing variable nor an empty one is a problem yet.
@@ -529,6 +552,7 @@ fn unset(fields: &Fields<'_>) -> BTreeMap<Section, Vec<Problem>> {
             "auth" => &[Section::Gateway],
             "ui" => &[Section::Ui],
             "worker" | "seal_key" | "webhooks" => &[Section::Worker],
+            "metrics" | "telemetry" => &[Section::Operation],
             // Each model keeps its own; a price that is not set is one of the models', which the worker asks.
             "llms" => continue,
             "prices" => &[Section::Worker],

@@ -27,6 +27,8 @@ pub static CONFIG: Shape = Shape {
         may("ui", Kind::Shape(&UI), "The chat page."),
         may("worker", Kind::Shape(&WORKER), "The worker."),
         may("auth", Kind::Shape(&AUTH), "Who may call the gateway."),
+        may("metrics", Kind::Shape(&METRICS), "Where figures are shown to Prometheus."),
+        may("telemetry", Kind::Shape(&TELEMETRY), "Where traces are sent."),
         may("data_dir", Kind::Text, "Where the embedded broker keeps its data (default data)."),
         may("shutdown_grace", Kind::Duration, "How long a tier may take to end (default 10s)."),
         may("keep_ended", Kind::Duration, "How long an ended run is kept (default 30d)."),
@@ -86,6 +88,12 @@ pub static LLM: Shape = Shape {
             "The key (default by provider: ${OPENAI_API_KEY:-}, ${AZURE_OPENAI_API_KEY:-}, ${ANTHROPIC_API_KEY:-} or ${GEMINI_API_KEY:-}).",
         ),
         may("token", Kind::Text, "A bearer token instead of a key, for azure, anthropic and gemini."),
+        may("token_file", Kind::Text, "A file with a bearer token that somebody renews; it is read again and again."),
+        may(
+            "token_command",
+            Kind::Some(&Kind::Text),
+            "A program and its arguments that print a bearer token; it is run again every 5 minutes, and when a token is refused.",
+        ),
         may("base_url", Kind::Text, "Where the interface begins (azure and compatible have no default)."),
         may("deployment", Kind::Text, "azure: what the deployment is called (default: as the model)."),
         may(
@@ -222,6 +230,39 @@ pub static WORKER: Shape = Shape {
     shared: &[],
 };
 
+pub static METRICS: Shape = Shape {
+    name: "metrics",
+    about: "Where each tier shows its figures to Prometheus, and says whether it lives and is ready.",
+    keys: &[
+        may("listen", Kind::Text, "An address and a port, e.g. 127.0.0.1:9464 (default: figures are shown nowhere)."),
+        may("token", Kind::Text, "What a scrape must show; needed where others can reach the address."),
+    ],
+    shared: &[],
+};
+
+pub static TELEMETRY: Shape = Shape {
+    name: "telemetry",
+    about: "What is sent to OpenTelemetry.",
+    keys: &[may("otlp", Kind::Shape(&OTLP), "Traces.")],
+    shared: &[],
+};
+
+pub static OTLP: Shape = Shape {
+    name: "otlp",
+    about: "A collector that traces are sent to by OTLP over HTTP.",
+    keys: &[
+        may(
+            "endpoint",
+            Kind::Text,
+            "Its address (default: OTEL_EXPORTER_OTLP_ENDPOINT; without either there are no traces).",
+        ),
+        may("headers", Kind::Table(&Kind::Text), "Headers that it wants to see, such as a key."),
+        may("sample", Kind::Number, "Which part of the traces that begin here is kept, 0 to 1 (default 1)."),
+        may("content", Kind::Bool, "Whether spans hold prompts and replies (default false)."),
+    ],
+    shared: &[],
+};
+
 pub static WEBHOOK: Shape = Shape {
     name: "webhook",
     about: "A program that is told of runs.",
@@ -248,6 +289,7 @@ pub static AUTH: Shape = Shape {
         may("oidc", Kind::Shape(&OIDC), "The OpenID provider where people log in (mode oidc)."),
         may("trusted_header", Kind::Shape(&TRUSTED_HEADER), "Headers that a proxy sends (mode trusted_header)."),
         may("admins", Kind::Shape(&MEMBERS), "Who may see, stop and remove everybody's runs."),
+        may("auditors", Kind::Shape(&MEMBERS), "Who may read everybody's runs in the audit; admins may, too."),
         may("access", Kind::List(&Kind::Shape(&ACCESS)), "Who may do what (default: everybody starts everything)."),
         may("origins", Kind::List(&Kind::Text), "Other origins whose pages may call, like https://chat.example.com."),
         may("proxies", Kind::List(&Kind::Text), "Proxies whose X-Forwarded-For is believed, like 10.0.0.0/8."),
@@ -324,8 +366,8 @@ pub static ACCESS: Shape = Shape {
         must("workflows", Kind::Some(&Kind::Text), "Names of workflows; * stands for anything."),
         may(
             "may",
-            Kind::List(&Kind::OneOf(&["start", "see", "answer", "cancel", "audit"])),
-            "What: start runs (the default), or see, answer, cancel and audit those of others.",
+            Kind::List(&Kind::OneOf(&["start", "see", "answer", "cancel"])),
+            "What: start runs (the default), or see, answer and cancel those of others.",
         ),
     ],
     shared: MEMBER_KEYS,

@@ -315,6 +315,7 @@ mod tests {
                 user: None,
                 groups: Box::default(),
                 origin,
+                trace: None,
             })
         };
         let message = Message {

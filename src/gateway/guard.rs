@@ -15,6 +15,7 @@ use crate::auth::{Caller, Denied, origin};
 use crate::config::Auth;
 use crate::gateway::error::ApiError;
 use crate::gateway::{Gateway, body, fastagency};
+use crate::metrics::metrics;
 
 /// What anybody may ask for: whether the gateway lives, what it can do, and a token.
 pub const OPEN: [&str; 5] = ["/healthz", "/readyz", "/openapi.json", "/docs", "/token"];
@@ -73,7 +74,30 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     }
 }
 
+/// Refuses whoever may not read the audit. Where nobody is asked who he is, that is everybody but who reaches a gateway that
+/// only this machine can reach.
+pub fn may_audit(gateway: &Gateway, caller: &Caller) -> Result<(), ApiError> {
+    if caller.is_auditor || gateway.is_local {
+        return Ok(());
+    }
+    Err(ApiError::forbidden("the audit is for auditors and admins (auth.auditors, auth.admins)"))
+}
+
+/// Refuses whoever may not change what the audit shows.
+pub fn may_erase(gateway: &Gateway, caller: &Caller) -> Result<(), ApiError> {
+    if caller.is_admin || gateway.is_local {
+        return Ok(());
+    }
+    Err(ApiError::forbidden("to erase somebody's data is for admins (auth.admins)"))
+}
+
 fn deny(gateway: &Gateway, request: &Request, address: IpAddr, denied: &Denied) -> Response {
+    metrics().refused(match denied {
+        Denied::Unknown => "unknown",
+        Denied::Wrong { .. } => "wrong",
+        Denied::TooOften { .. } => "too_often",
+        Denied::Unavailable { .. } => "unavailable",
+    });
     let (status, what) = match denied {
         Denied::Unknown => (StatusCode::UNAUTHORIZED, "say who you are"),
         Denied::Wrong { why } => {

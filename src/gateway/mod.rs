@@ -13,10 +13,12 @@ use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::config;
 use crate::lifecycle::Shutdown;
+use crate::redact::Redactor;
 use crate::seal::Sealer;
 use crate::serving;
 
 mod answers;
+mod audit;
 mod body;
 mod bridge;
 mod docs;
@@ -31,6 +33,7 @@ mod known;
 mod limits;
 mod markdown;
 mod openapi;
+mod overview;
 mod params;
 mod projection;
 mod routes;
@@ -49,6 +52,8 @@ pub struct Settings {
     pub static_dir: Option<PathBuf>,
     /// Seals passwords for the log; none: they are told to the run and stored nowhere.
     pub sealer: Option<Sealer>,
+    /// What is not to be seen.
+    pub redactor: Redactor,
     /// How often a comment goes over a silent stream of events: proxies commonly give up after 60 s.
     pub keep_alive: Duration,
     /// What one caller may take.
@@ -67,6 +72,7 @@ impl Default for Settings {
             auth: config::Auth::default(),
             static_dir: None,
             sealer: None,
+            redactor: Redactor::default(),
             keep_alive: Duration::from_secs(15),
             limits: config::Limits::default(),
             headers_within: serving::HEADERS_WITHIN,

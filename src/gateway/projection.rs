@@ -116,6 +116,7 @@ fn content(content: &Content) -> Value {
     let defaults: &[(&str, Value)] = match content {
         Content::TextInput(_) => &[
             ("suggestions", json!([])),
+            ("suggestions_fill", json!(false)),
             ("password", json!(false)),
             ("multiline", json!(false)),
             ("pattern", Value::Null),
@@ -169,6 +170,7 @@ mod tests {
             user: None,
             groups: Box::default(),
             origin: Origin::Gateway,
+            trace: None,
         }
     }
 
@@ -243,7 +245,7 @@ mod tests {
                 json!({"kind": "said", "message": {
                     "uuid": "1".repeat(32), "sender": "Teacher", "recipient": null, "auto_reply": false,
                     "type": "text_input", "content": {
-                        "prompt": "name?", "suggestions": [], "password": false, "multiline": false, "pattern": null,
+                        "prompt": "name?", "suggestions": [], "suggestions_fill": false, "password": false, "multiline": false, "pattern": null,
                         "value_type": "string", "deadline": null, "on_timeout": null},
                     "html": "<p>name?</p>\n"}}),
             ),

@@ -8,8 +8,9 @@ use serde_json::Value;
 
 use crate::broker::{Broker, Shelf};
 use crate::clock::Timestamp;
-use crate::ids::{MessageId, Name, RunId, UserId, user_token};
+use crate::ids::{MessageId, Name, RunId, UserId, WorkerId, user_token};
 use crate::message::Content;
+use crate::money::Usd;
 use crate::run::Result;
 use crate::run::record::{Answered, Body, Ending, Origin, Outcome, Placed};
 
@@ -68,6 +69,15 @@ pub struct Summary {
     pub user: Option<UserId>,
     /// Who works at it.
     pub origin: Option<Origin>,
+    /// The worker that claimed it last.
+    #[serde(default)]
+    pub worker: Option<WorkerId>,
+    /// Tokens that models have read and written for it.
+    #[serde(default)]
+    pub tokens: u64,
+    /// What they cost by the price table.
+    #[serde(default)]
+    pub cost_usd: Usd,
     /// When it was created.
     pub created_at: Timestamp,
     /// When its last record was stored.
@@ -108,6 +118,9 @@ impl Summary {
             questions: Vec::new(),
             user: None,
             origin: None,
+            worker: None,
+            tokens: 0,
+            cost_usd: Usd::default(),
             created_at: Timestamp::UNIX_EPOCH,
             updated_at: Timestamp::UNIX_EPOCH,
             seq: 0,
@@ -134,7 +147,10 @@ impl Summary {
                 self.origin = Some(created.origin);
                 self.created_at = placed.at;
             }
-            Body::Claimed { .. } => self.state = self.waiting_or_running(),
+            Body::Claimed { worker, .. } => {
+                self.worker = Some(*worker);
+                self.state = self.waiting_or_running();
+            }
             Body::Said { message, .. } => {
                 if message.says.asks() {
                     let prompt = shortened(message.says.prompt().unwrap_or_default());
@@ -150,6 +166,10 @@ impl Summary {
                     self.title = title_of(answered).map(|title| shortened(&title)).filter(|title| !title.is_empty());
                 }
                 self.state = self.waiting_or_running();
+            }
+            Body::Did { outcome: Outcome::Reply(reply), .. } => {
+                self.tokens += reply.usage.prompt_tokens + reply.usage.completion_tokens;
+                self.cost_usd += reply.usage.cost_usd;
             }
             Body::Ended(ended) => {
                 self.state = State::Ended;

@@ -15,6 +15,8 @@ use serde_json::Value;
 
 use crate::auth::session::Purpose;
 use crate::lifecycle::Shutdown;
+use crate::metrics::{Tier, metrics};
+use crate::traces;
 use crate::ui::login::{self, Answered};
 use crate::ui::sessions::{State as Login, without_ours};
 use crate::ui::{Error, Ui, error};
@@ -190,6 +192,10 @@ pub async fn forward(State(ui): State<Arc<Ui>>, request: Request) -> Response {
     if upgrade.is_some() {
         upgrading(&mut headers);
     }
+    // What the gateway does belongs under this request, not beside it.
+    if let Some(place) = traces::current().and_then(|place| HeaderValue::from_str(&place).ok()) {
+        headers.insert(HeaderName::from_static(traces::HEADER), place);
+    }
     let mut call = gateway.client.request(parts.method, format!("{}{path}", gateway.base)).headers(headers);
     if has_body(&parts.headers) {
         call = call.body(reqwest::Body::wrap_stream(body.into_data_stream()));
@@ -214,7 +220,11 @@ pub async fn forward(State(ui): State<Arc<Ui>>, request: Request) -> Response {
         Some(upgrade) if status == StatusCode::SWITCHING_PROTOCOLS => {
             upgrading(&mut headers);
             let shutdown = gateway.shutdown.clone();
-            gateway.shutdown.run(tunnel(upgrade, answer, shutdown));
+            let open = metrics().socket(Tier::ui);
+            gateway.shutdown.run(async move {
+                let _open = open;
+                tunnel(upgrade, answer, shutdown).await;
+            });
             (status, headers).into_response()
         }
         _ => {

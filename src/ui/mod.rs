@@ -17,6 +17,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::lifecycle::Shutdown;
+use crate::metrics::Tier;
+use crate::observe::{self, Observed};
 use crate::serving;
 
 mod brand;
@@ -44,9 +46,6 @@ pub struct Settings {
 /// Why the ui cannot serve.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The listener failed.
-    #[error("could not serve HTTP")]
-    Serve(#[from] std::io::Error),
     /// The gateway's address cannot be used.
     #[error("the gateway's address {url:?} cannot be used: {reason}")]
     GatewayUrl {
@@ -87,6 +86,22 @@ pub async fn serve(listener: TcpListener, settings: Settings, shutdown: Shutdown
     Ok(())
 }
 
+/// The routes that requests are counted by; what lies below the last of a kind is counted with it.
+const ROUTES: [&str; 12] = [
+    "/admin",
+    "/",
+    "/runs/{id}",
+    "/assets/{*path}",
+    "/ui/config.json",
+    "/ui/logo",
+    "/ui/brand.css",
+    "/healthz",
+    "/readyz",
+    "/api/{*rest}",
+    "/fastagency/{*rest}",
+    "/openapi.json",
+];
+
 fn app(ui: Arc<Ui>) -> Router {
     // What is forwarded has the headers that the gateway gave it; these stand where it gave none.
     let fixed = |name: HeaderName, value: HeaderValue| SetResponseHeaderLayer::if_not_present(name, value);
@@ -94,6 +109,7 @@ fn app(ui: Arc<Ui>) -> Router {
     Router::new()
         .route("/", get(page::index))
         .route("/runs/{id}", get(page::index))
+        .route("/admin", get(page::admin))
         .route("/assets/{*path}", get(page::asset))
         .route("/ui/config.json", get(config))
         .route("/ui/logo", get(brand::logo))
@@ -112,6 +128,7 @@ fn app(ui: Arc<Ui>) -> Router {
         .route("/docs", any(forward::forward))
         .fallback(not_found)
         .layer(CatchPanicLayer::custom(after_panic))
+        .layer(axum::middleware::from_fn_with_state(Observed::new(Tier::ui, ROUTES), observe::request))
         .layer(fixed(header::CONTENT_SECURITY_POLICY, csp))
         .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")))
         .layer(fixed(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")))

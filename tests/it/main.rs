@@ -3,16 +3,19 @@
 #![expect(clippy::disallowed_methods, reason = "a test waits for the tasks that it starts by itself")]
 
 mod ag2;
+mod approvals;
 mod broken_yaml;
 mod broker;
 mod chaos;
 mod cli;
 mod crash;
+mod doctor;
 mod documentation;
 mod floors;
 mod gateway;
 mod hardship;
 mod histories;
+mod operation;
 mod ownership;
 mod permissions;
 mod runs;

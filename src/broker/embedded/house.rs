@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::told::{Handed, Told, UNREAD, Voice, Wanting};
-use crate::broker::{Bell, Job, Live, Shelf};
+use crate::broker::{Bell, Depth, Job, Live, Overheard, Shelf};
 use crate::ids::{Name, RunId};
 
 /// As long as it takes if somebody puts a job off for longer than the clock can count.
@@ -17,6 +17,7 @@ const LONGEST_DELAY: Duration = Duration::from_secs(365 * 86_400);
 /// Everything in memory.
 pub(super) struct House {
     followers: Listeners<Live>,
+    everywhere: Vec<Voice<Overheard>>,
     bells: Listeners<Bell>,
     shelves: HashMap<Shelf, watch::Sender<()>>,
     jobs: HashMap<u64, KnownJob>,
@@ -50,6 +51,7 @@ impl House {
     pub(super) fn new() -> Self {
         Self {
             followers: Listeners::default(),
+            everywhere: Vec::new(),
             bells: Listeners::default(),
             shelves: Shelf::ALL.into_iter().map(|shelf| (shelf, watch::Sender::new(()))).collect(),
             jobs: HashMap::new(),
@@ -62,9 +64,18 @@ impl House {
     /// Takes note of what happened.
     pub(super) fn tell(&mut self, told: Told, now: Instant) {
         match told {
-            Told::Live(run, live) => self.followers.tell(run, live),
+            Told::Live(run, live) => {
+                if let Live::Record { stored, .. } = &live
+                    && !self.everywhere.is_empty()
+                {
+                    let overheard = Overheard::Record { run, stored: stored.clone() };
+                    self.everywhere.retain(|voice| voice.say(&overheard));
+                }
+                self.followers.tell(run, live);
+            }
             Told::Rang(run, bell) => self.bells.tell(run, bell),
             Told::Follow(run, voice) => self.followers.add(run, voice),
+            Told::Overhear(voice) => self.everywhere.push(voice),
             Told::Listen(run, voice) => self.bells.add(run, voice),
             Told::Changed(shelf) => self.shelves[&shelf].send_replace(()),
             Told::Watch(shelf, reply) => drop(reply.send(self.shelves[&shelf].subscribe())),
@@ -76,6 +87,7 @@ impl House {
                 self.ready(id, now);
             }
             Told::Done(id) => drop(self.jobs.remove(&id)),
+            Told::Count(workflow, reply) => drop(reply.send(self.depth(&workflow))),
             Told::Wanted(workflow, wanting) => self.wanted(workflow, wanting, now),
             Told::Working(id, attempt) => self.renew(id, attempt, now, None),
             Told::PutOff(id, attempt, delay) => self.renew(id, attempt, now, Some(delay)),
@@ -110,6 +122,14 @@ impl House {
         let line = self.lines.entry(workflow.clone()).or_default();
         line.ready.push_back(id);
         self.hand_out(&workflow, now);
+    }
+
+    fn depth(&self, workflow: &Name) -> Depth {
+        let all = self.jobs.values().filter(|known| known.workflow == *workflow);
+        all.fold(Depth::default(), |depth, known| match known.held {
+            true => Depth { taken: depth.taken + 1, ..depth },
+            false => Depth { waiting: depth.waiting + 1, ..depth },
+        })
     }
 
     fn wanted(&mut self, workflow: Name, wanting: Wanting, now: Instant) {

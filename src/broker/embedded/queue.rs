@@ -13,7 +13,7 @@ use super::Embedded;
 use super::due::{insert, written};
 use super::store::{self, WeakSender};
 use super::told::{Handed, Told, Wanting};
-use crate::broker::{AnyDelivery, Delivery, Job, Queue, Result};
+use crate::broker::{AnyDelivery, Delivery, Depth, Job, Queue, Result};
 use crate::clock::Timestamp;
 use crate::ids::Name;
 
@@ -51,6 +51,19 @@ impl Queue for Embedded {
                 Ok(())
             })
             .await
+    }
+
+    async fn depth(&self, workflow: &Name) -> Result<Depth> {
+        let workflow = workflow.clone();
+        let (reply, depth) = oneshot::channel();
+        self.store
+            .call("count the jobs of a workflow", move |session| {
+                session.told.push(Told::Count(workflow, reply));
+                Ok(())
+            })
+            .await?;
+        // The house has answered before it is gone, or there is nothing left to count.
+        Ok(depth.await.unwrap_or_default())
     }
 
     async fn take(&self, workflow: &Name, patience: Duration) -> Result<BoxStream<'static, Result<AnyDelivery>>> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::Stream;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::broker::{Bell, Job, Live, Shelf};
+use crate::broker::{Bell, Depth, Job, Live, Overheard, Shelf};
 use crate::ids::{Name, RunId};
 
 /// What one listener may leave unread before it misses something: ten seconds of a fast model's tokens.
@@ -23,6 +23,8 @@ pub(super) enum Told {
     Rang(RunId, Bell),
     /// Somebody wants to hear a run.
     Follow(RunId, Voice<Live>),
+    /// Somebody wants to hear all runs.
+    Overhear(Voice<Overheard>),
     /// Somebody wants to hear a run's inbox.
     Listen(RunId, Voice<Bell>),
     /// A shelf has changed.
@@ -33,6 +35,8 @@ pub(super) enum Told {
     Queued(u64, Name, Job),
     /// A job is done.
     Done(u64),
+    /// Somebody asks how many jobs of a workflow there are.
+    Count(Name, oneshot::Sender<Depth>),
     /// A worker wants a job.
     Wanted(Name, Wanting),
     /// A held job is still worked on.

@@ -49,6 +49,7 @@ pub(in crate::config) fn read(field: &Field<'_>, path: Path<'_>) -> Option<Auth>
         mode: AuthMode::None,
         file: path(&fields, "file"),
         admins: fields.read("admins", |field| Some(members(&field.fields(&MEMBERS)?))).unwrap_or_default(),
+        auditors: fields.read("auditors", |field| Some(members(&field.fields(&MEMBERS)?))).unwrap_or_default(),
         access: fields.read("access", |field| list(field, access)).unwrap_or_default(),
         origins: fields.read("origins", |field| list(field, origin)).unwrap_or_default(),
         proxies: fields.read("proxies", |field| list(field, network)).unwrap_or_default(),

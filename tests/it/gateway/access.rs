@@ -492,3 +492,27 @@ async fn whoever_may_not_answer_is_not_told_which_questions_there_are() {
     assert_eq!(client().get(format!("{}/healthz", house.url)).send().await.unwrap().status(), 200);
     house.end().await;
 }
+
+#[tokio::test]
+async fn the_audit_is_for_auditors_and_admins() {
+    let folder = tempfile::tempdir().unwrap();
+    let auditors = Members { users: vec![], groups: vec!["teachers".into()] };
+    let house = house(Auth { auditors, ..basic(people(&folder).0) }).await;
+    let started = as_user(&house, "bob", "POST", "/api/runs", Some(json!({"workflow": "echo"}))).await;
+    let run = run_id(&started.body);
+    for path in [
+        "/api/audit/runs".to_owned(),
+        format!("/api/audit/runs/{run}"),
+        "/api/audit/export?format=jsonl".to_owned(),
+        format!("/api/audit/events?run={run}"),
+    ] {
+        for (user, wanted) in [("alice", 200), ("root", 200), ("bob", 403)] {
+            let call = house.http.get(format!("{}{path}", house.url)).header("authorization", password_of(user));
+            assert_eq!(call.send().await.unwrap().status(), wanted, "{user} at {path}");
+        }
+        assert_eq!(ask(&house, "GET", &path, &[], None).await.status, 401, "{path}");
+    }
+    // To see is not to act.
+    assert_eq!(as_user(&house, "alice", "POST", &format!("/api/runs/{run}/cancel"), None).await.status, 404);
+    house.end().await;
+}

@@ -2,6 +2,7 @@
 
 mod access;
 mod attacks;
+mod audit;
 mod bridge;
 pub mod house;
 mod login;
