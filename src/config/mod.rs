@@ -90,7 +90,17 @@ pub fn load(path: &Path, environment: Environment<'_>) -> Result<Config, Problem
         Problem::of_file(path.display().to_string(), message)
             .with_hint("-c names the configuration (default fastagency.yaml)")
     })?;
-    reading::read(path, &source, path.parent().unwrap_or(Path::new("")), environment)
+    from_text(path, &source, path.parent().unwrap_or(Path::new("")), environment)
+}
+
+/// Reads a configuration's text; paths in it are relative to the folder.
+pub fn from_text(
+    path: &Path,
+    source: &str,
+    folder: &Path,
+    environment: Environment<'_>,
+) -> Result<Config, Problems> {
+    reading::read(path, source, folder, environment)
 }
 
 impl Config {

@@ -42,6 +42,7 @@ mod socket;
 mod starting;
 
 pub use error::ApiError;
+pub use socket::reads_first_frame;
 
 /// What the gateway must be told.
 #[derive(Clone)]

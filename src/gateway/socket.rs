@@ -136,6 +136,11 @@ fn parse(text: &str) -> Result<Init, Wrong> {
     Ok(Init { run, name, params })
 }
 
+/// Whether a text is a first frame, for whoever tries what it may be.
+pub fn reads_first_frame(text: &str) -> bool {
+    parse(text).is_ok()
+}
+
 fn shortened(text: &str) -> String {
     format!("{:?}", text.chars().take(80).collect::<String>())
 }
