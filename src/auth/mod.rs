@@ -208,7 +208,7 @@ impl Authenticator {
             Credentials::Bearer(token) if token.starts_with(KEY_PREFIX) => self.with_key(&token, address),
             Credentials::Bearer(token) => match &self.way {
                 Way::Tokens(tokens) => tokens.check(&token).await,
-                Way::Basic { issuer: Some(issuer) } => issuer.check(&token).await,
+                Way::Basic { issuer: Some(issuer) } => self.still_known(issuer.check(&token).await?),
                 _ => Err(Denied::Wrong { why: "tokens are not taken here".to_owned() }),
             },
         }
@@ -240,6 +240,16 @@ impl Authenticator {
                 self.throttle.failed(user, address, Instant::now());
                 Err(Denied::Wrong { why: format!("wrong user or password for {user:?}") })
             }
+        }
+    }
+
+    /// A user as the file has him now: whoever was removed is out at once, whatever token he holds.
+    fn still_known(&self, caller: Caller) -> Result<Caller, Denied> {
+        let people = self.people.as_ref().map(|file| file.now().0).unwrap_or_default();
+        let found = caller.user.as_ref().and_then(|user| people.users.get(user.as_str()));
+        match found {
+            Some(found) => Ok(Caller { groups: found.groups.clone(), ..caller }),
+            None => Err(Denied::Wrong { why: "the token's user was removed".to_owned() }),
         }
     }
 

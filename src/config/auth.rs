@@ -8,7 +8,7 @@ use secrecy::SecretString;
 
 mod reading;
 
-pub(super) use reading::read;
+pub(super) use reading::{read, this_machine};
 
 /// `auth:`.
 #[derive(Debug, Clone, Default)]

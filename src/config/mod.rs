@@ -94,12 +94,7 @@ pub fn load(path: &Path, environment: Environment<'_>) -> Result<Config, Problem
 }
 
 /// Reads a configuration's text; paths in it are relative to the folder.
-pub fn from_text(
-    path: &Path,
-    source: &str,
-    folder: &Path,
-    environment: Environment<'_>,
-) -> Result<Config, Problems> {
+pub fn from_text(path: &Path, source: &str, folder: &Path, environment: Environment<'_>) -> Result<Config, Problems> {
     reading::read(path, source, folder, environment)
 }
 

@@ -81,7 +81,9 @@ impl Reader<'_> {
             workflows: self.path(&fields, "workflows").unwrap_or_else(|| self.folder.join("workflows")),
             llms,
             gateway,
-            auth: fields.read("auth", |field| self.auth(field)).unwrap_or_default(),
+            auth: fields
+                .read("auth", |field| self.auth(field))
+                .unwrap_or_else(|| Auth { proxies: super::auth::this_machine(), ..Auth::default() }),
             ui,
             worker: fields.read("worker", worker).unwrap_or(Worker {
                 max_runs: 10_000,

@@ -292,7 +292,11 @@ pub static AUTH: Shape = Shape {
         may("auditors", Kind::Shape(&MEMBERS), "Who may read everybody's runs in the audit; admins may, too."),
         may("access", Kind::List(&Kind::Shape(&ACCESS)), "Who may do what (default: everybody starts everything)."),
         may("origins", Kind::List(&Kind::Text), "Other origins whose pages may call, like https://chat.example.com."),
-        may("proxies", Kind::List(&Kind::Text), "Proxies whose X-Forwarded-For is believed, like 10.0.0.0/8."),
+        may(
+            "proxies",
+            Kind::List(&Kind::Text),
+            "Proxies whose X-Forwarded-For is believed, like 10.0.0.0/8 (default: this machine).",
+        ),
     ],
     shared: &[],
 };

@@ -473,6 +473,9 @@ fn fastagency() -> Vec<Operation> {
                 ),
                 json!({
                 "200": answer("What to send as the first frame of /fastagency/ws", conversation),
+                "400": {"description": "The body broke off"},
+                "408": {"description": "The body did not come in time"},
+                "413": {"description": "The body is larger than 16 MiB"},
                 "422": {"description": "What is wrong with the body, as FastAPI tells it"}}),
             ),
         ),
@@ -509,6 +512,8 @@ fn service() -> Vec<Operation> {
                     "401": {"description": "Wrong user or password"},
                     "403": problem("`forbidden`: this page may not"),
                     "404": {"description": "No tokens are given out here"},
+                    "400": {"description": "The form broke off"},
+                    "408": {"description": "The form did not come in time"},
                     "413": {"description": "The form is too large"},
                     "422": {"description": "What is missing, as FastAPI tells it"},
                     "429": problem("`too_many_requests`"),

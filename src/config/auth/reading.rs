@@ -52,7 +52,7 @@ pub(in crate::config) fn read(field: &Field<'_>, path: Path<'_>) -> Option<Auth>
         auditors: fields.read("auditors", |field| Some(members(&field.fields(&MEMBERS)?))).unwrap_or_default(),
         access: fields.read("access", |field| list(field, access)).unwrap_or_default(),
         origins: fields.read("origins", |field| list(field, origin)).unwrap_or_default(),
-        proxies: fields.read("proxies", |field| list(field, network)).unwrap_or_default(),
+        proxies: fields.read("proxies", |field| list(field, network)).unwrap_or_else(this_machine),
     };
     let mode = mode?;
     let own =
@@ -98,7 +98,18 @@ pub(in crate::config) fn read(field: &Field<'_>, path: Path<'_>) -> Option<Auth>
             }
         },
     };
-    Some(Auth { mode, ..auth })
+    let mut auth = Auth { mode, ..auth };
+    if matches!(auth.mode, AuthMode::TrustedHeader(_)) && fields.get("proxies").is_none() {
+        // Here much hangs on an address: who may forward for others is said, not assumed.
+        auth.proxies = Vec::new();
+    }
+    Some(auth)
+}
+
+/// Who is believed about a caller's address where nobody is named: this machine, where the page's own tier and most proxies
+/// are, as uvicorn has it.
+pub(in crate::config) fn this_machine() -> Vec<IpNet> {
+    ["127.0.0.0/8", "::1/128"].map(|network| network.parse().expect("a network")).to_vec()
 }
 
 fn token(field: &Field<'_>) -> Option<TokenIssue> {

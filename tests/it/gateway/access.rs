@@ -208,6 +208,28 @@ async fn passwords_keys_and_tokens_open_and_nothing_else_does() {
 }
 
 #[tokio::test]
+async fn a_token_is_worth_nothing_when_its_user_is_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, _) = people(&folder);
+    let house = house(basic(file.clone())).await;
+    let call =
+        house.http.post(format!("{}/token", house.url)).header("content-type", "application/x-www-form-urlencoded");
+    let given = call.body("username=alice&password=alice%27s+password").send().await.unwrap();
+    let token = given.json::<Value>().await.unwrap()["access_token"].as_str().unwrap().to_owned();
+    assert_eq!(with_token(&house, &token).await, 200);
+    let mut people = People::read(&file).unwrap();
+    people.users.remove("alice");
+    people.write(&file).unwrap();
+    let out = async {
+        while with_token(&house, &token).await != 401 {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(super::house::PATIENCE, out).await.expect("the file is looked at every second");
+    house.end().await;
+}
+
+#[tokio::test]
 async fn whoever_guesses_is_told_to_wait_and_the_others_are_served() {
     let folder = tempfile::tempdir().unwrap();
     let house = house(basic(people(&folder).0)).await;
