@@ -29,7 +29,7 @@ pub const HEADERS_WITHIN: Duration = Duration::from_secs(65);
 const NO_ROOM: Duration = Duration::from_millis(500);
 /// What an address is told that has too many connections.
 const TOO_MANY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 10\r\nconnection: close\r\n\
-    content-type: application/json\r\ncontent-length: 96\r\n\r\n\
+    content-type: application/json\r\ncontent-length: 100\r\n\r\n\
     {\"error\":{\"code\":\"too_many_requests\",\"message\":\"this address has too many connections; close some\"}}";
 
 /// What connections may take.
