@@ -30,6 +30,8 @@ fn server(test: &str) -> Option<(NatsServer, TempDir)> {
     let text = ["WORKER", "GATEWAY", "PYTHON"].iter().fold(text, |text, name| {
         text.replace(&format!("$FASTAGENCY_NATS_{name}\n"), &format!("\"{}\"\n", password(name)))
     });
+    // The test's server has a store of its own.
+    let text = text.replace("  store_dir: \"./data/nats\"\n", "");
     let path = folder.path().join("nats.conf");
     std::fs::write(&path, text).unwrap();
     let server = NatsServer::start_with(test, &["-c", path.to_str().unwrap()])?;
