@@ -92,8 +92,13 @@ async fn everything_works_with_a_user_for_each_tier() {
     let events =
         call(reqwest::Method::GET, &format!("/api/runs/{id}/events")).send().await.unwrap().text().await.unwrap();
     assert!(events.contains("alice of teachers, readers says hello"), "{events}");
-    let listed = call(reqwest::Method::GET, "/api/runs").send().await.unwrap().text().await.unwrap();
-    assert!(listed.contains(id));
+    // Lists follow their runs after a moment.
+    let listed = async {
+        while !call(reqwest::Method::GET, "/api/runs").send().await.unwrap().text().await.unwrap().contains(id) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, listed).await.expect("the run is listed");
     assert_eq!(call(reqwest::Method::DELETE, &format!("/api/runs/{id}")).send().await.unwrap().status(), 204);
     assert!(worker.terminate().success() && gateway.terminate().success());
     for tier in [&mut worker, &mut gateway] {
