@@ -246,7 +246,7 @@ impl Metrics {
         registry.register("fastagency_sockets", "WebSockets that are open.", metrics.sockets.clone());
         // What has not happened yet is shown as nothing, so that the first time is seen as a change.
         for reason in REFUSALS {
-            metrics.refusals.get_or_create(&Reason { reason });
+            drop(metrics.refusals.get_or_create(&Reason { reason }));
         }
         metrics.registry = registry;
         metrics
