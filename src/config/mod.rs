@@ -249,6 +249,15 @@ pub enum Occasion {
     Ended,
 }
 
+/// Where a token that expires is fetched from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenSource {
+    /// A file that somebody renews.
+    File(PathBuf),
+    /// A program, with its arguments, that prints it.
+    Command(Vec<String>),
+}
+
 /// A model as `llms:` describes it, checked.
 #[derive(Debug, Clone)]
 pub struct Llm {
@@ -262,6 +271,8 @@ pub struct Llm {
     pub api_key_variable: Option<String>,
     /// A bearer token, which goes before the key: of Entra ID for Azure, of Google Cloud for Vertex AI.
     pub token: Option<SecretString>,
+    /// Where a bearer token that expires is fetched from, again and again; none: nowhere.
+    pub token_source: Option<TokenSource>,
     /// Where the interface begins, e.g. `https://api.openai.com/v1`.
     pub base_url: String,
     /// Azure: what the deployment of the model is called; none: as the model.

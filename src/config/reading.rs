@@ -11,7 +11,8 @@ use super::operation;
 use super::shapes::{CONFIG, GATEWAY, LINK, LLM, NATS, PRICE, RATE, TIMEOUT, TLS, UI, WEBHOOK, WORKER};
 use super::variables::{self, Environment};
 use super::{
-    Auth, Config, Gateway, Llm, Nats, Occasion, Price, Provider, Rate, Section, Timeouts, Tls, Ui, Webhook, Worker,
+    Auth, Config, Gateway, Llm, Nats, Occasion, Price, Provider, Rate, Section, Timeouts, Tls, TokenSource, Ui,
+    Webhook, Worker,
 };
 use crate::ids::Name;
 use crate::money::Usd;
@@ -228,6 +229,7 @@ impl Reader<'_> {
         only_for("api_version", &[Provider::Azure, Provider::Anthropic], "azure` and `anthropic");
         let with_tokens = [Provider::Azure, Provider::Anthropic, Provider::Gemini];
         only_for("token", &with_tokens, "azure`, `anthropic` and `gemini");
+        let token_source = self.token_source(&fields);
         for key in provider.map_or(&[][..], Provider::lacks).iter().filter(|key| fields.get(key).is_some()) {
             let message = "the provider has no such setting (an agent's is left out for it)";
             field.review.add(fields.problem_at_key(key, message));
@@ -247,6 +249,7 @@ impl Reader<'_> {
             api_key,
             api_key_variable,
             token: secret(&fields, "token"),
+            token_source,
             base_url,
             deployment: fields.read("deployment", Field::text).map(str::to_owned),
             api_version: api_version.or_else(|| needs_version.then(|| AZURE_VERSION.to_owned())),
@@ -262,6 +265,24 @@ impl Reader<'_> {
             script,
             unset: unset_in(field.node, &["api_key", "token"]).into_iter().map(|(_, message)| message).collect(),
         })
+    }
+
+    /// Where a token that expires comes from: one place only, and none beside a token that does not.
+    fn token_source(&self, fields: &Fields<'_>) -> Option<TokenSource> {
+        let ways = ["token", "token_file", "token_command"];
+        let mut given = ways.into_iter().filter(|way| fields.get(way).is_some());
+        if let (Some(first), Some(second)) = (given.next(), given.next()) {
+            fields.field.review.add(fields.problem_at_key(second, format!("there is a `{first}` already")));
+        }
+        let texts = |field: &Field<'_>| -> Option<Vec<String>> {
+            let texts: Option<Vec<String>> = field.items()?.iter().map(|item| item.text().map(str::to_owned)).collect();
+            if texts.as_ref().is_some_and(|texts| texts.first().is_none_or(String::is_empty)) {
+                field.note("there is no program here");
+            }
+            texts
+        };
+        let command = fields.read("token_command", texts).filter(|command| !command.is_empty());
+        self.path(fields, "token_file").map(TokenSource::File).or(command.map(TokenSource::Command))
     }
 
     /// The key, and the variable that it comes from. Neither a missing variable nor an empty one is a problem yet.

@@ -88,6 +88,12 @@ pub static LLM: Shape = Shape {
             "The key (default by provider: ${OPENAI_API_KEY:-}, ${AZURE_OPENAI_API_KEY:-}, ${ANTHROPIC_API_KEY:-} or ${GEMINI_API_KEY:-}).",
         ),
         may("token", Kind::Text, "A bearer token instead of a key, for azure, anthropic and gemini."),
+        may("token_file", Kind::Text, "A file with a bearer token that somebody renews; it is read again and again."),
+        may(
+            "token_command",
+            Kind::Some(&Kind::Text),
+            "A program and its arguments that print a bearer token; it is run again every 5 minutes, and when a token is refused.",
+        ),
         may("base_url", Kind::Text, "Where the interface begins (azure and compatible have no default)."),
         may("deployment", Kind::Text, "azure: what the deployment is called (default: as the model)."),
         may(

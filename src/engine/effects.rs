@@ -335,6 +335,8 @@ impl Scoped {
             Some(other) => return Err(diverged(&key, "a message", &other)),
             None => self.check_new(&key)?,
         }
+        // What was shown while a model wrote it is in the log already, as the model's reply.
+        let is_remembered = message.is_some();
         let uuid = message.unwrap_or_else(|| self.message_id(&key));
         let message = Message {
             uuid,
@@ -346,7 +348,8 @@ impl Scoped {
             says,
         };
         let _busy = self.journal.busy();
-        self.journal.append(Body::Said { key, message }).await
+        let said = Body::Said { key, message };
+        if is_remembered { self.journal.append_behind(said).await } else { self.journal.append(said).await }
     }
 
     /// Asks a person, and waits: for seconds or for weeks.
@@ -558,7 +561,10 @@ impl Scoped {
             within: self.within(),
         };
         self.journal.extend_writing(&delta);
-        self.journal.whisper(&delta).await;
+        // Nobody sees the beginning of a text before the message that it answers. A failure is the driver's.
+        if self.journal.settle().await.is_ok() {
+            self.journal.whisper(&delta).await;
+        }
     }
 
     /// Says what was being written when the run was stopped, marked as cut off.

@@ -27,6 +27,7 @@ use crate::workflow::Workflow;
 mod copier;
 mod effects;
 mod journal;
+mod permits;
 mod scope;
 mod shelver;
 mod shown;
@@ -69,6 +70,15 @@ enum Parking {
     Answered,
     /// A cancel came meanwhile.
     Cancelled(bytes::Bytes),
+}
+
+/// Sees to it, however the run leaves memory, that nothing is kept that keeps the journal.
+struct Leaving<'a>(&'a Journal);
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
 }
 
 /// A workflow being executed.
@@ -127,6 +137,7 @@ impl Engine {
         };
         let journal = Arc::new(Journal::new(self.around.clone(), *owned, workflow.limits.clone(), copier));
         journal.shelve().await;
+        let _leaving = Leaving(&journal);
         let mut execution: Execute = Box::pin(execute(workflow, journal.clone()));
         // A cancel may have come before the bell was heard.
         let cancelled = journal.clone();
@@ -142,6 +153,7 @@ impl Engine {
                 biased;
                 lost = &mut lost => return Err(lost),
                 done = &mut execution => return Box::pin(finish(&journal, done)).await,
+                failure = journal.failure_behind() => return Err(failure),
                 found = &mut look, if !looked => {
                     looked = true;
                     if let Some(stored) = found? {

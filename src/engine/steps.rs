@@ -193,7 +193,7 @@ impl<'a> Execution<'a> {
             Action::Group(group) => Box::pin(self.group(&fx, scope, place, group)).await?,
             Action::Call { tool, args } => {
                 let args = scope.map(args)?;
-                Box::pin(self.call(scope, place, tool, args)).await?
+                Box::pin(self.call(&fx, scope, place, tool, args)).await?
             }
             Action::Branch(arms) => return self.branch(arms, scope, place).await,
             Action::Loop { max, condition, body } => {

@@ -6,6 +6,7 @@ mod answer;
 mod anthropic;
 mod breaker;
 mod content;
+mod credential;
 mod draft;
 mod error;
 mod fallback;

@@ -24,8 +24,9 @@ mod talks;
 
 pub use called::apply_defaults;
 pub use conversation::{
-    Chat, ContextHandoff, Group, GroupChat, Handoffs, LlmHandoff, Manager, NestedCarryover, NestedChat, NestedChats,
-    Pattern, Returns, Selection, SelectionMethod, SelectionRole, SummaryMethod, Target, Tool, Transitions, Trigger,
+    Approve, Chat, ContextHandoff, Group, GroupChat, Handoffs, LlmHandoff, Manager, NestedCarryover, NestedChat,
+    NestedChats, Pattern, Returns, Selection, SelectionMethod, SelectionRole, SummaryMethod, Target, Tool, Transitions,
+    Trigger,
 };
 pub use expression::{EvaluationError, Expression, Template};
 pub use folder::{check_models, from_definition, load_folder};

@@ -12,8 +12,8 @@ use super::shapes::{AGENT, LIMITS, TOOL, WORKFLOW};
 use super::steps::{self, Met, Reader};
 use super::talks::{check_tools, handoffs, nested_chats};
 use super::{
-    Agent, AgentKind, CONVERSABLE_SYSTEM_MESSAGE, Definition, HumanInputMode, Limits, MOST_AUTO_REPLIES, ModelUse,
-    Returns, Schema, Tool, Values, Workflow,
+    Agent, AgentKind, Approve, CONVERSABLE_SYSTEM_MESSAGE, Definition, HumanInputMode, Limits, MOST_AUTO_REPLIES,
+    ModelUse, Returns, Schema, Tool, Values, Workflow,
 };
 use crate::ids::Name;
 use crate::money::Usd;
@@ -280,6 +280,8 @@ impl ToolReader<'_> {
         };
         let returns = [("value", Returns::Value), ("reply_result", Returns::ReplyResult)];
         let returns = fields.read("returns", |field| field.one_of(&returns)).unwrap_or_default();
+        let approvals = [("never", Approve::Never), ("first", Approve::First), ("always", Approve::Always)];
+        let approve = fields.read("approve", |field| field.one_of(&approvals)).unwrap_or_default();
         let Some(steps) = fields.get("do") else {
             // Another kind was named already as not in this version.
             if !["openapi", "mcp", "http", "command", "nats", "workflow"].iter().any(|kind| fields.get(kind).is_some())
@@ -293,7 +295,7 @@ impl ToolReader<'_> {
         let reader = Reader::new(self.file, &declared, self.names, self.agents);
         let steps = reader.of_tool(&steps);
         self.met.add(reader.into_met());
-        Some(Tool { name, description: description?.to_owned(), params: params?, returns, steps: steps? })
+        Some(Tool { name, description: description?.to_owned(), params: params?, returns, approve, steps: steps? })
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::Stream;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::broker::{Depth, Bell, Job, Live, Overheard, Shelf};
+use crate::broker::{Bell, Depth, Job, Live, Overheard, Shelf};
 use crate::ids::{Name, RunId};
 
 /// What one listener may leave unread before it misses something: ten seconds of a fast model's tokens.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use fastagency::broker::{
-    AnyDelivery, Bell, Broker, Catalogue, Delivery, Depth, Entry, Error, Inbox, Job, Lane, Live, Log, Overheard, Put, Queue,
-    Result, Shelf, Sighting, Slot, Stored,
+    AnyDelivery, Bell, Broker, Catalogue, Delivery, Depth, Entry, Error, Inbox, Job, Lane, Live, Log, Overheard, Put,
+    Queue, Result, Shelf, Sighting, Slot, Stored,
 };
 use fastagency::clock::Timestamp;
 use fastagency::ids::{Name, RunId};
