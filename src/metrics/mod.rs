@@ -248,6 +248,9 @@ impl Metrics {
         for reason in REFUSALS {
             drop(metrics.refusals.get_or_create(&Reason { reason }));
         }
+        for tier in [Tier::gateway, Tier::ui] {
+            drop(metrics.sockets.get_or_create(&OfTier { tier }));
+        }
         metrics.registry = registry;
         metrics
     }
