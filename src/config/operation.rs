@@ -96,7 +96,7 @@ mod tests {
         assert_eq!(config.metrics.listen, Some("127.0.0.1:9464".parse().unwrap()));
         assert!(read("metrics: { listen: '0.0.0.0:9464', token: geheim }").is_ok());
         let refused = read("metrics: { listen: '0.0.0.0:9464' }").unwrap_err();
-        assert!(refused.contains("f.yaml:2: metrics.listen: others can reach this address"), "{refused}");
+        assert!(refused.contains("f.yaml:2:20: listen: others can reach this address"), "{refused}");
         let refused = read("metrics: { listen: '9464' }").unwrap_err();
         assert!(refused.contains("like 127.0.0.1:9464"), "{refused}");
     }

@@ -19,7 +19,7 @@ use tower_http::trace::TraceLayer;
 use tracing::Span;
 
 use crate::gateway::error::ApiError;
-use crate::gateway::{Gateway, audit, docs, events, fastagency, guard, health, runs, socket};
+use crate::gateway::{Gateway, audit, docs, events, fastagency, guard, health, overview, runs, socket};
 use crate::ids::MessageId;
 use crate::metrics::Tier;
 use crate::observe::{self, Observed};
@@ -50,6 +50,8 @@ pub fn table() -> Vec<Route> {
         route("post",   "/api/runs/{id}/cancel", post(runs::cancel)),
         route("post",   "/api/runs/{id}/answers/{question}", post(runs::answer)),
         route("get",    "/api/runs/{id}/events", get(events::events)),
+        route("get",    "/api/overview", get(overview::overview)),
+        route("get",    "/api/workers", get(overview::workers)),
         route("get",    "/api/audit/runs", get(audit::runs)),
         route("get",    "/api/audit/runs/{id}", get(audit::run)),
         route("get",    "/api/audit/events", get(audit::events)),

@@ -35,6 +35,9 @@ const PATIENT: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0,
 /// Bounds for what people do: from a moment to a month.
 const HUMAN: &[f64] = &[0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 1800.0, 3600.0, 14_400.0, 86_400.0, 604_800.0, 2_592_000.0];
 
+/// Why callers are not let in.
+const REFUSALS: [&str; 4] = ["unknown", "wrong", "too_often", "unavailable"];
+
 /// A family of histograms.
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
@@ -241,6 +244,10 @@ impl Metrics {
         );
         registry.register("fastagency_logins_refused", "Callers who were not let in.", metrics.refusals.clone());
         registry.register("fastagency_sockets", "WebSockets that are open.", metrics.sockets.clone());
+        // What has not happened yet is shown as nothing, so that the first time is seen as a change.
+        for reason in REFUSALS {
+            metrics.refusals.get_or_create(&Reason { reason });
+        }
         metrics.registry = registry;
         metrics
     }

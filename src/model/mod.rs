@@ -16,6 +16,7 @@ mod mock;
 mod openai;
 mod parameters;
 mod priced;
+pub mod probe;
 mod rate;
 mod remote;
 mod retry;
@@ -173,6 +174,11 @@ pub enum Progress<'a> {
     Attempt(u32),
     /// A piece of text, as the server cut it; it may be empty. An answer that is not streamed has none.
     Text(&'a str),
+}
+
+/// A client of HTTP as models are asked with: the system's certificates, the environment's proxies.
+pub fn http_client() -> Result<reqwest::Client, String> {
+    http::client()
 }
 
 /// A model that can be asked.

@@ -322,6 +322,11 @@ impl ChatModel for Remote {
     }
 }
 
+/// Where a whole reply is asked for.
+pub(super) fn whole_url(llm: &Llm, wire: &dyn Wire) -> Result<Url, String> {
+    endpoints(llm, wire).map(|endpoints| endpoints.whole)
+}
+
 /// Where requests go, under the base. A query of the base stays (some servers want their version there).
 fn endpoints(llm: &Llm, wire: &dyn Wire) -> Result<Endpoints, String> {
     let refused = || format!("{:?} is no address of a server", shortened(&without_user(&llm.base_url), 100));
@@ -354,7 +359,7 @@ fn without_user(text: &str) -> String {
 }
 
 /// The key, if it can be sent; an empty one is none.
-fn usable(name: &Name, key: Option<&SecretString>) -> Option<SecretString> {
+pub(super) fn usable(name: &Name, key: Option<&SecretString>) -> Option<SecretString> {
     let key = key?.expose_secret().trim();
     if key.is_empty() {
         return None;

@@ -99,7 +99,8 @@ pub async fn serve(listener: TcpListener, settings: Settings, shutdown: Shutdown
 }
 
 /// The routes that requests are counted by; what lies below the last of a kind is counted with it.
-const ROUTES: [&str; 11] = [
+const ROUTES: [&str; 12] = [
+    "/admin",
     "/",
     "/runs/{id}",
     "/assets/{*path}",
@@ -120,6 +121,7 @@ fn app(ui: Arc<Ui>) -> Router {
     Router::new()
         .route("/", get(page::index))
         .route("/runs/{id}", get(page::index))
+        .route("/admin", get(page::admin))
         .route("/assets/{*path}", get(page::asset))
         .route("/ui/config.json", get(config))
         .route("/ui/logo", get(brand::logo))

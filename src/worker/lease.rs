@@ -1,5 +1,6 @@
 //! "Still here": the worker's lease, renewed three times within its length, and at once when the broker is back.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -15,6 +16,7 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// Renews the lease until the last call.
 pub(super) async fn beat(worker: &Worker, card: &WorkerCard) {
     let span = worker.lease.span();
+    let mut card = card.clone();
     let mut next = Instant::now() + span / 3;
     loop {
         tokio::select! {
@@ -26,8 +28,9 @@ pub(super) async fn beat(worker: &Worker, card: &WorkerCard) {
                 return;
             }
         }
+        card.runs = worker.held.lock().unwrap_or_else(PoisonError::into_inner).len();
         let sent = Lease::moment(&*worker.clock);
-        match directory::renew(&worker.broker, card, span).await {
+        match directory::renew(&worker.broker, &card, span).await {
             Ok(()) => {
                 worker.lease.renewed(sent);
                 next = Instant::now() + span / 3;

@@ -92,6 +92,8 @@ pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
         workflows: serves.keys().cloned().collect(),
         started_at: clock.now(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        runs: 0,
+        max_runs: settings.max_runs,
     };
     let sent = Lease::moment(&*clock);
     directory::renew(&broker, &card, settings.lease).await?;

@@ -9,6 +9,7 @@ mod broker;
 mod chaos;
 mod cli;
 mod crash;
+mod doctor;
 mod documentation;
 mod floors;
 mod gateway;

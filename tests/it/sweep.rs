@@ -82,7 +82,7 @@ fn claimed(worker: WorkerId) -> Body {
 
 async fn living(broker: &Broker, worker: WorkerId, clock: Arc<dyn Clock>) -> Lease {
     let card =
-        WorkerCard { id: worker, workflows: vec![workflow()], started_at: SystemClock.now(), version: "test".into() };
+        WorkerCard { id: worker, workflows: vec![workflow()], started_at: SystemClock.now(), version: "test".into(), runs: 0, max_runs: 1 };
     let sent = Lease::moment(&*clock);
     directory::renew(broker, &card, HOUR).await.unwrap();
     Lease::new(worker, HOUR * 2, clock, sent)

@@ -77,6 +77,7 @@ async function visits() {
     session.on('Network.loadingFinished', (event) => { bytes += event.encodedDataLength; });
     const look = async () => {
       await page.locator('[data-workflow]').first().waitFor();
+      await page.waitForFunction(() => performance.getEntriesByName('first-contentful-paint').length > 0);
       return page.evaluate(() => ({
         first: performance.getEntriesByName('first-paint')[0].startTime, content: performance.getEntriesByName('first-contentful-paint')[0].startTime,
         ready: performance.now(),

@@ -9,6 +9,7 @@
 mod catalogue;
 mod connect;
 mod contract;
+pub mod examine;
 pub mod floor;
 mod follow;
 mod headers;

@@ -9,6 +9,7 @@ import { byId, h } from './dom.js';
 import { homePath, isFramed, mayStartAtOnce, runPath, tellSite } from './framed.js';
 import { icon } from './icons.js';
 import { listenToKeys, showKeys } from './keys.js';
+import { noticesButton, noticesOf } from './notices.js';
 import { runBar } from './run-bar.js';
 import { runsList } from './runs-list.js';
 import { beginSession } from './session.js';
@@ -37,9 +38,11 @@ let barOfRun = null;
 /** @type {string | null} */
 let currentRun = null;
 
+const notice = noticesOf((run) => navigate(runPath(run)));
 const runs = runsList({ list: byId('runs', HTMLElement), search }, {
   isShown: !isFramed,
   onRuns: (all) => {
+    notice(all);
     waitingRuns = all.filter((run) => run.state === 'waiting').length;
     const current = all.find((run) => run.id === currentRun);
     if (current?.title) barOfRun?.setTitle(current.title);
@@ -99,6 +102,8 @@ function showRun(run) {
     column: opened.column,
     onChanged: () => runs.refresh(),
     onDeleted: () => { runs.refresh(); goHome(); },
+    onStarted: (started) => showStarted(started, false),
+    onNavigate: (path) => navigate(path),
   });
   barOfRun = ownBar;
   // Only for the title; if it fails, the events tell why.
@@ -170,7 +175,7 @@ drawerButton.append(icon('menu'));
 byId('close-drawer', HTMLButtonElement).append(icon('close'));
 byId('new', HTMLAnchorElement).prepend(icon('plus'));
 byId('search-icon', HTMLElement).append(icon('search'));
-byId('tools', HTMLElement).append(themeButton(),
+byId('tools', HTMLElement).append(themeButton(), noticesButton() ?? '',
   h('button', { type: 'button', class: 'quiet-button', id: 'show-keys', onclick: () => showKeys() }, icon('keys'), 'Keys'));
 
 listenToKeys({
