@@ -113,6 +113,14 @@ impl Scoped {
         sleep_until(&self.journal, Some(moment)).await;
     }
 
+    /// Waits until a moment has come, if the run's limit of time allows.
+    pub(super) async fn pause_until(&self, moment: Timestamp) -> Result<()> {
+        if self.journal.clock().now() >= moment {
+            return Ok(());
+        }
+        self.within_duration(self.wait_until(moment)).await
+    }
+
     /// Appends a value that another part of the engine decided.
     pub(super) async fn remember(&self, key: &str, outcome: Outcome) -> Result<()> {
         let _busy = self.journal.busy();

@@ -180,6 +180,28 @@ async fn a_run_goes_on_after_a_restart_and_says_and_asks_nothing_twice() {
 }
 
 #[tokio::test]
+async fn waits_count_for_the_limit_of_time_without_any_request() {
+    let source = r#"
+version: 1
+name: naps
+limits: { duration: 300ms }
+steps:
+  - loop: { max: 100000, do: [ { wait: 20ms } ] }
+"#;
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunId::random();
+    let house = House::open(folder.path(), source, Duration::from_secs(60));
+    house.start(run).await;
+    let mut follower = house.follow(run).await;
+    let reason = follower.until("its end", |body| match body {
+        Body::Ended(ended) => Some(ended.reason.clone().unwrap_or_default()),
+        _ => None,
+    });
+    assert_eq!(reason.await, "the run has been at work for 300ms, its limit (naps.yaml:6)");
+    house.close().await;
+}
+
+#[tokio::test]
 async fn a_run_that_only_waits_is_parked_and_its_answer_wakes_it() {
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
