@@ -13,6 +13,7 @@ pub mod directory;
 pub mod lease;
 pub mod notice;
 pub mod remove;
+pub mod secret;
 pub mod spent;
 pub mod start;
 pub mod summary;
