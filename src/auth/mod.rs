@@ -16,9 +16,13 @@ use crate::config::{self, AuthMode};
 use crate::ids::UserId;
 
 mod crypto;
+mod fetch;
 mod file;
 mod jwks;
+pub mod oidc;
+pub mod origin;
 mod passwords;
+pub mod session;
 mod throttle;
 mod tokens;
 
@@ -47,6 +51,8 @@ pub struct Caller {
     pub groups: Vec<String>,
     /// He may see, stop and remove everybody's runs.
     pub is_admin: bool,
+    /// He may read everybody's runs in the audit.
+    pub is_auditor: bool,
 }
 
 /// Why somebody may not come in.
@@ -97,12 +103,14 @@ pub enum Error {
 
 /// Asks callers who they are.
 pub struct Authenticator {
+    mode: &'static str,
     way: Way,
     people: Option<Watched>,
     passwords: Passwords,
     throttle: Throttle,
     remembered: Remembered,
     admins: config::Members,
+    auditors: config::Members,
     access: Vec<config::Access>,
 }
 
@@ -116,7 +124,7 @@ enum Way {
 
 impl Caller {
     fn new(user: UserId, groups: Vec<String>) -> Self {
-        Self { user: Some(user), groups, is_admin: false }
+        Self { user: Some(user), groups, is_admin: false, is_auditor: false }
     }
 
     /// Whether he may see a run of this user.
@@ -142,17 +150,25 @@ impl Authenticator {
             }
             AuthMode::ApiKey => Way::Keys,
             AuthMode::Jwt(jwt) => Way::Tokens(Box::new(Tokens::new(jwt)?)),
+            AuthMode::Oidc(oidc) => Way::Tokens(Box::new(Tokens::new(&oidc.tokens())?)),
             AuthMode::TrustedHeader(header) => Way::Header(header.clone()),
         };
         Ok(Self {
+            mode: mode_name(&config.mode),
             way,
             people: config.file.as_deref().map(Watched::open).transpose()?,
             passwords: Passwords::new(),
             throttle: Throttle::default(),
             remembered: Remembered::new(),
             admins: config.admins.clone(),
+            auditors: config.auditors.clone(),
             access: config.access.clone(),
         })
+    }
+
+    /// How callers prove who they are, as the configuration calls it.
+    pub fn mode(&self) -> &'static str {
+        self.mode
     }
 
     /// Whether anybody is asked at all.
@@ -172,6 +188,7 @@ impl Authenticator {
     pub async fn authenticate(&self, headers: &HeaderMap, address: IpAddr) -> Result<Caller, Denied> {
         let mut caller = self.caller(headers, address).await?;
         caller.is_admin = caller.is_among(&self.admins);
+        caller.is_auditor = caller.is_admin || caller.is_among(&self.auditors);
         Ok(caller)
     }
 
@@ -266,6 +283,17 @@ impl Authenticator {
                 let for_him = rule.members.is_everybody() || caller.is_among(&rule.members);
                 for_him && rule.workflows.iter().any(|pattern| matches(pattern, workflow))
             })
+    }
+}
+
+fn mode_name(mode: &AuthMode) -> &'static str {
+    match mode {
+        AuthMode::None => "none",
+        AuthMode::Basic { .. } => "basic",
+        AuthMode::ApiKey => "api_key",
+        AuthMode::Jwt(_) => "jwt",
+        AuthMode::Oidc(_) => "oidc",
+        AuthMode::TrustedHeader(_) => "trusted_header",
     }
 }
 

@@ -59,6 +59,14 @@ pub fn live(run: RunId) -> String {
     format!("fa.live.run.{run}.*")
 }
 
+/// Where all runs are heard.
+pub const ALL_LIVE_RUNS: &str = "fa.live.run.*.*";
+
+/// The run that a subject of [`live`] is about.
+pub fn live_run_of(subject: &str) -> Option<RunId> {
+    RunId::parse(subject.strip_prefix("fa.live.run.")?.split('.').next()?).ok()
+}
+
 /// The end of the subject of a delta, which tells it from a record.
 pub const DELTA: &str = ".delta";
 

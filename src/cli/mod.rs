@@ -21,6 +21,7 @@ mod project;
 mod run;
 mod schema;
 mod ui;
+mod watching;
 mod worker;
 
 use outcome::CliError;

@@ -18,11 +18,13 @@ use crate::money::Usd;
 use crate::problem::{Problem, Problems};
 
 mod auth;
+mod operation;
 mod reading;
 mod shapes;
 mod variables;
 
-pub use auth::{Access, Auth, AuthMode, Jwt, JwtAlgorithm, JwtKey, Members, TokenIssue, TrustedHeader};
+pub use auth::{Access, Auth, AuthMode, Jwt, JwtAlgorithm, JwtKey, Members, Oidc, TokenIssue, TrustedHeader};
+pub use operation::{Metrics, NEEDS_TOKEN, Otlp};
 pub use shapes::json_schema;
 pub use variables::Environment;
 
@@ -56,6 +58,10 @@ pub struct Config {
     pub webhooks: BTreeMap<Name, Webhook>,
     /// The key that seals passwords in the log; none: they live in memory only.
     pub seal_key: Option<SecretString>,
+    /// Where figures are shown.
+    pub metrics: Metrics,
+    /// Where traces are sent; none: only where the environment says so.
+    pub telemetry: Option<Otlp>,
     unset: BTreeMap<Section, Vec<Problem>>,
 }
 
@@ -70,6 +76,8 @@ pub enum Section {
     Ui,
     /// `worker:` and `seal_key:`.
     Worker,
+    /// `metrics:` and `telemetry:`.
+    Operation,
 }
 
 /// Reads a configuration file; all that is wrong with it is in the error.
@@ -202,6 +210,12 @@ pub struct Ui {
     pub embed_in: Vec<String>,
     /// Where the gateway is (default: `http://127.0.0.1:8008`).
     pub gateway_url: String,
+    /// Where browsers find the page, without a slash at the end (default: what a request says).
+    pub public_url: Option<String>,
+    /// What the cookies of logins are sealed with; none: a key of this machine's own.
+    pub session_key: Option<SecretString>,
+    /// How long a login lasts (default 12 h).
+    pub session_lifetime: Duration,
 }
 
 /// `worker:`.

@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
+use super::operation;
 use super::shapes::{CONFIG, GATEWAY, LINK, LLM, NATS, PRICE, RATE, TIMEOUT, TLS, UI, WEBHOOK, WORKER};
 use super::variables::{self, Environment};
 use super::{
@@ -91,6 +92,8 @@ impl Reader<'_> {
             keep_ended: fields.read("keep_ended", Field::duration).unwrap_or(Duration::from_secs(30 * 24 * 3600)),
             webhooks: fields.read("webhooks", webhooks).unwrap_or_default(),
             seal_key: secret(&fields, "seal_key"),
+            metrics: fields.read("metrics", operation::metrics).unwrap_or_default(),
+            telemetry: fields.read("telemetry", operation::telemetry).flatten(),
             unset: unset(&fields),
             name,
         })
@@ -180,6 +183,9 @@ impl Reader<'_> {
                 .read("embed_in", |field| Some(field.items()?.iter().filter_map(origin).collect()))
                 .unwrap_or_default(),
             gateway_url: fields.read("gateway_url", base_url).unwrap_or(default.gateway_url),
+            public_url: fields.read("public_url", public_url),
+            session_key: long_secret(&fields, "session_key"),
+            session_lifetime: fields.read("session_lifetime", Field::duration).unwrap_or(default.session_lifetime),
         })
     }
 
@@ -405,6 +411,9 @@ fn default_ui(name: &str, gateway_port: u16) -> Ui {
         links: Vec::new(),
         embed_in: Vec::new(),
         gateway_url: format!("http://127.0.0.1:{gateway_port}"),
+        public_url: None,
+        session_key: None,
+        session_lifetime: Duration::from_secs(12 * 3600),
     }
 }
 
@@ -471,6 +480,28 @@ pub(super) fn secret(fields: &Fields<'_>, key: &'static str) -> Option<SecretStr
     fields.read(key, Field::text).filter(|text| !text.is_empty()).map(|text| text.to_owned().into())
 }
 
+/// The shortest secret that is not soon guessed: as long as the digest of the weakest algorithm (RFC 7518, 3.2).
+const SHORTEST_SECRET: usize = 32;
+
+/// A secret that much hangs on.
+pub(super) fn long_secret(fields: &Fields<'_>, key: &'static str) -> Option<SecretString> {
+    let found = secret(fields, key)?;
+    if found.expose_secret().len() < SHORTEST_SECRET {
+        // Not shown, and neither is its length.
+        fields.get(key)?.note(format!("the secret is too short: at least {SHORTEST_SECRET} characters"));
+        return None;
+    }
+    Some(found)
+}
+
+/// The page's own address: an origin, as the page must be at its root.
+fn public_url(field: &Field<'_>) -> Option<String> {
+    let url = base_url(field)?;
+    let host = url.split_once("://").map_or("", |(_, host)| host);
+    let fits = !host.contains(['/', '?', '#', '@']);
+    if fits { Some(url.to_ascii_lowercase()) } else { field.is_not("an address like https://chat.example.com") }
+}
+
 fn is_empty(field: &Field<'_>) -> bool {
     field.scalar().is_some_and(|scalar| scalar.text.is_empty() && scalar.missing.is_none())
 }
@@ -479,24 +510,34 @@ fn is_empty(field: &Field<'_>) -> bool {
 fn unset(fields: &Fields<'_>) -> BTreeMap<Section, Vec<Problem>> {
     let mut unset: BTreeMap<Section, Vec<Problem>> = BTreeMap::new();
     for entry in fields.entries() {
-        let section = match entry.key.as_str() {
-            "nats" => Some(Section::Nats),
-            "gateway" | "auth" => Some(Section::Gateway),
-            "ui" => Some(Section::Ui),
-            "worker" | "seal_key" | "webhooks" => Some(Section::Worker),
+        let sections: &[Section] = match entry.key.as_str() {
+            "nats" => &[Section::Nats],
+            "gateway" => &[Section::Gateway],
+            "auth" => &[Section::Gateway],
+            "ui" => &[Section::Ui],
+            "worker" | "seal_key" | "webhooks" => &[Section::Worker],
+            "metrics" | "telemetry" => &[Section::Operation],
             // Each model keeps its own; a price that is not set is one of the models', which the worker asks.
             "llms" => continue,
-            "prices" => Some(Section::Worker),
-            _ => None,
+            "prices" => &[Section::Worker],
+            _ => &[],
         };
         for (node, message) in unset_in(&entry.value, &[]) {
             let inner = entry.value.get_path(node);
             let path = inner.map_or_else(|| entry.key.clone(), |inner| format!("{}.{inner}", entry.key));
             let problem = fields.field.review.problem(node.place, &path, message);
             let problem = problem.with_hint("set it, or give it a default: ${VAR:-default}");
-            match section {
-                Some(section) => unset.entry(section).or_default().push(problem),
-                None => fields.field.review.add(problem),
+            // Where people log in is the page's matter as well, and its secret the page's alone.
+            let sections: &[Section] = match path.as_str() {
+                "auth.oidc.client_secret" => &[Section::Ui],
+                path if path.starts_with("auth.oidc") => &[Section::Gateway, Section::Ui],
+                _ => sections,
+            };
+            for section in sections {
+                unset.entry(*section).or_default().push(problem.clone());
+            }
+            if sections.is_empty() {
+                fields.field.review.add(problem);
             }
         }
     }

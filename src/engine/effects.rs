@@ -15,12 +15,14 @@ use crate::broker::{Put, Slot, Stored};
 use crate::chat::{Answer, Failure, Question, Replied, Result, Speaking, Stop};
 use crate::clock::{self, Timestamp};
 use crate::engine::journal::{Journal, Remembered, Writing};
+use crate::engine::watch::Asking;
 use crate::ids::MessageId;
 use crate::message::{self, Content, Message, Within};
 use crate::model::{self, Progress};
 use crate::run::answer::{self, Given};
 use crate::run::attach::Delta;
 use crate::run::record::{Answered, Body, Outcome};
+use crate::traces;
 use crate::workflow::ModelUse;
 
 /// How often a question is asked again after answers that do not fit: a program that answers by itself must not fill the log.
@@ -404,14 +406,21 @@ impl Scoped {
             Ok(asked) => asked.clone(),
             Err(error) => return Ok(Err(model_failure(&error))),
         };
-        let replying = async {
+        let asking = Asking::begin(&self.journal.figures, self.journal.run, &self.journal.models, llm, &request);
+        if let Some(place) = asking.span.place() {
+            request.headers.push((traces::HEADER, place));
+        }
+        let replying = asking.span.around(async {
             match speaking {
-                None => asked.complete(&request, &mut |_| {}).await,
-                Some(speaking) => self.complete_aloud(&*asked, &request, message, speaking).await,
+                None => asked.complete(&request, &mut |progress| asking.saw(progress)).await,
+                Some(speaking) => self.complete_aloud(&*asked, &request, message, speaking, &asking).await,
             }
-        };
+        });
         let replied = self.within_duration(replying).await;
         self.journal.finish_writing(message);
+        if let Ok(replied) = &replied {
+            asking.end(replied);
+        }
         match replied? {
             Ok(reply) => {
                 self.journal.count(reply.usage);
@@ -501,10 +510,12 @@ impl Scoped {
         request: &model::Request,
         message: MessageId,
         speaking: Speaking<'_>,
+        asking: &Asking,
     ) -> std::result::Result<model::Reply, model::Error> {
         let unsaid = Mutex::new(Unsaid::default());
         let something = Notify::new();
         let mut progress = |progress: Progress<'_>| {
+            asking.saw(progress);
             let mut unsaid = unsaid.lock().unwrap_or_else(PoisonError::into_inner);
             match progress {
                 Progress::Attempt(attempt) => *unsaid = Unsaid { attempt, ..Unsaid::default() },

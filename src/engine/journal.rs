@@ -16,8 +16,10 @@ use crate::chat::{Result, Stop};
 use crate::clock::{Clock, Timestamp};
 use crate::engine::copier::Copier;
 use crate::engine::shelver::Shelver;
+use crate::engine::watch::Watch;
 use crate::ids::{MessageId, RunId};
 use crate::message::{Message, Within};
+use crate::metrics::{OfWorkflow, metrics};
 use crate::model::{self, Models};
 use crate::run::attach::Delta;
 use crate::run::claim::{Owned, is_still_mine, last_claim};
@@ -47,6 +49,8 @@ pub(super) struct Journal {
     pub models: Models,
     pub sealer: Option<Sealer>,
     pub limits: Limits,
+    /// The figures of the run's workflow.
+    pub figures: Arc<OfWorkflow>,
     lease: Arc<Lease>,
     notices: Arc<Notices>,
     /// The sequence of this worker's last claim.
@@ -64,6 +68,7 @@ pub(super) struct Journal {
 struct Pen {
     writer: Writer,
     summary: Summary,
+    watch: Watch,
     copier: Option<Copier>,
     shelver: Arc<Shelver>,
 }
@@ -143,7 +148,8 @@ impl Journal {
     pub(super) fn new(around: Surroundings, owned: Owned, limits: Limits, copier: Option<Copier>) -> Self {
         let Owned { created, history, writer, lapses, .. } = owned;
         let run = writer.run();
-        let summary = Summary::of(run, &history);
+        let figures = metrics().workflow(created.workflow.as_str());
+        let (summary, watch) = Watch::begin(run, &history, figures.clone());
         let epoch = last_claim(&history).map_or(0, |(_, epoch)| epoch);
         let spent = Spent::of(&history);
         let asked_secret = history.iter().any(|placed| asks_secret(&placed.record.body));
@@ -162,8 +168,9 @@ impl Journal {
             models,
             sealer,
             limits,
+            figures,
             remembered: Mutex::new(remembered),
-            pen: tokio::sync::Mutex::new(Pen { writer, summary, copier, shelver }),
+            pen: tokio::sync::Mutex::new(Pen { writer, summary, watch, copier, shelver }),
             state: Mutex::new(State {
                 busy: 0,
                 waits: HashMap::new(),
@@ -224,7 +231,9 @@ impl Journal {
         let mut pen = self.pen.lock().await;
         let written = pen.writer.append(body, self.clock().now()).await;
         let placed = written.map_err(|error| Stop::Halted(error.to_string()))?;
-        pen.summary.apply(&placed);
+        let Pen { summary, watch, .. } = &mut *pen;
+        summary.apply(&placed);
+        watch.saw(summary, &placed);
         {
             let mut state = lock(&self.state);
             state.spent.apply(&placed);
@@ -406,8 +415,9 @@ impl Journal {
         state.usage.cost_usd += usage.cost_usd;
     }
 
-    /// Notes that a tool is being called: in the log, so that people see what was under way, and for the limit.
-    pub(super) async fn begin_tool_call(&self, key: &str) -> Result<()> {
+    /// Notes that a tool is being called: in the log, so that people see what was under way, and for the limit. Returns
+    /// whether it is called for the first time: a call that the log remembers was counted before.
+    pub(super) async fn begin_tool_call(&self, key: &str) -> Result<bool> {
         let used = {
             let mut state = lock(&self.state);
             state.usage.tool_calls += 1;
@@ -419,8 +429,8 @@ impl Journal {
             return Err(Stop::failed("limit", format!("the run has called {limit} tools, its limit")));
         }
         match self.remembered(key) {
-            Some(_) => Ok(()),
-            None => self.append(Body::Calling { key: key.to_owned() }).await,
+            Some(_) => Ok(false),
+            None => self.append(Body::Calling { key: key.to_owned() }).await.map(|()| true),
         }
     }
 

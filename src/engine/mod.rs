@@ -32,6 +32,7 @@ mod shelver;
 mod shown;
 mod steps;
 mod talks;
+mod watch;
 
 pub use shelver::Shelver;
 
@@ -257,7 +258,8 @@ async fn finish(journal: &Arc<Journal>, done: crate::chat::Result<Value>) -> cra
         Some(step) => format!("{} ({step})", failure.message),
         None => failure.message.clone(),
     };
-    tracing::warn!(run.id = %journal.run, workflow = %journal.created.workflow, "the run failed: {told}");
+    let user = journal.created.user.as_ref().map(UserId::as_str);
+    tracing::warn!(run.id = %journal.run, workflow = %journal.created.workflow, user.id = user, "the run failed: {told}");
     let says = Content::Error { short: Some(format!("{FAILED}.")), long: Some(told.clone()) };
     Scoped::new(journal.clone(), "end", Vec::new()).say("Workflow", "User", says, None).await?;
     let words = Value::String(format!("{FAILED}: {told}"));

@@ -14,6 +14,7 @@ use crate::engine::effects::Scoped;
 use crate::engine::scope::Scope;
 use crate::engine::shown::shown;
 use crate::engine::steps::{Execution, Flow};
+use crate::engine::watch::Calling;
 use crate::ids::{MessageId, Name};
 use crate::message::{Content, Within};
 use crate::model::Request;
@@ -176,9 +177,11 @@ impl Execution<'_> {
                 format!("the tool {:?} is called {DEEPEST_TOOLS} tools deep: it never ends", tool.name.as_str());
             return Err(Stop::failed("limit", problem));
         }
-        self.journal.begin_tool_call(&format!("{place}call")).await?;
+        let is_new = self.journal.begin_tool_call(&format!("{place}call")).await?;
+        let calling = Calling::begin(&self.journal.figures, self.journal.run, tool, is_new);
         let mut within = scope.of_tool(tool, arguments, context);
-        let flow = self.body(&tool.steps, &mut within, place.to_owned()).await;
+        let flow = calling.span.around(self.body(&tool.steps, &mut within, place.to_owned())).await;
+        calling.end(tool, &flow);
         scope.merge_variables(within);
         Ok(match flow? {
             Flow::Return(value) => value,

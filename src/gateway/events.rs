@@ -21,6 +21,7 @@ use crate::gateway::error::{ApiError, Result};
 use crate::gateway::runs::run_id;
 use crate::gateway::{Gateway, projection};
 use crate::ids::RunId;
+use crate::metrics::{Open, metrics};
 use crate::problem::chain;
 use crate::run;
 use crate::run::attach::{Attached, Seen, attach};
@@ -68,6 +69,7 @@ pub async fn events(
         last: after,
         follow: from.follow.unwrap_or(true),
         waiting: VecDeque::new(),
+        _open: metrics().stream(),
         over: false,
     };
     events.take(Seen::Record(first));
@@ -75,13 +77,18 @@ pub async fn events(
         let event = events.next().await?;
         Some((Ok::<Bytes, Infallible>(event), events))
     });
-    let mut response = Response::new(HttpBody::from_stream(body));
+    Ok(flowing("text/event-stream", HttpBody::from_stream(body)))
+}
+
+/// An answer that goes on for as long as something happens.
+pub(super) fn flowing(media_type: &'static str, body: HttpBody) -> Response {
+    let mut response = Response::new(body);
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // nginx holds events back otherwise.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    Ok(response)
+    response
 }
 
 /// What is left to send to one client.
@@ -94,6 +101,7 @@ struct Events {
     last: u64,
     follow: bool,
     waiting: VecDeque<Bytes>,
+    _open: Open,
     keep_alive_at: Instant,
     over: bool,
 }
@@ -162,7 +170,7 @@ impl Events {
 }
 
 /// An event in the format of server-sent events. `data` is one line.
-fn event(name: &str, id: Option<u64>, data: &str) -> Bytes {
+pub(super) fn event(name: &str, id: Option<u64>, data: &str) -> Bytes {
     match id {
         Some(id) => format!("event: {name}\nid: {id}\ndata: {data}\n\n"),
         None => format!("event: {name}\ndata: {data}\n\n"),

@@ -14,9 +14,11 @@ use crate::auth::Authenticator;
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::lifecycle::Shutdown;
+use crate::redact::Redactor;
 use crate::seal::Sealer;
 
 mod answers;
+mod audit;
 mod body;
 mod bridge;
 mod docs;
@@ -48,6 +50,8 @@ pub struct Settings {
     pub static_dir: Option<PathBuf>,
     /// Seals passwords for the log; none: they are told to the run and stored nowhere.
     pub sealer: Option<Sealer>,
+    /// What is not to be seen.
+    pub redactor: Redactor,
     /// How often a comment goes over a silent stream of events: proxies commonly give up after 60 s.
     pub keep_alive: Duration,
     /// How long FastAgency's socket stays open after the last message. Its clients close by themselves as soon as they have
@@ -61,6 +65,7 @@ impl Default for Settings {
             auth: crate::config::Auth::default(),
             static_dir: None,
             sealer: None,
+            redactor: Redactor::default(),
             keep_alive: Duration::from_secs(15),
             socket_linger: Duration::from_secs(30),
         }

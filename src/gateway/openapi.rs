@@ -38,6 +38,7 @@ pub fn document() -> Value {
         },
         "tags": [
             {"name": "runs", "description": "Our own interface: runs with exact resume, answers by question, history."},
+            {"name": "audit", "description": "What happened in everybody's runs, for auditors."},
             {"name": "fastagency", "description": "FastAgency's own endpoints, for its clients."},
             {"name": "service", "description": "Health and description of the gateway."},
         ],
@@ -57,6 +58,7 @@ type Operation = (&'static str, &'static str, Value);
 fn operations() -> Vec<Operation> {
     let mut all = runs();
     all.extend(one_run());
+    all.extend(audit());
     all.extend(fastagency());
     all.extend(service());
     all
@@ -255,6 +257,113 @@ fn one_run() -> Vec<Operation> {
     ]
 }
 
+fn audit() -> Vec<Operation> {
+    let text = || json!({"type": "string"});
+    let when = || json!({"type": "string", "format": "date-time"});
+    let selection = || {
+        vec![
+            query("workflow", text(), "Only runs of this workflow."),
+            query("user", text(), "Only this user's."),
+            query(
+                "state",
+                json!({"enum": ["queued", "running", "waiting", "ended", "completed", "failed", "cancelled"]}),
+                "Only those that are so, or that ended so.",
+            ),
+            query("worker", text(), "Only those that this worker claimed last."),
+            query("since", when(), "Only those created then or later."),
+            query("until", when(), "Only those created before then."),
+            query("q", text(), "Only those with this in their title, workflow, user, id or reason."),
+        ]
+    };
+    let id = || path("id", "The run's id: 32 hexadecimal digits.");
+    vec![
+        (
+            "get",
+            "/api/audit/runs",
+            operation(
+                "audit",
+                "Everybody's runs, the newest first",
+                [
+                    selection(),
+                    vec![
+                        query(
+                            "limit",
+                            json!({"type": "integer", "minimum": 0, "maximum": 500, "default": 50}),
+                            "At most so many.",
+                        ),
+                        query("cursor", text(), "The `next` of the answer before: what comes after it."),
+                    ],
+                ]
+                .concat(),
+                None,
+                json!({
+                    "200": answer("The runs", json!({"type": "object", "required": ["runs", "next"], "properties": {
+                        "runs": {"type": "array", "items": reference("Run")}, "next": {"type": ["string", "null"]}}})),
+                    "422": problem("`invalid_query`"),
+                }),
+            ),
+        ),
+        (
+            "get",
+            "/api/audit/runs/{id}",
+            operation(
+                "audit",
+                "Everything that happened in a run",
+                vec![id()],
+                None,
+                json!({
+                    "200": answer("The run and its events", json!({"type": "object", "required": ["run", "events"],
+                        "properties": {"run": reference("Run"),
+                            "events": {"type": "array", "items": reference("AuditEvent")}}})),
+                    "404": problem("`unknown_run`"),
+                }),
+            ),
+        ),
+        (
+            "get",
+            "/api/audit/events",
+            operation(
+                "audit",
+                "What happens now, in all runs",
+                vec![
+                    query("workflow", text(), "Only in runs of this workflow."),
+                    query("user", text(), "Only in this user's."),
+                    query("run", text(), "Only in this one."),
+                ],
+                None,
+                json!({
+                    "200": {
+                        "description": "Events: `record`, `gap` (something may have been missed), `goodbye`",
+                        "content": {"text/event-stream": {"schema": reference("AuditEvent")}},
+                    },
+                    "404": problem("`unknown_run`"),
+                    "422": problem("`invalid_query`"),
+                }),
+            ),
+        ),
+        (
+            "get",
+            "/api/audit/export",
+            operation(
+                "audit",
+                "The events of all runs that are meant, as a file",
+                [
+                    vec![query("format", json!({"enum": ["jsonl", "csv"]}), "What it is written in; needed.")],
+                    selection(),
+                ]
+                .concat(),
+                None,
+                json!({
+                    "200": {"description": "The events", "content": {
+                        "application/x-ndjson": {"schema": reference("AuditEvent")},
+                        "text/csv": {"schema": {"type": "string"}}}},
+                    "422": problem("`invalid_query`"),
+                }),
+            ),
+        ),
+    ]
+}
+
 fn fastagency() -> Vec<Operation> {
     let conversation = json!({"type": "object", "required": ["user_id", "workflow_uuid", "name", "params"], "properties": {
         "user_id": {"type": ["string", "null"]}, "workflow_uuid": {"type": "string", "format": "uuid"},
@@ -347,6 +456,23 @@ fn service() -> Vec<Operation> {
         ),
         (
             "get",
+            "/api/me",
+            operation(
+                "service",
+                "Who calls, and how callers prove who they are",
+                vec![],
+                None,
+                json!({
+                    "200": answer("The caller; null: he does not say", json!({"type": "object", "required": ["mode", "user"],
+                        "properties": {
+                            "mode": {"enum": ["none", "basic", "api_key", "jwt", "oidc", "trusted_header"]},
+                            "user": {"anyOf": [{"type": "null"}, {"type": "object", "required": ["name", "groups", "admin"],
+                                "properties": {"name": {"type": "string"}, "groups": {"type": "array", "items": {"type": "string"}},
+                                    "admin": {"type": "boolean"}}}]}}}))}),
+            ),
+        ),
+        (
+            "get",
             "/healthz",
             operation(
                 "service",
@@ -426,6 +552,11 @@ fn schemas() -> Value {
             "seq": {"type": "integer"}, "at": when,
             "kind": {"enum": ["created", "claimed", "said", "answered", "parked", "ended"]},
             "message": reference("Message")}},
+        "AuditEvent": {"type": "object", "required": ["run", "seq", "at", "kind"], "properties": {
+            "run": {"type": "string"}, "seq": {"type": "integer"}, "at": when,
+            "kind": {"type": "string", "description": "created, claimed, said, asked, answered, replied, failed, made, \
+                calling, parked, ended, removed; what belongs to each is in docs/audit.md"},
+            "workflow": {"type": "string"}, "user": text_or_null}},
         "Message": {"type": "object",
             "required": ["uuid", "sender", "recipient", "auto_reply", "type", "content"],
             "properties": {

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::broker::{Broker, Shelf};
 use crate::clock::Timestamp;
-use crate::ids::{MessageId, Name, RunId, UserId, user_token};
+use crate::ids::{MessageId, Name, RunId, UserId, WorkerId, user_token};
 use crate::message::Content;
 use crate::run::Result;
 use crate::run::record::{Answered, Body, Ending, Origin, Outcome, Placed};
@@ -68,6 +68,9 @@ pub struct Summary {
     pub user: Option<UserId>,
     /// Who works at it.
     pub origin: Option<Origin>,
+    /// The worker that claimed it last.
+    #[serde(default)]
+    pub worker: Option<WorkerId>,
     /// When it was created.
     pub created_at: Timestamp,
     /// When its last record was stored.
@@ -108,6 +111,7 @@ impl Summary {
             questions: Vec::new(),
             user: None,
             origin: None,
+            worker: None,
             created_at: Timestamp::UNIX_EPOCH,
             updated_at: Timestamp::UNIX_EPOCH,
             seq: 0,
@@ -134,7 +138,10 @@ impl Summary {
                 self.origin = Some(created.origin);
                 self.created_at = placed.at;
             }
-            Body::Claimed { .. } => self.state = self.waiting_or_running(),
+            Body::Claimed { worker, .. } => {
+                self.worker = Some(*worker);
+                self.state = self.waiting_or_running();
+            }
             Body::Said { message, .. } => {
                 if message.says.asks() {
                     let prompt = shortened(message.says.prompt().unwrap_or_default());

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::metrics::metrics;
 use crate::run::directory::{self, WorkerCard};
 use crate::run::lease::Lease;
 use crate::worker::Worker;
@@ -33,6 +34,7 @@ pub(super) async fn beat(worker: &Worker, card: &WorkerCard) {
                 share_models(worker).await;
             }
             Err(error) => {
+                metrics().lease_renewal_failures.inc();
                 tracing::warn!("the worker's lease could not be renewed: {error}");
                 next = Instant::now() + AGAIN.min(span / 3);
             }

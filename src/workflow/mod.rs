@@ -342,6 +342,8 @@ pub enum Action {
         asking: Asking,
         /// Answers to pick from; a list of texts, or one expression that gives a list.
         suggestions: Data,
+        /// A suggestion is put into the field, to be finished there, instead of being sent at once.
+        suggestions_fill: bool,
         /// The answer is a secret.
         password: bool,
         /// A large field.

@@ -161,7 +161,29 @@ fn params(field: &Field<'_>) -> Option<Arc<Schema>> {
         field.note("the parameters are an object: `type: object`");
         return None;
     }
+    // They stand in the log as they were given, and a password never may.
+    for name in passwords_in(&schema.json) {
+        field.note_with_hint(
+            format!("the parameter {name:?} is a password, and parameters are stored in clear"),
+            "ask for it in a step, with `text_input` and `password: true`",
+        );
+    }
     Some(schema)
+}
+
+/// The properties of a schema that are passwords, at any depth.
+pub fn passwords_in(schema: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    let properties = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
+    for (name, property) in properties {
+        if property.get("format").is_some_and(|format| format == "password")
+            || property.get("writeOnly").is_some_and(|only| only == true)
+        {
+            found.push(name.clone());
+        }
+        found.extend(passwords_in(property));
+    }
+    found
 }
 
 /// The names of the parameters, if the schema lists them all.

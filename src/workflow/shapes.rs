@@ -201,6 +201,11 @@ pub static TEXT_INPUT: Shape = Shape {
             Kind::Either(&[Kind::Template, TEXTS]),
             "Answers to pick from: a list, or one {{ expression }} that gives it.",
         ),
+        may(
+            "suggestions_fill",
+            Kind::Bool,
+            "A suggestion is put into the field, to be finished there, instead of being sent at once (default false).",
+        ),
         may("password", Kind::Bool, "The answer is a secret (default false)."),
         may("multiline", Kind::Bool, "A large field (default false)."),
         may("pattern", Kind::Text, "A regular expression that the whole answer must match."),

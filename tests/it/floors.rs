@@ -5,15 +5,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Every top-level module and its floor.
-const FLOORS: [(&str, u8); 25] = [
+const FLOORS: [(&str, u8); 30] = [
     ("ids", 0),
     ("clock", 0),
     ("problem", 0),
     ("yaml", 0),
     ("lifecycle", 0),
     ("money", 0),
+    ("redact", 0),
     ("seal", 0),
     ("telemetry", 0),
+    ("metrics", 0),
+    ("traces", 0),
     ("config", 1),
     ("workflow", 1),
     ("message", 1),
@@ -21,8 +24,10 @@ const FLOORS: [(&str, u8); 25] = [
     ("broker", 2),
     ("model", 2),
     ("auth", 2),
+    ("observe", 2),
     ("run", 3),
     ("chat", 3),
+    ("audit", 4),
     ("engine", 4),
     ("client", 4),
     ("worker", 5),

@@ -107,6 +107,7 @@ async fn live_on(workflow: &Workflow, before: &[Record]) -> Lived {
         settings: config::Worker { max_runs: 1, park_after: Duration::from_secs(60), lease: Duration::from_secs(10) },
         keep_ended: Duration::from_secs(3600),
         webhooks: BTreeMap::new(),
+        up: std::sync::Arc::default(),
     };
     life.shutdown().spawn("worker", serve(parts, life.shutdown()));
     if before.is_empty() {

@@ -13,6 +13,7 @@ mod floors;
 mod gateway;
 mod hardship;
 mod histories;
+mod operation;
 mod ownership;
 mod runs;
 mod schemas;

@@ -69,6 +69,7 @@ impl House {
             settings: config::Worker { max_runs: 100, park_after, lease: Duration::from_secs(2) },
             keep_ended: Duration::from_secs(3600),
             webhooks: BTreeMap::new(),
+            up: std::sync::Arc::default(),
         };
         life.shutdown().spawn("worker", serve(parts, life.shutdown()));
         Self { broker, life, workflow }

@@ -56,6 +56,7 @@ async fn stored(broker: &Broker, bodies: Vec<Body>) -> RunId {
         params: Map::new(),
         user: None,
         origin: Origin::Gateway,
+        trace: None,
     };
     let mut last = 0;
     for body in std::iter::once(Body::Created(created)).chain(bodies) {

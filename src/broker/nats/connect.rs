@@ -18,6 +18,7 @@ use super::server::{NO_JETSTREAM, Server};
 use super::{follow, streams};
 use crate::broker::{self, Broker};
 use crate::config::Nats;
+use crate::metrics::metrics;
 
 /// The oldest server that has what we use: scheduled messages came with it.
 const OLDEST: (u64, u64) = (2, 12);
@@ -349,6 +350,7 @@ impl Monitor {
         match event {
             Event::Disconnected => {
                 self.losses.send_replace(());
+                metrics().broker_losses.inc();
                 tracing::warn!("the connection to NATS was lost; it is being made again");
             }
             Event::LameDuckMode => tracing::warn!("the NATS server is about to stop"),

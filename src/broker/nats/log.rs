@@ -1,11 +1,12 @@
 //! The logs of the runs in the stream `FA_RUNS`.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::{HeaderMap, Message};
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -14,7 +15,7 @@ use super::headers::{self, EXPECTED_SUBJECT, PREVIOUS, TTL, seconds};
 use super::reads::Read;
 use super::server::{Server, unavailable};
 use crate::broker::subjects::{self, QUEUE_STREAM, RUNS_STREAM};
-use crate::broker::{Error, Lane, Live, Log, Result, Sighting, Stored, TOMBSTONE_KEPT};
+use crate::broker::{Error, Lane, Live, Log, Overheard, Result, Sighting, Stored, TOMBSTONE_KEPT, count_append};
 use crate::ids::RunId;
 
 /// How often a replica that is behind the leader is asked again, and how long is waited before.
@@ -33,7 +34,10 @@ pub(super) struct NatsLog(pub(super) Arc<Server>);
 #[async_trait]
 impl Log for NatsLog {
     async fn append(&self, run: RunId, lane: Lane, payload: Bytes, expected: u64) -> Result<u64> {
-        self.0.append(run, lane, payload, expected, HeaderMap::new()).await
+        let begun = Instant::now();
+        let outcome = self.0.append(run, lane, payload, expected, HeaderMap::new()).await;
+        count_append(&outcome, begun);
+        outcome
     }
 
     async fn read(&self, run: RunId, after: u64) -> Result<Vec<Stored>> {
@@ -66,6 +70,12 @@ impl Log for NatsLog {
         self.0.hear("follow a run", subjects::live(run), live, || Live::Gap).await
     }
 
+    async fn overhear(&self) -> Result<BoxStream<'static, Overheard>> {
+        let heard =
+            self.0.hear("listen to all runs", subjects::ALL_LIVE_RUNS.to_owned(), overheard, || Some(Overheard::Gap));
+        Ok(heard.await?.filter_map(std::future::ready).boxed())
+    }
+
     async fn whisper(&self, run: RunId, delta: Bytes) -> Result<()> {
         self.0.tell("send a delta", subjects::delta(run), delta).await
     }
@@ -77,8 +87,12 @@ impl Log for NatsLog {
     async fn purge(&self, run: RunId, tombstone: Bytes) -> Result<()> {
         // The tombstone comes first: there is no moment at which the run looks as if it had never been.
         let seq = self.0.bury(run, tombstone).await?;
+        self.forget(run, seq).await
+    }
+
+    async fn forget(&self, run: RunId, before: u64) -> Result<()> {
         let purges = [
-            (RUNS_STREAM, json!({ "filter": subjects::records(run), "seq": seq })),
+            (RUNS_STREAM, json!({ "filter": subjects::records(run), "seq": before })),
             (RUNS_STREAM, json!({ "filter": subjects::inboxes(run) })),
             (QUEUE_STREAM, json!({ "filter": subjects::timer(run) })),
         ];
@@ -174,6 +188,17 @@ impl Server {
         }
         outcome
     }
+}
+
+/// What a message on [`subjects::ALL_LIVE_RUNS`] says; a delta says nothing here.
+fn overheard(message: Message) -> Option<Option<Overheard>> {
+    if message.subject.ends_with(subjects::DELTA) {
+        return Some(None);
+    }
+    let run = subjects::live_run_of(&message.subject)?;
+    let place = headers::place(&message)?;
+    let stored = Stored { seq: place.seq, at: place.at, payload: message.payload };
+    Some(Some(Overheard::Record { run, stored }))
 }
 
 /// What a message on [`subjects::live`] says.

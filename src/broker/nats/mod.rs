@@ -20,5 +20,6 @@ mod reads;
 mod server;
 mod streams;
 mod survey;
+mod walk;
 
 pub use connect::{ConnectError, connect};

@@ -1,6 +1,7 @@
 // @ts-check
 /** Boots the page and shows what the address says: `/` the start, `/runs/<id>` a conversation. */
 
+import { drawAccount } from './account.js';
 import { getConfig, getRun } from './api.js';
 import { connectionNotice } from './connection-notice.js';
 import { openConversation } from './conversation.js';
@@ -10,6 +11,7 @@ import { icon } from './icons.js';
 import { listenToKeys, showKeys } from './keys.js';
 import { runBar } from './run-bar.js';
 import { runsList } from './runs-list.js';
+import { beginSession } from './session.js';
 import { openStart } from './start.js';
 import { phaseOf } from './state.js';
 import { themeButton } from './theme.js';
@@ -186,7 +188,7 @@ function focusSearch() {
   search.select();
 }
 
-getConfig().then((config) => {
+const configured = getConfig().then((config) => {
   appTitle = config.title || appTitle;
   byId('app-title', HTMLElement).textContent = appTitle;
   if (config.logo) byId('logo', HTMLImageElement).src = config.logo;
@@ -198,6 +200,14 @@ getConfig().then((config) => {
   drawDocumentTitle();
 }, () => { /* the page works without its title; what else is wrong, the lists say */ });
 
+beginSession({
+  onMe: (me) => drawAccount(byId('account', HTMLElement), me),
+  // In the name of the house, which comes at the same time.
+  show: (signingIn) => {
+    const shown = Promise.all([import('./sign-in.js'), configured]).then(([{ showSignIn }]) => showSignIn(signingIn));
+    return () => { shown.then((takeAway) => takeAway()); };
+  },
+});
 onTitles(() => { if (conversation) barOfRun?.draw(conversation.view()); drawDocumentTitle(); });
 show(!history.state?.clicked);
 if (currentRun) fetchTitles();

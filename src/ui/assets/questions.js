@@ -171,7 +171,7 @@ function alreadyAnswered(error) {
 
 /** @param {QuestionItem} item @param {Context} context @param {Means} means @returns {Asking} */
 function askForText(item, context, means) {
-  const { suggestions, multiline, value_type: type } = item.content;
+  const { suggestions, suggestions_fill: isFilledIn, multiline, value_type: type } = item.content;
   const numeric = type === 'integer' || type === 'number';
   const described = { 'aria-labelledby': means.promptId, 'aria-describedby': means.problemId, placeholder: 'Your answer' };
   const input = numeric
@@ -200,11 +200,24 @@ function askForText(item, context, means) {
     means.submit();
   });
 
+  /** As a beginning that the reader goes on with: the cursor stands behind it. @param {string} suggestion */
+  const fillIn = (suggestion) => {
+    input.value = suggestion;
+    input.dispatchEvent(new Event('input', { bubbles: true }));
+    input.focus();
+    input.setSelectionRange(suggestion.length, suggestion.length);
+  };
   const chips = Array.isArray(suggestions) && suggestions.length > 0
     ? h('div', { class: 'suggestions', role: 'group', 'aria-label': 'Suggested answers' },
       ...suggestions.map((suggestion) => h('button', {
-        type: 'button', class: 'chip', onclick: () => { sentTexts.push(suggestion); means.send(suggestion); },
-      }, suggestion)))
+        type: 'button', class: 'chip', onclick: () => {
+          if (isFilledIn) fillIn(suggestion);
+          else {
+            sentTexts.push(suggestion);
+            means.send(suggestion);
+          }
+        },
+      }, suggestion, isFilledIn ? icon('pencil') : null)))
     : null;
   return {
     element: h('div', null, chips, composer(input)),

@@ -1,7 +1,7 @@
 // @ts-check
 /** The bar above a conversation: what it is, who takes part, how it stands, and what can be done with it. */
 
-import { cancelRun, deleteRun, eventsUrl, refusalOf, renameRun, wordsOf } from './api.js';
+import { cancelRun, deleteRun, eventsUrl, refusalOf, renameRun, request, wordsOf } from './api.js';
 import { copyText } from './copying.js';
 import { announce, askedFor, confirmed } from './dialogs.js';
 import { h } from './dom.js';
@@ -108,7 +108,7 @@ export function runBar(place, run, { view, column, onChanged, onDeleted }) {
 
   /** The records exactly as the log has them. */
   async function downloadJson() {
-    const response = await fetch(eventsUrl(run, { follow: false }), { cache: 'no-store' });
+    const response = await request(eventsUrl(run, { follow: false }), () => ({}));
     if (!response.ok) throw await refusalOf(response);
     const records = (await response.text()).split(/\r?\n\r?\n/)
       .filter((block) => /^event: ?record$/m.test(block))

@@ -184,6 +184,7 @@ async fn work(server: Arc<Server>, actor: Actor, breaches: Arc<Breaches>) {
             settings: config::Worker { max_runs: 10, park_after: PARK_AFTER, lease: LEASE },
             keep_ended: Duration::from_secs(3600),
             webhooks: BTreeMap::new(),
+            up: std::sync::Arc::default(),
         };
         let life = Lifecycle::new(Duration::from_secs(5));
         let _ = serve(parts, life.shutdown()).await;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use fastagency::broker::{
-    AnyDelivery, Bell, Broker, Catalogue, Delivery, Entry, Error, Inbox, Job, Lane, Live, Log, Put, Queue, Result,
-    Shelf, Sighting, Slot, Stored,
+    AnyDelivery, Bell, Broker, Catalogue, Delivery, Depth, Entry, Error, Inbox, Job, Lane, Live, Log, Overheard, Put,
+    Queue, Result, Shelf, Sighting, Slot, Stored,
 };
 use fastagency::clock::Timestamp;
 use fastagency::ids::{Name, RunId};
@@ -209,6 +209,10 @@ impl Log for Side {
         Ok(self.heard(receiver))
     }
 
+    async fn overhear(&self) -> Result<BoxStream<'static, Overheard>> {
+        unreachable!("nobody watches a simulation")
+    }
+
     async fn whisper(&self, _run: RunId, _delta: Bytes) -> Result<()> {
         Ok(())
     }
@@ -230,6 +234,10 @@ impl Log for Side {
             })
             .await?;
         Ok(stream::iter(seen.into_iter().map(Ok)).boxed())
+    }
+
+    async fn forget(&self, _run: RunId, _before: u64) -> Result<()> {
+        unreachable!("nothing is redacted in a simulation")
     }
 
     async fn purge(&self, _run: RunId, _tombstone: Bytes) -> Result<()> {
@@ -298,6 +306,10 @@ impl Queue for Side {
             state.timers.insert(run, (at, workflow, job));
         })
         .await
+    }
+
+    async fn depth(&self, _: &Name) -> Result<Depth> {
+        Ok(Depth::default())
     }
 
     async fn take(&self, workflow: &Name, patience: Duration) -> Result<BoxStream<'static, Result<AnyDelivery>>> {

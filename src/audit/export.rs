@@ -1,0 +1,190 @@
+//! Events as lines of a file: JSON Lines with everything, or CSV for a spreadsheet.
+
+use std::fmt::Write;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::run::summary::Summary;
+
+/// What an export is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// One JSON object a line.
+    Jsonl,
+    /// RFC 4180, with a line of headings.
+    Csv,
+}
+
+/// The columns of a CSV: what an event has most often; `event` is all of it as JSON.
+const COLUMNS: [&str; 15] = [
+    "run",
+    "workflow",
+    "user",
+    "seq",
+    "at",
+    "kind",
+    "by",
+    "to",
+    "text",
+    "model",
+    "prompt_tokens",
+    "completion_tokens",
+    "cost_usd",
+    "took_ms",
+    "event",
+];
+
+/// Whose events are written.
+pub struct Columns {
+    workflow: String,
+    user: String,
+}
+
+impl Format {
+    /// What stands before all events.
+    pub fn head(self) -> String {
+        match self {
+            Format::Jsonl => String::new(),
+            Format::Csv => COLUMNS.join(",") + "\r\n",
+        }
+    }
+
+    /// Its media type.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Format::Jsonl => "application/x-ndjson",
+            Format::Csv => "text/csv; charset=utf-8; header=present",
+        }
+    }
+
+    /// How the name of such a file ends.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Format::Jsonl => "jsonl",
+            Format::Csv => "csv",
+        }
+    }
+}
+
+impl Columns {
+    /// The columns that are the same for all events of a run.
+    pub fn of(run: &Summary) -> Self {
+        Self {
+            workflow: run.workflow.as_ref().map(ToString::to_string).unwrap_or_default(),
+            user: run.user.as_ref().map(ToString::to_string).unwrap_or_default(),
+        }
+    }
+
+    /// Writes an event ([`super::event`]) as one line.
+    pub fn write(&self, format: Format, event: &Value, out: &mut String) {
+        match format {
+            Format::Jsonl => {
+                let mut event = event.clone();
+                if let Some(fields) = event.as_object_mut() {
+                    fields.entry("workflow").or_insert_with(|| Value::from(self.workflow.as_str()));
+                    fields.entry("user").or_insert_with(|| Value::from(self.user.as_str()));
+                }
+                writeln!(out, "{event}").expect("a text takes everything");
+            }
+            Format::Csv => {
+                for (place, column) in COLUMNS.into_iter().enumerate() {
+                    if place > 0 {
+                        out.push(',');
+                    }
+                    cell(&self.cell(column, event), out);
+                }
+                out.push_str("\r\n");
+            }
+        }
+    }
+
+    fn cell(&self, column: &str, event: &Value) -> String {
+        let first = |paths: &[&str]| paths.iter().find_map(|path| event.pointer(path).filter(|value| !value.is_null()));
+        let found = match column {
+            "workflow" => return self.workflow.clone(),
+            "user" => return self.user.clone(),
+            "event" => return event.to_string(),
+            "by" => first(&["/by", "/worker", "/message/sender", "/user"]),
+            "to" => first(&["/message/recipient"]),
+            "text" => first(&[
+                "/text",
+                "/content",
+                "/reason",
+                "/message/content/body",
+                "/message/content/prompt",
+                "/message/content/long",
+                "/message/content/retval",
+                "/message/content/arguments",
+                "/value",
+                "/result",
+                "/params",
+                "/tool_calls",
+            ]),
+            "prompt_tokens" | "completion_tokens" | "cost_usd" => first(&[&format!("/usage/{column}")]),
+            other => first(&[&format!("/{other}")]),
+        };
+        match found {
+            None => String::new(),
+            Some(Value::String(text)) => text.clone(),
+            Some(other) => other.to_string(),
+        }
+    }
+}
+
+/// Writes a cell. What a spreadsheet would take for a formula is made a text by the apostrophe that it takes for that (OWASP,
+/// CSV injection).
+fn cell(text: &str, out: &mut String) {
+    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠']);
+    let quoted = formula || text.contains(['"', ',', ';', '\n', '\r', '\t']);
+    if !quoted {
+        out.push_str(text);
+        return;
+    }
+    out.push('"');
+    if formula {
+        out.push('\'');
+    }
+    out.extend(text.chars().flat_map(|c| std::iter::repeat_n(c, if c == '"' { 2 } else { 1 })));
+    out.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::ids::RunId;
+
+    #[test]
+    fn a_cell_is_never_a_formula_and_never_breaks_its_line() {
+        let shown = |text: &str| {
+            let mut out = String::new();
+            cell(text, &mut out);
+            out
+        };
+        assert_eq!(shown("plain"), "plain");
+        assert_eq!(shown("a,\"b\"\nc"), "\"a,\"\"b\"\"\nc\"");
+        for begin in ["=", "+", "-", "@", "\t", "\r"] {
+            let text = format!("{begin}cmd|' /C calc'!A0");
+            assert_eq!(shown(&text), format!("\"'{text}\""));
+        }
+    }
+
+    #[test]
+    fn an_event_is_a_line_in_both_forms() {
+        let run = Summary { user: crate::ids::UserId::new("=ann"), ..Summary::new(RunId::random()) };
+        let columns = Columns::of(&run);
+        let event = json!({"run": "r", "seq": 3, "at": "t", "kind": "said",
+                           "message": {"sender": "A", "recipient": "B", "content": {"body": "x\ny"}}});
+        let mut out = String::new();
+        columns.write(Format::Csv, &event, &mut out);
+        assert!(out.starts_with("r,,\"'=ann\",3,t,said,A,B,\"x\ny\",,,,,,\"{"), "{out}");
+        assert_eq!(Format::Csv.head().matches(',').count(), COLUMNS.len() - 1);
+        let mut out = String::new();
+        columns.write(Format::Jsonl, &event, &mut out);
+        let back: Value = serde_json::from_str(out.trim_end()).unwrap();
+        assert_eq!((&back["user"], &back["message"], out.lines().count()), (&json!("=ann"), &event["message"], 1));
+    }
+}

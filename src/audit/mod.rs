@@ -1,0 +1,12 @@
+//! The audit: what happened in which run, for whoever must account for it. Every kind of record is shown, and never a password;
+//! what the configuration redacts is redacted here, whether or not the run has ended.
+//!
+//! The command line and the gateway both stand on this; it knows no HTTP.
+
+mod event;
+mod export;
+mod select;
+
+pub use event::event;
+pub use export::{Columns, Format};
+pub use select::{How, Selection};

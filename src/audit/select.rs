@@ -1,0 +1,128 @@
+//! Which runs are meant.
+
+use serde::Deserialize;
+
+use crate::clock::Timestamp;
+use crate::ids::RunId;
+use crate::run::record::Ending;
+use crate::run::summary::{State, Summary};
+
+/// How a run is doing, or how it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "their names are their documentation")]
+pub enum How {
+    Queued,
+    Running,
+    Waiting,
+    Ended,
+    Completed,
+    Failed,
+    Cancelled,
+}
+
+/// Which runs are meant: those to which everything that is said applies.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Selection {
+    /// The workflow's name.
+    pub workflow: Option<String>,
+    /// Who it belongs to.
+    pub user: Option<String>,
+    /// How it is doing, or how it ended.
+    pub state: Option<How>,
+    /// The worker that claimed it last.
+    pub worker: Option<String>,
+    /// Created then or later.
+    pub since: Option<Timestamp>,
+    /// Created before then.
+    pub until: Option<Timestamp>,
+    /// Words in its title, workflow, user, id or the reason why it ended.
+    pub q: Option<String>,
+}
+
+impl How {
+    fn fits(self, run: &Summary) -> bool {
+        match self {
+            How::Queued => run.state == State::Queued,
+            How::Running => run.state == State::Running,
+            How::Waiting => run.state == State::Waiting,
+            How::Ended => run.state == State::Ended,
+            How::Completed => run.outcome == Some(Ending::Completed),
+            How::Failed => run.outcome == Some(Ending::Failed),
+            How::Cancelled => run.outcome == Some(Ending::Cancelled),
+        }
+    }
+}
+
+impl Selection {
+    /// Whether a run is meant.
+    pub fn takes(&self, run: &Summary) -> bool {
+        let workflow = run.workflow.as_ref().map(|name| name.as_str()).unwrap_or_default();
+        let user = run.user.as_ref().map(|user| user.as_str()).unwrap_or_default();
+        let same = |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|wanted| wanted == found);
+        same(&self.workflow, workflow)
+            && same(&self.user, user)
+            && self.state.is_none_or(|how| how.fits(run))
+            && self.worker.as_deref().is_none_or(|wanted| run.worker.is_some_and(|id| id.to_string() == wanted))
+            && self.since.is_none_or(|since| run.created_at >= since)
+            && self.until.is_none_or(|until| run.created_at < until)
+            && self.q.as_deref().map(str::trim).filter(|words| !words.is_empty()).is_none_or(|words| {
+                let words = words.to_lowercase();
+                let texts = [run.title.as_deref(), run.reason.as_deref(), Some(workflow), Some(user)];
+                texts.into_iter().flatten().any(|text| text.to_lowercase().contains(&words))
+                    || run.id.to_string().contains(&words.replace('-', ""))
+            })
+    }
+
+    /// Those that are meant, the newest first; `after` is the last one that was seen.
+    pub fn of(&self, runs: Vec<Summary>, after: Option<(Timestamp, RunId)>) -> Vec<Summary> {
+        let place = |run: &Summary| (run.created_at, run.id);
+        let mut runs: Vec<Summary> =
+            runs.into_iter().filter(|run| after.is_none_or(|after| place(run) < after) && self.takes(run)).collect();
+        runs.sort_by_key(|run| std::cmp::Reverse(place(run)));
+        runs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Name, UserId, WorkerId};
+
+    #[test]
+    fn a_run_is_meant_if_everything_applies_to_it_and_the_newest_comes_first() {
+        let worker = WorkerId::random();
+        let run = |digit: char, millis: i64, user: &str, outcome| Summary {
+            workflow: Some(Name::parse("lesson").unwrap()),
+            user: UserId::new(user),
+            title: Some("Triangles".into()),
+            state: State::Ended,
+            outcome: Some(outcome),
+            worker: Some(worker),
+            created_at: Timestamp::from_millisecond(millis).unwrap(),
+            ..Summary::new(RunId::parse(&digit.to_string().repeat(32)).unwrap())
+        };
+        let all = vec![
+            run('1', 1, "ann", Ending::Completed),
+            run('2', 2, "bob", Ending::Failed),
+            run('3', 2, "ann", Ending::Failed),
+        ];
+        let ids = |selection: &Selection, after| -> String {
+            selection.of(all.clone(), after).iter().map(|run| run.id.to_string()[..1].to_owned()).collect()
+        };
+        let any = Selection::default;
+        assert_eq!(ids(&any(), None), "321");
+        assert_eq!(ids(&any(), Some((all[2].created_at, all[2].id))), "21");
+        assert_eq!(ids(&Selection { state: Some(How::Failed), ..any() }, None), "32");
+        assert_eq!(ids(&Selection { user: Some("ann".into()), state: Some(How::Ended), ..any() }, None), "31");
+        assert_eq!(ids(&Selection { user: Some("an".into()), ..any() }, None), "");
+        assert_eq!(ids(&Selection { since: Some(all[1].created_at), ..any() }, None), "32");
+        assert_eq!(ids(&Selection { until: Some(all[1].created_at), ..any() }, None), "1");
+        assert_eq!(ids(&Selection { q: Some("BOB".into()), ..any() }, None), "2");
+        assert_eq!(
+            ids(&Selection { q: Some("triang".into()), worker: Some(worker.to_string()), ..any() }, None),
+            "321"
+        );
+        assert_eq!(ids(&Selection { worker: Some("other".into()), ..any() }, None), "");
+    }
+}

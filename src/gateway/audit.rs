@@ -1,0 +1,279 @@
+//! `/api/audit`: everybody's runs for whoever must account for them (`crate::audit`): lists, timelines, what happens now,
+//! and exports. Only for callers with the right to it.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::Json as Reply;
+use axum::body::Body as HttpBody;
+use axum::extract::{Path, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::audit::{Columns, Format, Selection, event};
+use crate::auth::Caller;
+use crate::broker::{Overheard, Stored};
+use crate::clock::Timestamp;
+use crate::gateway::body::Asked;
+use crate::gateway::error::{ApiError, Result};
+use crate::gateway::runs::run_id;
+use crate::gateway::{Gateway, events, guard, projection};
+use crate::ids::RunId;
+use crate::problem::chain;
+use crate::run::record::{Assembler, Body};
+use crate::run::summary::{self, Summary};
+use crate::run::{self, redaction};
+
+/// How many runs a list shows unless it is asked for more or less, and how many at most.
+const LISTED: usize = 50;
+const MOST_LISTED: usize = 500;
+/// How many runs a live tail remembers the workflow and user of; with one more all are looked up again as they are needed.
+const REMEMBERED: usize = 10_000;
+
+/// The rest of the query of `GET /api/audit/runs`, beside [`Selection`].
+#[derive(Deserialize)]
+pub struct Page {
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+/// `GET /api/audit/runs`.
+pub async fn runs(
+    State(gateway): State<Arc<Gateway>>,
+    caller: Caller,
+    Asked(selection): Asked<Selection>,
+    Asked(page): Asked<Page>,
+) -> Result<Reply<Value>> {
+    guard::may_audit(&gateway, &caller)?;
+    let after = page.cursor.as_deref().map(read_cursor).transpose()?;
+    let mut found = selection.of(summary::list_all(&gateway.broker).await?, after);
+    let limit = page.limit.unwrap_or(LISTED).min(MOST_LISTED);
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let next = found.last().filter(|_| more).map(|last| format!("{}.{}", last.created_at.as_nanosecond(), last.id));
+    let shown: Vec<Value> = found.iter_mut().map(|run| line(&gateway, run)).collect();
+    Ok(Reply(json!({"runs": shown, "next": next})))
+}
+
+fn read_cursor(text: &str) -> Result<(Timestamp, RunId)> {
+    let parts = text
+        .split_once('.')
+        .and_then(|(at, run)| Some((Timestamp::from_nanosecond(at.parse().ok()?).ok()?, RunId::parse(run).ok()?)));
+    parts.ok_or_else(|| {
+        let message = "cursor: must be the \"next\" of an earlier answer";
+        ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_query", message)
+    })
+}
+
+/// A run in a few words, redacted.
+fn line(gateway: &Gateway, run: &mut Summary) -> Value {
+    redaction::summary(&gateway.settings.redactor, run);
+    let mut shown = projection::run(run);
+    shown["worker"] = json!(run.worker);
+    shown
+}
+
+/// `GET /api/audit/runs/{id}`.
+pub async fn run(State(gateway): State<Arc<Gateway>>, caller: Caller, Path(id): Path<String>) -> Result<Reply<Value>> {
+    guard::may_audit(&gateway, &caller)?;
+    let run = run_id(&id)?;
+    let records = run::read(&gateway.broker, run, 0).await?;
+    if records.is_empty() {
+        return Err(ApiError::unknown_run(&id));
+    }
+    let mut summary = Summary::of(run, &records);
+    if let Some(title) = summary::title(&gateway.broker, summary.user.as_ref(), run).await? {
+        summary.title = Some(title);
+    }
+    let redactor = &gateway.settings.redactor;
+    let events: Vec<Value> = records.iter().map(|placed| event(run, placed, redactor)).collect();
+    Ok(Reply(json!({"run": line(&gateway, &mut summary), "events": events})))
+}
+
+/// The rest of the query of `GET /api/audit/export`, beside [`Selection`].
+#[derive(Deserialize)]
+pub struct Exporting {
+    format: Format,
+}
+
+/// `GET /api/audit/export`: the events of all runs that are meant, the oldest run first. One run at a time is in memory.
+pub async fn export(
+    State(gateway): State<Arc<Gateway>>,
+    caller: Caller,
+    Asked(selection): Asked<Selection>,
+    Asked(Exporting { format }): Asked<Exporting>,
+) -> Result<Response> {
+    guard::may_audit(&gateway, &caller)?;
+    let found = selection.of(summary::list_all(&gateway.broker).await?, None);
+    // Of a list of many runs only what is written is kept.
+    let todo: Vec<(RunId, Columns)> = found.iter().map(|run| (run.id, Columns::of(run))).collect();
+    drop(found);
+    let head = stream::iter((!format.head().is_empty()).then(|| Ok(Bytes::from(format.head()))));
+    let rows = stream::unfold((gateway, todo), move |(gateway, mut todo)| async move {
+        let (run, columns) = todo.pop()?;
+        let written = lines(&gateway, run, &columns, format).await;
+        if let Err(error) = &written {
+            // The status has been sent long ago: the answer breaks off, so that nobody takes it for the whole.
+            tracing::warn!("an export ended early: {}", chain(error));
+            todo.clear();
+        }
+        Some((written, (gateway, todo)))
+    });
+    let mut response = events::flowing(format.media_type(), HttpBody::from_stream(head.chain(rows)));
+    let name = format!("attachment; filename=\"audit.{}\"", format.extension());
+    response
+        .headers_mut()
+        .insert(header::CONTENT_DISPOSITION, HeaderValue::from_str(&name).expect("the names of formats are ASCII"));
+    Ok(response)
+}
+
+async fn lines(gateway: &Gateway, run: RunId, columns: &Columns, format: Format) -> run::Result<Bytes> {
+    let mut out = String::new();
+    for placed in run::read(&gateway.broker, run, 0).await? {
+        columns.write(format, &event(run, &placed, &gateway.settings.redactor), &mut out);
+    }
+    Ok(out.into())
+}
+
+/// The query of `GET /api/audit/events`.
+#[derive(Deserialize)]
+pub struct Watching {
+    workflow: Option<String>,
+    user: Option<String>,
+    run: Option<String>,
+}
+
+/// `GET /api/audit/events`: what happens now in all runs, or in those that are meant, as server-sent events.
+pub async fn events(
+    State(gateway): State<Arc<Gateway>>,
+    caller: Caller,
+    Asked(watching): Asked<Watching>,
+) -> Result<Response> {
+    guard::may_audit(&gateway, &caller)?;
+    let only = watching.run.as_deref().map(run_id).transpose()?;
+    let heard = gateway.broker.log.overhear().await?;
+    let tail = Tail {
+        keep_alive_at: Instant::now() + gateway.settings.keep_alive,
+        gateway,
+        heard,
+        watching,
+        only,
+        whose: HashMap::new(),
+        parts: HashMap::new(),
+        over: false,
+    };
+    let body =
+        stream::unfold(tail, |mut tail| async move { Some((Ok::<Bytes, Infallible>(tail.next().await?), tail)) });
+    Ok(events::flowing("text/event-stream", HttpBody::from_stream(body)))
+}
+
+/// Whose run it is, and of which workflow.
+#[derive(Clone, Default)]
+struct Whose {
+    workflow: String,
+    user: Option<String>,
+}
+
+/// What one watcher is sent.
+struct Tail {
+    gateway: Arc<Gateway>,
+    heard: BoxStream<'static, Overheard>,
+    watching: Watching,
+    only: Option<RunId>,
+    whose: HashMap<RunId, Whose>,
+    /// Large records that have come in part.
+    parts: HashMap<RunId, Assembler>,
+    keep_alive_at: Instant,
+    over: bool,
+}
+
+impl Tail {
+    async fn next(&mut self) -> Option<Bytes> {
+        if self.over {
+            return None;
+        }
+        loop {
+            let shutdown = self.gateway.shutdown.clone();
+            let event = tokio::select! {
+                heard = self.heard.next() => match heard {
+                    Some(Overheard::Record { run, stored }) => match self.take(run, &stored).await {
+                        Some(event) => event,
+                        None => continue,
+                    },
+                    Some(Overheard::Gap) => events::event("gap", None, "{}"),
+                    None => self.goodbye(),
+                },
+                () = shutdown.soft() => self.goodbye(),
+                () = tokio::time::sleep_until(self.keep_alive_at) => Bytes::from_static(b": alive\n\n"),
+            };
+            self.keep_alive_at = Instant::now() + self.gateway.settings.keep_alive;
+            return Some(event);
+        }
+    }
+
+    fn goodbye(&mut self) -> Bytes {
+        self.over = true;
+        events::event("goodbye", None, "{}")
+    }
+
+    /// The event of a record, if it is one that is watched and can be read.
+    async fn take(&mut self, run: RunId, stored: &Stored) -> Option<Bytes> {
+        if self.only.is_some_and(|only| only != run) {
+            return None;
+        }
+        let mut assembler = self.parts.remove(&run).unwrap_or_default();
+        let Some(placed) = assembler.take(run, stored).ok()? else {
+            self.parts.insert(run, assembler);
+            return None;
+        };
+        let whose = match &placed.record.body {
+            Body::Created(created) => {
+                let user = created.user.as_ref().map(ToString::to_string);
+                self.remember(run, Whose { workflow: created.workflow.to_string(), user })
+            }
+            _ => self.look_up(run).await,
+        };
+        if matches!(placed.record.body, Body::Ended(_) | Body::Removed) {
+            self.whose.remove(&run);
+        }
+        let wanted = self.watching.workflow.as_ref().is_none_or(|workflow| *workflow == whose.workflow)
+            && self.watching.user.as_ref().is_none_or(|user| whose.user.as_ref() == Some(user));
+        if !wanted {
+            return None;
+        }
+        let mut shown = event(run, &placed, &self.gateway.settings.redactor);
+        shown["workflow"] = json!(whose.workflow);
+        shown["user"] = json!(whose.user);
+        Some(events::event("record", None, &shown.to_string()))
+    }
+
+    fn remember(&mut self, run: RunId, whose: Whose) -> Whose {
+        if self.whose.len() >= REMEMBERED {
+            self.whose.clear();
+        }
+        self.whose.insert(run, whose.clone());
+        whose
+    }
+
+    async fn look_up(&mut self, run: RunId) -> Whose {
+        if let Some(known) = self.whose.get(&run) {
+            return known.clone();
+        }
+        let found = run::read(&self.gateway.broker, run, 0).await.ok().and_then(|records| {
+            let summary = Summary::of(run, &records);
+            let user = summary.user.as_ref().map(ToString::to_string);
+            Some(Whose { workflow: summary.workflow?.to_string(), user })
+        });
+        match found {
+            Some(whose) => self.remember(run, whose),
+            None => Whose::default(),
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! What of a record is redacted: all that people, models and tools have said. Who did what and when stays.
+
+use serde_json::Value;
+
+use crate::message::{Content, Message};
+use crate::redact::{REDACTED, Redactor};
+use crate::run::record::{Body, Outcome, Record};
+use crate::run::summary::Summary;
+
+/// Redacts a record.
+pub fn record(redactor: &Redactor, record: &mut Record) {
+    match &mut record.body {
+        Body::Created(created) => created.params.iter_mut().for_each(|(name, value)| redactor.field(name, value)),
+        Body::Claimed { message: Some(said), .. } | Body::Said { message: said, .. } => message(redactor, said),
+        Body::Did { outcome, .. } => self::outcome(redactor, outcome),
+        Body::Ended(ended) => {
+            ended.reason.iter_mut().for_each(|reason| redactor.in_place(reason));
+            redactor.value(&mut ended.result);
+            message(redactor, &mut ended.message);
+        }
+        Body::Claimed { .. } | Body::Calling { .. } | Body::Parked { .. } | Body::Part { .. } | Body::Removed => {}
+    }
+}
+
+/// Redacts what a list shows of a run.
+pub fn summary(redactor: &Redactor, summary: &mut Summary) {
+    let texts = summary.title.iter_mut().chain(&mut summary.reason);
+    texts
+        .chain(summary.questions.iter_mut().map(|question| &mut question.prompt))
+        .for_each(|text| redactor.in_place(text));
+}
+
+/// Redacts what a message says.
+pub fn message(redactor: &Redactor, message: &mut Message) {
+    message.within.iter_mut().for_each(|conversation| redactor.in_place(&mut conversation.title));
+    let Ok(Value::Object(mut content)) = serde_json::to_value(&message.says) else { return };
+    let before = content.clone();
+    let words = content.iter_mut().filter(|(name, _)| *name != "type");
+    words.for_each(|(name, value)| redactor.field(name, value));
+    if content == before {
+        return;
+    }
+    // A field that the message cannot do without may be one of those that are named.
+    message.says = serde_json::from_value(Value::Object(content)).unwrap_or_else(|_| Content::text(REDACTED));
+}
+
+fn outcome(redactor: &Redactor, outcome: &mut Outcome) {
+    match outcome {
+        Outcome::Answer(answered) => {
+            answered.value.iter_mut().for_each(|value| redactor.value(value));
+            let texts = answered.text.iter_mut().chain(&mut answered.refused);
+            texts.for_each(|text| redactor.in_place(text));
+            // What is shown of a form holds its fields.
+            if let (Some(Value::Object(_)), Some(text)) = (&answered.value, &mut answered.text) {
+                *text = answered.value.as_ref().map(Value::to_string).unwrap_or_default();
+            }
+        }
+        Outcome::Reply(reply) => {
+            let texts = reply.content.iter_mut().chain(&mut reply.refusal);
+            texts.for_each(|text| redactor.in_place(text));
+            reply.tool_calls.iter_mut().for_each(|call| redactor.in_place(&mut call.function.arguments));
+        }
+        Outcome::Failed { message, .. } => redactor.in_place(message),
+        Outcome::Value(value) => redactor.value(value),
+    }
+}

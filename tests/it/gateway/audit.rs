@@ -1,0 +1,116 @@
+//! `/api/audit`: everybody's runs for whoever has the right to see them.
+
+use fastagency::message::Content;
+use fastagency::redact::Redactor;
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+
+use crate::gateway::house::{Event, House, PATIENCE, Player, text_input};
+
+/// A run that was asked, answered and ended.
+async fn talked(house: &House, answer: &str) -> fastagency::ids::RunId {
+    let run = house.started("echo").await;
+    let mut player = Player::take(house, run).await;
+    let question = player.ask(text_input("Say something", false)).await;
+    let answers = format!("/api/runs/{run}/answers/{}", question.uuid);
+    assert_eq!(house.post(&answers, json!({"value": answer})).await.0, 202);
+    player.answered(&question).await;
+    player.say(crate::gateway::house::message(Content::text(format!("=1+1 {answer}")))).await;
+    player.end(json!({"answer": answer, "pin": 1234})).await;
+    run
+}
+
+fn kinds(timeline: &Value) -> Vec<&str> {
+    timeline["events"].as_array().unwrap().iter().map(|event| event["kind"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn runs_are_listed_told_and_exported() {
+    let house = House::start().await;
+    let first = talked(&house, "one").await;
+    let second = talked(&house, "two").await;
+    let (status, timeline) = house.get(&format!("/api/audit/runs/{first}")).await;
+    assert_eq!(status, 200, "{timeline}");
+    assert_eq!(kinds(&timeline), ["created", "claimed", "asked", "answered", "said", "ended"]);
+    let answered = &timeline["events"][3];
+    assert_eq!((&answered["text"], &answered["run"]), (&json!("one"), &json!(first.to_string())));
+    assert_eq!(timeline["events"][4]["message"]["content"]["body"], "=1+1 one");
+    assert_eq!(timeline["run"]["state"], "ended");
+    assert_eq!(timeline["run"]["worker"], timeline["events"][1]["worker"]);
+
+    let ids = |list: &Value| -> Vec<String> {
+        list["runs"].as_array().unwrap().iter().map(|run| run["id"].as_str().unwrap().to_owned()).collect()
+    };
+    let (_, all) = house.get("/api/audit/runs?workflow=echo&state=completed").await;
+    assert_eq!(ids(&all).len(), 2, "{all}");
+    assert_eq!(all["next"], Value::Null);
+    let (_, page) = house.get("/api/audit/runs?limit=1").await;
+    let next = page["next"].as_str().unwrap();
+    let (_, rest) = house.get(&format!("/api/audit/runs?limit=1&cursor={next}")).await;
+    let mut both = [ids(&page), ids(&rest)].concat();
+    both.sort();
+    let mut expected = [first.to_string(), second.to_string()];
+    expected.sort();
+    assert_eq!((both, &rest["next"]), (expected.to_vec(), &Value::Null));
+    let (_, found) = house.get("/api/audit/runs?q=TWO").await;
+    assert_eq!(ids(&found), [second.to_string()]);
+    assert_eq!(house.get("/api/audit/runs?state=odd").await.1["error"]["code"], "invalid_query");
+    assert_eq!(house.get("/api/audit/runs?cursor=odd").await.1["error"]["code"], "invalid_query");
+    assert_eq!(house.get(&format!("/api/audit/runs/{}", "0".repeat(32))).await.0, 404);
+
+    let export = |query: &str| {
+        let call = house.http.get(format!("{}/api/audit/export?{query}", house.url));
+        async move {
+            let answer = call.send().await.unwrap();
+            assert_eq!(answer.status(), 200);
+            answer.text().await.unwrap()
+        }
+    };
+    let lines = export("format=jsonl").await;
+    let events: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(events.len(), 12);
+    assert!(events.iter().all(|event| event["workflow"] == "echo"), "{lines}");
+    let csv = export("format=csv&q=two").await;
+    assert_eq!(csv.lines().count(), 7, "{csv}");
+    assert!(csv.contains(",\"'=1+1 two\","), "what looks like a formula is none: {csv}");
+    house.end().await;
+}
+
+#[tokio::test]
+async fn what_happens_is_told_while_it_happens() {
+    let house = House::start().await;
+    let url = format!("{}/api/audit/events?workflow=echo", house.url);
+    let mut stream = house.http.get(url).send().await.unwrap().bytes_stream();
+    let run = talked(&house, "hello").await;
+    house.started("boom").await;
+    let mut text = String::new();
+    let listen = async {
+        while !text.contains("\"kind\":\"ended\"") {
+            text.push_str(&String::from_utf8_lossy(&stream.next().await.unwrap().unwrap()));
+        }
+    };
+    tokio::time::timeout(PATIENCE, listen).await.expect("the end is told");
+    let events: Vec<Event> = text.split("\n\n").filter_map(Event::parse).collect();
+    let kinds: Vec<&str> = events.iter().map(|event| event.data["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["created", "claimed", "asked", "answered", "said", "ended"]);
+    assert!(events.iter().all(|event| event.data["run"] == run.to_string() && event.data["workflow"] == "echo"));
+    house.end().await;
+}
+
+#[tokio::test]
+async fn what_is_redacted_is_redacted_on_every_way() {
+    let redactor = Redactor::new(&["PIN".to_owned()], vec![regex::Regex::new("s[e3]cret-[0-9]+").unwrap()]);
+    let house = House::with(|_| {}, |settings| settings.redactor = redactor).await;
+    let run = talked(&house, "my s3cret-42").await;
+    for path in [
+        format!("/api/audit/runs/{run}"),
+        "/api/audit/runs".to_owned(),
+        "/api/audit/export?format=jsonl".to_owned(),
+        "/api/audit/export?format=csv".to_owned(),
+    ] {
+        let answer = house.http.get(format!("{}{path}", house.url)).send().await.unwrap().text().await.unwrap();
+        assert!(answer.contains("[redacted]"), "{path}: {answer}");
+        assert!(!answer.contains("s3cret-42") && !answer.contains("1234"), "{path}: {answer}");
+    }
+    house.end().await;
+}
