@@ -15,7 +15,8 @@ pub async fn seal(broker: &Broker, sealer: &Sealer, run: RunId, question: Messag
     }
     let key = opened(sealer, run, &stored).ok_or_else(|| broker::Error::Refused {
         doing: "seal a password".to_owned(),
-        reason: "an earlier one of this run was sealed with another seal_key: give every worker and gateway the same".to_owned(),
+        reason: "an earlier one of this run was sealed with another seal_key: give every worker and gateway the same"
+            .to_owned(),
     })?;
     Ok(key.seal(question, secret))
 }

@@ -276,14 +276,7 @@ struct Verdict {
 }
 
 impl Verdict {
-    fn judge(
-        &mut self,
-        client: &Client,
-        shown: &[u64],
-        records: &[Placed],
-        requests: &[&Asked],
-        history: &History,
-    ) {
+    fn judge(&mut self, client: &Client, shown: &[u64], records: &[Placed], requests: &[&Asked], history: &History) {
         self.crossed += client.crossed;
         if client.seen != shown {
             self.gaps += 1;
@@ -320,7 +313,10 @@ impl Verdict {
                         if let Some((_, at)) = hit {
                             let (in_all, lay) = (until(*at, placed.at), history.lay(*at, placed.at));
                             if lay > Duration::from_secs(LEASE + 2) {
-                                eprintln!("run {} lay for {in_all:.1?}, {lay:.1?} of it needlessly, until {}", client.run, placed.at);
+                                eprintln!(
+                                    "run {} lay for {in_all:.1?}, {lay:.1?} of it needlessly, until {}",
+                                    client.run, placed.at
+                                );
                             }
                             self.recoveries.push((in_all, lay));
                         }

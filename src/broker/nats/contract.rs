@@ -173,7 +173,8 @@ impl Contract for NatsContract {
 
     async fn answers(&self) -> Result<BoxStream<'static, Result<Box<dyn Settle>>>> {
         let make = |_: u64| (ANSWER_WORKERS.to_owned(), answers_config());
-        let consumer = Consumer { stream: FASTAGENCY_STREAM, make: Box::new(make), expiry: expiry_within(BRING_IN_WAIT) };
+        let consumer =
+            Consumer { stream: FASTAGENCY_STREAM, make: Box::new(make), expiry: expiry_within(BRING_IN_WAIT) };
         let mut pull = Pull::new(self.server.clone(), consumer, Appetite::Caller(1), 1);
         pull.prepare().await?;
         Ok(stream::unfold(pull, |mut pull| async move {

@@ -38,7 +38,9 @@ impl Inbox for Server {
 
     async fn erase(&self, run: RunId, slot: Slot) -> Result<()> {
         const DOING: &str = "erase an entry of a run's inbox";
-        let Some(read) = self.last_message(DOING, RUNS_STREAM, &subjects::inbox(run, slot)).await? else { return Ok(()) };
+        let Some(read) = self.last_message(DOING, RUNS_STREAM, &subjects::inbox(run, slot)).await? else {
+            return Ok(());
+        };
         self.overwrite(DOING, RUNS_STREAM, read.stored.seq).await
     }
 
