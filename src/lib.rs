@@ -26,7 +26,8 @@ pub mod auth;
 pub mod broker;
 pub mod model;
 
-// Floor 3: the ownership of a run, and the rules of conversation.
+// Floor 3: the ownership of a run, what proves its log, and the rules of conversation.
+pub mod chain;
 pub mod chat;
 pub mod run;
 

@@ -30,7 +30,7 @@ pub fn event(run: RunId, placed: &Placed, redactor: &Redactor) -> Value {
             ("ended", fields)
         }
         Body::Part { .. } => ("part", json!({})),
-        Body::Removed => ("removed", json!({})),
+        Body::Removed | Body::Kept(_) => ("removed", json!({})),
     };
     let mut shown = Map::new();
     shown.insert("run".to_owned(), json!(run));

@@ -18,7 +18,12 @@ pub fn record(redactor: &Redactor, record: &mut Record) {
             redactor.value(&mut ended.result);
             message(redactor, &mut ended.message);
         }
-        Body::Claimed { .. } | Body::Calling { .. } | Body::Parked { .. } | Body::Part { .. } | Body::Removed => {}
+        Body::Claimed { .. }
+        | Body::Calling { .. }
+        | Body::Parked { .. }
+        | Body::Part { .. }
+        | Body::Removed
+        | Body::Kept(_) => {}
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Every top-level module and its floor.
-const FLOORS: [(&str, u8); 27] = [
+const FLOORS: [(&str, u8); 28] = [
     ("ids", 0),
     ("clock", 0),
     ("problem", 0),
@@ -22,6 +22,7 @@ const FLOORS: [(&str, u8); 27] = [
     ("broker", 2),
     ("model", 2),
     ("auth", 2),
+    ("chain", 3),
     ("run", 3),
     ("chat", 3),
     ("audit", 4),
