@@ -19,6 +19,9 @@ const ENDS_WITHIN: Duration = Duration::from_secs(20);
 /// How often it is looked at meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
+/// How late a worker's last line in the lists may be.
+const LATE_LINE: Duration = Duration::from_secs(1);
+
 /// What was done.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Erased {
@@ -60,10 +63,12 @@ pub async fn erase(broker: &Broker, user: &UserId, erasure: &Erasure) -> Result<
         }
     }
     let until = Instant::now() + ENDS_WITHIN;
+    let mut just_ended = Vec::new();
     for (run, created) in going_on {
         loop {
             if keep::erase(broker, run, erasure).await? != Stands::NotEnded {
                 forget(broker, run, &created).await?;
+                just_ended.push((run, created));
                 erased.erased.push(run);
                 break;
             }
@@ -72,6 +77,13 @@ pub async fn erase(broker: &Broker, user: &UserId, erasure: &Erasure) -> Result<
                 break;
             }
             tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+    if !just_ended.is_empty() {
+        // Their worker may put a last line into the lists after them.
+        tokio::time::sleep(LATE_LINE).await;
+        for (run, created) in just_ended {
+            summary::unshelve(broker, created.user.as_ref(), run).await?;
         }
     }
     Ok(erased)

@@ -10,8 +10,7 @@ use crate::run::redaction;
 
 /// A record as JSON: `run`, `seq`, `at`, `kind`, and what belongs to the kind (`docs/audit.md` lists it).
 pub fn event(run: RunId, placed: &Placed, redactor: &Redactor) -> Value {
-    let mut record = placed.record.clone();
-    redaction::record(redactor, &mut record);
+    let record = redaction::placed(redactor, placed).into_owned().record;
     let (kind, fields) = match record.body {
         Body::Created(created) => ("created", json!(created)),
         Body::Claimed { worker, epoch, message } => {

@@ -2,30 +2,30 @@
 //! anchors say.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::broker::{Broker, Sighting, Stored};
-use crate::chain::anchors::{Anchor, Fate, Found};
+use crate::chain::anchors::{self, Anchor, Fate, Found};
 use crate::chain::{Head, Key, Link, Mark, digest, linked, read_mark};
 use crate::ids::RunId;
-use crate::run::Result;
 use crate::run::record::{Body, Kept, Record};
 
 /// What is wrong, and where.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// The sequence of the record; none: the log as a whole.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,
     /// In a sentence.
     pub what: String,
 }
 
 /// What is known of the log of a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
     /// Its records that are chained, those included whose words were taken away.
     pub chained: u64,
@@ -44,6 +44,96 @@ struct Step {
     seq: u64,
     link: Option<Link>,
     digest: Mark,
+}
+
+/// Verifies logs: with the key that they were chained with, and the anchors in a folder.
+#[derive(Clone)]
+pub struct Verifier {
+    key: Key,
+    anchors: PathBuf,
+}
+
+/// What came of verifying many logs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Runs that were looked at.
+    pub runs: u64,
+    /// Records of theirs that are chained.
+    pub chained: u64,
+    /// Runs that are not chained at all: nothing is known of them.
+    pub unchained: Vec<RunId>,
+    /// Runs of which the anchors know nothing: what was cut off at their end could not be noticed.
+    pub unanchored: u64,
+    /// Files of anchors that were read.
+    pub anchor_files: usize,
+    /// What is wrong with the anchors themselves.
+    pub anchors_wrong: Vec<String>,
+    /// The runs with which something is wrong.
+    pub tampered: Vec<(RunId, Vec<Finding>)>,
+}
+
+impl Report {
+    /// Whether everything is as it was written, as far as that is known.
+    pub fn is_clean(&self) -> bool {
+        self.tampered.is_empty() && self.anchors_wrong.is_empty()
+    }
+
+    fn add(&mut self, run: RunId, verdict: Verdict) {
+        self.runs += 1;
+        self.chained += verdict.chained;
+        self.unanchored += u64::from(!verdict.anchored);
+        if verdict.chained == 0 && verdict.unchained > 0 && verdict.is_clean() {
+            self.unchained.push(run);
+        }
+        if !verdict.is_clean() {
+            self.tampered.push((run, verdict.findings));
+        }
+    }
+}
+
+/// Why logs cannot be verified.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The anchors cannot be read.
+    #[error(transparent)]
+    Anchors(#[from] crate::chain::anchors::Error),
+    /// The logs cannot be read.
+    #[error(transparent)]
+    Run(#[from] crate::run::Error),
+}
+
+impl From<crate::broker::Error> for Error {
+    fn from(error: crate::broker::Error) -> Self {
+        Error::Run(error.into())
+    }
+}
+
+impl Verifier {
+    /// One with a key, and the folder of the anchors.
+    pub fn new(key: Key, anchors: PathBuf) -> Self {
+        Self { key, anchors }
+    }
+
+    /// Verifies one log.
+    pub async fn one(&self, broker: &Broker, run: RunId) -> Result<Verdict, Error> {
+        // The anchors first: the run may be going on.
+        let found = anchors::read(&self.anchors, &self.key)?;
+        let stored = broker.log.read(run, 0).await?;
+        Ok(verify(&self.key, run, &stored, found.anchors.get(&run)))
+    }
+
+    /// Verifies every log that there is or was; `progress` is told how many of how many are done.
+    pub async fn all(&self, broker: &Broker, progress: &(dyn Fn(usize, usize) + Send + Sync)) -> Result<Report, Error> {
+        let found = anchors::read(&self.anchors, &self.key)?;
+        let mut report = Report { anchor_files: found.files, anchors_wrong: found.wrong.clone(), ..Report::default() };
+        let runs = all_runs(broker, &found).await?;
+        for (done, run) in runs.iter().enumerate() {
+            let stored = broker.log.read(*run, 0).await?;
+            report.add(*run, verify(&self.key, *run, &stored, found.anchors.get(run)));
+            progress(done + 1, runs.len());
+        }
+        Ok(report)
+    }
 }
 
 /// Verifies the log of a run. `anchor` must have been read before the log was: a run may be going on.
@@ -127,16 +217,15 @@ fn steps(stored: &[Stored]) -> (Vec<Step>, bool) {
         let linked = linked(&one.payload);
         let payload = linked.as_ref().map_or_else(|| one.payload.clone(), |linked| linked.payload());
         let own = digest(&payload);
-        let begins = |steps: &Vec<Step>| steps.len();
         let kept = match kept_in(&payload, &mut text) {
             Piece::First => {
-                from = begins(&steps);
+                from = steps.len();
                 None
             }
             Piece::Further => None,
             Piece::Last(kept) => kept,
             Piece::Whole(kept) => {
-                from = begins(&steps);
+                from = steps.len();
                 kept
             }
         };
@@ -194,7 +283,7 @@ fn kept_in(payload: &Bytes, text: &mut String) -> Piece {
 }
 
 /// Every run that there is or was: those with a log, and those that only the anchors know.
-pub async fn all_runs(broker: &Broker, anchors: &Found) -> Result<BTreeSet<RunId>> {
+async fn all_runs(broker: &Broker, anchors: &Found) -> Result<BTreeSet<RunId>, Error> {
     let mut runs: BTreeSet<RunId> = anchors.anchors.keys().copied().collect();
     let mut tour = broker.log.survey().await?;
     while let Some(sighting) = tour.next().await {

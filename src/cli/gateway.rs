@@ -28,9 +28,11 @@ impl Gateway {
             auth: config.auth.clone(),
             static_dir: config.gateway.static_dir.clone(),
             sealer: project::sealer(&config, None)?,
+            redactor: config.audit.redactor.clone(),
+            verifier: project::verifier(&config, None)?,
             ..gateway::Settings::default()
         };
-        let broker = project::connect(&config, "gateway").await?;
+        let broker = project::chained(&config, project::connect(&config, "gateway").await?, None)?;
         shutdown.spawn("gateway", gateway::serve(listener, broker, settings, shutdown.clone()));
         println!("gateway: {url}");
         Ok(outcome::of(lifecycle.run().await))

@@ -9,7 +9,9 @@ use anyhow::Context;
 use secrecy::SecretString;
 use tokio::net::{TcpListener, TcpSocket};
 
+use crate::audit::verify::Verifier;
 use crate::broker::{Broker, nats};
+use crate::chain::anchors::Anchors;
 use crate::cli::outcome::CliError;
 use crate::cli::{Common, Listen, VERSION};
 use crate::client::Client;
@@ -18,7 +20,7 @@ use crate::config::{self, Config};
 use crate::lifecycle::Lifecycle;
 use crate::project::load_config;
 use crate::seal::Sealer;
-use crate::{model, ui, worker, workflow};
+use crate::{chain, model, telemetry, ui, worker, workflow};
 
 /// The variable with the key or token that a gateway is shown.
 pub(super) const KEY: &str = "FASTAGENCY_KEY";
@@ -58,25 +60,61 @@ pub(super) fn data_dir(config: &Config, named: Option<&PathBuf>) -> PathBuf {
     named.unwrap_or(&config.data_dir).clone()
 }
 
+/// What the logs are chained with: the configured key; else, beside an embedded store, a key in a file there.
+pub(super) fn chain_key(config: &Config, data_dir: Option<&Path>) -> Result<Option<chain::Key>, CliError> {
+    if let Some(key) = &config.audit.key {
+        return Ok(Some(chain::Key::new(key)));
+    }
+    let Some(folder) = data_dir else { return Ok(None) };
+    Ok(Some(chain::Key::new(&key_in(&folder.join("audit.key"))?)))
+}
+
+/// Where the anchors are: beside an embedded store that was named on the command line, they are in it.
+pub(super) fn anchors_dir(config: &Config, data_dir: Option<&Path>) -> PathBuf {
+    let default = config.data_dir.join("audit");
+    match data_dir {
+        Some(folder) if config.audit.anchors == default => folder.join("audit"),
+        _ => config.audit.anchors.clone(),
+    }
+}
+
+/// What verifies the logs, if there is a key.
+pub(super) fn verifier(config: &Config, data_dir: Option<&Path>) -> Result<Option<Verifier>, CliError> {
+    let key = chain_key(config, data_dir)?;
+    Ok(key.map(|key| Verifier::new(key, anchors_dir(config, data_dir))))
+}
+
+/// The broker with logs that are chained, if there is a key.
+pub(super) fn chained(config: &Config, broker: Broker, data_dir: Option<&Path>) -> Result<Broker, CliError> {
+    telemetry::redact(config.audit.redactor.clone());
+    let Some(key) = chain_key(config, data_dir)? else { return Ok(broker) };
+    let anchors = Anchors::open(&anchors_dir(config, data_dir), &key).context("cannot prove the logs")?;
+    Ok(chain::chained(broker, key, anchors, clock::system()))
+}
+
 /// What seals passwords: the configured key; else, beside an embedded store, a key in a file there.
 pub(super) fn sealer(config: &Config, data_dir: Option<&Path>) -> Result<Option<Sealer>, CliError> {
     if let Some(key) = &config.seal_key {
         return Ok(Some(Sealer::new(key.clone())));
     }
     let Some(folder) = data_dir else { return Ok(None) };
-    let path = seal_key_file(folder);
-    let key = match std::fs::read_to_string(&path) {
+    Ok(Some(Sealer::new(key_in(&seal_key_file(folder))?)))
+}
+
+/// The key in a file, which is made if it is not there.
+fn key_in(path: &Path) -> Result<SecretString, CliError> {
+    let key = match std::fs::read_to_string(path) {
         Ok(key) => key,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let key = crate::ids::hex(&rand::random::<[u8; 32]>());
-            write_private(&path, &key).with_context(|| format!("could not write {}", path.display()))?;
+            write_private(path, &key).with_context(|| format!("could not write {}", path.display()))?;
             key
         }
         Err(error) => {
             return Err(anyhow::Error::from(error).context(format!("could not read {}", path.display())).into());
         }
     };
-    Ok(Some(Sealer::new(key.trim().to_owned().into())))
+    Ok(key.trim().to_owned().into())
 }
 
 /// Where the key that was made for an embedded store lies.
@@ -122,6 +160,7 @@ pub(super) fn worker_parts(
         sealer,
         settings: config.worker.clone(),
         keep_ended: config.keep_ended,
+        redactor: config.audit.redactor.clone(),
         webhooks: config.webhooks.clone(),
     })
 }

@@ -24,7 +24,7 @@ impl Worker {
         let lifecycle = project::lifecycle(&config);
         let shutdown = lifecycle.shutdown();
         let sealer = project::sealer(&config, None)?;
-        let broker = project::connect(&config, "worker").await?;
+        let broker = project::chained(&config, project::connect(&config, "worker").await?, None)?;
         let parts = project::worker_parts(&config, broker, sealer, self.mock_llm)?;
         shutdown.spawn("worker", worker::serve(parts, shutdown.clone()));
         Ok(outcome::of(lifecycle.run().await))

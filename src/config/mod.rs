@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 use crate::ids::Name;
 use crate::money::Usd;
 use crate::problem::{Problem, Problems};
+use crate::redact::Redactor;
 
 mod auth;
 mod reading;
@@ -56,6 +57,8 @@ pub struct Config {
     pub webhooks: BTreeMap<Name, Webhook>,
     /// The key that seals passwords in the log; none: they live in memory only.
     pub seal_key: Option<SecretString>,
+    /// What proves the logs, and what is not to be seen in them.
+    pub audit: Audit,
     unset: BTreeMap<Section, Vec<Problem>>,
 }
 
@@ -168,6 +171,17 @@ pub struct Tls {
     pub cert_file: Option<PathBuf>,
     /// Its key.
     pub key_file: Option<PathBuf>,
+}
+
+/// `audit:`.
+#[derive(Debug, Clone)]
+pub struct Audit {
+    /// What the logs are chained with; none: they are not, but for those of an embedded broker, which makes a key.
+    pub key: Option<SecretString>,
+    /// The folder of the anchors (default: `audit` in the data folder).
+    pub anchors: PathBuf,
+    /// What is redacted.
+    pub redactor: Redactor,
 }
 
 /// `gateway:`.

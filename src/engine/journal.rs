@@ -24,6 +24,7 @@ use crate::run::claim::{Owned, is_still_mine, last_claim};
 use crate::run::lease::Lease;
 use crate::run::notice::Notices;
 use crate::run::record::{Body, Created, Outcome, Placed, Usage};
+use crate::run::redaction;
 use crate::run::spent::Spent;
 use crate::run::summary::Summary;
 use crate::run::writer::Writer;
@@ -140,11 +141,12 @@ impl Journal {
     pub(super) fn new(around: Surroundings, owned: Owned, limits: Limits, copier: Option<Copier>) -> Self {
         let Owned { created, history, writer, lapses, .. } = owned;
         let run = writer.run();
-        let summary = Summary::of(run, &history);
+        let Surroundings { broker, models, sealer, shelver, lease, notices } = around;
+        let mut summary = Summary::new(run);
+        history.iter().for_each(|placed| summary.apply(&redaction::placed(shelver.redactor(), placed)));
         let epoch = last_claim(&history).map_or(0, |(_, epoch)| epoch);
         let spent = Spent::of(&history);
         let remembered = remember(history);
-        let Surroundings { broker, models, sealer, shelver, lease, notices } = around;
         Self {
             run,
             created,
@@ -219,7 +221,8 @@ impl Journal {
         let mut pen = self.pen.lock().await;
         let written = pen.writer.append(body, self.clock().now()).await;
         let placed = written.map_err(|error| Stop::Halted(error.to_string()))?;
-        pen.summary.apply(&placed);
+        let shown = redaction::placed(pen.shelver.redactor(), &placed);
+        pen.summary.apply(&shown);
         lock(&self.state).spent.apply(&placed);
         pen.shelver.put(&pen.summary);
         if let Some(copier) = &mut pen.copier {

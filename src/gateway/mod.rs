@@ -10,6 +10,7 @@ use std::time::Duration;
 use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 
+use crate::audit::verify::Verifier;
 use crate::auth::Authenticator;
 use crate::broker::Broker;
 use crate::clock::Clock;
@@ -52,6 +53,8 @@ pub struct Settings {
     pub sealer: Option<Sealer>,
     /// What is not to be seen.
     pub redactor: Redactor,
+    /// What tells whether logs are what was written; none: they are not chained.
+    pub verifier: Option<Verifier>,
     /// How often a comment goes over a silent stream of events: proxies commonly give up after 60 s.
     pub keep_alive: Duration,
     /// How long FastAgency's socket stays open after the last message. Its clients close by themselves as soon as they have
@@ -66,6 +69,7 @@ impl Default for Settings {
             static_dir: None,
             sealer: None,
             redactor: Redactor::default(),
+            verifier: None,
             keep_alive: Duration::from_secs(15),
             socket_linger: Duration::from_secs(30),
         }

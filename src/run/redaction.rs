@@ -1,11 +1,23 @@
 //! What of a record is redacted: all that people, models and tools have said. Who did what and when stays.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use crate::message::{Content, Message};
 use crate::redact::{REDACTED, Redactor};
-use crate::run::record::{Body, Outcome, Record};
+use crate::run::record::{Body, Outcome, Placed, Record};
 use crate::run::summary::Summary;
+
+/// A record in its place, redacted.
+pub fn placed<'p>(redactor: &Redactor, placed: &'p Placed) -> Cow<'p, Placed> {
+    if redactor.is_empty() {
+        return Cow::Borrowed(placed);
+    }
+    let mut redacted = placed.clone();
+    record(redactor, &mut redacted.record);
+    Cow::Owned(redacted)
+}
 
 /// Redacts a record.
 pub fn record(redactor: &Redactor, record: &mut Record) {

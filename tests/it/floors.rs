@@ -37,7 +37,7 @@ const FLOORS: [(&str, u8); 28] = [
 ];
 
 /// On the ground floor these stand on others of it.
-const STEPS: [(&str, &str); 3] = [("seal", "ids"), ("yaml", "problem"), ("yaml", "ids")];
+const STEPS: [(&str, &str); 4] = [("seal", "ids"), ("telemetry", "redact"), ("yaml", "problem"), ("yaml", "ids")];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).expect("a readable folder") {

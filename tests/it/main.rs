@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "a test waits for the tasks that it starts by itself")]
 
 mod ag2;
+mod audit;
 mod broken_yaml;
 mod broker;
 mod chaos;

@@ -67,6 +67,7 @@ impl House {
             sealer: Some(Sealer::new("a key of the test".to_owned().into())),
             settings: config::Worker { max_runs: 100, park_after, lease: Duration::from_secs(2) },
             keep_ended: Duration::from_secs(3600),
+            redactor: Default::default(),
             webhooks: BTreeMap::new(),
         };
         life.shutdown().spawn("worker", serve(parts, life.shutdown()));
