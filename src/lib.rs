@@ -2,15 +2,17 @@
 //!
 //! The map, in reading order. A module names only modules on lower floors (`docs/architecture.md`).
 
-// Ground: names, time, money, what is wrong where, tasks, logs.
+// Ground: names, time, money, what is wrong where, tasks, logs, figures, traces.
 pub mod clock;
 pub mod ids;
 pub mod lifecycle;
+pub mod metrics;
 pub mod money;
 pub mod problem;
 pub mod redact;
 pub mod seal;
 pub mod telemetry;
+pub mod traces;
 pub mod yaml;
 
 // Floor 1: what people write, and what runs say.
@@ -25,6 +27,7 @@ pub mod project;
 pub mod auth;
 pub mod broker;
 pub mod model;
+pub mod observe;
 
 // Floor 3: the ownership of a run, what proves its log, and the rules of conversation.
 pub mod chain;

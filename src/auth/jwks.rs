@@ -7,24 +7,35 @@ use std::time::{Duration, Instant};
 
 use jsonwebtoken::jwk::{JwkSet, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
-use reqwest::{Client, redirect};
+use reqwest::Client;
 use tokio::sync::Mutex;
 
-use super::{Denied, Error};
-use crate::problem::chain;
+use super::oidc::Discovered;
+use super::{Denied, Error, fetch};
 
 /// How long keys count without being fetched again.
 const FRESH: Duration = Duration::from_secs(10 * 60);
 /// How soon they are fetched again for a key that is not known: tokens with made-up keys must not become requests over there.
 const AGAIN: Duration = Duration::from_secs(10);
-/// How long a fetch may take.
-const WITHIN: Duration = Duration::from_secs(5);
-/// The largest set that is read.
-const LARGEST: usize = 256 * 1024;
 
-/// The keys at one address.
+/// Where keys are published.
+pub(super) enum Source {
+    /// Here.
+    Address(String),
+    /// Where this OpenID provider says.
+    Issuer(String),
+}
+
+impl Source {
+    fn name(&self) -> &str {
+        let (Self::Address(name) | Self::Issuer(name)) = self;
+        name
+    }
+}
+
+/// The keys of one source.
 pub(super) struct Jwks {
-    url: String,
+    source: Source,
     client: Client,
     state: Mutex<State>,
 }
@@ -38,15 +49,10 @@ struct State {
 }
 
 impl Jwks {
-    pub fn new(url: &str) -> Result<Self, Error> {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let builder = || Client::builder().timeout(WITHIN).redirect(redirect::Policy::none());
-        let client = builder()
-            .build()
-            // A container without certificates can still reach an address without TLS.
-            .or_else(|error| if url.starts_with("http:") { builder().tls_certs_only([]).build() } else { Err(error) })
-            .map_err(|error| Error::Jwks { url: url.to_owned(), reason: chain(&error.without_url()) })?;
-        Ok(Self { url: url.to_owned(), client, state: Mutex::default() })
+    pub fn new(source: Source) -> Result<Self, Error> {
+        let client =
+            fetch::client(source.name()).map_err(|reason| Error::Jwks { url: source.name().to_owned(), reason })?;
+        Ok(Self { source, client, state: Mutex::default() })
     }
 
     /// The key that a token names (or the only one there is), if it is for this algorithm.
@@ -63,7 +69,9 @@ impl Jwks {
                     state.keys = Some(Arc::new(keys));
                     state.fetched = Some(Instant::now());
                 }
-                Err(reason) => tracing::error!(url = %self.url, "the keys of tokens cannot be fetched: {reason}"),
+                Err(reason) => {
+                    tracing::error!(url = %self.source.name(), "the keys of tokens cannot be fetched: {reason}")
+                }
             }
         }
         match state.keys.as_deref() {
@@ -75,17 +83,13 @@ impl Jwks {
     }
 
     async fn fetch(&self) -> Result<JwkSet, String> {
-        let words = |error: reqwest::Error| chain(&error.without_url());
-        let mut answer =
-            self.client.get(&self.url).send().await.and_then(|answer| answer.error_for_status()).map_err(words)?;
-        let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(words)? {
-            body.extend_from_slice(&chunk);
-            if body.len() > LARGEST {
-                return Err(format!("there are more than {LARGEST} bytes of them"));
+        let url = match &self.source {
+            Source::Address(url) => url.clone(),
+            Source::Issuer(issuer) => {
+                Discovered::fetch(&self.client, issuer).await.map_err(|error| error.to_string())?.jwks_uri
             }
-        }
-        serde_json::from_slice(&body).map_err(|error| error.to_string())
+        };
+        fetch::json(self.client.get(url)).await.map_err(|error| error.to_string())
     }
 }
 

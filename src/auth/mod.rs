@@ -16,9 +16,13 @@ use crate::config::{self, AuthMode};
 use crate::ids::UserId;
 
 mod crypto;
+mod fetch;
 mod file;
 mod jwks;
+pub mod oidc;
+pub mod origin;
 mod passwords;
+pub mod session;
 mod throttle;
 mod tokens;
 
@@ -99,6 +103,7 @@ pub enum Error {
 
 /// Asks callers who they are.
 pub struct Authenticator {
+    mode: &'static str,
     way: Way,
     people: Option<Watched>,
     passwords: Passwords,
@@ -145,9 +150,11 @@ impl Authenticator {
             }
             AuthMode::ApiKey => Way::Keys,
             AuthMode::Jwt(jwt) => Way::Tokens(Box::new(Tokens::new(jwt)?)),
+            AuthMode::Oidc(oidc) => Way::Tokens(Box::new(Tokens::new(&oidc.tokens())?)),
             AuthMode::TrustedHeader(header) => Way::Header(header.clone()),
         };
         Ok(Self {
+            mode: mode_name(&config.mode),
             way,
             people: config.file.as_deref().map(Watched::open).transpose()?,
             passwords: Passwords::new(),
@@ -157,6 +164,11 @@ impl Authenticator {
             auditors: config.auditors.clone(),
             access: config.access.clone(),
         })
+    }
+
+    /// How callers prove who they are, as the configuration calls it.
+    pub fn mode(&self) -> &'static str {
+        self.mode
     }
 
     /// Whether anybody is asked at all.
@@ -271,6 +283,17 @@ impl Authenticator {
                 let for_him = rule.members.is_everybody() || caller.is_among(&rule.members);
                 for_him && rule.workflows.iter().any(|pattern| matches(pattern, workflow))
             })
+    }
+}
+
+fn mode_name(mode: &AuthMode) -> &'static str {
+    match mode {
+        AuthMode::None => "none",
+        AuthMode::Basic { .. } => "basic",
+        AuthMode::ApiKey => "api_key",
+        AuthMode::Jwt(_) => "jwt",
+        AuthMode::Oidc(_) => "oidc",
+        AuthMode::TrustedHeader(_) => "trusted_header",
     }
 }
 

@@ -7,7 +7,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, deco
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 
-use super::jwks::Jwks;
+use super::jwks::{Jwks, Source};
 use super::{Caller, Denied, Error};
 use crate::config;
 use crate::ids::UserId;
@@ -34,7 +34,8 @@ impl Tokens {
         let keys = match &config.key {
             config::JwtKey::Secret(secret) => Keys::One(DecodingKey::from_secret(secret.expose_secret().as_bytes())),
             config::JwtKey::File(path) => Keys::One(public_key(path, &algorithms)?),
-            config::JwtKey::Jwks(url) => Keys::Fetched(Jwks::new(url)?),
+            config::JwtKey::Jwks(url) => Keys::Fetched(Jwks::new(Source::Address(url.clone()))?),
+            config::JwtKey::Issuer(issuer) => Keys::Fetched(Jwks::new(Source::Issuer(issuer.clone()))?),
         };
         let mut validation = Validation::new(algorithms[0]);
         validation.algorithms = algorithms;
@@ -61,6 +62,11 @@ impl Tokens {
 
     /// Who a token says that it is about.
     pub async fn check(&self, token: &str) -> Result<Caller, Denied> {
+        self.caller(&self.claims(token).await?)
+    }
+
+    /// What a token says, if it is one that counts.
+    pub async fn claims(&self, token: &str) -> Result<Map<String, Value>, Denied> {
         let wrong = |why: String| Denied::Wrong { why };
         if token.len() > LONGEST {
             return Err(wrong("the token is too long".to_owned()));
@@ -77,12 +83,15 @@ impl Tokens {
                 self.decoded(token, &key)
             }
         };
-        let claims = claims.map_err(|error| wrong(format!("the token is not valid: {error}")))?;
+        claims.map_err(|error| wrong(format!("the token is not valid: {error}")))
+    }
+
+    fn caller(&self, claims: &Map<String, Value>) -> Result<Caller, Denied> {
         let user = match claims.get(&self.user_claim) {
             Some(Value::String(user)) => UserId::new(user.as_str()),
             _ => None,
         };
-        let user = user.ok_or_else(|| wrong(format!("the token has no {:?}", self.user_claim)))?;
+        let user = user.ok_or_else(|| Denied::Wrong { why: format!("the token has no {:?}", self.user_claim) })?;
         let groups = match claims.get(&self.groups_claim) {
             Some(Value::String(text)) => text.split_whitespace().map(str::to_owned).collect(),
             Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),

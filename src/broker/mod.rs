@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::ids::{MessageId, Name, RunId};
+use crate::metrics::{Append, metrics};
 
 pub mod contract;
 pub mod embedded;
@@ -283,6 +284,10 @@ pub trait Delivery: Send + Sync {
     fn job(&self) -> &Job;
     /// How often it was delivered, this time included.
     fn attempt(&self) -> u64;
+    /// The place in a trace of whoever queued it ([`crate::traces::HEADER`]), if the broker passes that on.
+    fn trace(&self) -> Option<&str> {
+        None
+    }
     /// Tells the broker that it is still being worked on.
     async fn working(&self) -> Result<()>;
     /// It is done, for ever.
@@ -303,10 +308,22 @@ pub trait Queue: Send + Sync {
     /// Queues a job when `at` has come. One timer per run: a later call replaces it.
     async fn schedule(&self, workflow: &Name, job: &Job, at: Timestamp) -> Result<()>;
 
+    /// How many jobs of a workflow there are, for people who look after the queue.
+    async fn depth(&self, workflow: &Name) -> Result<Depth>;
+
     /// Takes jobs for a workflow, as fast as the stream is polled. A delivery may stay unsettled for `patience` without a word
     /// ([`Delivery::working`]) before another worker gets it. The stream goes on over lost connections; it ends only when the
     /// broker does.
     async fn take(&self, workflow: &Name, patience: Duration) -> Result<BoxStream<'static, Result<AnyDelivery>>>;
+}
+
+/// How many jobs of a workflow there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Depth {
+    /// Jobs that no worker has.
+    pub waiting: u64,
+    /// Jobs that workers have, or have put off.
+    pub taken: u64,
 }
 
 /// A part of the catalogue.
@@ -344,6 +361,18 @@ pub struct Entry {
     pub key: String,
     /// Its value.
     pub value: Bytes,
+}
+
+/// Counts what came of an append.
+fn count_append(outcome: &Result<u64>, begun: std::time::Instant) {
+    let outcome = match outcome {
+        Ok(_) => Append::stored,
+        Err(Error::Conflict { .. }) => Append::conflict,
+        Err(Error::Full { .. }) => Append::full,
+        Err(Error::Unavailable { .. }) => Append::unavailable,
+        Err(Error::TooLarge { .. } | Error::Refused { .. }) => Append::refused,
+    };
+    metrics().appended(outcome, begun.elapsed());
 }
 
 /// Refuses a key that is not what [`Entry::key`] says: it could name other entries, or none.

@@ -34,7 +34,7 @@ pub use memory::{Line, Memory, ToolResponse};
 pub use pair::{Chat, hold};
 pub use pattern::{Grouped, hold_group};
 pub use queue::hold_all;
-pub use tools::{Asked, ask_with_tools, checked_arguments, result_text};
+pub use tools::{Asked, ask_with_tools, checked_arguments, denial, result_text};
 
 use pattern::Playing;
 
@@ -125,6 +125,17 @@ pub struct Call<'a> {
     pub context: Option<&'a Map<String, Value>>,
 }
 
+/// Whether a tool may be called.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Permission {
+    /// As it is.
+    Granted,
+    /// With these arguments instead.
+    Changed(Map<String, Value>),
+    /// No; perhaps with a reason, which the model is told.
+    Denied(Option<String>),
+}
+
 /// The one narrow seam between a workflow and the world. Whatever goes through it is remembered: a finished effect is
 /// never performed again, and gives the same when the workflow is executed again from its start.
 #[async_trait]
@@ -142,6 +153,9 @@ pub trait Effects: Send + Sync {
         request: model::Request,
         speaking: Option<Speaking<'_>>,
     ) -> Result<std::result::Result<Replied, Failure>>;
+
+    /// Asks a person whether a tool that wants it so may be called, unless the run has the permission already.
+    async fn may_call(&self, call: Call<'_>) -> Result<Permission>;
 
     /// Executes a tool. A failure of the tool is a result that the model is told; only what must stop the run is an error.
     async fn call_tool(&self, call: Call<'_>) -> Result<std::result::Result<Value, Failure>>;

@@ -7,10 +7,10 @@ use serde_json::{Map, Value, json};
 
 use crate::chat::agent::{request, tell_sent};
 use crate::chat::memory::{Line, Utterance, unnamed, wire};
-use crate::chat::{Call, Event, Replied, Result, Speaking, Stage, Stop, ToolResponse};
+use crate::chat::{Call, Event, Permission, Replied, Result, Speaking, Stage, Stop, ToolResponse};
 use crate::ids::{MessageId, Name};
 use crate::model::{Role, ToolCall};
-use crate::workflow::{Agent, Returns, Schema, Tool, apply_defaults};
+use crate::workflow::{Agent, Approve, Returns, Schema, Tool, apply_defaults};
 
 /// The most problems of one call that a model is told.
 const MOST_PROBLEMS: usize = 10;
@@ -70,14 +70,32 @@ pub(super) async fn execute(stage: &Stage<'_>, agent: &Name, tools: &[Name], cal
     stage
         .tell(Event::ExecuteFunction { agent: agent.clone(), call: call.clone(), arguments: arguments.clone() })
         .await?;
-    let fitting = match checked_arguments(tool, given) {
+    let context = stage.playing.as_ref().map(|playing| &playing.context);
+    let mut fitting = match checked_arguments(tool, given) {
         Ok(fitting) => fitting,
         Err(problems) => return refuse(stage, agent, call, arguments, format!("Error: {problems}")).await,
     };
-    let context = stage.playing.as_ref().map(|playing| &playing.context);
+    let mut note = String::new();
+    if tool.approve != Approve::Never {
+        match stage.fx.may_call(Call { tool, call, agent, arguments: &fitting, context }).await? {
+            Permission::Granted => {}
+            Permission::Changed(others) => match checked_arguments(tool, others) {
+                Ok(others) => {
+                    fitting = others;
+                    // The conversation keeps the call as the model wrote it.
+                    note = format!("A person changed the arguments to {}.\n", json!(fitting));
+                }
+                Err(problems) => return refuse(stage, agent, call, arguments, format!("Error: {problems}")).await,
+            },
+            Permission::Denied(reason) => {
+                let text = format!("Error: {}", denial(reason.as_deref()));
+                return refuse(stage, agent, call, arguments, text).await;
+            }
+        }
+    }
     match stage.fx.call_tool(Call { tool, call, agent, arguments: &fitting, context }).await? {
         Ok(returned) => {
-            let text = result_text(tool, &returned);
+            let text = note + &result_text(tool, &returned);
             let content = match tool.returns {
                 Returns::Value => json!(text),
                 Returns::ReplyResult => returned.clone(),
@@ -87,6 +105,14 @@ pub(super) async fn execute(stage: &Stage<'_>, agent: &Name, tools: &[Name], cal
             Ok(Done { text, returned: Some(returned) })
         }
         Err(failure) => refuse(stage, agent, call, arguments, format!("Error: {}", failure.message)).await,
+    }
+}
+
+/// What is told of a call that a person did not allow.
+pub fn denial(reason: Option<&str>) -> String {
+    match reason.map(str::trim).filter(|reason| !reason.is_empty()) {
+        Some(reason) => format!("a person did not allow this call: {reason}"),
+        None => "a person did not allow this call".to_owned(),
     }
 }
 
@@ -304,6 +330,7 @@ mod tests {
             description: String::new(),
             params: Arc::new(Schema { json, validator }),
             returns: Returns::Value,
+            approve: Approve::Never,
             steps: Vec::new(),
         }
     }

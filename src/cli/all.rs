@@ -9,6 +9,7 @@ use clap::Args;
 
 use crate::broker::embedded;
 use crate::cli::outcome::{self, CliError};
+use crate::cli::watching::{Watching, queue_depth, worker_ready};
 use crate::cli::{Common, Listen, project};
 use crate::config::Section;
 use crate::{gateway, ui, worker};
@@ -34,6 +35,8 @@ pub(super) struct All {
     /// Let a mock answer instead of every model: no key, no network.
     #[arg(long)]
     mock_llm: bool,
+    #[command(flatten)]
+    watching: Watching,
 }
 
 impl All {
@@ -69,7 +72,10 @@ impl All {
             verifier: project::verifier(&config, folder)?,
             ..gateway::Settings::default()
         };
-        let page_settings = project::page(&config, gateway_url.clone());
+        let page_settings = project::page(&config, gateway_url.clone(), &data_dir);
+        let served = parts.workflows.iter().map(|workflow| workflow.name.clone()).collect();
+        let (ready, depth) = (worker_ready(&broker, &parts.up), queue_depth(&broker, served));
+        let _sending = self.watching.start(&config, "all", ready, Some(depth), &shutdown).await?;
         shutdown.spawn("worker", worker::serve(parts, shutdown.clone()));
         shutdown.spawn("gateway", gateway::serve(gateway_listener, broker, gateway_settings, shutdown.clone()));
         shutdown.spawn("ui", ui::serve(page_listener, page_settings, shutdown.clone()));

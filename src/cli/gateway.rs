@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::cli::outcome::{self, CliError};
+use crate::cli::watching::{Watching, broker_ready};
 use crate::cli::{Common, Listen, project};
 use crate::config::Section;
 use crate::gateway;
@@ -14,6 +15,8 @@ use crate::gateway;
 pub(super) struct Gateway {
     #[command(flatten)]
     listen: Listen,
+    #[command(flatten)]
+    watching: Watching,
 }
 
 impl Gateway {
@@ -33,6 +36,8 @@ impl Gateway {
             ..gateway::Settings::default()
         };
         let broker = project::chained(&config, project::connect(&config, "gateway").await?, None)?;
+        let ready = broker_ready(&broker);
+        let _sending = self.watching.start(&config, "gateway", ready, None, &shutdown).await?;
         shutdown.spawn("gateway", gateway::serve(listener, broker, settings, shutdown.clone()));
         println!("gateway: {url}");
         Ok(outcome::of(lifecycle.run().await))

@@ -14,6 +14,7 @@ mod audit;
 mod backup;
 mod bench;
 mod check;
+mod doctor;
 mod gateway;
 mod outcome;
 mod people;
@@ -21,6 +22,7 @@ mod project;
 mod run;
 mod schema;
 mod ui;
+mod watching;
 mod worker;
 
 use outcome::CliError;
@@ -95,6 +97,8 @@ enum Command {
     Restore(backup::Restore),
     /// Checks the configuration and every workflow, and shows all problems at once.
     Check(check::Check),
+    /// Looks at what a system stands on, and says what to do about what is not well.
+    Doctor(doctor::Doctor),
     /// Prints the JSON Schema of a kind of file, for editors.
     Schema(schema::Schema),
     /// Keeps the users who call with a password (`auth.mode: basic`).
@@ -113,7 +117,7 @@ pub fn main() -> ExitCode {
         LogFormat::Json => telemetry::Format::Json,
     };
     // Where a person reads what a command prints, only what goes wrong stands between it.
-    let quiet = matches!(cli.command, Command::Run(_) | Command::Audit(_) | Command::Bench(_));
+    let quiet = matches!(cli.command, Command::Run(_) | Command::Audit(_) | Command::Bench(_) | Command::Doctor(_));
     telemetry::start(format, (!quiet || cli.common.verbose > 0).then_some(cli.common.verbose));
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -137,6 +141,7 @@ impl Command {
             Command::Backup(backup) => backup.run(&common),
             Command::Restore(restore) => restore.run(&common),
             Command::Check(check) => check.run(&common),
+            Command::Doctor(doctor) => doctor.run(common).await,
             Command::Schema(schema) => schema.run(),
             Command::User(user) => user.run(common).await,
             Command::Key(key) => key.run(common).await,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -66,7 +67,9 @@ pub(super) fn chain_key(config: &Config, data_dir: Option<&Path>) -> Result<Opti
         return Ok(Some(chain::Key::new(key)));
     }
     let Some(folder) = data_dir else { return Ok(None) };
-    Ok(Some(chain::Key::new(&key_in(&folder.join("audit.key"))?)))
+    let path = folder.join("audit.key");
+    let key = kept_key(&path).with_context(|| format!("could not keep a key in {}", path.display()))?;
+    Ok(Some(chain::Key::new(&key)))
 }
 
 /// Where the anchors are: beside an embedded store that was named on the command line, they are in it.
@@ -98,23 +101,9 @@ pub(super) fn sealer(config: &Config, data_dir: Option<&Path>) -> Result<Option<
         return Ok(Some(Sealer::new(key.clone())));
     }
     let Some(folder) = data_dir else { return Ok(None) };
-    Ok(Some(Sealer::new(key_in(&seal_key_file(folder))?)))
-}
-
-/// The key in a file, which is made if it is not there.
-fn key_in(path: &Path) -> Result<SecretString, CliError> {
-    let key = match std::fs::read_to_string(path) {
-        Ok(key) => key,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let key = crate::ids::hex(&rand::random::<[u8; 32]>());
-            write_private(path, &key).with_context(|| format!("could not write {}", path.display()))?;
-            key
-        }
-        Err(error) => {
-            return Err(anyhow::Error::from(error).context(format!("could not read {}", path.display())).into());
-        }
-    };
-    Ok(key.trim().to_owned().into())
+    let path = seal_key_file(folder);
+    let key = kept_key(&path).with_context(|| format!("could not keep a key in {}", path.display()))?;
+    Ok(Some(Sealer::new(key)))
 }
 
 /// Where the key that was made for an embedded store lies.
@@ -162,11 +151,22 @@ pub(super) fn worker_parts(
         keep_ended: config.keep_ended,
         redactor: config.audit.redactor.clone(),
         webhooks: config.webhooks.clone(),
+        up: Arc::default(),
     })
 }
 
 /// What the page is told.
-pub(super) fn page(config: &Config, gateway_url: String) -> ui::Settings {
+pub(super) fn page(config: &Config, gateway_url: String, data_dir: &Path) -> ui::Settings {
+    let oidc = match &config.auth.mode {
+        config::AuthMode::Oidc(oidc) => Some((**oidc).clone()),
+        _ => None,
+    };
+    let login = ui::Login {
+        key: session_key(config, data_dir),
+        lifetime: config.ui.session_lifetime,
+        public_url: config.ui.public_url.clone(),
+        oidc,
+    };
     let config = &config.ui;
     let brand = ui::Brand {
         title: config.title.clone(),
@@ -176,7 +176,51 @@ pub(super) fn page(config: &Config, gateway_url: String) -> ui::Settings {
         links: config.links.clone(),
         embed_in: config.embed_in.clone(),
     };
-    ui::Settings { brand, gateway_url, version: VERSION.to_owned() }
+    ui::Settings { brand, gateway_url, version: VERSION.to_owned(), login }
+}
+
+/// What seals the cookies of logins: the configured key; else one in a file of this machine; else, where nothing can be
+/// written, one for this life.
+fn session_key(config: &Config, data_dir: &Path) -> SecretString {
+    if let Some(key) = &config.ui.session_key {
+        return key.clone();
+    }
+    if matches!(config.auth.mode, config::AuthMode::None | config::AuthMode::TrustedHeader(_)) {
+        // Nobody logs in.
+        return new_key().into();
+    }
+    let path = data_dir.join("session.key");
+    kept_key(&path).unwrap_or_else(|error| {
+        tracing::warn!("logins end with this process: {} cannot be kept ({error}); set ui.session_key", path.display());
+        new_key().into()
+    })
+}
+
+fn new_key() -> String {
+    crate::ids::hex(&rand::random::<[u8; 32]>())
+}
+
+/// The key in a file, which is made if it is not there.
+fn kept_key(path: &Path) -> std::io::Result<SecretString> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let key = match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let key = new_key();
+            match write_private(path, &key) {
+                // Another tier that starts at the same moment was faster.
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => std::fs::read_to_string(path)?,
+                written => written.map(|()| key)?,
+            }
+        }
+        read => read?,
+    };
+    if key.trim().is_empty() {
+        // Everybody knows the empty key.
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "there is no key in it"));
+    }
+    Ok(key.trim().to_owned().into())
 }
 
 /// Listens where the configuration says, or the command line.

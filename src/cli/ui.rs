@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::cli::outcome::{self, CliError};
+use crate::cli::watching::{Watching, gateway_ready};
 use crate::cli::{Common, Listen, project};
 use crate::config::Section;
 use crate::ui;
@@ -17,6 +18,8 @@ pub(super) struct Ui {
     /// The gateway's address, instead of the one in the configuration.
     #[arg(long, value_name = "URL")]
     gateway_url: Option<String>,
+    #[command(flatten)]
+    watching: Watching,
 }
 
 impl Ui {
@@ -28,7 +31,9 @@ impl Ui {
         let listener = project::listen(&self.listen, config.ui.host, config.ui.port).await?;
         let url = project::url(&listener);
         let gateway_url = self.gateway_url.unwrap_or_else(|| config.ui.gateway_url.clone());
-        let settings = project::page(&config, gateway_url);
+        let ready = gateway_ready(&gateway_url)?;
+        let _sending = self.watching.start(&config, "ui", ready, None, &shutdown).await?;
+        let settings = project::page(&config, gateway_url, &config.data_dir);
         shutdown.spawn("ui", ui::serve(listener, settings, shutdown.clone()));
         println!("page: {url}");
         Ok(outcome::of(lifecycle.run().await))

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::cli::outcome::{self, CliError};
+use crate::cli::watching::{Watching, queue_depth, worker_ready};
 use crate::cli::{Common, project};
 use crate::config::Section;
 use crate::worker;
@@ -15,6 +16,8 @@ pub(super) struct Worker {
     /// Let a mock answer instead of every model: no key, no network.
     #[arg(long)]
     mock_llm: bool,
+    #[command(flatten)]
+    watching: Watching,
 }
 
 impl Worker {
@@ -26,6 +29,9 @@ impl Worker {
         let sealer = project::sealer(&config, None)?;
         let broker = project::chained(&config, project::connect(&config, "worker").await?, None)?;
         let parts = project::worker_parts(&config, broker, sealer, self.mock_llm)?;
+        let served = parts.workflows.iter().map(|workflow| workflow.name.clone()).collect();
+        let (ready, depth) = (worker_ready(&parts.broker, &parts.up), queue_depth(&parts.broker, served));
+        let _sending = self.watching.start(&config, "worker", ready, Some(depth), &shutdown).await?;
         shutdown.spawn("worker", worker::serve(parts, shutdown.clone()));
         Ok(outcome::of(lifecycle.run().await))
     }

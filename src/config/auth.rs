@@ -44,6 +44,8 @@ pub enum AuthMode {
     ApiKey,
     /// A token that another server has signed.
     Jwt(Box<Jwt>),
+    /// An OpenID provider says it: people log in there from the page, programs bring its ID tokens.
+    Oidc(Box<Oidc>),
     /// A proxy says it.
     TrustedHeader(TrustedHeader),
 }
@@ -85,6 +87,8 @@ pub enum JwtKey {
     File(PathBuf),
     /// Public keys at an address.
     Jwks(String),
+    /// The public keys of an OpenID provider, by its issuer.
+    Issuer(String),
 }
 
 /// An algorithm of a signature (RFC 7518, 8037).
@@ -125,6 +129,39 @@ impl JwtAlgorithm {
     /// Whether it needs a secret, not a public key.
     pub fn is_shared(self) -> bool {
         matches!(self, Self::Hs256 | Self::Hs384 | Self::Hs512)
+    }
+}
+
+/// `auth.oidc:`.
+#[derive(Debug, Clone)]
+pub struct Oidc {
+    /// The provider, as its tokens name it.
+    pub issuer: String,
+    /// What the provider knows this program as.
+    pub client_id: String,
+    /// The program's secret there; none: a public client.
+    pub client_secret: Option<SecretString>,
+    /// What is asked for at the login (default `openid profile email`); `openid` is always among them.
+    pub scopes: Vec<String>,
+    /// The claim that is the user (default `sub`).
+    pub user_claim: String,
+    /// The claim that lists his groups (default `groups`).
+    pub groups_claim: String,
+}
+
+impl Oidc {
+    /// How its ID tokens are checked: signed by the provider with one of its public keys, and made for this program.
+    pub fn tokens(&self) -> Jwt {
+        use JwtAlgorithm::{EdDsa, Es256, Es384, Ps256, Rs256, Rs384, Rs512};
+        Jwt {
+            algorithms: vec![Rs256, Rs384, Rs512, Ps256, Es256, Es384, EdDsa],
+            key: JwtKey::Issuer(self.issuer.clone()),
+            issuer: Some(self.issuer.clone()),
+            audience: Some(self.client_id.clone()),
+            leeway: Duration::from_secs(60),
+            user_claim: self.user_claim.clone(),
+            groups_claim: self.groups_claim.clone(),
+        }
     }
 }
 

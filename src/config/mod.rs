@@ -19,11 +19,13 @@ use crate::problem::{Problem, Problems};
 use crate::redact::Redactor;
 
 mod auth;
+mod operation;
 mod reading;
 mod shapes;
 mod variables;
 
-pub use auth::{Access, Auth, AuthMode, Jwt, JwtAlgorithm, JwtKey, Members, TokenIssue, TrustedHeader};
+pub use auth::{Access, Auth, AuthMode, Jwt, JwtAlgorithm, JwtKey, Members, Oidc, TokenIssue, TrustedHeader};
+pub use operation::{Metrics, NEEDS_TOKEN, Otlp};
 pub use shapes::json_schema;
 pub use variables::Environment;
 
@@ -59,6 +61,10 @@ pub struct Config {
     pub seal_key: Option<SecretString>,
     /// What proves the logs, and what is not to be seen in them.
     pub audit: Audit,
+    /// Where figures are shown.
+    pub metrics: Metrics,
+    /// Where traces are sent; none: only where the environment says so.
+    pub telemetry: Option<Otlp>,
     unset: BTreeMap<Section, Vec<Problem>>,
 }
 
@@ -73,6 +79,8 @@ pub enum Section {
     Ui,
     /// `worker:` and `seal_key:`.
     Worker,
+    /// `metrics:` and `telemetry:`.
+    Operation,
 }
 
 /// Reads a configuration file; all that is wrong with it is in the error.
@@ -216,6 +224,12 @@ pub struct Ui {
     pub embed_in: Vec<String>,
     /// Where the gateway is (default: `http://127.0.0.1:8008`).
     pub gateway_url: String,
+    /// Where browsers find the page, without a slash at the end (default: what a request says).
+    pub public_url: Option<String>,
+    /// What the cookies of logins are sealed with; none: a key of this machine's own.
+    pub session_key: Option<SecretString>,
+    /// How long a login lasts (default 12 h).
+    pub session_lifetime: Duration,
 }
 
 /// `worker:`.
@@ -249,6 +263,15 @@ pub enum Occasion {
     Ended,
 }
 
+/// Where a token that expires is fetched from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenSource {
+    /// A file that somebody renews.
+    File(PathBuf),
+    /// A program, with its arguments, that prints it.
+    Command(Vec<String>),
+}
+
 /// A model as `llms:` describes it, checked.
 #[derive(Debug, Clone)]
 pub struct Llm {
@@ -262,6 +285,8 @@ pub struct Llm {
     pub api_key_variable: Option<String>,
     /// A bearer token, which goes before the key: of Entra ID for Azure, of Google Cloud for Vertex AI.
     pub token: Option<SecretString>,
+    /// Where a bearer token that expires is fetched from, again and again; none: nowhere.
+    pub token_source: Option<TokenSource>,
     /// Where the interface begins, e.g. `https://api.openai.com/v1`.
     pub base_url: String,
     /// Azure: what the deployment of the model is called; none: as the model.

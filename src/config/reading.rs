@@ -5,13 +5,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
+use super::operation;
 use super::shapes::{AUDIT, CONFIG, GATEWAY, LINK, LLM, NATS, PRICE, RATE, REDACT, TIMEOUT, TLS, UI, WEBHOOK, WORKER};
 use super::variables::{self, Environment};
 use super::{
-    Audit, Auth, Config, Gateway, Llm, Nats, Occasion, Price, Provider, Rate, Section, Timeouts, Tls, Ui, Webhook,
-    Worker,
+    Audit, Auth, Config, Gateway, Llm, Nats, Occasion, Price, Provider, Rate, Section, Timeouts, Tls, TokenSource, Ui,
+    Webhook, Worker,
 };
 use crate::ids::Name;
 use crate::money::Usd;
@@ -100,6 +101,8 @@ impl Reader<'_> {
                 anchors,
                 redactor: Redactor::default(),
             }),
+            metrics: fields.read("metrics", operation::metrics).unwrap_or_default(),
+            telemetry: fields.read("telemetry", operation::telemetry).flatten(),
             unset: unset(&fields),
             name,
         })
@@ -198,6 +201,9 @@ impl Reader<'_> {
                 .read("embed_in", |field| Some(field.items()?.iter().filter_map(origin).collect()))
                 .unwrap_or_default(),
             gateway_url: fields.read("gateway_url", base_url).unwrap_or(default.gateway_url),
+            public_url: fields.read("public_url", public_url),
+            session_key: long_secret(&fields, "session_key"),
+            session_lifetime: fields.read("session_lifetime", Field::duration).unwrap_or(default.session_lifetime),
         })
     }
 
@@ -240,6 +246,7 @@ impl Reader<'_> {
         only_for("api_version", &[Provider::Azure, Provider::Anthropic], "azure` and `anthropic");
         let with_tokens = [Provider::Azure, Provider::Anthropic, Provider::Gemini];
         only_for("token", &with_tokens, "azure`, `anthropic` and `gemini");
+        let token_source = self.token_source(&fields);
         for key in provider.map_or(&[][..], Provider::lacks).iter().filter(|key| fields.get(key).is_some()) {
             let message = "the provider has no such setting (an agent's is left out for it)";
             field.review.add(fields.problem_at_key(key, message));
@@ -259,6 +266,7 @@ impl Reader<'_> {
             api_key,
             api_key_variable,
             token: secret(&fields, "token"),
+            token_source,
             base_url,
             deployment: fields.read("deployment", Field::text).map(str::to_owned),
             api_version: api_version.or_else(|| needs_version.then(|| AZURE_VERSION.to_owned())),
@@ -274,6 +282,24 @@ impl Reader<'_> {
             script,
             unset: unset_in(field.node, &["api_key", "token"]).into_iter().map(|(_, message)| message).collect(),
         })
+    }
+
+    /// Where a token that expires comes from: one place only, and none beside a token that does not.
+    fn token_source(&self, fields: &Fields<'_>) -> Option<TokenSource> {
+        let ways = ["token", "token_file", "token_command"];
+        let mut given = ways.into_iter().filter(|way| fields.get(way).is_some());
+        if let (Some(first), Some(second)) = (given.next(), given.next()) {
+            fields.field.review.add(fields.problem_at_key(second, format!("there is a `{first}` already")));
+        }
+        let texts = |field: &Field<'_>| -> Option<Vec<String>> {
+            let texts: Option<Vec<String>> = field.items()?.iter().map(|item| item.text().map(str::to_owned)).collect();
+            if texts.as_ref().is_some_and(|texts| texts.first().is_none_or(String::is_empty)) {
+                field.note("there is no program here");
+            }
+            texts
+        };
+        let command = fields.read("token_command", texts).filter(|command| !command.is_empty());
+        self.path(fields, "token_file").map(TokenSource::File).or(command.map(TokenSource::Command))
     }
 
     /// The key, and the variable that it comes from. Neither a missing variable nor an empty one is a problem yet.
@@ -448,6 +474,9 @@ fn default_ui(name: &str, gateway_port: u16) -> Ui {
         links: Vec::new(),
         embed_in: Vec::new(),
         gateway_url: format!("http://127.0.0.1:{gateway_port}"),
+        public_url: None,
+        session_key: None,
+        session_lifetime: Duration::from_secs(12 * 3600),
     }
 }
 
@@ -514,6 +543,28 @@ pub(super) fn secret(fields: &Fields<'_>, key: &'static str) -> Option<SecretStr
     fields.read(key, Field::text).filter(|text| !text.is_empty()).map(|text| text.to_owned().into())
 }
 
+/// The shortest secret that is not soon guessed: as long as the digest of the weakest algorithm (RFC 7518, 3.2).
+const SHORTEST_SECRET: usize = 32;
+
+/// A secret that much hangs on.
+pub(super) fn long_secret(fields: &Fields<'_>, key: &'static str) -> Option<SecretString> {
+    let found = secret(fields, key)?;
+    if found.expose_secret().len() < SHORTEST_SECRET {
+        // Not shown, and neither is its length.
+        fields.get(key)?.note(format!("the secret is too short: at least {SHORTEST_SECRET} characters"));
+        return None;
+    }
+    Some(found)
+}
+
+/// The page's own address: an origin, as the page must be at its root.
+fn public_url(field: &Field<'_>) -> Option<String> {
+    let url = base_url(field)?;
+    let host = url.split_once("://").map_or("", |(_, host)| host);
+    let fits = !host.contains(['/', '?', '#', '@']);
+    if fits { Some(url.to_ascii_lowercase()) } else { field.is_not("an address like https://chat.example.com") }
+}
+
 fn is_empty(field: &Field<'_>) -> bool {
     field.scalar().is_some_and(|scalar| scalar.text.is_empty() && scalar.missing.is_none())
 }
@@ -522,24 +573,34 @@ fn is_empty(field: &Field<'_>) -> bool {
 fn unset(fields: &Fields<'_>) -> BTreeMap<Section, Vec<Problem>> {
     let mut unset: BTreeMap<Section, Vec<Problem>> = BTreeMap::new();
     for entry in fields.entries() {
-        let section = match entry.key.as_str() {
-            "nats" => Some(Section::Nats),
-            "gateway" | "auth" => Some(Section::Gateway),
-            "ui" => Some(Section::Ui),
-            "worker" | "seal_key" | "webhooks" => Some(Section::Worker),
+        let sections: &[Section] = match entry.key.as_str() {
+            "nats" => &[Section::Nats],
+            "gateway" => &[Section::Gateway],
+            "auth" => &[Section::Gateway],
+            "ui" => &[Section::Ui],
+            "worker" | "seal_key" | "webhooks" => &[Section::Worker],
+            "metrics" | "telemetry" => &[Section::Operation],
             // Each model keeps its own; a price that is not set is one of the models', which the worker asks.
             "llms" => continue,
-            "prices" => Some(Section::Worker),
-            _ => None,
+            "prices" => &[Section::Worker],
+            _ => &[],
         };
         for (node, message) in unset_in(&entry.value, &[]) {
             let inner = entry.value.get_path(node);
             let path = inner.map_or_else(|| entry.key.clone(), |inner| format!("{}.{inner}", entry.key));
             let problem = fields.field.review.problem(node.place, &path, message);
             let problem = problem.with_hint("set it, or give it a default: ${VAR:-default}");
-            match section {
-                Some(section) => unset.entry(section).or_default().push(problem),
-                None => fields.field.review.add(problem),
+            // Where people log in is the page's matter as well, and its secret the page's alone.
+            let sections: &[Section] = match path.as_str() {
+                "auth.oidc.client_secret" => &[Section::Ui],
+                path if path.starts_with("auth.oidc") => &[Section::Gateway, Section::Ui],
+                _ => sections,
+            };
+            for section in sections {
+                unset.entry(*section).or_default().push(problem.clone());
+            }
+            if sections.is_empty() {
+                fields.field.review.add(problem);
             }
         }
     }

@@ -27,6 +27,8 @@ pub static CONFIG: Shape = Shape {
         may("ui", Kind::Shape(&UI), "The chat page."),
         may("worker", Kind::Shape(&WORKER), "The worker."),
         may("auth", Kind::Shape(&AUTH), "Who may call the gateway."),
+        may("metrics", Kind::Shape(&METRICS), "Where figures are shown to Prometheus."),
+        may("telemetry", Kind::Shape(&TELEMETRY), "Where traces are sent."),
         may("data_dir", Kind::Text, "Where the embedded broker keeps its data (default data)."),
         may("shutdown_grace", Kind::Duration, "How long a tier may take to end (default 10s)."),
         may("keep_ended", Kind::Duration, "How long an ended run is kept (default 30d)."),
@@ -116,6 +118,12 @@ pub static LLM: Shape = Shape {
             "The key (default by provider: ${OPENAI_API_KEY:-}, ${AZURE_OPENAI_API_KEY:-}, ${ANTHROPIC_API_KEY:-} or ${GEMINI_API_KEY:-}).",
         ),
         may("token", Kind::Text, "A bearer token instead of a key, for azure, anthropic and gemini."),
+        may("token_file", Kind::Text, "A file with a bearer token that somebody renews; it is read again and again."),
+        may(
+            "token_command",
+            Kind::Some(&Kind::Text),
+            "A program and its arguments that print a bearer token; it is run again every 5 minutes, and when a token is refused.",
+        ),
         may("base_url", Kind::Text, "Where the interface begins (azure and compatible have no default)."),
         may("deployment", Kind::Text, "azure: what the deployment is called (default: as the model)."),
         may(
@@ -200,6 +208,13 @@ pub static UI: Shape = Shape {
             "The sites that may show the page in a frame, as https://example.org.",
         ),
         may("gateway_url", Kind::Text, "Where the gateway is (default http://127.0.0.1 and the gateway's port)."),
+        may("public_url", Kind::Text, "Where browsers find the page, like https://chat.example.com."),
+        may(
+            "session_key",
+            Kind::Text,
+            "What the cookies of logins are sealed with: at least 32 characters (default: made once, and kept in data_dir).",
+        ),
+        may("session_lifetime", Kind::Duration, "How long a login lasts (default 12h)."),
     ],
     shared: &[],
 };
@@ -225,6 +240,39 @@ pub static WORKER: Shape = Shape {
     shared: &[],
 };
 
+pub static METRICS: Shape = Shape {
+    name: "metrics",
+    about: "Where each tier shows its figures to Prometheus, and says whether it lives and is ready.",
+    keys: &[
+        may("listen", Kind::Text, "An address and a port, e.g. 127.0.0.1:9464 (default: figures are shown nowhere)."),
+        may("token", Kind::Text, "What a scrape must show; needed where others can reach the address."),
+    ],
+    shared: &[],
+};
+
+pub static TELEMETRY: Shape = Shape {
+    name: "telemetry",
+    about: "What is sent to OpenTelemetry.",
+    keys: &[may("otlp", Kind::Shape(&OTLP), "Traces.")],
+    shared: &[],
+};
+
+pub static OTLP: Shape = Shape {
+    name: "otlp",
+    about: "A collector that traces are sent to by OTLP over HTTP.",
+    keys: &[
+        may(
+            "endpoint",
+            Kind::Text,
+            "Its address (default: OTEL_EXPORTER_OTLP_ENDPOINT; without either there are no traces).",
+        ),
+        may("headers", Kind::Table(&Kind::Text), "Headers that it wants to see, such as a key."),
+        may("sample", Kind::Number, "Which part of the traces that begin here is kept, 0 to 1 (default 1)."),
+        may("content", Kind::Bool, "Whether spans hold prompts and replies (default false)."),
+    ],
+    shared: &[],
+};
+
 pub static WEBHOOK: Shape = Shape {
     name: "webhook",
     about: "A program that is told of runs.",
@@ -242,12 +290,13 @@ pub static AUTH: Shape = Shape {
     keys: &[
         must(
             "mode",
-            Kind::OneOf(&["none", "basic", "api_key", "jwt", "trusted_header"]),
+            Kind::OneOf(&["none", "basic", "api_key", "jwt", "oidc", "trusted_header"]),
             "How callers prove who they are.",
         ),
         may("file", Kind::Text, "The file of users and keys, kept by `fastagency user` and `fastagency key`."),
         may("token", Kind::Shape(&TOKEN), "Tokens that POST /token gives for a password (mode basic)."),
         may("jwt", Kind::Shape(&JWT), "Tokens that another server signs (mode jwt)."),
+        may("oidc", Kind::Shape(&OIDC), "The OpenID provider where people log in (mode oidc)."),
         may("trusted_header", Kind::Shape(&TRUSTED_HEADER), "Headers that a proxy sends (mode trusted_header)."),
         may("admins", Kind::Shape(&MEMBERS), "Who may see, stop and remove everybody's runs."),
         may("auditors", Kind::Shape(&MEMBERS), "Who may read everybody's runs in the audit; admins may, too."),
@@ -283,6 +332,24 @@ pub static JWT: Shape = Shape {
         may("issuer", Kind::Text, "The issuer that they must name."),
         may("audience", Kind::Text, "The audience that they must name."),
         may("leeway", Kind::Duration, "How far clocks may differ (default 60s)."),
+        may("user_claim", Kind::Text, "The claim that is the user (default sub)."),
+        may("groups_claim", Kind::Text, "The claim that lists the user's groups (default groups)."),
+    ],
+    shared: &[],
+};
+
+pub static OIDC: Shape = Shape {
+    name: "provider of identities",
+    about: "An OpenID provider: the page sends people there to log in, by the code flow with PKCE.",
+    keys: &[
+        must(
+            "issuer",
+            Kind::Text,
+            "Its issuer, like https://id.example.com/realms/acme; the rest is discovered there.",
+        ),
+        must("client_id", Kind::Text, "What it knows this program as."),
+        may("client_secret", Kind::Text, "The program's secret there (default: a public client, which has none)."),
+        may("scopes", Kind::List(&Kind::Text), "What is asked for (default openid, profile and email)."),
         may("user_claim", Kind::Text, "The claim that is the user (default sub)."),
         may("groups_claim", Kind::Text, "The claim that lists the user's groups (default groups)."),
     ],

@@ -15,12 +15,14 @@ use crate::broker::{Put, Slot, Stored};
 use crate::chat::{Answer, Failure, Question, Replied, Result, Speaking, Stop};
 use crate::clock::{self, Timestamp};
 use crate::engine::journal::{Journal, Remembered, Writing};
+use crate::engine::watch::Asking;
 use crate::ids::MessageId;
 use crate::message::{self, Content, Message, Within};
 use crate::model::{self, Progress};
 use crate::run::answer::{self, Given};
 use crate::run::attach::Delta;
 use crate::run::record::{Answered, Body, Outcome};
+use crate::traces;
 use crate::workflow::ModelUse;
 
 /// How often a question is asked again after answers that do not fit: a program that answers by itself must not fill the log.
@@ -333,6 +335,8 @@ impl Scoped {
             Some(other) => return Err(diverged(&key, "a message", &other)),
             None => self.check_new(&key)?,
         }
+        // What was shown while a model wrote it is in the log already, as the model's reply.
+        let is_remembered = message.is_some();
         let uuid = message.unwrap_or_else(|| self.message_id(&key));
         let message = Message {
             uuid,
@@ -344,7 +348,8 @@ impl Scoped {
             says,
         };
         let _busy = self.journal.busy();
-        self.journal.append(Body::Said { key, message }).await
+        let said = Body::Said { key, message };
+        if is_remembered { self.journal.append_behind(said).await } else { self.journal.append(said).await }
     }
 
     /// Asks a person, and waits: for seconds or for weeks.
@@ -402,14 +407,21 @@ impl Scoped {
             Ok(asked) => asked.clone(),
             Err(error) => return Ok(Err(model_failure(&error))),
         };
-        let replying = async {
+        let asking = Asking::begin(&self.journal.figures, self.journal.run, &self.journal.models, llm, &request);
+        if let Some(place) = asking.span.place() {
+            request.headers.push((traces::HEADER, place));
+        }
+        let replying = asking.span.around(async {
             match speaking {
-                None => asked.complete(&request, &mut |_| {}).await,
-                Some(speaking) => self.complete_aloud(&*asked, &request, message, speaking).await,
+                None => asked.complete(&request, &mut |progress| asking.saw(progress)).await,
+                Some(speaking) => self.complete_aloud(&*asked, &request, message, speaking, &asking).await,
             }
-        };
+        });
         let replied = self.within_duration(replying).await;
         self.journal.finish_writing(message);
+        if let Ok(replied) = &replied {
+            asking.end(replied);
+        }
         match replied? {
             Ok(reply) => {
                 self.journal.count(reply.usage);
@@ -499,10 +511,12 @@ impl Scoped {
         request: &model::Request,
         message: MessageId,
         speaking: Speaking<'_>,
+        asking: &Asking,
     ) -> std::result::Result<model::Reply, model::Error> {
         let unsaid = Mutex::new(Unsaid::default());
         let something = Notify::new();
         let mut progress = |progress: Progress<'_>| {
+            asking.saw(progress);
             let mut unsaid = unsaid.lock().unwrap_or_else(PoisonError::into_inner);
             match progress {
                 Progress::Attempt(attempt) => *unsaid = Unsaid { attempt, ..Unsaid::default() },
@@ -547,7 +561,10 @@ impl Scoped {
             within: self.within(),
         };
         self.journal.extend_writing(&delta);
-        self.journal.whisper(&delta).await;
+        // Nobody sees the beginning of a text before the message that it answers. A failure is the driver's.
+        if self.journal.settle().await.is_ok() {
+            self.journal.whisper(&delta).await;
+        }
     }
 
     /// Says what was being written when the run was stopped, marked as cut off.

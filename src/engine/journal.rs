@@ -2,12 +2,13 @@
 //! workflow goes through here (see [`crate::engine::effects`]); the driver in [`crate::engine`] watches it and decides when
 //! the run is parked.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, FutureExt, Shared};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -16,8 +17,10 @@ use crate::chat::{Result, Stop};
 use crate::clock::{Clock, Timestamp};
 use crate::engine::copier::Copier;
 use crate::engine::shelver::Shelver;
+use crate::engine::watch::Watch;
 use crate::ids::{MessageId, RunId};
 use crate::message::{Message, Within};
+use crate::metrics::{OfWorkflow, metrics};
 use crate::model::{self, Models};
 use crate::run::attach::Delta;
 use crate::run::claim::{Owned, is_still_mine, last_claim};
@@ -30,6 +33,9 @@ use crate::run::summary::Summary;
 use crate::run::writer::Writer;
 use crate::seal::Sealer;
 use crate::workflow::Limits;
+
+/// The keys of permissions begin so; no step does.
+const ALLOWED: &str = "!allowed/";
 
 /// What the log remembers of an effect.
 #[derive(Debug, Clone)]
@@ -47,6 +53,8 @@ pub(super) struct Journal {
     pub models: Models,
     pub sealer: Option<Sealer>,
     pub limits: Limits,
+    /// The figures of the run's workflow.
+    pub figures: Arc<OfWorkflow>,
     lease: Arc<Lease>,
     notices: Arc<Notices>,
     /// The sequence of this worker's last claim.
@@ -57,6 +65,8 @@ pub(super) struct Journal {
     confirmed: AtomicU64,
     remembered: Mutex<HashMap<String, Remembered>>,
     pen: tokio::sync::Mutex<Pen>,
+    /// A message that is being stored while the run goes on.
+    behind: Mutex<Option<Shared<BoxFuture<'static, Result<()>>>>>,
     state: Mutex<State>,
 }
 
@@ -64,6 +74,7 @@ pub(super) struct Journal {
 struct Pen {
     writer: Writer,
     summary: Summary,
+    watch: Watch,
     copier: Option<Copier>,
     shelver: Arc<Shelver>,
 }
@@ -85,6 +96,8 @@ struct State {
     holds_secret: bool,
     /// Texts being written now.
     writing: HashMap<MessageId, Writing>,
+    /// What may be called in the whole run.
+    allowed: HashSet<String>,
     usage: Usage,
     spent: Spent,
 }
@@ -142,11 +155,17 @@ impl Journal {
         let Owned { created, history, writer, lapses, .. } = owned;
         let run = writer.run();
         let Surroundings { broker, models, sealer, shelver, lease, notices } = around;
-        let mut summary = Summary::new(run);
-        history.iter().for_each(|placed| summary.apply(&redaction::placed(shelver.redactor(), placed)));
+        let figures = metrics().workflow(created.workflow.as_str());
+        let (mut summary, watch) = Watch::begin(run, &history, figures.clone());
+        if !shelver.redactor().is_empty() {
+            summary = Summary::new(run);
+            history.iter().for_each(|placed| summary.apply(&redaction::placed(shelver.redactor(), placed)));
+        }
         let epoch = last_claim(&history).map_or(0, |(_, epoch)| epoch);
         let spent = Spent::of(&history);
-        let remembered = remember(history);
+        let mut remembered = remember(history);
+        let allowed = remembered.extract_if(|key, _| key.starts_with(ALLOWED));
+        let allowed = allowed.map(|(key, _)| key[ALLOWED.len()..].to_owned()).collect();
         Self {
             run,
             created,
@@ -160,8 +179,10 @@ impl Journal {
             models,
             sealer,
             limits,
+            figures,
             remembered: Mutex::new(remembered),
-            pen: tokio::sync::Mutex::new(Pen { writer, summary, copier, shelver }),
+            pen: tokio::sync::Mutex::new(Pen { writer, summary, watch, copier, shelver }),
+            behind: Mutex::new(None),
             state: Mutex::new(State {
                 busy: 0,
                 waits: HashMap::new(),
@@ -171,6 +192,7 @@ impl Journal {
                 told: HashMap::new(),
                 holds_secret: false,
                 writing: HashMap::new(),
+                allowed,
                 usage: Usage::default(),
                 spent,
             }),
@@ -201,6 +223,7 @@ impl Journal {
     /// Takes the run again that this worker has just parked: to a parked run nobody has a right, and another may have been
     /// called meanwhile.
     pub(super) async fn claim_again(&self) -> Result<()> {
+        self.settle().await?;
         let lapses = self.lease.lapses();
         let epoch = self.epoch.fetch_add(1, Ordering::Relaxed) + 1;
         let seq = self.write(Body::Claimed { worker: self.lease.worker(), epoch, message: None }).await?;
@@ -213,7 +236,57 @@ impl Journal {
     ///
     /// Boxed: thousands of runs wait for a person, and what waits must not have the room in it that writing takes.
     pub(super) fn append(&self, body: Body) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move { self.write(body).await.map(drop) })
+        Box::pin(async move {
+            self.settle().await?;
+            self.write(body).await.map(drop)
+        })
+    }
+
+    /// Appends a message that says what the log knows already (a reply that is remembered), without waiting for it: the next
+    /// request to a model need not wait for that. Every other append waits until it is stored, and so does every piece of a
+    /// later text; the driver polls it, and hears of a failure.
+    pub(super) async fn append_behind(self: &Arc<Self>, body: Body) -> Result<()> {
+        loop {
+            self.settle().await?;
+            let mut behind = lock(&self.behind);
+            if behind.is_none() {
+                let journal = self.clone();
+                *behind = Some(async move { journal.write(body).await.map(drop) }.boxed().shared());
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits until nothing is being stored any more.
+    pub(super) async fn settle(&self) -> Result<()> {
+        // Several branches may wait for the same.
+        let Some(storing) = lock(&self.behind).clone() else { return Ok(()) };
+        storing.clone().await?;
+        let mut behind = lock(&self.behind);
+        if behind.as_ref().is_some_and(|newer| newer.ptr_eq(&storing)) {
+            *behind = None;
+        }
+        Ok(())
+    }
+
+    /// Goes on storing what is being stored; returns when it could not be.
+    pub(super) async fn failure_behind(&self) -> Stop {
+        std::future::poll_fn(|context| {
+            let mut behind = lock(&self.behind);
+            match behind.as_mut().map(|storing| storing.poll_unpin(context)) {
+                Some(Poll::Ready(Err(stop))) => return Poll::Ready(stop),
+                Some(Poll::Ready(Ok(()))) => *behind = None,
+                // What is begun later is begun by this task, which comes back here then.
+                Some(Poll::Pending) | None => {}
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Gives up what is being stored: the run leaves memory.
+    pub(super) fn abandon(&self) {
+        lock(&self.behind).take();
     }
 
     async fn write(&self, body: Body) -> Result<u64> {
@@ -221,8 +294,9 @@ impl Journal {
         let mut pen = self.pen.lock().await;
         let written = pen.writer.append(body, self.clock().now()).await;
         let placed = written.map_err(|error| Stop::Halted(error.to_string()))?;
-        let shown = redaction::placed(pen.shelver.redactor(), &placed);
-        pen.summary.apply(&shown);
+        let Pen { summary, watch, shelver, .. } = &mut *pen;
+        summary.apply(&redaction::placed(shelver.redactor(), &placed));
+        watch.saw(summary, &placed);
         lock(&self.state).spent.apply(&placed);
         pen.shelver.put(&pen.summary);
         if let Some(copier) = &mut pen.copier {
@@ -400,8 +474,9 @@ impl Journal {
         state.usage.cost_usd += usage.cost_usd;
     }
 
-    /// Notes that a tool is being called: in the log, so that people see what was under way, and for the limit.
-    pub(super) async fn begin_tool_call(&self, key: &str) -> Result<()> {
+    /// Notes that a tool is being called: in the log, so that people see what was under way, and for the limit. Returns
+    /// whether it is called for the first time: a call that the log remembers was counted before.
+    pub(super) async fn begin_tool_call(&self, key: &str) -> Result<bool> {
         let used = {
             let mut state = lock(&self.state);
             state.usage.tool_calls += 1;
@@ -413,9 +488,24 @@ impl Journal {
             return Err(Stop::failed("limit", format!("the run has called {limit} tools, its limit")));
         }
         match self.remembered(key) {
-            Some(_) => Ok(()),
-            None => self.append(Body::Calling { key: key.to_owned() }).await,
+            Some(_) => Ok(false),
+            None => self.append(Body::Calling { key: key.to_owned() }).await.map(|()| true),
         }
+    }
+
+    /// Whether the run has a person's permission for every call of a tool.
+    pub(super) fn is_allowed(&self, tool: &str) -> bool {
+        lock(&self.state).allowed.contains(tool)
+    }
+
+    /// Notes that the run may call a tool from now on.
+    pub(super) async fn allow(&self, tool: String) -> Result<()> {
+        if !self.is_allowed(&tool) {
+            let outcome = Outcome::Value(serde_json::Value::Bool(true));
+            self.append(Body::Did { key: format!("{ALLOWED}{tool}"), outcome }).await?;
+            lock(&self.state).allowed.insert(tool);
+        }
+        Ok(())
     }
 
     /// What the run has used so far.

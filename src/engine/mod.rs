@@ -27,11 +27,13 @@ use crate::workflow::Workflow;
 mod copier;
 mod effects;
 mod journal;
+mod permits;
 mod scope;
 mod shelver;
 mod shown;
 mod steps;
 mod talks;
+mod watch;
 
 pub use shelver::Shelver;
 
@@ -68,6 +70,15 @@ enum Parking {
     Answered,
     /// A cancel came meanwhile.
     Cancelled(bytes::Bytes),
+}
+
+/// Sees to it, however the run leaves memory, that nothing is kept that keeps the journal.
+struct Leaving<'a>(&'a Journal);
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
 }
 
 /// A workflow being executed.
@@ -126,6 +137,7 @@ impl Engine {
         };
         let journal = Arc::new(Journal::new(self.around.clone(), *owned, workflow.limits.clone(), copier));
         journal.shelve().await;
+        let _leaving = Leaving(&journal);
         let mut execution: Execute = Box::pin(execute(workflow, journal.clone()));
         // A cancel may have come before the bell was heard.
         let cancelled = journal.clone();
@@ -141,6 +153,7 @@ impl Engine {
                 biased;
                 lost = &mut lost => return Err(lost),
                 done = &mut execution => return Box::pin(finish(&journal, done)).await,
+                failure = journal.failure_behind() => return Err(failure),
                 found = &mut look, if !looked => {
                     looked = true;
                     if let Some(stored) = found? {
@@ -255,7 +268,8 @@ async fn finish(journal: &Arc<Journal>, done: crate::chat::Result<Value>) -> cra
         Some(step) => format!("{} ({step})", failure.message),
         None => failure.message.clone(),
     };
-    tracing::warn!(run.id = %journal.run, workflow = %journal.created.workflow, "the run failed: {told}");
+    let user = journal.created.user.as_ref().map(UserId::as_str);
+    tracing::warn!(run.id = %journal.run, workflow = %journal.created.workflow, user.id = user, "the run failed: {told}");
     let says = Content::Error { short: Some(format!("{FAILED}.")), long: Some(told.clone()) };
     Scoped::new(journal.clone(), "end", Vec::new()).say("Workflow", "User", says, None).await?;
     let words = Value::String(format!("{FAILED}: {told}"));

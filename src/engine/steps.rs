@@ -145,10 +145,11 @@ impl<'a> Execution<'a> {
     async fn action(&self, step: &Step, scope: &mut Scope, place: &str) -> Result<Flow> {
         let fx = self.scoped(place.to_owned());
         let value = match &step.action {
-            Action::TextInput { asking, suggestions, password, multiline, pattern, value_type } => {
+            Action::TextInput { asking, suggestions, suggestions_fill, password, multiline, pattern, value_type } => {
                 let says = Content::TextInput(TextInput {
                     prompt: Some(scope.text(&asking.prompt)?),
                     suggestions: texts(scope.value(suggestions)?),
+                    suggestions_fill: *suggestions_fill,
                     password: *password,
                     multiline: *multiline,
                     pattern: pattern.clone(),
@@ -192,7 +193,7 @@ impl<'a> Execution<'a> {
             Action::Group(group) => Box::pin(self.group(&fx, scope, place, group)).await?,
             Action::Call { tool, args } => {
                 let args = scope.map(args)?;
-                Box::pin(self.call(scope, place, tool, args)).await?
+                Box::pin(self.call(&fx, scope, place, tool, args)).await?
             }
             Action::Branch(arms) => return self.branch(arms, scope, place).await,
             Action::Loop { max, condition, body } => {

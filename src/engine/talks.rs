@@ -8,12 +8,15 @@ use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 
 use crate::chat::{
-    self, Answer, Asked, Call, Effects, Event, Failure, Grouped, Led, Question, Replied, Result, Speaking, Stage, Stop,
+    self, Answer, Asked, Call, Effects, Event, Failure, Grouped, Led, Permission, Question, Replied, Result, Speaking,
+    Stage, Stop,
 };
 use crate::engine::effects::Scoped;
+use crate::engine::permits::Wanted;
 use crate::engine::scope::Scope;
 use crate::engine::shown::shown;
 use crate::engine::steps::{Execution, Flow};
+use crate::engine::watch::Calling;
 use crate::ids::{MessageId, Name};
 use crate::message::{Content, Within};
 use crate::model::Request;
@@ -112,6 +115,7 @@ impl Execution<'_> {
     /// Calls a tool by itself, without a model.
     pub(super) async fn call(
         &self,
+        fx: &Scoped,
         scope: &mut Scope,
         place: &str,
         tool: &Name,
@@ -120,7 +124,13 @@ impl Execution<'_> {
         let Some(tool) = self.workflow.tools.get(tool) else {
             return Err(Stop::failed("workflow", format!("there is no tool {:?}", tool.as_str())));
         };
-        let args = chat::checked_arguments(tool, args).map_err(|problems| Stop::failed("tool", problems))?;
+        let fitting = |args| chat::checked_arguments(tool, args).map_err(|problems| Stop::failed("tool", problems));
+        let mut args = fitting(args)?;
+        match self.permit(fx, Wanted { tool, arguments: &args, by: "Workflow", call_id: None }).await? {
+            Permission::Granted => {}
+            Permission::Changed(others) => args = fitting(others)?,
+            Permission::Denied(reason) => return Err(Stop::failed("denied", chat::denial(reason.as_deref()))),
+        }
         self.execute(tool, &args, None, scope, &format!("{place}/{}/", tool.name)).await
     }
 
@@ -176,9 +186,11 @@ impl Execution<'_> {
                 format!("the tool {:?} is called {DEEPEST_TOOLS} tools deep: it never ends", tool.name.as_str());
             return Err(Stop::failed("limit", problem));
         }
-        self.journal.begin_tool_call(&format!("{place}call")).await?;
+        let is_new = self.journal.begin_tool_call(&format!("{place}call")).await?;
+        let calling = Calling::begin(&self.journal.figures, self.journal.run, tool, is_new);
         let mut within = scope.of_tool(tool, arguments, context);
-        let flow = self.body(&tool.steps, &mut within, place.to_owned()).await;
+        let flow = calling.span.around(self.body(&tool.steps, &mut within, place.to_owned())).await;
+        calling.end(tool, &flow);
         scope.merge_variables(within);
         Ok(match flow? {
             Flow::Return(value) => value,
@@ -288,6 +300,12 @@ impl Effects for Talking<'_, '_> {
         speaking: Option<Speaking<'_>>,
     ) -> Result<std::result::Result<Replied, Failure>> {
         self.fx.ask_model(model, request, speaking).await
+    }
+
+    async fn may_call(&self, call: Call<'_>) -> Result<Permission> {
+        let Call { tool, call, agent, arguments, .. } = call;
+        let wanted = Wanted { tool, arguments, by: agent.as_str(), call_id: Some(&call.id) };
+        self.execution.permit(self.fx, wanted).await
     }
 
     async fn call_tool(&self, call: Call<'_>) -> Result<std::result::Result<Value, Failure>> {

@@ -314,6 +314,7 @@ mod tests {
                 params: serde_json::Map::new(),
                 user: None,
                 origin,
+                trace: None,
             })
         };
         let message = Message {

@@ -21,6 +21,7 @@ use crate::gateway::error::{ApiError, Result};
 use crate::gateway::runs::run_id;
 use crate::gateway::{Gateway, projection};
 use crate::ids::RunId;
+use crate::metrics::{Open, metrics};
 use crate::problem::chain;
 use crate::run;
 use crate::run::attach::{Attached, Seen, attach};
@@ -69,6 +70,7 @@ pub async fn events(
         last: after,
         follow: from.follow.unwrap_or(true),
         waiting: VecDeque::new(),
+        _open: metrics().stream(),
         over: false,
     };
     events.take(Seen::Record(first));
@@ -100,6 +102,7 @@ struct Events {
     last: u64,
     follow: bool,
     waiting: VecDeque<Bytes>,
+    _open: Open,
     keep_alive_at: Instant,
     over: bool,
 }

@@ -11,13 +11,16 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use crate::auth::{Caller, Denied};
+use crate::auth::{Caller, Denied, origin};
 use crate::config::Auth;
 use crate::gateway::error::ApiError;
 use crate::gateway::{Gateway, body, fastagency};
+use crate::metrics::metrics;
 
 /// What anybody may ask for: whether the gateway lives, what it can do, and a token.
 pub const OPEN: [&str; 5] = ["/healthz", "/readyz", "/openapi.json", "/docs", "/token"];
+/// Where somebody who does not say who he is learns how he could.
+const ME: &str = "/api/me";
 /// What helps somebody who was not let in.
 const HOW: &str = "a program sends a key or a token as `Authorization: Bearer …`; the program fastagency takes it from FASTAGENCY_KEY";
 /// The largest form that is read.
@@ -42,6 +45,10 @@ pub async fn let_in(
     match gateway.auth.authenticate(headers, address).await {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(Denied::Unknown) if request.uri().path() == ME => {
+            request.extensions_mut().insert(Caller::default());
             next.run(request).await
         }
         Err(denied) => deny(&gateway, &request, address, &denied),
@@ -82,6 +89,12 @@ pub fn may_erase(gateway: &Gateway, caller: &Caller) -> Result<(), ApiError> {
 }
 
 fn deny(gateway: &Gateway, request: &Request, address: IpAddr, denied: &Denied) -> Response {
+    metrics().refused(match denied {
+        Denied::Unknown => "unknown",
+        Denied::Wrong { .. } => "wrong",
+        Denied::TooOften { .. } => "too_often",
+        Denied::Unavailable { .. } => "unavailable",
+    });
     let (status, what) = match denied {
         Denied::Unknown => (StatusCode::UNAUTHORIZED, "say who you are"),
         Denied::Wrong { why } => {
@@ -144,49 +157,25 @@ fn address(auth: &Auth, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
     address
 }
 
-/// Whether a request may come from the page that sends it. A browser sends a person's password, and reaches this machine,
-/// for whatever page asks it to: a page of another origin must be named in the configuration. Programs say no origin.
+/// Whether a request may come from the page that sends it: one of our own, or one that is named in the configuration.
 fn comes_from_here(gateway: &Gateway, method: &Method, headers: &HeaderMap) -> Result<(), String> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    // A page cannot set this header for another origin without asking first, which is never granted.
-    let host = text("x-forwarded-host").or_else(|| text("host")).unwrap_or_default().to_ascii_lowercase();
+    let host = origin::host(headers);
     let origins = &gateway.settings.auth.origins;
-    let is_named = |origin: &str| origins.iter().any(|known| known == origin);
-    if gateway.is_local && !is_loopback(&host) && !origins.iter().any(|known| host_of(known) == host) {
+    if gateway.is_local && !origin::is_loopback(&host) && !origins.iter().any(|known| origin::host_of(known) == host) {
         // A name that leads here may belong to anybody (DNS rebinding).
         return Err(format!("{host:?} is no name of this machine; if it is yours, add http://{host} to auth.origins"));
     }
-    let is_safe =
-        matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) && !headers.contains_key(header::UPGRADE);
-    if is_safe {
-        return Ok(());
-    }
-    let elsewhere =
-        |origin: &str| Err(format!("the page at {origin} may not call; if it is yours, add it to auth.origins"));
-    match text("origin").map(str::to_ascii_lowercase) {
-        Some(origin) if host_of(&origin) == host || is_named(&origin) => Ok(()),
-        Some(origin) => elsewhere(&origin),
-        None => match text("sec-fetch-site") {
-            None | Some("same-origin" | "none") => Ok(()),
-            Some(_) => elsewhere("another origin"),
-        },
-    }
+    origin::check(method, headers, origins)
+        .map_err(|origin| format!("the page at {origin} may not call; if it is yours, add it to auth.origins"))
 }
 
-fn host_of(origin: &str) -> &str {
-    origin.split_once("://").map_or("", |(_, host)| host)
-}
-
-fn is_loopback(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    };
-    let name = name.trim_start_matches('[').trim_end_matches(']');
-    name.is_empty()
-        || name == "localhost"
-        || name.ends_with(".localhost")
-        || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+/// `GET /api/me`: who calls, as this gateway knows him, and how callers prove who they are.
+pub async fn me(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Json<serde_json::Value> {
+    let user = caller
+        .user
+        .as_ref()
+        .map(|user| json!({"name": user.as_str(), "groups": caller.groups, "admin": caller.is_admin}));
+    Json(json!({"mode": gateway.auth.mode(), "user": user}))
 }
 
 /// `POST /token`: FastAPI's OAuth2 password flow. A form with a user and a password, answered with a token.

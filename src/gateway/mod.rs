@@ -33,6 +33,7 @@ mod health;
 mod known;
 mod markdown;
 mod openapi;
+mod overview;
 mod params;
 mod projection;
 mod routes;

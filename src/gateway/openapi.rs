@@ -59,6 +59,7 @@ fn operations() -> Vec<Operation> {
     let mut all = runs();
     all.extend(one_run());
     all.extend(audit());
+    all.extend(overview());
     all.extend(fastagency());
     all.extend(service());
     all
@@ -252,6 +253,51 @@ fn one_run() -> Vec<Operation> {
                 },
                 "404": problem("`unknown_run`"),
                 "422": problem("`invalid_query`, `invalid_last_event_id`")}),
+            ),
+        ),
+    ]
+}
+
+fn overview() -> Vec<Operation> {
+    let count = || json!({"type": "integer"});
+    let cost = |key: &str| {
+        json!({"type": "array", "items": {"type": "object", "properties": {key: {"type": ["string", "null"]},
+            "runs": count(), "tokens": count(), "cost_usd": {"type": "number"}}}})
+    };
+    let list = |properties: Value| json!({"type": "array", "items": {"type": "object", "properties": properties}});
+    vec![
+        (
+            "get",
+            "/api/overview",
+            operation(
+                "audit",
+                "How everybody's runs are doing: by state, in the queue, waiting for people, by what they cost",
+                Vec::new(),
+                None,
+                json!({"200": answer("The overview", json!({"type": "object", "properties": {
+                    "runs": {"type": "object", "additionalProperties": count()},
+                    "outcomes": {"type": "object", "additionalProperties": count()},
+                    "queue": list(json!({"workflow": {"type": "string"}, "waiting": count(), "taken": count()})),
+                    "costs": {"type": "object", "properties": {
+                        "by_workflow": cost("workflow"), "by_user": cost("user")}},
+                    "questions": {"type": "object", "properties": {"open": count(), "oldest": list(json!({
+                        "run": {"type": "string"}, "workflow": {"type": ["string", "null"]},
+                        "user": {"type": ["string", "null"]}, "prompt": {"type": "string"},
+                        "asked_at": {"type": "string", "format": "date-time"}}))}}}}))}),
+            ),
+        ),
+        (
+            "get",
+            "/api/workers",
+            operation(
+                "audit",
+                "The workers that are up, and what they have to do",
+                Vec::new(),
+                None,
+                json!({"200": answer("The workers", json!({"type": "object", "properties": {
+                    "workers": list(json!({"id": {"type": "string"}, "version": {"type": "string"},
+                        "workflows": {"type": "array", "items": {"type": "string"}}, "runs": count(),
+                        "max_runs": count(), "started_at": {"type": "string", "format": "date-time"}}))}}))}),
             ),
         ),
     ]
@@ -504,6 +550,23 @@ fn service() -> Vec<Operation> {
                     "429": problem("`too_many_requests`"),
                 },
             }),
+        ),
+        (
+            "get",
+            "/api/me",
+            operation(
+                "service",
+                "Who calls, and how callers prove who they are",
+                vec![],
+                None,
+                json!({
+                    "200": answer("The caller; null: he does not say", json!({"type": "object", "required": ["mode", "user"],
+                        "properties": {
+                            "mode": {"enum": ["none", "basic", "api_key", "jwt", "oidc", "trusted_header"]},
+                            "user": {"anyOf": [{"type": "null"}, {"type": "object", "required": ["name", "groups", "admin"],
+                                "properties": {"name": {"type": "string"}, "groups": {"type": "array", "items": {"type": "string"}},
+                                    "admin": {"type": "boolean"}}}]}}}))}),
+            ),
         ),
         (
             "get",

@@ -118,6 +118,7 @@ fn content(content: &Content) -> Value {
     let defaults: &[(&str, Value)] = match content {
         Content::TextInput(_) => &[
             ("suggestions", json!([])),
+            ("suggestions_fill", json!(false)),
             ("password", json!(false)),
             ("multiline", json!(false)),
             ("pattern", Value::Null),
@@ -170,6 +171,7 @@ mod tests {
             params: Map::from_iter([("a".to_owned(), json!(1))]),
             user: None,
             origin: Origin::Gateway,
+            trace: None,
         }
     }
 
@@ -244,7 +246,7 @@ mod tests {
                 json!({"kind": "said", "message": {
                     "uuid": "1".repeat(32), "sender": "Teacher", "recipient": null, "auto_reply": false,
                     "type": "text_input", "content": {
-                        "prompt": "name?", "suggestions": [], "password": false, "multiline": false, "pattern": null,
+                        "prompt": "name?", "suggestions": [], "suggestions_fill": false, "password": false, "multiline": false, "pattern": null,
                         "value_type": "string", "deadline": null, "on_timeout": null},
                     "html": "<p>name?</p>\n"}}),
             ),

@@ -19,8 +19,10 @@ use tower_http::trace::TraceLayer;
 use tracing::Span;
 
 use crate::gateway::error::ApiError;
-use crate::gateway::{Gateway, audit, docs, events, fastagency, guard, health, runs, socket};
+use crate::gateway::{Gateway, audit, docs, events, fastagency, guard, health, overview, runs, socket};
 use crate::ids::MessageId;
+use crate::metrics::Tier;
+use crate::observe::{self, Observed};
 
 /// One route.
 pub struct Route {
@@ -37,6 +39,7 @@ pub struct Route {
 pub fn table() -> Vec<Route> {
     let route = |method, path, handler| Route { method, path, handler };
     vec![
+        route("get",    "/api/me", get(guard::me)),
         route("get",    "/api/workflows", get(runs::workflows)),
         route("post",   "/api/runs", post(runs::create)),
         route("get",    "/api/runs", get(runs::list)),
@@ -47,6 +50,8 @@ pub fn table() -> Vec<Route> {
         route("post",   "/api/runs/{id}/cancel", post(runs::cancel)),
         route("post",   "/api/runs/{id}/answers/{question}", post(runs::answer)),
         route("get",    "/api/runs/{id}/events", get(events::events)),
+        route("get",    "/api/overview", get(overview::overview)),
+        route("get",    "/api/workers", get(overview::workers)),
         route("get",    "/api/audit/runs", get(audit::runs)),
         route("get",    "/api/audit/runs/{id}", get(audit::run)),
         route("get",    "/api/audit/runs/{id}/verify", get(audit::verify_one)),
@@ -91,6 +96,7 @@ pub fn app(gateway: Arc<Gateway>) -> Router {
         ),
         None => router.fallback(not_found),
     };
+    let observed = Observed::new(Tier::gateway, table().iter().map(|route| route.path));
     let request_id = HeaderName::from_static("x-request-id");
     router
         .method_not_allowed_fallback(method_not_allowed)
@@ -101,6 +107,7 @@ pub fn app(gateway: Arc<Gateway>) -> Router {
         .layer(PropagateRequestIdLayer::new(request_id.clone()))
         .layer(TraceLayer::new_for_http().make_span_with(span).on_request(()).on_response(access_log).on_failure(()))
         .layer(SetRequestIdLayer::new(request_id, MakeRequestUuid))
+        .layer(axum::middleware::from_fn_with_state(observed, observe::request))
         .with_state(gateway)
 }
 

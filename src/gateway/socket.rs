@@ -22,10 +22,12 @@ use crate::gateway::starting::{Refused, Wanted, begin};
 use crate::gateway::{Gateway, fastagency};
 use crate::ids::{MessageId, RunId};
 use crate::message::{check_text_answer, envelope};
+use crate::metrics::{Tier, metrics};
 use crate::run::answer::{Answer, Given};
 use crate::run::attach::{Attached, Seen, attach};
 use crate::run::record::{Body, Created, Placed};
 use crate::run::{self};
+use crate::traces::Span;
 
 /// The largest frame that is read: what a client may start a run with.
 const LARGEST_FRAME: usize = fastagency::LARGEST;
@@ -51,6 +53,8 @@ pub async fn open(
         return fastagency::detail(StatusCode::NOT_FOUND, json!("Not Found"));
     };
     let shutdown = gateway.shutdown.clone();
+    // What is begun through the socket belongs under the request that opened it.
+    let span = Span::current();
     upgrade
         .read_buffer_size(READ_BUFFER)
         // Frames are flushed one by one; nothing is gathered.
@@ -59,8 +63,10 @@ pub async fn open(
         .max_frame_size(LARGEST_FRAME)
         .on_upgrade(move |socket| {
             let mut client = Client::new(socket);
+            let open = metrics().socket(Tier::gateway);
             let conversation = async move {
-                let farewell = converse(&gateway, caller, &mut client).await;
+                let _open = open;
+                let farewell = span.around(converse(&gateway, caller, &mut client)).await;
                 Box::pin(client.close(farewell)).await;
             };
             shutdown.track(conversation)

@@ -15,11 +15,13 @@ use crate::gateway::known::Found;
 use crate::gateway::{Gateway, bridge};
 use crate::ids::{Name, RunId, UserId, user_token};
 use crate::lifecycle::Shutdown;
+use crate::metrics::metrics;
 use crate::run::record::{Body, Created, Origin, Placed};
 use crate::run::start::{Start, Started};
 use crate::run::summary::Summary;
 use crate::run::writer::last_record;
 use crate::run::{self, start};
+use crate::traces::{KeyValue, Kind, Span, Under, genai};
 
 /// What is to be started.
 pub struct Wanted<'a> {
@@ -103,7 +105,7 @@ async fn append(
     user: Option<UserId>,
 ) -> run::Result<Begun> {
     let origin = if definition.is_some() { Origin::Gateway } else { Origin::ForeignWorker };
-    let created = Created { workflow: workflow.clone(), definition, params, user, origin };
+    let created = Created { workflow: workflow.clone(), definition, params, user, origin, trace: None };
     let start = Start {
         run,
         workflow: created.workflow.clone(),
@@ -112,8 +114,22 @@ async fn append(
         user: created.user.clone(),
         origin,
     };
-    Ok(match start::start(&gateway.broker, start).await? {
-        Started::New { seq } => Begun { created, new: Some(seq) },
+    let span = Span::begin(Kind::Producer, Under::Current, || {
+        let attributes = vec![
+            KeyValue::new(genai::WORKFLOW, created.workflow.to_string()),
+            KeyValue::new(genai::CONVERSATION, run.to_string()),
+            KeyValue::new(genai::MESSAGING_SYSTEM, "nats"),
+            KeyValue::new(genai::MESSAGING_OPERATION, "send"),
+        ];
+        (format!("start {}", created.workflow), attributes)
+    });
+    Ok(match span.around(start::start(&gateway.broker, start)).await? {
+        Started::New { seq } => {
+            metrics().workflow(created.workflow.as_str()).started.inc();
+            let user = created.user.as_ref().map(UserId::as_str);
+            tracing::debug!(run.id = %run, workflow = %created.workflow, user.id = user, "the run was started");
+            Begun { created, new: Some(seq) }
+        }
         Started::Existing(created) => Begun { created, new: None },
     })
 }

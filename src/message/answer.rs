@@ -25,7 +25,7 @@ pub fn check_answer(question: &Content, answer: &Value) -> Result<Fits, String> 
 }
 
 /// Checks an answer given as bare text, as FastAgency's clients give it: several choices are separated by commas, a form
-/// is JSON, an approval is `once`, `always`, `deny` (yes and no will do) or JSON.
+/// is JSON, an approval is `once`, `always`, `deny` (yes and no will do, and a reason after `deny:`) or JSON.
 pub fn check_text_answer(question: &Content, answer: &str) -> Result<Fits, String> {
     match question {
         Content::MultipleChoice(asked) if !asked.single => {
@@ -45,10 +45,15 @@ pub fn check_text_answer(question: &Content, answer: &str) -> Result<Fits, Strin
         Content::Approval(asked) => {
             let words = answer.trim().to_lowercase();
             let decision = match words.as_str() {
-                "once" | "yes" | "y" => json!({"decision": "once"}),
-                "always" => json!({"decision": "always"}),
+                "once" | "yes" | "y" | "allow once" => json!({"decision": "once"}),
+                "always" | "allow always in this run" => json!({"decision": "always"}),
                 "deny" | "no" | "n" => json!({"decision": "deny"}),
-                _ => serde_json::from_str(answer).map_err(|_| "answer once, always or deny".to_owned())?,
+                _ if words.starts_with("deny:") || words.starts_with("no:") => {
+                    let reason = answer.split_once(':').map_or("", |(_, reason)| reason.trim());
+                    json!({"decision": "deny", "reason": reason})
+                }
+                _ => serde_json::from_str(answer)
+                    .map_err(|_| "answer once, always or deny (deny: with a reason)".to_owned())?,
             };
             check_verdict(asked, &decision)
         }
@@ -250,6 +255,12 @@ mod tests {
         assert!(text(json!("once")).is_err());
         assert_eq!(check_text_answer(&asked, " Yes ").unwrap().value, json!({"decision": "once"}));
         assert_eq!(check_text_answer(&asked, r#"{"decision": "deny"}"#).unwrap().text, "Denied");
-        assert_eq!(check_text_answer(&asked, "maybe").unwrap_err(), "answer once, always or deny");
+        assert_eq!(
+            check_text_answer(&asked, "maybe").unwrap_err(),
+            "answer once, always or deny (deny: with a reason)"
+        );
+        let denied = check_text_answer(&asked, "Deny: Too much").unwrap();
+        assert_eq!(denied.value, json!({"decision": "deny", "reason": "Too much"}));
+        assert_eq!(check_text_answer(&asked, "Allow once").unwrap().text, "Allowed once");
     }
 }

@@ -131,6 +131,9 @@ pub struct TextInput {
     /// Answers to pick from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub suggestions: Vec<String>,
+    /// A suggestion is put into the field, to be finished there, instead of being sent at once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suggestions_fill: bool,
     /// The answer is a secret.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub password: bool,

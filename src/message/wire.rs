@@ -6,7 +6,7 @@ use super::{Approval, Content, Form, Message};
 use crate::ids::{MessageId, RunId};
 
 /// The message as FastAgency's clients and gateways read it. A form goes out as a text input with its fields in words, and so
-/// does an approval with what is to be called.
+/// as a choice does an approval, with what is to be called.
 /// No key is ever added: Python drops a message with one that it does not know.
 pub fn envelope(run: RunId, message: &Message) -> Value {
     let (kind, content) = match &message.says {
@@ -30,8 +30,8 @@ pub fn envelope(run: RunId, message: &Message) -> Value {
             ("text_input", json!({"prompt": form_in_words(asked), "suggestions": [], "password": false}))
         }
         Content::Approval(asked) => (
-            "text_input",
-            json!({"prompt": approval_in_words(asked), "suggestions": ["once", "always", "deny"], "password": false}),
+            "multiple_choice",
+            json!({"prompt": approval_in_words(asked), "choices": APPROVAL_CHOICES, "default": null, "single": true}),
         ),
         Content::SystemMessage { message } => ("system_message", json!({"message": message})),
         Content::KeepAlive => ("keep_alive", json!({})),
@@ -61,11 +61,14 @@ fn result_text(result: &Value) -> Value {
     }
 }
 
+/// How FastAgency's clients may answer an approval.
+const APPROVAL_CHOICES: [&str; 3] = ["Allow once", "Allow always in this run", "Deny"];
+
 fn approval_in_words(asked: &Approval) -> String {
     let prompt = asked.prompt.as_deref().unwrap_or("May this be called?");
     let arguments = serde_json::to_string_pretty(&asked.arguments).expect("a map is JSON");
     let name = &asked.function_name;
-    format!("{prompt}\n\n`{name}`\n```json\n{arguments}\n```\nAnswer `once`, `always` (in this run) or `deny`.")
+    format!("{prompt}\n\n`{name}`\n```json\n{arguments}\n```")
 }
 
 fn form_in_words(asked: &Form) -> String {

@@ -15,6 +15,14 @@ pub enum Error {
         /// What to set.
         variable: String,
     },
+    /// Its token cannot be fetched.
+    #[error("the model {model:?} has no token: {reason}")]
+    NoToken {
+        /// The name in `llms:`.
+        model: String,
+        /// Why, without secrets.
+        reason: String,
+    },
     /// A setting of it names a variable that is not set.
     #[error("the model {model:?} cannot be used: {variable} is not set")]
     Unset {

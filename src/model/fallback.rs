@@ -69,6 +69,7 @@ fn goes_on_after(error: &Error) -> bool {
         Error::Malformed { .. } => false,
         Error::Status { code, .. } => code.as_deref() != Some("content_filter"),
         Error::NoKey { .. }
+        | Error::NoToken { .. }
         | Error::Unset { .. }
         | Error::TimedOut { .. }
         | Error::Down { .. }

@@ -1,17 +1,62 @@
 //! Replies made up from the request: the same request, the same reply. They are for looking at a workflow before there is a
-//! key, and for load. Each says that it is mock; none calls a tool, because tools are real even when models are not.
+//! key, and for load. Each says that it is mock. Tools that are offered are called, one after the other and each once, with
+//! arguments that fit their schemas: tools are real even when models are not, and what they do is to be seen.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::content::{shortened, text_of};
 use super::sample::sample;
-use super::scripted::replies_so_far;
-use super::{ChatMessage, Request, Role};
+use super::{ChatMessage, FunctionCall, Request, Role, ToolCall};
 
 /// After so many replies a conversation has been seen, and an agent that was told how to end it ends it.
 const ENDS_WITH_REPLY: usize = 3;
 
-/// The reply to a request.
+/// How many messages the asked agent has sent in answer.
+pub(super) fn replies_so_far(messages: &[ChatMessage]) -> usize {
+    let answered = messages.iter().skip_while(|message| matches!(message.role, Role::System | Role::Assistant));
+    answered.filter(|message| message.role == Role::Assistant).count()
+}
+
+/// The call that is made instead of a reply: of the first tool that was not called yet, unless results are to be talked about
+/// first, or the conversation as a whole is asked about.
+pub(super) fn call(request: &Request) -> Option<ToolCall> {
+    if request.messages.last().is_none_or(|last| matches!(last.role, Role::Tool | Role::System)) {
+        return None;
+    }
+    let calls = request.messages.iter().filter_map(|message| message.tool_calls.as_ref()).flatten();
+    let called: Vec<&str> = calls.map(|call| call.function.name.as_str()).collect();
+    let functions = request.tools.iter().filter_map(|tool| tool.get("function"));
+    let (name, function) = functions
+        .filter_map(|function| Some((function.get("name")?.as_str()?, function)))
+        // A group does not show who has handed over already: it would never end.
+        .find(|(name, _)| !called.contains(name) && !name.starts_with("transfer_to_"))?;
+    let arguments = function.get("parameters").map_or_else(|| json!({}), arguments);
+    let turn = replies_so_far(&request.messages) + 1;
+    Some(ToolCall {
+        id: format!("call_mock_{turn}_{name}"),
+        kind: "function".to_owned(),
+        function: FunctionCall { name: name.to_owned(), arguments: arguments.to_string() },
+        extra_content: None,
+    })
+}
+
+/// Arguments that fit a schema; a plain text says what it stands for.
+fn arguments(schema: &Value) -> Value {
+    let mut arguments = sample(schema);
+    let properties = schema.get("properties").and_then(Value::as_object);
+    let none = Map::new();
+    for (name, value) in arguments.as_object_mut().into_iter().flatten() {
+        let property = properties.unwrap_or(&none).get(name).and_then(Value::as_object).unwrap_or(&none);
+        let is_plain = property.keys().all(|key| matches!(key.as_str(), "type" | "description" | "title"));
+        if is_plain && property.get("type") == Some(&json!("string")) {
+            let about = property.get("description").and_then(Value::as_str).unwrap_or(name);
+            *value = json!(format!("[mock] {}", shortened(about, 80)));
+        }
+    }
+    arguments
+}
+
+/// The text of the reply to a request.
 pub(super) fn reply(request: &Request) -> String {
     if let Some(format) = &request.response_format {
         return form(format);
@@ -289,6 +334,35 @@ mod tests {
             "Read the above conversation. Then select the next role from ['Teacher', 'Student', 'Critic'] to play.";
         assert_eq!(asked(select), "Critic");
         assert_eq!(asked("Then select the next role from ['Teacher', 'Student'] to play."), "Student");
+    }
+
+    #[test]
+    fn tools_are_called_once_each_and_their_results_talked_about() {
+        let tool = |name: &str, parameters: Value| json!({"type": "function", "function": {"name": name, "parameters": parameters}});
+        let ask = json!({"type": "object", "properties": {"message": {"type": "string", "description": "For the examiner"}, "n": {"type": "integer"}}});
+        let grade = json!({"type": "object", "properties": {"grade": {"enum": ["A", "B"]}}});
+        let tools = vec![tool("transfer_to_boss_1", json!({})), tool("ask", ask), tool("grade", grade)];
+        let mut request = Request { messages: vec![user("Go.")], tools, ..Request::default() };
+        let mut made = Vec::new();
+        for _ in 0..4 {
+            match call(&request) {
+                Some(call) => {
+                    made.push(format!("{} {}", call.function.name, call.function.arguments));
+                    let asked = ChatMessage { tool_calls: Some(vec![call]), ..message(Role::Assistant, "") };
+                    request.messages.extend([asked, message(Role::Tool, "fine")]);
+                }
+                None => {
+                    made.push("text".to_owned());
+                    request.messages.extend([message(Role::Assistant, &reply(&request)), user("And?")]);
+                }
+            }
+        }
+        let wanted =
+            ["ask {\"message\":\"[mock] For the examiner\",\"n\":1}", "text", "grade {\"grade\":\"A\"}", "text"];
+        assert_eq!(made, wanted);
+        assert_eq!(call(&request), None, "each was called");
+        let summary = vec![user("Go."), message(Role::System, "Summarize it.")];
+        assert_eq!(call(&Request { messages: summary, ..request }), None, "a summary is a text");
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod answer;
 mod anthropic;
 mod breaker;
 mod content;
+mod credential;
 mod draft;
 mod error;
 mod fallback;
@@ -15,6 +16,7 @@ mod mock;
 mod openai;
 mod parameters;
 mod priced;
+pub mod probe;
 mod rate;
 mod remote;
 mod retry;
@@ -174,6 +176,11 @@ pub enum Progress<'a> {
     Text(&'a str),
 }
 
+/// A client of HTTP as models are asked with: the system's certificates, the environment's proxies.
+pub fn http_client() -> Result<reqwest::Client, String> {
+    http::client()
+}
+
 /// A model that can be asked.
 #[async_trait]
 pub trait ChatModel: Send + Sync {
@@ -222,6 +229,7 @@ pub fn open_all(llms: &BTreeMap<Name, Llm>, mock: bool) -> Models {
     Models {
         models: Arc::new(alone.iter().map(with_fallbacks).collect()),
         unpriced: Arc::new(if mock { BTreeSet::new() } else { config::unpriced(llms) }),
+        known_as: Arc::new(llms.iter().map(|(name, llm)| (name.clone(), (system(llm), llm.model.clone()))).collect()),
         have_rates: !mock && llms.values().any(|llm| !llm.rate.is_unlimited()),
         workers,
     }
@@ -237,6 +245,18 @@ struct Unset {
 impl ChatModel for Unset {
     async fn complete(&self, _: &Request, _: &mut (dyn for<'a> FnMut(Progress<'a>) + Send)) -> Result<Reply, Error> {
         Err(Error::Unset { model: self.model.clone(), variable: self.variable.clone() })
+    }
+}
+
+/// Who serves a model, by the names of OpenTelemetry's conventions for generative AI (`gen_ai.provider.name`).
+fn system(llm: &Llm) -> &'static str {
+    match llm.provider {
+        Provider::OpenAi => "openai",
+        Provider::Azure => "azure.ai.openai",
+        Provider::Anthropic => "anthropic",
+        Provider::Gemini => "gcp.gemini",
+        Provider::Compatible => "openai_compatible",
+        Provider::Scripted => "scripted",
     }
 }
 
@@ -260,6 +280,8 @@ fn fallbacks<'a>(llms: &'a BTreeMap<Name, Llm>, name: &'a Name) -> Vec<&'a Name>
 pub struct Models {
     models: Arc<BTreeMap<Name, Arc<dyn ChatModel>>>,
     unpriced: Arc<BTreeSet<Name>>,
+    /// Who serves each, and what it is called there.
+    known_as: Arc<BTreeMap<Name, (&'static str, String)>>,
     have_rates: bool,
     workers: Workers,
 }
@@ -278,6 +300,11 @@ impl Models {
     /// Whether it is known what the model and those that stand in for it cost: a run with a limit of money asks no other.
     pub fn has_price(&self, name: &Name) -> bool {
         !self.unpriced.contains(name)
+    }
+
+    /// Who serves the model, by OpenTelemetry's names, and what it is called there.
+    pub fn known_as(&self, name: &Name) -> Option<(&'static str, &str)> {
+        self.known_as.get(name).map(|(provider, model)| (*provider, model.as_str()))
     }
 
     /// Whether a rate limits any of them.

@@ -99,7 +99,8 @@ mod tests {
             let llm = Llm { provider, ..llm("http://x") };
             let body = |parameters: Value| {
                 let Value::Object(parameters) = parameters else { panic!("no map") };
-                wire.body(&llm, &Request { tools: vec![tool.clone()], parameters, ..asking("x") }).0
+                let (body, _) = wire.body(&llm, &Request { tools: vec![tool.clone()], parameters, ..asking("x") });
+                serde_json::from_str::<Value>(&body).unwrap()
             };
             let plain = body(json!({}));
             for key in REQUEST_PARAMETERS.iter().filter(|key| key.name != "extra") {

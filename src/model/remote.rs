@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use reqwest::{Client, Response, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::answer::{self, Heard};
 use super::breaker::{Breaker, FIRST_REST, Resting, speaks_against_the_endpoint};
 use super::content::shortened;
+use super::credential::Credential;
 use super::rate::{Gate, Workers};
 use super::retry::{Advice, Backoff, asked_in, may_pass};
 use super::told::ErrorWords;
@@ -41,6 +42,7 @@ pub(super) struct Remote {
     /// The server's address as it may be shown.
     address: String,
     secrets: Vec<SecretString>,
+    credential: Option<Credential>,
     client: Result<Client, String>,
     backoff: Backoff,
     breaker: Breaker,
@@ -86,6 +88,7 @@ impl Remote {
             address: endpoints.as_ref().map_or_else(|_| "its base_url".to_owned(), |endpoints| shown(&endpoints.whole)),
             endpoints,
             secrets: llm.api_key.iter().chain(&llm.token).cloned().collect(),
+            credential: llm.token_source.clone().map(Credential::new),
             client,
             backoff: Backoff::default(),
             breaker: Breaker::new(FIRST_REST),
@@ -109,7 +112,9 @@ impl Remote {
             return Err(Error::Crowded { model, rate, after: longest }.into());
         };
         let outcome = self.exchange((body, streamed), headers, progress, &mut || leave.it_lives()).await;
-        let outcome = outcome.map_err(|Failure { error, advice }| Failure { error: self.presentable(error), advice });
+        let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+        let outcome =
+            outcome.map_err(|Failure { error, advice }| Failure { error: self.presentable(error, bearer), advice });
         match &outcome {
             Ok(reply) => {
                 self.gate.used(pass, reply.usage.prompt_tokens + reply.usage.completion_tokens);
@@ -204,7 +209,7 @@ impl Remote {
         Failure { error, advice }
     }
 
-    fn headers(&self, request: &Request) -> Result<HeaderMap, Error> {
+    async fn headers(&self, request: &Request) -> Result<HeaderMap, Error> {
         let traces = request.headers.iter();
         let mut headers: HeaderMap = traces
             .filter_map(|(name, value)| Some((HeaderName::try_from(*name).ok()?, HeaderValue::try_from(value).ok()?)))
@@ -215,7 +220,11 @@ impl Remote {
                 headers.insert(HeaderName::from_static(name), value);
             }
         }
-        let secret = match (&self.llm.token, &self.llm.api_key) {
+        let token = match &self.credential {
+            Some(credential) => Some(credential.token().await.map_err(|reason| self.no_token(reason))?),
+            None => self.llm.token.clone(),
+        };
+        let secret = match (&token, &self.llm.api_key) {
             (Some(token), _) => Some(("authorization", format!("Bearer {}", token.expose_secret()).into())),
             (None, Some(key)) => Some(self.wire.key_header(&self.llm, key)),
             (None, None) => None,
@@ -237,6 +246,10 @@ impl Remote {
         Ok(headers)
     }
 
+    fn no_token(&self, reason: String) -> Error {
+        Error::NoToken { model: self.name.clone(), reason }
+    }
+
     fn unreachable(&self, reason: String) -> Error {
         Error::Unreachable { model: self.name.clone(), address: self.address.clone(), reason }
     }
@@ -252,11 +265,11 @@ impl Remote {
     }
 
     /// The error as it may be shown: with the address, short, and without the key, which some servers repeat.
-    fn presentable(&self, error: Error) -> Error {
+    fn presentable(&self, error: Error, bearer: Option<&str>) -> Error {
         let clean = |mut text: String| {
             // First the secrets, then the cut: a part of one would not be found.
-            for secret in &self.secrets {
-                text = text.replace(secret.expose_secret(), "***");
+            for secret in self.secrets.iter().map(ExposeSecret::expose_secret).chain(bearer) {
+                text = text.replace(secret, "***");
             }
             shortened(&text, LONGEST_MESSAGE)
         };
@@ -278,9 +291,10 @@ impl ChatModel for Remote {
         request: &Request,
         progress: &mut (dyn for<'a> FnMut(Progress<'a>) + Send),
     ) -> Result<Reply, Error> {
-        let headers = self.headers(request)?;
+        let mut headers = self.headers(request).await?;
+        let mut has_fresh_token = false;
         let (body, streamed) = self.wire.body(&self.llm, request);
-        let body = Bytes::from(body.to_string());
+        let body = Bytes::from(body);
         let mut attempt = 0;
         loop {
             attempt += 1;
@@ -289,6 +303,15 @@ impl ChatModel for Remote {
                 Ok(reply) => return Ok(reply),
                 Err(failure) => failure,
             };
+            if let (Some(credential), Error::Status { status: 401, .. }, false) =
+                (&self.credential, &error, has_fresh_token)
+            {
+                // The token has expired, or somebody has taken it back.
+                credential.forget().await;
+                headers = self.headers(request).await?;
+                has_fresh_token = true;
+                continue;
+            }
             if attempt > self.llm.max_retries || !advice.again.unwrap_or_else(|| may_pass(&error)) {
                 return Err(error);
             }
@@ -297,6 +320,11 @@ impl ChatModel for Remote {
             tokio::time::sleep(wait).await;
         }
     }
+}
+
+/// Where a whole reply is asked for.
+pub(super) fn whole_url(llm: &Llm, wire: &dyn Wire) -> Result<Url, String> {
+    endpoints(llm, wire).map(|endpoints| endpoints.whole)
 }
 
 /// Where requests go, under the base. A query of the base stays (some servers want their version there).
@@ -331,7 +359,7 @@ fn without_user(text: &str) -> String {
 }
 
 /// The key, if it can be sent; an empty one is none.
-fn usable(name: &Name, key: Option<&SecretString>) -> Option<SecretString> {
+pub(super) fn usable(name: &Name, key: Option<&SecretString>) -> Option<SecretString> {
     let key = key?.expose_secret().trim();
     if key.is_empty() {
         return None;

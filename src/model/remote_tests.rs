@@ -489,3 +489,29 @@ async fn costs_are_those_of_the_model_that_answered_streaming_or_not() {
     assert_eq!(streamed.cost_usd, usd(10.0 * 1e-6 + 5.0 * 10.0 * 1e-6));
     assert_eq!(["a", "b", "c"].map(|model| models.has_price(&name(model))), [true, true, false]);
 }
+
+#[tokio::test]
+async fn a_token_that_has_expired_is_fetched_again_and_shown_to_nobody() {
+    let refused = |words: &str| answer(401, "", &json!({"error": {"message": words}}).to_string());
+    let acts = vec![refused("expired"), whole(), refused("bad token-two"), refused("still bad token-two")];
+    let server = Server::start(acts).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token");
+    std::fs::write(&path, "token-one\n").unwrap();
+    let source = crate::config::TokenSource::Command(vec!["cat".to_owned(), path.display().to_string()]);
+    let model = client(&Llm { token_source: Some(source), stream: false, ..with_key(llm(&server.base_url), "a-key") });
+    // The first token is kept; the server refuses it, and the next one is there.
+    model.credential.as_ref().unwrap().token().await.unwrap();
+    std::fs::write(&path, "token-two").unwrap();
+    let (outcome, _) = ask(&model, &asking("x")).await;
+    assert_eq!(outcome.unwrap().content.as_deref(), Some("Pi."));
+    let heads: Vec<String> = server.seen().iter().map(|seen| seen.head.to_lowercase()).collect();
+    assert!(
+        heads[0].contains("authorization: bearer token-one") && heads[1].contains("authorization: bearer token-two")
+    );
+    // Once is enough: a fresh token that is refused is not fetched for ever.
+    let (outcome, _) = ask(&model, &asking("x")).await;
+    let words = outcome.unwrap_err().to_string();
+    assert!(words.contains("still bad ***") && !words.contains("token-two"), "{words}");
+    assert_eq!(server.seen().len(), 4);
+}

@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use super::content::text_of;
 use super::waits::Waits;
-use super::{ChatMessage, ChatModel, Error, FunctionCall, Progress, Reply, Request, Role, ToolCall, Usage, mock};
+use super::{ChatModel, Error, FunctionCall, Progress, Reply, Request, Role, ToolCall, Usage, mock};
 use crate::config::{Llm, Timeouts};
 use crate::ids::Name;
 
@@ -57,7 +57,7 @@ impl Scripted {
             Ok(Entry { when: Some(when), .. }) => system_messages(request).any(|text| text.contains(when)),
             Ok(_) | Err(_) => true,
         };
-        match self.script.iter().filter(meant).nth(replies_so_far(&request.messages)) {
+        match self.script.iter().filter(meant).nth(mock::replies_so_far(&request.messages)) {
             Some(Ok(entry)) => Ok(entry.clone()),
             Some(Err(reason)) => {
                 Err(Error::Malformed { model: self.name.clone(), reason: format!("its script is wrong: {reason}") })
@@ -95,12 +95,6 @@ impl ChatModel for Scripted {
     }
 }
 
-/// How many messages the asked agent has sent in answer.
-pub(super) fn replies_so_far(messages: &[ChatMessage]) -> usize {
-    let answered = messages.iter().skip_while(|message| matches!(message.role, Role::System | Role::Assistant));
-    answered.filter(|message| message.role == Role::Assistant).count()
-}
-
 fn system_messages(request: &Request) -> impl Iterator<Item = String> {
     let system = request.messages.iter().filter(|message| message.role == Role::System);
     system.filter_map(|message| text_of(&message.content))
@@ -135,7 +129,8 @@ impl Entry {
     }
 
     fn made_up(request: &Request) -> Self {
-        let text = mock::reply(request);
+        let call = mock::call(request);
+        let text = if call.is_some() { String::new() } else { mock::reply(request) };
         let read = request.messages.iter().filter_map(|message| text_of(&message.content));
         let usage = Usage {
             prompt_tokens: read.map(|text| tokens_of(&text)).sum(),
@@ -148,10 +143,10 @@ impl Entry {
             error: None,
             pieces: text.split_inclusive(char::is_whitespace).map(str::to_owned).collect(),
             reply: Reply {
-                content: Some(text),
-                tool_calls: Vec::new(),
+                content: call.is_none().then_some(text),
+                finish_reason: Some(if call.is_some() { "tool_calls" } else { "stop" }.to_owned()),
+                tool_calls: call.into_iter().collect(),
                 refusal: None,
-                finish_reason: Some("stop".to_owned()),
                 usage,
                 model: String::new(),
             },

@@ -1,6 +1,7 @@
 //! Scripts, and the mock as a model.
 
 use super::*;
+use crate::model::ChatMessage;
 use crate::model::testing::{ask, asking, llm, message, name, user};
 use serde_json::json;
 

@@ -25,6 +25,7 @@ pub(super) fn llm(base_url: &str) -> Llm {
         api_key: None,
         api_key_variable: None,
         token: None,
+        token_source: None,
         base_url: base_url.to_owned(),
         deployment: None,
         api_version: None,

@@ -20,8 +20,8 @@ pub(super) trait Wire: Send + Sync {
     /// The header that carries a key.
     fn key_header(&self, llm: &Llm, key: &SecretString) -> (&'static str, SecretString);
 
-    /// The body of a request, and whether it asks for a stream.
-    fn body(&self, llm: &Llm, request: &Request) -> (Value, bool);
+    /// The body of a request as JSON, and whether it asks for a stream.
+    fn body(&self, llm: &Llm, request: &Request) -> (String, bool);
 
     /// Takes a piece of a stream, or a whole answer; `event` is the piece's name where it has one. An error that the server
     /// tells was taken before.

@@ -22,6 +22,12 @@ pub struct WorkerCard {
     pub started_at: Timestamp,
     /// Its program's version.
     pub version: String,
+    /// Runs in its memory when it last said something.
+    #[serde(default)]
+    pub runs: usize,
+    /// Runs that it can hold there.
+    #[serde(default)]
+    pub max_runs: usize,
 }
 
 /// A workflow as gateways know it.

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::clock::{self, Clock, Timestamp};
 use crate::ids::WorkerId;
+use crate::metrics::metrics;
 
 /// A worker's lease.
 pub struct Lease {
@@ -70,6 +71,7 @@ impl Lease {
         self.state.send_modify(|state| {
             if self.is_over(state.renewed) {
                 state.lapses += 1;
+                metrics().lease_losses.inc();
                 state.came_back = Some(Instant::now());
             }
             state.renewed = sent;

@@ -155,6 +155,9 @@ pub struct Created {
     pub user: Option<UserId>,
     /// Where it came from.
     pub origin: Origin,
+    /// The place in a trace that it was started from ([`crate::traces::HEADER`]): whoever takes it up goes on there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
 }
 
 /// Where a run came from, which decides who else must be told about it.

@@ -130,6 +130,7 @@ mod tests {
         message.says = Content::TextInput(TextInput {
             prompt: Some("?".to_owned()),
             suggestions: Vec::new(),
+            suggestions_fill: false,
             password: false,
             multiline: false,
             pattern: None,

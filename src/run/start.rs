@@ -8,6 +8,7 @@ use crate::broker::{self, Broker, Job, Lane, Reason};
 use crate::ids::{Name, RunId, UserId};
 use crate::run::record::{Body, Created, Origin, Record};
 use crate::run::{Error, Result, read};
+use crate::traces;
 
 /// How often a start is tried that is refused although there is nothing, and how long is waited in between.
 const TRIES: u32 = 5;
@@ -45,7 +46,7 @@ pub enum Started {
 /// Starts a run. After a failure it may be called again with the same id.
 pub async fn start(broker: &Broker, start: Start) -> Result<Started> {
     let Start { run, workflow, definition, params, user, origin } = start;
-    let created = Created { workflow: workflow.clone(), definition, params, user, origin };
+    let created = Created { workflow: workflow.clone(), definition, params, user, origin, trace: traces::current() };
     let record = Record::new(Body::Created(created));
     let mut payloads = record.payloads();
     let first = payloads.swap_remove(0);

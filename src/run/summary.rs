@@ -10,6 +10,7 @@ use crate::broker::{Broker, Shelf};
 use crate::clock::Timestamp;
 use crate::ids::{MessageId, Name, RunId, UserId, WorkerId, user_token};
 use crate::message::Content;
+use crate::money::Usd;
 use crate::run::Result;
 use crate::run::record::{Answered, Body, Ending, Origin, Outcome, Placed};
 
@@ -71,6 +72,12 @@ pub struct Summary {
     /// The worker that claimed it last.
     #[serde(default)]
     pub worker: Option<WorkerId>,
+    /// Tokens that models have read and written for it.
+    #[serde(default)]
+    pub tokens: u64,
+    /// What they cost by the price table.
+    #[serde(default)]
+    pub cost_usd: Usd,
     /// When it was created.
     pub created_at: Timestamp,
     /// When its last record was stored.
@@ -112,6 +119,8 @@ impl Summary {
             user: None,
             origin: None,
             worker: None,
+            tokens: 0,
+            cost_usd: Usd::default(),
             created_at: Timestamp::UNIX_EPOCH,
             updated_at: Timestamp::UNIX_EPOCH,
             seq: 0,
@@ -157,6 +166,10 @@ impl Summary {
                     self.title = title_of(answered).map(|title| shortened(&title)).filter(|title| !title.is_empty());
                 }
                 self.state = self.waiting_or_running();
+            }
+            Body::Did { outcome: Outcome::Reply(reply), .. } => {
+                self.tokens += reply.usage.prompt_tokens + reply.usage.completion_tokens;
+                self.cost_usd += reply.usage.cost_usd;
             }
             Body::Ended(ended) => {
                 self.state = State::Ended;

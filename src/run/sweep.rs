@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::broker::{Broker, Job, Reason, Shelf, Sighting};
 use crate::clock::{self, Timestamp};
 use crate::ids::{Name, RunId, UserId, WorkerId};
+use crate::metrics::metrics;
 use crate::run::claim::{is_alive, last_claim};
 use crate::run::lease::Lease;
 use crate::run::record::{Assembler, Body, Created, Origin, Placed};
@@ -103,7 +104,9 @@ impl Sweeper {
         let living: BTreeSet<WorkerId> = workers.iter().map(|card| card.id).collect();
         if !lease.may_take_over() || living.first() != Some(&lease.worker()) {
             // Whoever sweeps next knows nothing of what this one has seen.
-            self.living = None;
+            if self.living.take().is_some() {
+                metrics().forget_stand();
+            }
             return Ok(Swept::default());
         }
         let served: BTreeSet<Name> = workers.into_iter().flat_map(|card| card.workflows).collect();
@@ -112,6 +115,7 @@ impl Sweeper {
         let there = runs.values().filter(|met| met.stand != Stand::Removed).count();
         let mut swept = Swept { runs: there, ..Swept::default() };
         let now = lease.clock().now();
+        show(&runs, now);
         self.called.retain(|run, called| runs.get(run).is_some_and(|met| met.seq == called.seq));
         for (run, met) in &runs {
             if (spare || met.stand != Stand::Created)
@@ -290,6 +294,24 @@ impl Sweeper {
 
 fn line_key(user: Option<&UserId>, run: RunId) -> String {
     Summary { user: user.cloned(), ..Summary::new(run) }.key()
+}
+
+/// Shows operators where all runs stand.
+fn show(runs: &HashMap<RunId, Met>, now: Timestamp) {
+    let mut places = [("created", 0, now), ("under_way", 0, now), ("parked", 0, now), ("ended", 0, now)];
+    for met in runs.values() {
+        let place = match met.stand {
+            Stand::Created => 0,
+            Stand::UnderWay => 1,
+            Stand::Parked { .. } => 2,
+            Stand::Ended => 3,
+            Stand::Removed => continue,
+        };
+        let (_, count, oldest) = &mut places[place];
+        *count += 1;
+        *oldest = met.at.min(*oldest);
+    }
+    metrics().stand(&places.map(|(state, count, oldest)| (state, count, clock::until(oldest, now))));
 }
 
 impl Stand {

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use crate::broker::{self, Broker, Stored};
 use crate::clock::Timestamp;
 use crate::ids::{RunId, WorkerId};
+use crate::metrics::metrics;
 use crate::run::record::{Assembler, Body, PIECE, Placed, Record};
 use crate::run::{Error, Result};
 
@@ -112,7 +113,10 @@ async fn append_at(
                 continue;
             }
             Ok(None) if expected == 0 => {}
-            Ok(_) => return Err(Error::Lost { run }),
+            Ok(_) => {
+                metrics().fencing_refusals.inc();
+                return Err(Error::Lost { run });
+            }
             Err(Error::Broker(broker::Error::Unavailable { .. })) => {}
             Err(error) => return Err(error),
         }

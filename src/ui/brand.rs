@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-use crate::ui::page::{File, send};
+use crate::ui::page::{File, Index, send};
 use crate::ui::{Error, Ui};
 
 /// A logo or style sheet that is larger than this is a mistake: every visitor loads it.
@@ -38,6 +38,8 @@ pub struct Loaded {
     pub config: Value,
     /// The page's content security policy.
     pub csp: HeaderValue,
+    /// The page itself.
+    pub index: Index,
     logo: Option<File>,
     css: File,
 }
@@ -61,16 +63,18 @@ impl Loaded {
             "footer": brand.footer,
             "links": links,
         });
-        let csp = HeaderValue::from_str(&csp(&brand.embed_in)).expect("an origin is visible ASCII");
-        Ok(Self { config, csp, logo, css })
+        let index = Index::new(brand.css.is_some());
+        let csp = HeaderValue::from_str(&csp(&brand.embed_in, &index)).expect("an origin is visible ASCII");
+        Ok(Self { config, csp, index, logo, css })
     }
 }
 
-/// Nothing comes from elsewhere, nothing runs that is not a file of ours, and only who was named frames the page.
-fn csp(embed_in: &[String]) -> String {
+/// Nothing comes from elsewhere, nothing runs that is not ours (a file, or what the page itself begins with, named by its
+/// content), and only who was named frames the page.
+fn csp(embed_in: &[String], Index { script, style, .. }: &Index) -> String {
     let ancestors = if embed_in.is_empty() { "'none'".to_owned() } else { format!("'self' {}", embed_in.join(" ")) };
     format!(
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+        "default-src 'none'; script-src 'self' {script}; style-src 'self' {style}; img-src 'self' data:; connect-src 'self'; \
          font-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors {ancestors}"
     )
 }

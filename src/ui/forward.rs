@@ -11,14 +11,22 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use serde_json::Value;
 
+use crate::auth::session::Purpose;
 use crate::lifecycle::Shutdown;
+use crate::metrics::{Tier, metrics};
+use crate::traces;
+use crate::ui::login::{self, Answered};
+use crate::ui::sessions::{State as Login, without_ours};
 use crate::ui::{Error, Ui, error};
 
 /// How long a connection to the gateway may take to come about.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// How long the gateway may take to say whether it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(5);
+/// How long the gateway may take to say who somebody is: it may have to ask others, and to check a password.
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 /// What is read at once from either end of a socket. Many are open at once, and their messages are small.
 const SOCKET_BUFFER: usize = 4096;
 /// How long sockets may take to end by themselves once the end has begun: a gateway that ends too says goodbye through them.
@@ -77,6 +85,80 @@ impl Gateway {
         let answer = self.client.get(format!("{}/readyz", self.base)).timeout(READY_WITHIN).send().await;
         answer.is_ok_and(|answer| answer.status().is_success())
     }
+
+    /// Whether a request says itself who sends it. Then that counts, and no session.
+    pub fn has_own(&self, headers: &HeaderMap) -> bool {
+        headers.contains_key(header::AUTHORIZATION) || headers.contains_key("x-api-key")
+    }
+
+    /// Asks the gateway who it is that sends this request, with this proof.
+    pub async fn who_calls(&self, from: &HeaderMap, peer: IpAddr, proof: Option<&str>) -> Result<Answered, Response> {
+        let mut headers = end_to_end(from);
+        without_ours(&mut headers);
+        headers.remove(header::CONTENT_LENGTH);
+        headers.remove(header::CONTENT_TYPE);
+        tell_where_from(&mut headers, Some(peer));
+        if let Some(proof) = proof {
+            headers.insert(header::AUTHORIZATION, authorization(proof));
+        }
+        self.asked(self.client.get(format!("{}/api/me", self.base)).headers(headers)).await
+    }
+
+    /// Gets a token for a password, and how long it counts, if the gateway gives any.
+    pub async fn token(
+        &self,
+        from: &HeaderMap,
+        peer: IpAddr,
+        user: &str,
+        password: &str,
+    ) -> Result<Option<(String, Duration)>, Response> {
+        let mut headers = HeaderMap::new();
+        for name in [header::HOST, FORWARDED_HOST, FORWARDED_FOR] {
+            headers.extend(from.get_all(&name).iter().map(|value| (Some(name.clone()), value.clone())));
+        }
+        tell_where_from(&mut headers, Some(peer));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        let form = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs([("grant_type", "password"), ("username", user), ("password", password)])
+            .finish();
+        let answer = self.asked(self.client.post(format!("{}/token", self.base)).headers(headers).body(form)).await?;
+        match answer.status {
+            StatusCode::OK => {
+                let seconds = answer.body["expires_in"].as_u64().unwrap_or_default();
+                let token = answer.body["access_token"].as_str().unwrap_or_default().to_owned();
+                Ok(Some((token, Duration::from_secs(seconds))))
+            }
+            // It gives none.
+            StatusCode::NOT_FOUND => Ok(None),
+            StatusCode::UNAUTHORIZED => Err(login::wrong()),
+            _ => Err(answer.into_response()),
+        }
+    }
+
+    async fn asked(&self, call: reqwest::RequestBuilder) -> Result<Answered, Response> {
+        match call.timeout(ANSWER_WITHIN).send().await {
+            Ok(answer) => {
+                let (status, headers) = (answer.status(), answer.headers().clone());
+                let body = answer.bytes().await.map_err(|problem| unreachable(&problem))?;
+                let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+                Ok(Answered { status, headers, body })
+            }
+            Err(problem) => Err(unreachable(&problem)),
+        }
+    }
+}
+
+fn unreachable(problem: &reqwest::Error) -> Response {
+    tracing::warn!("the gateway cannot be reached: {problem}");
+    let words = "the gateway cannot be reached; try again in a moment";
+    error(StatusCode::BAD_GATEWAY, "gateway_unavailable", words)
+}
+
+fn authorization(value: &str) -> HeaderValue {
+    // What a session holds was sent as a header before, or is a token, which is base64 and dots.
+    let mut value = HeaderValue::from_str(value).unwrap_or(HeaderValue::from_static("Bearer"));
+    value.set_sensitive(true);
+    value
 }
 
 /// Any request that is not for the page.
@@ -87,10 +169,28 @@ pub async fn forward(State(ui): State<Arc<Ui>>, request: Request) -> Response {
     let upgrade = parts.extensions.remove::<OnUpgrade>().filter(|_| wants_websocket(&parts.headers));
     // Only the path and what follows: a request may name another host.
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    let login = if gateway.has_own(&parts.headers) { Login::None } else { ui.sessions.of(&parts.headers).await };
     let mut headers = end_to_end(&parts.headers);
+    without_ours(&mut headers);
     tell_where_from(&mut headers, request_from);
+    let mut cookies = Vec::new();
+    match &login {
+        Login::None => {}
+        Login::Over => cookies = ui.sessions.remove(&parts.headers, Purpose::Session),
+        Login::Unavailable(why) => return login::unavailable(why),
+        Login::Alive { session, changed } => {
+            headers.insert(header::AUTHORIZATION, authorization(&session.authorization()));
+            if *changed {
+                cookies = ui.sessions.cookies(&parts.headers, session);
+            }
+        }
+    }
     if upgrade.is_some() {
         upgrading(&mut headers);
+    }
+    // What the gateway does belongs under this request, not beside it.
+    if let Some(place) = traces::current().and_then(|place| HeaderValue::from_str(&place).ok()) {
+        headers.insert(HeaderName::from_static(traces::HEADER), place);
     }
     let mut call = gateway.client.request(parts.method, format!("{}{path}", gateway.base)).headers(headers);
     if has_body(&parts.headers) {
@@ -98,22 +198,29 @@ pub async fn forward(State(ui): State<Arc<Ui>>, request: Request) -> Response {
     }
     let answer = match call.send().await {
         Ok(answer) => answer,
-        Err(problem) => {
-            tracing::warn!("the gateway cannot be reached: {problem}");
-            return error(
-                StatusCode::BAD_GATEWAY,
-                "gateway_unavailable",
-                "the gateway cannot be reached; try again in a moment",
-            );
-        }
+        Err(problem) => return unreachable(&problem),
     };
     let status = answer.status();
     let mut headers = end_to_end(answer.headers());
+    if status == StatusCode::UNAUTHORIZED && !gateway.has_own(&parts.headers) {
+        // The page asks for a password itself, where a browser would put a window of its own before it.
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        if matches!(login, Login::Alive { .. }) {
+            cookies = ui.sessions.remove(&parts.headers, Purpose::Session);
+        }
+    }
+    for cookie in cookies {
+        headers.append(header::SET_COOKIE, cookie);
+    }
     match upgrade {
         Some(upgrade) if status == StatusCode::SWITCHING_PROTOCOLS => {
             upgrading(&mut headers);
             let shutdown = gateway.shutdown.clone();
-            gateway.shutdown.run(tunnel(upgrade, answer, shutdown));
+            let open = metrics().socket(Tier::ui);
+            gateway.shutdown.run(async move {
+                let _open = open;
+                tunnel(upgrade, answer, shutdown).await;
+            });
             (status, headers).into_response()
         }
         _ => {

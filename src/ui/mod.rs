@@ -1,5 +1,6 @@
 //! The page's own tier: it serves the chat page from inside the binary and forwards everything else to one gateway, so that
-//! a browser needs one origin. It knows no broker and keeps no state.
+//! a browser needs one origin. People log in here, and the gateway is shown what they logged in with. It knows no broker and
+//! keeps no state of a run.
 
 use std::any::Any;
 use std::path::PathBuf;
@@ -9,7 +10,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get};
+use axum::routing::{any, get, post};
 use axum::serve::ListenerExt;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -17,12 +18,17 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::lifecycle::Shutdown;
+use crate::metrics::Tier;
+use crate::observe::{self, Observed};
 
 mod brand;
 mod forward;
+mod login;
 mod page;
+mod sessions;
 
 pub use brand::Brand;
+pub use sessions::Login;
 
 /// What the ui must be told.
 #[derive(Debug, Clone)]
@@ -33,6 +39,8 @@ pub struct Settings {
     pub gateway_url: String,
     /// The version that the page shows.
     pub version: String,
+    /// How people log in.
+    pub login: Login,
 }
 
 /// Why the ui cannot serve.
@@ -49,6 +57,9 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// Nobody can log in.
+    #[error("auth: {0}")]
+    Auth(#[from] crate::auth::Error),
     /// A file of the brand is not there, or cannot be used.
     #[error("could not read {}", path.display())]
     BrandFile {
@@ -63,13 +74,15 @@ pub enum Error {
 struct Ui {
     brand: brand::Loaded,
     gateway: forward::Gateway,
+    sessions: sessions::Sessions,
 }
 
 /// Serves until the end begins; then takes no more and returns when what is under way has finished.
 pub async fn serve(listener: TcpListener, settings: Settings, shutdown: Shutdown) -> Result<(), Error> {
     let gateway = forward::Gateway::new(&settings.gateway_url, shutdown.clone())?;
     let brand = brand::Loaded::read(&settings.brand, &settings.version).await?;
-    let app = app(Arc::new(Ui { brand, gateway }));
+    let sessions = sessions::Sessions::new(&settings.login, shutdown.clone())?;
+    let app = app(Arc::new(Ui { brand, gateway, sessions }));
     let listener = listener.tap_io(|stream| {
         // Events are small and each is wanted at once.
         if let Err(error) = stream.set_nodelay(true) {
@@ -85,6 +98,22 @@ pub async fn serve(listener: TcpListener, settings: Settings, shutdown: Shutdown
     }
 }
 
+/// The routes that requests are counted by; what lies below the last of a kind is counted with it.
+const ROUTES: [&str; 12] = [
+    "/admin",
+    "/",
+    "/runs/{id}",
+    "/assets/{*path}",
+    "/ui/config.json",
+    "/ui/logo",
+    "/ui/brand.css",
+    "/healthz",
+    "/readyz",
+    "/api/{*rest}",
+    "/fastagency/{*rest}",
+    "/openapi.json",
+];
+
 fn app(ui: Arc<Ui>) -> Router {
     // What is forwarded has the headers that the gateway gave it; these stand where it gave none.
     let fixed = |name: HeaderName, value: HeaderValue| SetResponseHeaderLayer::if_not_present(name, value);
@@ -92,10 +121,16 @@ fn app(ui: Arc<Ui>) -> Router {
     Router::new()
         .route("/", get(page::index))
         .route("/runs/{id}", get(page::index))
+        .route("/admin", get(page::admin))
         .route("/assets/{*path}", get(page::asset))
         .route("/ui/config.json", get(config))
         .route("/ui/logo", get(brand::logo))
         .route("/ui/brand.css", get(brand::css))
+        .route("/auth/me", get(login::me))
+        .route("/auth/login", post(login::login))
+        .route("/auth/logout", post(login::logout))
+        .route("/auth/oidc", get(login::to_provider))
+        .route("/auth/callback", get(login::from_provider))
         .route("/healthz", get(alive))
         .route("/readyz", get(ready))
         .route("/api/{*rest}", any(forward::forward))
@@ -105,6 +140,7 @@ fn app(ui: Arc<Ui>) -> Router {
         .route("/docs", any(forward::forward))
         .fallback(not_found)
         .layer(CatchPanicLayer::custom(after_panic))
+        .layer(axum::middleware::from_fn_with_state(Observed::new(Tier::ui, ROUTES), observe::request))
         .layer(fixed(header::CONTENT_SECURITY_POLICY, csp))
         .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")))
         .layer(fixed(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")))

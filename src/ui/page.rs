@@ -2,16 +2,20 @@
 
 use std::collections::HashMap;
 use std::io::Write;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
-use axum::extract::Path;
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use rust_embed::RustEmbed;
 use sha2::Digest;
+
+use crate::ui::Ui;
 
 #[derive(RustEmbed)]
 #[folder = "src/ui/assets"]
@@ -39,10 +43,37 @@ static EDITION: LazyLock<String> = LazyLock::new(|| {
     crate::ids::hex(&sha2::Sha256::digest(etags.concat())[..8])
 });
 
-/// The page itself, with its files named by their edition.
-static INDEX: LazyLock<File> = LazyLock::new(|| {
-    let written = String::from_utf8_lossy(&FILES["index.html"].plain);
-    File::new("index.html", written.replace("\"/assets/", &format!("\"/assets/{}/", *EDITION)).into())
+/// The page itself, and what its content security policy must name so that it works.
+pub struct Index {
+    file: File,
+    /// The source of its one inline script, as a policy writes it.
+    pub script: String,
+    /// The source of its one inline style sheet.
+    pub style: String,
+}
+
+impl Index {
+    /// The page with its files named by their edition. What the first paint needs stands in it, so that a visitor sees the page
+    /// after one request; a brand's own style sheet is asked for only where there is one.
+    pub fn new(has_css: bool) -> Self {
+        let text = |name: &str| String::from_utf8_lossy(&FILES[name].plain).into_owned();
+        let (style, script) = (text("style.css"), text("early-theme.js"));
+        let mut page = text("index.html")
+            .replace("<link rel=\"stylesheet\" href=\"/assets/style.css\">", &format!("<style>{style}</style>"))
+            .replace("<script src=\"/assets/early-theme.js\"></script>", &format!("<script>{script}</script>"))
+            .replace("\"/assets/", &format!("\"/assets/{}/", *EDITION));
+        if !has_css {
+            page = page.replace("<link rel=\"stylesheet\" href=\"/ui/brand.css\">\n", "");
+        }
+        let source = |text: &str| format!("'sha256-{}'", BASE64_STANDARD.encode(sha2::Sha256::digest(text)));
+        Self { file: File::new("index.html", page.into()), script: source(&script), style: source(&style) }
+    }
+}
+
+/// The operator's page.
+static ADMIN: LazyLock<File> = LazyLock::new(|| {
+    let written = String::from_utf8_lossy(&FILES["admin.html"].plain);
+    File::new("admin.html", written.replace("\"/assets/", &format!("\"/assets/{}/", *EDITION)).into())
 });
 
 fn read(name: &str) -> Option<File> {
@@ -83,8 +114,13 @@ fn content_type(name: &str) -> &'static str {
 }
 
 /// `GET /` and `GET /runs/<id>`: the page, which reads its own address.
-pub async fn index(headers: HeaderMap) -> Response {
-    send(&INDEX, &headers)
+pub async fn index(State(ui): State<Arc<Ui>>, headers: HeaderMap) -> Response {
+    send(&ui.brand.index.file, &headers)
+}
+
+/// `GET /admin`: the operator's page. It holds nothing; what it shows is asked of the gateway, by whoever may.
+pub async fn admin(headers: HeaderMap) -> Response {
+    send(&ADMIN, &headers)
 }
 
 /// `GET /assets/<edition>/<name>`, and `GET /assets/<name>` for whoever names a file without knowing the edition.
@@ -170,7 +206,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_of_this_edition_is_kept_for_ever_and_of_another_is_not() {
-        let index = String::from_utf8(INDEX.plain.to_vec()).unwrap();
+        let index = String::from_utf8(Index::new(false).file.plain.to_vec()).unwrap();
         let main = index.split('"').find(|part| part.ends_with("/main.js")).unwrap().strip_prefix("/assets/").unwrap();
         let kept = asset(Path(main.to_owned()), HeaderMap::new()).await;
         assert_eq!(kept.status(), StatusCode::OK);
@@ -182,6 +218,20 @@ mod tests {
             (other.status(), &other.headers()[header::CACHE_CONTROL]),
             (StatusCode::OK, &HeaderValue::from_static("no-store"))
         );
+    }
+
+    #[test]
+    fn what_the_first_paint_needs_stands_in_the_page_and_in_its_policy() {
+        let index = Index::new(false);
+        let page = String::from_utf8(index.file.plain.to_vec()).unwrap();
+        for (begin, end, source) in [("<style>", "</style>", &index.style), ("<script>", "</script>", &index.script)] {
+            let (_, rest) = page.split_once(begin).unwrap();
+            let (text, _) = rest.split_once(end).unwrap();
+            assert_eq!(*source, format!("'sha256-{}'", BASE64_STANDARD.encode(sha2::Sha256::digest(text))));
+        }
+        assert!(!page.contains("rel=\"stylesheet\""), "nothing else is waited for");
+        let branded = String::from_utf8(Index::new(true).file.plain.to_vec()).unwrap();
+        assert_eq!(branded.matches("<link rel=\"stylesheet\" href=\"/ui/brand.css\">").count(), 1);
     }
 
     #[test]
@@ -199,7 +249,7 @@ mod tests {
             assert!(FILES.contains_key(name), "{name}");
         }
         // What shows the page inside another one is loaded there, and what few need when they do.
-        let later = ["embed.js", "export-page.js", "math.js"];
+        let later = ["embed.js", "export-page.js", "math.js", "sign-in.js"];
         let first = FILES.iter().filter(|(name, _)| !later.contains(&name.as_str())).map(|(_, file)| file);
         let sent: usize = first.map(|file| file.gzip.as_ref().unwrap_or(&file.plain).len()).sum();
         assert!(sent < 100_000, "{sent} bytes");

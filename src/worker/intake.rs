@@ -13,9 +13,11 @@ use crate::audit::keep;
 use crate::broker::{AnyDelivery, Reason};
 use crate::clock;
 use crate::engine::Left;
-use crate::ids::{Name, RunId};
+use crate::ids::{Name, RunId, UserId};
+use crate::metrics::metrics;
 use crate::run::claim::{Claim, Ready, claim};
 use crate::run::record::Created;
+use crate::traces::{KeyValue, Kind, Span, Under, genai};
 use crate::worker::Worker;
 
 /// How long a delivery rests before it is tried again after a failure.
@@ -30,6 +32,7 @@ const EARLY: Duration = Duration::from_secs(60);
 /// Takes the jobs of one workflow until the end begins.
 pub(super) async fn take(worker: Arc<Worker>, workflow: Name) {
     let shutdown = worker.shutdown.clone();
+    let figures = metrics().workflow(workflow.as_str());
     while !shutdown.has_begun() {
         let mut jobs = match worker.broker.queue.take(&workflow, worker.lease.span()).await {
             Ok(jobs) => jobs,
@@ -55,6 +58,10 @@ pub(super) async fn take(worker: Arc<Worker>, workflow: Name) {
                     None => break,
                 },
             };
+            figures.deliveries.inc();
+            if delivery.attempt() > 1 {
+                figures.redeliveries.inc();
+            }
             let taking = worker.clone();
             shutdown.run(async move { work(taking, delivery, permit).await });
         }
@@ -117,7 +124,8 @@ impl Holder<'_> {
         let settled = loop {
             let mut came = false;
             let settled = {
-                let mut driving = Box::pin(drive(self.worker, self.run, delivery.job().reason));
+                let mut driving =
+                    Box::pin(drive(self.worker, self.run, delivery.job().reason, delivery.trace().map(Box::from)));
                 let mut beats = tokio::time::interval_at(Instant::now() + beat, beat);
                 loop {
                     tokio::select! {
@@ -184,7 +192,8 @@ enum Settle {
     Again(Duration),
 }
 
-async fn drive(worker: &Worker, run: RunId, reason: Reason) -> Settle {
+/// Drives a run, if it is to be driven. `from`: the place in a trace of whoever has called for it.
+async fn drive(worker: &Worker, run: RunId, reason: Reason, from: Option<Box<str>>) -> Settle {
     let prepare = |created: Created| async move {
         let hash = created.definition.ok_or("a FastAgency worker executes it")?;
         let with = worker.definition(&hash).await?;
@@ -213,7 +222,14 @@ async fn drive(worker: &Worker, run: RunId, reason: Reason) -> Settle {
             return Settle::Again(AFTER_FAILURE);
         }
     };
-    match worker.engine.drive(owned, workflow, &worker.shutdown).await {
+    let span = span(&owned.created, run, from.as_deref());
+    drop(from);
+    let (name, user) = (owned.created.workflow.clone(), owned.created.user.clone());
+    let user = user.as_ref().map(UserId::as_str);
+    tracing::debug!(run.id = %run, workflow = %name, user.id = user, "the run was taken ({reason:?})");
+    let left = span.around(worker.engine.drive(owned, workflow, &worker.shutdown)).await;
+    tracing::debug!(run.id = %run, workflow = %name, user.id = user, "the run has left memory: {left:?}");
+    match left {
         Left::Ended => {
             redact(worker, run).await;
             Settle::Done
@@ -221,7 +237,8 @@ async fn drive(worker: &Worker, run: RunId, reason: Reason) -> Settle {
         Left::Parked => Settle::Done,
         Left::HandedBack => Settle::Again(Duration::ZERO),
         Left::LetGo(why) => {
-            tracing::warn!(run.id = %run, "the run was let go: {why}");
+            span.fail("let_go");
+            tracing::warn!(run.id = %run, workflow = %name, user.id = user, "the run was let go: {why}");
             Settle::Again(worker.lease.span() / 2)
         }
     }
@@ -234,4 +251,19 @@ pub(super) async fn redact(worker: &Worker, run: RunId) {
     {
         tracing::warn!(run.id = %run, "the log could not be redacted yet: {error}");
     }
+}
+
+/// A stay of a run in memory, in the trace that it was started in. What wakes it later has a trace of its own.
+fn span(created: &Created, run: RunId, from: Option<&str>) -> Span {
+    let under = Under::Header(created.trace.as_deref().or(from));
+    Span::linked(Kind::Consumer, under, from, || {
+        let mut known = vec![
+            KeyValue::new(genai::OPERATION, "invoke_workflow"),
+            KeyValue::new(genai::WORKFLOW, created.workflow.to_string()),
+            KeyValue::new(genai::CONVERSATION, run.to_string()),
+            KeyValue::new(genai::MESSAGING_OPERATION, "process"),
+        ];
+        known.extend(created.user.as_ref().map(|user| KeyValue::new(genai::USER, user.as_str().to_owned())));
+        (format!("run {}", created.workflow), known)
+    })
 }

@@ -1,9 +1,11 @@
 //! "Still here": the worker's lease, renewed three times within its length, and at once when the broker is back.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::metrics::metrics;
 use crate::run::directory::{self, WorkerCard};
 use crate::run::lease::Lease;
 use crate::worker::Worker;
@@ -14,6 +16,7 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// Renews the lease until the last call.
 pub(super) async fn beat(worker: &Worker, card: &WorkerCard) {
     let span = worker.lease.span();
+    let mut card = card.clone();
     let mut next = Instant::now() + span / 3;
     loop {
         tokio::select! {
@@ -25,14 +28,16 @@ pub(super) async fn beat(worker: &Worker, card: &WorkerCard) {
                 return;
             }
         }
+        card.runs = worker.held.lock().unwrap_or_else(PoisonError::into_inner).len();
         let sent = Lease::moment(&*worker.clock);
-        match directory::renew(&worker.broker, card, span).await {
+        match directory::renew(&worker.broker, &card, span).await {
             Ok(()) => {
                 worker.lease.renewed(sent);
                 next = Instant::now() + span / 3;
                 share_models(worker).await;
             }
             Err(error) => {
+                metrics().lease_renewal_failures.inc();
                 tracing::warn!("the worker's lease could not be renewed: {error}");
                 next = Instant::now() + AGAIN.min(span / 3);
             }

@@ -1,6 +1,7 @@
 //! The worker: takes runs from the queue and drives them, thousands at once. The only tier that talks to models and tools.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use crate::config::Webhook;
 use crate::engine::{Engine, Shelver};
 use crate::ids::{Name, RunId, WorkerId};
 use crate::lifecycle::Shutdown;
+use crate::metrics::metrics;
 use crate::model::Models;
 use crate::redact::Redactor;
 use crate::run::directory::{self, WorkerCard, WorkflowCard};
@@ -46,6 +48,8 @@ pub struct Parts {
     pub redactor: Redactor,
     /// Who outside is told of runs.
     pub webhooks: BTreeMap<Name, Webhook>,
+    /// Whether it takes runs; the worker says so.
+    pub up: Arc<AtomicBool>,
 }
 
 /// A worker at work.
@@ -80,7 +84,7 @@ pub enum Error {
 
 /// Serves workflows until the end: announces itself, then takes runs. Returns when the last run has left memory.
 pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
-    let Parts { broker, clock, models, workflows, sealer, settings, keep_ended, redactor, webhooks } = parts;
+    let Parts { broker, clock, models, workflows, sealer, settings, keep_ended, redactor, webhooks, up } = parts;
     let id = WorkerId::random();
     let serves: BTreeMap<Name, Arc<Workflow>> =
         workflows.into_iter().map(|workflow| (workflow.name.clone(), Arc::new(workflow))).collect();
@@ -93,6 +97,8 @@ pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
         workflows: serves.keys().cloned().collect(),
         started_at: clock.now(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        runs: 0,
+        max_runs: settings.max_runs,
     };
     let sent = Lease::moment(&*clock);
     directory::renew(&broker, &card, settings.lease).await?;
@@ -126,6 +132,8 @@ pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
         contract::join(&worker).await?;
     }
     let names: BTreeSet<&str> = worker.serves.keys().map(Name::as_str).collect();
+    metrics().runs_limit.set(i64::try_from(settings.max_runs).unwrap_or(i64::MAX));
+    up.store(true, Ordering::Relaxed);
     tracing::info!(worker.id = %id, "worker ready: {}", names.into_iter().collect::<Vec<_>>().join(", "));
     shutdown.run(sweeping::serve(worker.clone(), keep_ended));
     for (name, webhook) in webhooks {
@@ -151,6 +159,7 @@ pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
         () = lease => {}
         () = shelving => {}
     }
+    up.store(false, Ordering::Relaxed);
     shelver.flush(&broker).await;
     // Whoever takes a run over need not wait for the lease to end.
     directory::withdraw(&broker, id).await?;

@@ -381,8 +381,22 @@ pub struct Tool {
     pub params: Arc<Schema>,
     /// What its `return` is.
     pub returns: Returns,
+    /// Whether a person is asked before it is called.
+    pub approve: Approve,
     /// What is done; `args` is in the context.
     pub steps: Vec<Step>,
+}
+
+/// Whether a person is asked before a tool is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Approve {
+    /// No.
+    #[default]
+    Never,
+    /// Until it was allowed once in the run.
+    First,
+    /// Each time, unless the person allows it for the whole run.
+    Always,
 }
 
 /// What a tool's `return` is.

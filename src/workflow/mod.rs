@@ -24,8 +24,9 @@ mod talks;
 
 pub use called::apply_defaults;
 pub use conversation::{
-    Chat, ContextHandoff, Group, GroupChat, Handoffs, LlmHandoff, Manager, NestedCarryover, NestedChat, NestedChats,
-    Pattern, Returns, Selection, SelectionMethod, SelectionRole, SummaryMethod, Target, Tool, Transitions, Trigger,
+    Approve, Chat, ContextHandoff, Group, GroupChat, Handoffs, LlmHandoff, Manager, NestedCarryover, NestedChat,
+    NestedChats, Pattern, Returns, Selection, SelectionMethod, SelectionRole, SummaryMethod, Target, Tool, Transitions,
+    Trigger,
 };
 pub use expression::{EvaluationError, Expression, Template};
 pub use folder::{check_models, from_definition, load_folder};
@@ -342,6 +343,8 @@ pub enum Action {
         asking: Asking,
         /// Answers to pick from; a list of texts, or one expression that gives a list.
         suggestions: Data,
+        /// A suggestion is put into the field, to be finished there, instead of being sent at once.
+        suggestions_fill: bool,
         /// The answer is a secret.
         password: bool,
         /// A large field.

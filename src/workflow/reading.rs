@@ -12,8 +12,8 @@ use super::shapes::{AGENT, LIMITS, TOOL, WORKFLOW};
 use super::steps::{self, Met, Reader};
 use super::talks::{check_tools, handoffs, nested_chats};
 use super::{
-    Agent, AgentKind, CONVERSABLE_SYSTEM_MESSAGE, Definition, HumanInputMode, Limits, MOST_AUTO_REPLIES, ModelUse,
-    Returns, Schema, Tool, Values, Workflow,
+    Agent, AgentKind, Approve, CONVERSABLE_SYSTEM_MESSAGE, Definition, HumanInputMode, Limits, MOST_AUTO_REPLIES,
+    ModelUse, Returns, Schema, Tool, Values, Workflow,
 };
 use crate::ids::Name;
 use crate::money::Usd;
@@ -161,7 +161,29 @@ fn params(field: &Field<'_>) -> Option<Arc<Schema>> {
         field.note("the parameters are an object: `type: object`");
         return None;
     }
+    // They stand in the log as they were given, and a password never may.
+    for name in passwords_in(&schema.json) {
+        field.note_with_hint(
+            format!("the parameter {name:?} is a password, and parameters are stored in clear"),
+            "ask for it in a step, with `text_input` and `password: true`",
+        );
+    }
     Some(schema)
+}
+
+/// The properties of a schema that are passwords, at any depth.
+pub fn passwords_in(schema: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    let properties = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
+    for (name, property) in properties {
+        if property.get("format").is_some_and(|format| format == "password")
+            || property.get("writeOnly").is_some_and(|only| only == true)
+        {
+            found.push(name.clone());
+        }
+        found.extend(passwords_in(property));
+    }
+    found
 }
 
 /// The names of the parameters, if the schema lists them all.
@@ -258,6 +280,8 @@ impl ToolReader<'_> {
         };
         let returns = [("value", Returns::Value), ("reply_result", Returns::ReplyResult)];
         let returns = fields.read("returns", |field| field.one_of(&returns)).unwrap_or_default();
+        let approvals = [("never", Approve::Never), ("first", Approve::First), ("always", Approve::Always)];
+        let approve = fields.read("approve", |field| field.one_of(&approvals)).unwrap_or_default();
         let Some(steps) = fields.get("do") else {
             // Another kind was named already as not in this version.
             if !["openapi", "mcp", "http", "command", "nats", "workflow"].iter().any(|kind| fields.get(kind).is_some())
@@ -271,7 +295,7 @@ impl ToolReader<'_> {
         let reader = Reader::new(self.file, &declared, self.names, self.agents);
         let steps = reader.of_tool(&steps);
         self.met.add(reader.into_met());
-        Some(Tool { name, description: description?.to_owned(), params: params?, returns, steps: steps? })
+        Some(Tool { name, description: description?.to_owned(), params: params?, returns, approve, steps: steps? })
     }
 }
 

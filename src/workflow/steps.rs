@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::names::Names;
-use super::reading::{Call, schema};
+use super::reading::{Call, passwords_in, schema};
 use super::scope::{Declared, Scope};
 use super::shapes::{
     ACTIONS, ARM, ASK_AGENT, CALL, CALLED, CHOICE, FOREACH, FORM, LOOP, MESSAGE, MULTIPLE_CHOICE, ON_ERROR, ON_TIMEOUT,
@@ -584,6 +584,7 @@ fn text_input(field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
     Some(Action::TextInput {
         password: fields.read("password", Field::bool).unwrap_or(false),
         multiline: fields.read("multiline", Field::bool).unwrap_or(false),
+        suggestions_fill: fields.read("suggestions_fill", Field::bool).unwrap_or(false),
         pattern,
         value_type,
         asking: asking?,
@@ -688,21 +689,6 @@ fn form(field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
         Some(schema)
     });
     Some(Action::Form { asking: asking?, schema: schema? })
-}
-
-/// The properties of a schema that are passwords, at any depth.
-fn passwords_in(schema: &Value) -> Vec<String> {
-    let mut found = Vec::new();
-    let properties = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
-    for (name, property) in properties {
-        if property.get("format").is_some_and(|format| format == "password")
-            || property.get("writeOnly").is_some_and(|only| only == true)
-        {
-            found.push(name.clone());
-        }
-        found.extend(passwords_in(property));
-    }
-    found
 }
 
 fn message(field: &Field<'_>, scope: &Scope<'_>) -> Option<MessageAction> {

@@ -49,6 +49,16 @@ def is_tour(types: list[str], result: object) -> bool:
     return set(types) >= TOUR and UNHANDLED not in str(result)
 
 
+def check_agents(types: list[str], shown: str, result: str) -> None:
+    """What agents do, as FastAgency's client was shown it (docs/ag2.md has the mapping)."""
+    wanted = {"text_message", "suggested_function_call", "function_call_execution", "multiple_choice", "text_input", "system_message"}
+    check("agents: every kind of message comes", set(types) >= wanted, types)
+    check("agents: both calls of the tool are allowed before they are made", types.count("multiple_choice") == 2 and "May I call" in shown, types)
+    check("agents: a person speaks in a conversation", "Replying as guest" in shown, shown)
+    check("agents: nothing went wrong", "error" not in types and UNHANDLED not in result and "Error:" not in shown, shown)
+    check("agents: the result is what the steps returned", '"paid":7' in result.replace(" ", ""), result)
+
+
 def console_to_gateway(tiers: Tiers, args: argparse.Namespace) -> None:
     tiers.nats()
     tiers.worker(args.worker, stand_in=True)
@@ -69,6 +79,9 @@ def console_to_gateway(tiers: Tiers, args: argparse.Namespace) -> None:
     talk = Console(url, "simple_learning")
     check("simple_learning through ConsoleUI: its agents talk", talk.types().count("text_message") >= 3, talk.boxes)
     check("simple_learning comes to its end without an error", "error" not in talk.types() and UNHANDLED not in talk.boxes[-1][1], talk.boxes)
+    if args.worker == "ours":
+        talk = Console(url, "agents")
+        check_agents(talk.types(), " ".join(body for _, body in talk.boxes), talk.boxes[-1][1])
 
 
 def worker_under_python_gateway(tiers: Tiers, args: argparse.Namespace) -> None:
@@ -85,6 +98,10 @@ def worker_under_python_gateway(tiers: Tiers, args: argparse.Namespace) -> None:
     check("tour's messages have FastAgency's shape", not talk.misshapen(), talk.misshapen())
     talk = Talk(url, "simple_learning")
     check("simple_learning under FastAgency's gateway", len(talk.of("text_message")) >= 3 and not talk.misshapen(), talk.messages)
+    if args.worker == "ours":
+        talk = Talk(url, "agents")
+        check("agents' messages have FastAgency's shape", not talk.misshapen(), talk.misshapen())
+        check_agents(talk.types(), json.dumps(talk.messages), str(talk.result()))
 
 
 def python_worker_under_gateway(tiers: Tiers, args: argparse.Namespace) -> None:

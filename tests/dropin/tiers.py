@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -94,10 +95,14 @@ class Tiers:
     def config(self, static_dir: Path | None) -> str:
         path = self.folder / f"fastagency{'-page' if static_dir else ''}.yaml"
         front = f"gateway: {{ static_dir: '{static_dir}' }}\n" if static_dir else ""
+        workflows = self.folder / "workflows"
+        workflows.mkdir(exist_ok=True)
+        for source in [*(ROOT / "workflows").glob("*.yaml"), PEER.with_name("agents.yaml")]:
+            shutil.copy(source, workflows)
         path.write_text(
             "version: 1\nname: dropin\n"
             "nats: { url: '${NATS_URL}', user: fastagency, password: '${FASTAGENCY_NATS_PASSWORD}' }\n"
-            f"workflows: '{ROOT / 'workflows'}'\n"
+            f"workflows: '{workflows}'\n"
             # never asked: the worker runs with --mock-llm
             "llms: { default: { provider: openai, model: gpt-4o-mini, api_key: none } }\n" + front
         )

@@ -532,12 +532,27 @@ async fn the_catalogue_lists_what_was_put_last_at_the_end(ground: Ground) {
         );
         assert!(matches!(catalogue.list(Shelf::Runs, Some(bad)).await, Err(Error::Refused { .. })), "{bad:?}");
     }
-    let put = (0..400).map(|at| {
-        let catalogue = catalogue.clone();
-        async move { catalogue.put(Shelf::Definitions, &format!("k{at}"), bytes("v"), None).await.unwrap() }
-    });
-    future::join_all(put).await;
-    assert_eq!(catalogue.list(Shelf::Definitions, None).await.unwrap().len(), 400);
+    // Many: each is there, and once, also while they are put again.
+    let put_all = || {
+        future::join_all((0..1000).map(|at| {
+            let catalogue = catalogue.clone();
+            async move { catalogue.put(Shelf::Definitions, &format!("k.{at}"), bytes("v"), None).await.unwrap() }
+        }))
+    };
+    put_all().await;
+    let mut putting = std::pin::pin!(put_all());
+    loop {
+        let list = catalogue.list(Shelf::Definitions, Some("k"));
+        let (listed, is_done) = match future::select(&mut putting, list).await {
+            future::Either::Left((_, list)) => (list.await.unwrap(), true),
+            future::Either::Right((listed, _)) => (listed.unwrap(), false),
+        };
+        let keys: HashSet<_> = listed.iter().map(|entry| &entry.key).collect();
+        assert_eq!((listed.len(), keys.len()), (1000, 1000));
+        if is_done {
+            break;
+        }
+    }
 }
 
 async fn everything_survives_a_restart(mut ground: Ground) {

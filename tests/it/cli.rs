@@ -29,11 +29,21 @@ steps:
   - fail: "it is broken"
 "#;
 
+const RINGS: &str = r#"
+version: 1
+name: rings
+tools:
+  ring: { description: Rings, approve: always, do: [ { return: ding } ] }
+steps:
+  - { id: rung, call: { tool: ring }, on_error: { value: "{{ error.message }}" } }
+  - { return: "{{ steps.rung }}" }
+"#;
+
 fn project() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("workflows")).unwrap();
     std::fs::write(folder.path().join("fastagency.yaml"), "version: 1\nname: cli\n").unwrap();
-    for (name, source) in [("echo", ECHO), ("fails", FAILS)] {
+    for (name, source) in [("echo", ECHO), ("fails", FAILS), ("rings", RINGS)] {
         std::fs::write(folder.path().join(format!("workflows/{name}.yaml")), source).unwrap();
     }
     folder
@@ -63,6 +73,16 @@ fn a_script_runs_a_workflow_and_reads_its_records() {
     let kinds: Vec<&str> = records.iter().map(|record| record["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["created", "claimed", "said", "answered", "ended"]);
     assert_eq!(records.last().unwrap()["result"], "HELLO");
+}
+
+#[test]
+fn a_call_of_a_tool_is_allowed_or_denied_beforehand() {
+    let folder = project();
+    for (answer, result) in [("once", "ding"), ("deny: not now", "a person did not allow this call: not now")] {
+        let said = fastagency(folder.path(), &["run", "rings", "--answer", answer]);
+        assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+        assert!(said.out.contains(&format!("completed: {result}")), "{}", said.out);
+    }
 }
 
 #[test]

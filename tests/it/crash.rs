@@ -169,6 +169,45 @@ async fn a_killed_workers_run_goes_on_elsewhere_within_the_lease_and_two_seconds
     drop(second);
 }
 
+/// A tool with effects of its own: it says something, asks a model, and says something again.
+const TOOLS: &str = r#"
+version: 1
+name: lesson
+agents:
+  a: { system_message: You answer. }
+tools:
+  look_up:
+    description: Looks up
+    do:
+      - message: begun
+      - { id: found, agent: { agent: a, message: one } }
+      - return: "{{ steps.found }}!"
+steps:
+  - text_input: { prompt: "What?" }
+  - { id: two, call: { tool: look_up } }
+  - return: "{{ steps.two }}"
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tool_that_was_cut_off_by_a_kill_goes_on_where_it_was() {
+    let Some(nats) = NatsServer::start("crash::tool") else { return };
+    let house = House::with(nats, Duration::from_millis(700), "", TOOLS).await;
+    let mut first = house.worker("first").await;
+    let run = house.answered().await;
+    // Its call is in the log, what came of it is not.
+    house.asked(1).await;
+    let called = |log: &[Placed]| log.iter().filter(|one| matches!(one.record.body, Body::Calling { .. })).count();
+    assert_eq!(called(&house.log(&run).await), 1);
+    let second = house.worker("second").await;
+    first.kill();
+    let log = house.ended(&run).await;
+    assert_eq!(called(&log), 1, "{log:#?}");
+    let said = |text: &str| log.iter().filter(|one| format!("{:?}", one.record.body).contains(text)).count();
+    assert_eq!(said("\"begun\""), 1, "what it had said is not said again: {log:#?}");
+    assert_eq!(house.effects().len(), 2, "only the reply that was cut off is asked for again");
+    drop(second);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stopped_worker_that_comes_back_has_lost_its_run_and_shows_nothing() {
     let Some(house) = House::open("crash::stopped", Duration::from_millis(1500)).await else { return };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Every top-level module and its floor.
-const FLOORS: [(&str, u8); 28] = [
+const FLOORS: [(&str, u8); 31] = [
     ("ids", 0),
     ("clock", 0),
     ("problem", 0),
@@ -15,6 +15,8 @@ const FLOORS: [(&str, u8); 28] = [
     ("redact", 0),
     ("seal", 0),
     ("telemetry", 0),
+    ("metrics", 0),
+    ("traces", 0),
     ("config", 1),
     ("workflow", 1),
     ("message", 1),
@@ -22,6 +24,7 @@ const FLOORS: [(&str, u8); 28] = [
     ("broker", 2),
     ("model", 2),
     ("auth", 2),
+    ("observe", 2),
     ("chain", 3),
     ("run", 3),
     ("chat", 3),

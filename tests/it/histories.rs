@@ -108,6 +108,7 @@ async fn live_on(workflow: &Workflow, before: &[Record]) -> Lived {
         keep_ended: Duration::from_secs(3600),
         redactor: Default::default(),
         webhooks: BTreeMap::new(),
+        up: std::sync::Arc::default(),
     };
     life.shutdown().spawn("worker", serve(parts, life.shutdown()));
     if before.is_empty() {

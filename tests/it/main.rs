@@ -3,17 +3,20 @@
 #![expect(clippy::disallowed_methods, reason = "a test waits for the tasks that it starts by itself")]
 
 mod ag2;
+mod approvals;
 mod audit;
 mod broken_yaml;
 mod broker;
 mod chaos;
 mod cli;
 mod crash;
+mod doctor;
 mod documentation;
 mod floors;
 mod gateway;
 mod hardship;
 mod histories;
+mod operation;
 mod ownership;
 mod runs;
 mod schemas;

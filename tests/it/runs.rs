@@ -69,6 +69,7 @@ impl House {
             keep_ended: Duration::from_secs(3600),
             redactor: Default::default(),
             webhooks: BTreeMap::new(),
+            up: std::sync::Arc::default(),
         };
         life.shutdown().spawn("worker", serve(parts, life.shutdown()));
         Self { broker, life, workflow }

@@ -56,6 +56,7 @@ async fn stored(broker: &Broker, bodies: Vec<Body>) -> RunId {
         params: Map::new(),
         user: None,
         origin: Origin::Gateway,
+        trace: None,
     };
     let mut last = 0;
     for body in std::iter::once(Body::Created(created)).chain(bodies) {
@@ -80,8 +81,14 @@ fn claimed(worker: WorkerId) -> Body {
 }
 
 async fn living(broker: &Broker, worker: WorkerId, clock: Arc<dyn Clock>) -> Lease {
-    let card =
-        WorkerCard { id: worker, workflows: vec![workflow()], started_at: SystemClock.now(), version: "test".into() };
+    let card = WorkerCard {
+        id: worker,
+        workflows: vec![workflow()],
+        started_at: SystemClock.now(),
+        version: "test".into(),
+        runs: 0,
+        max_runs: 1,
+    };
     let sent = Lease::moment(&*clock);
     directory::renew(broker, &card, HOUR).await.unwrap();
     Lease::new(worker, HOUR * 2, clock, sent)

@@ -17,7 +17,7 @@ use crate::runs::{Follower, House, count};
 const LONG: Duration = Duration::from_secs(60);
 
 /// A model that reads its replies from a script.
-fn scripted(folder: &Path, script: &str) -> Models {
+pub fn scripted(folder: &Path, script: &str) -> Models {
     let indented: String = script.trim().lines().map(|line| format!("      {line}\n")).collect();
     let text = format!(
         "version: 1\nname: test\nllms:\n  default:\n    provider: scripted\n    stream: false\n    script:\n{indented}"

@@ -184,6 +184,68 @@ await describePage('the page in a browser', (onNew) => {
       assert.equal(run.log.find((record) => record.kind === 'answered').text, '');
     });
 
+    test('a suggestion that is only a beginning is finished in the field, and sent then', async () => {
+      const run = await house.open('letter');
+      await page.getByRole('button', { name: 'Dear Ben,' }).click();
+      await page.keyboard.type('your lamp is here.');
+      assert.equal(await page.locator('.composer textarea').inputValue(), 'Dear Ben, your lamp is here.');
+      assert.ok(![...run.questions.values()].some((question) => question.answered));
+      await page.keyboard.press('Enter');
+      await page.locator('.answer-text', { hasText: 'Dear Ben, your lamp is here.' }).waitFor();
+    });
+
+    test('a choice that was made and not sent outlives a reload', async () => {
+      await house.open('simple_learning');
+      await answerOpenQuestion(page, 'triangles');
+      await page.locator('.choices').waitFor();
+      await page.keyboard.press('3');
+      await page.reload();
+      await page.locator('.choices').waitFor();
+      assert.equal(await page.locator('.choice input:checked').getAttribute('value'), 'That is enough');
+    });
+
+    test('a question is told outside of the page to those who want it, once, and only while nobody looks', async () => {
+      await page.context().grantPermissions(['notifications']);
+      await page.addInitScript(() => {
+        const told = /** @type {any} */ (window).told = [];
+        const played = class extends EventTarget {
+          static permission = 'granted';
+          static requestPermission = async () => 'granted';
+          constructor(title, options) { super(); told.push({ title, body: options.body, tag: options.tag, notice: this }); }
+          close() {}
+        };
+        Object.defineProperty(window, 'Notification', { value: played });
+        let visibility = 'visible';
+        Object.defineProperty(document, 'visibilityState', { get: () => visibility });
+        /** @type {any} */ (window).look = (now) => { visibility = now; document.dispatchEvent(new Event('visibilitychange')); };
+      });
+      await page.clock.install();
+      gateway.start('two_questions');
+      await page.goto(gateway.url);
+      await page.locator('.run').first().waitFor();
+      const told = () => page.evaluate(() => /** @type {any} */ (window).told.map(({ title, body }) => `${title}: ${body}`));
+      const hidden = async () => {
+        await page.evaluate(() => /** @type {any} */ (window).look('hidden'));
+        const asked = gateway.requests.length;
+        await page.clock.fastForward(31_000);
+        await until(() => gateway.requests.length > asked);
+      };
+      gateway.start('letter');
+      await hidden();
+      await page.locator('.run').nth(1).waitFor();
+      assert.deepEqual(await told(), [], 'nobody has asked for it');
+      await page.evaluate(() => /** @type {any} */ (window).look('visible'));
+      await page.getByRole('button', { name: 'Notify me' }).click();
+      assert.equal(await page.locator('#notify').getAttribute('aria-pressed'), 'true');
+      const run = gateway.start('simple_learning');
+      await hidden();
+      await until(async () => (await told()).length > 0);
+      await page.clock.fastForward(31_000);
+      assert.deepEqual(await told(), ['Simple learning: What subject would you like to explore?']);
+      await page.evaluate(() => /** @type {any} */ (window).told[0].notice.dispatchEvent(new Event('click')));
+      await page.waitForURL(new RegExp(run.id));
+    });
+
     test('the form of a question keeps what was written in it', async () => {
       const run = await open('every_message');
       for (const answer of ['Ann', 'more', '7', 'sesame', 'A', 'apple']) await answerOpenQuestion(page, answer);
@@ -464,6 +526,17 @@ await describePage('the page in a browser', (onNew) => {
       await page.goBack();
       assert.equal(page.url(), url);
       await page.locator('.ending').waitFor();
+      await page.getByLabel('More').click();
+      await page.getByRole('button', { name: 'Start another with changes' }).click();
+      assert.equal(await page.getByLabel('City').inputValue(), 'Pula');
+      await page.getByLabel('City').fill('Rijeka');
+      await page.getByRole('button', { name: 'Start', exact: true }).click();
+      await page.locator('.ending').waitFor();
+      await page.getByLabel('More').click();
+      await page.getByRole('button', { name: 'Start another like it' }).click();
+      await until(() => gateway.runs.size === 4);
+      assert.deepEqual([...gateway.runs.values()].map((run) => run.params.city), ['Pula', 'Pula', 'Rijeka', 'Rijeka']);
+      assert.deepEqual([...gateway.runs.values()].map((run) => run.params).at(-1), [...gateway.runs.values()].map((run) => run.params).at(-2));
     });
 
     test('everything by keyboard alone', async () => {

@@ -21,9 +21,9 @@ const csp = (embedIn) => "default-src 'none'; script-src 'self'; style-src 'self
 const id = () => randomBytes(16).toString('hex');
 class Cancelled extends Error {}
 
-/** @param {{pace?: number, embedIn?: string[], brand?: Record<string, unknown>, css?: string, listed?: string[]}} options
- *   `pace`: milliseconds between two pieces of a streamed text; `listed`: the workflows that are offered */
-export function createMockGateway({ pace = 0, listed = Object.keys(scripts), embedIn = [], brand = {}, css = '' } = {}) {
+/** @param {{pace?: number, embedIn?: string[], brand?: Record<string, unknown>, css?: string, listed?: string[], login?: 'form' | 'key' | 'oidc' | null}} options
+ *   `pace`: milliseconds between two pieces of a streamed text; `listed`: the workflows that are offered; `login`: how people sign in */
+export function createMockGateway({ pace = 0, listed = Object.keys(scripts), embedIn = [], brand = {}, css = '', login = null } = {}) {
   /** @type {Map<string, any>} */
   const runs = new Map();
   /** @type {Map<string, string>} */
@@ -37,6 +37,7 @@ export function createMockGateway({ pace = 0, listed = Object.keys(scripts), emb
   const faults = { refuseNext: 0, deny: false };
   /** @type {string[]} */
   const requests = [];
+  const doors = playedDoors(login);
 
   function append(run, kind, fields) {
     // Growing but not consecutive: a page that counts instead of remembering fails here.
@@ -209,28 +210,31 @@ export function createMockGateway({ pace = 0, listed = Object.keys(scripts), emb
       faults.refuseNext -= 1;
       return send(response, 503, { error: { code: 'broker_unavailable', message: 'the broker is out of reach; nothing was done, try again' } });
     }
+    if (url.pathname.startsWith('/auth/')) return doors.answer(request, url, await bodyOf(request), response);
+    const user = doors.userOf(request);
+    if (login && !user && url.pathname.startsWith('/api/')) return send(response, 401, { error: { code: 'unauthorized', message: 'say who you are' } });
     if (faults.deny && url.pathname.startsWith('/api/')) return send(response, 401, { error: { code: 'unauthorized', message: 'say who you are' } });
     if (url.pathname === '/' || url.pathname.startsWith('/runs/')) return sendAsset(response, 'index.html', csp(embedIn));
     if (url.pathname.startsWith('/assets/')) return sendAsset(response, url.pathname.slice('/assets/'.length), csp(embedIn));
     if (url.pathname === '/ui/config.json') return send(response, 200, { title: 'Geometry desk', version: '0.1.0', logo: null, footer: null, links: [], ...brand });
     if (url.pathname === '/ui/brand.css') return response.writeHead(200, { 'Content-Type': 'text/css' }).end(css);
     const body = await bodyOf(request);
-    const reply = route(request, url, body, response);
+    const reply = route(request, url, body, response, user);
     if (reply) send(response, reply.status, reply.body);
   }
 
-  function route(request, url, body, response) {
+  function route(request, url, body, response, user) {
     const [, , resource, runId, action, questionId] = url.pathname.split('/');
     if (resource === 'workflows') {
       return { status: 200, body: { workflows: Object.entries(scripts).filter(([name]) => listed.includes(name)).map(([name, { title = null, description, params = null, available = true }]) => ({ name, title, description, params, available })) } };
     }
     if (resource !== 'runs') return refusal(404, 'not_found', 'there is nothing at this address');
-    if (!runId && request.method === 'POST') return start(request, body);
-    if (!runId) return { status: 200, body: { runs: listOf(url.searchParams) } };
+    if (!runId && request.method === 'POST') return start(request, body, user);
+    if (!runId) return { status: 200, body: { runs: listOf(url.searchParams, user) } };
     const run = runs.get(decodeURIComponent(runId));
-    if (!run) return refusal(404, 'unknown_run', 'there is no run with this id', { hint: 'it may have been deleted' });
+    if (!run || (user && run.user !== user)) return refusal(404, 'unknown_run', 'there is no run with this id', { hint: 'it may have been deleted' });
     if (action === 'events') return void follow(run, request, url, response);
-    if (action === 'answers') return answer(run, questionId, body?.value);
+    if (action === 'answers') return answer(run, questionId, body?.value, user);
     if (action === 'cancel') {
       if (run.state === 'ended') return refusal(409, 'run_ended', 'this run has already ended');
       run.cancelled = true;
@@ -247,7 +251,7 @@ export function createMockGateway({ pace = 0, listed = Object.keys(scripts), emb
     return { status: 200, body: publicRun(run) };
   }
 
-  function start(request, body) {
+  function start(request, body, user) {
     const key = request.headers['idempotency-key'];
     if (key && startKeys.has(key)) return { status: 200, body: publicRun(runs.get(startKeys.get(key))) };
     const script = scripts[body.workflow];
@@ -255,15 +259,16 @@ export function createMockGateway({ pace = 0, listed = Object.keys(scripts), emb
     const missing = (script.params?.required ?? []).find((name) => body.params?.[name] === undefined);
     if (missing) return refusal(422, 'invalid_params', `the parameter "${missing}" is missing`);
     if (body.params?.city === 'Atlantis') return refusal(422, 'invalid_params', 'there is no weather in "Atlantis"', { hint: 'try a city above water' });
-    const run = createRun(body.workflow, body.params);
+    const run = createRun(body.workflow, body.params, user);
     if (key) startKeys.set(key, run.id);
     return { status: 201, body: publicRun(run) };
   }
 
-  function listOf(query) {
+  function listOf(query, user) {
     const search = (query.get('search') ?? '').toLowerCase();
     const rank = (run) => run.state === 'waiting' ? 0 : 1;
     return [...runs.values()].reverse().sort((one, other) => rank(one) - rank(other))
+      .filter((run) => !user || run.user === user)
       .filter((run) => `${run.title ?? ''} ${run.workflow}`.toLowerCase().includes(search))
       .slice(0, Number(query.get('limit') ?? 50)).map(publicRun);
   }
@@ -281,7 +286,7 @@ export function createMockGateway({ pace = 0, listed = Object.keys(scripts), emb
   }
 
   const self = {
-    runs, requests, faults,
+    runs, requests, faults, doors,
     get url() { return origin; },
     run: (runId) => runs.get(runId),
     start: (workflow, params = {}, user = null) => createRun(workflow, params, user),
@@ -317,6 +322,52 @@ export function createMockGateway({ pace = 0, listed = Object.keys(scripts), emb
   function closeServer() {
     return new Promise((resolve) => { server.close(() => resolve(undefined)); server.closeAllConnections(); });
   }
+  return self;
+}
+
+/** Who comes in, as the ui tier has it: a cookie for the right password, the right key, or a visit at the provider. @param {'form' | 'key' | 'oidc' | null} login */
+function playedDoors(login) {
+  const people = /** @type {Record<string, {password: string, key: string, groups: string[]}>} */ ({
+    ann: { password: 'sesame', key: 'fak_ann', groups: ['teachers'] }, ben: { password: 'simsim', key: 'fak_ben', groups: [] },
+  });
+  /** @type {Map<string, string>} */
+  const sessions = new Map();
+  const cookieOf = (request) => /(?:^|; )session=(\w+)/.exec(request.headers.cookie ?? '')?.[1] ?? '';
+  const userOf = (request) => sessions.get(cookieOf(request)) ?? null;
+  const letIn = (user) => {
+    const cookie = id();
+    sessions.set(cookie, user);
+    return { 'Set-Cookie': `session=${cookie}; HttpOnly; SameSite=Lax; Path=/` };
+  };
+  const self = {
+    userOf,
+    /** Who the provider says it is. */
+    provider: 'ann',
+    isThrottled: false,
+    endAll: () => sessions.clear(),
+    answer: (request, url, body, response) => {
+      if (url.pathname === '/auth/me') {
+        const user = userOf(request);
+        const mode = { form: 'basic', key: 'api_key', oidc: 'oidc' }[login ?? ''] ?? 'none';
+        return send(response, 200, { mode, user: user ? { name: user, groups: people[user].groups } : null, login });
+      }
+      if (url.pathname === '/auth/oidc') {
+        response.writeHead(303, { ...letIn(self.provider), Location: url.searchParams.get('return') });
+        return response.end();
+      }
+      if (url.pathname === '/auth/logout') {
+        sessions.delete(cookieOf(request));
+        return response.writeHead(204).end();
+      }
+      if (self.isThrottled) {
+        response.setHeader('Retry-After', '6');
+        return send(response, 429, { error: { code: 'too_many_requests', message: 'that was wrong too often; wait a while' } });
+      }
+      const [user] = Object.entries(people).find(([name, each]) => login === 'form' ? name === body.user && each.password === body.password : each.key === body.key) ?? [];
+      if (!user) return send(response, 401, { error: { code: 'unauthorized', message: 'that is not right' } });
+      response.writeHead(204, letIn(user)).end();
+    },
+  };
   return self;
 }
 

@@ -221,5 +221,10 @@ export const scripts = {
     },
   },
 
+  letter: {
+    title: 'A letter', description: 'Suggestions that one goes on with.',
+    play: (stage) => stage.ask('Clerk', 'text_input', { prompt: 'What shall I write?', suggestions: ['Dear Ann, ', 'Dear Ben, '], suggestions_fill: true }),
+  },
+
   night_shift: { title: 'Night shift', description: 'Nobody works on this one at the moment.', available: false, play: async () => null },
 };

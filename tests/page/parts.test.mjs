@@ -11,7 +11,7 @@ import { toMarkdown } from '../../src/ui/assets/export.js';
 import { checkList, checkText, fieldsOf, fromLink, hasFields } from '../../src/ui/assets/schema.js';
 import { apply, emptyRun } from '../../src/ui/assets/state.js';
 import { blocksOf } from '../../src/ui/assets/streamed-text.js';
-import { answererWords, duration, oneLine, plainLine, prettyJson, timeOfDay, visible } from '../../src/ui/assets/words.js';
+import { answererWords, dayWords, duration, oneLine, plainLine, prettyJson, timeOfDay, visible } from '../../src/ui/assets/words.js';
 
 describe('server-sent events', () => {
   const parse = (chunks) => {
@@ -92,6 +92,12 @@ describe('words', () => {
     assert.equal(visible('pay\u202Eback\u200B 👩‍💻 \u001b'), 'pay\\u202eback\\u200b 👩‍💻 \\u001b');
     assert.deepEqual(JSON.parse(prettyJson({ to: 'Ann\u202E' })), { to: 'Ann\u202E' });
   });
+  test('days as one remembers them', () => {
+    const now = new Date(2026, 10, 23, 0, 30).getTime();
+    const at = (/** @type {number[]} */ ...parts) => dayWords(new Date(2026, 10, ...parts).toISOString(), now);
+    assert.deepEqual([at(23, 0, 1), at(22, 23, 59), at(21, 0), at(17, 0), at(16, 23), at(1, 0)], ['Today', 'Yesterday', 'This week', 'This week', 'This month', 'This month']);
+    assert.deepEqual([dayWords('2026-01-01T00:00:00Z', now), dayWords('never', now)], ['Earlier', 'Some time']);
+  });
   test('a time that is none is nothing', () => assert.equal(timeOfDay('never'), ''));
 });
 
@@ -143,7 +149,7 @@ describe('the files of the page', () => {
   const files = Object.fromEntries(names.map((name) => [name, readFileSync(new URL(name, folder), 'utf8')]));
 
   /** What a first visit does not load. */
-  const LATER = ['embed.js', 'export-page.js', 'math.js'];
+  const LATER = ['embed.js', 'export-page.js', 'math.js', 'sign-in.js'];
 
   test('weigh less than 100 kB, compressed', () => {
     const weight = Object.entries(files).filter(([name]) => !LATER.includes(name)).reduce((sum, [, content]) => sum + gzipSync(content, { level: 9 }).length, 0);

@@ -124,7 +124,7 @@ async function playedModel() {
 const answers = (url) => until(url, () => fetch(url).then((response) => response.ok, () => false));
 
 /** @param {string} what @param {() => Promise<boolean>} isThere */
-async function until(what, isThere) {
+export async function until(what, isThere) {
   const deadline = Date.now() + 30_000;
   while (!await isThere()) {
     if (Date.now() > deadline) throw new Error(`this never came: ${what} (set VERBOSE=1 to see what the processes say)`);
@@ -132,7 +132,7 @@ async function until(what, isThere) {
   }
 }
 
-async function freePort() {
+export async function freePort() {
   const listener = createListener().listen(0, '127.0.0.1');
   await once(listener, 'listening');
   const { port } = /** @type {import('node:net').AddressInfo} */ (listener.address());

@@ -10,7 +10,7 @@ use rusqlite::{OptionalExtension, Row, params};
 use tokio::sync::oneshot;
 
 use super::Embedded;
-use super::house::Told;
+use super::told::Told;
 use crate::broker::{Catalogue, Entry, Error, Result, Shelf, check_key};
 
 #[async_trait]

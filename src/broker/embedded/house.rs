@@ -3,53 +3,16 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use futures_util::Stream;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 
-use super::queue::Taken;
-use super::store::WeakSender;
-use crate::broker::{AnyDelivery, Bell, Job, Live, Overheard, Shelf};
+use super::told::{Handed, Told, UNREAD, Voice, Wanting};
+use crate::broker::{Bell, Depth, Job, Live, Overheard, Shelf};
 use crate::ids::{Name, RunId};
-
-/// What one listener may leave unread before it misses something: ten seconds of a fast model's tokens.
-const UNREAD: usize = 1024;
 
 /// As long as it takes if somebody puts a job off for longer than the clock can count.
 const LONGEST_DELAY: Duration = Duration::from_secs(365 * 86_400);
-
-/// What happened, told to the house after the commit.
-pub(super) enum Told {
-    /// A record was stored, or a delta whispered.
-    Live(RunId, Live),
-    /// Something was put into a run's inbox.
-    Rang(RunId, Bell),
-    /// Somebody wants to hear a run.
-    Follow(RunId, Voice<Live>),
-    /// Somebody wants to hear all runs.
-    Overhear(Voice<Overheard>),
-    /// Somebody wants to hear a run's inbox.
-    Listen(RunId, Voice<Bell>),
-    /// A shelf has changed.
-    Changed(Shelf),
-    /// Somebody wants to watch a shelf.
-    Watch(Shelf, oneshot::Sender<watch::Receiver<()>>),
-    /// A job was queued.
-    Queued(u64, Name, Job),
-    /// A job is done.
-    Done(u64),
-    /// A worker wants a job.
-    Wanted(Name, Wanting),
-    /// A held job is still worked on.
-    Working(u64, u64),
-    /// A held job is given back for some time.
-    PutOff(u64, u64, Duration),
-}
 
 /// Everything in memory.
 pub(super) struct House {
@@ -62,7 +25,6 @@ pub(super) struct House {
     /// When something must be done about a job, and the stamp it must still bear then.
     deadlines: BinaryHeap<Reverse<(Instant, u64, u64)>>,
     stamps: u64,
-    store: WeakSender,
 }
 
 struct KnownJob {
@@ -77,14 +39,6 @@ struct KnownJob {
     stamp: u64,
 }
 
-/// A worker that wants a job.
-pub(super) struct Wanting {
-    /// Where it is handed over.
-    pub(super) reply: oneshot::Sender<AnyDelivery>,
-    /// How long it may say nothing then.
-    pub(super) patience: Duration,
-}
-
 /// The jobs of a workflow that are ready, and the workers that want one. Never both.
 #[derive(Default)]
 struct Line {
@@ -93,8 +47,8 @@ struct Line {
 }
 
 impl House {
-    /// An empty one; `store` is what deliveries settle through.
-    pub(super) fn new(store: WeakSender) -> Self {
+    /// An empty one.
+    pub(super) fn new() -> Self {
         Self {
             followers: Listeners::default(),
             everywhere: Vec::new(),
@@ -104,7 +58,6 @@ impl House {
             lines: HashMap::new(),
             deadlines: BinaryHeap::new(),
             stamps: 0,
-            store,
         }
     }
 
@@ -134,6 +87,7 @@ impl House {
                 self.ready(id, now);
             }
             Told::Done(id) => drop(self.jobs.remove(&id)),
+            Told::Count(workflow, reply) => drop(reply.send(self.depth(&workflow))),
             Told::Wanted(workflow, wanting) => self.wanted(workflow, wanting, now),
             Told::Working(id, attempt) => self.renew(id, attempt, now, None),
             Told::PutOff(id, attempt, delay) => self.renew(id, attempt, now, Some(delay)),
@@ -170,6 +124,14 @@ impl House {
         self.hand_out(&workflow, now);
     }
 
+    fn depth(&self, workflow: &Name) -> Depth {
+        let all = self.jobs.values().filter(|known| known.workflow == *workflow);
+        all.fold(Depth::default(), |depth, known| match known.held {
+            true => Depth { taken: depth.taken + 1, ..depth },
+            false => Depth { waiting: depth.waiting + 1, ..depth },
+        })
+    }
+
     fn wanted(&mut self, workflow: Name, wanting: Wanting, now: Instant) {
         let line = self.lines.entry(workflow.clone()).or_default();
         line.wanting.retain(|waiting| !waiting.reply.is_closed());
@@ -185,8 +147,7 @@ impl House {
                 continue;
             };
             let Some(Wanting { reply, patience }) = line.wanting.pop_front() else { return };
-            let taken = Taken::new(id, known.attempt + 1, known.job.clone(), self.store.clone());
-            if reply.send(Box::new(taken)).is_err() {
+            if reply.send(Handed { id, attempt: known.attempt + 1, job: known.job.clone() }).is_err() {
                 continue;
             }
             line.ready.pop_front();
@@ -242,7 +203,7 @@ impl<T: Clone> Listeners<T> {
         self.until_sweep -= 1;
         if self.until_sweep == 0 {
             self.by_run.retain(|_, voices| {
-                voices.retain(|voice| !voice.sender.is_closed());
+                voices.retain(|voice| !voice.is_alone());
                 !voices.is_empty()
             });
             self.until_sweep = self.by_run.len().max(UNREAD);
@@ -250,62 +211,18 @@ impl<T: Clone> Listeners<T> {
     }
 }
 
-/// The speaking end of a listener.
-pub(super) struct Voice<T> {
-    sender: mpsc::Sender<T>,
-    missed: Arc<AtomicBool>,
-}
-
-/// The hearing end: a stream that says `gap` when it could not take everything.
-pub(super) struct Ear<T> {
-    receiver: mpsc::Receiver<T>,
-    missed: Arc<AtomicBool>,
-    gap: T,
-}
-
-/// Both ends of a listener.
-pub(super) fn listener<T>(gap: T) -> (Voice<T>, Ear<T>) {
-    let (sender, receiver) = mpsc::channel(UNREAD);
-    let missed = Arc::new(AtomicBool::new(false));
-    (Voice { sender, missed: missed.clone() }, Ear { receiver, missed, gap })
-}
-
-impl<T: Clone> Voice<T> {
-    /// Says something; false if nobody is there any more.
-    fn say(&self, item: &T) -> bool {
-        match self.sender.try_send(item.clone()) {
-            Ok(()) => true,
-            Err(mpsc::error::TrySendError::Full(_)) => {
-                self.missed.store(true, Ordering::Release);
-                true
-            }
-            Err(mpsc::error::TrySendError::Closed(_)) => false,
-        }
-    }
-}
-
-impl<T: Clone + Unpin> Stream for Ear<T> {
-    type Item = T;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        match self.receiver.poll_recv(cx) {
-            // What was missed came after everything in the buffer, and the buffer is empty now.
-            Poll::Pending if self.missed.swap(false, Ordering::AcqRel) => Poll::Ready(Some(self.gap.clone())),
-            other => other,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use tokio::sync::oneshot;
+
+    use super::super::told::listener;
     use super::*;
     use crate::broker::Reason;
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
     fn house() -> (House, Name, Instant) {
-        let (sender, _) = mpsc::channel(1);
-        let mut house = House::new(sender.downgrade());
+        let mut house = House::new();
         let workflow = Name::parse("w").unwrap();
         let job = Job { run: RunId::random(), reason: Reason::Start };
         let now = Instant::now();
@@ -313,7 +230,7 @@ mod tests {
         (house, workflow, now)
     }
 
-    fn want(house: &mut House, workflow: &Name, now: Instant) -> oneshot::Receiver<AnyDelivery> {
+    fn want(house: &mut House, workflow: &Name, now: Instant) -> oneshot::Receiver<Handed> {
         let (reply, delivery) = oneshot::channel();
         house.tell(Told::Wanted(workflow.clone(), Wanting { reply, patience: PATIENCE }), now);
         delivery
@@ -322,13 +239,13 @@ mod tests {
     #[test]
     fn a_job_that_nobody_settles_goes_to_the_next_worker() {
         let (mut house, workflow, now) = house();
-        assert_eq!(want(&mut house, &workflow, now).try_recv().unwrap().attempt(), 1);
+        assert_eq!(want(&mut house, &workflow, now).try_recv().unwrap().attempt, 1);
         let mut second = want(&mut house, &workflow, now);
         house.turn(now + PATIENCE / 2);
         assert!(second.try_recv().is_err(), "it was delivered while the first worker had time");
         let later = now + PATIENCE;
         house.turn(later);
-        assert_eq!(second.try_recv().unwrap().attempt(), 2);
+        assert_eq!(second.try_recv().unwrap().attempt, 2);
         // What the first one says now is of no importance.
         house.tell(Told::PutOff(1, 1, Duration::ZERO), later);
         house.turn(later);
@@ -357,7 +274,7 @@ mod tests {
         let job = Job { run: RunId::random(), reason: Reason::Wake };
         house.tell(Told::Queued(2, workflow.clone(), job.clone()), now);
         let delivery = second.try_recv().unwrap();
-        assert_eq!((delivery.job(), delivery.attempt()), (&job, 1));
+        assert_eq!((delivery.job, delivery.attempt), (job, 1));
     }
 
     #[test]

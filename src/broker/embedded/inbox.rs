@@ -7,8 +7,8 @@ use futures_util::stream::BoxStream;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::Embedded;
-use super::house::{Told, listener};
 use super::log::stored;
+use super::told::{Told, listener};
 use crate::broker::{Bell, Inbox, Put, Result, Slot, Stored};
 use crate::ids::RunId;
 

@@ -1,5 +1,7 @@
 //! The logs of the runs in the embedded store.
 
+use std::time::Instant;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -7,21 +9,21 @@ use futures_util::stream::BoxStream;
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::Embedded;
-use super::house::{Told, listener};
-use super::store::{Fault, Head, Session};
+use super::session::{Fault, Head, Session};
 use super::survey;
-use crate::broker::{Error, Lane, Live, Log, Overheard, Result, Sighting, Stored, TOMBSTONE_KEPT};
+use super::told::{Told, listener};
+use crate::broker::{Error, Lane, Live, Log, Overheard, Result, Sighting, Stored, TOMBSTONE_KEPT, count_append};
 use crate::clock::Timestamp;
 use crate::ids::RunId;
-
-/// Removed runs that are forgotten in one transaction.
-const FORGOTTEN_AT_ONCE: i64 = 512;
 
 #[async_trait]
 impl Log for Embedded {
     async fn append(&self, run: RunId, _lane: Lane, payload: Bytes, expected: u64) -> Result<u64> {
         Self::fits(&payload)?;
-        self.store.call("append a record", move |session| append(session, run, payload, expected)).await
+        let begun = Instant::now();
+        let outcome = self.store.call("append a record", move |session| append(session, run, payload, expected)).await;
+        count_append(&outcome, begun);
+        outcome
     }
 
     async fn read(&self, run: RunId, after: u64) -> Result<Vec<Stored>> {
@@ -144,27 +146,6 @@ fn remove(session: &mut Session<'_>, run: RunId, head: Head, before: u64) -> rus
     session.sql.prepare_cached(records)?.execute(params![head.no, before])?;
     session.sql.prepare_cached("delete from inbox where run = ?1")?.execute([&id])?;
     session.sql.prepare_cached("delete from timers where run = ?1")?.execute([&id])?;
-    Ok(())
-}
-
-/// Forgets the runs whose tombstones have been kept for long enough.
-pub(super) fn forget_removed(session: &mut Session<'_>, now: i64) -> rusqlite::Result<()> {
-    let due: Vec<String> = session
-        .sql
-        .prepare_cached("select run from tombstones where until <= ?1 limit ?2")?
-        .query_map(params![now, FORGOTTEN_AT_ONCE], |row| row.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
-    for id in due {
-        session.sql.prepare_cached("delete from tombstones where run = ?1")?.execute([&id])?;
-        session
-            .sql
-            .prepare_cached("delete from records where run = (select no from runs where run = ?1)")?
-            .execute([&id])?;
-        session.sql.prepare_cached("delete from runs where run = ?1")?.execute([&id])?;
-        if let Ok(run) = RunId::parse(&id) {
-            session.heads.remove(&run);
-        }
-    }
     Ok(())
 }
 

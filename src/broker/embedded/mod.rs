@@ -14,14 +14,17 @@ use crate::broker::Broker;
 
 mod backup;
 mod catalogue;
+mod due;
 mod folder;
 mod house;
 mod inbox;
 mod log;
 mod queue;
 mod schema;
+mod session;
 mod store;
 mod survey;
+mod told;
 
 pub use backup::{CopyError, copy};
 pub use folder::{running_address, write_address};

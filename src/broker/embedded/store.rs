@@ -10,10 +10,12 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, OptionalExtension};
 use tokio::sync::{mpsc, oneshot};
 
-use super::house::{House, Told};
-use super::{OpenError, queue, schema};
+use super::house::House;
+use super::session::{Fault, Head, Session};
+use super::told::Told;
+use super::{OpenError, due, schema};
 use crate::broker::{Error, Result};
-use crate::clock::{self, Timestamp};
+use crate::clock;
 use crate::ids::RunId;
 
 /// Calls that may wait for the thread; one more waits in its own task. At a few microseconds each they are done in milliseconds.
@@ -43,64 +45,10 @@ pub(super) struct Work {
 type Act = Box<dyn FnOnce(&mut Session<'_>) -> (rusqlite::Result<()>, Answer) + Send>;
 type Answer = Box<dyn FnOnce(std::result::Result<(), &Failure>) + Send>;
 
-/// What a call may touch: the open transaction, and what is to be told once it is committed.
-pub(super) struct Session<'a> {
-    /// The open transaction.
-    pub(super) sql: &'a Connection,
-    /// The time of this transaction.
-    pub(super) now: Timestamp,
-    /// What the house is told after the commit, in order.
-    pub(super) told: Vec<Told>,
-    /// The heads of runs that were written lately.
-    pub(super) heads: &'a mut HashMap<RunId, Head>,
-    sequence: &'a mut u64,
-}
-
-/// What an append must know of its run.
-#[derive(Clone, Copy)]
-pub(super) struct Head {
-    /// Its number in the file.
-    pub(super) no: i64,
-    /// The sequence of its last record; 0 if it has none.
-    pub(super) last: u64,
-}
-
-/// Why a call came to nothing: its own answer, or the file's, which undoes the whole transaction.
-pub(super) enum Fault {
-    /// The call's own answer.
-    Ours(Error),
-    /// The file's.
-    Sql(rusqlite::Error),
-}
-
-impl From<rusqlite::Error> for Fault {
-    fn from(source: rusqlite::Error) -> Self {
-        Fault::Sql(source)
-    }
-}
-impl From<Error> for Fault {
-    fn from(error: Error) -> Self {
-        Fault::Ours(error)
-    }
-}
-
 /// A failed transaction, in words that can be given to everyone who was in it.
 struct Failure {
     full: bool,
     text: String,
-}
-
-impl Session<'_> {
-    /// The next sequence, never used before.
-    pub(super) fn next_sequence(&mut self) -> u64 {
-        *self.sequence += 1;
-        *self.sequence
-    }
-
-    /// The time of this transaction in milliseconds, as the file keeps it.
-    pub(super) fn now_millis(&self) -> i64 {
-        self.now.as_millisecond()
-    }
 }
 
 impl Store {
@@ -113,8 +61,10 @@ impl Store {
         let sequence = connection
             .query_row("select value from counters where name = 'sequence'", [], |row| row.get(0))
             .map_err(trouble)?;
-        let mut house = House::new(sender.downgrade());
-        queue::load(&connection, &mut house).map_err(trouble)?;
+        let mut house = House::new();
+        for job in due::queued(&connection).map_err(trouble)? {
+            house.tell(job, Instant::now());
+        }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(folder)?;
         let keeper = Keeper {
             connection,
@@ -310,7 +260,7 @@ impl Keeper {
         if wrote {
             self.dirty_since.get_or_insert_with(Instant::now);
             // A timer or an expiry may be among what was written; whether it is the first is cheap to ask.
-            self.next_due = queue::next_due(&self.connection)?;
+            self.next_due = due::next(&self.connection)?;
         }
         Ok(told)
     }
@@ -320,7 +270,7 @@ impl Keeper {
         self.house.turn(Instant::now());
         let now = clock::Clock::now(&clock::SystemClock).as_millisecond();
         if self.next_due.is_some_and(|due| due <= now) {
-            match self.commit(queue::ripen) {
+            match self.commit(due::ripen) {
                 Ok(told) => told.into_iter().for_each(|one| self.house.tell(one, Instant::now())),
                 Err(source) => {
                     tracing::error!(error = %source, "the embedded broker could not fire its timers");
@@ -328,7 +278,7 @@ impl Keeper {
                     self.next_due = Some(now + SYNC_EVERY.as_millis() as i64);
                 }
             }
-            self.next_due = queue::next_due(&self.connection).unwrap_or(self.next_due);
+            self.next_due = due::next(&self.connection).unwrap_or(self.next_due);
         }
         if self.dirty_since.is_some_and(|since| since.elapsed() >= SYNC_EVERY) {
             self.checkpoint();

@@ -7,7 +7,8 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use rusqlite::params;
 
-use super::store::{self, Session, WeakSender};
+use super::session::Session;
+use super::store::{self, WeakSender};
 use crate::broker::{Result, Sighting, Stored};
 use crate::clock::Timestamp;
 use crate::ids::RunId;

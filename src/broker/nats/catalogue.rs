@@ -42,10 +42,10 @@ impl Catalogue for Server {
         let prefix = bucket_entry(&bucket, "");
         let mut found = Vec::new();
         match first {
-            None => found = self.read_all(DOING, &stream, &bucket_entry(&bucket, ">"), 0).await?,
+            None => found = self.read_many(DOING, &stream, &bucket_entry(&bucket, ">")).await?,
             Some(first) => {
                 found.extend(self.last_message(DOING, &stream, &bucket_entry(&bucket, first)).await?);
-                found.extend(self.read_all(DOING, &stream, &bucket_entry(&bucket, &format!("{first}.>")), 0).await?);
+                found.extend(self.read_many(DOING, &stream, &bucket_entry(&bucket, &format!("{first}.>"))).await?);
                 found.sort_by_key(|read| read.stored.seq);
             }
         }

@@ -18,6 +18,7 @@ use super::server::{NO_JETSTREAM, Server};
 use super::{follow, streams};
 use crate::broker::{self, Broker};
 use crate::config::Nats;
+use crate::metrics::metrics;
 
 /// The oldest server that has what we use: scheduled messages came with it.
 const OLDEST: (u64, u64) = (2, 12);
@@ -250,7 +251,7 @@ fn addresses(urls: &str) -> Result<Vec<ServerAddr>, ConnectError> {
 }
 
 /// The URL as it may be shown: without a user and a password.
-fn shown(urls: &str) -> String {
+pub(super) fn shown(urls: &str) -> String {
     let one = |url: &str| match (url.find("://"), url.rfind('@')) {
         (Some(scheme), Some(at)) if at > scheme => format!("{}{}", &url[..scheme + 3], &url[at + 1..]),
         (None, Some(at)) => url[at + 1..].to_owned(),
@@ -286,7 +287,7 @@ fn is_about_tls(error: &async_nats::ConnectError) -> bool {
     false
 }
 
-fn check_version(client: &Client, url: &str) -> Result<(), ConnectError> {
+pub(super) fn check_version(client: &Client, url: &str) -> Result<(), ConnectError> {
     let found = client.server_info().version;
     if version(&found).is_some_and(|version| version >= OLDEST) {
         return Ok(());
@@ -299,7 +300,7 @@ fn version(text: &str) -> Option<(u64, u64)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-async fn check_jetstream(server: &Server, url: &str) -> Result<(), ConnectError> {
+pub(super) async fn check_jetstream(server: &Server, url: &str) -> Result<(), ConnectError> {
     let doing = "ask for JetStream";
     // Asked by hand: here "nobody answers" means something else than later.
     let asked =
@@ -322,8 +323,8 @@ async fn check_jetstream(server: &Server, url: &str) -> Result<(), ConnectError>
 
 /// Watches the connection: says what happens to it, and tells every follower when it was made again.
 pub(super) struct Monitor {
-    connections: watch::Sender<u64>,
-    losses: watch::Sender<()>,
+    pub(super) connections: watch::Sender<u64>,
+    pub(super) losses: watch::Sender<()>,
     statistics: OnceLock<Arc<async_nats::Statistics>>,
     start: Instant,
     /// When a slow subscription was last said, in seconds after `start` and one: each dropped message is an event.
@@ -349,6 +350,7 @@ impl Monitor {
         match event {
             Event::Disconnected => {
                 self.losses.send_replace(());
+                metrics().broker_losses.inc();
                 tracing::warn!("the connection to NATS was lost; it is being made again");
             }
             Event::LameDuckMode => tracing::warn!("the NATS server is about to stop"),

@@ -28,6 +28,9 @@ pub(super) const PREVIOUS: HeaderName = HeaderName::from_static("Fa-Previous");
 /// Ours: the sequence in the run's log of the message that this one is a copy of.
 pub(super) const COPY_OF: HeaderName = HeaderName::from_static("Fa-Seq");
 
+/// Where in a trace the message belongs.
+pub(super) const TRACE: HeaderName = HeaderName::from_static(crate::traces::HEADER);
+
 const SEQUENCE: HeaderName = async_nats::header::NATS_SEQUENCE;
 const TIME_STAMP: HeaderName = async_nats::header::NATS_TIME_STAMP;
 const PENDING: HeaderName = HeaderName::from_static("Nats-Num-Pending");

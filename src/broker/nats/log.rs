@@ -1,7 +1,7 @@
 //! The logs of the runs in the stream `FA_RUNS`.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::{HeaderMap, Message};
 use async_trait::async_trait;
@@ -15,7 +15,7 @@ use super::headers::{self, EXPECTED_SUBJECT, PREVIOUS, TTL, seconds};
 use super::reads::Read;
 use super::server::{Server, unavailable};
 use crate::broker::subjects::{self, QUEUE_STREAM, RUNS_STREAM};
-use crate::broker::{Error, Lane, Live, Log, Overheard, Result, Sighting, Stored, TOMBSTONE_KEPT};
+use crate::broker::{Error, Lane, Live, Log, Overheard, Result, Sighting, Stored, TOMBSTONE_KEPT, count_append};
 use crate::ids::RunId;
 
 /// How often a replica that is behind the leader is asked again, and how long is waited before.
@@ -34,7 +34,10 @@ pub(super) struct NatsLog(pub(super) Arc<Server>);
 #[async_trait]
 impl Log for NatsLog {
     async fn append(&self, run: RunId, lane: Lane, payload: Bytes, expected: u64) -> Result<u64> {
-        self.0.append(run, lane, payload, expected, HeaderMap::new()).await
+        let begun = Instant::now();
+        let outcome = self.0.append(run, lane, payload, expected, HeaderMap::new()).await;
+        count_append(&outcome, begun);
+        outcome
     }
 
     async fn read(&self, run: RunId, after: u64) -> Result<Vec<Stored>> {

@@ -9,6 +9,7 @@
 mod catalogue;
 mod connect;
 mod contract;
+pub mod examine;
 pub mod floor;
 mod follow;
 mod headers;
@@ -20,5 +21,6 @@ mod reads;
 mod server;
 mod streams;
 mod survey;
+mod walk;
 
 pub use connect::{ConnectError, connect};

@@ -8,13 +8,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::headers::{MESSAGE_ID, SCHEDULE, SCHEDULE_TARGET};
+use super::headers::{MESSAGE_ID, SCHEDULE, SCHEDULE_TARGET, TRACE};
 use super::pull::{Appetite, Consumer, Pull, Pulled, Receipt, nanos};
-use super::server::Server;
+use super::server::{CONSUMER_NOT_FOUND, Server};
 use crate::broker::subjects::{self, QUEUE_STREAM};
-use crate::broker::{AnyDelivery, Delivery, Job, Queue, Result};
+use crate::broker::{AnyDelivery, Delivery, Depth, Job, Queue, Result};
 use crate::clock::Timestamp;
 use crate::ids::Name;
 
@@ -36,6 +37,23 @@ impl Queue for NatsQueue {
         // The server does this by itself for a schedule; saying it does not hurt, and holds for every version.
         headers.insert(header::NATS_ROLLUP, "sub");
         self.0.store("set a timer", subjects::timer(job.run), headers, written(job), None).await.map(drop)
+    }
+
+    async fn depth(&self, workflow: &Name) -> Result<Depth> {
+        const DOING: &str = "count the jobs of a workflow";
+        #[derive(Default, Deserialize)]
+        struct Info {
+            num_pending: u64,
+            num_ack_pending: u64,
+        }
+        let call = format!("CONSUMER.INFO.{QUEUE_STREAM}.{}", subjects::work(workflow));
+        let info: Info = match self.0.api(DOING, call, &Value::Null).await? {
+            Ok(info) => info,
+            // No worker has ever asked for its jobs.
+            Err(error) if error.err_code == CONSUMER_NOT_FOUND => Info::default(),
+            Err(error) => return Err(error.into_broker(DOING)),
+        };
+        Ok(Depth { waiting: info.num_pending, taken: info.num_ack_pending })
     }
 
     async fn take(&self, workflow: &Name, patience: Duration) -> Result<BoxStream<'static, Result<AnyDelivery>>> {
@@ -72,7 +90,11 @@ async fn next(pull: &mut Pull) -> Option<Result<AnyDelivery>> {
             Err(error) => return Some(Err(error)),
         };
         match serde_json::from_slice(&message.payload) {
-            Ok(job) => return Some(Ok(Box::new(Taken { job, receipt }))),
+            Ok(job) => {
+                let trace = message.headers.as_ref().and_then(|headers| headers.get(TRACE));
+                let trace = trace.map(|trace| trace.as_str().into());
+                return Some(Ok(Box::new(Taken { job, trace, receipt })));
+            }
             Err(error) => {
                 tracing::error!(%error, subject = %message.subject, "a queued job cannot be read; it is discarded");
                 receipt.discard().await;
@@ -84,6 +106,7 @@ async fn next(pull: &mut Pull) -> Option<Result<AnyDelivery>> {
 /// A job that was delivered.
 struct Taken {
     job: Job,
+    trace: Option<Box<str>>,
     receipt: Receipt,
 }
 
@@ -95,6 +118,10 @@ impl Delivery for Taken {
 
     fn attempt(&self) -> u64 {
         self.receipt.delivered.attempt
+    }
+
+    fn trace(&self) -> Option<&str> {
+        self.trace.as_deref()
     }
 
     async fn working(&self) -> Result<()> {

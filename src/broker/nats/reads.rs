@@ -1,6 +1,6 @@
-//! Reading what a stream holds, without a consumer.
+//! Reading what a stream holds.
 
-use async_nats::{HeaderMap, Message};
+use async_nats::{HeaderMap, Message, Subscriber};
 use base64::Engine;
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::headers;
 use super::server::{Server, unavailable};
+use super::walk::{Over, Walk};
 use crate::broker::{Error, Result, Stored};
 use crate::clock::Timestamp;
 
@@ -34,30 +35,35 @@ pub(super) struct Read {
 
 impl Server {
     /// Everything that matches `filter` after sequence `after`, in order. From a replicated stream it may lack the newest.
+    /// For few subjects; [`Server::read_many`] is for many.
     pub(super) async fn read_all(&self, doing: &str, stream: &str, filter: &str, after: u64) -> Result<Vec<Read>> {
-        let inbox = self.client.new_inbox();
-        let mut replies = self.subscribe(doing, inbox.clone()).await?;
-        let call = format!("$JS.API.DIRECT.GET.{stream}");
+        let mut pages = self.pages(doing, stream, filter).await?;
         let mut found: Vec<Read> = Vec::new();
-        loop {
-            let from = found.last().map_or(after, |read| read.stored.seq) + 1;
-            let page = json!({ "seq": from, "next_by_subj": filter, "batch": PAGE, "max_bytes": PAGE_BYTES });
-            self.ask(doing, call.clone(), inbox.clone(), &page).await?;
-            loop {
-                let reply = match replies.next().now_or_never() {
-                    Some(reply) => reply,
-                    None => self.answered(doing, replies.next()).await?,
-                };
-                let reply = reply.ok_or_else(|| unavailable(doing, "the connection is closed"))?;
-                match reply.status.map(|status| status.as_u16()) {
-                    None => found.push(read(doing, reply)?),
-                    Some(NOT_FOUND) => return Ok(found),
-                    Some(END_OF_BATCH) if headers::pending(&reply) == 0 => return Ok(found),
-                    Some(END_OF_BATCH) => break,
-                    Some(_) => return Err(refused(doing, &reply)),
-                }
-            }
+        while pages.read(self, doing, found.last().map_or(after, |read| read.stored.seq) + 1, &mut found).await? > 0 {}
+        Ok(found)
+    }
+
+    /// Everything that matches `filter`, in order, where that may be under any number of subjects.
+    pub(super) async fn read_many(&self, doing: &'static str, stream: &str, filter: &str) -> Result<Vec<Read>> {
+        let mut found = Vec::new();
+        let left = self.pages(doing, stream, filter).await?.read(self, doing, 1, &mut found).await?;
+        if left == 0 {
+            return Ok(found);
         }
+        let first = found.last().map_or(0, |read| read.stored.seq) + 1;
+        let mut walk = Walk::start(self, doing, stream, Over::From(filter, first)).await?;
+        while let Some(next) = walk.next(self).await {
+            let (Message { subject, payload, headers, .. }, place) = next?;
+            let stored = Stored { seq: place.stream_seq, at: place.at, payload };
+            found.push(Read { subject: subject.to_string(), stored, headers });
+        }
+        Ok(found)
+    }
+
+    async fn pages(&self, doing: &str, stream: &str, filter: &str) -> Result<Pages> {
+        let inbox = self.client.new_inbox();
+        let replies = self.subscribe(doing, inbox.clone()).await?;
+        Ok(Pages { call: format!("$JS.API.DIRECT.GET.{stream}"), filter: filter.to_owned(), inbox, replies })
     }
 
     /// The last message that matches `subject`, never an older one.
@@ -98,6 +104,35 @@ impl Server {
             Ok(got) => decode(doing, got.message).map(Some),
             Err(error) if error.code == NOT_FOUND => Ok(None),
             Err(error) => Err(error.into_broker(doing)),
+        }
+    }
+}
+
+/// Direct reads of a page each.
+struct Pages {
+    call: String,
+    filter: String,
+    inbox: String,
+    replies: Subscriber,
+}
+
+impl Pages {
+    /// Reads the page that begins at `from`, and returns how many messages are left after it.
+    async fn read(&mut self, server: &Server, doing: &str, from: u64, found: &mut Vec<Read>) -> Result<u64> {
+        let page = json!({ "seq": from, "next_by_subj": self.filter, "batch": PAGE, "max_bytes": PAGE_BYTES });
+        server.ask(doing, self.call.clone(), self.inbox.clone(), &page).await?;
+        loop {
+            let reply = match self.replies.next().now_or_never() {
+                Some(reply) => reply,
+                None => server.answered(doing, self.replies.next()).await?,
+            };
+            let reply = reply.ok_or_else(|| unavailable(doing, "the connection is closed"))?;
+            match reply.status.map(|status| status.as_u16()) {
+                None => found.push(read(doing, reply)?),
+                Some(NOT_FOUND) => return Ok(0),
+                Some(END_OF_BATCH) => return Ok(headers::pending(&reply)),
+                Some(_) => return Err(refused(doing, &reply)),
+            }
         }
     }
 }

@@ -11,8 +11,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::headers::EXPECTED_SEQUENCE;
+use super::headers::{EXPECTED_SEQUENCE, TRACE};
 use crate::broker::{Error, Result};
+use crate::traces;
 
 /// How long an answer may take. A stream that changes its leader answers within two or three seconds.
 pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(5);
@@ -162,6 +163,9 @@ impl Server {
         expected: Option<u64>,
     ) -> Result<u64> {
         let size = payload.len();
+        if let Some(place) = traces::current() {
+            headers.insert(TRACE, place);
+        }
         if let Some(expected) = expected {
             headers.insert(EXPECTED_SEQUENCE, expected.to_string());
         }

@@ -4,19 +4,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use secrecy::ExposeSecret;
 
-use super::{Access, Auth, AuthMode, Jwt, JwtAlgorithm, JwtKey, Members, TokenIssue, TrustedHeader};
-use crate::config::reading::secret;
-use crate::config::shapes::{ACCESS, AUTH, JWT, MEMBERS, TOKEN, TRUSTED_HEADER};
+use super::{Access, Auth, AuthMode, Jwt, JwtAlgorithm, JwtKey, Members, Oidc, TokenIssue, TrustedHeader};
+use crate::config::reading::{long_secret, secret};
+use crate::config::shapes::{ACCESS, AUTH, JWT, MEMBERS, OIDC, TOKEN, TRUSTED_HEADER};
 use crate::yaml::{Field, Fields};
 
 /// How long tokens count that are given for a password.
 const LIFETIME: Duration = Duration::from_secs(30 * 60);
 /// How far clocks may differ.
 const LEEWAY: Duration = Duration::from_secs(60);
-/// The shortest secret that is not soon guessed: as long as the digest of the weakest algorithm (RFC 7518, 3.2).
-const SHORTEST_SECRET: usize = 32;
 
 /// Makes a path of a field.
 type Path<'p> = &'p dyn Fn(&Fields<'_>, &'static str) -> Option<PathBuf>;
@@ -27,6 +24,7 @@ enum Mode {
     Basic,
     ApiKey,
     Jwt,
+    Oidc,
     TrustedHeader,
 }
 
@@ -39,11 +37,13 @@ pub(in crate::config) fn read(field: &Field<'_>, path: Path<'_>) -> Option<Auth>
             ("basic", Mode::Basic),
             ("api_key", Mode::ApiKey),
             ("jwt", Mode::Jwt),
+            ("oidc", Mode::Oidc),
             ("trusted_header", Mode::TrustedHeader),
         ])
     });
     let token = fields.read("token", token);
     let jwt = fields.read("jwt", |field| jwt(field, path));
+    let oidc = fields.read("oidc", oidc);
     let trusted_header = fields.read("trusted_header", trusted_header);
     let auth = Auth {
         mode: AuthMode::None,
@@ -55,7 +55,9 @@ pub(in crate::config) fn read(field: &Field<'_>, path: Path<'_>) -> Option<Auth>
         proxies: fields.read("proxies", |field| list(field, network)).unwrap_or_default(),
     };
     let mode = mode?;
-    for (key, wanted) in [("token", Mode::Basic), ("jwt", Mode::Jwt), ("trusted_header", Mode::TrustedHeader)] {
+    let own =
+        [("token", Mode::Basic), ("jwt", Mode::Jwt), ("oidc", Mode::Oidc), ("trusted_header", Mode::TrustedHeader)];
+    for (key, wanted) in own {
         if mode != wanted && fields.get(key).is_some() {
             field.review.add(fields.problem_at_key(key, format!("{key:?} means nothing in this mode")));
         }
@@ -81,6 +83,13 @@ pub(in crate::config) fn read(field: &Field<'_>, path: Path<'_>) -> Option<Auth>
                 return None;
             }
         },
+        Mode::Oidc => match oidc {
+            Some(oidc) => AuthMode::Oidc(Box::new(oidc)),
+            None => {
+                needs("oidc");
+                return None;
+            }
+        },
         Mode::TrustedHeader => match trusted_header {
             Some(header) => AuthMode::TrustedHeader(header),
             None => {
@@ -95,7 +104,7 @@ pub(in crate::config) fn read(field: &Field<'_>, path: Path<'_>) -> Option<Auth>
 fn token(field: &Field<'_>) -> Option<TokenIssue> {
     let fields = field.fields(&TOKEN)?;
     let lifetime = fields.read("lifetime", Field::duration).unwrap_or(LIFETIME);
-    Some(TokenIssue { secret: long_secret(&fields)?, lifetime })
+    Some(TokenIssue { secret: long_secret(&fields, "secret")?, lifetime })
 }
 
 fn jwt(field: &Field<'_>, path: Path<'_>) -> Option<Jwt> {
@@ -110,13 +119,9 @@ fn jwt(field: &Field<'_>, path: Path<'_>) -> Option<Jwt> {
     let given: Vec<&'static str> =
         ["secret", "public_key_file", "jwks_url"].into_iter().filter(|key| fields.get(key).is_some()).collect();
     let key = match given.as_slice() {
-        ["secret"] => long_secret(&fields).map(JwtKey::Secret),
+        ["secret"] => long_secret(&fields, "secret").map(JwtKey::Secret),
         ["public_key_file"] => path(&fields, "public_key_file").map(JwtKey::File),
-        ["jwks_url"] => fields.read("jwks_url", |field| {
-            let url = field.text()?;
-            let fits = url.starts_with("https://") || url.starts_with("http://");
-            if fits { Some(JwtKey::Jwks(url.to_owned())) } else { field.is_not("an address like https://…") }
-        }),
+        ["jwks_url"] => fields.read("jwks_url", address).map(JwtKey::Jwks),
         [] => {
             field.note("there is nothing to check tokens with: give secret, public_key_file or jwks_url");
             None
@@ -147,6 +152,43 @@ fn jwt(field: &Field<'_>, path: Path<'_>) -> Option<Jwt> {
     })
 }
 
+fn oidc(field: &Field<'_>) -> Option<Oidc> {
+    let fields = field.fields(&OIDC)?;
+    let text = |key| fields.read(key, Field::text).filter(|text| !text.is_empty()).map(str::to_owned);
+    // As it is written: a slash at its end is part of an issuer's name.
+    let issuer = fields.read("issuer", address);
+    let client_id = text("client_id");
+    let scope = |field: &Field<'_>| {
+        let scope = field.text()?;
+        let fits = !scope.is_empty() && !scope.contains([' ', '"', '\\']);
+        if fits { Some(scope.to_owned()) } else { field.is_not("a scope like email") }
+    };
+    let mut scopes = fields.read("scopes", |field| list(field, scope));
+    if let Some(scopes) = &mut scopes
+        && !scopes.iter().any(|scope| scope == "openid")
+    {
+        scopes.insert(0, "openid".to_owned());
+    }
+    if fields.get("client_id").is_some_and(|field| field.text() == Some("")) {
+        fields.get("client_id")?.note("the program's name at the provider is missing");
+    }
+    Some(Oidc {
+        // What lacks a variable is said by the section that uses it.
+        issuer: issuer.unwrap_or_default(),
+        client_id: client_id.unwrap_or_default(),
+        client_secret: secret(&fields, "client_secret"),
+        scopes: scopes.unwrap_or_else(|| ["openid", "profile", "email"].map(str::to_owned).to_vec()),
+        user_claim: text("user_claim").unwrap_or_else(|| "sub".to_owned()),
+        groups_claim: text("groups_claim").unwrap_or_else(|| "groups".to_owned()),
+    })
+}
+
+fn address(field: &Field<'_>) -> Option<String> {
+    let url = field.text()?;
+    let fits = url.starts_with("https://") || url.starts_with("http://");
+    if fits { Some(url.to_owned()) } else { field.is_not("an address like https://…") }
+}
+
 fn trusted_header(field: &Field<'_>) -> Option<TrustedHeader> {
     let fields = field.fields(&TRUSTED_HEADER)?;
     let header = |field: &Field<'_>| {
@@ -157,16 +199,6 @@ fn trusted_header(field: &Field<'_>) -> Option<TrustedHeader> {
     let (user, groups) = (fields.read("user", header), fields.read("groups", header));
     let from = fields.read("from", |field| list(field, network));
     Some(TrustedHeader { user: user?, groups, from: from.filter(|from| !from.is_empty())? })
-}
-
-fn long_secret(fields: &Fields<'_>) -> Option<secrecy::SecretString> {
-    let found = secret(fields, "secret")?;
-    if found.expose_secret().len() < SHORTEST_SECRET {
-        // Not shown, and neither is its length.
-        fields.get("secret")?.note(format!("the secret is too short: at least {SHORTEST_SECRET} characters"));
-        return None;
-    }
-    Some(found)
 }
 
 fn members(fields: &Fields<'_>) -> Members {

@@ -33,8 +33,9 @@ impl Wire for Messages {
         ("x-api-key", key.clone())
     }
 
-    fn body(&self, llm: &Llm, request: &Request) -> (Value, bool) {
-        body::body(llm, request)
+    fn body(&self, llm: &Llm, request: &Request) -> (String, bool) {
+        let (body, streamed) = body::body(llm, request);
+        (body.to_string(), streamed)
     }
 
     fn take(

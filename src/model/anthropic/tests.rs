@@ -18,7 +18,7 @@ fn claude(base_url: &str) -> Llm {
 }
 
 fn sent(llm: &Llm, request: &Request) -> Value {
-    Messages.body(llm, request).0
+    body::body(llm, request).0
 }
 
 fn request(messages: Value) -> Request {

@@ -34,8 +34,9 @@ impl Wire for GenerateContent {
         ("x-goog-api-key", key.clone())
     }
 
-    fn body(&self, llm: &Llm, request: &Request) -> (Value, bool) {
-        body::body(llm, request)
+    fn body(&self, llm: &Llm, request: &Request) -> (String, bool) {
+        let (body, streamed) = body::body(llm, request);
+        (body.to_string(), streamed)
     }
 
     fn take(

@@ -18,7 +18,7 @@ fn gemini(base_url: &str) -> Llm {
 }
 
 fn sent(llm: &Llm, request: &Request) -> Value {
-    GenerateContent.body(llm, request).0
+    body::body(llm, request).0
 }
 
 fn request(messages: Value) -> Request {
@@ -209,7 +209,7 @@ fn an_answer_of_a_given_form_and_images() {
         {"type": "image_url", "image_url": {"url": "https://x/y.webp?z=1"}},
     ]);
     let request = Request { response_format: Some(format), ..request(json!([{"role": "user", "content": parts}])) };
-    let (body, streamed) = GenerateContent.body(&gemini("http://x"), &request);
+    let (body, streamed) = body::body(&gemini("http://x"), &request);
     assert!(!streamed);
     assert_eq!(body["generationConfig"], json!({"responseMimeType": "application/json", "responseJsonSchema": schema}));
     assert_eq!(

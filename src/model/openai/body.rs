@@ -1,11 +1,12 @@
 //! The body of a request as AG2 sends it: which keys, whose value wins, and the rules of the o1 models.
 
+use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::{Map, Value, json};
 
 use crate::config::{Llm, Provider};
 use crate::model::content;
 use crate::model::parameters::parameters;
-use crate::model::{ChatMessage, Request, Role};
+use crate::model::{ChatMessage, Request, Role, ToolCall};
 
 /// What AG2 takes from requests to o1 models.
 const NOT_FOR_O1: [&str; 7] =
@@ -13,52 +14,85 @@ const NOT_FOR_O1: [&str; 7] =
 /// The models that know no system messages.
 const WITHOUT_SYSTEM: [&str; 4] = ["o1-mini", "o1-preview", "o1-mini-2024-09-12", "o1-preview-2024-09-12"];
 
-/// The body, and whether it asks for a stream.
-pub(super) fn body(llm: &Llm, request: &Request) -> (Value, bool) {
+/// The body, and whether it asks for a stream. It is written at once, without a tree of values in between: conversations are
+/// long, and each of their requests says all of it again.
+pub(super) fn body(llm: &Llm, request: &Request) -> (String, bool) {
     let parameters = parameters(llm, request);
     let o1 = llm.model.starts_with("o1");
     let streamed = parameters.streamed && !o1;
-
-    let mut body = Map::new();
-    // Azure calls a model by its deployment.
-    body.insert("model".to_owned(), json!(llm.deployment.as_deref().unwrap_or(&llm.model)));
-    if streamed {
-        body.insert("stream".to_owned(), json!(true));
-        body.insert("stream_options".to_owned(), json!({ "include_usage": true }));
-    }
-    body.insert("messages".to_owned(), messages(llm, &request.messages));
-    body.extend(parameters.given);
+    let mut given = parameters.given;
     if let Some(format) = parameters.response_format {
-        body.insert("response_format".to_owned(), format);
-    }
-    if !request.tools.is_empty() {
-        body.insert("tools".to_owned(), json!(request.tools));
+        given.insert("response_format".to_owned(), format);
     }
     if o1 {
-        suit_o1(&mut body);
+        suit_o1(&mut given);
     }
-    (Value::Object(body), streamed)
+    let body = Body { llm, request, given, streamed };
+    (serde_json::to_string(&body).expect("values and texts are JSON"), streamed)
 }
 
-fn messages(llm: &Llm, messages: &[ChatMessage]) -> Value {
-    let mut sent = json!(messages);
-    let written = sent.as_array_mut().into_iter().flatten().zip(messages);
-    for (sent, message) in written {
-        if message.role == Role::System && WITHOUT_SYSTEM.contains(&llm.model.as_str()) {
-            let content = content::text_of(&message.content).unwrap_or_default();
-            sent["role"] = json!(Role::User);
-            sent["content"] = json!(format!("System message: {content}"));
+struct Body<'r> {
+    llm: &'r Llm,
+    request: &'r Request,
+    given: Map<String, Value>,
+    streamed: bool,
+}
+
+impl Serialize for Body<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { llm, request, given, streamed } = self;
+        let mut body = serializer.serialize_map(None)?;
+        // Azure calls a model by its deployment.
+        body.serialize_entry("model", llm.deployment.as_deref().unwrap_or(&llm.model))?;
+        if *streamed {
+            body.serialize_entry("stream", &true)?;
+            body.serialize_entry("stream_options", &json!({ "include_usage": true }))?;
         }
-        // OpenAI refuses what it does not know; Google's compatible interface wants its own back.
-        let foreign = |extra: &Value| llm.provider != Provider::Compatible || extra.get("google").is_none();
-        let calls = sent.get_mut("tool_calls").and_then(Value::as_array_mut).into_iter().flatten();
-        for call in calls.filter_map(Value::as_object_mut) {
-            if call.get("extra_content").is_some_and(foreign) {
-                call.shift_remove("extra_content");
+        body.serialize_entry("messages", &Messages(llm, &request.messages))?;
+        for (name, value) in given {
+            body.serialize_entry(name, value)?;
+        }
+        if !request.tools.is_empty() {
+            body.serialize_entry("tools", &request.tools)?;
+        }
+        body.end()
+    }
+}
+
+struct Messages<'r>(&'r Llm, &'r [ChatMessage]);
+
+impl Serialize for Messages<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(llm, messages) = self;
+        let mut sent = serializer.serialize_seq(Some(messages.len()))?;
+        for message in *messages {
+            match suited(llm, message) {
+                Some(other) => sent.serialize_element(&other)?,
+                None => sent.serialize_element(message)?,
             }
         }
+        sent.end()
     }
-    sent
+}
+
+/// A message that this model must get in another form; none: as it is.
+fn suited(llm: &Llm, message: &ChatMessage) -> Option<ChatMessage> {
+    if message.role == Role::System && WITHOUT_SYSTEM.contains(&llm.model.as_str()) {
+        let content = content::text_of(&message.content).unwrap_or_default();
+        let content = json!(format!("System message: {content}"));
+        return Some(ChatMessage { role: Role::User, content, ..message.clone() });
+    }
+    // OpenAI refuses what it does not know; Google's compatible interface wants its own back.
+    let foreign = |call: &ToolCall| {
+        let google = |extra: &Value| llm.provider == Provider::Compatible && extra.get("google").is_some();
+        call.extra_content.as_ref().is_some_and(|extra| !google(extra))
+    };
+    let calls = message.tool_calls.as_ref().filter(|calls| calls.iter().any(foreign))?;
+    let own = |call: &ToolCall| {
+        let extra_content = call.extra_content.clone().filter(|_| !foreign(call));
+        ToolCall { extra_content, ..call.clone() }
+    };
+    Some(ChatMessage { tool_calls: Some(calls.iter().map(own).collect()), ..message.clone() })
 }
 
 fn suit_o1(body: &mut Map<String, Value>) {
@@ -72,6 +106,11 @@ fn suit_o1(body: &mut Map<String, Value>) {
 mod tests {
     use super::*;
     use crate::model::testing::{llm, user};
+
+    fn body(llm: &Llm, request: &Request) -> (Value, bool) {
+        let (text, streamed) = super::body(llm, request);
+        (serde_json::from_str(&text).expect("JSON"), streamed)
+    }
 
     fn object(value: Value) -> Map<String, Value> {
         let Value::Object(map) = value else { panic!("{value} is no object") };

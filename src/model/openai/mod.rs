@@ -46,7 +46,7 @@ impl Wire for ChatCompletions {
         }
     }
 
-    fn body(&self, llm: &Llm, request: &Request) -> (Value, bool) {
+    fn body(&self, llm: &Llm, request: &Request) -> (String, bool) {
         body::body(llm, request)
     }
 

@@ -72,7 +72,17 @@ export function mayBeTriedAgain(error) {
   return error instanceof ApiError && (error.code === 'unreachable' || [502, 503, 504].includes(error.status));
 }
 
-/** Whether somebody was not let in. Asking again by itself would make the browser ask its person for a password again and again. @param {unknown} error */
+/**
+ * Lets in who is not known, or not known any more (session.js). `visit` counts the sign-ins; `letIn` resolves once there has been
+ * one after the given visit, and to false where nobody can sign in from this page.
+ * @typedef {{visit: () => number, letIn: (visit: number) => Promise<boolean>}} Doorkeeper
+ */
+/** @type {Doorkeeper} */
+let doorkeeper = { visit: () => 0, letIn: async () => false };
+/** @param {Doorkeeper} keeper */
+export const setDoorkeeper = (keeper) => { doorkeeper = keeper; };
+
+/** Whether somebody was not let in. Asking again by itself would only be refused again. @param {unknown} error */
 export function isNotLetIn(error) {
   return error instanceof ApiError && (error.status === 401 || error.status === 403);
 }
@@ -157,20 +167,33 @@ export function randomKey() {
  * @returns {Promise<any>}
  */
 async function call(method, path, body, headers = {}) {
-  let response;
-  try {
-    response = await fetch(path, {
-      method, cache: 'no-store', signal: AbortSignal.timeout(PATIENCE_MS),
-      headers: body === undefined ? headers : { 'Content-Type': 'application/json', ...headers },
-      body: body === undefined ? undefined : JSON.stringify(body),
-    });
-  } catch {
-    throw new ApiError('unreachable', 'the server cannot be reached; check your connection and try again', 0);
-  }
+  const response = await request(path, () => ({
+    method, signal: AbortSignal.timeout(PATIENCE_MS),
+    headers: body === undefined ? headers : { 'Content-Type': 'application/json', ...headers },
+    body: body === undefined ? undefined : JSON.stringify(body),
+  }));
   if (!response.ok) throw await refusalOf(response);
   if (response.status === 204) return undefined;
   const text = await response.text();
   return text ? JSON.parse(text) : undefined;
+}
+
+/**
+ * Fetches, once more after each sign-in that was needed for it: what somebody was about to do when their session ended is done
+ * when they are back.
+ * @param {string} path @param {() => RequestInit} init made anew for each attempt
+ */
+export async function request(path, init) {
+  for (;;) {
+    const visit = doorkeeper.visit();
+    let response;
+    try {
+      response = await fetch(path, { cache: 'no-store', ...init() });
+    } catch {
+      throw new ApiError('unreachable', 'the server cannot be reached; check your connection and try again', 0);
+    }
+    if (response.status !== 401 || !await doorkeeper.letIn(visit)) return response;
+  }
 }
 
 /** @param {string} id */

@@ -23,9 +23,10 @@ export function keepDraft(run, question, value) {
   } catch { /* see above */ }
 }
 
-/** @param {string} run */
+/** @param {string} [run] without it, those of all runs */
 export function forgetDrafts(run) {
+  const prefix = run === undefined ? PREFIX : `${PREFIX}${run}.`;
   try {
-    for (const key of Object.keys(localStorage)) if (key.startsWith(`${PREFIX}${run}.`)) localStorage.removeItem(key);
+    for (const key of Object.keys(localStorage)) if (key.startsWith(prefix)) localStorage.removeItem(key);
   } catch { /* see above */ }
 }

@@ -32,7 +32,9 @@ export function endingBlock(view, actions) {
 function resultOf(view, ending) {
   const { result, html } = ending;
   if (result === null || result === undefined || result === '') return null;
-  if (typeof result !== 'string') return fold('Result', codeBlock(prettyJson(result), 'json'));
+  // An empty list says no more than nothing does; a number or a truth is read at a glance.
+  if (typeof result === 'object') return Object.keys(result).length > 0 ? fold('Result', codeBlock(prettyJson(result), 'json')) : null;
+  if (typeof result !== 'string') return h('div', { class: 'result' }, h('h3', null, 'Result'), h('p', null, String(result)));
   const last = view.items.findLast((item) => item.kind === 'text');
   // Many workflows give their last message as the result; it stands right above.
   if (last?.kind === 'text' && last.text.trim() === result.trim()) return null;

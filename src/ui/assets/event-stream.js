@@ -4,7 +4,7 @@
  * was applied. The browser's own EventSource is not used: it stops for ever after one 502.
  */
 
-import { eventsUrl, mayBeTriedAgain, refusalOf, ApiError } from './api.js';
+import { eventsUrl, mayBeTriedAgain, refusalOf, request, ApiError } from './api.js';
 
 /**
  * @typedef {'connecting' | 'connected' | 'reconnecting' | 'offline' | 'paused' | 'closed'} Connection
@@ -126,9 +126,9 @@ async function readOnce(run, connection, options, onAlive) {
   let outcome = { kind: 'broken' };
   try {
     heard();
-    const response = await fetch(eventsUrl(run, { after: options.after() }), {
-      headers: { Accept: 'text/event-stream' }, cache: 'no-store', signal: connection.signal,
-    });
+    const response = await request(eventsUrl(run, { after: options.after() }), () => ({
+      headers: { Accept: 'text/event-stream' }, signal: connection.signal,
+    }));
     if (!response.ok || !response.body) {
       const error = await refusalOf(response);
       return mayBeTriedAgain(error) || error.status >= 500 || error.status === 429 ? outcome : { kind: 'refused', error };

@@ -1,6 +1,7 @@
 // @ts-check
 /** Boots the page and shows what the address says: `/` the start, `/runs/<id>` a conversation. */
 
+import { drawAccount } from './account.js';
 import { getConfig, getRun } from './api.js';
 import { connectionNotice } from './connection-notice.js';
 import { openConversation } from './conversation.js';
@@ -8,8 +9,10 @@ import { byId, h } from './dom.js';
 import { homePath, isFramed, mayStartAtOnce, runPath, tellSite } from './framed.js';
 import { icon } from './icons.js';
 import { listenToKeys, showKeys } from './keys.js';
+import { noticesButton, noticesOf } from './notices.js';
 import { runBar } from './run-bar.js';
 import { runsList } from './runs-list.js';
+import { beginSession } from './session.js';
 import { openStart } from './start.js';
 import { phaseOf } from './state.js';
 import { themeButton } from './theme.js';
@@ -35,9 +38,11 @@ let barOfRun = null;
 /** @type {string | null} */
 let currentRun = null;
 
+const notice = noticesOf((run) => navigate(runPath(run)));
 const runs = runsList({ list: byId('runs', HTMLElement), search }, {
   isShown: !isFramed,
   onRuns: (all) => {
+    notice(all);
     waitingRuns = all.filter((run) => run.state === 'waiting').length;
     const current = all.find((run) => run.id === currentRun);
     if (current?.title) barOfRun?.setTitle(current.title);
@@ -97,6 +102,8 @@ function showRun(run) {
     column: opened.column,
     onChanged: () => runs.refresh(),
     onDeleted: () => { runs.refresh(); goHome(); },
+    onStarted: (started) => showStarted(started, false),
+    onNavigate: (path) => navigate(path),
   });
   barOfRun = ownBar;
   // Only for the title; if it fails, the events tell why.
@@ -168,7 +175,7 @@ drawerButton.append(icon('menu'));
 byId('close-drawer', HTMLButtonElement).append(icon('close'));
 byId('new', HTMLAnchorElement).prepend(icon('plus'));
 byId('search-icon', HTMLElement).append(icon('search'));
-byId('tools', HTMLElement).append(themeButton(),
+byId('tools', HTMLElement).append(themeButton(), noticesButton() ?? '',
   h('button', { type: 'button', class: 'quiet-button', id: 'show-keys', onclick: () => showKeys() }, icon('keys'), 'Keys'));
 
 listenToKeys({
@@ -186,7 +193,7 @@ function focusSearch() {
   search.select();
 }
 
-getConfig().then((config) => {
+const configured = getConfig().then((config) => {
   appTitle = config.title || appTitle;
   byId('app-title', HTMLElement).textContent = appTitle;
   if (config.logo) byId('logo', HTMLImageElement).src = config.logo;
@@ -198,6 +205,14 @@ getConfig().then((config) => {
   drawDocumentTitle();
 }, () => { /* the page works without its title; what else is wrong, the lists say */ });
 
+beginSession({
+  onMe: (me) => drawAccount(byId('account', HTMLElement), me),
+  // In the name of the house, which comes at the same time.
+  show: (signingIn) => {
+    const shown = Promise.all([import('./sign-in.js'), configured]).then(([{ showSignIn }]) => showSignIn(signingIn));
+    return () => { shown.then((takeAway) => takeAway()); };
+  },
+});
 onTitles(() => { if (conversation) barOfRun?.draw(conversation.view()); drawDocumentTitle(); });
 show(!history.state?.clicked);
 if (currentRun) fetchTitles();

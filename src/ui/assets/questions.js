@@ -97,7 +97,7 @@ export function openQuestion(item, context) {
 
   /** @param {QuestionItem} question @param {Context} where @param {Means} means @returns {Asking} */
   function askingOf(question, where, means) {
-    if (question.question === 'multiple_choice') return askForChoice(question, prompt, means);
+    if (question.question === 'multiple_choice') return askForChoice(question, where, prompt, means);
     if (question.question === 'approval') return askForApproval(question, means);
     if (question.question === 'form') return askForForm(question, where, means);
     return question.content.password ? askForPassword(means) : askForText(question, where, means);
@@ -171,7 +171,7 @@ function alreadyAnswered(error) {
 
 /** @param {QuestionItem} item @param {Context} context @param {Means} means @returns {Asking} */
 function askForText(item, context, means) {
-  const { suggestions, multiline, value_type: type } = item.content;
+  const { suggestions, suggestions_fill: isFilledIn, multiline, value_type: type } = item.content;
   const numeric = type === 'integer' || type === 'number';
   const described = { 'aria-labelledby': means.promptId, 'aria-describedby': means.problemId, placeholder: 'Your answer' };
   const input = numeric
@@ -200,11 +200,24 @@ function askForText(item, context, means) {
     means.submit();
   });
 
+  /** As a beginning that the reader goes on with: the cursor stands behind it. @param {string} suggestion */
+  const fillIn = (suggestion) => {
+    input.value = suggestion;
+    input.dispatchEvent(new Event('input', { bubbles: true }));
+    input.focus();
+    input.setSelectionRange(suggestion.length, suggestion.length);
+  };
   const chips = Array.isArray(suggestions) && suggestions.length > 0
     ? h('div', { class: 'suggestions', role: 'group', 'aria-label': 'Suggested answers' },
       ...suggestions.map((suggestion) => h('button', {
-        type: 'button', class: 'chip', onclick: () => { sentTexts.push(suggestion); means.send(suggestion); },
-      }, suggestion)))
+        type: 'button', class: 'chip', onclick: () => {
+          if (isFilledIn) fillIn(suggestion);
+          else {
+            sentTexts.push(suggestion);
+            means.send(suggestion);
+          }
+        },
+      }, suggestion, isFilledIn ? icon('pencil') : null)))
     : null;
   return {
     element: h('div', null, chips, composer(input)),
@@ -247,13 +260,18 @@ function composer(input) {
     h('button', { type: 'submit', class: 'send-button', 'aria-label': 'Send the answer' }, icon('send')));
 }
 
-/** @param {QuestionItem} item @param {HTMLElement} prompt @param {Means} means @returns {Asking} */
-function askForChoice(item, prompt, means) {
+/** @param {QuestionItem} item @param {Context} context @param {HTMLElement} prompt @param {Means} means @returns {Asking} */
+function askForChoice(item, context, prompt, means) {
   const { choices = [], descriptions, single = true, min, max } = item.content;
-  const chosen = [item.content.default].flat().filter((value) => value != null);
+  const draft = readDraft(context.run, item.key);
+  const chosen = Array.isArray(draft) ? draft : [item.content.default].flat().filter((value) => value != null);
+  const onChosen = () => {
+    means.say('');
+    keepDraft(context.run, item.key, checked().map((box) => box.value));
+  };
   const name = freshId('choice');
   const boxes = /** @type {string[]} */ (choices).map((choice) => {
-    const box = h('input', { type: single ? 'radio' : 'checkbox', name, value: choice, onchange: () => means.say('') });
+    const box = h('input', { type: single ? 'radio' : 'checkbox', name, value: choice, onchange: onChosen });
     box.checked = chosen.includes(choice);
     return box;
   });
@@ -278,7 +296,7 @@ function askForChoice(item, prompt, means) {
       if (!box) return false;
       box.checked = single ? true : !box.checked;
       box.focus();
-      means.say('');
+      onChosen();
       return true;
     },
     read: () => {

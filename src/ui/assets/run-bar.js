@@ -1,7 +1,7 @@
 // @ts-check
 /** The bar above a conversation: what it is, who takes part, how it stands, and what can be done with it. */
 
-import { cancelRun, deleteRun, eventsUrl, refusalOf, renameRun, wordsOf } from './api.js';
+import { cancelRun, deleteRun, eventsUrl, refusalOf, renameRun, request, startRun, wordsOf } from './api.js';
 import { copyText } from './copying.js';
 import { announce, askedFor, confirmed } from './dialogs.js';
 import { h } from './dom.js';
@@ -9,6 +9,7 @@ import { forgetDrafts } from './drafts.js';
 import { toMarkdown } from './export.js';
 import { face } from './faces.js';
 import { icon } from './icons.js';
+import { toLink } from './schema.js';
 import { phaseOf } from './state.js';
 import { stateWords } from './words.js';
 import { titleOf } from './workflow-titles.js';
@@ -19,9 +20,10 @@ const FACES_SHOWN = 5;
 
 /**
  * @param {HTMLElement} place @param {string} run
- * @param {{view: () => RunView, column: () => HTMLElement, onChanged: () => void, onDeleted: () => void}} means
+ * @param {{view: () => RunView, column: () => HTMLElement, onChanged: () => void, onDeleted: () => void,
+ *   onStarted: (run: import('./api.js').Run) => void, onNavigate: (path: string) => void}} means
  */
-export function runBar(place, run, { view, column, onChanged, onDeleted }) {
+export function runBar(place, run, { view, column, onChanged, onDeleted, onStarted, onNavigate }) {
   /** @type {string | null} */
   let title = null;
   let stopping = false;
@@ -31,6 +33,8 @@ export function runBar(place, run, { view, column, onChanged, onDeleted }) {
   const chip = h('span', { class: 'state-chip', role: 'status' });
   // There from the first moment: a run exists, so it can be stopped.
   const stopButton = h('button', { type: 'button', class: 'stop-button', id: 'stop', onclick: () => stop() }, icon('stop'), h('span', null, 'Stop'));
+  /** @type {HTMLButtonElement} */
+  let withChanges;
   const menu = menuOf();
   place.replaceChildren(h('div', { class: 'bar-words' }, titleLine, under), faces, chip, stopButton, menu);
   draw(view());
@@ -64,8 +68,11 @@ export function runBar(place, run, { view, column, onChanged, onDeleted }) {
         announce(wordsOf(error));
       }
     } }, words);
+    withChanges = entry('Start another with changes…', async () => onNavigate(toLink(view().workflow ?? '', view().params)));
     details.append(h('div', { class: 'menu-entries' },
       entry('Rename…', rename),
+      entry('Start another like it', async () => onStarted(await startRun(view().workflow ?? '', view().params))),
+      withChanges,
       entry('Copy the link', async () => { await copyText(new URL(`/runs/${encodeURIComponent(run)}`, location.href).href); announce('The link was copied.'); }),
       entry('Copy as Markdown', async () => { await copyText(toMarkdown(view(), currentTitle())); announce('The conversation was copied.'); }),
       entry('Download Markdown', () => download(toMarkdown(view(), currentTitle()), 'text/markdown', 'md')),
@@ -108,7 +115,7 @@ export function runBar(place, run, { view, column, onChanged, onDeleted }) {
 
   /** The records exactly as the log has them. */
   async function downloadJson() {
-    const response = await fetch(eventsUrl(run, { follow: false }), { cache: 'no-store' });
+    const response = await request(eventsUrl(run, { follow: false }), () => ({}));
     if (!response.ok) throw await refusalOf(response);
     const records = (await response.text()).split(/\r?\n\r?\n/)
       .filter((block) => /^event: ?record$/m.test(block))
@@ -144,6 +151,7 @@ export function runBar(place, run, { view, column, onChanged, onDeleted }) {
     under.textContent = now.workflow ? titleOf(now.workflow) : '';
     under.hidden = under.textContent === name;
     chip.hidden = now.createdAt === null;
+    withChanges.hidden = !now.params || Object.keys(now.params).length === 0;
     if (chip.textContent !== words) chip.textContent = words;
     chip.dataset.state = state;
     stopButton.hidden = now.ending !== null;

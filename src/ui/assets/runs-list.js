@@ -4,7 +4,7 @@
 import { isNotLetIn, listRuns, wordsOf } from './api.js';
 import { h } from './dom.js';
 import { icon } from './icons.js';
-import { plainLine, stateWords, timeOfDay } from './words.js';
+import { dayWords, plainLine, stateWords, timeOfDay } from './words.js';
 import { onTitles, titleOf } from './workflow-titles.js';
 
 /** @typedef {import('./api.js').Run} Run */
@@ -78,7 +78,7 @@ export function runsList({ list, search }, { isShown, onRuns }) {
     const note = problem ?? (runs.length === 0 ? (search.value ? 'Nothing found.' : 'No conversations yet.') : null);
     return [
       note ? h('p', { class: 'list-note' }, note) : null, again,
-      ...group('Waiting for you', waiting), ...group(waiting.length > 0 ? 'Others' : 'Conversations', others),
+      ...group('Waiting for you', waiting), ...byDay(others).flatMap(([heading, members]) => group(heading, members)),
       runs.length >= limit ? h('button', { type: 'button', class: 'quiet-button more-runs', onclick: () => { limit += PAGE; refresh(); } }, 'Show more') : null,
     ].filter((node) => node !== null);
   };
@@ -105,6 +105,17 @@ export function runsList({ list, search }, { isShown, onRuns }) {
     /** @param {string | null} id */
     setCurrent: (id) => { current = id; draw(); },
   };
+}
+
+/** What is neither waiting nor of today is looked for by when it was. @param {Run[]} runs @returns {[string, Run[]][]} */
+function byDay(runs) {
+  /** @type {Map<string, Run[]>} */
+  const days = new Map();
+  for (const run of runs) {
+    const heading = dayWords(run.updated_at);
+    days.set(heading, [...days.get(heading) ?? [], run]);
+  }
+  return [...days];
 }
 
 /** @param {Run} run @param {boolean} isCurrent */

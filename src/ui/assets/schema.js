@@ -195,6 +195,16 @@ export function fromLink(fields, query) {
   return { value, complete };
 }
 
+/** The link that brings these parameters, as `fromLink` reads it. @param {string} workflow @param {unknown} params */
+export function toLink(workflow, params) {
+  const query = new URLSearchParams({ workflow });
+  for (const [name, value] of Object.entries(params && typeof params === 'object' ? params : {})) {
+    const isList = Array.isArray(value) && value.every((part) => typeof part !== 'object');
+    query.set(name, isList ? value.join(',') : typeof value === 'string' ? value : JSON.stringify(value));
+  }
+  return `/?${query}`;
+}
+
 /** @param {string} name */
 function readable(name) {
   const words = name.replace(/[_-]+/g, ' ').replace(/([a-z])([A-Z])/g, '$1 $2').trim();

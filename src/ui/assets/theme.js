@@ -8,6 +8,7 @@ const KEY = 'fastagency.theme';
 const THEMES = /** @type {const} */ (['auto', 'light', 'dark']);
 const ICONS = /** @type {const} */ ({ auto: 'theme', light: 'sun', dark: 'moon' });
 const WORDS = { auto: 'as the system', light: 'light', dark: 'dark' };
+const SHORT = { auto: 'Auto', light: 'Light', dark: 'Dark' };
 
 /** @typedef {typeof THEMES[number]} Theme */
 
@@ -16,7 +17,9 @@ export function themeButton() {
   const button = h('button', { type: 'button', class: 'quiet-button', id: 'theme' });
   const draw = () => {
     const theme = chosenTheme();
-    words.textContent = `Colours: ${WORDS[theme]}`;
+    words.textContent = SHORT[theme];
+    button.title = `Colours: ${WORDS[theme]}`;
+    button.setAttribute('aria-label', `${SHORT[theme]} (colours: ${WORDS[theme]})`);
     button.replaceChildren(icon(ICONS[theme]), words);
   };
   button.addEventListener('click', () => {

@@ -2,7 +2,7 @@
 /** Words, numbers and times as people read them. Pure; times are said in the reader's own zone. */
 
 // Made once: each takes as long to make as a thousand times to format.
-const TIME = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' });
+const TIME = new Intl.DateTimeFormat(undefined, { hour: 'numeric', minute: '2-digit' });
 const DAY = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short' });
 const EXACT = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
 
@@ -12,6 +12,16 @@ export function timeOfDay(at, now = Date.now()) {
   if (Number.isNaN(date.getTime())) return '';
   const sameDay = date.toDateString() === new Date(now).toDateString();
   return sameDay ? TIME.format(date) : `${DAY.format(date)}, ${TIME.format(date)}`;
+}
+
+/** How long ago, as roughly as one remembers it. @param {string} at RFC 3339 @param {number} [now] */
+export function dayWords(at, now = Date.now()) {
+  const midnight = new Date(now).setHours(0, 0, 0, 0);
+  const days = Math.round((midnight - new Date(at).setHours(0, 0, 0, 0)) / 86_400_000);
+  if (Number.isNaN(days)) return 'Some time';
+  if (days <= 0) return 'Today';
+  if (days === 1) return 'Yesterday';
+  return days < 7 ? 'This week' : days < 31 ? 'This month' : 'Earlier';
 }
 
 /** The whole of it, with the second. @param {string} at RFC 3339 */

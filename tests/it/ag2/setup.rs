@@ -254,6 +254,7 @@ pub fn llms(setup: &Value, base_url: &str) -> BTreeMap<Name, Llm> {
                 model: entry["model"].as_str().unwrap_or_default().to_owned(),
                 api_key: None,
                 api_key_variable: None,
+                token_source: None,
                 base_url: base_url.to_owned(),
                 stream: entry.get("stream").or_else(|| llm.get("stream")).is_some_and(|stream| stream == true),
                 timeout: Timeouts { first_token: total, idle: total, total },

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use fastagency::chat::{Answer, Call, Effects, Event, Failure, Question, Replied, Result, Speaking, Stop};
+use fastagency::chat::{Answer, Call, Effects, Event, Failure, Permission, Question, Replied, Result, Speaking, Stop};
 use fastagency::ids::{MessageId, Name};
 use fastagency::message::Content;
 use fastagency::model::{Models, Progress, Request};
@@ -69,6 +69,10 @@ impl Effects for World {
             Ok(reply) => Ok(Replied { reply, message: MessageId::random() }),
             Err(error) => Err(failed(error)),
         })
+    }
+
+    async fn may_call(&self, _: Call<'_>) -> Result<Permission> {
+        Ok(Permission::Granted)
     }
 
     async fn call_tool(&self, call: Call<'_>) -> Result<std::result::Result<Value, Failure>> {

@@ -21,7 +21,7 @@ use crate::gateway::house::{Heard, House, Player, client, hear, hear_json, run_i
 const SECRET: &str = "a secret of the test, long enough to be one";
 
 /// A file with alice (a teacher), bob, and the key of a program; and the key.
-fn people(folder: &tempfile::TempDir) -> (std::path::PathBuf, String) {
+pub fn people(folder: &tempfile::TempDir) -> (std::path::PathBuf, String) {
     let path = folder.path().join("access.yaml");
     let user = |password: &str, groups: &[&str]| User {
         password: hash_password(password),
@@ -45,7 +45,7 @@ async fn house(auth: Auth) -> House {
     House::with(|_| {}, |settings| settings.auth = auth).await
 }
 
-fn basic(file: std::path::PathBuf) -> Auth {
+pub fn basic(file: std::path::PathBuf) -> Auth {
     let token = TokenIssue { secret: SECRET.to_owned().into(), lifetime: std::time::Duration::from_secs(60) };
     Auth {
         mode: AuthMode::Basic { token: Some(token) },
@@ -338,7 +338,7 @@ async fn hostile_names_of_users_and_ids_lead_nowhere() {
     house.end().await;
 }
 
-fn now() -> u64 {
+pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
@@ -352,12 +352,12 @@ fn hs256(claims: &Value, secret: &[u8]) -> String {
     format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))
 }
 
-fn ed25519() -> Ed25519KeyPair {
+pub fn ed25519() -> Ed25519KeyPair {
     let random = ring::rand::SystemRandom::new();
     Ed25519KeyPair::from_pkcs8(Ed25519KeyPair::generate_pkcs8(&random).unwrap().as_ref()).unwrap()
 }
 
-fn eddsa(key: &Ed25519KeyPair, header: &Value, claims: &Value) -> String {
+pub fn eddsa(key: &Ed25519KeyPair, header: &Value, claims: &Value) -> String {
     let signed = format!("{}.{}", part(header), part(claims));
     let signature = key.sign(signed.as_bytes());
     format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))

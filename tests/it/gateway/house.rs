@@ -221,6 +221,8 @@ impl Player {
             workflows: Vec::new(),
             started_at: clock::system().now(),
             version: "test".into(),
+            runs: 0,
+            max_runs: 0,
         };
         directory::renew(&broker, &card, Duration::from_secs(60)).await.unwrap();
         let known: HashMap<&str, &str> = workflows().into_iter().map(|(name, about, _)| (name, about)).collect();

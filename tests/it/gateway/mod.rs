@@ -4,6 +4,7 @@ mod access;
 mod audit;
 mod bridge;
 pub mod house;
+mod login;
 mod rest;
 mod service;
 mod socket;

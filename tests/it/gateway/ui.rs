@@ -9,14 +9,18 @@ use tokio::net::TcpListener;
 
 use super::house::{Heard, House, PATIENCE, Player, beside, client, hear, hear_json, say, socket, text_input};
 
-struct Front {
-    url: String,
+pub struct Front {
+    pub url: String,
     shutdown: fastagency::lifecycle::Shutdown,
     life: tokio::task::JoinHandle<End>,
 }
 
 impl Front {
-    async fn before(gateway_url: &str) -> Self {
+    pub async fn before(gateway_url: &str) -> Self {
+        Self::with(gateway_url, super::login::nobody()).await
+    }
+
+    pub async fn with(gateway_url: &str, login: ui::Login) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let lifecycle = Lifecycle::new(std::time::Duration::from_secs(5));
@@ -25,12 +29,13 @@ impl Front {
             brand: ui::Brand { title: "Geometry <desk>".into(), ..ui::Brand::default() },
             gateway_url: gateway_url.to_owned(),
             version: "1".into(),
+            login,
         };
         shutdown.spawn("ui", ui::serve(listener, settings, shutdown.clone()));
         Front { url, shutdown, life: beside(lifecycle.run()) }
     }
 
-    async fn end(self) -> End {
+    pub async fn end(self) -> End {
         self.shutdown.begin();
         tokio::time::timeout(PATIENCE, self.life).await.expect("it ends").unwrap()
     }

@@ -185,6 +185,7 @@ async fn work(server: Arc<Server>, actor: Actor, breaches: Arc<Breaches>) {
             keep_ended: Duration::from_secs(3600),
             redactor: Default::default(),
             webhooks: BTreeMap::new(),
+            up: std::sync::Arc::default(),
         };
         let life = Lifecycle::new(Duration::from_secs(5));
         let _ = serve(parts, life.shutdown()).await;

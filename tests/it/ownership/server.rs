@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use fastagency::broker::{
-    AnyDelivery, Bell, Broker, Catalogue, Delivery, Entry, Error, Inbox, Job, Lane, Live, Log, Overheard, Put, Queue,
-    Result, Shelf, Sighting, Slot, Stored,
+    AnyDelivery, Bell, Broker, Catalogue, Delivery, Depth, Entry, Error, Inbox, Job, Lane, Live, Log, Overheard, Put,
+    Queue, Result, Shelf, Sighting, Slot, Stored,
 };
 use fastagency::clock::Timestamp;
 use fastagency::ids::{Name, RunId};
@@ -301,6 +301,10 @@ impl Queue for Side {
             state.timers.insert(run, (at, workflow, job));
         })
         .await
+    }
+
+    async fn depth(&self, _: &Name) -> Result<Depth> {
+        Ok(Depth::default())
     }
 
     async fn take(&self, workflow: &Name, patience: Duration) -> Result<BoxStream<'static, Result<AnyDelivery>>> {

@@ -1,5 +1,6 @@
 //! What the tests stand on.
 
+pub mod collector;
 pub mod http;
 pub mod nats_server;
 pub mod project;

@@ -1,0 +1,242 @@
+//! Logging in at an OpenID provider: the code flow with PKCE (OpenID Connect Core 1.0, RFC 7636), and renewing what came of
+//! it. Where the provider's endpoints are is discovered at its issuer. What the provider signs is checked as every other
+//! token is ([`super::tokens`]).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use form_urlencoded::Serializer;
+use reqwest::Client;
+use secrecy::ExposeSecret;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use tokio::sync::Mutex;
+
+use super::fetch::Failed;
+use super::tokens::Tokens;
+use super::{Denied, Error, fetch};
+use crate::config;
+
+/// How long what was discovered counts.
+const FRESH: Duration = Duration::from_secs(10 * 60);
+
+/// Where a provider's endpoints are (OpenID Connect Discovery 1.0).
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Discovered {
+    issuer: String,
+    authorization_endpoint: String,
+    token_endpoint: String,
+    pub jwks_uri: String,
+    #[serde(default)]
+    token_endpoint_auth_methods_supported: Option<Vec<String>>,
+}
+
+impl Discovered {
+    /// Asks a provider.
+    pub async fn fetch(client: &Client, issuer: &str) -> Result<Self, Failed> {
+        let url = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
+        let found: Self = fetch::json(client.get(url)).await?;
+        if found.issuer != issuer {
+            // Whoever answers for another issuer would sign for it as well.
+            let found: String = found.issuer.chars().take(200).collect();
+            return Err(Failed::Unavailable(format!("it calls itself {found:?}, not {issuer:?}")));
+        }
+        let secure = |url: &str| url.starts_with("https://") || issuer.starts_with("http://");
+        if ![&found.authorization_endpoint, &found.token_endpoint, &found.jwks_uri].into_iter().all(|url| secure(url)) {
+            return Err(Failed::Unavailable("it names an endpoint without TLS".to_owned()));
+        }
+        Ok(found)
+    }
+}
+
+/// A login that has begun: what must come back with it, and what must not be known to whoever brings it back.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Begun {
+    /// Comes back in the address.
+    pub state: String,
+    /// Comes back in the ID token.
+    nonce: String,
+    /// Shown when the code is exchanged (PKCE).
+    verifier: String,
+    /// Where the provider sends the browser back to.
+    redirect_uri: String,
+}
+
+/// What a provider gives for a code, or instead of what it gave before.
+#[derive(Debug, Clone)]
+pub struct Given {
+    /// Says who logged in.
+    pub id_token: String,
+    /// When the ID token ends, in seconds since 1970.
+    pub fresh_until: u64,
+    /// Gets the next ID token, if the provider gives any.
+    pub refresh_token: Option<String>,
+}
+
+/// Why a login, or its renewal, came to nothing.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum LoginError {
+    /// The provider does not want it (any more), or what it gave does not count.
+    #[error("{0}")]
+    Refused(String),
+    /// The provider cannot be asked now.
+    #[error("the login's server cannot be asked now: {0}")]
+    Unavailable(String),
+}
+
+/// The provider, from the side of who logs in.
+pub struct Provider {
+    config: config::Oidc,
+    client: Client,
+    tokens: Tokens,
+    discovered: Mutex<Option<(Instant, Arc<Discovered>)>>,
+}
+
+#[derive(Deserialize)]
+struct TokenAnswer {
+    id_token: Option<String>,
+    refresh_token: Option<String>,
+}
+
+impl Provider {
+    /// The provider of a configuration; nothing is asked yet.
+    pub fn new(config: &config::Oidc) -> Result<Self, Error> {
+        super::crypto::install();
+        let client =
+            fetch::client(&config.issuer).map_err(|reason| Error::Jwks { url: config.issuer.clone(), reason })?;
+        let tokens = Tokens::new(&config.tokens())?;
+        Ok(Self { config: config.clone(), client, tokens, discovered: Mutex::default() })
+    }
+
+    async fn discovered(&self) -> Result<Arc<Discovered>, LoginError> {
+        let mut kept = self.discovered.lock().await;
+        if let Some((when, found)) = &*kept
+            && when.elapsed() < FRESH
+        {
+            return Ok(found.clone());
+        }
+        match Discovered::fetch(&self.client, &self.config.issuer).await {
+            Ok(found) => Ok(kept.insert((Instant::now(), Arc::new(found))).1.clone()),
+            // Endpoints seldom move; one that has says so itself.
+            Err(error) => match &*kept {
+                Some((_, found)) => {
+                    tracing::warn!("the provider of identities is taken as it was: {error}");
+                    Ok(found.clone())
+                }
+                None => Err(LoginError::Unavailable(error.to_string())),
+            },
+        }
+    }
+
+    /// Begins a login: what to remember, and where to send the browser.
+    pub async fn begin(&self, redirect_uri: String) -> Result<(Begun, String), LoginError> {
+        let provider = self.discovered().await?;
+        let secret = || BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
+        let begun = Begun { state: secret(), nonce: secret(), verifier: secret(), redirect_uri };
+        let challenge = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(begun.verifier.as_bytes()));
+        let query = Serializer::new(String::new())
+            .append_pair("response_type", "code")
+            .append_pair("client_id", &self.config.client_id)
+            .append_pair("redirect_uri", &begun.redirect_uri)
+            .append_pair("scope", &self.config.scopes.join(" "))
+            .append_pair("state", &begun.state)
+            .append_pair("nonce", &begun.nonce)
+            .append_pair("code_challenge", &challenge)
+            .append_pair("code_challenge_method", "S256")
+            .finish();
+        let endpoint = &provider.authorization_endpoint;
+        let joint = if endpoint.contains('?') { '&' } else { '?' };
+        Ok((begun, format!("{endpoint}{joint}{query}")))
+    }
+
+    /// Gets what a code stands for. `issuer`: who the browser says it comes from (RFC 9207), if it does.
+    pub async fn finish(&self, begun: &Begun, code: &str, issuer: Option<&str>) -> Result<Given, LoginError> {
+        if issuer.is_some_and(|issuer| issuer != self.config.issuer) {
+            return Err(LoginError::Refused("the login comes from another server".to_owned()));
+        }
+        let form = [
+            ("grant_type", "authorization_code"),
+            ("code", code),
+            ("redirect_uri", &begun.redirect_uri),
+            ("code_verifier", &begun.verifier),
+        ];
+        let answer = self.ask(&form).await?;
+        let id_token = answer.id_token.ok_or_else(|| LoginError::Refused("the login gave no ID token".to_owned()))?;
+        let claims = self.claims(&id_token).await?;
+        if claims.get("nonce").and_then(Value::as_str) != Some(&begun.nonce) {
+            return Err(LoginError::Refused("the ID token belongs to another login".to_owned()));
+        }
+        Ok(Given { id_token, fresh_until: ends(&claims), refresh_token: answer.refresh_token })
+    }
+
+    /// Gets a new ID token.
+    pub async fn renew(&self, refresh_token: &str) -> Result<Given, LoginError> {
+        let answer = self.ask(&[("grant_type", "refresh_token"), ("refresh_token", refresh_token)]).await?;
+        let id_token = answer.id_token.ok_or_else(|| LoginError::Refused("there is no new ID token".to_owned()))?;
+        let claims = self.claims(&id_token).await?;
+        // A provider that gives no new one lets the old one stand (RFC 6749, 6).
+        let refresh_token = answer.refresh_token.or_else(|| Some(refresh_token.to_owned()));
+        Ok(Given { id_token, fresh_until: ends(&claims), refresh_token })
+    }
+
+    async fn ask(&self, form: &[(&str, &str)]) -> Result<TokenAnswer, LoginError> {
+        let provider = self.discovered().await?;
+        let mut form = form.to_vec();
+        let mut request = self.client.post(&provider.token_endpoint);
+        let id = &self.config.client_id;
+        match &self.config.client_secret {
+            None => {
+                form.push(("client_id", id));
+            }
+            Some(secret) if takes_only_post(&provider) => {
+                form.extend([("client_id", id.as_str()), ("client_secret", secret.expose_secret())]);
+            }
+            Some(secret) => {
+                // Both are written as in a form first (RFC 6749, 2.3.1).
+                let written = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+                let both = format!("{}:{}", written(id), written(secret.expose_secret()));
+                let mut value =
+                    reqwest::header::HeaderValue::from_str(&format!("Basic {}", BASE64_STANDARD.encode(both)))
+                        .expect("base64 is visible ASCII");
+                value.set_sensitive(true);
+                request = request.header(reqwest::header::AUTHORIZATION, value);
+            }
+        }
+        let request = request
+            .header(reqwest::header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .header(reqwest::header::ACCEPT, "application/json")
+            .body(Serializer::new(String::new()).extend_pairs(form).finish());
+        fetch::json(request).await.map_err(|error| match error {
+            Failed::Refused { .. } => LoginError::Refused(format!("the login's server does not take it: {error}")),
+            Failed::Unavailable(why) => LoginError::Unavailable(why),
+        })
+    }
+
+    async fn claims(&self, id_token: &str) -> Result<Map<String, Value>, LoginError> {
+        let claims = self.tokens.claims(id_token).await.map_err(|denied| match denied {
+            Denied::Wrong { why } => LoginError::Refused(why),
+            Denied::Unavailable { why } => LoginError::Unavailable(why),
+            Denied::Unknown | Denied::TooOften { .. } => LoginError::Refused("the ID token does not count".to_owned()),
+        })?;
+        // A token for several must say which of them it was given to (Core 1.0, 3.1.3.7).
+        let given_to = claims.get("azp").and_then(Value::as_str);
+        let for_several = claims.get("aud").and_then(Value::as_array).is_some_and(|several| several.len() > 1);
+        if given_to.map_or(for_several, |given_to| given_to != self.config.client_id) {
+            return Err(LoginError::Refused("the ID token was given to another program".to_owned()));
+        }
+        Ok(claims)
+    }
+}
+
+fn takes_only_post(provider: &Discovered) -> bool {
+    let methods = provider.token_endpoint_auth_methods_supported.as_deref().unwrap_or_default();
+    let takes = |wanted: &str| methods.iter().any(|method| method == wanted);
+    takes("client_secret_post") && !takes("client_secret_basic")
+}
+
+fn ends(claims: &Map<String, Value>) -> u64 {
+    claims.get("exp").and_then(Value::as_f64).map_or(0, |seconds| seconds as u64)
+}

@@ -1,0 +1,149 @@
+//! Sessions of the page: who has logged in, in a cookie that only we can read and that nobody can change
+//! (XChaCha20-Poly1305). No server keeps them, so any `ui` with the same key knows each of them.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use chacha20poly1305::aead::{Aead, Payload};
+use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
+use secrecy::{ExposeSecret, SecretString};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+const NONCE: usize = 24;
+
+/// Somebody who has logged in.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Session {
+    /// Its own; a renewed session keeps it.
+    pub id: [u8; 16],
+    /// When it is over, in seconds since 1970.
+    pub until: u64,
+    /// What the gateway is shown.
+    pub proof: Proof,
+}
+
+/// What the gateway is shown for somebody who has logged in.
+#[derive(Clone, Serialize, Deserialize)]
+pub enum Proof {
+    /// This, as `Authorization`.
+    Authorization(String),
+    /// An ID token.
+    Oidc {
+        /// The token.
+        id_token: String,
+        /// When it ends, in seconds since 1970.
+        fresh_until: u64,
+        /// What gets the next one.
+        refresh_token: Option<String>,
+    },
+}
+
+/// A session is a secret whole.
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("until", &self.until).finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// One that begins now.
+    pub fn begin(proof: Proof, lifetime: Duration) -> Self {
+        Self { id: rand::random(), until: now().saturating_add(lifetime.as_secs()), proof }
+    }
+
+    /// Whether it is over.
+    pub fn is_over(&self) -> bool {
+        self.until <= now()
+    }
+
+    /// Its `Authorization`.
+    pub fn authorization(&self) -> String {
+        match &self.proof {
+            Proof::Authorization(value) => value.clone(),
+            Proof::Oidc { id_token, .. } => format!("Bearer {id_token}"),
+        }
+    }
+}
+
+/// Seconds since 1970.
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// What a sealed text is for: one that was made for something else does not open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A session.
+    Session,
+    /// A login that has begun.
+    Login,
+}
+
+/// Seals cookies, and opens them.
+pub struct CookieKey {
+    cipher: XChaCha20Poly1305,
+}
+
+impl CookieKey {
+    /// Takes a key: any text.
+    pub fn new(key: &SecretString) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(b"fastagency cookie v1\0");
+        hash.update(key.expose_secret().as_bytes());
+        Self { cipher: XChaCha20Poly1305::new(&hash.finalize()) }
+    }
+
+    /// The value of a cookie.
+    pub fn seal(&self, purpose: Purpose, content: &impl Serialize) -> String {
+        let plain = serde_json::to_vec(content).expect("what cookies hold is JSON");
+        let nonce: [u8; NONCE] = rand::random();
+        let payload = Payload { msg: &plain, aad: about(purpose) };
+        let sealed = self.cipher.encrypt(&XNonce::from(nonce), payload).expect("a text of this size can be encrypted");
+        BASE64_URL_SAFE_NO_PAD.encode([nonce.as_slice(), &sealed].concat())
+    }
+
+    /// What a cookie holds; `None` if it was not sealed for this with this key.
+    pub fn open<T: DeserializeOwned>(&self, purpose: Purpose, value: &str) -> Option<T> {
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(value).ok()?;
+        let (nonce, sealed) = bytes.split_first_chunk::<NONCE>()?;
+        let payload = Payload { msg: sealed, aad: about(purpose) };
+        let plain = self.cipher.decrypt(&XNonce::from(*nonce), payload).ok()?;
+        serde_json::from_slice(&plain).ok()
+    }
+}
+
+fn about(purpose: Purpose) -> &'static [u8] {
+    match purpose {
+        Purpose::Session => b"session",
+        Purpose::Login => b"login",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cookie_opens_only_with_its_key_for_what_it_was_made_and_unchanged() {
+        let key = CookieKey::new(&"key".into());
+        let session = Session::begin(Proof::Authorization("Basic secret".into()), Duration::from_secs(60));
+        let value = key.seal(Purpose::Session, &session);
+        let opened: Session = key.open(Purpose::Session, &value).expect("it opens");
+        assert_eq!((opened.id, opened.authorization().as_str()), (session.id, "Basic secret"));
+        assert!(!opened.is_over() && !value.contains("secret") && !format!("{session:?}").contains("secret"));
+        assert!(key.open::<Session>(Purpose::Login, &value).is_none());
+        assert!(CookieKey::new(&"other".into()).open::<Session>(Purpose::Session, &value).is_none());
+        for at in 0..value.len() {
+            let mut changed = value.clone().into_bytes();
+            changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
+            let changed = String::from_utf8(changed).expect("ASCII");
+            assert!(key.open::<Session>(Purpose::Session, &changed).is_none(), "changed at {at}");
+        }
+        for hostile in ["", "x", "====", &"A".repeat(40), &"A".repeat(100_000)] {
+            assert!(key.open::<Session>(Purpose::Session, hostile).is_none());
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Jobs, timers and whatever else the file holds until its time comes.
+
+use rusqlite::{Connection, params};
+
+use super::session::Session;
+use super::told::Told;
+use crate::broker::{Job, Shelf};
+use crate::ids::{Name, RunId};
+
+/// Timers that fire in one transaction.
+const RIPE_AT_ONCE: i64 = 512;
+/// Removed runs that are forgotten in one transaction.
+const FORGOTTEN_AT_ONCE: i64 = 512;
+
+/// The jobs in the file, as the house is told of them.
+pub(super) fn queued(sql: &Connection) -> rusqlite::Result<Vec<Told>> {
+    let mut queued = Vec::new();
+    let mut statement = sql.prepare("select id, workflow, job from jobs order by id")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        if let Some((workflow, job)) = read(&row.get::<_, String>(1)?, &row.get::<_, String>(2)?) {
+            queued.push(Told::Queued(row.get(0)?, workflow, job));
+        }
+    }
+    Ok(queued)
+}
+
+/// When the first timer or the first expiry in the file is due, in milliseconds.
+pub(super) fn next(sql: &Connection) -> rusqlite::Result<Option<i64>> {
+    let timer: Option<i64> = sql.prepare_cached("select min(due) from timers")?.query_row([], |row| row.get(0))?;
+    let expiry: Option<i64> = sql
+        .prepare_cached("select min(expires) from catalogue where expires is not null")?
+        .query_row([], |row| row.get(0))?;
+    let tombstone: Option<i64> =
+        sql.prepare_cached("select min(until) from tombstones")?.query_row([], |row| row.get(0))?;
+    Ok([timer, expiry, tombstone].into_iter().flatten().min())
+}
+
+/// Turns due timers into jobs, and removes what has expired: entries of the catalogue, tombstones.
+pub(super) fn ripen(session: &mut Session<'_>) -> rusqlite::Result<()> {
+    let now = session.now_millis();
+    let mut due = Vec::new();
+    {
+        let mut statement = session
+            .sql
+            .prepare_cached("select run, workflow, job from timers where due <= ?1 order by due limit ?2")?;
+        let mut rows = statement.query(params![now, RIPE_AT_ONCE])?;
+        while let Some(row) = rows.next()? {
+            due.push((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?));
+        }
+    }
+    for (run, workflow, job) in due {
+        session.sql.prepare_cached("delete from timers where run = ?1")?.execute([run])?;
+        if let Some((workflow, job)) = read(&workflow, &job) {
+            insert(session, workflow, job)?;
+        }
+    }
+    forget_removed(session, now)?;
+    for shelf in Shelf::ALL {
+        let gone = session
+            .sql
+            .prepare_cached("delete from catalogue where shelf = ?1 and expires is not null and expires <= ?2")?
+            .execute(params![shelf.name(), now])?;
+        if gone > 0 {
+            session.told.push(Told::Changed(shelf));
+        }
+    }
+    Ok(())
+}
+
+/// Queues a job.
+pub(super) fn insert(session: &mut Session<'_>, workflow: Name, job: Job) -> rusqlite::Result<()> {
+    session
+        .sql
+        .prepare_cached("insert into jobs (workflow, job) values (?1, ?2)")?
+        .execute(params![workflow.as_str(), written(&job)])?;
+    let id = u64::try_from(session.sql.last_insert_rowid()).expect("row ids of an own table are positive");
+    session.told.push(Told::Queued(id, workflow, job));
+    Ok(())
+}
+
+/// A job as it is kept in the file.
+pub(super) fn written(job: &Job) -> String {
+    serde_json::to_string(job).expect("a job is two plain fields")
+}
+
+/// A job as it is in the file. One that cannot be read was damaged there: it is left out, and said so.
+fn read(workflow: &str, job: &str) -> Option<(Name, Job)> {
+    let read = Name::foreign(workflow).ok().zip(serde_json::from_str(job).ok());
+    if read.is_none() {
+        tracing::error!(workflow, job, "a queued job in the store cannot be read; it is left out");
+    }
+    read
+}
+
+/// Forgets the runs whose tombstones have been kept for long enough.
+fn forget_removed(session: &mut Session<'_>, now: i64) -> rusqlite::Result<()> {
+    let due: Vec<String> = session
+        .sql
+        .prepare_cached("select run from tombstones where until <= ?1 limit ?2")?
+        .query_map(params![now, FORGOTTEN_AT_ONCE], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    for id in due {
+        session.sql.prepare_cached("delete from tombstones where run = ?1")?.execute([&id])?;
+        session
+            .sql
+            .prepare_cached("delete from records where run = (select no from runs where run = ?1)")?
+            .execute([&id])?;
+        session.sql.prepare_cached("delete from runs where run = ?1")?.execute([&id])?;
+        if let Ok(run) = RunId::parse(&id) {
+            session.heads.remove(&run);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,65 @@
+//! What a call to the store's thread works with.
+
+use std::collections::HashMap;
+
+use rusqlite::Connection;
+
+use super::told::Told;
+use crate::broker::Error;
+use crate::clock::Timestamp;
+use crate::ids::RunId;
+
+/// What a call may touch: the open transaction, and what is to be told once it is committed.
+pub(super) struct Session<'a> {
+    /// The open transaction.
+    pub(super) sql: &'a Connection,
+    /// The time of this transaction.
+    pub(super) now: Timestamp,
+    /// What the house is told after the commit, in order.
+    pub(super) told: Vec<Told>,
+    /// The heads of runs that were written lately.
+    pub(super) heads: &'a mut HashMap<RunId, Head>,
+    /// The last sequence that was given out.
+    pub(super) sequence: &'a mut u64,
+}
+
+/// What an append must know of its run.
+#[derive(Clone, Copy)]
+pub(super) struct Head {
+    /// Its number in the file.
+    pub(super) no: i64,
+    /// The sequence of its last record; 0 if it has none.
+    pub(super) last: u64,
+}
+
+/// Why a call came to nothing: its own answer, or the file's, which undoes the whole transaction.
+pub(super) enum Fault {
+    /// The call's own answer.
+    Ours(Error),
+    /// The file's.
+    Sql(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(source: rusqlite::Error) -> Self {
+        Fault::Sql(source)
+    }
+}
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Fault::Ours(error)
+    }
+}
+
+impl Session<'_> {
+    /// The next sequence, never used before.
+    pub(super) fn next_sequence(&mut self) -> u64 {
+        *self.sequence += 1;
+        *self.sequence
+    }
+
+    /// The time of this transaction in milliseconds, as the file keeps it.
+    pub(super) fn now_millis(&self) -> i64 {
+        self.now.as_millisecond()
+    }
+}

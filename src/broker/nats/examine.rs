@@ -1,0 +1,178 @@
+//! Looking at a server without changing anything on it: for whoever asks what is wrong.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::connect::{self, ConnectError};
+use super::contract::NatsContract;
+use super::headers::EXPECTED_SUBJECT;
+use super::server::{STREAM_NOT_FOUND, Server};
+use crate::broker::contract::Contract;
+use crate::broker::subjects::{self, FASTAGENCY_STREAM, QUEUE_STREAM, RUNS_STREAM};
+use crate::broker::{Catalogue, Error, Lane, Result, Shelf};
+use crate::clock::Timestamp;
+use crate::config::Nats;
+use crate::ids::RunId;
+
+/// How long one question may take: a server that says nothing does not answer later either.
+const WITHIN: Duration = Duration::from_secs(3);
+
+/// What was found on a server.
+pub struct Examined {
+    /// Its version.
+    pub version: String,
+    /// How long it took to answer.
+    pub round_trip: Duration,
+    /// How far its clock is ahead of this machine's, in milliseconds; none: it does not say.
+    pub ahead_millis: Option<i64>,
+    /// The largest message that it takes, in bytes.
+    pub max_payload: usize,
+    /// What the account may store and has stored, in bytes; a limit below 0: none.
+    pub storage: Option<(i64, u64)>,
+    /// The streams by name; an error where one may not be looked at.
+    pub streams: BTreeMap<String, Result<Option<Stream>>>,
+    /// Whether records may be appended, jobs queued and the catalogue written; an error says what is not so.
+    pub may_write: Vec<(&'static str, Result<()>)>,
+    /// What exists.
+    pub catalogue: Arc<dyn Catalogue>,
+    /// FastAgency's side of it.
+    pub contract: Arc<dyn Contract>,
+}
+
+/// A stream.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stream {
+    /// How many copies it has.
+    pub replicas: u64,
+    /// How many of its copies are not up to date or away.
+    pub behind: u64,
+    /// What it may hold, in bytes; below 1: no limit.
+    pub max_bytes: i64,
+    /// What it holds, in bytes.
+    pub bytes: u64,
+    /// Where it keeps it: `file` or `memory`.
+    pub storage: String,
+    /// After how long messages are thrown away by themselves, in nanoseconds; 0: never.
+    pub max_age: u64,
+}
+
+/// Looks at the server. The error is for the connection itself.
+pub async fn examine(settings: &Nats, name: &str) -> std::result::Result<Examined, ConnectError> {
+    let (client, monitor) = connect::open(settings, name).await?;
+    let url = connect::shown(&settings.url);
+    connect::check_version(&client, &url)?;
+    let info = client.server_info();
+    let server = Server::new(client, monitor.connections.subscribe(), monitor.losses.subscribe());
+    connect::check_jetstream(&server, &url).await?;
+    let begun = std::time::Instant::now();
+    let account: Result<Value> =
+        within(server.api_plainly("look at the account", "INFO".to_owned(), &Value::Null)).await;
+    let round_trip = begun.elapsed();
+    let storage = account
+        .ok()
+        .and_then(|account| Some((account["limits"]["max_storage"].as_i64()?, account["storage"].as_u64()?)));
+    let mut streams = BTreeMap::new();
+    let mut ahead_millis = None;
+    let buckets = Shelf::ALL.map(|shelf| subjects::bucket_stream(&subjects::bucket(shelf)));
+    let names = [RUNS_STREAM, QUEUE_STREAM, FASTAGENCY_STREAM].map(str::to_owned);
+    for name in names.into_iter().chain(buckets) {
+        let asked = Timestamp::now();
+        let found = within(look_at(&server, &name)).await;
+        if let Ok(Some((_, Some(there)))) = &found {
+            let middle = (asked.as_millisecond() + Timestamp::now().as_millisecond()) / 2;
+            ahead_millis.get_or_insert(there.as_millisecond() - middle);
+        }
+        streams.insert(name, found.map(|found| found.map(|(stream, _)| stream)));
+    }
+    let server = Arc::new(server);
+    let mut may_write = Vec::new();
+    if matches!(streams.get(RUNS_STREAM), Some(Ok(Some(_)))) {
+        may_write.push(("append records", within(try_append(&server)).await));
+    }
+    Ok(Examined {
+        version: info.version,
+        round_trip,
+        ahead_millis,
+        max_payload: info.max_payload,
+        storage,
+        streams,
+        may_write,
+        catalogue: server.clone(),
+        contract: Arc::new(NatsContract::new(server)),
+    })
+}
+
+async fn within<T>(asked: impl Future<Output = Result<T>>) -> Result<T> {
+    let silent = || Error::Unavailable { doing: "ask the server".to_owned(), source: None };
+    tokio::time::timeout(WITHIN, asked).await.unwrap_or_else(|_| Err(silent()))
+}
+
+async fn look_at(server: &Server, name: &str) -> Result<Option<(Stream, Option<Timestamp>)>> {
+    #[derive(Deserialize)]
+    struct Info {
+        config: Config,
+        state: State,
+        cluster: Option<Cluster>,
+        /// When the server said it.
+        ts: Option<String>,
+    }
+    #[derive(Deserialize)]
+    struct Config {
+        num_replicas: u64,
+        max_bytes: i64,
+        storage: String,
+        #[serde(default)]
+        max_age: u64,
+    }
+    #[derive(Deserialize)]
+    struct State {
+        bytes: u64,
+    }
+    #[derive(Deserialize)]
+    struct Cluster {
+        #[serde(default)]
+        replicas: Vec<Peer>,
+    }
+    #[derive(Deserialize)]
+    struct Peer {
+        #[serde(default)]
+        current: bool,
+        #[serde(default)]
+        offline: bool,
+    }
+    let doing = format!("look at the stream {name}");
+    let info: Info = match server.api(&doing, format!("STREAM.INFO.{name}"), &Value::Null).await? {
+        Ok(info) => info,
+        Err(error) if error.err_code == STREAM_NOT_FOUND => return Ok(None),
+        Err(error) => return Err(error.into_broker(&doing)),
+    };
+    let peers = info.cluster.map(|cluster| cluster.replicas).unwrap_or_default();
+    let stream = Stream {
+        replicas: info.config.num_replicas,
+        behind: peers.iter().filter(|peer| !peer.current || peer.offline).count() as u64,
+        max_bytes: info.config.max_bytes,
+        bytes: info.state.bytes,
+        storage: info.config.storage,
+        max_age: info.config.max_age,
+    };
+    Ok(Some((stream, info.ts.and_then(|at| at.parse().ok()))))
+}
+
+/// Tries to append where nothing can be appended: a server that refuses it for its sequence would have let us.
+async fn try_append(server: &Server) -> Result<()> {
+    const NEVER: u64 = u64::MAX >> 2;
+    let run = RunId::random();
+    let mut headers = HeaderMap::new();
+    headers.insert(EXPECTED_SUBJECT, subjects::records(run));
+    let subject = subjects::record(run, Lane::Did);
+    match server.store("append a record", subject, headers, Bytes::from_static(b"{}"), Some(NEVER)).await {
+        Err(Error::Conflict { .. }) | Ok(_) => Ok(()),
+        Err(error) => Err(error),
+    }
+}

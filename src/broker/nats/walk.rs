@@ -1,0 +1,129 @@
+//! A walk over much of a stream: one consumer for the whole of it, which vanishes afterwards. A direct read counts what is left
+//! with each page, which costs the server the more the more subjects match; a consumer counts once.
+
+use async_nats::{Message, Subscriber};
+use futures_util::StreamExt;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::headers::{self, Delivered};
+use super::pull::nanos;
+use super::server::{Server, unavailable};
+use crate::broker::{Error, Result};
+
+/// Messages asked for at once.
+const PAGE: usize = 256;
+const _: () = assert!(PAGE < super::follow::UNREAD);
+/// A consumer that nobody asks for so long is removed by the server.
+const FORGOTTEN_AFTER: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// What a walk goes over.
+pub(super) enum Over<'a> {
+    /// The last message under each subject that matches one of the filters.
+    LastOf(&'a [&'a str]),
+    /// What matches the filter, from a sequence on.
+    From(&'a str, u64),
+}
+
+/// A walk under way.
+pub(super) struct Walk {
+    doing: &'static str,
+    stream: String,
+    consumer: String,
+    inbox: String,
+    replies: Subscriber,
+    /// What the server still owes for what was asked.
+    owed: usize,
+    /// Where it ends, if the stream goes on for longer.
+    upto: u64,
+    is_over: bool,
+}
+
+impl Walk {
+    /// Makes the consumer. `doing` names the walk in an error.
+    pub(super) async fn start(server: &Server, doing: &'static str, stream: &str, over: Over<'_>) -> Result<Self> {
+        let consumer = format!("fa_walk_{}", crate::ids::hex(&rand::random::<[u8; 8]>()));
+        let mut config = json!({
+            "name": consumer,
+            "ack_policy": "none",
+            "replay_policy": "instant",
+            "mem_storage": true,
+            "num_replicas": 1,
+            "inactive_threshold": nanos(FORGOTTEN_AFTER),
+        });
+        let upto = match over {
+            Over::LastOf(filters) => {
+                config["filter_subjects"] = json!(filters);
+                config["deliver_policy"] = json!("last_per_subject");
+                last_sequence(server, doing, stream).await?
+            }
+            Over::From(filter, first) => {
+                config["filter_subject"] = json!(filter);
+                config["deliver_policy"] = json!("by_start_sequence");
+                config["opt_start_seq"] = json!(first);
+                // What is written again meanwhile moves to the end, and must be met there.
+                u64::MAX
+            }
+        };
+        let body = json!({ "stream_name": stream, "config": config, "action": "create" });
+        server.api_plainly::<Value>(doing, format!("CONSUMER.CREATE.{stream}.{consumer}"), &body).await?;
+        let inbox = server.client.new_inbox();
+        let replies = server.subscribe(doing, inbox.clone()).await?;
+        Ok(Self { doing, stream: stream.to_owned(), consumer, inbox, replies, owed: 0, upto, is_over: upto == 0 })
+    }
+
+    /// The next message and its place; nothing comes after an error.
+    pub(super) async fn next(&mut self, server: &Server) -> Option<Result<(Message, Delivered)>> {
+        while !self.is_over {
+            match self.step(server).await {
+                Ok(Some(found)) => return Some(Ok(found)),
+                Ok(None) => {}
+                Err(error) => {
+                    self.is_over = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+        None
+    }
+
+    async fn step(&mut self, server: &Server) -> Result<Option<(Message, Delivered)>> {
+        if self.owed == 0 {
+            let call = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", self.stream, self.consumer);
+            let body = json!({ "batch": PAGE, "no_wait": true });
+            server.ask(self.doing, call, self.inbox.clone(), &body).await?;
+            self.owed = PAGE;
+        }
+        let reply = server.answered(self.doing, self.replies.next()).await?;
+        let reply = reply.ok_or_else(|| unavailable(self.doing, "the connection is closed"))?;
+        match reply.status.map(|status| status.as_u16()) {
+            None => {}
+            // There is nothing more.
+            Some(404 | 408) => {
+                self.is_over = true;
+                return Ok(None);
+            }
+            Some(_) => {
+                let reason = reply.description.clone().unwrap_or_else(|| "the server refused".to_owned());
+                return Err(Error::Refused { doing: self.doing.to_owned(), reason });
+            }
+        }
+        self.owed -= 1;
+        let Some(place) = reply.reply.as_ref().and_then(|reply| headers::delivered(reply)) else { return Ok(None) };
+        self.is_over = place.pending == 0 || place.stream_seq >= self.upto;
+        Ok(Some((reply, place)))
+    }
+}
+
+async fn last_sequence(server: &Server, doing: &str, stream: &str) -> Result<u64> {
+    #[derive(Deserialize)]
+    struct Info {
+        state: State,
+    }
+    #[derive(Deserialize)]
+    struct State {
+        last_seq: u64,
+    }
+    let info: Info = server.api_plainly(doing, format!("STREAM.INFO.{stream}"), &Value::Null).await?;
+    Ok(info.state.last_seq)
+}

@@ -1,0 +1,143 @@
+//! `fastagency doctor`: looks at everything that a system stands on, changes nothing, and says for each thing that is not
+//! well what to do about it.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::cli::outcome::CliError;
+use crate::cli::{Common, VERSION};
+use crate::config::{Config, Section};
+use crate::project::check_project;
+
+mod machine;
+mod models;
+mod nats;
+mod tiers;
+
+/// Looks at what a system stands on: configuration, NATS, models, tiers, disk and ports; says what to do.
+///
+/// Exits with 0 if all is well, also with warnings, and with 1 if something does not work.
+#[derive(Args)]
+pub(super) struct Doctor {
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    /// Where the NATS server's own monitoring answers (`http:` in its configuration).
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8222")]
+    nats_monitor: String,
+}
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Level {
+    Ok,
+    Warning,
+    Error,
+}
+
+/// Something that was found.
+#[derive(Debug, Clone, Serialize)]
+struct Finding {
+    level: Level,
+    /// What it is about: `config`, `nats`, ….
+    topic: &'static str,
+    /// What is so.
+    found: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    todo: Option<String>,
+}
+
+/// All that was found.
+#[derive(Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn ok(&mut self, topic: &'static str, found: impl Into<String>) {
+        self.0.push(Finding { level: Level::Ok, topic, found: found.into(), todo: None });
+    }
+
+    fn warn(&mut self, topic: &'static str, found: impl Into<String>, todo: impl Into<String>) {
+        self.0.push(Finding { level: Level::Warning, topic, found: found.into(), todo: Some(todo.into()) });
+    }
+
+    fn fail(&mut self, topic: &'static str, found: impl Into<String>, todo: impl Into<String>) {
+        self.0.push(Finding { level: Level::Error, topic, found: found.into(), todo: Some(todo.into()) });
+    }
+
+    fn worst(&self) -> Level {
+        self.0.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok)
+    }
+}
+
+impl fmt::Display for Findings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Finding { level, topic, found, todo } in &self.0 {
+            let mark = match level {
+                Level::Ok => "ok      ",
+                Level::Warning => "warning ",
+                Level::Error => "ERROR   ",
+            };
+            writeln!(f, "{mark} {topic:<7} {found}")?;
+            if let Some(todo) = todo {
+                writeln!(f, "{:17}→ {todo}", "")?;
+            }
+        }
+        let count = |level| self.0.iter().filter(|finding| finding.level == level).count();
+        match (count(Level::Error), count(Level::Warning)) {
+            (0, 0) => write!(f, "all is well"),
+            (errors, warnings) => write!(f, "{errors} to repair, {warnings} to look at"),
+        }
+    }
+}
+
+impl Doctor {
+    pub(super) async fn run(self, common: Common) -> Result<ExitCode, CliError> {
+        let mut findings = Findings::default();
+        if let Some(config) = configuration(&common, &mut findings) {
+            machine::look(&config, &mut findings);
+            let known = nats::look(&config, &self.nats_monitor, &mut findings).await;
+            models::look(&config, &mut findings).await;
+            tiers::look(&config, &known, &mut findings).await;
+        }
+        if self.json {
+            let all = serde_json::json!({"version": VERSION, "worst": findings.worst(), "findings": findings.0});
+            println!("{all:#}");
+        } else {
+            println!("{findings}");
+        }
+        Ok(if findings.worst() == Level::Error { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    }
+}
+
+/// The configuration, if it can be used, with all that is wrong in it and in the workflows.
+fn configuration(common: &Common, findings: &mut Findings) -> Option<Config> {
+    const TOPIC: &str = "config";
+    let report = check_project(common.config.as_deref(), &|name| std::env::var(name).ok());
+    for problem in report.problems.iter().flat_map(|problems| problems.iter()) {
+        let place = problem.to_string();
+        let words = place.lines().next().unwrap_or_default().to_owned();
+        findings.fail(
+            TOPIC,
+            words,
+            problem.hint.clone().unwrap_or_else(|| "`fastagency check` shows it in its place".to_owned()),
+        );
+    }
+    let config = crate::cli::project::load(common).ok()?;
+    if report.problems.is_none() {
+        let count = report.summary.workflows.len();
+        let workflows = if count == 1 { "1 workflow" } else { &format!("{count} workflows") };
+        findings.ok(TOPIC, format!("{} is right, with {workflows}", config.path.display()));
+    }
+    for section in [Section::Nats, Section::Gateway, Section::Ui, Section::Worker, Section::Operation] {
+        for problem in config.usable(section).err().into_iter().flatten() {
+            let todo = "set it where that tier runs, or give it a default: ${VAR:-default}";
+            findings.warn(TOPIC, format!("{}: {}", problem.path, problem.message), todo);
+        }
+    }
+    Some(config)
+}

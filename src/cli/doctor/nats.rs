@@ -1,0 +1,249 @@
+//! The NATS server: whether it is there, what it is, what we may do, and how it keeps what we store.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::Findings;
+use crate::broker::nats::examine::{Examined, Stream};
+use crate::broker::nats::{ConnectError, examine};
+use crate::broker::subjects::{FASTAGENCY_STREAM, RUNS_STREAM};
+use crate::broker::{Error, Shelf};
+use crate::config::Config;
+use crate::problem::chain;
+use crate::run::directory::{WorkerCard, WorkflowCard};
+
+const TOPIC: &str = "nats";
+/// How long a server may take to answer at all.
+const CONNECT_WAIT: Duration = Duration::from_secs(3);
+/// Clocks may differ by this much without anybody noticing: leases are counted by each machine's own.
+const CLOCKS_DIFFER: i64 = 1000;
+/// A stream that is so full is soon full, in percent.
+const NEARLY_FULL: u64 = 80;
+
+/// Who is there, as the server's catalogue tells it.
+#[derive(Default)]
+pub(super) struct Known {
+    pub workers: Vec<WorkerCard>,
+    /// Workflows that somebody announced whom we do not know: Python workers.
+    pub foreign: Vec<String>,
+    /// Whether the server could be asked.
+    pub asked: bool,
+}
+
+pub(super) async fn look(config: &Config, monitor: &str, findings: &mut Findings) -> Known {
+    // What is not set was said already.
+    let Ok(settings) = config.nats() else { return Known::default() };
+    let settings = crate::config::Nats { connect_wait: CONNECT_WAIT, ..settings.clone() };
+    let examined = match examine::examine(&settings, &crate::cli::project::nats_name(config, "doctor")).await {
+        Ok(examined) => examined,
+        Err(error) => {
+            findings.fail(TOPIC, chain(&error), todo(&error));
+            return Known::default();
+        }
+    };
+    findings.ok(
+        TOPIC,
+        format!("a server {} answers within {:.1} ms", examined.version, examined.round_trip.as_secs_f64() * 1e3),
+    );
+    clocks(&examined, findings);
+    storage(&examined, findings);
+    for (name, found) in &examined.streams {
+        stream(name, found, settings.replicas as u64, findings);
+    }
+    for (what, may) in &examined.may_write {
+        match may {
+            Ok(()) => findings.ok(TOPIC, format!("we may {what}")),
+            Err(error) => findings.fail(
+                TOPIC,
+                format!("we may not {what}: {}", chain(error)),
+                "let this user publish to fa.> (docs/broker.md lists what each tier needs)",
+            ),
+        }
+    }
+    sync_interval(monitor, findings).await;
+    known(&examined, findings).await
+}
+
+/// What to do about a connection that does not come about.
+fn todo(error: &ConnectError) -> &'static str {
+    match error {
+        ConnectError::Unreachable { .. } => {
+            "start it (nats-server -c nats-server.conf), or set nats.url; `fastagency all` needs none"
+        }
+        ConnectError::Unauthorized { .. } => {
+            "set nats.user and nats.password (or token, nkey_seed_file, credentials_file) to what the server knows"
+        }
+        ConnectError::NoJetStream { .. } => {
+            "add `jetstream { store_dir: … }` to its configuration, or start it with -js"
+        }
+        ConnectError::TooOld { .. } => "update the server: scheduled messages came with 2.12",
+        ConnectError::Tls { .. } => {
+            "check nats.tls: the authority's file, the certificate, and that its name is the server's"
+        }
+        ConnectError::Credentials { .. } => "name a file that this user can read",
+        ConnectError::Url { .. } => "write it like nats://127.0.0.1:4222",
+        ConnectError::Setup { .. } => "look into the server's log: it is there, and does not do what was asked",
+    }
+}
+
+fn clocks(examined: &Examined, findings: &mut Findings) {
+    match examined.ahead_millis {
+        None => {}
+        Some(ahead) if ahead.abs() <= CLOCKS_DIFFER => {
+            findings.ok(TOPIC, format!("its clock and this machine's differ by {} ms", ahead.abs()));
+        }
+        Some(ahead) => {
+            let direction = if ahead > 0 { "ahead of" } else { "behind" };
+            findings.warn(
+                TOPIC,
+                format!("its clock is {:.1} s {direction} this machine's", ahead.abs() as f64 / 1e3),
+                "let both keep time by NTP: timers and deadlines are read by each machine's own clock",
+            );
+        }
+    }
+}
+
+fn storage(examined: &Examined, findings: &mut Findings) {
+    if let Some((limit, used)) = examined.storage
+        && let Ok(limit) = u64::try_from(limit)
+        && limit > 0
+        && used.saturating_mul(100) / limit >= NEARLY_FULL
+    {
+        findings.warn(
+            TOPIC,
+            format!("the account may store {limit} bytes and has stored {used}"),
+            "give the account more room, or keep ended runs for less long (keep_ended)",
+        );
+    }
+    if examined.max_payload < 1 << 20 {
+        findings.warn(
+            TOPIC,
+            format!("it takes messages of {} bytes at most", examined.max_payload),
+            "set max_payload: 1MB or more; large replies of models are cut into pieces otherwise",
+        );
+    }
+}
+
+fn stream(name: &str, found: &Result<Option<Stream>, Error>, replicas: u64, findings: &mut Findings) {
+    let is_foreign = name == FASTAGENCY_STREAM;
+    let stream = match found {
+        Ok(Some(stream)) => stream,
+        Ok(None) if name == RUNS_STREAM => {
+            return findings.warn(TOPIC, "our streams are not there yet", "start a worker or a gateway: it makes them");
+        }
+        Ok(None) => return,
+        Err(error) => {
+            return findings.fail(
+                TOPIC,
+                format!("we may not look at the stream {name}: {}", chain(error)),
+                "let this user publish to $JS.API.> and subscribe to _INBOX.> (docs/broker.md)",
+            );
+        }
+    };
+    if name == RUNS_STREAM {
+        let limit = match u64::try_from(stream.max_bytes).ok().filter(|limit| *limit > 0) {
+            Some(limit) => format!("of {limit} bytes"),
+            None => "and may grow as far as the disk".to_owned(),
+        };
+        findings.ok(TOPIC, format!("the runs take {} bytes {limit}, in {} copies", stream.bytes, stream.replicas));
+    }
+    let full = u64::try_from(stream.max_bytes).ok().filter(|limit| *limit > 0);
+    if let Some(limit) = full
+        && stream.bytes.saturating_mul(100) / limit >= NEARLY_FULL
+    {
+        findings.warn(
+            TOPIC,
+            format!("the stream {name} holds {} of {limit} bytes", stream.bytes),
+            format!("nats stream edit {name} --max-bytes …, or keep ended runs for less long (keep_ended)"),
+        );
+    }
+    if !is_foreign && stream.storage != "file" {
+        findings.fail(
+            TOPIC,
+            format!("the stream {name} is kept in memory only"),
+            "a restart of the server loses every run: make it anew with file storage",
+        );
+    }
+    if !is_foreign && stream.max_age > 0 {
+        findings.fail(
+            TOPIC,
+            format!("the stream {name} throws messages away after {:?}", Duration::from_nanos(stream.max_age)),
+            format!("nats stream edit {name} --max-age 0: what is thrown away cannot be gone on with"),
+        );
+    }
+    if !is_foreign && stream.replicas < replicas {
+        findings.warn(
+            TOPIC,
+            format!("the stream {name} has {} copies, and nats.replicas is {replicas}", stream.replicas),
+            format!("nats stream edit {name} --replicas {replicas}"),
+        );
+    }
+    if stream.behind > 0 {
+        findings.warn(
+            TOPIC,
+            format!("{} copies of the stream {name} are behind or away", stream.behind),
+            "look at the servers of the cluster: nats server report jetstream",
+        );
+    }
+}
+
+/// When the server writes to the disk what it has acknowledged, which only its monitoring tells.
+async fn sync_interval(monitor: &str, findings: &mut Findings) {
+    let asked = async {
+        let client = crate::model::http_client().ok()?;
+        let url = format!("{}/jsz", monitor.trim_end_matches('/'));
+        client.get(url).timeout(CONNECT_WAIT).send().await.ok()?.json::<Value>().await.ok()
+    };
+    let Some(jsz) = asked.await else {
+        return findings.warn(
+            TOPIC,
+            "when the server writes to the disk is not known: its monitoring does not answer",
+            "add `http: 127.0.0.1:8222` to its configuration, or name it with --nats-monitor",
+        );
+    };
+    let config = &jsz["config"];
+    let every = config["sync_interval"].as_u64().map(Duration::from_nanos);
+    match (config["sync_always"].as_bool().unwrap_or(false), every) {
+        (true, _) => findings.ok(TOPIC, "it writes to the disk before it acknowledges (sync_interval: always)"),
+        (false, Some(every)) => findings.warn(
+            TOPIC,
+            format!("it writes to the disk every {every:?}: what came since is lost if the machine loses its power"),
+            "set `jetstream { sync_interval: always }`, or have three servers and nats.replicas: 3",
+        ),
+        (false, None) => {}
+    }
+}
+
+/// Who is there.
+async fn known(examined: &Examined, findings: &mut Findings) -> Known {
+    let mut known = Known { asked: true, ..Known::default() };
+    let bucket_is_there = |shelf: Shelf| {
+        let name = crate::broker::subjects::bucket_stream(&crate::broker::subjects::bucket(shelf));
+        matches!(examined.streams.get(&name), Some(Ok(Some(_))))
+    };
+    let mut ours = Vec::new();
+    if bucket_is_there(Shelf::Workers) && bucket_is_there(Shelf::Workflows) {
+        let workers = examined.catalogue.list(Shelf::Workers, None).await;
+        let workflows = examined.catalogue.list(Shelf::Workflows, None).await;
+        match (workers, workflows) {
+            (Ok(workers), Ok(workflows)) => {
+                known.workers = workers.iter().filter_map(|entry| serde_json::from_slice(&entry.value).ok()).collect();
+                let cards =
+                    workflows.iter().filter_map(|entry| serde_json::from_slice::<WorkflowCard>(&entry.value).ok());
+                ours.extend(cards.map(|card| card.name.to_string()));
+            }
+            (Err(error), _) | (_, Err(error)) => findings.fail(
+                TOPIC,
+                format!("the catalogue cannot be read: {}", chain(&error)),
+                "let this user publish to $JS.API.> (docs/broker.md)",
+            ),
+        }
+    }
+    if matches!(examined.streams.get(FASTAGENCY_STREAM), Some(Ok(Some(_))))
+        && let Ok(found) = examined.contract.discovered().await
+    {
+        known.foreign = found.into_iter().map(|found| found.name).filter(|name| !ours.contains(name)).collect();
+    }
+    known
+}

@@ -1,0 +1,292 @@
+//! What is counted for each workflow, with handles that are looked up once.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use super::{Dollars, HUMAN, Histogram, Histograms, PATIENT, RunState};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Workflow {
+    workflow: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct InState {
+    workflow: String,
+    state: RunState,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Ended {
+    workflow: String,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Model {
+    model: String,
+    workflow: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Asked {
+    model: String,
+    workflow: String,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Tokens {
+    model: String,
+    workflow: String,
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Called {
+    tool: String,
+    workflow: String,
+    outcome: &'static str,
+}
+
+/// The families that workflows have their figures in.
+pub(super) struct Families {
+    started: Family<Workflow, Counter>,
+    ended: Family<Ended, Counter>,
+    held: Family<InState, Gauge>,
+    state_seconds: Histograms<InState>,
+    parked: Family<Workflow, Counter>,
+    resumed: Family<Workflow, Counter>,
+    deliveries: Family<Workflow, Counter>,
+    redeliveries: Family<Workflow, Counter>,
+    requests: Family<Asked, Counter>,
+    request_seconds: Histograms<Model>,
+    retries: Family<Model, Counter>,
+    tokens: Family<Tokens, Counter>,
+    cost: Family<Model, Dollars>,
+    tools: Family<Called, Counter>,
+    tool_seconds: Histograms<Workflow>,
+}
+
+impl Families {
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        let families = Self {
+            started: Family::default(),
+            ended: Family::default(),
+            held: Family::default(),
+            state_seconds: Family::new_with_constructor(|| Histogram::new(HUMAN)),
+            parked: Family::default(),
+            resumed: Family::default(),
+            deliveries: Family::default(),
+            redeliveries: Family::default(),
+            requests: Family::default(),
+            request_seconds: Family::new_with_constructor(|| Histogram::new(PATIENT)),
+            retries: Family::default(),
+            tokens: Family::default(),
+            cost: Family::default(),
+            tools: Family::default(),
+            tool_seconds: Family::new_with_constructor(|| Histogram::new(PATIENT)),
+        };
+        let Self { started, ended, held, state_seconds, parked, resumed, deliveries, redeliveries, .. } = &families;
+        registry.register("fastagency_runs_started", "Runs that were started here.", started.clone());
+        registry.register("fastagency_runs_ended", "Runs that ended here, by how.", ended.clone());
+        registry.register("fastagency_worker_runs", "Runs in this worker's memory, by state.", held.clone());
+        registry.register(
+            "fastagency_run_state_seconds",
+            "How long runs were in a state before they left it.",
+            state_seconds.clone(),
+        );
+        registry.register("fastagency_runs_parked", "Runs that left memory to wait.", parked.clone());
+        registry.register("fastagency_runs_resumed", "Runs that were taken up again, here.", resumed.clone());
+        registry.register(
+            "fastagency_queue_deliveries",
+            "Jobs that this worker took from the queue.",
+            deliveries.clone(),
+        );
+        registry.register(
+            "fastagency_queue_redeliveries",
+            "Jobs among them that had been delivered before.",
+            redeliveries.clone(),
+        );
+        let Self { requests, request_seconds, retries, tokens, cost, tools, tool_seconds, .. } = &families;
+        registry.register("fastagency_model_requests", "Requests to models, by what came of it.", requests.clone());
+        registry.register(
+            "fastagency_model_request_seconds",
+            "How long models took, further attempts included.",
+            request_seconds.clone(),
+        );
+        registry.register("fastagency_model_retries", "Further attempts after a failed one.", retries.clone());
+        registry.register("fastagency_model_tokens", "Tokens read and written by models.", tokens.clone());
+        registry.register(
+            "fastagency_model_cost_usd",
+            "What models cost by the price table, in dollars.",
+            cost.clone(),
+        );
+        registry.register("fastagency_tool_calls", "Calls of tools, by what came of it.", tools.clone());
+        registry.register("fastagency_tool_call_seconds", "How long calls of tools took.", tool_seconds.clone());
+        families
+    }
+}
+
+/// The figures of one workflow.
+pub struct OfWorkflow {
+    name: String,
+    /// Runs that were started here.
+    pub started: Counter,
+    /// Runs that left memory to wait.
+    pub parked: Counter,
+    /// Runs that were taken up again.
+    pub resumed: Counter,
+    /// Jobs taken from the queue.
+    pub deliveries: Counter,
+    /// Jobs among them that had been delivered before.
+    pub redeliveries: Counter,
+    held: [Gauge; 3],
+    state_seconds: [Histogram; 3],
+    tool_seconds: Histogram,
+    ended: Family<Ended, Counter>,
+    tools: Family<Called, Counter>,
+    asked: Family<Asked, Counter>,
+    request_seconds: Histograms<Model>,
+    retries: Family<Model, Counter>,
+    tokens: Family<Tokens, Counter>,
+    cost: Family<Model, Dollars>,
+    models: RwLock<HashMap<Box<str>, Arc<OfModel>>>,
+}
+
+/// The figures of a model as one workflow uses it.
+pub struct OfModel {
+    succeeded: Counter,
+    failed: Counter,
+    timed_out: Counter,
+    seconds: Histogram,
+    /// Further attempts after a failed one.
+    pub retries: Counter,
+    input: Counter,
+    output: Counter,
+    cached: Counter,
+    cost: Dollars,
+}
+
+/// What a model told about a request.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Told {
+    /// Tokens read.
+    pub input: u64,
+    /// Of them, those from a cache.
+    pub cached: u64,
+    /// Tokens written.
+    pub output: u64,
+    /// What they cost, in dollars.
+    pub cost_usd: f64,
+}
+
+const STATES: [RunState; 3] = [RunState::queued, RunState::running, RunState::waiting];
+
+impl OfWorkflow {
+    pub(super) fn new(families: &Families, name: &str) -> Self {
+        let of = Workflow { workflow: name.to_owned() };
+        let in_state = |state| InState { workflow: name.to_owned(), state };
+        Self {
+            started: families.started.get_or_create_owned(&of),
+            parked: families.parked.get_or_create_owned(&of),
+            resumed: families.resumed.get_or_create_owned(&of),
+            deliveries: families.deliveries.get_or_create_owned(&of),
+            redeliveries: families.redeliveries.get_or_create_owned(&of),
+            held: STATES.map(|state| families.held.get_or_create_owned(&in_state(state))),
+            state_seconds: STATES.map(|state| families.state_seconds.get_or_create_owned(&in_state(state))),
+            tool_seconds: families.tool_seconds.get_or_create_owned(&of),
+            ended: families.ended.clone(),
+            tools: families.tools.clone(),
+            asked: families.requests.clone(),
+            request_seconds: families.request_seconds.clone(),
+            retries: families.retries.clone(),
+            tokens: families.tokens.clone(),
+            cost: families.cost.clone(),
+            models: RwLock::default(),
+            name: name.to_owned(),
+        }
+    }
+
+    /// A run of this workflow is in memory in that state now, and no longer in the other.
+    pub fn moved(&self, from: Option<RunState>, to: Option<RunState>) {
+        if let Some(from) = from {
+            self.held[from as usize].dec();
+        }
+        if let Some(to) = to {
+            self.held[to as usize].inc();
+        }
+    }
+
+    /// A run has left a state after so long.
+    pub fn left(&self, state: RunState, after: Duration) {
+        self.state_seconds[state as usize].observe(after);
+    }
+
+    /// A run has ended.
+    pub fn ended(&self, outcome: &'static str) {
+        self.ended.get_or_create(&Ended { workflow: self.name.clone(), outcome }).inc();
+    }
+
+    /// A tool was called.
+    pub fn called(&self, tool: &str, worked: bool, took: Duration) {
+        let outcome = if worked { "ok" } else { "error" };
+        self.tools.get_or_create(&Called { tool: tool.to_owned(), workflow: self.name.clone(), outcome }).inc();
+        self.tool_seconds.observe(took);
+    }
+
+    /// The figures of a model as this workflow uses it.
+    pub fn model(&self, name: &str) -> Arc<OfModel> {
+        if let Some(known) = self.models.read().unwrap_or_else(PoisonError::into_inner).get(name) {
+            return known.clone();
+        }
+        let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
+        models.entry(name.into()).or_insert_with(|| Arc::new(self.new_model(name))).clone()
+    }
+
+    fn new_model(&self, name: &str) -> OfModel {
+        let (model, workflow) = (name.to_owned(), self.name.clone());
+        let asked = |outcome| {
+            self.asked.get_or_create_owned(&Asked { model: model.clone(), workflow: workflow.clone(), outcome })
+        };
+        let tokens =
+            |kind| self.tokens.get_or_create_owned(&Tokens { model: model.clone(), workflow: workflow.clone(), kind });
+        let of = Model { model: model.clone(), workflow: workflow.clone() };
+        OfModel {
+            succeeded: asked("ok"),
+            failed: asked("error"),
+            timed_out: asked("timeout"),
+            seconds: self.request_seconds.get_or_create_owned(&of),
+            retries: self.retries.get_or_create_owned(&of),
+            input: tokens("input"),
+            output: tokens("output"),
+            cached: tokens("cached"),
+            cost: self.cost.get_or_create_owned(&of),
+        }
+    }
+}
+
+impl OfModel {
+    /// It has answered.
+    pub fn answered(&self, told: Told, took: Duration) {
+        self.succeeded.inc();
+        self.seconds.observe(took);
+        self.input.inc_by(told.input);
+        self.output.inc_by(told.output);
+        self.cached.inc_by(told.cached);
+        self.cost.inc_by(told.cost_usd);
+    }
+
+    /// It has failed.
+    pub fn failed(&self, timed_out: bool, took: Duration) {
+        if timed_out { &self.timed_out } else { &self.failed }.inc();
+        self.seconds.observe(took);
+    }
+}

@@ -1,0 +1,91 @@
+//! A tier's listener for operators: `/metrics` for Prometheus, `/healthz` and `/readyz` for whoever probes. It is apart from
+//! the tier's own port, so that no proxy in front of that one opens it to the world. Beyond this machine `/metrics` asks for
+//! a token, in front of which stands the configuration's check.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use futures_util::future::BoxFuture;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use tokio::net::TcpListener;
+
+use crate::lifecycle::Shutdown;
+use crate::metrics;
+
+/// How long it may take to find out what a scrape or a probe asks; both commonly give up after some seconds.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Asks the broker for figures that nobody counts, just before they are shown.
+pub type Refresh = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
+/// Whether the tier can work, or why not.
+pub type Ready = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+
+/// What is shown to whom.
+#[derive(Clone)]
+pub struct Monitor {
+    /// What a scrape must show as `Authorization: Bearer …`; none: it need not.
+    pub token: Option<SecretString>,
+    /// Called before figures are shown.
+    pub refresh: Option<Refresh>,
+    /// Whether the tier can work.
+    pub ready: Ready,
+}
+
+/// Serves until the end begins.
+pub async fn serve(listener: TcpListener, monitor: Monitor, shutdown: Shutdown) -> std::io::Result<()> {
+    let soft = shutdown.clone();
+    let app = Router::new()
+        .route("/metrics", get(figures))
+        .route("/healthz", get(async || axum::Json(json!({"status": "alive"}))))
+        .route("/readyz", get(ready))
+        .with_state((monitor, shutdown.clone()));
+    let serving = axum::serve(listener, app).with_graceful_shutdown(async move { soft.soft().await });
+    tokio::select! {
+        outcome = serving => outcome,
+        () = shutdown.hard() => Ok(()),
+    }
+}
+
+async fn figures(State((monitor, _)): State<(Monitor, Shutdown)>, headers: HeaderMap) -> Response {
+    if let Some(token) = &monitor.token
+        && !shows(&headers, token)
+    {
+        let challenge = [(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))];
+        let error = json!({"error": {"code": "unauthorized", "message": "show the token of metrics.token"}});
+        return (StatusCode::UNAUTHORIZED, challenge, axum::Json(error)).into_response();
+    }
+    if let Some(refresh) = &monitor.refresh {
+        // What the broker does not say in time is shown as it was.
+        let _ = tokio::time::timeout(PATIENCE, refresh()).await;
+    }
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::text()).into_response()
+}
+
+/// Whether the headers show the token. Digests are compared, so that the time taken says nothing of it.
+fn shows(headers: &HeaderMap, token: &SecretString) -> bool {
+    let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let Some(shown) = shown.and_then(|value| value.strip_prefix("Bearer ")) else { return false };
+    Sha256::digest(shown) == Sha256::digest(token.expose_secret())
+}
+
+async fn ready(State((monitor, shutdown)): State<(Monitor, Shutdown)>) -> Response {
+    let not_ready = |why: String| {
+        let error = json!({"error": {"code": "not_ready", "message": why}});
+        (StatusCode::SERVICE_UNAVAILABLE, axum::Json(error)).into_response()
+    };
+    if shutdown.has_begun() {
+        return not_ready("it is going down".to_owned());
+    }
+    match tokio::time::timeout(PATIENCE, (monitor.ready)()).await {
+        Ok(Ok(())) => axum::Json(json!({"status": "ready"})).into_response(),
+        Ok(Err(why)) => not_ready(why),
+        Err(_) => not_ready(format!("the broker did not answer within {PATIENCE:?}")),
+    }
+}

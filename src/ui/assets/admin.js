@@ -1,0 +1,349 @@
+// @ts-check
+/**
+ * The operator's page: everybody's runs as they are now, who works at them, what waits and what it costs. Whoever may read the
+ * audit may read it (docs/operation.md). It asks again when the audit's live tail says that something has happened, and every
+ * few seconds in any case; nothing is kept here.
+ *
+ * @typedef {{id: string, workflow: string, title: string | null, state: string, outcome: string | null, user: string | null,
+ *   worker?: string | null, question?: {prompt: string} | null, created_at: string, updated_at: string}} Run
+ * @typedef {Record<string, any>} Event   what happened in a run; `kind` says what
+ */
+
+import { ApiError, getConfig, refusalOf, request, wordsOf } from './api.js';
+import { byId, h } from './dom.js';
+import { beginSession } from './session.js';
+import { themeButton } from './theme.js';
+
+/** Runs in one page of the list. */
+const PAGE = 50;
+/** What happens is shown so soon; what happens at once is shown at once. */
+const SOON_MS = 400;
+/** Asked again even if nothing seems to happen: leases end without a word. */
+const EVERY_MS = 5000;
+const TRY_AGAIN_MS = 3000;
+
+const filters = byId('filters', HTMLFormElement);
+const trouble = byId('trouble', HTMLElement);
+const live = byId('live', HTMLElement);
+const more = byId('more', HTMLButtonElement);
+const rows = byId('runs', HTMLElement);
+const dialog = byId('timeline', HTMLDialogElement);
+const cancelButton = byId('cancel-run', HTMLButtonElement);
+
+let pages = 1;
+/** @type {string | null} the run whose timeline is open */
+let opened = null;
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let soon;
+let asking = false;
+let again = false;
+
+/** @param {string} path @param {RequestInit} [init] */
+async function call(path, init = {}) {
+  const response = await request(path, () => init);
+  if (!response.ok) throw await refusalOf(response);
+  return response.status === 204 ? null : response.json();
+}
+
+/** What the filters say, as a query; what is empty says nothing. */
+function query() {
+  const found = new URLSearchParams();
+  for (const [name, value] of new FormData(filters)) if (typeof value === 'string' && value.trim()) found.set(name, value.trim());
+  return found;
+}
+
+/** The runs that are meant, as many pages as are shown. */
+async function fetchRuns() {
+  const asked = query();
+  asked.set('limit', String(PAGE));
+  /** @type {Run[]} */
+  let runs = [];
+  let next = null;
+  for (let page = 0; page < pages; page += 1) {
+    if (next) asked.set('cursor', next);
+    const answer = await call(`/api/audit/runs?${asked}`);
+    runs = runs.concat(answer.runs);
+    next = answer.next;
+    if (!next) break;
+  }
+  return { runs, next };
+}
+
+/** Shows everything as it is now. One at a time: whoever comes meanwhile is served right after. */
+async function refresh() {
+  if (asking) {
+    again = true;
+    return;
+  }
+  asking = true;
+  try {
+    const [{ runs, next }, overview, { workers }] = await Promise.all([fetchRuns(), call('/api/overview'), call('/api/workers')]);
+    trouble.textContent = '';
+    drawFigures(overview, workers);
+    drawRuns(runs, next);
+    drawQuestions(overview.questions);
+    drawWorkers(workers);
+    drawQueue(overview.queue);
+    drawCosts(byId('cost-by-workflow', HTMLElement), overview.costs.by_workflow, 'workflow');
+    drawCosts(byId('cost-by-user', HTMLElement), overview.costs.by_user, 'user');
+    suggest(overview);
+    if (opened) await drawTimeline(opened);
+  } catch (error) {
+    trouble.textContent = wordsOf(error);
+  } finally {
+    asking = false;
+    if (again) {
+      again = false;
+      refreshSoon();
+    }
+  }
+}
+
+function refreshSoon() {
+  soon ??= setTimeout(() => { soon = undefined; refresh(); }, SOON_MS);
+}
+
+/** Replaces children only where something has changed, so that focus and scrolling stay. @param {HTMLElement} parent @param {Node[]} children */
+function put(parent, children) {
+  const same = parent.children.length === children.length && children.every((child, index) => child.isEqualNode(parent.children[index]));
+  if (same) return;
+  const held = document.activeElement instanceof HTMLElement && parent.contains(document.activeElement) ? document.activeElement.dataset.key : null;
+  parent.replaceChildren(...children);
+  if (held) /** @type {HTMLElement | null} */ (parent.querySelector(`[data-key="${CSS.escape(held)}"]`))?.focus();
+}
+
+/** @param {any} overview @param {any[]} workers */
+function drawFigures({ runs, outcomes, queue, questions, costs }, workers) {
+  const waiting = queue.reduce((/** @type {number} */ sum, /** @type {any} */ line) => sum + line.waiting, 0);
+  const spent = costs.by_workflow.reduce((/** @type {number} */ sum, /** @type {any} */ line) => sum + line.cost_usd, 0);
+  /** @type {[string, string | number, boolean?][]} */
+  const figures = [
+    ['running', runs.running], ['queued', runs.queued], ['open questions', questions.open], ['jobs in the queue', waiting],
+    ['workers', workers.length, workers.length === 0], ['completed', outcomes.completed], ['failed', outcomes.failed, outcomes.failed > 0],
+    ['spent', dollars(spent)],
+  ];
+  put(byId('figures', HTMLElement), figures.map(([name, value, isBad]) => h('div', isBad ? { class: 'is-bad' } : null, h('dt', null, name), h('dd', null, value))));
+}
+
+/** @param {Run[]} runs @param {string | null} next */
+function drawRuns(runs, next) {
+  put(rows, runs.map((run) => h('tr', null,
+    h('td', null, stateOf(run)),
+    h('td', null, h('button', { type: 'button', class: 'run-link', 'data-key': run.id, 'data-run': run.id }, run.title ?? run.question?.prompt ?? short(run.id))),
+    h('td', null, run.workflow),
+    h('td', { class: 'quiet' }, run.user ?? '—'),
+    h('td', { class: 'quiet', title: run.worker }, run.worker ? short(run.worker) : '—'),
+    h('td', { class: 'quiet' }, when(run.updated_at)))));
+  byId('no-runs', HTMLElement).hidden = runs.length > 0;
+  more.hidden = !next;
+  const exported = query();
+  for (const format of ['jsonl', 'csv']) {
+    exported.set('format', format);
+    byId(`export-${format}`, HTMLAnchorElement).href = `/api/audit/export?${exported}`;
+  }
+}
+
+/** @param {{open: number, oldest: any[]}} questions */
+function drawQuestions({ open, oldest }) {
+  const lines = oldest.map((question) => h('li', null,
+    h('button', { type: 'button', class: 'run-link', 'data-key': `question-${question.run}`, 'data-run': question.run }, question.prompt || 'A question'),
+    h('div', { class: 'muted' }, `${question.workflow} · ${question.user ?? 'nobody in particular'} · since ${when(question.asked_at)}`)));
+  if (open > oldest.length) lines.push(h('li', { class: 'muted' }, `and ${open - oldest.length} more`));
+  put(byId('questions', HTMLElement), lines.length ? lines : [h('li', { class: 'muted' }, 'Nothing waits for anybody.')]);
+}
+
+/** @param {any[]} workers */
+function drawWorkers(workers) {
+  const lines = workers.map((worker) => h('li', null,
+    h('strong', { title: worker.id }, short(worker.id)), ` ${worker.runs} of ${worker.max_runs} runs`,
+    h('meter', { min: 0, max: Math.max(worker.max_runs, 1), value: worker.runs, 'aria-label': `Load of ${short(worker.id)}` }),
+    h('div', { class: 'muted' }, `version ${worker.version}, up since ${when(worker.started_at)}: ${worker.workflows.join(', ')}`)));
+  put(byId('workers', HTMLElement), lines.length ? lines : [h('li', { class: 'problem' }, 'No worker is up: runs wait in the queue.')]);
+  const select = filters.querySelector('select[name=worker]');
+  if (select instanceof HTMLSelectElement && document.activeElement !== select) {
+    const chosen = select.value;
+    const known = new Set(workers.map((worker) => worker.id));
+    // Runs of a worker that is gone are still found by it.
+    if (chosen) known.add(chosen);
+    put(select, [h('option', { value: '' }, 'any'), ...[...known].map((id) => h('option', { value: id }, short(id)))]);
+    select.value = chosen;
+  }
+}
+
+/** @param {any[]} queue */
+function drawQueue(queue) {
+  const busy = queue.filter((line) => line.waiting || line.taken);
+  const lines = busy.map((line) => h('li', null, `${line.workflow}: ${line.waiting} waiting, ${line.taken} with workers`));
+  put(byId('queue', HTMLElement), lines.length ? lines : [h('li', { class: 'muted' }, 'It is empty.')]);
+}
+
+/** @param {HTMLElement} place @param {any[]} costs @param {string} key */
+function drawCosts(place, costs, key) {
+  const lines = costs.map((cost) => h('tr', null,
+    h('td', null, cost[key] ?? '—'), h('td', { class: 'number' }, cost.runs), h('td', { class: 'number' }, cost.tokens.toLocaleString('en')),
+    h('td', { class: 'number' }, dollars(cost.cost_usd))));
+  const head = h('thead', null, h('tr', null, h('th', { scope: 'col' }, key === 'user' ? 'User' : 'Workflow'), ...['Runs', 'Tokens', 'Cost'].map((name) => h('th', { scope: 'col', class: 'number' }, name))));
+  put(place, [h('table', { class: 'admin-table' }, head, h('tbody', null, ...lines))]);
+}
+
+/** What the filters can be filled with. @param {any} overview */
+function suggest({ costs }) {
+  for (const [list, lines, key] of /** @type {[string, any[], string][]} */ ([['workflows', costs.by_workflow, 'workflow'], ['users', costs.by_user, 'user']])) {
+    put(byId(list, HTMLElement), lines.filter((line) => line[key]).map((line) => h('option', { value: line[key] })));
+  }
+}
+
+/** @param {Run} run */
+function stateOf(run) {
+  const state = run.outcome ?? run.state;
+  return h('span', { class: 'state', 'data-state': state }, state);
+}
+
+/** @param {string} run */
+async function openTimeline(run) {
+  opened = run;
+  byId('timeline-trouble', HTMLElement).textContent = '';
+  byId('timeline-title', HTMLElement).textContent = short(run);
+  put(byId('timeline-events', HTMLElement), []);
+  put(byId('timeline-facts', HTMLElement), []);
+  cancelButton.hidden = true;
+  dialog.showModal();
+  try {
+    await drawTimeline(run);
+  } catch (error) {
+    byId('timeline-trouble', HTMLElement).textContent = wordsOf(error);
+  }
+}
+
+/** @param {string} id */
+async function drawTimeline(id) {
+  /** @type {{run: Run, events: Event[]}} */
+  const { run, events } = await call(`/api/audit/runs/${encodeURIComponent(id)}`);
+  if (opened !== id) return;
+  byId('timeline-title', HTMLElement).textContent = run.title ?? run.workflow;
+  cancelButton.hidden = run.state === 'ended';
+  /** @type {[string, string | Node][]} */
+  const facts = [['State', stateOf(run)], ['Workflow', run.workflow], ['User', run.user ?? '—'], ['Worker', run.worker ?? '—'], ['Began', when(run.created_at)], ['Run', run.id]];
+  put(byId('timeline-facts', HTMLElement), facts.map(([name, value]) => h('div', null, h('dt', null, name), h('dd', null, value))));
+  put(byId('timeline-events', HTMLElement), events.map((event) => {
+    const words = wordsOfEvent(event);
+    return h('li', null, h('time', { datetime: event.at }, clock(event.at)), h('span', { class: 'kind' }, event.kind), ` ${words.said}`, words.more ? h('pre', { tabindex: 0 }, words.more) : null);
+  }));
+}
+
+/** An event in a line, and what stands below it. @param {Event} event @returns {{said: string, more?: string}} */
+function wordsOfEvent(event) {
+  const { content = {}, sender, recipient } = event.message ?? {};
+  const between = sender ? `${sender} to ${recipient ?? 'everybody'}` : '';
+  const text = content.body ?? content.prompt ?? content.content ?? '';
+  switch (event.kind) {
+    case 'created': return { said: `by ${event.user ?? 'nobody in particular'}`, more: shown(event.params) };
+    case 'claimed': return { said: `by worker ${short(event.worker)}${event.epoch > 1 ? `, for the ${event.epoch}. time` : ''}` };
+    case 'asked': return { said: between, more: text || shown(content) };
+    case 'said': return { said: between, more: text || shown(content) };
+    case 'answered': return { said: `${event.by ? `by ${event.by}` : ''}${event.on_timeout ? ' (nobody in time)' : ''}${event.secret ? ' a password' : ''}`, more: event.text ?? undefined };
+    case 'replied': return { said: `${event.model}, ${event.usage?.prompt_tokens ?? 0} tokens read and ${event.usage?.completion_tokens ?? 0} written${event.usage?.cost_usd ? `, ${dollars(event.usage.cost_usd)}` : ''}`, more: event.content || shown(event.tool_calls) };
+    case 'failed': return { said: event.error ?? '', more: event.reason };
+    case 'ended': return { said: event.outcome, more: event.reason ?? shown(event.result) };
+    case 'parked': return { said: event.until ? `until ${when(event.until)}` : 'until somebody answers' };
+    default: return { said: event.key ?? '' };
+  }
+}
+
+/** @param {unknown} value */
+function shown(value) {
+  if (value == null || (typeof value === 'object' && Object.keys(value).length === 0)) return undefined;
+  return typeof value === 'string' ? value : JSON.stringify(value, null, 2);
+}
+
+/** @param {string} id */
+const short = (id) => id.slice(0, 8);
+/** @param {number} amount */
+const dollars = (amount) => `$${amount.toFixed(amount > 0 && amount < 1 ? 4 : 2)}`;
+/** @param {string} at */
+const clock = (at) => new Date(at).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit', second: '2-digit' });
+/** @param {string} at */
+function when(at) {
+  const moment = new Date(at);
+  return moment.toDateString() === new Date().toDateString() ? clock(at) : moment.toLocaleString([], { dateStyle: 'medium', timeStyle: 'short' });
+}
+
+cancelButton.addEventListener('click', async () => {
+  const run = opened;
+  if (!run) return;
+  if (!cancelButton.classList.contains('dangerous')) {
+    // A run that is ended cannot be begun again where it was: asked for once more.
+    cancelButton.classList.add('dangerous');
+    cancelButton.textContent = 'Really cancel it';
+    return;
+  }
+  cancelButton.disabled = true;
+  try {
+    await call(`/api/runs/${encodeURIComponent(run)}/cancel`, { method: 'POST' });
+    await drawTimeline(run);
+  } catch (error) {
+    byId('timeline-trouble', HTMLElement).textContent = wordsOf(error);
+  }
+  calmDown();
+  refreshSoon();
+});
+
+function calmDown() {
+  cancelButton.disabled = false;
+  cancelButton.classList.remove('dangerous');
+  cancelButton.textContent = 'Cancel the run';
+}
+
+document.addEventListener('click', (event) => {
+  const button = event.target instanceof Element ? event.target.closest('[data-run]') : null;
+  if (button instanceof HTMLElement && button.dataset.run) openTimeline(button.dataset.run);
+});
+byId('close-timeline', HTMLButtonElement).addEventListener('click', () => dialog.close());
+dialog.addEventListener('close', () => { opened = null; calmDown(); });
+filters.addEventListener('submit', (event) => { event.preventDefault(); pages = 1; refresh(); });
+filters.addEventListener('input', () => { pages = 1; refreshSoon(); });
+filters.addEventListener('reset', () => { pages = 1; refreshSoon(); });
+more.addEventListener('click', () => { pages += 1; refresh(); });
+
+/** Hears that something has happened; what it was is asked for. Never gives up. */
+async function listen() {
+  for (;;) {
+    try {
+      const response = await request('/api/audit/events', () => ({}));
+      if (!response.ok || !response.body) throw await refusalOf(response);
+      live.dataset.live = 'yes';
+      live.textContent = 'live';
+      refreshSoon();
+      const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+      for (let piece = await reader.read(); !piece.done; piece = await reader.read()) {
+        if (piece.value.includes('event:')) refreshSoon();
+      }
+    } catch (error) {
+      if (error instanceof ApiError && error.status === 403) {
+        live.textContent = 'not allowed';
+        trouble.textContent = wordsOf(error);
+        return;
+      }
+    }
+    live.dataset.live = 'no';
+    live.textContent = 'connecting again';
+    await new Promise((resolve) => setTimeout(resolve, TRY_AGAIN_MS));
+  }
+}
+
+byId('theme-place', HTMLElement).append(themeButton());
+const configured = getConfig().then((config) => {
+  byId('app-title', HTMLElement).textContent = config.title;
+  document.title = `${config.title}: operation`;
+  if (config.logo) byId('logo', HTMLImageElement).src = config.logo;
+}).catch((error) => { trouble.textContent = wordsOf(error); });
+beginSession({
+  onMe: () => {},
+  show: (signingIn) => {
+    const drawn = Promise.all([import('./sign-in.js'), configured]).then(([{ showSignIn }]) => showSignIn(signingIn));
+    return () => { drawn.then((takeAway) => takeAway()); };
+  },
+});
+refresh();
+listen();
+setInterval(() => { if (document.visibilityState === 'visible') refresh(); }, EVERY_MS);

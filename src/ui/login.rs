@@ -1,0 +1,327 @@
+//! Logging in at the page, and out again: `/auth/…`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{ConnectInfo, Query, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+
+use crate::auth::oidc::{Begun, LoginError};
+use crate::auth::origin;
+use crate::auth::session::{Proof, Purpose, Session};
+use crate::ui::sessions::State as Login;
+use crate::ui::{Ui, error};
+
+/// How long somebody may take to log in at the provider, in seconds.
+const LOGIN_WITHIN: u64 = 600;
+/// The longest path that a login returns to.
+const LONGEST_RETURN: usize = 512;
+
+/// What a login says.
+#[derive(Deserialize)]
+#[serde(untagged, deny_unknown_fields)]
+pub enum Said {
+    /// A user and a password.
+    Password {
+        /// The user.
+        user: String,
+        /// The password.
+        password: String,
+    },
+    /// A key, or a token.
+    Key {
+        /// The key.
+        key: String,
+    },
+}
+
+/// A login at the provider that has begun.
+#[derive(Serialize, Deserialize)]
+struct Pending {
+    begun: Begun,
+    back_to: String,
+}
+
+/// `GET /auth/me`: who has logged in, and how one can.
+pub async fn me(State(ui): State<Arc<Ui>>, ConnectInfo(peer): ConnectInfo<SocketAddr>, headers: HeaderMap) -> Response {
+    let login = if ui.gateway.has_own(&headers) { Login::None } else { ui.sessions.of(&headers).await };
+    let (shown, mut cookies) = match &login {
+        Login::None => (None, Vec::new()),
+        Login::Over => (None, ui.sessions.remove(&headers, Purpose::Session)),
+        Login::Unavailable(why) => return unavailable(why),
+        Login::Alive { session, changed } => {
+            let cookies = if *changed { ui.sessions.cookies(&headers, session) } else { Vec::new() };
+            (Some(session.authorization()), cookies)
+        }
+    };
+    let mut answer = match ui.gateway.who_calls(&headers, peer.ip(), shown.as_deref()).await {
+        Ok(answer) => answer,
+        Err(refused) => return refused,
+    };
+    if answer.status == StatusCode::UNAUTHORIZED && shown.is_some() {
+        // The gateway takes it no more: the user is gone, or the keys are others.
+        cookies = ui.sessions.remove(&headers, Purpose::Session);
+        answer = match ui.gateway.who_calls(&headers, peer.ip(), None).await {
+            Ok(answer) => answer,
+            Err(refused) => return refused,
+        };
+    }
+    if answer.status != StatusCode::OK {
+        return answer.into_response();
+    }
+    let mode = answer.body["mode"].as_str().unwrap_or_default();
+    let way = match mode {
+        "basic" => Some("form"),
+        "api_key" | "jwt" => Some("key"),
+        "oidc" if ui.sessions.provider.is_some() => Some("oidc"),
+        _ => None,
+    };
+    let body = json!({"mode": mode, "user": answer.body["user"], "login": way});
+    with_cookies(([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response(), cookies)
+}
+
+/// `POST /auth/login`: a session for a password or a key.
+pub async fn login(
+    State(ui): State<Arc<Ui>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    said: Result<Json<Said>, JsonRejection>,
+) -> Response {
+    if let Some(refused) = from_elsewhere(&headers) {
+        return refused;
+    }
+    let Ok(Json(said)) = said else {
+        let words = "a login is JSON: {\"user\": …, \"password\": …} or {\"key\": …}";
+        return error(StatusCode::UNPROCESSABLE_ENTITY, "invalid_body", words);
+    };
+    let authorization = match &said {
+        Said::Password { user, password } => {
+            format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}")))
+        }
+        Said::Key { key } => format!("Bearer {}", key.trim()),
+    };
+    // A name with a colon would be another's with another password.
+    let odd = matches!(&said, Said::Password { user, .. } if user.contains(':'));
+    if odd || HeaderValue::from_str(&authorization).is_err() {
+        return wrong();
+    }
+    let proof = match &said {
+        Said::Password { user, password } => ui.gateway.token(&headers, peer.ip(), user, password).await,
+        Said::Key { .. } => Ok(None),
+    };
+    let (authorization, lifetime) = match proof {
+        Ok(Some((token, lifetime))) => (format!("Bearer {token}"), ui.sessions.lifetime.min(lifetime)),
+        Ok(None) => (authorization, ui.sessions.lifetime),
+        Err(refused) => return refused,
+    };
+    match ui.gateway.who_calls(&headers, peer.ip(), Some(&authorization)).await {
+        Err(refused) => refused,
+        Ok(answer) if answer.status == StatusCode::UNAUTHORIZED => wrong(),
+        Ok(answer) if answer.status != StatusCode::OK => answer.into_response(),
+        Ok(answer) if answer.body["user"].is_null() => {
+            error(StatusCode::CONFLICT, "no_login", "nobody needs to log in here")
+        }
+        Ok(_) => {
+            let session = Session::begin(Proof::Authorization(authorization), lifetime);
+            with_cookies(StatusCode::NO_CONTENT.into_response(), ui.sessions.cookies(&headers, &session))
+        }
+    }
+}
+
+/// `POST /auth/logout`.
+pub async fn logout(State(ui): State<Arc<Ui>>, headers: HeaderMap) -> Response {
+    if let Some(refused) = from_elsewhere(&headers) {
+        return refused;
+    }
+    ui.sessions.end(&headers);
+    with_cookies(StatusCode::NO_CONTENT.into_response(), ui.sessions.remove(&headers, Purpose::Session))
+}
+
+/// `GET /auth/oidc?return=/path`: on to the provider.
+pub async fn to_provider(
+    State(ui): State<Arc<Ui>>,
+    Query(query): Query<Vec<(String, String)>>,
+    headers: HeaderMap,
+) -> Response {
+    let Some(provider) = &ui.sessions.provider else {
+        return error(StatusCode::NOT_FOUND, "unknown_path", "there is no login at another server here");
+    };
+    let back_to = query.iter().find(|(name, _)| name == "return").map_or("/", |(_, path)| path);
+    let back_to = if is_local(back_to) { back_to } else { "/" }.to_owned();
+    match provider.begin(format!("{}/auth/callback", ui.sessions.base(&headers))).await {
+        Ok((begun, address)) => {
+            let cookies = ui.sessions.set(&headers, Purpose::Login, &Pending { begun, back_to }, LOGIN_WITHIN);
+            with_cookies(elsewhere(&address), cookies)
+        }
+        Err(problem) => failed(&problem, "/"),
+    }
+}
+
+/// `GET /auth/callback`: back from the provider.
+pub async fn from_provider(
+    State(ui): State<Arc<Ui>>,
+    Query(query): Query<Vec<(String, String)>>,
+    headers: HeaderMap,
+) -> Response {
+    let Some(provider) = ui.sessions.provider.clone() else {
+        return error(StatusCode::NOT_FOUND, "unknown_path", "there is no login at another server here");
+    };
+    let given = |wanted: &str| query.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
+    let Some(pending) = ui.sessions.get::<Pending>(&headers, Purpose::Login) else {
+        return failed(&LoginError::Refused("this login began elsewhere, or too long ago".to_owned()), "/");
+    };
+    if given("state") != Some(&pending.begun.state) {
+        return failed(&LoginError::Refused("this is the answer to another login".to_owned()), &pending.back_to);
+    }
+    let mut cookies = ui.sessions.remove(&headers, Purpose::Login);
+    let outcome = match given("code") {
+        Some(code) => {
+            let (code, issuer) = (code.to_owned(), given("iss").map(str::to_owned));
+            provider.finish(&pending.begun, &code, issuer.as_deref()).await
+        }
+        None => {
+            let what = given("error_description").or(given("error")).unwrap_or("there is no code");
+            Err(LoginError::Refused(format!("the login's server says: {what}")))
+        }
+    };
+    match outcome {
+        Ok(given) => {
+            let proof = Proof::Oidc {
+                id_token: given.id_token,
+                fresh_until: given.fresh_until,
+                refresh_token: given.refresh_token,
+            };
+            let set = ui.sessions.cookies(&headers, &Session::begin(proof, ui.sessions.lifetime));
+            if set.is_empty() {
+                let words = "what the login's server says about you is too much for cookies".to_owned();
+                return failed(&LoginError::Refused(words), &pending.back_to);
+            }
+            cookies.extend(set);
+            with_cookies(elsewhere(&pending.back_to), cookies)
+        }
+        Err(problem) => with_cookies(failed(&problem, &pending.back_to), cookies),
+    }
+}
+
+/// Whether a path leads to this page and nowhere else, whatever a browser makes of it.
+fn is_local(path: &str) -> bool {
+    let begins = path.starts_with('/') && !path.starts_with("//");
+    begins && path.len() <= LONGEST_RETURN && !path.contains('\\') && path.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// Refuses what a page of another origin sends: nobody is to be logged in, or out, by somebody else.
+fn from_elsewhere(headers: &HeaderMap) -> Option<Response> {
+    let origin = origin::check(&Method::POST, headers, &[]).err()?;
+    Some(error(StatusCode::FORBIDDEN, "forbidden", &format!("the page at {origin} may not call")))
+}
+
+/// The answer to a wrong password or key.
+pub fn wrong() -> Response {
+    error(StatusCode::UNAUTHORIZED, "unauthorized", "that is not right: check the user, the password or the key")
+}
+
+/// The answer when who somebody is cannot be found out now.
+pub fn unavailable(why: &str) -> Response {
+    tracing::error!("a login cannot be renewed: {why}");
+    error(StatusCode::SERVICE_UNAVAILABLE, "auth_unavailable", "it cannot be found out now who you are; try again")
+}
+
+/// Adds cookies to an answer.
+pub fn with_cookies(mut response: Response, cookies: Vec<HeaderValue>) -> Response {
+    for cookie in cookies {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    response
+}
+
+fn elsewhere(address: &str) -> Response {
+    match HeaderValue::from_str(address) {
+        Ok(_) => ([(header::CACHE_CONTROL, "no-store")], Redirect::to(address)).into_response(),
+        Err(_) => error(StatusCode::BAD_GATEWAY, "auth_unavailable", "the login's server names an odd address"),
+    }
+}
+
+/// A page that says why somebody was not logged in, and lets him try again.
+fn failed(problem: &LoginError, back_to: &str) -> Response {
+    let status = match problem {
+        LoginError::Refused(_) => StatusCode::FORBIDDEN,
+        LoginError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    tracing::warn!("somebody was not logged in: {problem}");
+    let again: String = form_urlencoded::byte_serialize(back_to.as_bytes()).collect();
+    let words = escaped(&problem.to_string());
+    let page = format!(
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Not logged in</title>\
+         <link rel=\"stylesheet\" href=\"/assets/style.css\"></head><body><main><h1>You are not logged in</h1>\
+         <p>{words}.</p><p><a href=\"/auth/oidc?return={again}\">Try again</a></p></main></body></html>"
+    );
+    let headers = [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
+    (status, headers, page).into_response()
+}
+
+fn escaped(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for letter in text.chars().take(500) {
+        match letter {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            letter if letter.is_control() => safe.push(' '),
+            letter => safe.push(letter),
+        }
+    }
+    safe
+}
+
+/// What the gateway answered to a question of ours.
+pub struct Answered {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Value,
+}
+
+impl IntoResponse for Answered {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.body)).into_response();
+        if let Some(wait) = self.headers.get(header::RETRY_AFTER) {
+            response.headers_mut().insert(header::RETRY_AFTER, wait.clone());
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_returns_to_this_page_only() {
+        for path in ["/", "/runs/0b9d?x=1#y", "/a//b"] {
+            assert!(is_local(path), "{path}");
+        }
+        let long = format!("/{}", "x".repeat(600));
+        for path in [
+            "",
+            "//evil.example",
+            "/\\evil.example",
+            "https://evil.example",
+            "runs",
+            "/a\r\nb",
+            "/a b",
+            "/\t/evil",
+            &long,
+        ] {
+            assert!(!is_local(path), "{path}");
+        }
+        assert_eq!(escaped("<script>'\"&\n"), "&lt;script&gt;&#39;&quot;&amp; ");
+    }
+}

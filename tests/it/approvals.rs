@@ -1,0 +1,263 @@
+//! Tools that a person must allow: whole runs on the embedded broker, cut off by restarts, and answered over FastAgency's socket
+//! and the command line. No call is made before it was allowed, and nothing is asked twice.
+
+use std::time::Duration;
+
+use fastagency::ids::RunId;
+use fastagency::message::{Approval, Content, Decision, Verdict, check_text_answer};
+use fastagency::run::answer::{Accepted, Answer};
+use fastagency::run::record::{Body, Ending, Placed};
+use serde_json::{Map, Value, json};
+
+use crate::gateway::house::{House as GatewayHouse, Player, hear_json, say};
+use crate::runs::{Follower, House, count};
+use crate::talks::scripted;
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// A clerk whose model pays three times and writes once; `payments` is what was really paid.
+const BANK: &str = r#"
+version: 1
+name: bank
+vars: { paid: [] }
+agents:
+  clerk: { system_message: You are a clerk., tools: [pay] }
+tools:
+  pay:
+    description: Pays back.
+    approve: HOW
+    params:
+      type: object
+      properties: { amount: { type: integer, maximum: 100 }, to: { type: string, default: Ann } }
+      required: [amount]
+    do:
+      - set: { paid: "{{ vars.paid + [args.amount] }}" }
+      - message: "Paid {{ args.amount }} to {{ args.to }}."
+      - return: "paid {{ args.amount }}"
+steps:
+  - id: reply
+    agent: { agent: clerk, message: Pay. }
+  - return: "{{ vars.paid }}"
+"#;
+
+const THREE_PAYMENTS: &str = r#"
+- tool_calls: [{ id: call_1, name: pay, arguments: { amount: 1 } }]
+- tool_calls: [{ id: call_2, name: pay, arguments: { amount: 2 } }, { id: call_3, name: pay, arguments: { amount: 3 } }]
+- Done.
+"#;
+
+fn bank(how: &str) -> String {
+    BANK.replace("HOW", how)
+}
+
+/// The next approval that is asked for, and its question.
+async fn asked(follower: &mut Follower) -> (fastagency::ids::MessageId, String, Approval) {
+    follower
+        .until("an approval", |body| match body {
+            Body::Said { message, .. } => match &message.says {
+                Content::Approval(asked) => {
+                    Some((message.uuid, message.sender.clone().unwrap_or_default(), asked.clone()))
+                }
+                _ => None,
+            },
+            _ => None,
+        })
+        .await
+}
+
+async fn decide(house: &House, run: RunId, question: fastagency::ids::MessageId, verdict: Verdict) {
+    let value = serde_json::to_value(verdict).unwrap();
+    assert_eq!(house.answer(run, question, Answer::Value(value)).await, Accepted::Yes);
+}
+
+fn verdict(decision: Decision) -> Verdict {
+    Verdict { decision, arguments: None, reason: None }
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    value.as_object().unwrap().clone()
+}
+
+/// What models were told that came of their calls, in order.
+fn results(seen: &[Placed]) -> Vec<String> {
+    let result = |placed: &Placed| match &placed.record.body {
+        Body::Said { message, .. } => match &message.says {
+            Content::FunctionCallExecution { retval, .. } => Some(retval.as_str().unwrap_or_default().to_owned()),
+            _ => None,
+        },
+        _ => None,
+    };
+    seen.iter().filter_map(result).collect()
+}
+
+fn approvals(seen: &[Placed]) -> usize {
+    count(seen, |body| matches!(body, Body::Said { message, .. } if matches!(message.says, Content::Approval(_))))
+}
+
+#[tokio::test]
+async fn a_call_waits_for_a_person_who_allows_changes_or_denies_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunId::random();
+    let source = bank("always");
+    let house = House::open_with(folder.path(), &source, LONG, scripted(folder.path(), THREE_PAYMENTS));
+    house.start(run).await;
+    let mut follower = house.follow(run).await;
+    let (first, by, approval) = asked(&mut follower).await;
+    assert_eq!((by.as_str(), approval.prompt.as_deref()), ("clerk", Some("May I call `pay`? (Pays back)")));
+    assert_eq!((approval.function_name.as_str(), approval.call_id.as_deref()), ("pay", Some("call_1")));
+    assert_eq!(Value::Object(approval.arguments), json!({"amount": 1, "to": "Ann"}));
+    assert_eq!(approval.schema.unwrap()["properties"]["amount"]["maximum"], 100);
+    assert_eq!(count(&follower.seen, |body| matches!(body, Body::Calling { .. })), 0, "nothing is called before");
+    decide(&house, run, first, verdict(Decision::Once)).await;
+
+    let (second, ..) = asked(&mut follower).await;
+    // What the tool would refuse is refused, and asked again.
+    let changed =
+        |amount: u32| Verdict { arguments: Some(object(json!({"amount": amount}))), ..verdict(Decision::Once) };
+    decide(&house, run, second, changed(500)).await;
+    let (again, _, approval) = asked(&mut follower).await;
+    assert!(approval.prompt.unwrap().contains("amount: 500 is greater than"), "it says why");
+    decide(&house, run, again, changed(20)).await;
+
+    let (third, ..) = asked(&mut follower).await;
+    decide(&house, run, third, Verdict { reason: Some("too much".into()), ..verdict(Decision::Deny) }).await;
+    assert_eq!(follower.ended().await, (Ending::Completed, json!([1, 20])));
+    assert_eq!(
+        results(&follower.seen),
+        [
+            "paid 1",
+            "A person changed the arguments to {\"amount\":20,\"to\":\"Ann\"}.\npaid 20",
+            "Error: a person did not allow this call: too much",
+        ]
+    );
+    assert_eq!(count(&follower.seen, |body| matches!(body, Body::Calling { .. })), 2, "what was denied is not called");
+    house.close().await;
+}
+
+#[tokio::test]
+async fn an_approval_is_parked_and_what_was_allowed_for_the_run_is_never_asked_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunId::random();
+    let source = bank("always");
+    let models = scripted(folder.path(), THREE_PAYMENTS);
+    let house = House::open_with(folder.path(), &source, Duration::from_millis(50), models.clone());
+    house.start(run).await;
+    let mut follower = house.follow(run).await;
+    let (first, ..) = asked(&mut follower).await;
+    follower.until("parking", |body| matches!(body, Body::Parked { .. }).then_some(())).await;
+    drop(follower);
+    house.close().await;
+
+    // The permission is given to a run that nobody has in memory; the run that takes it up is cut off once more.
+    let house = House::open_with(folder.path(), &source, LONG, models.clone());
+    decide(&house, run, first, verdict(Decision::Always)).await;
+    let mut follower = house.follow(run).await;
+    assert_eq!(follower.ended().await, (Ending::Completed, json!([1, 2, 3])));
+    assert_eq!(approvals(&follower.seen), 1);
+    assert_eq!(results(&follower.seen), ["paid 1", "paid 2", "paid 3"]);
+    house.close().await;
+}
+
+/// A permission, and a question that cuts the run in two after it.
+const TWICE: &str = r#"
+version: 1
+name: twice
+tools:
+  ring: { description: Rings, approve: HOW, do: [ { return: ding } ] }
+steps:
+  - { id: one, call: { tool: ring } }
+  - { text_input: { prompt: "Go on?" } }
+  - { id: two, call: { tool: ring } }
+  - { return: "{{ steps.one }} {{ steps.two }}" }
+"#;
+
+#[tokio::test]
+async fn a_permission_for_the_run_outlives_the_worker_and_the_first_time_is_enough_where_it_says_so() {
+    for (how, decision, asked_in_all) in
+        [("always", Decision::Always, 1), ("first", Decision::Once, 1), ("always", Decision::Once, 2)]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunId::random();
+        let source = TWICE.replace("HOW", how);
+        let house = House::open_with(folder.path(), &source, LONG, Default::default());
+        house.start(run).await;
+        let mut follower = house.follow(run).await;
+        let (question, by, approval) = asked(&mut follower).await;
+        assert_eq!((by.as_str(), approval.call_id), ("Workflow", None));
+        decide(&house, run, question, verdict(decision)).await;
+        let go_on = follower.question("Go on?").await;
+        drop(follower);
+        house.close().await;
+
+        let house = House::open_with(folder.path(), &source, LONG, Default::default());
+        assert_eq!(house.answer(run, go_on, Answer::Text("yes".into())).await, Accepted::Yes);
+        let mut follower = house.follow(run).await;
+        if asked_in_all == 2 {
+            asked(&mut follower).await;
+            let (second, ..) = asked(&mut follower).await;
+            assert_eq!(house.answer(run, second, Answer::Text("once".into())).await, Accepted::Yes);
+        }
+        assert_eq!(follower.ended().await, (Ending::Completed, json!("ding ding")), "{how} {decision:?}");
+        assert_eq!(approvals(&follower.seen), asked_in_all, "{how} {decision:?}");
+        house.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_step_whose_call_is_denied_fails_with_that_kind() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunId::random();
+    let source = TWICE.replace("HOW", "first").replace(
+        "{ id: one, call: { tool: ring } }",
+        "{ id: one, call: { tool: ring }, on_error: { value: '{{ error.kind }}: {{ error.message }}' } }",
+    );
+    let house = House::open_with(folder.path(), &source, LONG, Default::default());
+    house.start(run).await;
+    let mut follower = house.follow(run).await;
+    let (question, ..) = asked(&mut follower).await;
+    assert_eq!(house.answer(run, question, Answer::Text("deny: it is late".into())).await, Accepted::Yes);
+    let go_on = follower.question("Go on?").await;
+    assert_eq!(house.answer(run, go_on, Answer::Text("yes".into())).await, Accepted::Yes);
+    // What was denied once is no permission.
+    let (second, ..) = asked(&mut follower).await;
+    assert_eq!(house.answer(run, second, Answer::Text("yes".into())).await, Accepted::Yes);
+    let told = "denied: a person did not allow this call: it is late ding";
+    assert_eq!(follower.ended().await, (Ending::Completed, json!(told)));
+    house.close().await;
+}
+
+#[tokio::test]
+async fn fastagencys_clients_are_asked_as_for_a_choice() {
+    let house = GatewayHouse::start().await;
+    let run = RunId::random();
+    let mut socket = house.socket().await;
+    let init = json!({"user_id": "None", "workflow_uuid": run.dashed(), "name": "echo", "params": {}});
+    say(&mut socket, init.to_string()).await;
+    let mut player = Player::take(&house, run).await;
+    let asked = Approval {
+        prompt: Some("May I call `pay`?".into()),
+        function_name: "pay".into(),
+        call_id: Some("call_1".into()),
+        arguments: object(json!({"amount": 5})),
+        ..Approval::default()
+    };
+    let question = player.ask(Content::Approval(asked)).await;
+    let mut frame = hear_json(&mut socket).await;
+    while frame["uuid"] != question.uuid.to_string() {
+        frame = hear_json(&mut socket).await;
+    }
+    assert_eq!(frame["type"], "multiple_choice");
+    assert_eq!(
+        frame["content"],
+        json!({
+            "prompt": "May I call `pay`?\n\n`pay`\n```json\n{\n  \"amount\": 5\n}\n```",
+            "choices": ["Allow once", "Allow always in this run", "Deny"], "default": null, "single": true,
+        })
+    );
+    say(&mut socket, "Allow always in this run".to_owned()).await;
+    let answered = player.answered(&question).await.answer;
+    let Answer::Text(answered) = answered else { panic!("{answered:?}") };
+    assert_eq!(check_text_answer(&question.says, &answered).unwrap().value, json!({"decision": "always"}));
+    player.end(Value::Null).await;
+    house.end().await;
+}

@@ -1,0 +1,228 @@
+//! `fastagency doctor` on real servers: what is well, and each thing that is not, with what to do about it.
+
+use std::time::Duration;
+
+use assert_cmd::Command;
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::get;
+use fastagency::clock::{Clock, SystemClock};
+use fastagency::ids::{Name, WorkerId};
+use fastagency::run::directory::{self, WorkerCard};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+use crate::support::nats_server::NatsServer;
+use crate::support::tier::Tier;
+
+const ECHO: &str = "version: 1\nname: echo\nsteps:\n  - id: said\n    text_input: { prompt: What? }\n  - return: \"{{ steps.said }}\"\n";
+
+/// A project with the workflow `echo` and this configuration.
+fn project(config: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("workflows")).unwrap();
+    std::fs::write(folder.path().join("workflows/echo.yaml"), ECHO).unwrap();
+    std::fs::write(folder.path().join("fastagency.yaml"), format!("version: 1\nname: patient\n{config}")).unwrap();
+    folder
+}
+
+/// What the doctor says of a project.
+struct Said {
+    healthy: bool,
+    findings: Vec<Value>,
+    all: String,
+}
+
+impl Said {
+    /// The finding with these words in it.
+    fn finding(&self, words: &str) -> &Value {
+        let found = self.findings.iter().find(|finding| finding["found"].as_str().unwrap().contains(words));
+        found.unwrap_or_else(|| panic!("nothing says {words:?} in {:#?}", self.findings))
+    }
+
+    /// That something is an error or a warning, and that what is to be done holds these words.
+    fn says(&self, level: &str, words: &str, todo: &str) {
+        let finding = self.finding(words);
+        assert_eq!(finding["level"], level, "{finding}");
+        assert!(finding["todo"].as_str().unwrap_or_default().contains(todo), "{finding}");
+    }
+}
+
+async fn doctor(folder: &TempDir, more: &[&str]) -> Said {
+    let (path, more) = (folder.path().to_owned(), more.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
+    let ran = tokio::task::spawn_blocking(move || {
+        Command::new(env!("CARGO_BIN_EXE_fastagency"))
+            .current_dir(path)
+            .args(["doctor", "--json", "--nats-monitor", "http://127.0.0.1:1"])
+            .args(more)
+            .env_remove("FASTAGENCY_CONFIG")
+            .env_remove("NATS_URL")
+            .timeout(Duration::from_secs(60))
+            .output()
+            .expect("the program starts")
+    });
+    let output = ran.await.unwrap();
+    let all = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {all}"));
+    Said { healthy: output.status.success(), findings: said["findings"].as_array().unwrap().clone(), all }
+}
+
+/// A port where nobody listens.
+async fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
+}
+
+/// A model's server that lists one model for whoever has the key.
+async fn model_server() -> String {
+    let list = async |headers: HeaderMap| match headers.get("authorization") {
+        Some(key) if key == "Bearer the-right-key" => Ok(axum::Json(json!({"data": [{"id": "good"}]}))),
+        _ => Err(StatusCode::UNAUTHORIZED),
+    };
+    let app = axum::Router::new().route("/v1/models", get(list));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    url
+}
+
+#[tokio::test]
+async fn a_system_that_is_well_is_told_so_with_all_who_are_up() {
+    let test = "doctor::a_system_that_is_well_is_told_so_with_all_who_are_up";
+    let Some(server) = NatsServer::start(test) else { return };
+    let (models, port, ui_port) = (model_server().await, free_port().await, free_port().await);
+    let folder = project(&format!(
+        "nats: {{ url: \"{}\" }}\ngateway: {{ port: {port} }}\nui: {{ port: {ui_port} }}\nllms: {{ default: {{ provider: compatible, model: good, api_key: the-right-key, base_url: \"{models}\" }} }}\n",
+        server.url()
+    ));
+    let mut worker = Tier::start(folder.path(), &["worker"]);
+    worker.says("worker ready");
+    let mut gateway = Tier::start(folder.path(), &["gateway"]);
+    gateway.url("gateway");
+    let said = doctor(&folder, &[]).await;
+    assert!(said.healthy, "{}", said.all);
+    let errors: Vec<&Value> = said.findings.iter().filter(|finding| finding["level"] == "error").collect();
+    assert_eq!(errors, Vec::<&Value>::new());
+    for words in [
+        "fastagency.yaml is right, with 1 workflow",
+        "answers within",
+        "its clock and this machine's differ by",
+        "the runs take",
+        "we may append records",
+        "default: the server is there and lets us in",
+        "has this version",
+        "serves echo",
+        &format!("the gateway at http://127.0.0.1:{port} has this version"),
+        &format!("no page is up at http://127.0.0.1:{ui_port}"),
+        "GB are free",
+    ] {
+        assert_eq!(said.finding(words)["level"], "ok", "{words}");
+    }
+    said.says("warning", "its monitoring does not answer", "http: 127.0.0.1:8222");
+    assert!(!said.all.contains("the-right-key"), "{}", said.all);
+    // It has changed nothing: whoever looks for runs finds none.
+    assert!(server.broker().await.catalogue.list(fastagency::broker::Shelf::Runs, None).await.unwrap().is_empty());
+    assert!(worker.terminate().success() && gateway.terminate().success());
+}
+
+#[tokio::test]
+async fn what_is_not_well_is_told_with_what_to_do() {
+    let test = "doctor::what_is_not_well_is_told_with_what_to_do";
+    let Some(server) = NatsServer::start(test) else { return };
+    let broker = server.broker().await;
+    let card = WorkerCard {
+        id: WorkerId::random(),
+        workflows: vec![Name::parse("other").unwrap()],
+        started_at: SystemClock.now(),
+        version: "0.0.9".into(),
+        runs: 0,
+        max_runs: 1,
+    };
+    directory::renew(&broker, &card, Duration::from_secs(60)).await.unwrap();
+    let jetstream = {
+        let client = async_nats::connect(server.url()).await.unwrap();
+        async_nats::jetstream::new(client)
+    };
+    let mut runs = jetstream.get_stream("FA_RUNS").await.unwrap().info().await.unwrap().config.clone();
+    runs.max_age = Duration::from_secs(3600);
+    runs.max_bytes = 1;
+    // What is there already is more than that.
+    jetstream.publish("fa.inbox.x.y", "something".into()).await.unwrap().await.unwrap();
+    jetstream.update_stream(runs).await.unwrap();
+
+    let models = model_server().await;
+    let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (port, ui_port) = (other.local_addr().unwrap().port(), free_port().await);
+    tokio::spawn(async move { axum::serve(other, axum::Router::new()).await });
+    let folder = project(&format!(
+        "nats: {{ url: \"{}\", replicas: 3 }}
+gateway: {{ port: {port} }}
+ui: {{ host: 203.0.113.7, port: {ui_port} }}
+llms:
+  wrong: {{ provider: compatible, model: good, api_key: sk-wrong, base_url: \"{models}\" }}
+  keyless: {{ provider: compatible, model: good, base_url: \"{models}\" }}
+  away: {{ provider: compatible, model: good, base_url: \"http://127.0.0.1:1/v1\" }}
+  renamed: {{ provider: compatible, model: bad, api_key: the-right-key, base_url: \"{models}\" }}
+  unset: {{ provider: compatible, model: good, base_url: \"${{NOWHERE_SET}}\" }}
+",
+        server.url()
+    ));
+    std::fs::create_dir(folder.path().join("data")).unwrap();
+    std::fs::write(folder.path().join("data/seal.key"), "0000").unwrap();
+    use std::os::unix::fs::PermissionsExt;
+    let open = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(folder.path().join("data/seal.key"), open).unwrap();
+
+    let said = doctor(&folder, &[]).await;
+    assert!(!said.healthy);
+    said.says("error", "throws messages away after 3600s", "--max-age 0");
+    said.says("warning", "the stream FA_RUNS holds", "--max-bytes");
+    said.says("warning", "nats.replicas is 3", "--replicas 3");
+    said.says("warning", "has version 0.0.9", "workers first");
+    said.says("warning", "no worker serves the workflow \"echo\"", "start a worker");
+    said.says("error", "wrong: the server refuses the key (status 401)", "set llms.wrong.api_key");
+    said.says("error", "keyless: the server wants a key", "set llms.keyless.api_key");
+    said.says("error", "away: the server cannot be reached", "llms.away.base_url");
+    said.says("warning", "renamed: the server is there, and does not list \"bad\"", "llms.renamed.model");
+    said.says("error", "NOWHERE_SET", "where the worker runs");
+    said.says("error", "is another program", "set another port");
+    said.says("error", "nobody can listen at 203.0.113.7", "an address of this machine");
+    said.says("error", "can read data/seal.key", "chmod 600");
+    assert!(!said.all.contains("sk-wrong"), "{}", said.all);
+}
+
+#[tokio::test]
+async fn a_broker_that_is_away_or_locked_is_told() {
+    let folder = project("nats: { url: \"nats://u:geheim@127.0.0.1:1\" }\n");
+    let said = doctor(&folder, &[]).await;
+    assert!(!said.healthy);
+    said.says("error", "no NATS server can be reached at nats://127.0.0.1:1", "nats-server -c nats-server.conf");
+    assert!(!said.all.contains("geheim"));
+    let test = "doctor::a_broker_that_is_away_or_locked_is_told";
+    let Some(server) = NatsServer::start_with(test, &["-js", "--user", "somebody", "--pass", "else"]) else { return };
+    let folder = project(&format!("nats: {{ url: \"{}\", user: somebody, password: geheim }}\n", server.url()));
+    let said = doctor(&folder, &[]).await;
+    said.says("error", "does not let the user \"somebody\" in", "nats.password");
+    assert!(!said.all.contains("geheim"));
+    let Some(server) = NatsServer::start_with(test, &[]) else { return };
+    let folder = project(&format!("nats: {{ url: \"{}\" }}\n", server.url()));
+    doctor(&folder, &[]).await.says("error", "has no JetStream", "jetstream {");
+}
+
+#[tokio::test]
+async fn a_file_that_is_wrong_is_told_and_a_person_can_read_it() {
+    let folder = project("gateway: { port: 70000 }\n");
+    let said = doctor(&folder, &[]).await;
+    assert!(!said.healthy);
+    said.says("error", "70000 is not a port", "");
+    let folder = project("nats: { url: \"nats://127.0.0.1:1\" }\n");
+    let path = folder.path().to_owned();
+    let ran = tokio::task::spawn_blocking(move || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fastagency"));
+        command.current_dir(path).arg("doctor").env_remove("NATS_URL").output().unwrap()
+    });
+    let output = ran.await.unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text.contains("ERROR    nats    no NATS server can be reached"), "{text}");
+    assert!(text.contains("→ start it") && text.contains("1 to repair"), "{text}");
+}

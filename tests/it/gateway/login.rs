@@ -1,0 +1,539 @@
+//! Logging in at the page: passwords, keys, and an OpenID provider that speaks the real protocol.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use base64::Engine;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use fastagency::auth::session::{CookieKey, Proof, Purpose, Session};
+use fastagency::config::{Auth, AuthMode, Members, Oidc};
+use fastagency::ui;
+use ring::signature::{Ed25519KeyPair, KeyPair};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tokio::net::TcpListener;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+
+use super::access::{basic, ed25519, eddsa, now, people};
+use super::house::{House, Player, beside, hear_json, say, text_input};
+use super::ui::Front;
+
+const KEY: &str = "a key of cookies, long enough to be one";
+
+/// A page where nobody logs in.
+pub fn nobody() -> ui::Login {
+    ui::Login { key: KEY.to_owned().into(), lifetime: Duration::from_secs(3600), public_url: None, oidc: None }
+}
+
+/// A browser, as far as it matters here: it keeps cookies and follows no redirect by itself.
+#[derive(Clone)]
+pub struct Browser {
+    http: reqwest::Client,
+    pub base: String,
+    pub cookies: Arc<Mutex<HashMap<String, String>>>,
+}
+
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Value,
+    pub set_cookies: Vec<String>,
+}
+
+impl Answer {
+    fn location(&self) -> String {
+        self.headers["location"].to_str().unwrap().to_owned()
+    }
+}
+
+impl Browser {
+    pub fn at(base: &str) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        Self { http, base: base.to_owned(), cookies: Arc::default() }
+    }
+
+    pub fn cookie_header(&self) -> String {
+        let cookies = self.cookies.lock().unwrap();
+        cookies.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ")
+    }
+
+    pub async fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<Value>) -> Answer {
+        let url = if path.starts_with("http") { path.to_owned() } else { format!("{}{path}", self.base) };
+        let mut call = self.http.request(method.parse().unwrap(), url);
+        let cookies = self.cookie_header();
+        if !cookies.is_empty() && !path.starts_with("http") {
+            call = call.header("cookie", cookies);
+        }
+        for (name, value) in headers {
+            call = call.header(*name, *value);
+        }
+        if let Some(body) = body {
+            call = call.json(&body);
+        }
+        let answer = call.send().await.unwrap();
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        let set_cookies: Vec<String> =
+            headers.get_all(header::SET_COOKIE).iter().map(|value| value.to_str().unwrap().to_owned()).collect();
+        for cookie in &set_cookies {
+            let (name, rest) = cookie.split_once('=').unwrap();
+            let (value, attributes) = rest.split_once(';').unwrap();
+            let mut kept = self.cookies.lock().unwrap();
+            if attributes.contains("Max-Age=0;") {
+                kept.remove(name);
+            } else {
+                kept.insert(name.to_owned(), value.to_owned());
+            }
+        }
+        let text = answer.text().await.unwrap();
+        Answer { status, headers, body: serde_json::from_str(&text).unwrap_or(Value::String(text)), set_cookies }
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.call("GET", path, &[], None).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.call("POST", path, &[("origin", &self.base)], Some(body)).await
+    }
+}
+
+/// A gateway that asks for passwords, a page before it, and the key of a program.
+async fn with_passwords(auth: impl FnOnce(Auth) -> Auth) -> (House, Front, String, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, key) = people(&folder);
+    let house = House::with(|_| {}, |settings| settings.auth = auth(basic(file))).await;
+    let front = Front::before(&house.url).await;
+    (house, front, key, folder)
+}
+
+#[tokio::test]
+async fn a_password_becomes_a_session_that_scripts_cannot_read() {
+    let (house, front, _, _folder) = with_passwords(|auth| auth).await;
+    let browser = Browser::at(&front.url);
+    let me = browser.get("/auth/me").await;
+    assert_eq!((me.status, &me.body), (200, &json!({"mode": "basic", "user": null, "login": "form"})));
+    let refused = browser.get("/api/runs").await;
+    assert_eq!(refused.status, 401);
+    assert_eq!(refused.headers["www-authenticate"], "Bearer", "the browser puts no window of its own before the page");
+
+    let wrong = browser.post("/auth/login", json!({"user": "alice", "password": "wrong"})).await;
+    assert_eq!((wrong.status, &wrong.body["error"]["code"]), (401, &json!("unauthorized")));
+    assert!(wrong.set_cookies.is_empty());
+    let odd = browser.post("/auth/login", json!({"user": "alice"})).await;
+    assert_eq!((odd.status, &odd.body["error"]["code"]), (422, &json!("invalid_body")));
+
+    let login = browser.post("/auth/login", json!({"user": "alice", "password": "alice's password"})).await;
+    assert_eq!(login.status, 204, "{}", login.body);
+    let cookie = &login.set_cookies[0];
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax") && cookie.contains("Path=/"), "{cookie}");
+    assert!(!cookie.contains("Secure"), "on this machine there is no TLS: {cookie}");
+    let me = browser.get("/auth/me").await.body;
+    assert_eq!(me["user"], json!({"name": "alice", "groups": ["teachers"], "admin": false}));
+
+    // REST, events and a socket, all without a word of who one is but the cookie.
+    let started = browser.post("/api/runs", json!({"workflow": "echo"})).await;
+    assert_eq!((started.status, &started.body["user"]), (201, &json!("alice")), "{}", started.body);
+    let run = super::house::run_id(&started.body);
+    let mut player = Player::take(&house, run).await;
+    player.ask(text_input("well?", false)).await;
+    let events = browser.get(&format!("/api/runs/{run}/events?follow=false")).await;
+    assert!(events.body.as_str().unwrap().contains("well?"));
+    let mut request = format!("{}/fastagency/ws", front.url.replace("http", "ws")).into_client_request().unwrap();
+    request.headers_mut().insert("cookie", browser.cookie_header().parse().unwrap());
+    let (mut socket, _) = tokio_tungstenite::connect_async(request).await.expect("a socket");
+    say(&mut socket, json!({"workflow_uuid": run, "name": "echo", "params": {}}).to_string()).await;
+    assert_eq!(hear_json(&mut socket).await["type"], "workflow_started");
+
+    // Who says himself who he is, is that one.
+    let bob = format!("Basic {}", BASE64_STANDARD.encode("bob:bob's password"));
+    let bobs = browser.call("GET", &format!("/api/runs/{run}"), &[("authorization", &bob)], None).await;
+    assert_eq!(bobs.status, 404);
+
+    let stolen = browser.cookie_header();
+    let logout = browser.post("/auth/logout", Value::Null).await;
+    assert_eq!((logout.status, browser.cookie_header().as_str()), (204, ""));
+    let thief = browser.call("GET", "/api/runs", &[("cookie", &stolen)], None).await;
+    assert_eq!(thief.status, 401, "a session that was ended counts nowhere");
+    front.end().await;
+    house.end().await;
+}
+
+#[tokio::test]
+async fn a_password_that_no_token_is_given_for_and_a_key_log_in_too() {
+    let (house, front, key, _folder) =
+        with_passwords(|auth| Auth { mode: AuthMode::Basic { token: None }, ..auth }).await;
+    let browser = Browser::at(&front.url);
+    assert_eq!(browser.post("/auth/login", json!({"user": "bob", "password": "bob's password"})).await.status, 204);
+    assert_eq!(browser.get("/auth/me").await.body["user"]["name"], "bob");
+    let program = Browser::at(&front.url);
+    assert_eq!(program.post("/auth/login", json!({"key": key})).await.status, 204);
+    assert_eq!(program.get("/auth/me").await.body["user"]["name"], "billing");
+    for wrong in [
+        json!({"key": "fak_wrong"}),
+        json!({"key": ""}),
+        json!({"key": "a\nb"}),
+        json!({"user": "bob:bob's password", "password": ""}),
+    ] {
+        assert_eq!(Browser::at(&front.url).post("/auth/login", wrong.clone()).await.status, 401, "{wrong}");
+    }
+    front.end().await;
+    house.end().await;
+
+    let (house, front, key, _folder) = with_passwords(|auth| Auth { mode: AuthMode::ApiKey, ..auth }).await;
+    let browser = Browser::at(&front.url);
+    assert_eq!(browser.get("/auth/me").await.body, json!({"mode": "api_key", "user": null, "login": "key"}));
+    assert_eq!(browser.post("/auth/login", json!({"key": key})).await.status, 204);
+    assert_eq!(browser.get("/api/runs").await.status, 200);
+    front.end().await;
+    house.end().await;
+
+    let open = House::start().await;
+    let front = Front::before(&open.url).await;
+    let browser = Browser::at(&front.url);
+    assert_eq!(browser.get("/auth/me").await.body, json!({"mode": "none", "user": null, "login": null}));
+    assert_eq!(browser.post("/auth/login", json!({"key": "x"})).await.status, 409);
+    assert_eq!(browser.get("/auth/oidc").await.status, 404);
+    front.end().await;
+    open.end().await;
+}
+
+#[tokio::test]
+async fn cookies_that_were_changed_replayed_or_made_elsewhere_open_nothing() {
+    let (house, front, _, _folder) = with_passwords(|auth| auth).await;
+    let alice = format!("Basic {}", BASE64_STANDARD.encode("alice:alice's password"));
+    let sealed = |key: &str, purpose: Purpose, lifetime: u64| {
+        let session = Session::begin(Proof::Authorization(alice.clone()), Duration::from_secs(lifetime));
+        format!("fastagency=1.{}", CookieKey::new(&key.to_owned().into()).seal(purpose, &session))
+    };
+    let good = sealed(KEY, Purpose::Session, 60);
+    let status =
+        async |cookie: &str| Browser::at(&front.url).call("GET", "/api/runs", &[("cookie", cookie)], None).await.status;
+    assert_eq!(status(&good).await, 200);
+    for (what, cookie) in [
+        ("over", sealed(KEY, Purpose::Session, 0)),
+        ("sealed with another key", sealed("another key of cookies, as long as it", Purpose::Session, 60)),
+        ("made for something else", sealed(KEY, Purpose::Login, 60)),
+        ("changed", format!("{}A", &good[..good.len() - 1])),
+        ("cut", good[..good.len() - 10].to_owned()),
+        ("in pieces that are not there", good.replace("=1.", "=2.")),
+        ("in more pieces than there may be", good.replace("=1.", "=99999999.")),
+        ("without a count", good.replace("=1.", "=")),
+        ("under the name of another", good.replace("fastagency=", "fastagency_login=")),
+        ("empty", "fastagency=".to_owned()),
+        ("no base64", "fastagency=1.~~~".to_owned()),
+    ] {
+        let cookie = if cookie == good { cookie.replace("=1.", "=1.B") } else { cookie };
+        assert_eq!(status(&cookie).await, 401, "a cookie that is {what}");
+    }
+    front.end().await;
+    house.end().await;
+}
+
+#[tokio::test]
+async fn a_page_of_another_origin_cannot_log_anybody_in_or_out_or_use_a_session() {
+    let (house, front, _, _folder) = with_passwords(|auth| auth).await;
+    let browser = Browser::at(&front.url);
+    let login = json!({"user": "alice", "password": "alice's password"});
+    let evil = [("origin", "https://evil.example")];
+    assert_eq!(browser.call("POST", "/auth/login", &evil, Some(login.clone())).await.status, 403);
+    assert_eq!(browser.post("/auth/login", login).await.status, 204);
+    assert_eq!(browser.call("POST", "/auth/logout", &evil, None).await.status, 403);
+    // As far as SameSite lets a cookie come at all: a neighbour under the same name.
+    for origin in ["https://evil.example", "null", "http://127.0.0.1:1"] {
+        let started = browser.call("POST", "/api/runs", &[("origin", origin)], Some(json!({"workflow": "echo"}))).await;
+        assert_eq!(started.status, 403, "{origin}");
+        let mut request = format!("{}/fastagency/ws", front.url.replace("http", "ws")).into_client_request().unwrap();
+        request.headers_mut().insert("cookie", browser.cookie_header().parse().unwrap());
+        request.headers_mut().insert("origin", origin.parse().unwrap());
+        let refused = tokio_tungstenite::connect_async(request).await;
+        assert!(matches!(refused, Err(tokio_tungstenite::tungstenite::Error::Http(answer)) if answer.status() == 403));
+    }
+    let by_form = browser.call("POST", "/auth/login", &[("content-type", "text/plain")], None).await;
+    assert_eq!(by_form.status, 422, "a form cannot send JSON");
+    assert_eq!(browser.get("/auth/me").await.body["user"]["name"], "alice");
+    front.end().await;
+    house.end().await;
+}
+
+/// An OpenID provider: discovery, authorization, token and keys, as the specifications have them.
+struct Provider {
+    issuer: String,
+    key: Ed25519KeyPair,
+    /// How long an ID token counts, in seconds.
+    lifetime: AtomicU64,
+    /// Codes and what they were asked for with.
+    codes: Mutex<HashMap<String, HashMap<String, String>>>,
+    refresh_tokens: Mutex<Vec<String>>,
+    renewals: AtomicUsize,
+    other_nonce: AtomicBool,
+    other_audience: AtomicBool,
+    fat: AtomicBool,
+    closed: AtomicBool,
+}
+
+const CLIENT: &str = "the page";
+const CLIENT_SECRET: &str = "secret: with a colon & more";
+
+impl Provider {
+    async fn start() -> Arc<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let provider = Arc::new(Self {
+            issuer: format!("http://{}/realm", listener.local_addr().unwrap()),
+            key: ed25519(),
+            lifetime: AtomicU64::new(300),
+            codes: Mutex::default(),
+            refresh_tokens: Mutex::default(),
+            renewals: AtomicUsize::new(0),
+            other_nonce: AtomicBool::new(false),
+            other_audience: AtomicBool::new(false),
+            fat: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+        });
+        let app = Router::new()
+            .route("/realm/.well-known/openid-configuration", get(discovery))
+            .route("/realm/authorize", get(authorize))
+            .route("/realm/token", post(token))
+            .route("/realm/keys", get(keys))
+            .with_state(provider.clone());
+        beside(async move { axum::serve(listener, app).await.unwrap() });
+        provider
+    }
+
+    fn id_token(&self, nonce: Option<&str>) -> String {
+        let audience = if self.other_audience.load(Ordering::Relaxed) { "another program" } else { CLIENT };
+        let mut claims = json!({"iss": self.issuer, "aud": audience, "sub": "carol-1", "email": "carol@example.org",
+            "exp": now() + self.lifetime.load(Ordering::Relaxed), "iat": now(), "roles": ["teachers"]});
+        if let Some(nonce) = nonce {
+            claims["nonce"] = json!(nonce);
+        }
+        if self.fat.load(Ordering::Relaxed) {
+            claims["more"] = json!("x".repeat(7000));
+        }
+        eddsa(&self.key, &json!({"alg": "EdDSA", "kid": "k", "typ": "JWT"}), &claims)
+    }
+}
+
+async fn discovery(State(provider): State<Arc<Provider>>) -> Json<Value> {
+    let at = |path: &str| format!("{}/{path}", provider.issuer);
+    Json(json!({"issuer": provider.issuer, "authorization_endpoint": at("authorize"), "token_endpoint": at("token"),
+        "jwks_uri": at("keys"), "response_types_supported": ["code"], "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["EdDSA"], "code_challenge_methods_supported": ["S256"]}))
+}
+
+/// Whoever comes here is carol, and agrees.
+async fn authorize(State(provider): State<Arc<Provider>>, Query(query): Query<HashMap<String, String>>) -> Response {
+    assert_eq!((query["response_type"].as_str(), query["client_id"].as_str()), ("code", CLIENT));
+    assert_eq!(query["code_challenge_method"], "S256");
+    assert!(query["scope"].split(' ').any(|scope| scope == "openid"));
+    let code = BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>());
+    let back = format!("{}?code={code}&state={}", query["redirect_uri"], query["state"]);
+    provider.codes.lock().unwrap().insert(code, query);
+    Redirect::to(&back).into_response()
+}
+
+async fn token(State(provider): State<Arc<Provider>>, headers: HeaderMap, form: String) -> Response {
+    assert_eq!(headers["content-type"], "application/x-www-form-urlencoded");
+    let form: HashMap<String, String> = form_urlencoded::parse(form.as_bytes()).into_owned().collect();
+    let refuse = |error: &str| (StatusCode::BAD_REQUEST, Json(json!({"error": error}))).into_response();
+    if provider.closed.load(Ordering::Relaxed) {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    let written = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+    let expected = BASE64_STANDARD.encode(format!("{}:{}", written(CLIENT), written(CLIENT_SECRET)));
+    if headers.get("authorization").and_then(|value| value.to_str().ok()) != Some(&format!("Basic {expected}")) {
+        return (StatusCode::UNAUTHORIZED, Json(json!({"error": "invalid_client"}))).into_response();
+    }
+    let nonce = match form["grant_type"].as_str() {
+        "authorization_code" => {
+            // A code counts once.
+            let Some(asked) = provider.codes.lock().unwrap().remove(&form["code"]) else {
+                return refuse("invalid_grant");
+            };
+            let challenge = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(form["code_verifier"].as_bytes()));
+            if challenge != asked["code_challenge"] || form["redirect_uri"] != asked["redirect_uri"] {
+                return refuse("invalid_grant");
+            }
+            let other = provider.other_nonce.load(Ordering::Relaxed);
+            Some(if other { "of another login".to_owned() } else { asked["nonce"].clone() })
+        }
+        "refresh_token" => {
+            provider.renewals.fetch_add(1, Ordering::Relaxed);
+            // So does what renews, as careful providers have it.
+            let mut known = provider.refresh_tokens.lock().unwrap();
+            let Some(at) = known.iter().position(|token| *token == form["refresh_token"]) else {
+                return refuse("invalid_grant");
+            };
+            known.remove(at);
+            None
+        }
+        _ => return refuse("unsupported_grant_type"),
+    };
+    let refresh = BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>());
+    provider.refresh_tokens.lock().unwrap().push(refresh.clone());
+    Json(json!({"access_token": "x", "token_type": "Bearer", "id_token": provider.id_token(nonce.as_deref()),
+        "refresh_token": refresh}))
+    .into_response()
+}
+
+async fn keys(State(provider): State<Arc<Provider>>) -> Json<Value> {
+    let x = BASE64_URL_SAFE_NO_PAD.encode(provider.key.public_key());
+    Json(json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": "k", "x": x}]}))
+}
+
+async fn with_provider() -> (Arc<Provider>, House, Front) {
+    let provider = Provider::start().await;
+    let oidc = Oidc {
+        issuer: provider.issuer.clone(),
+        client_id: CLIENT.to_owned(),
+        client_secret: Some(CLIENT_SECRET.to_owned().into()),
+        scopes: vec!["openid".into(), "email".into()],
+        user_claim: "email".into(),
+        groups_claim: "roles".into(),
+    };
+    let auth = Auth {
+        mode: AuthMode::Oidc(Box::new(oidc.clone())),
+        admins: Members { users: vec![], groups: vec!["teachers".into()] },
+        ..Auth::default()
+    };
+    let house = House::with(|_| {}, |settings| settings.auth = auth).await;
+    let front = Front::with(&house.url, ui::Login { oidc: Some(oidc), ..nobody() }).await;
+    (provider, house, front)
+}
+
+/// Logs in as a browser does: to the provider, back with a code, and on to where it began.
+async fn log_in(browser: &Browser, back_to: &str) -> Answer {
+    let begun = browser.get(&format!("/auth/oidc?return={back_to}")).await;
+    assert_eq!(begun.status, 303, "{}", begun.body);
+    let agreed = browser.get(&begun.location()).await;
+    assert_eq!(agreed.status, 303, "{}", agreed.body);
+    let location = agreed.location();
+    browser.get(location.strip_prefix(&browser.base).expect("it comes back here")).await
+}
+
+#[tokio::test]
+async fn whoever_logs_in_at_the_provider_is_known_here() {
+    let (provider, house, front) = with_provider().await;
+    let browser = Browser::at(&front.url);
+    assert_eq!(browser.get("/auth/me").await.body, json!({"mode": "oidc", "user": null, "login": "oidc"}));
+    let back = log_in(&browser, "%2Fruns%2F0b9d%3Fa%3Db").await;
+    assert_eq!((back.status, back.location().as_str()), (303, "/runs/0b9d?a=b"), "{}", back.body);
+    assert_eq!(browser.cookies.lock().unwrap().keys().collect::<Vec<_>>(), ["fastagency"], "the login's own is gone");
+    let me = browser.get("/auth/me").await.body;
+    assert_eq!(me["user"], json!({"name": "carol@example.org", "groups": ["teachers"], "admin": true}));
+    assert_eq!(browser.post("/api/runs", json!({"workflow": "echo"})).await.body["user"], "carol@example.org");
+    // A program brings an ID token by itself.
+    let token = format!("Bearer {}", provider.id_token(None));
+    let direct = Browser::at(&house.url).call("GET", "/api/runs", &[("authorization", &token)], None).await;
+    assert_eq!(direct.status, 200);
+    // Only to this page does a login return.
+    for elsewhere in ["%2F%2Fevil.example", "https%3A%2F%2Fevil.example", "%2F%5Cevil.example", "%2F%0d%0aSet-Cookie:x"]
+    {
+        assert_eq!(log_in(&browser, elsewhere).await.location(), "/", "{elsewhere}");
+    }
+    // A token that takes more than one cookie.
+    provider.fat.store(true, Ordering::Relaxed);
+    assert_eq!(log_in(&browser, "%2F").await.status, 303);
+    assert!(browser.cookies.lock().unwrap().len() > 2);
+    assert_eq!(browser.get("/api/runs").await.status, 200);
+    provider.fat.store(false, Ordering::Relaxed);
+    assert_eq!(log_in(&browser, "%2F").await.status, 303);
+    assert_eq!(browser.get("/api/runs").await.status, 200, "pieces of the longer one do not matter");
+    front.end().await;
+    house.end().await;
+}
+
+#[tokio::test]
+async fn a_login_counts_only_for_the_browser_that_began_it() {
+    let (provider, house, front) = with_provider().await;
+    let browser = Browser::at(&front.url);
+    let begin = async || {
+        let begun = browser.get("/auth/oidc?return=%2F").await.location();
+        let agreed = browser.get(&begun).await.location();
+        agreed.strip_prefix(&browser.base).unwrap().to_owned()
+    };
+    let callback = begin().await;
+    // Somebody else's browser is led there with a code (login CSRF), or the state is another.
+    let victim = Browser::at(&front.url);
+    assert_eq!(victim.get(&callback).await.status, 403);
+    let other_state = callback.replace("state=", "state=x");
+    assert_eq!(browser.get(&other_state).await.status, 403);
+    assert_eq!(browser.get("/auth/callback?error=access_denied&state=x").await.status, 403);
+    // The right one, once.
+    assert_eq!(browser.get(&callback).await.status, 303);
+    assert_eq!(browser.get(&callback).await.status, 403, "a second time");
+    // From another server (mix-up), by its own word.
+    let callback = begin().await;
+    assert_eq!(browser.get(&format!("{callback}&iss=https%3A%2F%2Fevil.example")).await.status, 403);
+    // ID tokens of another login, for another program.
+    provider.other_nonce.store(true, Ordering::Relaxed);
+    assert_eq!(browser.get(&begin().await).await.status, 403);
+    provider.other_nonce.store(false, Ordering::Relaxed);
+    provider.other_audience.store(true, Ordering::Relaxed);
+    assert_eq!(browser.get(&begin().await).await.status, 403);
+    provider.other_audience.store(false, Ordering::Relaxed);
+    let nasty = "/auth/callback?error=x&error_description=%3Cscript%3E&state=";
+    let began = browser.get("/auth/oidc").await.location();
+    let state = began.split("&state=").nth(1).unwrap().split('&').next().unwrap().to_owned();
+    let said = browser.get(&format!("{nasty}{state}")).await;
+    let page = said.body.as_str().unwrap();
+    assert!(page.contains("&lt;script&gt;") && !page.contains("<script>"), "{page}");
+    front.end().await;
+    house.end().await;
+}
+
+#[tokio::test]
+async fn a_login_is_renewed_once_however_many_requests_want_it_and_ends_with_the_providers_no() {
+    let (provider, house, front) = with_provider().await;
+    let browser = Browser::at(&front.url);
+    // An ID token that is as good as over, so that the next request renews it.
+    provider.lifetime.store(20, Ordering::Relaxed);
+    assert_eq!(log_in(&browser, "%2F").await.status, 303);
+    provider.lifetime.store(300, Ordering::Relaxed);
+    let old = browser.cookie_header();
+    let at_once = futures_util::future::join_all((0..8).map(|_| browser.get("/api/runs"))).await;
+    assert!(at_once.iter().all(|answer| answer.status == 200 && answer.set_cookies.len() == 1));
+    assert_eq!(provider.renewals.load(Ordering::Relaxed), 1);
+    let late = Browser::at(&front.url).call("GET", "/api/runs", &[("cookie", &old)], None).await;
+    assert_eq!((late.status, provider.renewals.load(Ordering::Relaxed)), (200, 1), "one that was under way");
+    assert_eq!(browser.get("/api/runs").await.set_cookies.len(), 0, "fresh again");
+
+    // Away: what still counts counts on, and nobody is logged out.
+    let stale = Session::begin(
+        Proof::Oidc { id_token: "x.y.z".into(), fresh_until: 0, refresh_token: Some("made up".into()) },
+        Duration::from_secs(60),
+    );
+    let cookie = format!("fastagency=1.{}", CookieKey::new(&KEY.to_owned().into()).seal(Purpose::Session, &stale));
+    provider.closed.store(true, Ordering::Relaxed);
+    let away = Browser::at(&front.url).call("GET", "/api/runs", &[("cookie", &cookie)], None).await;
+    assert_eq!((away.status, &away.body["error"]["code"]), (503, &json!("auth_unavailable")));
+    provider.closed.store(false, Ordering::Relaxed);
+    // The provider does not know it: over, and the cookie goes.
+    let over = Browser::at(&front.url).call("GET", "/api/runs", &[("cookie", &cookie)], None).await;
+    assert_eq!(over.status, 401);
+    assert!(over.set_cookies[0].contains("Max-Age=0"), "{:?}", over.set_cookies);
+    front.end().await;
+    house.end().await;
+}
+
+#[tokio::test]
+async fn behind_tls_a_cookie_is_for_tls_and_for_this_host_alone() {
+    let (house, front, _, _folder) = with_passwords(|auth| auth).await;
+    let browser = Browser::at(&front.url);
+    let headers = [("x-forwarded-host", "chat.example.com"), ("origin", "https://chat.example.com")];
+    let login = json!({"user": "alice", "password": "alice's password"});
+    let answer = browser.call("POST", "/auth/login", &headers, Some(login)).await;
+    assert_eq!(answer.status, 204);
+    assert!(answer.set_cookies[0].starts_with("__Host-fastagency=1."), "{:?}", answer.set_cookies);
+    assert!(answer.set_cookies[0].ends_with("; Secure") && !answer.set_cookies[0].contains("Domain"));
+    assert_eq!(browser.call("GET", "/api/runs", &headers, None).await.status, 200);
+    front.end().await;
+    house.end().await;
+}

@@ -1,0 +1,351 @@
+//! What operators see: figures of every tier, one trace through all of them, and logs that say whose run it is.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use fastagency::client::event::{Body, Event};
+use fastagency::client::{Client, patiently};
+use serde_json::{Map, Value, json};
+use tempfile::TempDir;
+
+use crate::gateway::house::client;
+use crate::support::collector::{Collector, KEY, Span};
+use crate::support::nats_server::NatsServer;
+use crate::support::tier::Tier;
+
+const BACK: Duration = Duration::from_secs(30);
+
+/// Asks a person, then a model that calls a tool, then the model again.
+const ERRAND: &str = r#"
+version: 1
+name: errand
+agents:
+  helper: { system_message: You help., tools: [weather] }
+tools:
+  weather:
+    description: The weather
+    params: { type: object, properties: { city: { type: string } }, required: [city] }
+    do:
+      - return: "Sunny in {{ args.city }}"
+steps:
+  - id: where
+    text_input: { prompt: "Where?" }
+  - agent: { agent: helper, message: "{{ steps.where }}" }
+"#;
+
+/// A project with that workflow, a model with a script and a price, and more.
+fn project(nats: &str, more: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("workflows")).unwrap();
+    std::fs::write(folder.path().join("workflows/errand.yaml"), ERRAND).unwrap();
+    let config = format!(
+        "version: 1
+name: operation
+nats: {{ url: \"{nats}\" }}
+llms:
+  default:
+    provider: scripted
+    model: made-up
+    script:
+      - tool_calls: [{{ id: call_1, name: weather, arguments: {{ city: Zagreb }} }}]
+      - It is sunny.
+prices:
+  made-up: {{ input: 1000, output: 1000 }}
+{more}"
+    );
+    std::fs::write(folder.path().join("fastagency.yaml"), config).unwrap();
+    folder
+}
+
+/// Where a tier shows its figures.
+fn monitor(tier: &mut Tier) -> String {
+    tier.url("metrics").trim_end_matches("/metrics").to_owned()
+}
+
+async fn text(url: &str) -> (u16, String) {
+    let answer = client().get(url).send().await.expect("an answer");
+    (answer.status().as_u16(), answer.text().await.expect("a text"))
+}
+
+/// Starts the errand, answers its question and waits for its end; returns the run's id.
+async fn errand(api: &Client) -> String {
+    let run = patiently(BACK, async || api.start("errand", &Map::new(), "one").await).await.unwrap().id;
+    answer(api, run).await;
+    run.to_string()
+}
+
+async fn answer(api: &Client, run: fastagency::ids::RunId) {
+    let mut follower = api.follow(run, 0);
+    let going = async {
+        loop {
+            match follower.next().await.expect("it can be followed").expect("it goes on") {
+                Event::Record(record) => match record.body {
+                    Body::Said { message } if message.says.asks() => {
+                        api.answer(run, message.uuid, &json!("Zagreb, where a secret is kept")).await.unwrap();
+                    }
+                    Body::Ended(_) => break,
+                    _ => {}
+                },
+                _ => {}
+            }
+        }
+    };
+    tokio::time::timeout(BACK, going).await.expect("it ends");
+}
+
+/// The names in a scrape, with the type of each.
+fn names(scrape: &str) -> BTreeSet<String> {
+    let lines = scrape.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let name = |line: &str| {
+        let (name, kind) = line.split_once(' ').expect("a name and a type");
+        match kind {
+            "counter" => format!("{name}_total"),
+            "info" => format!("{name}_info"),
+            _ => name.to_owned(),
+        }
+    };
+    lines.map(name).collect()
+}
+
+/// The value of the one line that begins so.
+fn value(scrape: &str, line: &str) -> f64 {
+    let found: Vec<&str> = scrape.lines().filter_map(|found| found.strip_prefix(line)).collect();
+    match found.as_slice() {
+        [one] => one.trim().parse().expect("a number"),
+        _ => panic!("{line} is there {} times in\n{scrape}", found.len()),
+    }
+}
+
+#[tokio::test]
+async fn every_tier_shows_figures_that_name_no_run_and_no_person() {
+    let Some(server) = NatsServer::start("operation::every_tier_shows_figures_that_name_no_run_and_no_person") else {
+        return;
+    };
+    let folder = project(&server.url(), "metrics: { listen: \"127.0.0.1:0\" }\nworker: { lease: 1s }\n");
+    let mut worker = Tier::start(folder.path(), &["worker"]);
+    let at_worker = monitor(&mut worker);
+    let mut gateway = Tier::start(folder.path(), &["gateway", "--port", "0"]);
+    let at_gateway = monitor(&mut gateway);
+    let gateway_url = gateway.url("gateway");
+    let mut ui = Tier::start(folder.path(), &["ui", "--port", "0", "--gateway-url", &gateway_url]);
+    let at_ui = monitor(&mut ui);
+    let page = ui.url("page");
+    let run = errand(&Client::new(&page).unwrap()).await;
+    let refused = client().get(format!("{page}/api/runs/{run}/nothing-here")).send().await.unwrap();
+    assert_eq!(refused.status(), 404);
+
+    for monitor in [&at_worker, &at_gateway, &at_ui] {
+        assert_eq!(text(&format!("{monitor}/healthz")).await.0, 200);
+        let (status, words) = text(&format!("{monitor}/readyz")).await;
+        assert_eq!(status, 200, "{words}");
+        assert_eq!(text(&format!("{monitor}/elsewhere")).await.0, 404);
+    }
+    let (_, of_worker) = text(&format!("{at_worker}/metrics")).await;
+    let both = r#"{model="default",workflow="errand"}"#;
+    for (line, expected) in [
+        (r#"fastagency_runs_ended_total{workflow="errand",outcome="completed"}"#.to_owned(), 1.0),
+        (r#"fastagency_worker_runs{workflow="errand",state="running"}"#.to_owned(), 0.0),
+        (r#"fastagency_worker_runs{workflow="errand",state="waiting"}"#.to_owned(), 0.0),
+        (r#"fastagency_run_state_seconds_count{workflow="errand",state="queued"}"#.to_owned(), 1.0),
+        (r#"fastagency_run_state_seconds_count{workflow="errand",state="waiting"}"#.to_owned(), 1.0),
+        (r#"fastagency_model_requests_total{model="default",workflow="errand",outcome="ok"}"#.to_owned(), 2.0),
+        (format!("fastagency_model_request_seconds_count{both}"), 2.0),
+        (r#"fastagency_tool_calls_total{tool="weather",workflow="errand",outcome="ok"}"#.to_owned(), 1.0),
+        (r#"fastagency_queue_deliveries_total{workflow="errand"}"#.to_owned(), 1.0),
+        (r#"fastagency_queue_redeliveries_total{workflow="errand"}"#.to_owned(), 0.0),
+        (r#"fastagency_queue_jobs{workflow="errand",state="waiting"}"#.to_owned(), 0.0),
+        ("fastagency_fencing_refusals_total".to_owned(), 0.0),
+        ("fastagency_lease_losses_total".to_owned(), 0.0),
+    ] {
+        assert_eq!(value(&of_worker, &line), expected, "{line}");
+    }
+    assert!(value(&of_worker, &format!("fastagency_model_cost_usd_total{both}")) > 0.0);
+    assert!(value(&of_worker, r#"fastagency_appends_total{outcome="stored"}"#) >= 8.0);
+    let (_, of_gateway) = text(&format!("{at_gateway}/metrics")).await;
+    assert_eq!(value(&of_gateway, r#"fastagency_runs_started_total{workflow="errand"}"#), 1.0);
+    let started = r#"fastagency_http_requests_total{tier="gateway",method="POST",route="/api/runs",status="201"}"#;
+    assert_eq!(value(&of_gateway, started), 1.0);
+    let nowhere = r#"fastagency_http_requests_total{tier="gateway",method="GET",route="other",status="404"}"#;
+    assert_eq!(value(&of_gateway, nowhere), 1.0);
+    let (_, of_ui) = text(&format!("{at_ui}/metrics")).await;
+    let forwarded = r#"fastagency_http_requests_total{tier="ui",method="POST",route="/api/{*rest}",status="201"}"#;
+    assert_eq!(value(&of_ui, forwarded), 1.0);
+    for scrape in [&of_worker, &of_gateway, &of_ui] {
+        for secret in [run.as_str(), "Zagreb", "nothing-here"] {
+            assert!(!scrape.contains(secret), "{secret} is in\n{scrape}");
+        }
+        assert!(scrape.ends_with("# EOF\n"));
+    }
+
+    // The documentation lists what there is, and the dashboard asks for nothing else.
+    let shown = async || {
+        let (_, of_worker) = text(&format!("{at_worker}/metrics")).await;
+        [&of_worker, &of_gateway, &of_ui].into_iter().flat_map(|scrape| names(scrape)).collect::<BTreeSet<String>>()
+    };
+    // A worker goes round all runs now and then.
+    let deadline = std::time::Instant::now() + BACK;
+    let mut names = shown().await;
+    while !names.contains("fastagency_runs") && std::time::Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        names = shown().await;
+    }
+    let docs = std::fs::read_to_string("docs/operation.md").unwrap();
+    let documented: BTreeSet<String> = docs
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`').map(|(name, _)| name.to_owned()))
+        .filter(|name| name.starts_with("fastagency_") || name.starts_with("process_"))
+        .map(|name| name.split('{').next().unwrap_or_default().to_owned())
+        .collect();
+    assert_eq!(documented, names);
+    for name in asked_for() {
+        let whole = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(&name);
+        assert!(names.contains(whole), "the dashboard asks for {name}, and there is none");
+    }
+
+    // What goes down says so before it is gone.
+    assert!(worker.terminate().success() && gateway.terminate().success() && ui.terminate().success());
+}
+
+/// The names that the queries of the dashboard ask for.
+fn asked_for() -> BTreeSet<String> {
+    let dashboard = std::fs::read_to_string("deploy/grafana/fastagency.json").unwrap();
+    let dashboard: Value = serde_json::from_str(&dashboard).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let queries = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap());
+    let word = regex::Regex::new(r"\b(?:fastagency|process)_[a-z_]+").unwrap();
+    let names: BTreeSet<String> = queries
+        .flat_map(|query| word.find_iter(query["expr"].as_str().unwrap()).map(|found| found.as_str().to_owned()))
+        .collect();
+    assert!(names.len() > 15, "{names:?}");
+    names
+}
+
+#[tokio::test]
+async fn figures_are_for_whoever_shows_the_token() {
+    let folder = project("nats://127.0.0.1:1", "metrics: { listen: \"127.0.0.1:0\", token: geheim }\n");
+    let mut all = Tier::start(folder.path(), &["all", "--port", "0", "--ui-port", "0"]);
+    let monitor = monitor(&mut all);
+    all.url("page");
+    let scrape = async |token: &str| {
+        let call = client().get(format!("{monitor}/metrics"));
+        let call = if token.is_empty() { call } else { call.bearer_auth(token) };
+        call.send().await.unwrap().status().as_u16()
+    };
+    assert_eq!((scrape("").await, scrape("other").await, scrape("geheim").await), (401, 401, 200));
+    assert_eq!(text(&format!("{monitor}/healthz")).await.0, 200);
+    assert!(all.terminate().success());
+    assert!(!all.heard().concat().contains("geheim"));
+    let folder = project("nats://127.0.0.1:1", "");
+    let mut open =
+        Tier::start(folder.path(), &["all", "--port", "0", "--ui-port", "0", "--metrics-listen", "0.0.0.0:0"]);
+    open.says("set metrics.token");
+    assert!(!open.end().success());
+}
+
+#[tokio::test]
+async fn one_trace_goes_from_the_browsers_request_to_the_model_and_on_after_a_wait() {
+    let test = "operation::one_trace_goes_from_the_browsers_request_to_the_model_and_on_after_a_wait";
+    let Some(server) = NatsServer::start(test) else { return };
+    let collector = Collector::start().await;
+    let telemetry = format!(
+        "worker: {{ park_after: 0s }}\ntelemetry: {{ otlp: {{ endpoint: \"{}\", headers: {{ {}: {} }} }} }}\n",
+        collector.url, KEY.0, KEY.1
+    );
+    let folder = project(&server.url(), &telemetry);
+    let mut worker = Tier::start(folder.path(), &["worker"]);
+    let mut gateway = Tier::start(folder.path(), &["gateway", "--port", "0"]);
+    let gateway_url = gateway.url("gateway");
+    let mut ui = Tier::start(folder.path(), &["ui", "--port", "0", "--gateway-url", &gateway_url]);
+    let page = ui.url("page");
+    worker.says("worker ready");
+
+    // A browser that traces, too.
+    let (trace, parent) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
+    let api = Client::new(&page).unwrap();
+    patiently(BACK, async || api.workflows().await).await.unwrap();
+    let begin = async || {
+        let call = client().post(format!("{page}/api/runs")).header("traceparent", format!("00-{trace}-{parent}-01"));
+        let answer = call.json(&json!({"workflow": "errand"})).send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.json::<Value>().await.unwrap())
+    };
+    let run = loop {
+        let (status, run) = begin().await;
+        if status == 201 {
+            break fastagency::ids::RunId::parse(run["id"].as_str().unwrap()).unwrap();
+        }
+        assert_eq!(status, 404, "{run}");
+    };
+    answer(&api, run).await;
+    assert!(worker.terminate().success() && gateway.terminate().success() && ui.terminate().success());
+
+    let ours = |spans: &[Span]| -> Vec<Span> { spans.iter().filter(|span| span.trace == trace).cloned().collect() };
+    let of_worker = |spans: &[Span]| ours(spans).iter().filter(|span| span.name == "run errand").count();
+    let spans = collector
+        .until(|spans| of_worker(spans) >= 2 && ours(spans).iter().any(|s| s.service == "fastagency-ui"))
+        .await;
+    let spans = ours(&spans);
+    let named = |name: &str| -> &Span {
+        spans.iter().find(|span| span.name == name).unwrap_or_else(|| panic!("no span {name} in {spans:#?}"))
+    };
+    let at_ui = named("POST /api/{*rest}");
+    let at_gateway = named("POST /api/runs");
+    let queued = named("start errand");
+    let runs: Vec<&Span> = spans.iter().filter(|span| span.name == "run errand").collect();
+    let chat: Vec<&Span> = spans.iter().filter(|span| span.name == "chat made-up").collect();
+    let tool = named("execute_tool weather");
+    let services = [at_ui, at_gateway, queued, runs[0], chat[0], tool].map(|span| span.service.as_str());
+    assert_eq!(
+        services,
+        [
+            "fastagency-ui",
+            "fastagency-gateway",
+            "fastagency-gateway",
+            "fastagency-worker",
+            "fastagency-worker",
+            "fastagency-worker"
+        ]
+    );
+    // Each under the one that brought it about.
+    assert_eq!(at_ui.parent, parent);
+    assert_eq!(at_gateway.parent, at_ui.id);
+    assert_eq!(queued.parent, at_gateway.id);
+    assert!(runs.iter().all(|stay| stay.parent == queued.id), "{runs:#?}");
+    let resumed = runs.iter().find(|stay| !stay.links.is_empty()).expect("a stay that an answer brought about");
+    assert!(resumed.links.iter().all(|link| link != trace));
+    assert_eq!(chat.len(), 2);
+    assert!(chat.iter().all(|span| span.parent == resumed.id) && tool.parent == resumed.id, "{spans:#?}");
+    // The conventions for generative AI.
+    let of = |span: &Span, name: &str| span.attributes.get(name).cloned().unwrap_or_default();
+    assert_eq!(of(chat[0], "gen_ai.operation.name"), "chat");
+    assert_eq!(of(chat[0], "gen_ai.request.model"), "made-up");
+    assert_eq!(of(chat[0], "gen_ai.conversation.id"), run.to_string());
+    assert!(of(chat[0], "gen_ai.usage.input_tokens").parse::<u64>().unwrap() > 0);
+    assert_eq!(of(tool, "gen_ai.tool.name"), "weather");
+    assert_eq!(of(resumed, "gen_ai.workflow.name"), "errand");
+    // What was said is nobody's but the run's.
+    let all = format!("{spans:?}");
+    assert!(!all.contains("Zagreb") && !all.contains("You help") && !all.contains("sunny"), "{all}");
+}
+
+#[tokio::test]
+async fn logs_say_whose_run_of_what_it_is() {
+    let folder = project(
+        "nats://127.0.0.1:1",
+        "auth: { mode: trusted_header, trusted_header: { user: x-user, from: [127.0.0.1/32] } }\n",
+    );
+    let mut all = Tier::start(folder.path(), &["all", "--port", "0", "--ui-port", "0", "--log-format", "json", "-v"]);
+    let gateway = all.url("gateway");
+    let call = client().post(format!("{gateway}/api/runs")).header("x-user", "alice");
+    let answer = call.json(&json!({"workflow": "errand"})).send().await.unwrap();
+    let status = answer.status();
+    let run: Value = answer.json().await.unwrap();
+    assert_eq!(status, 201, "{run}");
+    for words in ["the run was started", "the run was taken"] {
+        let line = all.says(words);
+        let line: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let fields = ["run.id", "workflow", "user.id"].map(|name| line[name].clone());
+        assert_eq!(fields, [run["id"].clone(), json!("errand"), json!("alice")], "{line}");
+    }
+    assert!(all.terminate().success());
+}

@@ -1,0 +1,130 @@
+// @ts-check
+/** The operator's page before the real tiers: live, filtered, by keyboard, and a run cancelled from it. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { launchBrowser, whatIsMissing } from './browser.mjs';
+import { startRealHouse, until, whatRealNeeds } from './real-house.mjs';
+
+const missing = await whatIsMissing() ?? whatRealNeeds();
+if (missing) console.log(`skipped: the operator's page, because ${missing}`);
+
+/** @param {string} name @param {string} prompt */
+const asking = (name, prompt) => `version: 1
+name: ${name}
+steps:
+  - id: said
+    text_input: { prompt: "${prompt}" }
+  - message: "You said {{ steps.said }}"
+  - return: "{{ steps.said }}"
+`;
+
+describe("the operator's page", { skip: missing ?? false, timeout: 120_000 }, () => {
+  /** @type {Awaited<ReturnType<typeof startRealHouse>>} */ let house;
+  /** @type {import('playwright-core').Browser} */ let browser;
+  /** @type {import('playwright-core').Page} */ let page;
+  /** @type {string[]} */ const complaints = [];
+
+  /** @param {string} workflow @returns {Promise<string>} */
+  const start = async (workflow) => {
+    const answer = await fetch(`${house.url}/api/runs`, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ workflow }) });
+    assert.equal(answer.status, 201);
+    return (await answer.json()).id;
+  };
+  /** @param {string} run @returns {Promise<any>} */
+  const look = async (run) => (await fetch(`${house.url}/api/runs/${run}`)).json();
+
+  before(async () => {
+    house = await startRealHouse({ letter: asking('letter', 'What shall the letter say?'), order: asking('order', 'How many?') });
+    await Promise.all([house.knows('letter'), house.knows('order')]);
+    browser = /** @type {import('playwright-core').Browser} */ (await launchBrowser());
+    page = await browser.newPage({ viewport: { width: 1400, height: 950 } });
+    page.setDefaultTimeout(20_000);
+    page.on('console', (message) => { if (message.type() === 'error') complaints.push(message.text()); });
+    page.on('pageerror', (error) => complaints.push(String(error)));
+    await start('order');
+    await page.goto(`${house.url}/admin`);
+    await page.locator('#runs tr').first().waitFor();
+  });
+  after(async () => {
+    await browser?.close();
+    await house?.close();
+    assert.deepEqual(complaints, []);
+  });
+
+  test('a run that begins, is answered and ends is seen at once', async () => {
+    await page.locator('#live[data-live=yes]').waitFor();
+    const run = await start('letter');
+    const row = page.locator(`#runs tr:has([data-run="${run}"])`);
+    await row.locator('[data-state=waiting]').waitFor();
+    assert.match(await row.innerText(), /What shall the letter say/);
+    await page.locator('#questions', { hasText: 'What shall the letter say?' }).waitFor();
+    const { question } = await look(run);
+    await fetch(`${house.url}/api/runs/${run}/answers/${question.id}`, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ value: 'Dear all' }) });
+    await row.locator('[data-state=completed]').waitFor();
+    assert.match(await row.innerText(), /Dear all/);
+    await page.locator('#workers li', { hasText: 'letter, order' }).waitFor();
+  });
+
+  test('the list is filtered, and what is exported is what is seen', async () => {
+    await page.getByLabel('Workflow', { exact: true }).fill('order');
+    await until('only orders', async () => !(await page.locator('#runs').innerText()).includes('letter'));
+    assert.ok(await page.locator('#runs tr').count() >= 1);
+    const href = String(await page.locator('#export-csv').getAttribute('href'));
+    assert.equal(new URL(href, house.url).searchParams.get('workflow'), 'order');
+    const csv = await (await fetch(new URL(href, house.url))).text();
+    assert.ok(csv.includes('order') && !csv.includes('letter'), csv);
+    await page.getByLabel('State').selectOption('completed');
+    await page.locator('#no-runs:not([hidden])').waitFor();
+    await page.getByRole('button', { name: 'Clear' }).click();
+    await page.locator('#runs tr', { hasText: 'letter' }).first().waitFor();
+  });
+
+  test('a run is opened and cancelled by keyboard alone', async () => {
+    const run = await start('letter');
+    const link = page.locator(`#runs [data-run="${run}"]`);
+    await link.waitFor();
+    await link.focus();
+    await page.keyboard.press('Enter');
+    const dialog = page.locator('#timeline');
+    await dialog.locator('.events li', { hasText: 'asked' }).waitFor();
+    assert.match(await dialog.innerText(), /What shall the letter say\?/);
+    await page.locator('#cancel-run').focus();
+    await page.keyboard.press('Enter');
+    assert.equal((await look(run)).state, 'waiting', 'it is asked once more');
+    await page.keyboard.press('Enter');
+    await dialog.locator('.events li', { hasText: 'cancelled' }).waitFor();
+    assert.equal((await look(run)).outcome, 'cancelled');
+    assert.ok(await page.locator('#cancel-run').isHidden());
+    await page.keyboard.press('Escape');
+    await page.locator(`#runs tr:has([data-run="${run}"]) [data-state=cancelled]`).waitFor();
+  });
+
+  for (const scheme of /** @type {const} */ (['light', 'dark'])) {
+    test(`axe finds nothing in ${scheme}`, async () => {
+      await page.emulateMedia({ colorScheme: scheme, reducedMotion: 'reduce' });
+      await page.evaluate(readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8'));
+      const check = async () => {
+        const { violations } = await page.evaluate(() => /** @type {any} */ (window).axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] }));
+        assert.deepEqual(violations.map((each) => `${each.id}: ${each.nodes.map((node) => `${node.html.slice(0, 140)} ${node.failureSummary}`).join('\n')}`), []);
+      };
+      await check();
+      if (process.env.PICTURES) await page.screenshot({ path: join(process.env.PICTURES, `admin-${scheme}.png`) });
+      await page.locator('#runs .run-link').first().click();
+      await page.locator('#timeline .events li').first().waitFor();
+      await check();
+      if (process.env.PICTURES) await page.screenshot({ path: join(process.env.PICTURES, `admin-timeline-${scheme}.png`) });
+      await page.keyboard.press('Escape');
+    });
+  }
+
+  test('a phone shows it without scrolling sideways', async () => {
+    await page.setViewportSize({ width: 390, height: 844 });
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    assert.equal(wide, 0);
+    if (process.env.PICTURES) await page.screenshot({ path: join(process.env.PICTURES, 'admin-phone.png'), fullPage: true });
+    await page.setViewportSize({ width: 1400, height: 950 });
+  });
+});

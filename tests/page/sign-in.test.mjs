@@ -1,0 +1,184 @@
+// @ts-check
+/** Signing in from the page: at the first visit, in the middle of a conversation, and out again. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { test } from 'node:test';
+import { describePage, until } from './house.mjs';
+
+/** @typedef {import('./house.mjs').House} House */
+
+/** @param {import('./house.mjs').Page} page @param {string} user @param {string} password */
+async function signIn(page, user, password) {
+  await page.getByLabel('User').fill(user);
+  await page.getByLabel('Password', { exact: true }).fill(password);
+  await page.getByRole('button', { name: 'Sign in', exact: true }).click();
+}
+
+/** Sends the answer even where the sign-in, which the list at the left asks for by itself, came first. @param {import('./house.mjs').Page} page */
+const send = (page) => page.locator('form.asking').first().evaluate((form) => /** @type {HTMLFormElement} */ (form).requestSubmit());
+
+await describePage('signing in with a password', (onNew) => {
+  /** @type {House} */
+  let house;
+  onNew((made) => { house = made; });
+
+  test('the first visit asks who comes, a wrong password is said, the right one goes on to where the link led', async () => {
+    const { gateway, page } = house;
+    const run = gateway.start('two_questions', {}, 'ann');
+    await page.goto(`${gateway.url}/runs/${run.id}`);
+    await page.getByRole('heading', { name: 'Sign in to Geometry desk' }).waitFor();
+    await until(() => page.getByLabel('User').evaluate((field) => field === document.activeElement));
+    await page.keyboard.press('Escape');
+    await page.keyboard.press('Escape');
+    await signIn(page, 'ann', 'wrong');
+    await page.getByText('That is not right; check it and try again.').waitFor();
+    assert.equal(await page.getByLabel('User').inputValue(), 'ann');
+    gateway.doors.isThrottled = true;
+    await signIn(page, 'ann', 'sesame');
+    await page.getByText('That was wrong too often; wait 6 seconds and try again.').waitFor();
+    gateway.doors.isThrottled = false;
+    await signIn(page, 'ann', 'sesame');
+    await page.locator('.is-open').first().waitFor();
+    await page.locator('.run').first().waitFor();
+    assert.equal(await page.locator('dialog').count(), 0);
+    assert.equal(await page.locator('.account-name').innerText(), 'ann');
+    assert.equal(await page.locator('.account-groups').innerText(), 'teachers');
+  });
+
+  test('what is written can be shown, and never is without being asked', async () => {
+    const { gateway, page } = house;
+    await page.goto(gateway.url);
+    const field = page.getByLabel('Password', { exact: true });
+    await field.fill('sesame');
+    assert.equal(await field.getAttribute('type'), 'password');
+    await page.getByRole('button', { name: 'Show what is written' }).click();
+    assert.equal(await field.getAttribute('type'), 'text');
+    assert.equal(await field.inputValue(), 'sesame');
+  });
+
+  test('a session that ends in the middle: the same place, the draft, and the answer is given after all', async () => {
+    const { gateway, page } = house;
+    await page.goto(gateway.url);
+    await signIn(page, 'ann', 'sesame');
+    await page.locator('[data-workflow=simple_learning]').click();
+    await page.locator('.composer textarea').fill('circles, and what is round about them');
+    await page.evaluate(() => { document.body.dataset.same = 'page'; });
+    gateway.doors.endAll();
+    gateway.dropConnections();
+    await page.getByRole('heading', { name: 'Sign in again' }).waitFor();
+    assert.equal(await page.getByLabel('User').inputValue(), 'ann');
+    await signIn(page, 'ann', 'sesame');
+    await page.getByRole('heading', { name: 'Sign in again' }).waitFor({ state: 'detached' });
+    assert.equal(await page.locator('.composer textarea').inputValue(), 'circles, and what is round about them');
+    // Once more, and this time it is the answer itself that is refused.
+    gateway.doors.endAll();
+    await send(page);
+    await page.getByRole('heading', { name: 'Sign in again' }).waitFor();
+    await signIn(page, 'ann', 'sesame');
+    await page.locator('.answer-text', { hasText: 'circles, and what' }).waitFor();
+    await page.locator('.choices').waitFor();
+    assert.equal(await page.locator('body').getAttribute('data-same'), 'page');
+  });
+
+  test('somebody else who signs in there begins anew, and nothing is answered in their name', async () => {
+    const { gateway, page } = house;
+    await page.goto(gateway.url);
+    await signIn(page, 'ann', 'sesame');
+    await page.locator('[data-workflow=simple_learning]').click();
+    await page.locator('.composer textarea').fill('my secret wish');
+    const [run] = gateway.runs.values();
+    gateway.doors.endAll();
+    await send(page);
+    await signIn(page, 'ben', 'simsim');
+    await page.getByText('There is no run with this id.').waitFor();
+    assert.equal(await page.locator('.account-name').innerText(), 'ben');
+    assert.ok(!run.log.some((record) => record.kind === 'answered'));
+  });
+
+  test('signing out forgets the drafts and closes the other tabs; signing in opens them all', async () => {
+    const { gateway, page } = house;
+    await page.goto(gateway.url);
+    await signIn(page, 'ann', 'sesame');
+    await page.locator('[data-workflow=simple_learning]').click();
+    await page.locator('.composer textarea').fill('half a thought');
+    const other = await house.newPage();
+    await other.goto(page.url());
+    await other.locator('.composer textarea').waitFor();
+    await page.getByRole('button', { name: 'Sign out' }).click();
+    for (const each of [page, other]) await each.getByRole('heading', { name: 'Sign in to Geometry desk' }).waitFor();
+    assert.deepEqual(await page.evaluate(() => Object.keys(localStorage).filter((key) => key.includes('draft'))), []);
+    assert.equal(new URL(page.url()).pathname, '/');
+    await signIn(other, 'ann', 'sesame');
+    await other.locator('.composer textarea').waitFor();
+    await page.locator('[data-workflow]').first().waitFor();
+    assert.equal(await page.locator('dialog').count(), 0);
+  });
+
+  const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+  for (const scheme of /** @type {const} */ (['light', 'dark'])) {
+    test(`by keyboard alone on a narrow phone, and axe finds nothing in ${scheme}`, async () => {
+      const { gateway, page } = house;
+      await page.emulateMedia({ colorScheme: scheme });
+      await page.setViewportSize({ width: 320, height: 568 });
+      await page.goto(gateway.url);
+      await page.getByLabel('User').waitFor();
+      const faults = async () => {
+        await page.evaluate(axe);
+        return page.evaluate(async () => (await /** @type {any} */ (window).axe.run()).violations.map((each) => `${each.id}: ${each.nodes[0].html}`));
+      };
+      assert.deepEqual(await faults(), []);
+      assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
+      await until(() => page.getByLabel('User').evaluate((field) => field === document.activeElement));
+      await page.keyboard.type('ann');
+      await page.keyboard.press('Tab');
+      await page.keyboard.type('sesame');
+      await page.keyboard.press('Enter');
+      await page.locator('[data-workflow]').first().waitFor();
+      await page.locator('#open-drawer').click();
+      await page.getByRole('button', { name: 'Sign out' }).waitFor();
+      assert.deepEqual(await faults(), []);
+    });
+  }
+}, { login: 'form' });
+
+await describePage('signing in with a key', (onNew) => {
+  /** @type {House} */
+  let house;
+  onNew((made) => { house = made; });
+
+  test('one field, and no user to name', async () => {
+    const { gateway, page } = house;
+    await page.goto(gateway.url);
+    assert.equal(await page.getByLabel('User').count(), 0);
+    await page.getByLabel('Access key').fill('fak_nobody');
+    await page.keyboard.press('Enter');
+    await page.getByText('That is not right').waitFor();
+    await page.getByLabel('Access key').fill(' fak_ann ');
+    await page.keyboard.press('Enter');
+    await page.locator('[data-workflow]').first().waitFor();
+    assert.equal(await page.locator('.account-name').innerText(), 'ann');
+  });
+}, { login: 'key' });
+
+await describePage('signing in at the house’s own provider', (onNew) => {
+  /** @type {House} */
+  let house;
+  onNew((made) => { house = made; });
+
+  test('there and back to the same place, with the draft', async () => {
+    const { gateway, page } = house;
+    await page.goto(`${gateway.url}/?workflow=simple_learning`);
+    await page.getByRole('button', { name: 'Sign in', exact: true }).click();
+    await page.locator('.composer textarea').fill('ellipses');
+    const { pathname } = new URL(page.url());
+    gateway.doors.endAll();
+    await send(page);
+    await page.getByRole('heading', { name: 'Sign in again' }).waitFor();
+    await page.getByRole('button', { name: 'Sign in', exact: true }).click();
+    await page.locator('.composer textarea').waitFor();
+    assert.equal(new URL(page.url()).pathname, pathname);
+    assert.equal(await page.locator('.composer textarea').inputValue(), 'ellipses');
+    assert.equal(gateway.runs.size, 1);
+  });
+}, { login: 'oidc' });

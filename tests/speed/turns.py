@@ -1,0 +1,72 @@
+"""Agent turns per second: AG2 in Python, and one worker of ours with gateway and NATS, on the same instant model. Both sides
+alternate, several times; the figure is the median. Run by scripts/ag2-speed.sh."""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import tempfile
+
+from tiers import BINARY, ROOT, Tiers, get
+
+options = argparse.ArgumentParser()
+options.add_argument("--rounds", type=int, default=3)
+options.add_argument("--turns", type=int, default=25, help="a message and its reply; a conversation has 2 * TURNS - 1 requests")
+options.add_argument("--stream", action="store_true", help="let models stream on both sides")
+options = options.parse_args()
+
+TALK = f"""
+version: 1
+name: talk
+agents:
+  a: {{ system_message: You talk about numbers., human_input_mode: NEVER }}
+  b: {{ system_message: You talk about numbers., human_input_mode: NEVER }}
+steps:
+  - chat: {{ sender: a, recipient: b, message: Let us talk about numbers., max_turns: {options.turns} }}
+"""
+
+# Conversations at once: how many in all for AG2, and for us, who would be done too soon to be measured with as many.
+SIZES = {1: (4, 40), 32: (32, 320)}
+
+
+def ag2(model: str, count: int, concurrency: int) -> float:
+    command = [os.environ["AG2_PYTHON"], str(ROOT / "tests/speed/ag2_talk.py"), model, str(options.turns), str(count), str(concurrency)]
+    if options.stream:
+        command.append("stream")
+    done = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    return done["turns"] / done["seconds"]
+
+
+def ours(gateway: str, count: int, concurrency: int, folder: pathlib.Path) -> float:
+    command = [BINARY, "bench", "--gateway-url", gateway, "--workflow", "talk", "-n", str(count), "-j", str(concurrency),
+               "--via", "sse", "--no-echo", "--json"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder)
+    figures = json.loads(done.stdout)["conversations"]
+    assert figures["completed"] == count and not figures["errors"], figures
+    return count * (2 * options.turns - 1) / figures["seconds"]
+
+
+with tempfile.TemporaryDirectory() as folder, Tiers(pathlib.Path(folder)) as tiers:
+    folder = pathlib.Path(folder)
+    model = tiers.model()
+    tiers.project(tiers.nats(), model, {"talk": TALK}, "" if options.stream else ", stream: false")
+    gateway, *_ = tiers.house()
+    ours(gateway, 10, 10, folder)
+    for concurrency, (count_ag2, count_ours) in SIZES.items():
+        figures = []
+        for _ in range(options.rounds):
+            before = get(model.removesuffix("/v1"))["answered"]
+            theirs = ag2(model, count_ag2, concurrency)
+            between = get(model.removesuffix("/v1"))["answered"]
+            mine = ours(gateway, count_ours, concurrency, folder)
+            after = get(model.removesuffix("/v1"))["answered"]
+            each = 2 * options.turns - 1
+            # AG2 begins with a conversation that is not counted.
+            assert (between - before, after - between) == ((count_ag2 + 1) * each, count_ours * each)
+            figures.append((theirs, mine))
+        theirs, mine = (statistics.median(side) for side in zip(*figures))
+        ratio = statistics.median(mine / theirs for theirs, mine in figures)
+        rounds = ", ".join(f"{theirs:.0f}/{mine:.0f}" for theirs, mine in figures)
+        print(f"{concurrency:2} at once: AG2 {theirs:.0f} turns/s, here {mine:.0f} turns/s, ratio {ratio:.0f} (rounds: {rounds})", flush=True)
