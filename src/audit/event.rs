@@ -11,6 +11,7 @@ use crate::run::redaction;
 /// A record as JSON: `run`, `seq`, `at`, `kind`, and what belongs to the kind (`docs/audit.md` lists it).
 pub fn event(run: RunId, placed: &Placed, redactor: &Redactor) -> Value {
     let record = redaction::placed(redactor, placed).into_owned().record;
+    let asked = record.asked;
     let (kind, fields) = match record.body {
         Body::Created(created) => ("created", json!(created)),
         Body::Claimed { worker, epoch, message } => {
@@ -38,6 +39,10 @@ pub fn event(run: RunId, placed: &Placed, redactor: &Redactor) -> Value {
     shown.insert("kind".to_owned(), json!(kind));
     if let Value::Object(fields) = fields {
         shown.extend(fields.into_iter().filter(|(_, value)| !value.is_null()));
+    }
+    if let Some(asked) = asked {
+        shown.insert("took_ms".to_owned(), json!(asked.took_ms));
+        shown.insert("asked".to_owned(), json!(asked));
     }
     Value::Object(shown)
 }

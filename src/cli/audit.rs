@@ -59,6 +59,9 @@ enum What {
     Show {
         /// The run's id, or the beginning of it.
         run: String,
+        /// With each request to a model whole, as it was sent.
+        #[arg(long)]
+        prompts: bool,
     },
     /// What happens now, in one run or in all.
     Tail {
@@ -139,7 +142,10 @@ impl Audit {
         let source = self.source(&common).await?;
         let printed = match &self.what {
             What::List(list) => self.list(list, &source).await?,
-            What::Show { run } => self.show(find(&source, run).await?, &source).await?,
+            What::Show { run, prompts } => {
+                let run = find(&source, run).await?;
+                if *prompts { files::prompts(run, &source).await? } else { self.show(run, &source).await? }
+            }
             What::Tail { run: Some(run) } => self.tail_one(find(&source, run).await?, &source).await?,
             What::Tail { run: None } => self.tail_all(&source).await?,
             What::Export(export) => return export.run(&source).await,

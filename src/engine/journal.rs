@@ -16,6 +16,7 @@ use crate::broker::{Broker, Slot, Stored};
 use crate::chat::{Result, Stop};
 use crate::clock::{Clock, Timestamp};
 use crate::engine::copier::Copier;
+use crate::engine::prompts::{Noting, Prompts};
 use crate::engine::shelver::Shelver;
 use crate::engine::watch::Watch;
 use crate::ids::{MessageId, RunId};
@@ -26,13 +27,13 @@ use crate::run::attach::Delta;
 use crate::run::claim::{Owned, is_still_mine, last_claim};
 use crate::run::lease::Lease;
 use crate::run::notice::Notices;
-use crate::run::record::{Body, Created, Outcome, Placed, Usage};
+use crate::run::record::{Asked, Body, Created, Outcome, Placed, Usage};
 use crate::run::redaction;
 use crate::run::spent::Spent;
 use crate::run::summary::Summary;
 use crate::run::writer::Writer;
 use crate::seal::Sealer;
-use crate::workflow::Limits;
+use crate::workflow::{Limits, ModelUse};
 
 /// The keys of permissions begin so; no step does.
 const ALLOWED: &str = "!allowed/";
@@ -65,6 +66,7 @@ pub(super) struct Journal {
     confirmed: AtomicU64,
     remembered: Mutex<HashMap<String, Remembered>>,
     pen: tokio::sync::Mutex<Pen>,
+    prompts: Mutex<Prompts>,
     /// A message that is being stored while the run goes on.
     behind: Mutex<Option<Shared<BoxFuture<'static, Result<()>>>>>,
     state: Mutex<State>,
@@ -181,6 +183,7 @@ impl Journal {
             limits,
             figures,
             remembered: Mutex::new(remembered),
+            prompts: Mutex::default(),
             pen: tokio::sync::Mutex::new(Pen { writer, summary, watch, copier, shelver }),
             behind: Mutex::new(None),
             state: Mutex::new(State {
@@ -226,7 +229,7 @@ impl Journal {
         self.settle().await?;
         let lapses = self.lease.lapses();
         let epoch = self.epoch.fetch_add(1, Ordering::Relaxed) + 1;
-        let seq = self.write(Body::Claimed { worker: self.lease.worker(), epoch, message: None }).await?;
+        let seq = self.write(Body::Claimed { worker: self.lease.worker(), epoch, message: None }, None).await?;
         self.claimed.store(seq, Ordering::Relaxed);
         self.confirmed.store(lapses, Ordering::Relaxed);
         Ok(())
@@ -238,7 +241,23 @@ impl Journal {
     pub(super) fn append(&self, body: Body) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             self.settle().await?;
-            self.write(body).await.map(drop)
+            self.write(body, None).await.map(drop)
+        })
+    }
+
+    /// Notes a request to a model, for [`Journal::append_asked`].
+    pub(super) fn note(&self, key: &str, llm: &ModelUse, request: &model::Request) -> Noting {
+        lock(&self.prompts).note(key, llm, request)
+    }
+
+    /// Appends what came of a request to a model, and what was asked.
+    pub(super) fn append_asked(&self, body: Body, noting: Noting, took: Duration) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.settle().await?;
+            let (asked, known) = noting.took(took);
+            self.write(body, Some(asked)).await?;
+            lock(&self.prompts).remember(known);
+            Ok(())
         })
     }
 
@@ -251,7 +270,7 @@ impl Journal {
             let mut behind = lock(&self.behind);
             if behind.is_none() {
                 let journal = self.clone();
-                *behind = Some(async move { journal.write(body).await.map(drop) }.boxed().shared());
+                *behind = Some(async move { journal.write(body, None).await.map(drop) }.boxed().shared());
                 return Ok(());
             }
         }
@@ -289,10 +308,10 @@ impl Journal {
         lock(&self.behind).take();
     }
 
-    async fn write(&self, body: Body) -> Result<u64> {
+    async fn write(&self, body: Body, asked: Option<Box<Asked>>) -> Result<u64> {
         self.notices.announce(self.run, &body).await.map_err(|error| Stop::Halted(error.to_string()))?;
         let mut pen = self.pen.lock().await;
-        let written = pen.writer.append(body, self.clock().now()).await;
+        let written = pen.writer.append_asked(body, asked, self.clock().now()).await;
         let placed = written.map_err(|error| Stop::Halted(error.to_string()))?;
         let Pen { summary, watch, shelver, .. } = &mut *pen;
         summary.apply(&redaction::placed(shelver.redactor(), &placed));

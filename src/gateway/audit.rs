@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::audit::verify::{self, Verifier};
-use crate::audit::{Columns, Format, Selection, erase, event};
+use crate::audit::{Columns, Format, Prompts, Selection, erase, event};
 use crate::auth::Caller;
 use crate::broker::{Overheard, Stored};
 use crate::clock::Timestamp;
@@ -28,7 +28,7 @@ use crate::gateway::runs::run_id;
 use crate::gateway::{Gateway, events, guard, projection};
 use crate::ids::{RunId, UserId};
 use crate::problem::chain;
-use crate::run::record::{Assembler, Body, Erasure};
+use crate::run::record::{Assembler, Body, Erasure, Placed};
 use crate::run::summary::{self, Summary};
 use crate::run::{self, redaction};
 
@@ -81,8 +81,19 @@ fn line(gateway: &Gateway, run: &mut Summary) -> Value {
     shown
 }
 
+/// The query of `GET /api/audit/runs/{id}`.
+#[derive(Deserialize)]
+pub struct Telling {
+    prompts: Option<bool>,
+}
+
 /// `GET /api/audit/runs/{id}`.
-pub async fn run(State(gateway): State<Arc<Gateway>>, caller: Caller, Path(id): Path<String>) -> Result<Reply<Value>> {
+pub async fn run(
+    State(gateway): State<Arc<Gateway>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Asked(telling): Asked<Telling>,
+) -> Result<Reply<Value>> {
     guard::may_audit(&gateway, &caller)?;
     let run = run_id(&id)?;
     let records = run::read(&gateway.broker, run, 0).await?;
@@ -94,7 +105,17 @@ pub async fn run(State(gateway): State<Arc<Gateway>>, caller: Caller, Path(id): 
         summary.title = Some(title);
     }
     let redactor = &gateway.settings.redactor;
-    let events: Vec<Value> = records.iter().map(|placed| event(run, placed, redactor)).collect();
+    let mut prompts = Prompts::default();
+    let tell = |placed: &Placed| {
+        let mut shown = event(run, placed, redactor);
+        if telling.prompts == Some(true)
+            && let Some(prompt) = prompts.of(&redaction::placed(redactor, placed))
+        {
+            shown["prompt"] = prompt;
+        }
+        shown
+    };
+    let events: Vec<Value> = records.iter().map(tell).collect();
     Ok(Reply(json!({"run": line(&gateway, &mut summary), "events": events})))
 }
 

@@ -355,7 +355,14 @@ fn audit() -> Vec<Operation> {
             operation(
                 "audit",
                 "Everything that happened in a run",
-                vec![id()],
+                vec![
+                    id(),
+                    query(
+                        "prompts",
+                        json!({"type": "boolean", "default": false}),
+                        "With each request to a model whole, as `prompt`.",
+                    ),
+                ],
                 None,
                 json!({
                     "200": answer("The run and its events", json!({"type": "object", "required": ["run", "events"],

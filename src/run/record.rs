@@ -38,6 +38,39 @@ pub struct Record {
     /// What happened.
     #[serde(flatten)]
     pub body: Body,
+    /// What a model was asked, in the record of its reply or of its failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Box<Asked>>,
+}
+
+/// A request to a model: what it has in common with an earlier one is named, not repeated.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Asked {
+    /// The model that was asked, by its name in `llms:`; another may have answered.
+    pub llm: String,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+    /// The effect whose request this one begins as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// How many messages they have in common.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub common: usize,
+    /// The messages after those.
+    pub messages: Vec<model::ChatMessage>,
+    /// The tools; none: those of the other request, or none at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<Vec<Value>>,
+    /// What the reply must look like.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_format: Option<Value>,
+    /// Parameters of the agent.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub parameters: Map<String, Value>,
+}
+
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 /// What happened in a run.
@@ -306,7 +339,7 @@ impl Record {
     /// A new record.
     pub fn new(body: Body) -> Self {
         let version = if matches!(body, Body::Kept(_)) { VERSION } else { ORDINARY };
-        Self { version, id: MessageId::random(), body }
+        Self { version, id: MessageId::random(), body, asked: None }
     }
 
     /// The subject that it belongs under.

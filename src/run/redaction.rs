@@ -21,6 +21,13 @@ pub fn placed<'p>(redactor: &Redactor, placed: &'p Placed) -> Cow<'p, Placed> {
 
 /// Redacts a record.
 pub fn record(redactor: &Redactor, record: &mut Record) {
+    if let Some(asked) = &mut record.asked {
+        for message in &mut asked.messages {
+            redactor.value(&mut message.content);
+            let calls = message.tool_calls.iter_mut().flatten();
+            calls.for_each(|call| redactor.in_place(&mut call.function.arguments));
+        }
+    }
     match &mut record.body {
         Body::Created(created) => created.params.iter_mut().for_each(|(name, value)| redactor.field(name, value)),
         Body::Claimed { message: Some(said), .. } | Body::Said { message: said, .. } => message(redactor, said),

@@ -20,6 +20,7 @@ use crate::console::plain;
 use crate::ids::{RunId, UserId};
 use crate::redact::Redactor;
 use crate::run::record::Erasure;
+use crate::run::redaction;
 use crate::run::summary::list_all;
 
 /// Which events, and how they are written.
@@ -349,4 +350,37 @@ impl Erase {
         }
         Ok(code(left == 0))
     }
+}
+
+/// Prints every request to a model in a run, each as one JSON object.
+pub(super) async fn prompts(run: RunId, source: &Source) -> Result<io::Result<()>, CliError> {
+    let mut out = io::stdout().lock();
+    let mut print = |key: &Value, seq: &Value, mut prompt: Value| {
+        prompt["key"] = key.clone();
+        prompt["seq"] = seq.clone();
+        writeln!(out, "{prompt}")
+    };
+    match source {
+        Source::Broker { broker, redactor, .. } => {
+            let mut prompts = audit::Prompts::default();
+            for placed in crate::run::read(broker, run, 0).await? {
+                let placed = redaction::placed(redactor, &placed);
+                let event = audit::event(run, &placed, redactor);
+                if let Some(prompt) = prompts.of(&placed)
+                    && let Err(error) = print(&event["key"], &event["seq"], prompt)
+                {
+                    return Ok(Err(error));
+                }
+            }
+        }
+        Source::Gateway(client) => {
+            let told: Value = client.audit(&format!("runs/{run}?prompts=true")).await.map_err(unreachable)?;
+            for event in told["events"].as_array().into_iter().flatten().filter(|event| event["prompt"].is_object()) {
+                if let Err(error) = print(&event["key"], &event["seq"], event["prompt"].clone()) {
+                    return Ok(Err(error));
+                }
+            }
+        }
+    }
+    Ok(Ok(()))
 }
