@@ -180,7 +180,12 @@ impl Pen {
     fn open(path: &Path, file: File, key: Key) -> io::Result<Self> {
         let size = file.metadata()?.len();
         let mut pen = Self { file, key, last: Mark::default() };
-        if size <= LARGE {
+        let mut kept = Found::default();
+        if size > LARGE {
+            kept.read_file(path, &pen.key)?;
+        }
+        // What was changed in a file must not vanish with it.
+        if size <= LARGE || !kept.wrong.is_empty() {
             // A line that was cut off when the machine stopped must not swallow the next one.
             let text = std::fs::read(path)?;
             if text.last().is_some_and(|byte| *byte != b'\n') {
@@ -193,11 +198,8 @@ impl Pen {
             pen.last = last.unwrap_or_default();
             return Ok(pen);
         }
-        let mut kept = Found::default();
-        kept.read_file(path, &pen.key)?;
         pen.file.set_len(0)?;
-        let anchors: HashMap<RunId, Anchor> = kept.anchors;
-        pen.write(&anchors)?;
+        pen.write(&kept.anchors)?;
         Ok(pen)
     }
 

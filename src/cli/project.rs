@@ -111,9 +111,21 @@ pub(super) fn seal_key_file(folder: &Path) -> PathBuf {
     folder.join("seal.key")
 }
 
-/// Copies such a key into another folder.
-pub(super) fn copy_seal_key(key: &Path, to: &Path) -> std::io::Result<()> {
-    write_private(&seal_key_file(to), &std::fs::read_to_string(key)?)
+/// Copies the keys that were made for an embedded store, and the anchors beside it, into another folder.
+pub(super) fn copy_keys(from: &Path, to: &Path) -> std::io::Result<()> {
+    let mut files = vec![PathBuf::from("seal.key"), PathBuf::from("audit.key")];
+    if let Ok(anchors) = std::fs::read_dir(from.join("audit")) {
+        for file in anchors {
+            files.push(Path::new("audit").join(file?.file_name()));
+        }
+        std::fs::create_dir_all(to.join("audit"))?;
+    }
+    for file in files {
+        if from.join(&file).is_file() {
+            write_private(&to.join(&file), &std::fs::read_to_string(from.join(&file))?)?;
+        }
+    }
+    Ok(())
 }
 
 fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
