@@ -17,7 +17,7 @@ use crate::cli::outcome::CliError;
 use crate::cli::{Common, Listen, VERSION};
 use crate::client::Client;
 use crate::clock;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Section};
 use crate::lifecycle::Lifecycle;
 use crate::project::load_config;
 use crate::seal::Sealer;
@@ -63,6 +63,8 @@ pub(super) fn data_dir(config: &Config, named: Option<&PathBuf>) -> PathBuf {
 
 /// What the logs are chained with: the configured key; else, beside an embedded store, a key in a file there.
 pub(super) fn chain_key(config: &Config, data_dir: Option<&Path>) -> Result<Option<chain::Key>, CliError> {
+    // A key that is meant to be there and is not must not become another one, or none.
+    config.usable(Section::Audit)?;
     if let Some(key) = &config.audit.key {
         return Ok(Some(chain::Key::new(key)));
     }

@@ -81,6 +81,8 @@ pub enum Section {
     Worker,
     /// `metrics:` and `telemetry:`.
     Operation,
+    /// `audit:`.
+    Audit,
 }
 
 /// Reads a configuration file; all that is wrong with it is in the error.

@@ -580,6 +580,7 @@ fn unset(fields: &Fields<'_>) -> BTreeMap<Section, Vec<Problem>> {
             "ui" => &[Section::Ui],
             "worker" | "seal_key" | "webhooks" => &[Section::Worker],
             "metrics" | "telemetry" => &[Section::Operation],
+            "audit" => &[Section::Audit],
             // Each model keeps its own; a price that is not set is one of the models', which the worker asks.
             "llms" => continue,
             "prices" => &[Section::Worker],
