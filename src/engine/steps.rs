@@ -543,7 +543,7 @@ async fn pause(fx: &Scoped, scope: &Scope, wait: &Wait) -> Result<Value> {
         Wait::For(data) => fx.moment_after(duration(&scope.value(data)?)?).await?,
         Wait::Until(data) => moment(&scope.value(data)?)?,
     };
-    fx.wait_until(moment).await;
+    fx.pause_until(moment).await?;
     Ok(Value::Null)
 }
 

@@ -86,8 +86,8 @@ pub async fn serve(listener: TcpListener, settings: Settings, shutdown: Shutdown
     Ok(())
 }
 
-/// The routes that requests are counted by; what lies below the last of a kind is counted with it.
-const ROUTES: [&str; 12] = [
+/// The routes that requests are counted by: those of [`app`], which a test compares.
+const ROUTES: [&str; 19] = [
     "/admin",
     "/",
     "/runs/{id}",
@@ -100,6 +100,13 @@ const ROUTES: [&str; 12] = [
     "/api/{*rest}",
     "/fastagency/{*rest}",
     "/openapi.json",
+    "//fastagency/discovery",
+    "/docs",
+    "/auth/me",
+    "/auth/login",
+    "/auth/logout",
+    "/auth/oidc",
+    "/auth/callback",
 ];
 
 fn app(ui: Arc<Ui>) -> Router {
@@ -165,4 +172,17 @@ fn after_panic(panic: Box<dyn Any + Send + 'static>) -> Response {
     let words = words.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
     tracing::error!("a request panicked: {words}");
     error(StatusCode::INTERNAL_SERVER_ERROR, "internal", "something went wrong in the ui; its log has more")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_route_is_counted_by_its_own_name() {
+        let source = include_str!("mod.rs");
+        let routed: BTreeSet<&str> =
+            source.split(".route(\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        assert_eq!(super::ROUTES.into_iter().collect::<BTreeSet<&str>>(), routed);
+    }
 }
