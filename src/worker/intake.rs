@@ -24,7 +24,7 @@ const AFTER_FAILURE: Duration = Duration::from_secs(5);
 /// How long a delivery rests if this worker cannot execute the run: a newer one may come.
 const UNTIL_ANOTHER_CAN: Duration = Duration::from_secs(30);
 /// How long a delivery rests while another worker holds the run. Should that one die, so much later at most is it noticed.
-const WHILE_HELD: Duration = Duration::from_secs(1);
+const WHILE_HELD: Duration = Duration::from_millis(500);
 /// A job that comes before its time by this worker's clock waits for it here, if it is no later than this; clocks differ.
 const EARLY: Duration = Duration::from_secs(60);
 
