@@ -65,6 +65,7 @@ impl All {
         let gateway_settings = gateway::Settings {
             auth: config.auth.clone(),
             static_dir: config.gateway.static_dir.clone(),
+            limits: config.gateway.limits,
             sealer,
             ..gateway::Settings::default()
         };

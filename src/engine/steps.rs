@@ -389,6 +389,7 @@ impl<'a> Execution<'a> {
             definition: Some(definition.hash()),
             params,
             user: self.journal.created.user.clone(),
+            groups: self.journal.created.groups.clone(),
             origin: Origin::Gateway,
         };
         // A second start with the same id finds the first.

@@ -69,9 +69,7 @@ fn dearest(runs: &[Summary], key: &str, of: impl Fn(&Summary) -> Option<String>)
     let mut costs: Vec<_> = costs.into_iter().collect();
     costs.sort_by_key(|(_, cost)| Reverse((cost.usd, cost.tokens, cost.runs)));
     costs.truncate(DEAREST);
-    let line = |(whose, cost): (Option<String>, Cost)| {
-        json!({key: whose, "runs": cost.runs, "tokens": cost.tokens, "cost_usd": cost.usd})
-    };
+    let line = |(whose, cost): (Option<String>, Cost)| json!({key: whose, "runs": cost.runs, "tokens": cost.tokens, "cost_usd": cost.usd});
     costs.into_iter().map(line).collect()
 }
 

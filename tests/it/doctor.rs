@@ -15,8 +15,7 @@ use tokio::net::TcpListener;
 use crate::support::nats_server::NatsServer;
 use crate::support::tier::Tier;
 
-const ECHO: &str =
-    "version: 1\nname: echo\nsteps:\n  - id: said\n    text_input: { prompt: What? }\n  - return: \"{{ steps.said }}\"\n";
+const ECHO: &str = "version: 1\nname: echo\nsteps:\n  - id: said\n    text_input: { prompt: What? }\n  - return: \"{{ steps.said }}\"\n";
 
 /// A project with the workflow `echo` and this configuration.
 fn project(config: &str) -> TempDir {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Every top-level module and its floor.
-const FLOORS: [(&str, u8); 30] = [
+const FLOORS: [(&str, u8); 31] = [
     ("ids", 0),
     ("clock", 0),
     ("problem", 0),
@@ -20,6 +20,7 @@ const FLOORS: [(&str, u8); 30] = [
     ("config", 1),
     ("workflow", 1),
     ("message", 1),
+    ("serving", 1),
     ("project", 2),
     ("broker", 2),
     ("model", 2),

@@ -71,11 +71,12 @@ pub async fn examine(settings: &Nats, name: &str) -> std::result::Result<Examine
     let server = Server::new(client, monitor.connections.subscribe(), monitor.losses.subscribe());
     connect::check_jetstream(&server, &url).await?;
     let begun = std::time::Instant::now();
-    let account: Result<Value> = within(server.api_plainly("look at the account", "INFO".to_owned(), &Value::Null)).await;
+    let account: Result<Value> =
+        within(server.api_plainly("look at the account", "INFO".to_owned(), &Value::Null)).await;
     let round_trip = begun.elapsed();
-    let storage = account.ok().and_then(|account| {
-        Some((account["limits"]["max_storage"].as_i64()?, account["storage"].as_u64()?))
-    });
+    let storage = account
+        .ok()
+        .and_then(|account| Some((account["limits"]["max_storage"].as_i64()?, account["storage"].as_u64()?)));
     let mut streams = BTreeMap::new();
     let mut ahead_millis = None;
     let buckets = Shelf::ALL.map(|shelf| subjects::bucket_stream(&subjects::bucket(shelf)));

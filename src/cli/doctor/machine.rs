@@ -14,10 +14,9 @@ const WITHIN: Duration = Duration::from_millis(500);
 
 pub(super) fn look(config: &Config, findings: &mut Findings) {
     data_folder(&config.data_dir, findings);
-    for (tier, host, port) in [
-        ("gateway", config.gateway.host, config.gateway.port),
-        ("ui", config.ui.host, config.ui.port),
-    ] {
+    for (tier, host, port) in
+        [("gateway", config.gateway.host, config.gateway.port), ("ui", config.ui.host, config.ui.port)]
+    {
         port_of(tier, host, port, findings);
     }
     if let Some(listen) = config.metrics.listen {
@@ -29,7 +28,11 @@ fn data_folder(folder: &Path, findings: &mut Findings) {
     const TOPIC: &str = "data";
     let shown = folder.display();
     // Only `all` keeps anything here: one that is not there is none that is missing.
-    let there = if folder.exists() { folder } else { folder.parent().filter(|up| !up.as_os_str().is_empty()).unwrap_or(Path::new(".")) };
+    let there = if folder.exists() {
+        folder
+    } else {
+        folder.parent().filter(|up| !up.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    };
     if folder.exists() {
         match tempfile_in(folder) {
             Ok(()) => findings.ok(TOPIC, format!("{shown} can be written")),
@@ -80,7 +83,8 @@ fn open_to_others(_: &Path, _: &mut Findings) {}
 fn port_of(tier: &str, host: IpAddr, port: u16, findings: &mut Findings) {
     const TOPIC: &str = "ports";
     let address = SocketAddr::new(host, port);
-    let near = if host.is_unspecified() { SocketAddr::new(std::net::Ipv4Addr::LOCALHOST.into(), port) } else { address };
+    let near =
+        if host.is_unspecified() { SocketAddr::new(std::net::Ipv4Addr::LOCALHOST.into(), port) } else { address };
     if TcpStream::connect_timeout(&near, WITHIN).is_ok() {
         // Who it is that answers is found out by `tiers`.
         return findings.ok(TOPIC, format!("{tier}: somebody answers at {address}"));

@@ -121,7 +121,11 @@ fn configuration(common: &Common, findings: &mut Findings) -> Option<Config> {
     for problem in report.problems.iter().flat_map(|problems| problems.iter()) {
         let place = problem.to_string();
         let words = place.lines().next().unwrap_or_default().to_owned();
-        findings.fail(TOPIC, words, problem.hint.clone().unwrap_or_else(|| "`fastagency check` shows it in its place".to_owned()));
+        findings.fail(
+            TOPIC,
+            words,
+            problem.hint.clone().unwrap_or_else(|| "`fastagency check` shows it in its place".to_owned()),
+        );
     }
     let config = crate::cli::project::load(common).ok()?;
     if report.problems.is_none() {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::Findings;
-use crate::broker::nats::{ConnectError, examine};
 use crate::broker::nats::examine::{Examined, Stream};
+use crate::broker::nats::{ConnectError, examine};
 use crate::broker::subjects::{FASTAGENCY_STREAM, RUNS_STREAM};
 use crate::broker::{Error, Shelf};
 use crate::config::Config;
@@ -42,7 +42,10 @@ pub(super) async fn look(config: &Config, monitor: &str, findings: &mut Findings
             return Known::default();
         }
     };
-    findings.ok(TOPIC, format!("a server {} answers within {:.1} ms", examined.version, examined.round_trip.as_secs_f64() * 1e3));
+    findings.ok(
+        TOPIC,
+        format!("a server {} answers within {:.1} ms", examined.version, examined.round_trip.as_secs_f64() * 1e3),
+    );
     clocks(&examined, findings);
     storage(&examined, findings);
     for (name, found) in &examined.streams {
@@ -65,11 +68,19 @@ pub(super) async fn look(config: &Config, monitor: &str, findings: &mut Findings
 /// What to do about a connection that does not come about.
 fn todo(error: &ConnectError) -> &'static str {
     match error {
-        ConnectError::Unreachable { .. } => "start it (nats-server -c nats-server.conf), or set nats.url; `fastagency all` needs none",
-        ConnectError::Unauthorized { .. } => "set nats.user and nats.password (or token, nkey_seed_file, credentials_file) to what the server knows",
-        ConnectError::NoJetStream { .. } => "add `jetstream { store_dir: … }` to its configuration, or start it with -js",
+        ConnectError::Unreachable { .. } => {
+            "start it (nats-server -c nats-server.conf), or set nats.url; `fastagency all` needs none"
+        }
+        ConnectError::Unauthorized { .. } => {
+            "set nats.user and nats.password (or token, nkey_seed_file, credentials_file) to what the server knows"
+        }
+        ConnectError::NoJetStream { .. } => {
+            "add `jetstream { store_dir: … }` to its configuration, or start it with -js"
+        }
         ConnectError::TooOld { .. } => "update the server: scheduled messages came with 2.12",
-        ConnectError::Tls { .. } => "check nats.tls: the authority's file, the certificate, and that its name is the server's",
+        ConnectError::Tls { .. } => {
+            "check nats.tls: the authority's file, the certificate, and that its name is the server's"
+        }
         ConnectError::Credentials { .. } => "name a file that this user can read",
         ConnectError::Url { .. } => "write it like nats://127.0.0.1:4222",
         ConnectError::Setup { .. } => "look into the server's log: it is there, and does not do what was asked",
@@ -148,7 +159,11 @@ fn stream(name: &str, found: &Result<Option<Stream>, Error>, replicas: u64, find
         );
     }
     if !is_foreign && stream.storage != "file" {
-        findings.fail(TOPIC, format!("the stream {name} is kept in memory only"), "a restart of the server loses every run: make it anew with file storage");
+        findings.fail(
+            TOPIC,
+            format!("the stream {name} is kept in memory only"),
+            "a restart of the server loses every run: make it anew with file storage",
+        );
     }
     if !is_foreign && stream.max_age > 0 {
         findings.fail(
@@ -214,7 +229,8 @@ async fn known(examined: &Examined, findings: &mut Findings) -> Known {
         match (workers, workflows) {
             (Ok(workers), Ok(workflows)) => {
                 known.workers = workers.iter().filter_map(|entry| serde_json::from_slice(&entry.value).ok()).collect();
-                let cards = workflows.iter().filter_map(|entry| serde_json::from_slice::<WorkflowCard>(&entry.value).ok());
+                let cards =
+                    workflows.iter().filter_map(|entry| serde_json::from_slice::<WorkflowCard>(&entry.value).ok());
                 ours.extend(cards.map(|card| card.name.to_string()));
             }
             (Err(error), _) | (_, Err(error)) => findings.fail(
