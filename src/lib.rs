@@ -15,9 +15,10 @@ pub mod telemetry;
 pub mod traces;
 pub mod yaml;
 
-// Floor 1: what people write, and what runs say.
+// Floor 1: what people write, what runs say, and serving HTTP.
 pub mod config;
 pub mod message;
+pub mod serving;
 pub mod workflow;
 
 // Between the floors: a project's files together, for `check`.

@@ -1,7 +1,9 @@
-//! Sealing: how a password is stored in the log, so that only a holder of the key can read it.
+//! Sealing: how a password is stored in the log, so that only a holder of the key can read it, and nobody once its run has
+//! ended.
 //!
-//! XChaCha20-Poly1305 with a key of its own for each run, derived from the project's key; the run and the question are
-//! authenticated with it, so that a sealed answer cannot be moved to another run.
+//! Each run has a random key of its own, which is stored sealed with the project's key (`run::secret` says where, and deletes
+//! it when the run ends). XChaCha20-Poly1305 throughout; what is sealed is bound to its run and its question, so that it
+//! cannot be moved to another.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -13,11 +15,17 @@ use sha2::{Digest, Sha256};
 use crate::ids::{MessageId, RunId};
 
 const NONCE: usize = 24;
+const KEY: usize = 32;
 
-/// A key that seals and opens.
+/// The project's key: it seals and opens the keys of runs.
 #[derive(Clone)]
 pub struct Sealer {
     key: SecretString,
+}
+
+/// The key of one run: it seals and opens passwords.
+pub struct RunKey {
+    cipher: XChaCha20Poly1305,
 }
 
 impl Sealer {
@@ -26,33 +34,49 @@ impl Sealer {
         Self { key }
     }
 
-    fn cipher(&self, run: RunId) -> XChaCha20Poly1305 {
+    fn cipher(&self) -> XChaCha20Poly1305 {
         let mut hash = Sha256::new();
-        hash.update(b"fastagency seal v1\0");
-        hash.update(run.to_string().as_bytes());
+        hash.update(b"fastagency seal v2\0");
         hash.update(self.key.expose_secret().as_bytes());
         XChaCha20Poly1305::new(&hash.finalize())
     }
 
+    /// A new random key for a run, sealed.
+    pub fn new_run_key(&self, run: RunId) -> String {
+        let key: [u8; KEY] = rand::random();
+        seal(&self.cipher(), &run.to_string(), &key)
+    }
+
+    /// Opens the key of a run; `None` if it was sealed with another project's key, or for another run.
+    pub fn run_key(&self, run: RunId, sealed: &str) -> Option<RunKey> {
+        let key = open(&self.cipher(), &run.to_string(), sealed)?;
+        Some(RunKey { cipher: XChaCha20Poly1305::new_from_slice(&key).ok()? })
+    }
+}
+
+impl RunKey {
     /// Seals an answer to a question.
-    pub fn seal(&self, run: RunId, question: MessageId, secret: &str) -> String {
-        let nonce: [u8; NONCE] = rand::random();
-        let about = question.to_string();
-        let payload = Payload { msg: secret.as_bytes(), aad: about.as_bytes() };
-        let sealed =
-            self.cipher(run).encrypt(&XNonce::from(nonce), payload).expect("a text of this size can be encrypted");
-        STANDARD_NO_PAD.encode([nonce.as_slice(), &sealed].concat())
+    pub fn seal(&self, question: MessageId, secret: &str) -> String {
+        seal(&self.cipher, &question.to_string(), secret.as_bytes())
     }
 
     /// Opens an answer to a question; `None` if it was sealed with another key, or for another question.
-    pub fn open(&self, run: RunId, question: MessageId, sealed: &str) -> Option<String> {
-        let bytes = STANDARD_NO_PAD.decode(sealed).ok()?;
-        let (nonce, sealed) = bytes.split_first_chunk::<NONCE>()?;
-        let about = question.to_string();
-        let payload = Payload { msg: sealed, aad: about.as_bytes() };
-        let secret = self.cipher(run).decrypt(&XNonce::from(*nonce), payload).ok()?;
-        String::from_utf8(secret).ok()
+    pub fn open(&self, question: MessageId, sealed: &str) -> Option<String> {
+        String::from_utf8(open(&self.cipher, &question.to_string(), sealed)?).ok()
     }
+}
+
+fn seal(cipher: &XChaCha20Poly1305, about: &str, secret: &[u8]) -> String {
+    let nonce: [u8; NONCE] = rand::random();
+    let payload = Payload { msg: secret, aad: about.as_bytes() };
+    let sealed = cipher.encrypt(&XNonce::from(nonce), payload).expect("a text of this size can be encrypted");
+    STANDARD_NO_PAD.encode([nonce.as_slice(), &sealed].concat())
+}
+
+fn open(cipher: &XChaCha20Poly1305, about: &str, sealed: &str) -> Option<Vec<u8>> {
+    let bytes = STANDARD_NO_PAD.decode(sealed).ok()?;
+    let (nonce, sealed) = bytes.split_first_chunk::<NONCE>()?;
+    cipher.decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: about.as_bytes() }).ok()
 }
 
 #[cfg(test)]
@@ -63,13 +87,17 @@ mod tests {
     fn a_sealed_answer_opens_only_with_its_key_and_in_its_place() {
         let (run, question) = (RunId::random(), MessageId::random());
         let sealer = Sealer::new("key".into());
-        let sealed = sealer.seal(run, question, "hunter2");
+        let stored = sealer.new_run_key(run);
+        let key = sealer.run_key(run, &stored).unwrap();
+        let sealed = key.seal(question, "hunter2");
         assert!(!sealed.contains("hunter2"));
-        assert_ne!(sealed, sealer.seal(run, question, "hunter2"));
-        assert_eq!(sealer.open(run, question, &sealed).as_deref(), Some("hunter2"));
-        assert_eq!(sealer.open(RunId::random(), question, &sealed), None);
-        assert_eq!(sealer.open(run, MessageId::random(), &sealed), None);
-        assert_eq!(Sealer::new("other".into()).open(run, question, &sealed), None);
-        assert_eq!(sealer.open(run, question, "~"), None);
+        assert_ne!(sealed, key.seal(question, "hunter2"));
+        assert_eq!(key.open(question, &sealed).as_deref(), Some("hunter2"));
+        assert_eq!(key.open(MessageId::random(), &sealed), None);
+        assert_eq!(key.open(question, "~"), None);
+        // Another key of the same run, and the project's key in another's hands or for another run.
+        assert_eq!(sealer.run_key(run, &sealer.new_run_key(run)).unwrap().open(question, &sealed), None);
+        assert!(Sealer::new("other".into()).run_key(run, &stored).is_none());
+        assert!(sealer.run_key(RunId::random(), &stored).is_none());
     }
 }

@@ -1,5 +1,5 @@
 //! Who calls: from the headers of a request to a [`Caller`], or the reason why not. It knows no route and no run; what a
-//! caller may do with which run is the gateway's to ask ([`Authenticator::may_start`], [`Caller::may_see`]).
+//! caller may do with which run is the gateway's to ask ([`Authenticator::may_start`], [`Authenticator::may`]).
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -12,7 +12,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use ring::hmac;
 
-use crate::config::{self, AuthMode};
+use crate::config::{self, Act, AuthMode};
 use crate::ids::UserId;
 
 mod crypto;
@@ -51,6 +51,8 @@ pub struct Caller {
     pub groups: Vec<String>,
     /// He may see, stop and remove everybody's runs.
     pub is_admin: bool,
+    /// Where he calls from.
+    pub address: Option<IpAddr>,
     /// He may read everybody's runs in the audit.
     pub is_auditor: bool,
 }
@@ -124,12 +126,7 @@ enum Way {
 
 impl Caller {
     fn new(user: UserId, groups: Vec<String>) -> Self {
-        Self { user: Some(user), groups, is_admin: false, is_auditor: false }
-    }
-
-    /// Whether he may see a run of this user.
-    pub fn may_see(&self, user: Option<&UserId>) -> bool {
-        self.is_admin || self.user.as_ref() == user
+        Self { user: Some(user), groups, is_admin: false, is_auditor: false, address: None }
     }
 
     fn is_among(&self, members: &config::Members) -> bool {
@@ -188,6 +185,7 @@ impl Authenticator {
     pub async fn authenticate(&self, headers: &HeaderMap, address: IpAddr) -> Result<Caller, Denied> {
         let mut caller = self.caller(headers, address).await?;
         caller.is_admin = caller.is_among(&self.admins);
+        caller.address = Some(address);
         caller.is_auditor = caller.is_admin || caller.is_among(&self.auditors);
         Ok(caller)
     }
@@ -210,7 +208,7 @@ impl Authenticator {
             Credentials::Bearer(token) if token.starts_with(KEY_PREFIX) => self.with_key(&token, address),
             Credentials::Bearer(token) => match &self.way {
                 Way::Tokens(tokens) => tokens.check(&token).await,
-                Way::Basic { issuer: Some(issuer) } => issuer.check(&token).await,
+                Way::Basic { issuer: Some(issuer) } => self.still_known(issuer.check(&token).await?),
                 _ => Err(Denied::Wrong { why: "tokens are not taken here".to_owned() }),
             },
         }
@@ -242,6 +240,16 @@ impl Authenticator {
                 self.throttle.failed(user, address, Instant::now());
                 Err(Denied::Wrong { why: format!("wrong user or password for {user:?}") })
             }
+        }
+    }
+
+    /// A user as the file has him now: whoever was removed is out at once, whatever token he holds.
+    fn still_known(&self, caller: Caller) -> Result<Caller, Denied> {
+        let people = self.people.as_ref().map(|file| file.now().0).unwrap_or_default();
+        let found = caller.user.as_ref().and_then(|user| people.users.get(user.as_str()));
+        match found {
+            Some(found) => Ok(Caller { groups: found.groups.clone(), ..caller }),
+            None => Err(Denied::Wrong { why: "the token's user was removed".to_owned() }),
         }
     }
 
@@ -277,12 +285,27 @@ impl Authenticator {
 
     /// Whether a caller may start this workflow, and know that it is there.
     pub fn may_start(&self, caller: &Caller, workflow: &str) -> bool {
-        caller.is_admin
-            || self.access.is_empty()
-            || self.access.iter().any(|rule| {
-                let for_him = rule.members.is_everybody() || caller.is_among(&rule.members);
-                for_him && rule.workflows.iter().any(|pattern| matches(pattern, workflow))
-            })
+        // Rules about other things do not say who may start what.
+        let is_open = !self.access.iter().any(|rule| rule.may.contains(&Act::Start));
+        caller.is_admin || is_open || self.has_rule(caller, Act::Start, workflow)
+    }
+
+    /// Whether a caller may do this with a run of this workflow that belongs to `owner`.
+    pub fn may(&self, caller: &Caller, act: Act, workflow: &str, owner: Option<&UserId>) -> bool {
+        caller.is_admin || caller.user.as_ref() == owner || self.has_rule(caller, act, workflow)
+    }
+
+    /// Whether a caller may do this with runs of others at all.
+    pub fn may_with_others(&self, caller: &Caller, act: Act) -> bool {
+        let for_him = |rule: &config::Access| rule.members.is_everybody() || caller.is_among(&rule.members);
+        caller.is_admin || self.access.iter().any(|rule| rule.may.contains(&act) && for_him(rule))
+    }
+
+    fn has_rule(&self, caller: &Caller, act: Act, workflow: &str) -> bool {
+        self.access.iter().filter(|rule| rule.may.contains(&act)).any(|rule| {
+            let for_him = rule.members.is_everybody() || caller.is_among(&rule.members);
+            for_him && rule.workflows.iter().any(|pattern| matches(pattern, workflow))
+        })
     }
 }
 

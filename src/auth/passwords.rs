@@ -13,11 +13,18 @@ pub(super) struct Passwords {
     permits: Semaphore,
     /// What the password of somebody unknown is checked against, so that it takes as long as that of somebody known.
     nobody: String,
+    #[cfg(test)]
+    checked: std::sync::atomic::AtomicUsize,
 }
 
 impl Passwords {
     pub fn new() -> Self {
-        Self { permits: Semaphore::new(AT_ONCE), nobody: hash("a password that nobody has") }
+        Self {
+            permits: Semaphore::new(AT_ONCE),
+            nobody: hash("a password that nobody has"),
+            #[cfg(test)]
+            checked: Default::default(),
+        }
     }
 
     /// Whether it is the password behind the hash; without a hash it is not, after as long a while.
@@ -25,6 +32,10 @@ impl Passwords {
         let Ok(_permit) = self.permits.acquire().await else { return false };
         let known = hash.is_some();
         let (password, hash) = (password.to_owned(), hash.unwrap_or(&self.nobody).to_owned());
+        #[cfg(test)]
+        if is_hash(&hash) {
+            self.checked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
         let checked = tokio::task::spawn_blocking(move || is_behind(&password, &hash)).await;
         known && checked.unwrap_or(false)
     }
@@ -58,6 +69,13 @@ mod tests {
         assert!(!passwords.check("Geheim", Some(&kept)).await);
         assert!(!passwords.check("a password that nobody has", None).await);
         assert!(!passwords.check("x", Some("no hash")).await);
+        // Somebody unknown is the same work as somebody known: one argon2id hash each, with the same parameters.
+        let work = |passwords: &Passwords| passwords.checked.load(std::sync::atomic::Ordering::Relaxed);
+        let before = work(&passwords);
+        assert!(!passwords.check("guess", Some(&kept)).await && !passwords.check("guess", None).await);
+        assert_eq!(work(&passwords) - before, 2);
+        let parameters = |hash: &str| hash.rsplitn(3, '$').last().map(str::to_owned);
+        assert_eq!(parameters(&passwords.nobody), parameters(&kept));
         assert!(!is_hash("geheim") && !is_hash("$argon2id$v=19$m=1"));
     }
 }

@@ -98,6 +98,9 @@ pub trait Contract: Send + Sync {
     /// Publishes an answer on `chat.server.messages.<user>.<run>`, stored when this returns.
     async fn answer(&self, user: &str, run: RunId, question: MessageId, body: Bytes) -> Result<()>;
 
+    /// The last answer on `chat.server.messages.<user>.<run>`.
+    async fn last_answer(&self, user: &str, run: RunId) -> Result<Option<Carried>>;
+
     /// Removes one message from the stream, for ever (an answer that was a password).
     async fn erase(&self, seq: u64) -> Result<()>;
 

@@ -147,6 +147,8 @@ pub enum Sighting {
     Inbox {
         /// The run.
         run: RunId,
+        /// The slot.
+        slot: Slot,
         /// Its sequence; it can be compared with those of records.
         seq: u64,
         /// When it was stored.
@@ -207,6 +209,8 @@ pub enum Slot {
     Cancel,
     /// Asks what is being written now. Only ever told ([`Inbox::tell`]), never put.
     Peek,
+    /// The key that the run's passwords are sealed with.
+    Key,
 }
 
 /// What came of putting something into a slot.
@@ -243,6 +247,9 @@ pub trait Inbox: Send + Sync {
 
     /// What is in the slot.
     async fn get(&self, run: RunId, slot: Slot) -> Result<Option<Stored>>;
+
+    /// Forgets what is in the slot, overwriting it; a slot with nothing in it is no error.
+    async fn erase(&self, run: RunId, slot: Slot) -> Result<()>;
 
     /// Hears what is put into the run's inbox: whatever an [`Inbox::get`] that is called after this returned does not show
     /// will be heard, or a gap will.

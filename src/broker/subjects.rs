@@ -81,6 +81,7 @@ pub fn inbox(run: RunId, slot: Slot) -> String {
         Slot::Answer(question) => format!("fa.inbox.{run}.{question}"),
         Slot::Cancel => format!("fa.inbox.{run}.cancel"),
         Slot::Peek => format!("fa.inbox.{run}.peek"),
+        Slot::Key => format!("fa.inbox.{run}.key"),
     }
 }
 
@@ -104,6 +105,7 @@ pub fn slot_of(subject: &str) -> Option<Slot> {
     match subject.rsplit('.').next()? {
         "cancel" => Some(Slot::Cancel),
         "peek" => Some(Slot::Peek),
+        "key" => Some(Slot::Key),
         question => MessageId::parse(question).ok().map(Slot::Answer),
     }
 }

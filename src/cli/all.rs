@@ -67,6 +67,7 @@ impl All {
         let gateway_settings = gateway::Settings {
             auth: config.auth.clone(),
             static_dir: config.gateway.static_dir.clone(),
+            limits: config.gateway.limits,
             sealer,
             redactor: config.audit.redactor.clone(),
             verifier: project::verifier(&config, folder)?,

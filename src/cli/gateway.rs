@@ -30,6 +30,7 @@ impl Gateway {
         let settings = gateway::Settings {
             auth: config.auth.clone(),
             static_dir: config.gateway.static_dir.clone(),
+            limits: config.gateway.limits,
             sealer: project::sealer(&config, None)?,
             redactor: config.audit.redactor.clone(),
             verifier: project::verifier(&config, None)?,

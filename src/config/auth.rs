@@ -8,7 +8,7 @@ use secrecy::SecretString;
 
 mod reading;
 
-pub(super) use reading::read;
+pub(super) use reading::{read, this_machine};
 
 /// `auth:`.
 #[derive(Debug, Clone, Default)]
@@ -197,6 +197,27 @@ impl Members {
 pub struct Access {
     /// Names of workflows; `*` stands for anything.
     pub workflows: Vec<String>,
-    /// Who may start them; nobody in particular: everybody.
+    /// Who; nobody in particular: everybody.
     pub members: Members,
+    /// What they may do (default: start).
+    pub may: Vec<Act>,
+}
+
+/// What a rule of `auth.access:` lets somebody do. What he started himself he may always see, answer and stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    /// Start runs.
+    Start,
+    /// See the runs of others.
+    See,
+    /// Answer the questions of others' runs.
+    Answer,
+    /// Stop the runs of others.
+    Cancel,
+}
+
+impl Act {
+    /// All of them by their names.
+    pub const ALL: [(&'static str, Self); 4] =
+        [("start", Self::Start), ("see", Self::See), ("answer", Self::Answer), ("cancel", Self::Cancel)];
 }

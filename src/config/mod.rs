@@ -24,7 +24,7 @@ mod reading;
 mod shapes;
 mod variables;
 
-pub use auth::{Access, Auth, AuthMode, Jwt, JwtAlgorithm, JwtKey, Members, Oidc, TokenIssue, TrustedHeader};
+pub use auth::{Access, Act, Auth, AuthMode, Jwt, JwtAlgorithm, JwtKey, Members, Oidc, TokenIssue, TrustedHeader};
 pub use operation::{Metrics, NEEDS_TOKEN, Otlp};
 pub use shapes::json_schema;
 pub use variables::Environment;
@@ -95,7 +95,12 @@ pub fn load(path: &Path, environment: Environment<'_>) -> Result<Config, Problem
         Problem::of_file(path.display().to_string(), message)
             .with_hint("-c names the configuration (default fastagency.yaml)")
     })?;
-    reading::read(path, &source, path.parent().unwrap_or(Path::new("")), environment)
+    from_text(path, &source, path.parent().unwrap_or(Path::new("")), environment)
+}
+
+/// Reads a configuration's text; paths in it are relative to the folder.
+pub fn from_text(path: &Path, source: &str, folder: &Path, environment: Environment<'_>) -> Result<Config, Problems> {
+    reading::read(path, source, folder, environment)
 }
 
 impl Config {
@@ -203,6 +208,28 @@ pub struct Gateway {
     pub port: u16,
     /// A folder of the user's own front end, served at `/`.
     pub static_dir: Option<PathBuf>,
+    /// What one caller may take of it.
+    pub limits: Limits,
+}
+
+/// `gateway.limits:`: what one caller may take of the gateway. `None`: no limit. A caller is a user, or, where nobody is asked
+/// who he is, an address.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Runs started in a minute.
+    pub starts_per_minute: Option<u32>,
+    /// Requests in a minute, of whatever kind.
+    pub requests_per_minute: Option<u32>,
+    /// Answers in a minute, over REST and sockets.
+    pub messages_per_minute: Option<u32>,
+    /// Sockets that are open at once.
+    pub sockets: Option<u32>,
+    /// Streams of events that are open at once.
+    pub streams: Option<u32>,
+    /// Runs that have not ended.
+    pub open_runs: Option<u32>,
+    /// Connections of one address at once, believed proxies left aside.
+    pub connections_per_address: Option<u32>,
 }
 
 /// `ui:`.

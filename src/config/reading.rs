@@ -8,11 +8,13 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::operation;
-use super::shapes::{AUDIT, CONFIG, GATEWAY, LINK, LLM, NATS, PRICE, RATE, REDACT, TIMEOUT, TLS, UI, WEBHOOK, WORKER};
+use super::shapes::{
+    AUDIT, CONFIG, GATEWAY, GATEWAY_LIMITS, LINK, LLM, NATS, PRICE, RATE, REDACT, TIMEOUT, TLS, UI, WEBHOOK, WORKER,
+};
 use super::variables::{self, Environment};
 use super::{
-    Audit, Auth, Config, Gateway, Llm, Nats, Occasion, Price, Provider, Rate, Section, Timeouts, Tls, TokenSource, Ui,
-    Webhook, Worker,
+    Audit, Auth, Config, Gateway, Limits, Llm, Nats, Occasion, Price, Provider, Rate, Section, Timeouts, Tls,
+    TokenSource, Ui, Webhook, Worker,
 };
 use crate::ids::Name;
 use crate::money::Usd;
@@ -84,7 +86,9 @@ impl Reader<'_> {
             workflows: self.path(&fields, "workflows").unwrap_or_else(|| self.folder.join("workflows")),
             llms,
             gateway,
-            auth: fields.read("auth", |field| self.auth(field)).unwrap_or_default(),
+            auth: fields
+                .read("auth", |field| self.auth(field))
+                .unwrap_or_else(|| Auth { proxies: super::auth::this_machine(), ..Auth::default() }),
             ui,
             worker: fields.read("worker", worker).unwrap_or(Worker {
                 max_runs: 10_000,
@@ -171,7 +175,7 @@ impl Reader<'_> {
     }
 
     fn default_gateway(&self) -> Gateway {
-        Gateway { host: Ipv4Addr::LOCALHOST.into(), port: 8008, static_dir: None }
+        Gateway { host: Ipv4Addr::LOCALHOST.into(), port: 8008, static_dir: None, limits: Limits::default() }
     }
 
     fn gateway(&self, field: &Field<'_>) -> Option<Gateway> {
@@ -181,6 +185,7 @@ impl Reader<'_> {
             host: fields.read("host", host).unwrap_or(default.host),
             port: fields.read("port", port).unwrap_or(default.port),
             static_dir: self.path(&fields, "static_dir"),
+            limits: fields.read("limits", limits).unwrap_or_default(),
         })
     }
 
@@ -461,6 +466,20 @@ fn origin(field: &Field<'_>) -> Option<String> {
     } else {
         field.is_not("a site such as https://intranet.example.org, without a path")
     }
+}
+
+fn limits(field: &Field<'_>) -> Option<Limits> {
+    let fields = field.fields(&GATEWAY_LIMITS)?;
+    let limit = |key| fields.read(key, |field| field.whole(1));
+    Some(Limits {
+        starts_per_minute: limit("starts_per_minute"),
+        requests_per_minute: limit("requests_per_minute"),
+        messages_per_minute: limit("messages_per_minute"),
+        sockets: limit("sockets"),
+        streams: limit("streams"),
+        open_runs: limit("open_runs"),
+        connections_per_address: limit("connections_per_address"),
+    })
 }
 
 fn default_ui(name: &str, gateway_port: u16) -> Ui {

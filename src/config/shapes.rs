@@ -187,6 +187,26 @@ pub static GATEWAY: Shape = Shape {
         may("host", Kind::Text, "The address it listens on (default 127.0.0.1)."),
         may("port", Kind::Whole(1), "Its port (default 8008)."),
         may("static_dir", Kind::Text, "A folder of your own front end, served at /."),
+        may("limits", Kind::Shape(&GATEWAY_LIMITS), "What one caller may take of it (default: no limits)."),
+    ],
+    shared: &[],
+};
+
+pub static GATEWAY_LIMITS: Shape = Shape {
+    name: "limits",
+    about: "What one caller may take: a user, or an address where nobody is asked who calls.",
+    keys: &[
+        may("starts_per_minute", Kind::Whole(1), "Runs started in a minute."),
+        may("requests_per_minute", Kind::Whole(1), "Requests in a minute, of whatever kind."),
+        may("messages_per_minute", Kind::Whole(1), "Answers in a minute, over REST and sockets."),
+        may("sockets", Kind::Whole(1), "Sockets that are open at once."),
+        may("streams", Kind::Whole(1), "Streams of events that are open at once."),
+        may("open_runs", Kind::Whole(1), "Runs that have not ended."),
+        may(
+            "connections_per_address",
+            Kind::Whole(1),
+            "Connections of one address at once; auth.proxies have no limit.",
+        ),
     ],
     shared: &[],
 };
@@ -300,9 +320,13 @@ pub static AUTH: Shape = Shape {
         may("trusted_header", Kind::Shape(&TRUSTED_HEADER), "Headers that a proxy sends (mode trusted_header)."),
         may("admins", Kind::Shape(&MEMBERS), "Who may see, stop and remove everybody's runs."),
         may("auditors", Kind::Shape(&MEMBERS), "Who may read everybody's runs in the audit; admins may, too."),
-        may("access", Kind::List(&Kind::Shape(&ACCESS)), "Who may start what (default: everybody everything)."),
+        may("access", Kind::List(&Kind::Shape(&ACCESS)), "Who may do what (default: everybody starts everything)."),
         may("origins", Kind::List(&Kind::Text), "Other origins whose pages may call, like https://chat.example.com."),
-        may("proxies", Kind::List(&Kind::Text), "Proxies whose X-Forwarded-For is believed, like 10.0.0.0/8."),
+        may(
+            "proxies",
+            Kind::List(&Kind::Text),
+            "Proxies whose X-Forwarded-For is believed, like 10.0.0.0/8 (default: this machine).",
+        ),
     ],
     shared: &[],
 };
@@ -371,8 +395,15 @@ pub static MEMBERS: Shape = Shape { name: "members", about: "Some users and grou
 
 pub static ACCESS: Shape = Shape {
     name: "rule",
-    about: "Who may start which workflows: everybody, unless users or groups are named.",
-    keys: &[must("workflows", Kind::Some(&Kind::Text), "Names of workflows; * stands for anything.")],
+    about: "Who may do what with which workflows: everybody, unless users or groups are named.",
+    keys: &[
+        must("workflows", Kind::Some(&Kind::Text), "Names of workflows; * stands for anything."),
+        may(
+            "may",
+            Kind::List(&Kind::OneOf(&["start", "see", "answer", "cancel"])),
+            "What: start runs (the default), or see, answer and cancel those of others.",
+        ),
+    ],
     shared: MEMBER_KEYS,
 };
 

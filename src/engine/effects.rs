@@ -114,6 +114,14 @@ impl Scoped {
         sleep_until(&self.journal, Some(moment)).await;
     }
 
+    /// Waits until a moment has come, if the run's limit of time allows.
+    pub(super) async fn pause_until(&self, moment: Timestamp) -> Result<()> {
+        if self.journal.clock().now() >= moment {
+            return Ok(());
+        }
+        self.within_duration(self.wait_until(moment)).await
+    }
+
     /// Appends a value that another part of the engine decided.
     pub(super) async fn remember(&self, key: &str, outcome: Outcome) -> Result<()> {
         let _busy = self.journal.busy();
@@ -145,8 +153,8 @@ impl Scoped {
         // Boxed, as it passes: what waits for the answer holds only what it needs then.
         let asked = Box::pin(self.put_question(key, question, known)).await?;
         let stored = self.wait_for_answer(&asked.says, asked.uuid, asked.listener, asked.was_said).await?;
-        let answered = self.read_answer(asked.uuid, &asked.says, stored.as_ref(), question);
         let _busy = journal.busy();
+        let answered = Box::pin(self.read_answer(asked.uuid, &asked.says, stored.as_ref(), question)).await?;
         journal.append(Body::Did { key: answer_key, outcome: Outcome::Answer(answered.clone()) }).await?;
         // A password that was only told goes on in memory, never in the log.
         let told = (answered.sealed.as_deref() == Some("")).then(|| journal.take_told(asked.uuid)).flatten();
@@ -226,11 +234,17 @@ impl Scoped {
     }
 
     /// Turns what the inbox holds into what the log will say.
-    fn read_answer(&self, question: MessageId, says: &Content, stored: Option<&Stored>, asked: &Question) -> Answered {
+    async fn read_answer(
+        &self,
+        question: MessageId,
+        says: &Content,
+        stored: Option<&Stored>,
+        asked: &Question,
+    ) -> Result<Answered> {
         let given = stored.and_then(|stored| serde_json::from_slice::<Given>(&stored.payload).ok());
         let by = given.as_ref().and_then(|given| given.by.clone());
         let nothing = Answered { question, by, ..empty_answer(question) };
-        match given.map(|given| given.answer) {
+        Ok(match given.map(|given| given.answer) {
             None if stored.is_some() => Answered { refused: Some("the answer cannot be read".to_owned()), ..nothing },
             None | Some(answer::Answer::TimedOut) => Answered {
                 value: asked.default.clone(),
@@ -240,18 +254,14 @@ impl Scoped {
             },
             Some(answer::Answer::Value(value)) => checked(nothing, message::check_answer(says, &value), says),
             Some(answer::Answer::Text(text)) => checked(nothing, message::check_text_answer(says, &text), says),
-            Some(answer::Answer::Sealed(sealed)) => match self.open(question, &sealed) {
+            Some(answer::Answer::Sealed(sealed)) => match self.journal.open_secret(question, &sealed).await? {
                 Some(_) => Answered { sealed: Some(sealed), ..nothing },
                 None => Answered { refused: Some("the password was sealed with another key".to_owned()), ..nothing },
             },
             // Known only to the worker that was told; another asks again.
             Some(answer::Answer::Told) => Answered { sealed: Some(String::new()), ..nothing },
             Some(answer::Answer::Cancel) => Answered { refused: Some("this is no answer".to_owned()), ..nothing },
-        }
-    }
-
-    fn open(&self, question: MessageId, sealed: &str) -> Option<String> {
-        self.journal.sealer.as_ref()?.open(self.journal.run, question, sealed)
+        })
     }
 }
 
@@ -367,7 +377,7 @@ impl Scoped {
                 return Ok(Answer::Given(value));
             }
             if let Some(sealed) = answered.sealed.filter(|sealed| !sealed.is_empty())
-                && let Some(secret) = self.open(answered.question, &sealed)
+                && let Some(secret) = Box::pin(self.journal.open_secret(answered.question, &sealed)).await?
             {
                 return Ok(Answer::Given(Value::String(secret)));
             }

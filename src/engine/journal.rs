@@ -29,6 +29,7 @@ use crate::run::lease::Lease;
 use crate::run::notice::Notices;
 use crate::run::record::{Asked, Body, Created, Outcome, Placed, Usage};
 use crate::run::redaction;
+use crate::run::secret;
 use crate::run::spent::Spent;
 use crate::run::summary::Summary;
 use crate::run::writer::Writer;
@@ -96,6 +97,8 @@ struct State {
     told: HashMap<MessageId, String>,
     /// A told password is in use: the run would have to ask again if it left memory.
     holds_secret: bool,
+    /// The run has asked for a password: there may be a key that it is sealed with.
+    asked_secret: bool,
     /// Texts being written now.
     writing: HashMap<MessageId, Writing>,
     /// What may be called in the whole run.
@@ -165,6 +168,7 @@ impl Journal {
         }
         let epoch = last_claim(&history).map_or(0, |(_, epoch)| epoch);
         let spent = Spent::of(&history);
+        let asked_secret = history.iter().any(|placed| asks_secret(&placed.record.body));
         let mut remembered = remember(history);
         let allowed = remembered.extract_if(|key, _| key.starts_with(ALLOWED));
         let allowed = allowed.map(|(key, _)| key[ALLOWED.len()..].to_owned()).collect();
@@ -194,6 +198,7 @@ impl Journal {
                 listeners: HashMap::new(),
                 told: HashMap::new(),
                 holds_secret: false,
+                asked_secret,
                 writing: HashMap::new(),
                 allowed,
                 usage: Usage::default(),
@@ -316,7 +321,11 @@ impl Journal {
         let Pen { summary, watch, shelver, .. } = &mut *pen;
         summary.apply(&redaction::placed(shelver.redactor(), &placed));
         watch.saw(summary, &placed);
-        lock(&self.state).spent.apply(&placed);
+        {
+            let mut state = lock(&self.state);
+            state.spent.apply(&placed);
+            state.asked_secret |= asks_secret(&placed.record.body);
+        }
         pen.shelver.put(&pen.summary);
         if let Some(copier) = &mut pen.copier {
             copier.copy(&placed).await.map_err(|error| Stop::Halted(error.to_string()))?;
@@ -549,6 +558,29 @@ impl Journal {
             pause = (pause * 2).min(Duration::from_secs(2));
         }
     }
+
+    /// A password that was sealed; `None` if it cannot be opened.
+    pub(super) async fn open_secret(&self, question: MessageId, sealed: &str) -> Result<Option<String>> {
+        let Some(sealer) = &self.sealer else { return Ok(None) };
+        let key = self.inbox(Slot::Key).await?;
+        Ok(key.and_then(|key| secret::open(sealer, self.run, &key, question, sealed)))
+    }
+
+    /// Deletes the key of the run's passwords, once it has ended. A key that stays behind is deleted on the next tour
+    /// (`run::sweep`).
+    pub(super) async fn forget_secrets(&self) {
+        if !lock(&self.state).asked_secret {
+            return;
+        }
+        if let Err(error) = secret::forget(&self.broker, self.run).await {
+            tracing::debug!(run.id = %self.run, "the key of the run's passwords is still there: {error}");
+        }
+    }
+}
+
+/// Whether a record asks for a password.
+fn asks_secret(body: &Body) -> bool {
+    matches!(body, Body::Said { message, .. } if message.says.asks() && message.says.is_secret())
 }
 
 fn remember(history: Vec<Placed>) -> HashMap<String, Remembered> {

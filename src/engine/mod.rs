@@ -164,6 +164,8 @@ impl Engine {
                 }
                 rang = bell.next() => match rang {
                     Some(Bell::Rang { slot: Slot::Answer(question), stored }) => journal.deliver(question, stored),
+                    // Of interest to whoever opens a password only.
+                    Some(Bell::Rang { slot: Slot::Key, .. }) => {}
                     Some(Bell::Rang { slot: Slot::Peek, .. }) => Box::pin(journal.tell_writing()).await,
                     Some(Bell::Rang { slot: Slot::Cancel, stored }) => {
                         drop(execution);
@@ -299,7 +301,9 @@ async fn end(
 ) -> crate::chat::Result<()> {
     let message = completed_message(journal.run, shown);
     let ended = Ended { outcome, reason, result, usage: journal.usage(), message };
-    journal.append(Body::Ended(ended)).await
+    journal.append(Body::Ended(ended)).await?;
+    Box::pin(journal.forget_secrets()).await;
+    Ok(())
 }
 
 /// After a gap in the bell: hands over every answer that is there, and says whether there is a cancel.

@@ -2,6 +2,7 @@
 //! own; what it set is merged in declared order when all branches have ended.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use minijinja::Value as Seen;
 use serde_json::{Map, Value};
@@ -35,6 +36,15 @@ enum Change {
     Step(String, Seen),
 }
 
+/// Most runs of a house where nobody is asked are nobody's, and share this.
+static NOBODY: LazyLock<Seen> =
+    LazyLock::new(|| minijinja::context! { id => (), name => (), groups => Vec::<String>::new() });
+
+fn user(created: &Created) -> Seen {
+    let Some(user) = created.user.as_ref().map(|user| user.as_str()) else { return NOBODY.clone() };
+    minijinja::context! { id => user, name => user, groups => created.groups.to_vec() }
+}
+
 impl Scope {
     /// The context in which a workflow begins.
     pub(super) fn new(workflow: &Workflow, run: RunId, created: &Created, params: &Map<String, Value>) -> Self {
@@ -43,7 +53,7 @@ impl Scope {
         declare(&workflow.steps, &mut steps);
         Self {
             params: seen_map(params),
-            user: minijinja::context! { id => created.user.as_ref().map(|user| user.as_str()) },
+            user: user(created),
             run: minijinja::context! { id => run.to_string(), workflow => created.workflow.as_str() },
             vars: workflow.vars.iter().map(|(name, value)| (name.clone(), seen(value))).collect(),
             steps,

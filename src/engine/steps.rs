@@ -389,6 +389,7 @@ impl<'a> Execution<'a> {
             definition: Some(definition.hash()),
             params,
             user: self.journal.created.user.clone(),
+            groups: self.journal.created.groups.clone(),
             origin: Origin::Gateway,
         };
         // A second start with the same id finds the first.
@@ -542,7 +543,7 @@ async fn pause(fx: &Scoped, scope: &Scope, wait: &Wait) -> Result<Value> {
         Wait::For(data) => fx.moment_after(duration(&scope.value(data)?)?).await?,
         Wait::Until(data) => moment(&scope.value(data)?)?,
     };
-    fx.wait_until(moment).await;
+    fx.pause_until(moment).await?;
     Ok(Value::Null)
 }
 

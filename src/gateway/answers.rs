@@ -9,7 +9,7 @@ use crate::ids::{Name, RunId, UserId};
 use crate::message::Message;
 use crate::run::answer::{Accepted, Answer, Given};
 use crate::run::record::{Created, Origin};
-use crate::run::{Result, answer};
+use crate::run::{Result, answer, secret};
 
 /// The run that is answered.
 #[derive(Debug, Clone)]
@@ -37,14 +37,14 @@ pub async fn give(gateway: &Gateway, target: &Target, question: &Message, given:
     if target.origin == Origin::ForeignWorker {
         return bridge::answer(broker, target, question, given).await;
     }
-    let Some(secret) = secret_of(question, &given.answer) else {
+    let Some(given_secret) = secret_of(question, &given.answer) else {
         return answer::answer(broker, &target.workflow, target.run, question.uuid, &given).await;
     };
     let mark = match &gateway.settings.sealer {
-        Some(sealer) => Answer::Sealed(sealer.seal(target.run, question.uuid, &secret)),
+        Some(sealer) => Answer::Sealed(secret::seal(broker, sealer, target.run, question.uuid, &given_secret).await?),
         None => {
             // The worker hears the password first and then reads the mark that says that it counts; the log holds neither.
-            broker.inbox.tell(target.run, Slot::Answer(question.uuid), secret.into()).await?;
+            broker.inbox.tell(target.run, Slot::Answer(question.uuid), given_secret.into()).await?;
             Answer::Told
         }
     };

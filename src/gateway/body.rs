@@ -1,5 +1,7 @@
 //! Reading what a client sent to `/api`: its JSON body and its query, with a sentence for what is wrong with them.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
@@ -31,6 +33,12 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
                 "the body must be JSON, sent with the header \"content-type: application/json\"",
             ));
         }
+        let encoding = request.headers().get(header::CONTENT_ENCODING);
+        if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+            // Nothing is unpacked here: a kilobyte could become a gigabyte.
+            let words = "the body must not be compressed";
+            return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", words));
+        }
         let bytes = read(request.into_body(), LARGEST).await?;
         serde_json::from_slice(&bytes).map(Json).map_err(|error| {
             if error.is_data() {
@@ -52,8 +60,19 @@ pub fn is_json(content_type: &str) -> bool {
     kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
 }
 
+/// How long a body may take to come whole: over a line of 1 Mbit/s the largest takes 40 s.
+const WITHIN: Duration = Duration::from_secs(60);
+
 /// Reads a body of at most `largest` bytes.
 pub async fn read(body: Body, largest: usize) -> Result<Bytes, ApiError> {
+    let slow = |_| {
+        let words = format!("the body did not come within {} s", WITHIN.as_secs());
+        ApiError::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", words)
+    };
+    tokio::time::timeout(WITHIN, read_all(body, largest)).await.map_err(slow)?
+}
+
+async fn read_all(body: Body, largest: usize) -> Result<Bytes, ApiError> {
     let mut bytes = BytesMut::new();
     let mut pieces = body.into_data_stream();
     while let Some(piece) = pieces.next().await {

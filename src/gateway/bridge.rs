@@ -10,10 +10,10 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 
 use crate::broker::contract::Carried;
-use crate::broker::{self, Broker};
-use crate::clock::{Clock, SystemClock};
+use crate::broker::{self, Broker, Slot};
+use crate::clock::{self, Clock, SystemClock};
 use crate::gateway::answers::Target;
-use crate::ids::{RunId, user_token};
+use crate::ids::{MessageId, RunId, UserId, user_token};
 use crate::lifecycle::Shutdown;
 use crate::message::{Content, Message, from_envelope};
 use crate::run::answer::{Accepted, Answer, Given};
@@ -25,6 +25,10 @@ use crate::run::{Result, answer as inbox, read};
 const MOST_REMEMBERED: usize = 10_000;
 /// How long to wait after the broker failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// How often questions are looked at whose answer may not have been passed on.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How long a gateway may take to pass an answer on: longer than each call to the broker.
+const PASSED_ON_WITHIN: Duration = Duration::from_secs(6);
 
 /// Copies what FastAgency's workers say, until the end.
 pub async fn serve(broker: Broker, shutdown: Shutdown) {
@@ -47,11 +51,22 @@ async fn copy_all(broker: &Broker) -> Result<()> {
     contract.prepare().await?;
     let mut messages = contract.worker_messages().await?;
     let mut runs = Runs::default();
-    while let Some(carried) = messages.next().await {
+    let mut looks = tokio::time::interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        let carried = tokio::select! {
+            carried = messages.next() => carried,
+            _ = looks.tick() => {
+                for (run, question) in runs.waiting() {
+                    pass_on_again(broker, run, question).await?;
+                }
+                continue;
+            }
+        };
+        let Some(carried) = carried else { return Ok(()) };
         let Some((run, message)) = said(&carried) else { continue };
         runs.copy(broker, run, carried.seq, &message).await?;
     }
-    Ok(())
 }
 
 /// The run that a message is about, and the message. FastAgency's worker publishes under the subject of whichever run it
@@ -81,6 +96,8 @@ struct Copied {
     upto: u64,
     /// The workflow raised an exception.
     failed: Option<String>,
+    /// The question that was the last message.
+    asked: Option<MessageId>,
     summary: Summary,
 }
 
@@ -118,10 +135,19 @@ impl Runs {
     }
 }
 
+impl Runs {
+    /// The runs that wait for an answer as far as is known here, and what they have asked. That it was answered is not known
+    /// here before the worker goes on.
+    fn waiting(&self) -> Vec<(RunId, MessageId)> {
+        let waiting = self.known.iter().filter_map(|(run, copied)| Some((*run, copied.as_ref()?.asked?)));
+        waiting.collect()
+    }
+}
+
 impl Copied {
     /// How far a run with these records has been copied; `None` if it is none of a FastAgency worker, or over.
     fn of(run: RunId, records: &[Placed]) -> Option<Self> {
-        let mut copied = Copied { last: 0, upto: 0, failed: None, summary: Summary::new(run) };
+        let mut copied = Copied { last: 0, upto: 0, failed: None, asked: None, summary: Summary::new(run) };
         for placed in records {
             copied.apply(placed);
         }
@@ -136,6 +162,7 @@ impl Copied {
             if let Some(seq) = key.strip_prefix("foreign/").and_then(|seq| seq.parse().ok()) {
                 self.upto = seq;
             }
+            self.asked = message.says.asks().then_some(message.uuid);
             self.failed = match &message.says {
                 Content::Error { short, long } if is_exception(short.as_deref()) => {
                     long.clone().or_else(|| short.clone())
@@ -234,40 +261,95 @@ pub async fn shelve(broker: &Broker, run: RunId) {
     }
 }
 
-/// Answers a question of a FastAgency worker. The inbox takes the first; whoever was first writes it into the log and then
-/// tells the worker, who must hear it once only: a second copy would stay in its queue and keep it busy for ever.
+/// Answers a question of a FastAgency worker. The inbox takes the first; whoever was first writes it into the log and passes
+/// it on to the worker, who must hear it once only: a second copy would stay in its queue and keep it busy for ever.
 pub async fn answer(broker: &Broker, target: &Target, question: &Message, given: Given) -> Result<Accepted> {
-    let secret = question.says.is_secret();
     let text = as_fastagency_wants(&given.answer);
-    let marked = if secret { Answer::Told } else { given.answer };
-    let stored = Given { answer: marked, by: given.by.clone() };
+    let marked = if question.says.is_secret() { Answer::Told } else { given.answer };
+    let stored = Given { answer: marked, by: given.by };
     let accepted = inbox::answer(broker, &target.workflow, target.run, question.uuid, &stored).await?;
-    if accepted != Accepted::Yes {
-        return Ok(accepted);
+    if accepted == Accepted::Yes {
+        pass_on(broker, target, question, &text, stored.by).await?;
     }
+    Ok(accepted)
+}
+
+/// Brings an answer that counts into the log and to the worker, each unless it is there.
+async fn pass_on(broker: &Broker, target: &Target, question: &Message, text: &str, by: Option<UserId>) -> Result<()> {
+    let secret = question.says.is_secret();
     let answered = Answered {
         question: question.uuid,
         value: (!secret).then(|| json!(text)),
         sealed: secret.then(String::new),
-        text: (!secret).then(|| text.clone()),
+        text: (!secret).then(|| text.to_owned()),
         refused: None,
-        by: given.by,
+        by,
         on_timeout: false,
     };
-    let written = append_to_current(broker, target.run, |summary| {
-        let open = summary.open_questions().any(|open| open == question.uuid);
-        open.then(|| Body::Did {
-            key: format!("foreign/answer/{}", question.uuid),
-            outcome: Outcome::Answer(answered.clone()),
+    let log = async || {
+        append_to_current(broker, target.run, |summary| {
+            let open = summary.open_questions().any(|open| open == question.uuid);
+            open.then(|| Body::Did {
+                key: format!("foreign/answer/{}", question.uuid),
+                outcome: Outcome::Answer(answered.clone()),
+            })
         })
-    })
-    .await?;
-    if written && let Some(contract) = &broker.contract {
-        let body = json!({"msg": text, "question_uuid": question.uuid.dashed(), "error": false});
-        let user = user_token(target.user.as_ref());
-        contract.answer(&user, target.run, question.uuid, Bytes::from(body.to_string())).await?;
+        .await
+    };
+    // A password is in the log's hands only once the worker has it: nobody else could pass it on later.
+    if secret {
+        publish(broker, target, question.uuid, text).await?;
+        log().await?;
+    } else {
+        log().await?;
+        publish(broker, target, question.uuid, text).await?;
     }
-    Ok(Accepted::Yes)
+    Ok(())
+}
+
+/// Tells the worker an answer, unless it was told.
+async fn publish(broker: &Broker, target: &Target, question: MessageId, text: &str) -> Result<()> {
+    let Some(contract) = &broker.contract else { return Ok(()) };
+    if was_published(broker, target, question).await? {
+        return Ok(());
+    }
+    let body = json!({"msg": text, "question_uuid": question.dashed(), "error": false});
+    let user = user_token(target.user.as_ref());
+    Ok(contract.answer(&user, target.run, question, Bytes::from(body.to_string())).await?)
+}
+
+/// Whether the last answer that the worker was told is the one to that question. It asks one after the other.
+async fn was_published(broker: &Broker, target: &Target, question: MessageId) -> Result<bool> {
+    let Some(contract) = &broker.contract else { return Ok(false) };
+    let last = contract.last_answer(&user_token(target.user.as_ref()), target.run).await?;
+    let body = last.and_then(|last| serde_json::from_slice::<Value>(&last.body).ok());
+    let about = body.as_ref().and_then(|body| body["question_uuid"].as_str());
+    Ok(about.and_then(|about| MessageId::parse(about).ok()) == Some(question))
+}
+
+/// Passes on the answer to a run's last question, if it was given and whoever took it died before he did so.
+async fn pass_on_again(broker: &Broker, run: RunId, question: MessageId) -> Result<()> {
+    let slot = Slot::Answer(question);
+    let Some(stored) = broker.inbox.get(run, slot).await? else { return Ok(()) };
+    if clock::until(stored.at, SystemClock.now()) < PASSED_ON_WITHIN {
+        return Ok(());
+    }
+    let records = read(broker, run, 0).await?;
+    let Some(Body::Created(created)) = records.first().map(|first| &first.record.body) else { return Ok(()) };
+    let target = Target::of(run, created);
+    let is_over = matches!(records.last().map(|last| &last.record.body), Some(Body::Ended(_) | Body::Removed));
+    let last = records.iter().rev().find_map(|placed| match &placed.record.body {
+        Body::Said { message, .. } => Some(message),
+        _ => None,
+    });
+    // Whoever has said something since has heard the answer.
+    let Some(question) = last.filter(|last| last.uuid == question && !is_over) else { return Ok(()) };
+    let Ok(given) = serde_json::from_slice::<Given>(&stored.payload) else { return Ok(()) };
+    if given.answer == Answer::Told && !was_published(broker, &target, question.uuid).await? {
+        tracing::warn!(run.id = %run, "a password was lost with the gateway that took it; the question is open again");
+        return Ok(broker.inbox.erase(run, slot).await?);
+    }
+    pass_on(broker, &target, question, &as_fastagency_wants(&given.answer), given.by).await
 }
 
 /// An answer as the text that FastAgency's own pages send: several choices are joined by commas.
@@ -313,6 +395,7 @@ mod tests {
                 definition: None,
                 params: serde_json::Map::new(),
                 user: None,
+                groups: Box::default(),
                 origin,
                 trace: None,
             })

@@ -1,5 +1,7 @@
 //! What a caller of `/api` is told when something does not work: one shape, one sentence. This file alone knows statuses.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -17,6 +19,8 @@ pub struct ApiError {
     code: &'static str,
     message: String,
     more: Map<String, Value>,
+    /// In seconds: when another try makes sense.
+    wait: Option<u64>,
 }
 
 /// The result of a handler of `/api`.
@@ -25,7 +29,7 @@ pub type Result<T, E = ApiError> = std::result::Result<T, E>;
 impl ApiError {
     /// An error; `message` is a sentence for a person.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), more: Map::new() }
+        Self { status, code, message: message.into(), more: Map::new(), wait: None }
     }
 
     /// Adds what may help.
@@ -34,6 +38,11 @@ impl ApiError {
             Some(hint) => self.with("hint", json!(hint)),
             None => self,
         }
+    }
+
+    /// Says when another try makes sense (`Retry-After`).
+    pub fn again_in(self, wait: Duration) -> Self {
+        Self { wait: Some(wait.as_secs() + 1), ..self }
     }
 
     /// Adds a fact beside the sentence.
@@ -97,6 +106,9 @@ impl IntoResponse for ApiError {
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             // Soon enough for a person, late enough for a broker that restarts.
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+        }
+        if let Some(wait) = self.wait {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait));
         }
         response
     }

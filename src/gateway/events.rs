@@ -16,8 +16,10 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::auth::Caller;
+use crate::config::Act;
 use crate::gateway::body::Asked;
 use crate::gateway::error::{ApiError, Result};
+use crate::gateway::limits::Held;
 use crate::gateway::runs::run_id;
 use crate::gateway::{Gateway, projection};
 use crate::ids::RunId;
@@ -52,11 +54,16 @@ pub async fn events(
             ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_last_event_id", message)
         })?,
     };
+    let held = gateway.limits.stream(&caller)?;
     let mut attached = attach(&gateway.broker, run, 0).await?;
     // The log is read from its start, because its first record says whose run it is.
     let first = match attached.next().await? {
         Some(Seen::Record(placed)) => match &placed.record.body {
-            Body::Created(created) if caller.may_see(created.user.as_ref()) => placed,
+            Body::Created(created)
+                if gateway.auth.may(&caller, Act::See, created.workflow.as_str(), created.user.as_ref()) =>
+            {
+                placed
+            }
             _ => return Err(ApiError::unknown_run(&id)),
         },
         _ => return Err(ApiError::unknown_run(&id)),
@@ -72,6 +79,7 @@ pub async fn events(
         waiting: VecDeque::new(),
         _open: metrics().stream(),
         over: false,
+        _held: held,
     };
     events.take(Seen::Record(first));
     let body = stream::unfold(events, |mut events| async move {
@@ -105,6 +113,8 @@ struct Events {
     _open: Open,
     keep_alive_at: Instant,
     over: bool,
+    /// Its place among its caller's streams.
+    _held: Option<Held>,
 }
 
 impl Events {

@@ -44,6 +44,9 @@ pub async fn let_in(
     let address = address(&gateway.settings.auth, headers, peer.ip());
     match gateway.auth.authenticate(headers, address).await {
         Ok(caller) => {
+            if let Err(refused) = gateway.limits.request(&caller) {
+                return ApiError::from(refused).into_response();
+            }
             request.extensions_mut().insert(caller);
             next.run(request).await
         }

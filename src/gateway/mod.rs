@@ -2,21 +2,21 @@
 //!
 //! Two interfaces over the same runs (`docs/api.md`): FastAgency's own endpoints and `/api`. `routes` is the table of both.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 
 use crate::audit::verify::Verifier;
 use crate::auth::Authenticator;
 use crate::broker::Broker;
 use crate::clock::Clock;
+use crate::config;
 use crate::lifecycle::Shutdown;
 use crate::redact::Redactor;
 use crate::seal::Sealer;
+use crate::serving;
 
 mod answers;
 mod audit;
@@ -31,6 +31,7 @@ mod frames;
 mod guard;
 mod health;
 mod known;
+mod limits;
 mod markdown;
 mod openapi;
 mod overview;
@@ -42,12 +43,13 @@ mod socket;
 mod starting;
 
 pub use error::ApiError;
+pub use socket::reads_first_frame;
 
 /// What the gateway must be told.
 #[derive(Clone)]
 pub struct Settings {
     /// Who may call.
-    pub auth: crate::config::Auth,
+    pub auth: config::Auth,
     /// A folder of the user's own front end, served at `/`.
     pub static_dir: Option<PathBuf>,
     /// Seals passwords for the log; none: they are told to the run and stored nowhere.
@@ -58,6 +60,11 @@ pub struct Settings {
     pub verifier: Option<Verifier>,
     /// How often a comment goes over a silent stream of events: proxies commonly give up after 60 s.
     pub keep_alive: Duration,
+    /// What one caller may take.
+    pub limits: config::Limits,
+    /// How long the headers of a request may take, the wait for it on a connection that is kept included: longer than
+    /// proxies commonly keep one (60 s), so that they close it and not we.
+    pub headers_within: Duration,
     /// How long FastAgency's socket stays open after the last message. Its clients close by themselves as soon as they have
     /// read it; those that never do must not hold a socket for ever.
     pub socket_linger: Duration,
@@ -66,12 +73,14 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            auth: crate::config::Auth::default(),
+            auth: config::Auth::default(),
             static_dir: None,
             sealer: None,
             redactor: Redactor::default(),
             verifier: None,
             keep_alive: Duration::from_secs(15),
+            limits: config::Limits::default(),
+            headers_within: serving::HEADERS_WITHIN,
             socket_linger: Duration::from_secs(30),
         }
     }
@@ -92,6 +101,7 @@ pub enum Error {
 struct Gateway {
     broker: Broker,
     auth: Authenticator,
+    limits: limits::Limits,
     /// Only this machine can reach the gateway, and everybody there may: then a page from elsewhere must not pass for it.
     is_local: bool,
     settings: Settings,
@@ -113,6 +123,7 @@ pub async fn serve(listener: TcpListener, broker: Broker, settings: Settings, sh
     }
     let gateway = Arc::new(Gateway {
         auth,
+        limits: limits::Limits::new(settings.limits),
         is_local,
         known: known::Known::new(broker.clone()),
         unclaimed,
@@ -129,17 +140,11 @@ pub async fn serve(listener: TcpListener, broker: Broker, settings: Settings, sh
     let until = shutdown.clone();
     shutdown.run(async move { keeper.known.keep(until).await });
 
-    let listener = listener.tap_io(|stream| {
-        // Events are small and each is wanted at once.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!("a connection keeps its delay: {error}");
-        }
-    });
-    let soft = shutdown.clone();
-    let app = routes::app(gateway).into_make_service_with_connect_info::<SocketAddr>();
-    let serving = axum::serve(listener, app).with_graceful_shutdown(async move { soft.soft().await });
-    tokio::select! {
-        outcome = serving => Ok(outcome?),
-        () = shutdown.hard() => Ok(()),
-    }
+    let connections = serving::Connections {
+        headers_within: gateway.settings.headers_within,
+        per_address: gateway.settings.limits.connections_per_address,
+        unlimited: gateway.settings.auth.proxies.clone(),
+    };
+    serving::serve(listener, routes::app(gateway), connections, shutdown).await;
+    Ok(())
 }

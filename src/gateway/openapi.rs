@@ -18,11 +18,25 @@ pub fn document() -> Value {
             for (status, words) in [
                 ("401", "`unauthorized`: say who you are, or that is not right"),
                 ("403", "`forbidden`: this page, or this user, may not"),
-                ("429", "`too_many_requests`: wrong too often; `Retry-After` says how long to wait"),
+                ("429", "`too_many_requests`: too often, or wrong too often; `Retry-After` says how long to wait"),
                 ("503", "`auth_unavailable`, `broker_unavailable` or `broker_full`: try again"),
             ] {
                 let told = if fastagencys { json!({"description": words}) } else { problem(words) };
                 responses.entry(status).or_insert(told);
+            }
+        }
+        let reads_json = operation["requestBody"]["content"].get("application/json").is_some();
+        if let Some(responses) = operation["responses"].as_object_mut()
+            && reads_json
+            && !path.starts_with("/fastagency/")
+        {
+            for (status, words) in [
+                ("400", "`malformed_json`: the body is no JSON; `incomplete_body`"),
+                ("408", "`request_timeout`: the body did not come in time"),
+                ("413", "`too_large`: the body is larger than 2 MiB, or than what can be stored"),
+                ("415", "`unsupported_media_type`: the body is not sent as JSON, or compressed"),
+            ] {
+                responses.entry(status).or_insert_with(|| problem(words));
             }
         }
         if let Some(entry) = entry.as_object_mut() {
@@ -122,7 +136,7 @@ fn runs() -> Vec<Operation> {
                         json!({"type": "integer", "minimum": 0, "maximum": 500, "default": 50}),
                         "At most so many.",
                     ),
-                    query("everybody", json!({"type": "boolean", "default": false}), "Everybody's, for admins."),
+                    query("everybody", json!({"type": "boolean", "default": false}), "All that the caller may see."),
                 ],
                 None,
                 json!({
@@ -145,6 +159,7 @@ fn runs() -> Vec<Operation> {
                         json!({"type": "integer", "minimum": 0, "maximum": 500, "default": 50}),
                         "How many at most.",
                     ),
+                    query("everybody", json!({"type": "boolean", "default": false}), "All that the caller may answer."),
                 ],
                 None,
                 json!({
@@ -516,6 +531,9 @@ fn fastagency() -> Vec<Operation> {
                 ),
                 json!({
                 "200": answer("What to send as the first frame of /fastagency/ws", conversation),
+                "400": {"description": "The body broke off"},
+                "408": {"description": "The body did not come in time"},
+                "413": {"description": "The body is larger than 16 MiB"},
                 "422": {"description": "What is wrong with the body, as FastAPI tells it"}}),
             ),
         ),
@@ -552,6 +570,8 @@ fn service() -> Vec<Operation> {
                     "401": {"description": "Wrong user or password"},
                     "403": problem("`forbidden`: this page may not"),
                     "404": {"description": "No tokens are given out here"},
+                    "400": {"description": "The form broke off"},
+                    "408": {"description": "The form did not come in time"},
                     "413": {"description": "The form is too large"},
                     "422": {"description": "What is missing, as FastAPI tells it"},
                     "429": problem("`too_many_requests`"),

@@ -170,6 +170,7 @@ mod tests {
             definition: Some("abc".into()),
             params: Map::from_iter([("a".to_owned(), json!(1))]),
             user: None,
+            groups: Box::default(),
             origin: Origin::Gateway,
             trace: None,
         }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::auth::Caller;
+use crate::config::Act;
 use crate::gateway::answers::{self, Target};
 use crate::gateway::body::{Asked, Json};
 use crate::gateway::error::{ApiError, Result};
@@ -134,6 +135,7 @@ impl From<Refused> for ApiError {
                     .hint(similar.map(|name| format!("did you mean {name:?}?")))
             }
             Refused::InvalidParams { .. } => ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_params", message),
+            Refused::TooMany(refused) => refused.into(),
             Refused::Run(error) => error.into(),
         }
     }
@@ -184,15 +186,24 @@ pub async fn list(
     Asked(filter): Asked<Filter>,
 ) -> Result<Reply<Value>> {
     let runs = if filter.everybody == Some(true) {
-        if !caller.is_admin {
-            return Err(ApiError::forbidden("everybody's runs are for admins (auth.admins)"));
+        if !gateway.auth.may_with_others(&caller, Act::See) {
+            return Err(ApiError::forbidden(
+                "the runs of others are for admins, and for whom auth.access lets see them",
+            ));
         }
-        summary::list_all(&gateway.broker).await?
+        let mut runs = summary::list_all(&gateway.broker).await?;
+        runs.retain(|run| may(&gateway, &caller, Act::See, run));
+        runs
     } else {
         summary::list(&gateway.broker, caller.user.as_ref()).await?
     };
     let runs = select(runs, &filter);
     Ok(Reply(json!({"runs": runs.iter().map(projection::run).collect::<Vec<_>>()})))
+}
+
+fn may(gateway: &Gateway, caller: &Caller, act: Act, run: &Summary) -> bool {
+    let workflow = run.workflow.as_ref().map(|name| name.as_str()).unwrap_or_default();
+    gateway.auth.may(caller, act, workflow, run.user.as_ref())
 }
 
 /// Those that are asked for: waiting ones first, then the newest first.
@@ -218,15 +229,27 @@ fn select(runs: Vec<Summary>, filter: &Filter) -> Vec<Summary> {
 pub struct Asking {
     workflow: Option<String>,
     limit: Option<usize>,
+    everybody: Option<bool>,
 }
 
-/// `GET /api/questions`: what the caller's runs wait for, the oldest question first.
+/// `GET /api/questions`: what the caller's runs wait for, or all that he may answer, the oldest question first.
 pub async fn questions(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller,
     Asked(asking): Asked<Asking>,
 ) -> Result<Reply<Value>> {
-    let runs = summary::list(&gateway.broker, caller.user.as_ref()).await?;
+    let runs = if asking.everybody == Some(true) {
+        if !gateway.auth.may_with_others(&caller, Act::Answer) {
+            return Err(ApiError::forbidden(
+                "others' questions are for admins, and for whom auth.access lets answer them",
+            ));
+        }
+        let mut runs = summary::list_all(&gateway.broker).await?;
+        runs.retain(|run| may(&gateway, &caller, Act::Answer, run));
+        runs
+    } else {
+        summary::list(&gateway.broker, caller.user.as_ref()).await?
+    };
     let name = |run: &Summary| run.workflow.as_ref().map(|name| name.to_string()).unwrap_or_default();
     let wanted = runs.iter().filter(|run| asking.workflow.as_ref().is_none_or(|workflow| *workflow == name(run)));
     let mut open: Vec<_> = wanted.flat_map(|run| run.questions.iter().map(move |question| (run, question))).collect();
@@ -236,7 +259,7 @@ pub async fn questions(
     Ok(Reply(json!({"questions": shown})))
 }
 
-/// A run of the caller's.
+/// A run that the caller may see.
 struct Found {
     records: Vec<Placed>,
     created: Created,
@@ -247,7 +270,11 @@ struct Found {
 async fn look_up(gateway: &Gateway, run: RunId, caller: &Caller) -> Result<Found> {
     let records = run::read(&gateway.broker, run, 0).await?;
     let created = match records.first().map(|first| &first.record.body) {
-        Some(Body::Created(created)) if caller.may_see(created.user.as_ref()) => created.clone(),
+        Some(Body::Created(created))
+            if gateway.auth.may(caller, Act::See, created.workflow.as_str(), created.user.as_ref()) =>
+        {
+            created.clone()
+        }
         _ => return Err(ApiError::unknown_run(&run.to_string())),
     };
     let mut summary = Summary::new(run);
@@ -257,6 +284,25 @@ async fn look_up(gateway: &Gateway, run: RunId, caller: &Caller) -> Result<Found
     }
     redaction::summary(&gateway.settings.redactor, &mut summary);
     Ok(Found { records, created, summary })
+}
+
+impl Found {
+    /// Refuses what the caller may not do, although he may see the run.
+    fn allow(&self, gateway: &Gateway, caller: &Caller, act: Act) -> Result<()> {
+        let Created { workflow, user, .. } = &self.created;
+        if gateway.auth.may(caller, act, workflow.as_str(), user.as_ref()) {
+            return Ok(());
+        }
+        Err(ApiError::forbidden("you may see this run of somebody else, and no more"))
+    }
+
+    /// Refuses what only its user and admins may do.
+    fn allow_owner(&self, caller: &Caller) -> Result<()> {
+        if caller.is_admin || caller.user == self.created.user {
+            return Ok(());
+        }
+        Err(ApiError::forbidden("this run is somebody else's"))
+    }
 }
 
 /// The id of a path.
@@ -285,7 +331,9 @@ pub async fn rename(
     Json(change): Json<Change>,
 ) -> Result<Reply<Value>> {
     let run = run_id(&id)?;
-    let owner = look_up(&gateway, run, &caller).await?.created.user;
+    let found = look_up(&gateway, run, &caller).await?;
+    found.allow_owner(&caller)?;
+    let owner = found.created.user;
     let title = change.title.as_deref().map(str::trim).filter(|title| !title.is_empty());
     if title.is_some_and(|title| title.chars().count() > LONGEST_TITLE || title.chars().any(char::is_control)) {
         return Err(ApiError::new(
@@ -303,6 +351,7 @@ pub async fn rename(
 pub async fn delete(State(gateway): State<Arc<Gateway>>, caller: Caller, Path(id): Path<String>) -> Result<StatusCode> {
     let run = run_id(&id)?;
     let found = look_up(&gateway, run, &caller).await?;
+    found.allow_owner(&caller)?;
     if found.summary.state != RunState::Ended {
         return Err(ApiError::new(StatusCode::CONFLICT, "run_not_ended", "the run has not ended")
             .hint(Some("cancel it first".to_owned())));
@@ -315,6 +364,7 @@ pub async fn delete(State(gateway): State<Arc<Gateway>>, caller: Caller, Path(id
 pub async fn cancel(State(gateway): State<Arc<Gateway>>, caller: Caller, Path(id): Path<String>) -> Result<StatusCode> {
     let run = run_id(&id)?;
     let found = look_up(&gateway, run, &caller).await?;
+    found.allow(&gateway, &caller, Act::Cancel)?;
     if found.summary.state == RunState::Ended {
         return Err(ApiError::new(StatusCode::CONFLICT, "run_ended", "the run has ended already"));
     }
@@ -338,6 +388,8 @@ pub async fn answer(
 ) -> Result<StatusCode> {
     let run = run_id(&id)?;
     let found = look_up(&gateway, run, &caller).await?;
+    found.allow(&gateway, &caller, Act::Answer)?;
+    gateway.limits.message(&caller)?;
     let question = open_question(&found, &question)?;
     let fits = check_answer(&question.says, &answering.value)
         .map_err(|problem| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_answer", problem))?;

@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message as WsMessage, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
 use axum::http::StatusCode;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::auth::Caller;
 use crate::broker;
 use crate::gateway::answers::{self, Target};
+use crate::gateway::error::ApiError;
 use crate::gateway::frames::{self, Asked, Frame};
 use crate::gateway::starting::{Refused, Wanted, begin};
 use crate::gateway::{Gateway, fastagency};
@@ -52,6 +53,10 @@ pub async fn open(
     let Ok(upgrade) = upgrade else {
         return fastagency::detail(StatusCode::NOT_FOUND, json!("Not Found"));
     };
+    let held = match gateway.limits.socket(&caller) {
+        Ok(held) => held,
+        Err(refused) => return ApiError::from(refused).into_response(),
+    };
     let shutdown = gateway.shutdown.clone();
     // What is begun through the socket belongs under the request that opened it.
     let span = Span::current();
@@ -65,7 +70,7 @@ pub async fn open(
             let mut client = Client::new(socket);
             let open = metrics().socket(Tier::gateway);
             let conversation = async move {
-                let _open = open;
+                let (_held, _open) = (held, open);
                 let farewell = span.around(converse(&gateway, caller, &mut client)).await;
                 Box::pin(client.close(farewell)).await;
             };
@@ -129,6 +134,11 @@ fn parse(text: &str) -> Result<Init, Wrong> {
         Some(_) => return Err(refuse("params: must be an object".to_owned())),
     };
     Ok(Init { run, name, params })
+}
+
+/// Whether a text is a first frame, for whoever tries what it may be.
+pub fn reads_first_frame(text: &str) -> bool {
+    parse(text).is_ok()
 }
 
 fn shortened(text: &str) -> String {
@@ -200,6 +210,7 @@ async fn enter(gateway: &Gateway, init: Init, caller: Caller) -> Result<Created,
                 None => return Err(Entry::Unknown(unknown_workflow(run, &name, similar))),
             }
         }
+        Err(Refused::TooMany(refused)) => return Err(Entry::Refused(refused.to_string())),
         Err(Refused::InvalidParams { problems }) => return Err(Entry::Refused(format!("params: {problems}"))),
         Err(Refused::Run(run::Error::Unknown { run })) => {
             return Err(Entry::Refused(format!("the run {run} was removed; start another")));
@@ -223,7 +234,7 @@ async fn existing(gateway: &Gateway, run: RunId) -> run::Result<Option<Created>>
 }
 
 fn failed(error: run::Error) -> Entry {
-    let error = crate::gateway::error::ApiError::from(error);
+    let error = ApiError::from(error);
     Entry::Failed(error.message().to_owned())
 }
 
@@ -401,6 +412,9 @@ impl Conversation<'_> {
     async fn give(&mut self, asked: &Asked, text: &str) -> run::Result<()> {
         let given = Given { answer: Answer::Text(text.to_owned()), by: self.target.user.clone() };
         let mut pause = SHORTEST_PAUSE;
+        if self.gateway.limits.has_messages() {
+            Box::pin(self.gateway.limits.message_in_time(self.target.user.as_ref())).await;
+        }
         loop {
             match answers::give(self.gateway, &self.target, &asked.message, given.clone()).await {
                 // If somebody else was first his answer counts, and this client sees what follows from it.

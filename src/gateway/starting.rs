@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::auth::Caller;
 use crate::broker::Broker;
 use crate::gateway::known::Found;
+use crate::gateway::limits::{StartRefused, TooMany};
 use crate::gateway::{Gateway, bridge};
 use crate::ids::{Name, RunId, UserId, user_token};
 use crate::lifecycle::Shutdown;
@@ -60,9 +61,21 @@ pub enum Refused {
         /// Each field and what is wrong with it.
         problems: String,
     },
-    /// The run could not be written.
+    /// The caller has started enough for now.
+    #[error(transparent)]
+    TooMany(#[from] TooMany),
+    /// The run could not be read or written.
     #[error(transparent)]
     Run(#[from] run::Error),
+}
+
+impl From<StartRefused> for Refused {
+    fn from(refused: StartRefused) -> Self {
+        match refused {
+            StartRefused::TooMany(refused) => Self::TooMany(refused),
+            StartRefused::Run(error) => Self::Run(error),
+        }
+    }
 }
 
 /// Starts a run, or finds the one of that id. Whether that one is the caller's is for the caller to check.
@@ -70,19 +83,31 @@ pub async fn begin(gateway: &Gateway, wanted: Wanted<'_>) -> Result<Begun, Refus
     // What a caller may not start is not there for him.
     let may_start = |name: &str| gateway.auth.may_start(wanted.caller, name);
     let found = gateway.known.find(wanted.workflow).await?.filter(|_| may_start(wanted.workflow));
-    let user = wanted.caller.user.clone();
+    let run = wanted.run;
+    let place = gateway.limits.start(gateway, wanted.caller, run).await?;
+    let begun = begin_found(gateway, wanted, found).await;
+    if !matches!(&begun, Ok(Begun { new: Some(_), .. })) {
+        // It was there, or never came about.
+        place.give_back();
+    }
+    begun
+}
+
+async fn begin_found(gateway: &Gateway, wanted: Wanted<'_>, found: Option<Found>) -> Result<Begun, Refused> {
+    let may_start = |name: &str| gateway.auth.may_start(wanted.caller, name);
+    let caller = wanted.caller;
     match found {
         Some(Found::Native(native)) => {
             let params = native.params.check(wanted.params).map_err(|problems| Refused::InvalidParams { problems })?;
             let card = &native.card;
-            let begun = append(gateway, wanted.run, &card.name, Some(card.definition.clone()), params, user).await?;
+            let begun = append(gateway, wanted.run, &card.name, Some(card.definition.clone()), params, caller).await?;
             if begun.new.is_some() {
                 gateway.unclaimed.look_at(wanted.run);
             }
             Ok(begun)
         }
         Some(Found::Foreign(name)) => {
-            let begun = append(gateway, wanted.run, &name, None, wanted.params, user).await?;
+            let begun = append(gateway, wanted.run, &name, None, wanted.params, caller).await?;
             if begun.new.is_some() {
                 initiate(gateway, wanted.run, &begun.created).await?;
             }
@@ -102,16 +127,18 @@ async fn append(
     workflow: &Name,
     definition: Option<String>,
     params: Map<String, Value>,
-    user: Option<UserId>,
+    caller: &Caller,
 ) -> run::Result<Begun> {
     let origin = if definition.is_some() { Origin::Gateway } else { Origin::ForeignWorker };
-    let created = Created { workflow: workflow.clone(), definition, params, user, origin, trace: None };
+    let (user, groups) = (caller.user.clone(), caller.groups.clone().into_boxed_slice());
+    let created = Created { workflow: workflow.clone(), definition, params, user, groups, origin, trace: None };
     let start = Start {
         run,
         workflow: created.workflow.clone(),
         definition: created.definition.clone(),
         params: created.params.clone(),
         user: created.user.clone(),
+        groups: created.groups.clone(),
         origin,
     };
     let span = Span::begin(Kind::Producer, Under::Current, || {

@@ -246,7 +246,10 @@ impl Metrics {
         registry.register("fastagency_sockets", "WebSockets that are open.", metrics.sockets.clone());
         // What has not happened yet is shown as nothing, so that the first time is seen as a change.
         for reason in REFUSALS {
-            metrics.refusals.get_or_create(&Reason { reason });
+            drop(metrics.refusals.get_or_create(&Reason { reason }));
+        }
+        for tier in [Tier::gateway, Tier::ui] {
+            drop(metrics.sockets.get_or_create(&OfTier { tier }));
         }
         metrics.registry = registry;
         metrics

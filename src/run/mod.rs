@@ -14,6 +14,7 @@ pub mod lease;
 pub mod notice;
 pub mod redaction;
 pub mod remove;
+pub mod secret;
 pub mod spent;
 pub mod start;
 pub mod summary;

@@ -186,6 +186,9 @@ pub struct Created {
     /// Who it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<UserId>,
+    /// What that user belonged to when it began.
+    #[serde(default, skip_serializing_if = "<[String]>::is_empty")]
+    pub groups: Box<[String]>,
     /// Where it came from.
     pub origin: Origin,
     /// The place in a trace that it was started from ([`crate::traces::HEADER`]): whoever takes it up goes on there.

@@ -27,6 +27,8 @@ pub struct Start {
     pub params: Map<String, Value>,
     /// Who it belongs to.
     pub user: Option<UserId>,
+    /// What he belongs to.
+    pub groups: Box<[String]>,
     /// Where it comes from.
     pub origin: Origin,
 }
@@ -45,8 +47,9 @@ pub enum Started {
 
 /// Starts a run. After a failure it may be called again with the same id.
 pub async fn start(broker: &Broker, start: Start) -> Result<Started> {
-    let Start { run, workflow, definition, params, user, origin } = start;
-    let created = Created { workflow: workflow.clone(), definition, params, user, origin, trace: traces::current() };
+    let Start { run, workflow, definition, params, user, groups, origin } = start;
+    let created =
+        Created { workflow: workflow.clone(), definition, params, user, groups, origin, trace: traces::current() };
     let record = Record::new(Body::Created(created));
     let mut payloads = record.payloads();
     let first = payloads.swap_remove(0);

@@ -3,8 +3,8 @@
 //! a time goes round all runs now and then; a run that ought to go on and shows no sign of it is queued again. That is
 //! always harmless: what is to be done is decided by the log.
 //!
-//! On the same tour ended runs are removed when their time is over, and lines in the lists that a dead worker left behind
-//! are set right.
+//! On the same tour ended runs are removed when their time is over, keys of passwords are deleted that a dead worker has left
+//! behind, and so are wrong lines in the lists.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use tokio::time::Instant;
 
-use crate::broker::{Broker, Job, Reason, Shelf, Sighting};
+use crate::broker::{Broker, Job, Reason, Shelf, Sighting, Slot};
 use crate::clock::{self, Timestamp};
 use crate::ids::{Name, RunId, UserId, WorkerId};
 use crate::metrics::metrics;
@@ -21,7 +21,7 @@ use crate::run::lease::Lease;
 use crate::run::record::{Assembler, Body, Created, Origin, Placed};
 use crate::run::remove::remove;
 use crate::run::summary::{self, Summary};
-use crate::run::{self, Result, directory, read};
+use crate::run::{self, Result, directory, read, secret};
 
 /// How long a job, a wake or a timer may be under way before it counts as lost.
 const UNDER_WAY: Duration = Duration::from_secs(20);
@@ -77,8 +77,10 @@ struct Met {
     stand: Stand,
     /// The history was stored anew, without what is not to be kept.
     kept: bool,
-    /// The newest entry of its inbox.
+    /// The newest answer or cancel in its inbox.
     asked: Option<(u64, Timestamp)>,
+    /// There is a key that its passwords are sealed with.
+    has_key: bool,
 }
 
 /// Where a run stands by its last record.
@@ -131,6 +133,10 @@ impl Sweeper {
         let in_clear = |met: &Met| met.stand == Stand::Ended && !met.kept;
         self.ended_in_clear =
             runs.iter().filter(|(_, met)| in_clear(met)).map(|(run, _)| *run).take(MOST_REMOVALS).collect();
+        // Whoever ended them died before they were forgotten.
+        for run in runs.iter().filter(|(_, met)| met.has_key && met.stand == Stand::Ended).map(|(run, _)| run) {
+            secret::forget(&self.broker, *run).await?;
+        }
         swept.removed = self.remove_old(&runs, now).await?;
         self.living = Some(living);
         Ok(swept)
@@ -145,6 +151,7 @@ impl Sweeper {
     async fn look(&self) -> Result<HashMap<RunId, Met>> {
         let mut runs: HashMap<RunId, Met> = HashMap::new();
         let mut inboxes: HashMap<RunId, (u64, Timestamp)> = HashMap::new();
+        let mut keys: BTreeSet<RunId> = BTreeSet::new();
         let mut tour = self.broker.log.survey().await?;
         while let Some(sighting) = tour.next().await {
             match sighting? {
@@ -167,9 +174,12 @@ impl Sweeper {
                     };
                     let kept = placed.as_ref().is_some_and(|placed| placed.seq != stored.seq);
                     let stand = placed.map_or(Stand::UnderWay, |placed| Stand::of(&placed.record.body));
-                    runs.insert(run, Met { seq: stored.seq, at: stored.at, stand, kept, asked: None });
+                    runs.insert(run, Met { seq: stored.seq, at: stored.at, stand, kept, asked: None, has_key: false });
                 }
-                Sighting::Inbox { run, seq, at } => {
+                Sighting::Inbox { run, slot: Slot::Key, .. } => {
+                    keys.insert(run);
+                }
+                Sighting::Inbox { run, seq, at, .. } => {
                     let newest = inboxes.entry(run).or_insert((seq, at));
                     *newest = (*newest).max((seq, at));
                 }
@@ -178,6 +188,11 @@ impl Sweeper {
         for (run, asked) in inboxes {
             if let Some(met) = runs.get_mut(&run) {
                 met.asked = Some(asked);
+            }
+        }
+        for run in keys {
+            if let Some(met) = runs.get_mut(&run) {
+                met.has_key = true;
             }
         }
         Ok(runs)

@@ -27,6 +27,8 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 const READY_WITHIN: Duration = Duration::from_secs(5);
 /// How long the gateway may take to say who somebody is: it may have to ask others, and to check a password.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+/// How long a connection to the gateway is kept that nobody uses.
+const IDLE_KEPT: Duration = Duration::from_secs(50);
 /// What is read at once from either end of a socket. Many are open at once, and their messages are small.
 const SOCKET_BUFFER: usize = 4096;
 /// How long sockets may take to end by themselves once the end has begun: a gateway that ends too says goodbye through them.
@@ -75,6 +77,8 @@ impl Gateway {
             .no_proxy()
             .connect_timeout(CONNECT_WITHIN)
             .tcp_nodelay(true)
+            // Sooner than the gateway closes it, so that no request meets a connection that just went.
+            .pool_idle_timeout(IDLE_KEPT)
             .build()
             .map_err(|error| refuse(error.to_string()))?;
         Ok(Self { base: parsed.as_str().trim_end_matches('/').to_owned(), client, shutdown })

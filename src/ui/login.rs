@@ -259,8 +259,10 @@ fn failed(problem: &LoginError, back_to: &str) -> Response {
     let words = escaped(&problem.to_string());
     let page = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Not logged in</title>\
-         <link rel=\"stylesheet\" href=\"/assets/style.css\"></head><body><main><h1>You are not logged in</h1>\
-         <p>{words}.</p><p><a href=\"/auth/oidc?return={again}\">Try again</a></p></main></body></html>"
+         <meta name=\"viewport\" content=\"width=device-width\"><link rel=\"stylesheet\" href=\"/assets/style.css\"></head>\
+         <body class=\"alone\"><main class=\"start\"><h1>You are not logged in</h1><p class=\"lead\">{words}.</p>\
+         <p class=\"form-actions\"><a class=\"primary-button\" href=\"/auth/oidc?return={again}\">Try again</a></p>\
+         </main></body></html>"
     );
     let headers = [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
     (status, headers, page).into_response()

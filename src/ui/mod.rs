@@ -11,7 +11,6 @@ use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
-use axum::serve::ListenerExt;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -20,6 +19,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use crate::lifecycle::Shutdown;
 use crate::metrics::Tier;
 use crate::observe::{self, Observed};
+use crate::serving;
 
 mod brand;
 mod forward;
@@ -46,9 +46,6 @@ pub struct Settings {
 /// Why the ui cannot serve.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The listener failed.
-    #[error("could not serve HTTP")]
-    Serve(#[from] std::io::Error),
     /// The gateway's address cannot be used.
     #[error("the gateway's address {url:?} cannot be used: {reason}")]
     GatewayUrl {
@@ -83,23 +80,14 @@ pub async fn serve(listener: TcpListener, settings: Settings, shutdown: Shutdown
     let brand = brand::Loaded::read(&settings.brand, &settings.version).await?;
     let sessions = sessions::Sessions::new(&settings.login, shutdown.clone())?;
     let app = app(Arc::new(Ui { brand, gateway, sessions }));
-    let listener = listener.tap_io(|stream| {
-        // Events are small and each is wanted at once.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!("a connection keeps its delay: {error}");
-        }
-    });
-    let soft = shutdown.clone();
-    let app = app.into_make_service_with_connect_info::<std::net::SocketAddr>();
-    let serving = axum::serve(listener, app).with_graceful_shutdown(async move { soft.soft().await });
-    tokio::select! {
-        outcome = serving => Ok(outcome?),
-        () = shutdown.hard() => Ok(()),
-    }
+    let connections =
+        serving::Connections { headers_within: serving::HEADERS_WITHIN, per_address: None, unlimited: Vec::new() };
+    serving::serve(listener, app, connections, shutdown).await;
+    Ok(())
 }
 
-/// The routes that requests are counted by; what lies below the last of a kind is counted with it.
-const ROUTES: [&str; 12] = [
+/// The routes that requests are counted by: those of [`app`], which a test compares.
+const ROUTES: [&str; 19] = [
     "/admin",
     "/",
     "/runs/{id}",
@@ -112,6 +100,13 @@ const ROUTES: [&str; 12] = [
     "/api/{*rest}",
     "/fastagency/{*rest}",
     "/openapi.json",
+    "//fastagency/discovery",
+    "/docs",
+    "/auth/me",
+    "/auth/login",
+    "/auth/logout",
+    "/auth/oidc",
+    "/auth/callback",
 ];
 
 fn app(ui: Arc<Ui>) -> Router {
@@ -177,4 +172,17 @@ fn after_panic(panic: Box<dyn Any + Send + 'static>) -> Response {
     let words = words.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
     tracing::error!("a request panicked: {words}");
     error(StatusCode::INTERNAL_SERVER_ERROR, "internal", "something went wrong in the ui; its log has more")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_route_is_counted_by_its_own_name() {
+        let source = include_str!("mod.rs");
+        let routed: BTreeSet<&str> =
+            source.split(".route(\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        assert_eq!(super::ROUTES.into_iter().collect::<BTreeSet<&str>>(), routed);
+    }
 }

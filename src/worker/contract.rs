@@ -14,7 +14,7 @@ use crate::ids::{MessageId, Name, RunId, UserId, user_token};
 use crate::run::answer::{self, Answer, Given};
 use crate::run::record::{Body, Origin};
 use crate::run::start::{Start, Started, start};
-use crate::run::{self};
+use crate::run::{self, secret};
 use crate::worker::Worker;
 
 /// How long a start that this worker does not serve rests before another worker is offered it; grows with each attempt.
@@ -72,6 +72,7 @@ async fn take_starts(worker: Arc<Worker>) {
                 definition: Some(workflow.definition.hash()),
                 params,
                 user: foreign_user(initiation.user_id),
+                groups: Box::default(),
                 origin: Origin::FastAgency,
             };
             match start(&worker.broker, wanted).await {
@@ -154,11 +155,11 @@ async fn bring_in(worker: &Worker, message: &dyn Settle) -> run::Result<()> {
     Ok(())
 }
 
-async fn conceal(worker: &Worker, run: RunId, question: MessageId, secret: String) -> run::Result<Answer> {
+async fn conceal(worker: &Worker, run: RunId, question: MessageId, password: String) -> run::Result<Answer> {
     if let Some(sealer) = worker.engine.sealer() {
-        return Ok(Answer::Sealed(sealer.seal(run, question, &secret)));
+        return Ok(Answer::Sealed(secret::seal(&worker.broker, sealer, run, question, &password).await?));
     }
-    worker.broker.inbox.tell(run, Slot::Answer(question), secret.into()).await?;
+    worker.broker.inbox.tell(run, Slot::Answer(question), password.into()).await?;
     Ok(Answer::Told)
 }
 

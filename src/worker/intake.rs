@@ -25,7 +25,7 @@ const AFTER_FAILURE: Duration = Duration::from_secs(5);
 /// How long a delivery rests if this worker cannot execute the run: a newer one may come.
 const UNTIL_ANOTHER_CAN: Duration = Duration::from_secs(30);
 /// How long a delivery rests while another worker holds the run. Should that one die, so much later at most is it noticed.
-const WHILE_HELD: Duration = Duration::from_secs(1);
+const WHILE_HELD: Duration = Duration::from_millis(500);
 /// A job that comes before its time by this worker's clock waits for it here, if it is no later than this; clocks differ.
 const EARLY: Duration = Duration::from_secs(60);
 
@@ -224,11 +224,11 @@ async fn drive(worker: &Worker, run: RunId, reason: Reason, from: Option<Box<str
     };
     let span = span(&owned.created, run, from.as_deref());
     drop(from);
-    let (name, user) = (owned.created.workflow.clone(), owned.created.user.clone());
-    let user = user.as_ref().map(UserId::as_str);
-    tracing::debug!(run.id = %run, workflow = %name, user.id = user, "the run was taken ({reason:?})");
+    let served = workflow.clone();
+    let user = owned.created.user.as_ref().map(UserId::as_str);
+    tracing::debug!(run.id = %run, workflow = %served.name, user.id = user, "the run was taken ({reason:?})");
     let left = span.around(worker.engine.drive(owned, workflow, &worker.shutdown)).await;
-    tracing::debug!(run.id = %run, workflow = %name, user.id = user, "the run has left memory: {left:?}");
+    tracing::debug!(run.id = %run, workflow = %served.name, "the run has left memory: {left:?}");
     match left {
         Left::Ended => {
             redact(worker, run).await;
@@ -238,7 +238,7 @@ async fn drive(worker: &Worker, run: RunId, reason: Reason, from: Option<Box<str
         Left::HandedBack => Settle::Again(Duration::ZERO),
         Left::LetGo(why) => {
             span.fail("let_go");
-            tracing::warn!(run.id = %run, workflow = %name, user.id = user, "the run was let go: {why}");
+            tracing::warn!(run.id = %run, workflow = %served.name, "the run was let go: {why}");
             Settle::Again(worker.lease.span() / 2)
         }
     }

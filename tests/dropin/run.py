@@ -56,7 +56,7 @@ def check_agents(types: list[str], shown: str, result: str) -> None:
     check("agents: both calls of the tool are allowed before they are made", types.count("multiple_choice") == 2 and "May I call" in shown, types)
     check("agents: a person speaks in a conversation", "Replying as guest" in shown, shown)
     check("agents: nothing went wrong", "error" not in types and UNHANDLED not in result and "Error:" not in shown, shown)
-    check("agents: the result is what the steps returned", '"paid":7' in result.replace(" ", ""), result)
+    check("agents: the result is what the steps returned", '"paid":7' in result.replace(" ", "").replace("\\", ""), result)
 
 
 def console_to_gateway(tiers: Tiers, args: argparse.Namespace) -> None:

@@ -339,6 +339,14 @@ async fn what_a_run_is_told_is_heard_and_never_stored(ground: Ground) {
     assert_eq!((slot, text(&stored.payload), stored.seq), (question, "secret", 0));
     assert!(inbox.get(run, question).await.unwrap().is_none());
     assert!(matches!(inbox.put(run, question, bytes("first")).await.unwrap(), Put::First));
+    // What is erased is gone, and only that; the slot is free again.
+    inbox.put(run, Slot::Key, bytes("key")).await.unwrap();
+    for _ in 0..2 {
+        inbox.erase(run, question).await.unwrap();
+        assert!(inbox.get(run, question).await.unwrap().is_none());
+    }
+    assert!(inbox.get(run, Slot::Key).await.unwrap().is_some());
+    assert!(matches!(inbox.put(run, question, bytes("again")).await.unwrap(), Put::First));
 }
 
 async fn a_purged_run_stays_purged(ground: Ground) {

@@ -4,8 +4,7 @@
 //!
 //! `scripts/chaos.sh` is the long form: 500 runs, three minutes.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use fastagency::clock::{Clock, SystemClock, Timestamp, until};
 use fastagency::ids::RunId;
 use fastagency::run;
 use fastagency::run::record::{Body, Ending, Placed};
+use rand::seq::SliceRandom;
 use rand::{Rng, RngExt, SeedableRng};
 use serde_json::json;
 use tokio::time::Instant;
@@ -63,9 +63,62 @@ fn number(variable: &str, default: u64) -> u64 {
 struct Everything {
     gateways: Gateways,
     broker: Broker,
-    /// What was killed or stopped, and when: a worker by its id.
-    blows: Mutex<Vec<(String, Timestamp)>>,
-    kills: AtomicUsize,
+    history: Mutex<History>,
+}
+
+/// A kind of blow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Blow {
+    WorkerKilled,
+    WorkerStopped,
+    WorkerTerminated,
+    GatewayKilled,
+    NatsKilled,
+}
+
+/// Each as often as it comes in a round of blows. A run of any length begins with one of each kind.
+const ROUND: [Blow; 10] = [
+    Blow::WorkerKilled,
+    Blow::WorkerStopped,
+    Blow::WorkerTerminated,
+    Blow::GatewayKilled,
+    Blow::NatsKilled,
+    Blow::WorkerKilled,
+    Blow::WorkerStopped,
+    Blow::GatewayKilled,
+    Blow::WorkerKilled,
+    Blow::WorkerKilled,
+];
+/// The kinds that a round begins with.
+const KINDS: usize = 5;
+
+/// What was done to whom, and when.
+#[derive(Debug, Clone, Default)]
+struct History {
+    blows: BTreeMap<Blow, usize>,
+    /// The workers that were killed or stopped, by their ids.
+    hits: Vec<(String, Timestamp)>,
+    /// When there was no NATS server.
+    no_nats: Vec<Span>,
+    /// When a worker was not there, for each worker.
+    no_worker: [Vec<Span>; 2],
+}
+
+/// From when to when something was away.
+type Span = (Timestamp, Timestamp);
+
+impl History {
+    /// How long a run lay that a worker which was hit at `hit` had and another claimed at `claimed`: counted from the last
+    /// moment before the claim at which there was no NATS server, or no worker at all.
+    fn lay(&self, hit: Timestamp, claimed: Timestamp) -> Duration {
+        let [first, second] = &self.no_worker;
+        let nobody = first.iter().flat_map(|one| {
+            second.iter().map(move |other| (one.0.max(other.0), one.1.min(other.1))).filter(|both| both.0 < both.1)
+        });
+        let away = self.no_nats.iter().copied().chain(nobody);
+        let back = away.filter(|span| span.0 <= claimed && span.1 > hit).map(|span| span.1.min(claimed)).max();
+        until(back.map_or(hit, |back| back.max(hit)), claimed)
+    }
 }
 
 /// A run as its client knows it.
@@ -143,36 +196,56 @@ async fn strike(
     end: Instant,
 ) {
     let mut random = rand::rngs::StdRng::seed_from_u64(seed);
-    while Instant::now() < end {
+    let mut round = ROUND;
+    round[..KINDS].shuffle(&mut random);
+    for number in 0.. {
         tokio::time::sleep(Duration::from_millis(random.random_range(800..2500))).await;
-        let one = random.random_range(0..2);
-        match random.random_range(0..10) {
-            0..4 => {
+        if Instant::now() >= end {
+            return;
+        }
+        if number > 0 && number % round.len() == 0 {
+            round.shuffle(&mut random);
+        }
+        let (blow, one) = (round[number % round.len()], random.random_range(0..2));
+        *everything.history.lock().unwrap().blows.entry(blow).or_default() += 1;
+        let from = SystemClock.now();
+        let mut pause = |most: u64| Duration::from_millis(random.random_range(100..most));
+        match blow {
+            Blow::WorkerKilled => {
                 everything.hit(&workers[one]);
                 workers[one].kill();
-                tokio::time::sleep(Duration::from_millis(random.random_range(0..1500))).await;
+                tokio::time::sleep(pause(1500)).await;
                 workers[one].start();
+                workers[one].says("worker ready").await;
             }
-            4..6 => {
+            Blow::WorkerStopped => {
                 everything.hit(&workers[one]);
                 workers[one].signal("STOP");
-                tokio::time::sleep(Duration::from_millis(random.random_range(200..LEASE * 2000))).await;
+                tokio::time::sleep(pause(LEASE * 2000)).await;
                 workers[one].signal("CONT");
             }
-            6..8 => {
-                gateways[one].kill();
-                tokio::time::sleep(Duration::from_millis(random.random_range(0..800))).await;
-                gateways[one].start();
-            }
-            8 => {
+            Blow::WorkerTerminated => {
                 workers[one].terminate().await;
                 workers[one].start();
+                workers[one].says("worker ready").await;
             }
-            _ => {
+            Blow::GatewayKilled => {
+                gateways[one].kill();
+                tokio::time::sleep(pause(800)).await;
+                gateways[one].start();
+            }
+            Blow::NatsKilled => {
                 nats.kill();
-                tokio::time::sleep(Duration::from_millis(random.random_range(100..3000))).await;
+                tokio::time::sleep(pause(3000)).await;
                 nats.start_again();
             }
+        }
+        let span = (from, SystemClock.now());
+        let mut history = everything.history.lock().unwrap();
+        match blow {
+            Blow::WorkerKilled | Blow::WorkerStopped | Blow::WorkerTerminated => history.no_worker[one].push(span),
+            Blow::NatsKilled => history.no_nats.push(span),
+            Blow::GatewayKilled => {}
         }
     }
 }
@@ -180,12 +253,11 @@ async fn strike(
 impl Everything {
     /// Notes that a worker is about to be hit.
     fn hit(&self, worker: &Tier) {
-        self.kills.fetch_add(1, Ordering::Relaxed);
         let log = worker.log();
         // `worker ready: … worker.id=…`, of its last life.
         let Some(id) = log.lines().rev().find_map(|line| line.split("worker.id=").nth(1)) else { return };
         let id: String = id.chars().take_while(char::is_ascii_hexdigit).collect();
-        self.blows.lock().unwrap().push((id, SystemClock.now()));
+        self.history.lock().unwrap().hits.push((id, SystemClock.now()));
     }
 }
 
@@ -199,18 +271,12 @@ struct Verdict {
     asked_twice: usize,
     /// Requests that were cut off and sent again.
     cut_off: usize,
-    recoveries: Vec<Duration>,
+    /// How long runs lay whose worker was hit: in all, and while there were a worker and a NATS server.
+    recoveries: Vec<(Duration, Duration)>,
 }
 
 impl Verdict {
-    fn judge(
-        &mut self,
-        client: &Client,
-        shown: &[u64],
-        records: &[Placed],
-        requests: &[&Asked],
-        blows: &[(String, Timestamp)],
-    ) {
+    fn judge(&mut self, client: &Client, shown: &[u64], records: &[Placed], requests: &[&Asked], history: &History) {
         self.crossed += client.crossed;
         if client.seen != shown {
             self.gaps += 1;
@@ -242,9 +308,18 @@ impl Verdict {
                         && before != id
                     {
                         // Taken from a worker that was hit while it had the run.
-                        let hit =
-                            blows.iter().rev().find(|(who, at)| *who == before && *at >= since && *at <= placed.at);
-                        self.recoveries.extend(hit.map(|(_, at)| until(*at, placed.at)));
+                        let hits = history.hits.iter().rev();
+                        let hit = { hits }.find(|(who, at)| *who == before && *at >= since && *at <= placed.at);
+                        if let Some((_, at)) = hit {
+                            let (in_all, lay) = (until(*at, placed.at), history.lay(*at, placed.at));
+                            if lay > Duration::from_secs(LEASE + 2) {
+                                eprintln!(
+                                    "run {} lay for {in_all:.1?}, {lay:.1?} of it needlessly, until {}",
+                                    client.run, placed.at
+                                );
+                            }
+                            self.recoveries.push((in_all, lay));
+                        }
                     }
                 }
                 // To a parked run nobody comes because its worker was hit.
@@ -275,23 +350,30 @@ impl Verdict {
         }
     }
 
-    fn print(&mut self, runs: usize, kills: usize) {
-        self.recoveries.sort();
-        let at = |share: usize| self.recoveries.get(self.recoveries.len() * share / 100).copied().unwrap_or_default();
-        eprintln!("chaos: {runs} runs, {kills} workers killed or stopped");
+    fn print(&self, runs: usize, history: &History) {
+        let blows: Vec<String> = history.blows.iter().map(|(blow, times)| format!("{blow:?} {times}")).collect();
+        eprintln!("chaos: {runs} runs; {}", blows.join(", "));
         eprintln!("runs or answers lost            {}", self.lost);
         eprintln!("messages crossed                {}", self.crossed);
         eprintln!("gaps or doubles in a view       {}", self.gaps);
         eprintln!("finished model calls repeated   {}", self.repeated);
         eprintln!("questions asked twice           {}", self.asked_twice);
         eprintln!("(cut off and asked again        {})", self.cut_off);
-        eprintln!("recovery of {} runs: p50 {:.1?}, p99 {:.1?}", self.recoveries.len(), at(50), at(99));
+        let (in_all, lay): (Vec<_>, Vec<_>) = self.recoveries.iter().copied().unzip();
+        eprintln!("recovery of {} runs, lease {LEASE} s: {}", lay.len(), shares(lay));
+        eprintln!("(with the time without a NATS server or any worker: {})", shares(in_all));
     }
+}
+
+fn shares(mut times: Vec<Duration>) -> String {
+    times.sort();
+    let at = |share: usize| times.get(times.len() * share / 100).copied().unwrap_or_default();
+    format!("p50 {:.1?}, p99 {:.1?}, longest {:.1?}", at(50), at(99), times.last().copied().unwrap_or_default())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn chaos_loses_nothing() {
-    let (runs, seconds) = (number("CHAOS_RUNS", 40), number("CHAOS_SECONDS", 20));
+    let (runs, seconds) = (number("CHAOS_RUNS", 40), number("CHAOS_SECONDS", 30));
     let seed = number("CHAOS_SEED", rand::rng().next_u32().into());
     eprintln!("CHAOS_SEED={seed}");
     let Some(mut nats) = NatsServer::start("chaos::chaos_loses_nothing") else { return };
@@ -318,8 +400,7 @@ async fn chaos_loses_nothing() {
     let everything = Arc::new(Everything {
         gateways: Gateways::new(ports.map(|port| format!("http://127.0.0.1:{port}"))),
         broker,
-        blows: Mutex::default(),
-        kills: AtomicUsize::new(0),
+        history: Mutex::default(),
     });
 
     let end = Instant::now() + Duration::from_secs(seconds);
@@ -348,15 +429,17 @@ async fn chaos_loses_nothing() {
 
     let mut verdict = Verdict { lost: runs as usize - finished.len(), ..Verdict::default() };
     let asked = model.asked();
-    let blows = everything.blows.lock().unwrap().clone();
+    let history = everything.history.lock().unwrap().clone();
     for client in &finished {
         let shown: Vec<u64> =
             everything.gateways.history(&client.run).await.iter().filter_map(|event| event.id).collect();
         let records = run::read(&everything.broker, RunId::parse(&client.run).unwrap(), 0).await.unwrap();
         let requests: Vec<&Asked> = asked.iter().filter(|asked| asked.run == client.run).collect();
-        verdict.judge(client, &shown, &records, &requests, &blows);
+        verdict.judge(client, &shown, &records, &requests, &history);
     }
-    verdict.print(runs as usize, everything.kills.load(Ordering::Relaxed));
+    verdict.print(runs as usize, &history);
     let figures = [verdict.lost, verdict.crossed, verdict.gaps, verdict.repeated, verdict.asked_twice];
     assert_eq!(figures, [0; 5], "CHAOS_SEED={seed}");
+    // What was not struck was not tested.
+    assert_eq!(history.blows.len(), KINDS, "{:?}", history.blows);
 }

@@ -239,11 +239,19 @@ async fn a_stopped_worker_that_comes_back_has_lost_its_run_and_shows_nothing() {
 async fn a_broker_that_is_away_for_long_costs_no_run_its_owner() {
     let Some(mut house) = House::open("crash::away", Duration::from_secs(2)).await else { return };
     let (first, second) = (house.worker("first").await, house.worker("second").await);
+    let gateways = house.gateways();
+    let waiting = gateways.start("lesson", json!({}), "one that waits").await;
+    let open = question(&gateways, &waiting).await;
     let run = house.answered().await;
     house.asked(1).await;
     house.nats.kill();
-    // All leases run out meanwhile; the model's reply comes and waits to be written down.
-    tokio::time::sleep(LEASE * 2).await;
+    // All leases run out meanwhile; the model's reply comes and waits to be written down. AWAY_SECONDS=60 makes it a minute.
+    let away = std::env::var("AWAY_SECONDS").ok().map(|seconds| seconds.parse().expect("a number"));
+    tokio::time::sleep(away.map_or(LEASE * 2, Duration::from_secs)).await;
+    let path = format!("/api/runs/{waiting}/answers/{open}");
+    let (status, refused) =
+        gateways.try_call(0, "POST", &path, None, Some(&json!({"value": "x"}))).await.expect("an answer");
+    assert_eq!((status, refused["error"]["code"].as_str()), (503, Some("broker_unavailable")), "{refused}");
     let (status, answer) = house.gateways().try_call(0, "GET", "/readyz", None, None).await.expect("an answer");
     assert_eq!((status, answer["error"]["code"].as_str()), (503, Some("not_ready")), "{answer}");
     house.nats.start_again();
@@ -260,6 +268,12 @@ async fn a_broker_that_is_away_for_long_costs_no_run_its_owner() {
         }
     });
     assert_eq!(ready.await, 200);
+    for worker in [&first, &second] {
+        let log = worker.log();
+        assert!(log.contains("the connection to NATS was lost") && log.contains("there again"), "{log}");
+    }
+    assert!(gateways.answer(&waiting, &open, "squares").await);
+    house.ended(&waiting).await;
     drop((first, second));
 }
 

@@ -20,6 +20,7 @@ const FLOORS: [(&str, u8); 31] = [
     ("config", 1),
     ("workflow", 1),
     ("message", 1),
+    ("serving", 1),
     ("project", 2),
     ("broker", 2),
     ("model", 2),

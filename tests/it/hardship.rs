@@ -46,11 +46,17 @@ async fn a_full_log_refuses_starts_and_holds_what_runs_until_there_is_room() {
     let worker = house.worker("worker").await;
     let run = house.answered().await;
     house.asked(1).await;
-    limit(&house, None).await;
     let gateways = house.gateways();
+    let waiting = gateways.start("lesson", json!({}), "one that waits").await;
+    let open = question(&gateways, &waiting).await;
+    limit(&house, None).await;
     let ready = async || gateways.try_call(0, "GET", "/readyz", None, None).await.expect("an answer").0;
     let start = json!({"workflow": "lesson"});
     let (status, refused) = gateways.try_call(0, "POST", "/api/runs", None, Some(&start)).await.expect("an answer");
+    assert_eq!((status, refused["error"]["code"].as_str()), (503, Some("broker_full")), "{refused}");
+    let path = format!("/api/runs/{waiting}/answers/{open}");
+    let (status, refused) =
+        gateways.try_call(0, "POST", &path, None, Some(&json!({"value": "squares"}))).await.expect("an answer");
     assert_eq!((status, refused["error"]["code"].as_str()), (503, Some("broker_full")), "{refused}");
     assert_eq!(ready().await, 503);
     soon(async {
@@ -63,6 +69,8 @@ async fn a_full_log_refuses_starts_and_holds_what_runs_until_there_is_room() {
     let log = house.ended(&run).await;
     assert_eq!(claims(&log).len(), 1);
     assert_eq!(house.effects(), ["one#0", "two#0"]);
+    assert!(gateways.answer(&waiting, &open, "squares").await);
+    house.ended(&waiting).await;
     soon(async {
         while ready().await != 200 {
             tokio::time::sleep(Duration::from_millis(100)).await;

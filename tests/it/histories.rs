@@ -118,6 +118,7 @@ async fn live_on(workflow: &Workflow, before: &[Record]) -> Lived {
             definition: Some(workflow.definition.hash()),
             params: Map::new(),
             user: None,
+            groups: Box::default(),
             origin: Origin::Gateway,
         };
         start(&broker, wanted).await.unwrap();

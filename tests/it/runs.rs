@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use fastagency::broker::{Broker, Shelf, embedded};
+use fastagency::broker::{Broker, Shelf, Slot, embedded};
 use fastagency::clock;
 use fastagency::config;
 use fastagency::ids::{MessageId, Name, RunId};
@@ -15,6 +15,7 @@ use fastagency::money::Usd;
 use fastagency::run::answer::{Accepted, Answer, Given, answer, cancel};
 use fastagency::run::attach::{Attached, Seen, attach};
 use fastagency::run::record::{Body, Ended, Ending, Origin, Placed};
+use fastagency::run::secret;
 use fastagency::run::start::{Start, Started, start};
 use fastagency::seal::Sealer;
 use fastagency::worker::{Parts, serve};
@@ -82,6 +83,7 @@ impl House {
             definition: Some(self.workflow.definition.hash()),
             params: Map::new(),
             user: None,
+            groups: Box::default(),
             origin: Origin::Gateway,
         };
         start(&self.broker, wanted).await.unwrap()
@@ -168,14 +170,47 @@ async fn a_run_goes_on_after_a_restart_and_says_and_asks_nothing_twice() {
 
     let house = House::open(folder.path(), TWO_QUESTIONS, Duration::from_secs(60));
     // The question of the first life is answered in the second.
-    let sealed = Sealer::new("a key of the test".to_owned().into()).seal(run, second, "hunter2");
-    assert_eq!(house.answer(run, second, Answer::Sealed(sealed)).await, Accepted::Yes);
+    let sealer = Sealer::new("a key of the test".to_owned().into());
+    let sealed = secret::seal(&house.broker, &sealer, run, second, "hunter2").await.unwrap();
+    let key = house.broker.inbox.get(run, Slot::Key).await.unwrap().expect("a key of the run");
+    assert_eq!(secret::open(&sealer, run, &key, second, &sealed).as_deref(), Some("hunter2"));
+    assert_eq!(house.answer(run, second, Answer::Sealed(sealed.clone())).await, Accepted::Yes);
     let mut after = house.follow(run).await;
     let (outcome, result) = after.ended().await;
     assert_eq!((outcome, result), (Ending::Completed, json!({"first": "triangles", "secret": "hunter2"})));
     assert_eq!(count(&after.seen, |body| matches!(body, Body::Said { .. })), 3, "{:#?}", after.seen);
     assert_eq!(count(&after.seen, |body| matches!(body, Body::Did { .. })), 2, "{:#?}", after.seen);
     assert_eq!(count(&after.seen, |body| matches!(body, Body::Claimed { .. })), 2);
+    // The log still holds the sealed password, and nobody can open it any more: its key is gone, and another does not fit.
+    let log = serde_json::to_string(&after.seen.iter().map(|placed| &placed.record).collect::<Vec<_>>()).unwrap();
+    assert!(log.contains(&sealed) && !log.contains("hunter2"), "{log}");
+    let broker = house.broker.clone();
+    house.close().await;
+    assert!(broker.inbox.get(run, Slot::Key).await.unwrap().is_none());
+    secret::seal(&broker, &sealer, run, second, "another").await.unwrap();
+    let late = broker.inbox.get(run, Slot::Key).await.unwrap().expect("another key");
+    assert_eq!(secret::open(&sealer, run, &late, second, &sealed), None);
+}
+
+#[tokio::test]
+async fn waits_count_for_the_limit_of_time_without_any_request() {
+    let source = r#"
+version: 1
+name: naps
+limits: { duration: 300ms }
+steps:
+  - loop: { max: 100000, do: [ { wait: 20ms } ] }
+"#;
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunId::random();
+    let house = House::open(folder.path(), source, Duration::from_secs(60));
+    house.start(run).await;
+    let mut follower = house.follow(run).await;
+    let reason = follower.until("its end", |body| match body {
+        Body::Ended(ended) => Some(ended.reason.clone().unwrap_or_default()),
+        _ => None,
+    });
+    assert_eq!(reason.await, "the run has been at work for 300ms, its limit (naps.yaml:6)");
     house.close().await;
 }
 

@@ -55,6 +55,7 @@ async fn stored(broker: &Broker, bodies: Vec<Body>) -> RunId {
         definition: Some("hash".into()),
         params: Map::new(),
         user: None,
+        groups: Box::default(),
         origin: Origin::Gateway,
         trace: None,
     };
@@ -115,6 +116,10 @@ async fn lost_runs_are_found_and_old_ones_removed(broker: Broker) {
     let expected = broker.log.last(over).await.unwrap().unwrap().seq;
     broker.log.append(over, Lane::Said, record.payloads().swap_remove(0), expected).await.unwrap();
     broker.inbox.put(over, Slot::Cancel, Bytes::from_static(b"{}")).await.unwrap();
+    // Keys of passwords: one is in use and no answer, one was left by whoever ended the run.
+    for run in [waiting, over] {
+        broker.inbox.put(run, Slot::Key, Bytes::from_static(b"sealed")).await.unwrap();
+    }
     // What a worker had put down before it died.
     Summary { workflow: Some(workflow()), state: State::Running, ..Summary::new(waiting) }
         .shelve(&broker)
@@ -125,6 +130,10 @@ async fn lost_runs_are_found_and_old_ones_removed(broker: Broker) {
     // Only the first of the living goes round.
     let mut idle = Sweeper::new(broker.clone(), KEEP);
     assert_eq!(idle.sweep(&other, true).await.unwrap(), Swept::default());
+    let kept = Sweeper::new(broker.clone(), HOUR * 3).sweep(&lease, true).await.unwrap();
+    assert_eq!((kept.called, kept.removed), (4, 0), "{kept:?}");
+    assert!(broker.inbox.get(over, Slot::Key).await.unwrap().is_none());
+    assert!(broker.inbox.get(waiting, Slot::Key).await.unwrap().is_some());
     let mut sweeper = Sweeper::new(broker.clone(), KEEP);
     let swept = sweeper.sweep(&lease, true).await.unwrap();
     assert_eq!((swept.runs, swept.called, swept.removed), (6, 4, 1), "{swept:?}");

@@ -22,8 +22,9 @@ export function whatRealNeeds() {
 /**
  * @param {Record<string, string>} workflows their YAML by name
  * @param {string} [ui] more lines for the page's configuration
+ * @param {Record<string, string>} [people] passwords by name; with them, everybody must sign in
  */
-export async function startRealHouse(workflows, ui = '') {
+export async function startRealHouse(workflows, ui = '', people = {}) {
   const folder = await mkdtemp(join(tmpdir(), 'fastagency-page-'));
   const ports = { nats: await freePort(), gateway: await freePort(), ui: await freePort() };
   const model = await playedModel();
@@ -38,7 +39,7 @@ gateway: { port: ${ports.gateway} }
 ui:
   port: ${ports.ui}
   gateway_url: http://127.0.0.1:${ports.gateway}
-${ui}`);
+${ui}${Object.keys(people).length > 0 ? 'auth: { mode: basic, file: access.yaml }\n' : ''}`);
   /** @type {Set<import('node:child_process').ChildProcess>} */
   const processes = new Set();
   /** @param {string} program @param {string[]} args */
@@ -57,6 +58,11 @@ ${ui}`);
     return child;
   };
   start(/** @type {string} */ (process.env.NATS_SERVER), ['-js', '-sd', join(folder, 'nats'), '-a', '127.0.0.1', '-p', String(ports.nats)]);
+  for (const [name, password] of Object.entries(people)) {
+    const adding = spawn(/** @type {string} */ (process.env.FASTAGENCY_BIN), ['user', 'add', name, '--group', 'teachers'], { cwd: folder, stdio: ['pipe', 'ignore', 'inherit'] });
+    adding.stdin.end(`${password}\n`);
+    await once(adding, 'exit');
+  }
   fastagency('worker');
   let gateway = await startGateway();
   fastagency('ui');

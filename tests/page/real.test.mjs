@@ -198,3 +198,49 @@ describe('the page before the real tiers', { skip: missing ?? false, timeout: 12
     await page.context().close();
   });
 });
+
+describe('signing in before the real tiers', { skip: missing ?? false, timeout: 120_000 }, () => {
+  test('with a password; a session that ends in the middle; an answer that is given after all; and out again', async () => {
+    const browser = /** @type {import('playwright-core').Browser} */ (await launchBrowser());
+    const house = await startRealHouse({ asks: `version: 1
+name: asks
+steps:
+  - text_input: { prompt: "What now?" }
+  - return: done
+` }, '', { ann: 'open sesame' });
+    try {
+      const context = await browser.newContext({ reducedMotion: 'reduce' });
+      context.setDefaultTimeout(30_000);
+      const page = await context.newPage();
+      // A browser that puts a window of its own before the page would never get further than this.
+      await page.goto(house.url);
+      const signIn = async (password) => {
+        await page.getByLabel('User').fill('ann');
+        await page.getByLabel('Password', { exact: true }).fill(password);
+        await page.getByRole('button', { name: 'Sign in', exact: true }).click();
+      };
+      await signIn('wrong');
+      await page.getByText('That is not right').waitFor();
+      await signIn('open sesame');
+      await page.locator('[data-workflow=asks]').click();
+      assert.equal(await page.locator('.account-name').innerText(), 'ann');
+      assert.equal(await page.locator('.account-groups').innerText(), 'teachers');
+      await page.locator('.composer textarea').fill('half an answer');
+      const cookies = await context.cookies();
+      assert.ok(cookies.length > 0 && cookies.every((cookie) => cookie.httpOnly && cookie.sameSite === 'Lax'));
+      assert.equal(await page.evaluate(() => document.cookie), '');
+      await context.clearCookies();
+      await page.locator('form.asking').evaluate((form) => /** @type {HTMLFormElement} */ (form).requestSubmit());
+      await page.getByRole('heading', { name: 'Sign in again' }).waitFor();
+      await signIn('open sesame');
+      await page.locator('.answer-text', { hasText: 'half an answer' }).waitFor();
+      await page.locator('.ending').waitFor();
+      await page.getByRole('button', { name: 'Sign out' }).click();
+      await page.getByRole('heading', { name: /^Sign in to/ }).waitFor();
+      assert.deepEqual(await context.cookies(), []);
+    } finally {
+      await browser.close();
+      await house.close();
+    }
+  });
+});

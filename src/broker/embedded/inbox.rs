@@ -47,6 +47,18 @@ impl Inbox for Embedded {
         self.store.call("read a run's inbox", move |session| Ok(find(session.sql, run, slot)?)).await
     }
 
+    async fn erase(&self, run: RunId, slot: Slot) -> Result<()> {
+        self.store
+            .call("erase an entry of a run's inbox", move |session| {
+                session
+                    .sql
+                    .prepare_cached("delete from inbox where run = ?1 and slot = ?2")?
+                    .execute(params![run.to_string(), name(slot)])?;
+                Ok(())
+            })
+            .await
+    }
+
     async fn bell(&self, run: RunId) -> Result<BoxStream<'static, Bell>> {
         let (voice, ear) = listener(Bell::Gap);
         self.store
@@ -70,5 +82,6 @@ fn name(slot: Slot) -> String {
         Slot::Answer(question) => question.to_string(),
         Slot::Cancel => "cancel".to_owned(),
         Slot::Peek => "peek".to_owned(),
+        Slot::Key => "key".to_owned(),
     }
 }

@@ -9,7 +9,7 @@ use rusqlite::params;
 
 use super::session::Session;
 use super::store::{self, WeakSender};
-use crate::broker::{Result, Sighting, Stored};
+use crate::broker::{Result, Sighting, Stored, subjects};
 use crate::clock::Timestamp;
 use crate::ids::RunId;
 
@@ -20,8 +20,8 @@ const PAGE: i64 = 256;
 enum At {
     /// At the runs after that number.
     Runs(i64),
-    /// At the inboxes after that run's.
-    Inboxes(String),
+    /// At the entries of inboxes after that run's one of that name.
+    Inboxes(String, String),
     End,
 }
 
@@ -39,9 +39,9 @@ pub(super) fn tour(store: WeakSender) -> BoxStream<'static, Result<Sighting>> {
                     store::call(store.upgrade().as_ref(), "go round the runs", move |session| Ok(runs(session, after)?))
                         .await
                 }
-                At::Inboxes(after) => {
+                At::Inboxes(run, slot) => {
                     store::call(store.upgrade().as_ref(), "go round the inboxes", move |session| {
-                        Ok(inboxes(session, &after)?)
+                        Ok(inboxes(session, &run, &slot)?)
                     })
                     .await
                 }
@@ -61,7 +61,7 @@ fn runs(session: &mut Session<'_>, after: i64) -> rusqlite::Result<(At, VecDeque
          join records on records.seq = (select max(seq) from records where records.run = runs.no)
          where runs.no > ?1 order by runs.no limit ?2",
     )?;
-    let (mut next, mut found) = (At::Inboxes(String::new()), VecDeque::new());
+    let (mut next, mut found) = (At::Inboxes(String::new(), String::new()), VecDeque::new());
     let mut rows = statement.query(params![after, PAGE])?;
     while let Some(row) = rows.next()? {
         next = At::Runs(row.get(0)?);
@@ -73,18 +73,18 @@ fn runs(session: &mut Session<'_>, after: i64) -> rusqlite::Result<(At, VecDeque
     Ok((next, found))
 }
 
-fn inboxes(session: &mut Session<'_>, after: &str) -> rusqlite::Result<(At, VecDeque<Sighting>)> {
-    let mut statement = session
-        .sql
-        .prepare_cached("select run, max(seq), max(at) from inbox where run > ?1 group by run order by run limit ?2")?;
+fn inboxes(session: &mut Session<'_>, run: &str, slot: &str) -> rusqlite::Result<(At, VecDeque<Sighting>)> {
+    let mut statement = session.sql.prepare_cached(
+        "select run, slot, seq, at from inbox where (run, slot) > (?1, ?2) order by run, slot limit ?3",
+    )?;
     let (mut next, mut found) = (At::End, VecDeque::new());
-    let mut rows = statement.query(params![after, PAGE])?;
+    let mut rows = statement.query(params![run, slot, PAGE])?;
     while let Some(row) = rows.next()? {
-        let id: String = row.get(0)?;
-        if let Ok(run) = RunId::parse(&id) {
-            found.push_back(Sighting::Inbox { run, seq: row.get(1)?, at: moment(row.get(2)?) });
+        let (run, slot): (String, String) = (row.get(0)?, row.get(1)?);
+        if let (Ok(run), Some(slot)) = (RunId::parse(&run), subjects::slot_of(&slot)) {
+            found.push_back(Sighting::Inbox { run, slot, seq: row.get(2)?, at: moment(row.get(3)?) });
         }
-        next = At::Inboxes(id);
+        next = At::Inboxes(run, slot);
     }
     Ok((next, found))
 }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::headers::{self, COPY_OF, MESSAGE_ID};
-use super::pull::{Appetite, Consumer, Pull, Pulled, Receipt, nanos};
+use super::pull::{Appetite, Consumer, LONG_EXPIRY, Pull, Pulled, Receipt, expiry_within, nanos};
 use super::reads::Read;
 use super::server::{STREAM_NAME_IN_USE, STREAM_NOT_FOUND, Server, unavailable};
 use crate::broker::contract::{Carried, Contract, Discovered, Settle};
@@ -64,6 +64,15 @@ impl NatsContract {
         }
     }
 
+    /// The last message on one of the conversations' subjects.
+    async fn last(&self, doing: &str, subject: String) -> Result<Option<Carried>> {
+        let found = self.server.leaders_message(doing, FASTAGENCY_STREAM, json!({ "last_by_subj": subject })).await?;
+        Ok(found.and_then(|read: Read| {
+            let Read { subject, stored, headers } = read;
+            carried(&subject, stored.seq, stored.payload, headers.as_ref())
+        }))
+    }
+
     /// Everything in `stream` on `filter` from sequence `from` on.
     fn ordered(&self, stream: &'static str, filter: String, headers_only: bool, from: u64) -> Pull {
         let make = move |from: u64| {
@@ -83,7 +92,8 @@ impl NatsContract {
             });
             (name, config)
         };
-        Pull::new(self.server.clone(), Consumer { stream, make: Box::new(make) }, Appetite::Fixed(MANY), from)
+        let consumer = Consumer { stream, make: Box::new(make), expiry: LONG_EXPIRY };
+        Pull::new(self.server.clone(), consumer, Appetite::Fixed(MANY), from)
     }
 }
 
@@ -163,7 +173,8 @@ impl Contract for NatsContract {
 
     async fn answers(&self) -> Result<BoxStream<'static, Result<Box<dyn Settle>>>> {
         let make = |_: u64| (ANSWER_WORKERS.to_owned(), answers_config());
-        let consumer = Consumer { stream: FASTAGENCY_STREAM, make: Box::new(make) };
+        let consumer =
+            Consumer { stream: FASTAGENCY_STREAM, make: Box::new(make), expiry: expiry_within(BRING_IN_WAIT) };
         let mut pull = Pull::new(self.server.clone(), consumer, Appetite::Caller(1), 1);
         pull.prepare().await?;
         Ok(stream::unfold(pull, |mut pull| async move {
@@ -180,12 +191,7 @@ impl Contract for NatsContract {
     }
 
     async fn last_copy(&self, user: &str, run: RunId) -> Result<Option<Carried>> {
-        let body = json!({ "last_by_subj": subjects::client_messages(user, run) });
-        let found = self.server.leaders_message("read the last copy", FASTAGENCY_STREAM, body).await?;
-        Ok(found.and_then(|read: Read| {
-            let Read { subject, stored, headers } = read;
-            carried(&subject, stored.seq, stored.payload, headers.as_ref())
-        }))
+        self.last("read the last copy", subjects::client_messages(user, run)).await
     }
 
     async fn copy(
@@ -218,17 +224,12 @@ impl Contract for NatsContract {
         self.server.store("answer a question of FastAgency", subject, headers, body, None).await.map(drop)
     }
 
+    async fn last_answer(&self, user: &str, run: RunId) -> Result<Option<Carried>> {
+        self.last("read the last answer", subjects::server_messages(user, run)).await
+    }
+
     async fn erase(&self, seq: u64) -> Result<()> {
-        const DOING: &str = "erase a message";
-        const NOT_DELETED: u64 = 10057;
-        // Without no_erase the server overwrites the bytes before it forgets them.
-        let call = format!("STREAM.MSG.DELETE.{FASTAGENCY_STREAM}");
-        match self.server.api::<Value>(DOING, call, &json!({ "seq": seq })).await? {
-            Ok(_) => Ok(()),
-            // Of this one error there are several; only the words tell that the message is gone already.
-            Err(error) if error.err_code == NOT_DELETED && error.description.contains("no message") => Ok(()),
-            Err(error) => Err(error.into_broker(DOING)),
-        }
+        self.server.overwrite("erase a message", FASTAGENCY_STREAM, seq).await
     }
 
     async fn purge(&self, user: &str, run: RunId) -> Result<()> {

@@ -36,6 +36,14 @@ impl Inbox for Server {
         Ok(found.map(|read| read.stored))
     }
 
+    async fn erase(&self, run: RunId, slot: Slot) -> Result<()> {
+        const DOING: &str = "erase an entry of a run's inbox";
+        let Some(read) = self.last_message(DOING, RUNS_STREAM, &subjects::inbox(run, slot)).await? else {
+            return Ok(());
+        };
+        self.overwrite(DOING, RUNS_STREAM, read.stored.seq).await
+    }
+
     async fn bell(&self, run: RunId) -> Result<BoxStream<'static, Bell>> {
         self.hear("listen to a run's inbox", subjects::bell(run), rang, || Bell::Gap).await
     }

@@ -16,11 +16,13 @@ use super::server::{ApiError, CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, Server, unav
 use crate::broker::{Error, Result};
 
 /// How long the server may keep a request that it has nothing for.
-const EXPIRES: Duration = Duration::from_secs(60);
-/// How often the server says meanwhile that it is still there.
+pub(super) const LONG_EXPIRY: Duration = Duration::from_secs(60);
+/// The shortest that is asked for: an idle consumer costs a request each time.
+const SHORTEST_EXPIRY: Duration = Duration::from_millis(500);
+/// How often the server says meanwhile that it is still there, if the request does not end sooner.
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// How long it may be silent: two heartbeats and some room.
-const SILENCE: Duration = Duration::from_secs(12);
+/// How much longer than the server should it may be silent.
+const LATE: Duration = Duration::from_secs(3);
 /// How long to wait before a consumer is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How often it is said that this does not succeed.
@@ -38,6 +40,15 @@ pub(super) struct Consumer {
     pub(super) stream: &'static str,
     /// The consumer's name for one that starts at a stream sequence, and its settings.
     pub(super) make: Box<dyn Fn(u64) -> (String, Value) + Send + Sync>,
+    /// How long the server may keep a request that it has nothing for. What comes meanwhile is given to whoever asked, even if
+    /// he was stopped since: it lies there until it is due again.
+    pub(super) expiry: Duration,
+}
+
+/// The expiry for deliveries that may stay unsettled for `patience`: the requests of a worker that is stopped are over before
+/// its own deliveries come again, so that none of them is given to it a second time.
+pub(super) fn expiry_within(patience: Duration) -> Duration {
+    (patience / 3).clamp(SHORTEST_EXPIRY, LONG_EXPIRY)
 }
 
 /// How much to ask for at once.
@@ -155,7 +166,7 @@ impl Pull {
                     link.owed = 0;
                     continue;
                 }
-                () = tokio::time::sleep(SILENCE) => {
+                () = tokio::time::sleep(self.consumer.expiry.min(HEARTBEAT * 2) + LATE) => {
                     tracing::warn!(stream = self.consumer.stream, consumer = link.name, "a consumer fell silent");
                     self.link = None;
                     continue;
@@ -202,11 +213,12 @@ impl Pull {
             Appetite::Caller(size) => *size,
         };
         let Some(link) = self.link.as_mut().filter(|link| link.owed == 0) else { return Ok(()) };
-        let body = json!({
-            "batch": size,
-            "expires": nanos(EXPIRES),
-            "idle_heartbeat": nanos(HEARTBEAT),
-        });
+        let expiry = self.consumer.expiry;
+        let mut body = json!({ "batch": size, "expires": nanos(expiry) });
+        // The end of a short request is a sign of life, too.
+        if expiry > HEARTBEAT * 2 {
+            body["idle_heartbeat"] = json!(nanos(HEARTBEAT));
+        }
         let call = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", self.consumer.stream, link.name);
         self.server.ask("take messages", call, link.inbox.clone(), &body).await?;
         link.owed = size;

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::headers::{MESSAGE_ID, SCHEDULE, SCHEDULE_TARGET, TRACE};
-use super::pull::{Appetite, Consumer, Pull, Pulled, Receipt, nanos};
+use super::pull::{Appetite, Consumer, Pull, Pulled, Receipt, expiry_within, nanos};
 use super::server::{CONSUMER_NOT_FOUND, Server};
 use crate::broker::subjects::{self, QUEUE_STREAM};
 use crate::broker::{AnyDelivery, Delivery, Depth, Job, Queue, Result};
@@ -80,7 +80,7 @@ fn consumer(workflow: &Name, patience: Duration) -> Consumer {
         });
         (name.clone(), config)
     };
-    Consumer { stream: QUEUE_STREAM, make: Box::new(make) }
+    Consumer { stream: QUEUE_STREAM, make: Box::new(make), expiry: expiry_within(patience) }
 }
 
 async fn next(pull: &mut Pull) -> Option<Result<AnyDelivery>> {

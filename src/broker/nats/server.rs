@@ -8,7 +8,7 @@ use async_nats::{Client, HeaderMap, Message, Subject, Subscriber};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::headers::{EXPECTED_SEQUENCE, TRACE};
@@ -214,6 +214,18 @@ impl Server {
     /// [`Server::api`] for a call that has no error of its own meaning.
     pub(super) async fn api_plainly<T: DeserializeOwned>(&self, doing: &str, call: String, body: &Value) -> Result<T> {
         self.api(doing, call, body).await?.map_err(|error| error.into_broker(doing))
+    }
+
+    /// Removes one message of a stream, overwriting it; one that is gone already is no error.
+    pub(super) async fn overwrite(&self, doing: &str, stream: &str, seq: u64) -> Result<()> {
+        const NOT_DELETED: u64 = 10057;
+        // Without no_erase the server overwrites the bytes before it forgets them.
+        match self.api::<Value>(doing, format!("STREAM.MSG.DELETE.{stream}"), &json!({ "seq": seq })).await? {
+            Ok(_) => Ok(()),
+            // Of this one error there are several; only the words tell that the message is gone already.
+            Err(error) if error.err_code == NOT_DELETED && error.description.contains("no message") => Ok(()),
+            Err(error) => Err(error.into_broker(doing)),
+        }
     }
 
     /// Publishes without waiting for anybody. While there is no connection it is lost rather than kept waiting.

@@ -38,6 +38,6 @@ fn sighting(message: Message, place: Delivered) -> Option<Sighting> {
     let (seq, at) = (place.stream_seq, place.at);
     Some(match is_log {
         true => Sighting::Record { run, stored: Stored { seq, at, payload: message.payload } },
-        false => Sighting::Inbox { run, seq, at },
+        false => Sighting::Inbox { run, slot: subjects::slot_of(&message.subject)?, seq, at },
     })
 }

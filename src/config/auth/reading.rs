@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{Access, Auth, AuthMode, Jwt, JwtAlgorithm, JwtKey, Members, Oidc, TokenIssue, TrustedHeader};
+use super::{Access, Act, Auth, AuthMode, Jwt, JwtAlgorithm, JwtKey, Members, Oidc, TokenIssue, TrustedHeader};
 use crate::config::reading::{long_secret, secret};
 use crate::config::shapes::{ACCESS, AUTH, JWT, MEMBERS, OIDC, TOKEN, TRUSTED_HEADER};
 use crate::yaml::{Field, Fields};
@@ -52,7 +52,7 @@ pub(in crate::config) fn read(field: &Field<'_>, path: Path<'_>) -> Option<Auth>
         auditors: fields.read("auditors", |field| Some(members(&field.fields(&MEMBERS)?))).unwrap_or_default(),
         access: fields.read("access", |field| list(field, access)).unwrap_or_default(),
         origins: fields.read("origins", |field| list(field, origin)).unwrap_or_default(),
-        proxies: fields.read("proxies", |field| list(field, network)).unwrap_or_default(),
+        proxies: fields.read("proxies", |field| list(field, network)).unwrap_or_else(this_machine),
     };
     let mode = mode?;
     let own =
@@ -98,7 +98,18 @@ pub(in crate::config) fn read(field: &Field<'_>, path: Path<'_>) -> Option<Auth>
             }
         },
     };
-    Some(Auth { mode, ..auth })
+    let mut auth = Auth { mode, ..auth };
+    if matches!(auth.mode, AuthMode::TrustedHeader(_)) && fields.get("proxies").is_none() {
+        // Here much hangs on an address: who may forward for others is said, not assumed.
+        auth.proxies = Vec::new();
+    }
+    Some(auth)
+}
+
+/// Who is believed about a caller's address where nobody is named: this machine, where the page's own tier and most proxies
+/// are, as uvicorn has it.
+pub(in crate::config) fn this_machine() -> Vec<IpNet> {
+    ["127.0.0.0/8", "::1/128"].map(|network| network.parse().expect("a network")).to_vec()
 }
 
 fn token(field: &Field<'_>) -> Option<TokenIssue> {
@@ -210,7 +221,11 @@ fn members(fields: &Fields<'_>) -> Members {
 fn access(field: &Field<'_>) -> Option<Access> {
     let fields = field.fields(&ACCESS)?;
     let workflows = fields.read("workflows", |field| list(field, |field| field.text().map(str::to_owned)));
-    Some(Access { workflows: workflows?, members: members(&fields) })
+    let may = fields.read("may", |field| {
+        let may = list(field, |field| field.one_of(&Act::ALL))?;
+        if may.is_empty() { field.is_not("a list with something in it") } else { Some(may) }
+    });
+    Some(Access { workflows: workflows?, members: members(&fields), may: may.unwrap_or_else(|| vec![Act::Start]) })
 }
 
 fn origin(field: &Field<'_>) -> Option<String> {

@@ -3,6 +3,7 @@
 
 import { isNotLetIn, listWorkflows, startRun, randomKey, wordsOf } from './api.js';
 import { h } from './dom.js';
+import { hueFor } from './agents.js';
 import { face } from './faces.js';
 import { isFramed } from './framed.js';
 import { icon } from './icons.js';
@@ -57,16 +58,19 @@ export function openStart(place, query, isLink, actions) {
   /** @param {Workflow[]} workflows @param {string} [problem] */
   const drawCards = (workflows, problem) => {
     const refusal = h('p', { class: 'problem', role: 'alert' }, problem);
+    /** @type {Record<string, number>} */
+    const hues = {};
+    for (const workflow of workflows) hues[workflowTitle(workflow)] = hueFor(workflowTitle(workflow), Object.values(hues));
     column.replaceChildren(
       h('h1', null, 'What shall we do?'),
       h('p', { class: 'lead' }, workflows.length > 0 ? 'Choose what you want to work on.' : 'There are no workflows yet. They appear here as soon as a worker serves one.'),
       refusal,
-      h('ul', { class: 'cards' }, ...workflows.map((workflow) => h('li', null, card(workflow, refusal)))));
+      h('ul', { class: 'cards' }, ...workflows.map((workflow) => h('li', null, card(workflow, hues, refusal)))));
     if (workflows.length === 0) timer = setTimeout(load, RETRY_MS);
   };
 
-  /** @param {Workflow} workflow @param {HTMLElement} refusal */
-  const card = (workflow, refusal) => {
+  /** @param {Workflow} workflow @param {import('./faces.js').Hues} hues @param {HTMLElement} refusal */
+  const card = (workflow, hues, refusal) => {
     const button = h('button', { type: 'button', class: 'card', 'data-workflow': workflow.name, onclick: async () => {
       if (hasFields(workflow.params)) {
         actions.onNavigate(`/?workflow=${encodeURIComponent(workflow.name)}`);
@@ -76,7 +80,7 @@ export function openStart(place, query, isLink, actions) {
       await start(workflow, {}, randomKey(), refusal, false);
       button.disabled = false;
     } },
-    face(workflowTitle(workflow), {}),
+    h('span', { class: 'card-head' }, face(workflowTitle(workflow), hues), icon('arrow')),
     h('span', { class: 'card-title' }, workflowTitle(workflow)),
     workflow.description ? h('span', { class: 'card-words' }, workflow.description) : null,
     needs(workflow),

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use fastagency::auth::{Key, People, User, hash_password, new_key};
-use fastagency::config::{Access, Auth, AuthMode, Jwt, JwtAlgorithm, JwtKey, Members, TokenIssue, TrustedHeader};
+use fastagency::config::{Access, Act, Auth, AuthMode, Jwt, JwtAlgorithm, JwtKey, Members, TokenIssue, TrustedHeader};
 use fastagency::ids::{MessageId, RunId};
 use ring::hmac;
 use ring::signature::{Ed25519KeyPair, KeyPair};
@@ -55,18 +55,18 @@ pub fn basic(file: std::path::PathBuf) -> Auth {
     }
 }
 
-fn password_of(user: &str) -> String {
+pub fn password_of(user: &str) -> String {
     format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{user}'s password")))
 }
 
-struct Answer {
-    status: u16,
-    body: Value,
-    challenge: String,
-    retry_after: Option<u64>,
+pub struct Answer {
+    pub status: u16,
+    pub body: Value,
+    pub challenge: String,
+    pub retry_after: Option<u64>,
 }
 
-async fn ask(house: &House, method: &str, path: &str, headers: &[(&str, &str)], body: Option<Value>) -> Answer {
+pub async fn ask(house: &House, method: &str, path: &str, headers: &[(&str, &str)], body: Option<Value>) -> Answer {
     let mut call = house.http.request(method.parse().unwrap(), format!("{}{path}", house.url));
     for (name, value) in headers {
         call = call.header(*name, *value);
@@ -83,12 +83,12 @@ async fn ask(house: &House, method: &str, path: &str, headers: &[(&str, &str)], 
     Answer { status, body, challenge, retry_after }
 }
 
-async fn as_user(house: &House, user: &str, method: &str, path: &str, body: Option<Value>) -> Answer {
+pub async fn as_user(house: &House, user: &str, method: &str, path: &str, body: Option<Value>) -> Answer {
     ask(house, method, path, &[("authorization", &password_of(user))], body).await
 }
 
 /// Opens a socket with these headers; the status if it is refused.
-async fn socket(house: &House, headers: &[(&'static str, &str)]) -> Result<crate::gateway::house::Socket, u16> {
+pub async fn socket(house: &House, headers: &[(&'static str, &str)]) -> Result<crate::gateway::house::Socket, u16> {
     let mut request = format!("{}/fastagency/ws", house.url.replace("http://", "ws://")).into_client_request().unwrap();
     for (name, value) in headers {
         request.headers_mut().insert(*name, http::HeaderValue::from_str(value).unwrap());
@@ -208,6 +208,28 @@ async fn passwords_keys_and_tokens_open_and_nothing_else_does() {
 }
 
 #[tokio::test]
+async fn a_token_is_worth_nothing_when_its_user_is_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, _) = people(&folder);
+    let house = house(basic(file.clone())).await;
+    let call =
+        house.http.post(format!("{}/token", house.url)).header("content-type", "application/x-www-form-urlencoded");
+    let given = call.body("username=alice&password=alice%27s+password").send().await.unwrap();
+    let token = given.json::<Value>().await.unwrap()["access_token"].as_str().unwrap().to_owned();
+    assert_eq!(with_token(&house, &token).await, 200);
+    let mut people = People::read(&file).unwrap();
+    people.users.remove("alice");
+    people.write(&file).unwrap();
+    let out = async {
+        while with_token(&house, &token).await != 401 {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(super::house::PATIENCE, out).await.expect("the file is looked at every second");
+    house.end().await;
+}
+
+#[tokio::test]
 async fn whoever_guesses_is_told_to_wait_and_the_others_are_served() {
     let folder = tempfile::tempdir().unwrap();
     let house = house(basic(people(&folder).0)).await;
@@ -234,8 +256,8 @@ async fn what_a_user_may_not_start_is_not_there_for_him() {
     let folder = tempfile::tempdir().unwrap();
     let teachers = Members { users: vec![], groups: vec!["teachers".into()] };
     let access = vec![
-        Access { workflows: vec!["ec*".into()], members: Members::default() },
-        Access { workflows: vec!["lesson".into()], members: teachers },
+        Access { workflows: vec!["ec*".into()], members: Members::default(), may: vec![Act::Start] },
+        Access { workflows: vec!["lesson".into()], members: teachers, may: vec![Act::Start] },
     ];
     let house = house(Auth { access, ..basic(people(&folder).0) }).await;
     let names = async |user: &str, path: &str| -> Vec<String> {

@@ -8,8 +8,10 @@ use bytes::Bytes;
 use fastagency::broker::contract::{Carried, Contract, Discovered, Settle};
 use fastagency::broker::{Broker, Result};
 use fastagency::gateway;
-use fastagency::ids::{MessageId, RunId};
+use fastagency::ids::{MessageId, Name, RunId};
 use fastagency::lifecycle::{End, Lifecycle};
+use fastagency::run;
+use fastagency::run::answer::{Answer, Given};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use serde_json::{Value, json};
@@ -87,6 +89,17 @@ impl Contract for Played {
     async fn answer(&self, user: &str, run: RunId, _question: MessageId, body: Bytes) -> Result<()> {
         self.answers.lock().unwrap().push((user.to_owned(), run, serde_json::from_slice(&body).unwrap()));
         Ok(())
+    }
+    async fn last_answer(&self, _user: &str, run: RunId) -> Result<Option<Carried>> {
+        let answers = self.answers.lock().unwrap();
+        let last = answers.iter().rev().find(|(_, about, _)| *about == run);
+        Ok(last.map(|(user, run, body)| Carried {
+            seq: 1,
+            user: user.clone(),
+            run: *run,
+            body: body.to_string().into(),
+            copy_of: None,
+        }))
     }
     async fn erase(&self, _seq: u64) -> Result<()> {
         Ok(())
@@ -209,5 +222,44 @@ async fn a_python_workers_run_can_be_cancelled_and_may_fail() {
     error["sender"] = json!("NatsAdapter");
     played.says(failed, error);
     until("it ends", async || house.get(&format!("/api/runs/{failed}")).await.1["outcome"] == "failed").await;
+    assert_eq!(house.end().await, End::Clean);
+}
+
+#[tokio::test]
+async fn an_answer_is_passed_on_when_the_gateway_that_took_it_has_died() {
+    let played = shared(Played::new());
+    let contract = played.clone();
+    let house = House::with(|broker| broker.contract = Some(contract), |_| {}).await;
+    let name = Name::parse("team/python.echo").unwrap();
+    let ask = async |password: bool| {
+        let run = house.started(name.as_str()).await;
+        let question = envelope(run, "text_input", json!({"prompt": "?", "suggestions": [], "password": password}));
+        played.says(run, question.clone());
+        until("it waits", async || house.get(&format!("/api/runs/{run}")).await.1["state"] == "waiting").await;
+        (run, MessageId::parse(question["uuid"].as_str().unwrap()).unwrap())
+    };
+    let told = |run: RunId| -> Vec<Value> {
+        let answers = played.answers.lock().unwrap();
+        answers.iter().filter(|(_, about, _)| *about == run).map(|(_, _, body)| body["msg"].clone()).collect()
+    };
+    // The inbox has them, and then the gateway was no more.
+    let take = async |run, question, answer| {
+        let given = Given { answer, by: None };
+        run::answer::answer(&house.broker, &name, run, question, &given).await.unwrap();
+    };
+    let (plain, question) = ask(false).await;
+    take(plain, question, Answer::Text("hi".into())).await;
+    let (secret, password) = ask(true).await;
+    take(secret, password, Answer::Told).await;
+    let answers = format!("/api/runs/{secret}/answers/{password}");
+    until("the worker is told, once", async || told(plain) == ["hi"]).await;
+    let answered = async || house.events(plain, "").await.iter().any(|event| event.data["kind"] == "answered");
+    until("the log has it", answered).await;
+    // What nobody knows any more is asked for again.
+    until("it can be answered", async || house.post(&answers, json!({"value": "hunter2"})).await.0 == 202).await;
+    assert_eq!(told(secret), ["hunter2"]);
+    let (_, found) = house.get(&format!("/api/runs/{secret}")).await;
+    assert_eq!(found["state"], "running", "{found}");
+    assert_eq!(told(plain), ["hi"], "and not again");
     assert_eq!(house.end().await, End::Clean);
 }

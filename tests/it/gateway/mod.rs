@@ -1,6 +1,7 @@
 //! The gateway and the ui, over an embedded broker with a played worker.
 
 mod access;
+mod attacks;
 mod audit;
 mod bridge;
 pub mod house;

@@ -226,6 +226,7 @@ impl Outside {
             definition: Some(workflow.definition.hash()),
             params: Map::new(),
             user: None,
+            groups: Box::default(),
             origin: Origin::Gateway,
         };
         // One in four dies after the first try, whatever came of it.

@@ -224,8 +224,9 @@ impl Log for Side {
                     .logs
                     .iter()
                     .filter_map(|(run, log)| Some(Sighting::Record { run: *run, stored: log.last()?.stored.clone() }));
-                let inboxes = state.inbox.iter().map(|((run, _), stored)| Sighting::Inbox {
+                let inboxes = state.inbox.iter().map(|((run, slot), stored)| Sighting::Inbox {
                     run: *run,
+                    slot: *slot,
                     seq: stored.seq,
                     at: stored.at,
                 });
@@ -270,6 +271,10 @@ impl Inbox for Side {
 
     async fn get(&self, run: RunId, slot: Slot) -> Result<Option<Stored>> {
         self.call("get", (run.to_string(), slot), move |state, _| state.inbox.get(&(run, slot)).cloned()).await
+    }
+
+    async fn erase(&self, run: RunId, slot: Slot) -> Result<()> {
+        self.call("erase", (run.to_string(), slot), move |state, _| drop(state.inbox.remove(&(run, slot)))).await
     }
 
     async fn bell(&self, run: RunId) -> Result<BoxStream<'static, Bell>> {

@@ -98,6 +98,11 @@ impl Tier {
         }
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: &str) {
         let Some(child) = &self.child else { return };

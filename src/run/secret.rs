@@ -1,0 +1,36 @@
+//! Passwords in the log: sealed with a key of their run, which lies in the run's inbox, itself sealed with the project's key,
+//! and is deleted when the run has ended. What the log holds of a password then can be opened by nobody.
+
+use crate::broker::{self, Broker, Put, Slot, Stored};
+use crate::ids::{MessageId, RunId};
+use crate::run::Result;
+use crate::seal::{RunKey, Sealer};
+
+/// Seals the answer to a question with the run's key, which is made if there is none.
+pub async fn seal(broker: &Broker, sealer: &Sealer, run: RunId, question: MessageId, secret: &str) -> Result<String> {
+    let mut stored = sealer.new_run_key(run).into_bytes();
+    // The inbox decides between two who make one at once.
+    if let Put::Taken(first) = broker.inbox.put(run, Slot::Key, stored.clone().into()).await? {
+        stored = first.payload.to_vec();
+    }
+    let key = opened(sealer, run, &stored).ok_or_else(|| broker::Error::Refused {
+        doing: "seal a password".to_owned(),
+        reason: "an earlier one of this run was sealed with another seal_key: give every worker and gateway the same"
+            .to_owned(),
+    })?;
+    Ok(key.seal(question, secret))
+}
+
+/// Opens the answer to a question with what lies in the run's [`Slot::Key`]; `None` if it was sealed with another key.
+pub fn open(sealer: &Sealer, run: RunId, key: &Stored, question: MessageId, sealed: &str) -> Option<String> {
+    opened(sealer, run, &key.payload)?.open(question, sealed)
+}
+
+/// Deletes the run's key, if it has one.
+pub async fn forget(broker: &Broker, run: RunId) -> Result<()> {
+    Ok(broker.inbox.erase(run, Slot::Key).await?)
+}
+
+fn opened(sealer: &Sealer, run: RunId, stored: &[u8]) -> Option<RunKey> {
+    sealer.run_key(run, std::str::from_utf8(stored).ok()?)
+}

@@ -1,0 +1,358 @@
+//! What was tried against gateway and page; docs/security.md has the table of it.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use axum::http::{HeaderMap, HeaderValue};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use fastagency::auth::{Authenticator, Denied};
+use fastagency::config::{Access, Act, Auth, Limits, Members};
+use fastagency::message::Content;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::access::{as_user, ask, basic, password_of, people, socket};
+use super::house::{House, PATIENCE, Player, beside, run_id, say};
+use super::ui::Front;
+
+async fn limited(limits: Limits) -> (House, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, _) = people(&folder);
+    let house = House::with(
+        |_| {},
+        |settings| {
+            settings.auth = basic(file);
+            settings.limits = limits;
+        },
+    )
+    .await;
+    (house, folder)
+}
+
+fn address(house: &House) -> String {
+    house.url.trim_start_matches("http://").to_owned()
+}
+
+/// Sends bytes as they are, and reads what comes until the other side closes.
+async fn raw(address: &str, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    let mut answer = Vec::new();
+    let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("it closes");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn a_rule_lets_somebody_see_answer_and_stop_what_others_started_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let rule = |may: &[Act]| Access {
+        workflows: vec!["ec*".into()],
+        members: Members { users: vec!["bob".into()], groups: vec![] },
+        may: may.to_vec(),
+    };
+    for (may, seen, answered, stopped) in [
+        (&[][..], 404, 404, 404),
+        (&[Act::See], 200, 403, 403),
+        (&[Act::See, Act::Answer], 200, 202, 403),
+        (&[Act::See, Act::Cancel], 200, 403, 202),
+        // Who may not see a run is not told that it is there.
+        (&[Act::Answer, Act::Cancel], 404, 404, 404),
+    ] {
+        let access = if may.is_empty() { vec![] } else { vec![rule(may)] };
+        let auth = Auth { access, ..basic(people(&folder).0) };
+        let house = House::with(|_| {}, |settings| settings.auth = auth).await;
+        // Rules about other things leave starting to everybody.
+        let started = as_user(&house, "alice", "POST", "/api/runs", Some(json!({"workflow": "echo"}))).await;
+        let other = as_user(&house, "alice", "POST", "/api/runs", Some(json!({"workflow": "boom"}))).await;
+        let run = run_id(&started.body);
+        let mut player = Player::take(&house, run).await;
+        let question = player.ask(Content::TextInput(Default::default())).await.uuid;
+        let at = |rest: &str| format!("/api/runs/{run}{rest}");
+        let bob =
+            async |method: &str, path: &str, body: Option<Value>| as_user(&house, "bob", method, path, body).await;
+        assert_eq!(bob("GET", &at(""), None).await.status, seen, "{may:?}");
+        assert_eq!(bob("GET", &at("/events?follow=false"), None).await.status, seen, "{may:?}");
+        assert_eq!(
+            bob("GET", &format!("/api/runs/{}", run_id(&other.body)), None).await.status,
+            404,
+            "another workflow"
+        );
+        let renamed = bob("PATCH", &at(""), Some(json!({"title": "mine"}))).await;
+        assert_eq!(renamed.status, if seen == 200 { 403 } else { 404 });
+        let removed = bob("DELETE", &at(""), None).await;
+        assert_eq!(removed.status, if seen == 200 { 403 } else { 404 });
+        let listed = bob("GET", "/api/runs?everybody=true", None).await;
+        match may.contains(&Act::See) {
+            false => assert_eq!(listed.status, 403),
+            true => {
+                let runs = listed.body["runs"].as_array().unwrap();
+                assert!(runs.iter().all(|run| run["workflow"] == "echo"), "{}", listed.body);
+            }
+        }
+        let answers = at(&format!("/answers/{question}"));
+        assert_eq!(bob("POST", &answers, Some(json!({"value": "x"}))).await.status, answered, "{may:?}");
+        assert_eq!(bob("POST", &at("/cancel"), None).await.status, stopped, "{may:?}");
+        house.end().await;
+    }
+}
+
+#[tokio::test]
+async fn whoever_takes_more_than_his_share_is_told_when_to_come_back() {
+    let limits = Limits {
+        starts_per_minute: Some(3),
+        sockets: Some(2),
+        streams: Some(1),
+        open_runs: Some(100),
+        ..Limits::default()
+    };
+    let (house, _folder) = limited(limits).await;
+    let start = async |user: &str| as_user(&house, user, "POST", "/api/runs", Some(json!({"workflow": "echo"}))).await;
+    let first = start("alice").await;
+    for _ in 0..2 {
+        assert_eq!(start("alice").await.status, 201);
+    }
+    let refused = start("alice").await;
+    assert_eq!((refused.status, refused.body["error"]["code"].as_str()), (429, Some("too_many_requests")));
+    assert!(refused.retry_after.is_some_and(|seconds| (1..=60).contains(&seconds)), "{:?}", refused.retry_after);
+    assert_eq!(start("bob").await.status, 201, "the others have their own");
+    assert_eq!(start("nobody").await.status, 401);
+
+    // A repeated start of a run that is there is no start.
+    let key = [("authorization", password_of("bob")), ("idempotency-key", "one".to_owned())];
+    let key: Vec<(&str, &str)> = key.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    for expected in [201, 200, 200, 200, 200] {
+        assert_eq!(ask(&house, "POST", "/api/runs", &key, Some(json!({"workflow": "echo"}))).await.status, expected);
+    }
+
+    let alice = password_of("alice");
+    let login = [("authorization", alice.as_str())];
+    let held = [socket(&house, &login).await.unwrap(), socket(&house, &login).await.unwrap()];
+    assert_eq!(socket(&house, &login).await.err(), Some(429));
+    drop(held);
+    let again = async {
+        while socket(&house, &login).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, again).await.expect("a closed socket makes room");
+
+    let events = format!("{}/api/runs/{}/events", house.url, run_id(&first.body));
+    let open = async || house.http.get(&events).header("authorization", &alice).send().await.unwrap();
+    let stream = open().await;
+    assert_eq!(stream.status(), 200);
+    assert_eq!(open().await.status(), 429);
+    drop(stream);
+    let again = async {
+        while open().await.status() != 200 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, again).await.expect("a closed stream makes room");
+    house.end().await;
+
+    let (house, _folder) =
+        limited(Limits { requests_per_minute: Some(5), open_runs: Some(1), ..Limits::default() }).await;
+    let start = async || as_user(&house, "alice", "POST", "/api/runs", Some(json!({"workflow": "echo"}))).await.status;
+    assert_eq!((start().await, start().await), (201, 429), "one run is open");
+    for _ in 0..3 {
+        assert_eq!(as_user(&house, "alice", "GET", "/api/runs", None).await.status, 200);
+    }
+    assert_eq!(as_user(&house, "alice", "GET", "/api/runs", None).await.status, 429);
+    assert_eq!(as_user(&house, "bob", "GET", "/api/runs", None).await.status, 200);
+    house.end().await;
+}
+
+#[tokio::test]
+async fn connections_that_say_nothing_or_are_too_many_do_not_stay() {
+    let house = House::with(
+        |_| {},
+        |settings| {
+            settings.headers_within = Duration::from_millis(300);
+            settings.limits = Limits { connections_per_address: Some(5), ..Limits::default() };
+        },
+    )
+    .await;
+    let address = address(&house);
+    // Slow loris: the beginning of a request, and then nothing.
+    let mut slow = Vec::new();
+    for _ in 0..5 {
+        let mut stream = TcpStream::connect(&address).await.unwrap();
+        stream.write_all(b"GET /api/runs HTTP/1.1\r\nhost: x\r\n").await.unwrap();
+        slow.push(stream);
+    }
+    let sixth = raw(&address, b"").await;
+    assert!(sixth.starts_with("HTTP/1.1 429 ") && sixth.contains("retry-after: 10"), "{sixth}");
+    for mut stream in slow {
+        let mut rest = Vec::new();
+        let closed = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
+        closed.expect("it is closed without a word more").ok();
+    }
+    let served = async {
+        while house.http.get(format!("{}/healthz", house.url)).send().await.is_ok_and(|answer| answer.status() != 200) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, served).await.expect("there is room again");
+    house.end().await;
+}
+
+#[tokio::test]
+async fn what_is_huge_or_packed_is_refused_before_it_is_held() {
+    let house = House::start().await;
+    let address = address(&house);
+    // A bomb: it is not unpacked at all.
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    std::io::Write::write_all(&mut packed, &vec![b' '; 50_000_000]).unwrap();
+    let packed = packed.finish().unwrap();
+    let call = house.http.post(format!("{}/api/runs", house.url));
+    let call = call.header("content-type", "application/json").header("content-encoding", "gzip");
+    assert_eq!(call.body(packed).send().await.unwrap().status(), 415);
+    // A body whose length is a lie, and one without an end.
+    let huge = b"POST /api/runs HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+    let mut stream = TcpStream::connect(&address).await.unwrap();
+    stream.write_all(huge).await.unwrap();
+    let chunk = [b"10000\r\n".as_slice(), &vec![b' '; 0x10000], b"\r\n"].concat();
+    let mut sent = 0usize;
+    while sent < 64 * 1024 * 1024 && stream.write_all(&chunk).await.is_ok() {
+        sent += chunk.len();
+    }
+    assert!(sent < 64 * 1024 * 1024, "{sent} bytes were taken");
+    // A frame that says that it has 4 GB.
+    let upgrade = format!(
+        "GET /fastagency/ws HTTP/1.1\r\nhost: {address}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    let frame = [0x81, 0xff, 0, 0, 0, 1, 0, 0, 0, 0, 1, 2, 3, 4];
+    let answer = raw(&address, &[upgrade.as_bytes(), &frame].concat()).await;
+    assert!(answer.starts_with("HTTP/1.1 101"), "{answer}");
+    // Headers without an end.
+    let many = "x: y\r\n".repeat(10_000);
+    let answer = raw(&address, format!("GET / HTTP/1.1\r\nhost: x\r\n{many}\r\n").as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 431"), "{}", answer.lines().next().unwrap_or_default());
+    assert_eq!(house.get("/healthz").await.0, 200);
+    house.end().await;
+}
+
+#[tokio::test]
+async fn no_header_and_no_line_is_smuggled_in() {
+    let house = House::start().await;
+    let front = Front::before(&house.url).await;
+    for address in [address(&house), front.url.trim_start_matches("http://").to_owned()] {
+        for request in [
+            // An id with a line break in it, a request within a request, two lengths.
+            "GET /api/runs/x%0d%0aset-cookie:%20a=b HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n"
+                .to_owned(),
+            "GET /api/runs/x\r\nset-cookie: a=b HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n".to_owned(),
+            "POST /api/runs HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nabcdef"
+                .to_owned(),
+            "GET /auth/oidc?return=/%0d%0aset-cookie:a=b HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n"
+                .to_owned(),
+            "GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\nx-request-id: a\x01b\r\nconnection: close\r\n\r\n".to_owned(),
+        ] {
+            let answer = raw(&address, request.as_bytes()).await;
+            let head = answer.split("\r\n\r\n").next().unwrap_or_default().to_lowercase();
+            assert!(!head.contains("set-cookie"), "{request:?}: {answer}");
+            assert!(answer.matches("HTTP/1.1 ").count() <= 1, "{request:?}: {answer}");
+        }
+    }
+    assert_eq!(front.end().await, fastagency::lifecycle::End::Clean);
+    house.end().await;
+}
+
+#[tokio::test]
+async fn the_page_asks_nobody_but_its_gateway_and_shows_nothing_but_its_files() {
+    let house = House::start().await;
+    let front = Front::before(&house.url).await;
+    let page = front.url.trim_start_matches("http://").to_owned();
+    // Somewhere that must never be asked.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let inside = listener.local_addr().unwrap();
+    let asked = beside(async move { listener.accept().await.map(drop) });
+    for target in [
+        format!("http://{inside}/api/runs"),
+        format!("/api/../../{inside}"),
+        format!("/api/@{inside}/"),
+        format!("//{inside}/api/runs"),
+        format!("/fastagency/http://{inside}/"),
+        "/api/%2e%2e/%2e%2e/etc/passwd".to_owned(),
+    ] {
+        for extra in [String::new(), format!("x-forwarded-host: {inside}\r\n")] {
+            let request = format!("GET {target} HTTP/1.1\r\nhost: {inside}\r\n{extra}connection: close\r\n\r\n");
+            let answer = raw(&page, request.as_bytes()).await;
+            assert!(answer.starts_with("HTTP/1.1 "), "{target}: {answer}");
+            assert!(!answer.contains("root:"), "{target}");
+        }
+    }
+    assert!(!asked.is_finished(), "somebody else was asked");
+    asked.abort();
+    for path in [
+        "/assets/../Cargo.toml",
+        "/assets/..%2f..%2fCargo.toml",
+        "/assets/%2e%2e/%2e%2e/etc/passwd",
+        "/assets//etc/passwd",
+        "/assets/x/../../../etc/passwd",
+        "/assets/..\\..\\Cargo.toml",
+        "/ui/../../etc/passwd",
+    ] {
+        let answer =
+            raw(&page, format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 4"), "{path}: {answer}");
+    }
+    front.end().await;
+    house.end().await;
+}
+
+#[tokio::test]
+async fn ten_thousand_wrong_logins_cost_little_and_the_right_user_gets_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let auth = Authenticator::new(&basic(people(&folder).0)).unwrap();
+    let try_in = async |user: &str, password: &str, from: IpAddr| {
+        let value = format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}")));
+        let mut headers = HeaderMap::new();
+        headers.insert("authorization", HeaderValue::from_str(&value).unwrap());
+        auth.authenticate(&headers, from).await
+    };
+    let (here, there): (IpAddr, IpAddr) = ("192.0.2.1".parse().unwrap(), "198.51.100.1".parse().unwrap());
+    let (mut checked, mut told_to_wait) = (0, 0);
+    for number in 0..10_000 {
+        // One name again and again, and ever others, from one address.
+        let name = if number % 2 == 0 { "alice".to_owned() } else { format!("guess {number}") };
+        match try_in(&name, &format!("wrong {number}"), here).await {
+            Err(Denied::Wrong { .. }) => checked += 1,
+            Err(Denied::TooOften { .. }) => told_to_wait += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    // A hundred are free for an address, and one more for each second that this takes.
+    assert!(told_to_wait > 9_000, "{checked} were checked");
+    let right = try_in("alice", "alice's password", there).await.expect("she is elsewhere");
+    assert_eq!(right.user.unwrap().as_str(), "alice");
+    assert!(try_in("bob", "bob's password", there).await.is_ok());
+}
+
+#[tokio::test]
+async fn hostile_first_frames_start_nothing() {
+    let house = House::start().await;
+    for (uuid, name) in [
+        ("*", "echo"),
+        (">", "echo"),
+        ("fa.run.>", "echo"),
+        ("00000000-0000-0000-0000-000000000000\r\nPUB x 1", "echo"),
+        ("0b9d6e5c7f4b4f2a8c1d2e3f4a5b6c7d", "*"),
+        ("0b9d6e5c7f4b4f2a8c1d2e3f4a5b6c7d", "ec ho"),
+        ("0b9d6e5c7f4b4f2a8c1d2e3f4a5b6c7d", "echo.>"),
+        ("0b9d6e5c7f4b4f2a8c1d2e3f4a5b6c7d", "../echo"),
+        ("0b9d6e5c7f4b4f2a8c1d2e3f4a5b6c7d", "echo\r\nPUB x"),
+    ] {
+        let mut socket = house.socket().await;
+        say(&mut socket, json!({"workflow_uuid": uuid, "name": name, "params": {}}).to_string()).await;
+        assert_eq!(super::house::hear_json(&mut socket).await["type"], "error", "{uuid:?} {name:?}");
+        let started = house.post("/api/runs", json!({"workflow": name})).await;
+        assert!(name == "echo" || started.0 == 404, "{name:?}: {started:?}");
+    }
+    let listed = house.get("/api/runs").await.1;
+    assert!(listed["runs"].as_array().unwrap().iter().all(|run| run["workflow"] == "echo"), "{listed}");
+    house.end().await;
+}

@@ -1,0 +1,197 @@
+//! Each tier with a user of its own at the NATS server, as `nats-server.tiers.conf` has them: everything works, and a stolen
+//! login does no more than its tier does.
+
+use std::time::Duration;
+
+use fastagency::auth::{People, User, hash_password};
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+
+use crate::support::nats_server::NatsServer;
+use crate::support::tier::Tier;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const ALICE: &str = "alice's password";
+
+const WORKFLOW: &str = r#"
+version: 1
+name: who
+steps:
+  - id: said
+    text_input: { prompt: "What shall I say?" }
+  - return: "{{ user.name }} of {{ user.groups | join(', ') }} says {{ steps.said }}"
+"#;
+
+/// The server of the example file, but for its passwords.
+fn server(test: &str) -> Option<(NatsServer, TempDir)> {
+    let folder = tempfile::tempdir().unwrap();
+    let text = std::fs::read_to_string("nats-server.tiers.conf").unwrap();
+    let text = ["WORKER", "GATEWAY", "PYTHON"].iter().fold(text, |text, name| {
+        text.replace(&format!("$FASTAGENCY_NATS_{name}\n"), &format!("\"{}\"\n", password(name)))
+    });
+    // The test's server has a store of its own.
+    let text = text.replace("  store_dir: \"./data/nats\"\n", "");
+    let path = folder.path().join("nats.conf");
+    std::fs::write(&path, text).unwrap();
+    let server = NatsServer::start_with(test, &["-c", path.to_str().unwrap()])?;
+    Some((server, folder))
+}
+
+fn password(name: &str) -> String {
+    format!("the password of {}", name.to_lowercase())
+}
+
+fn project(folder: &TempDir, nats: &str, tier: &str) {
+    let config = format!(
+        "version: 1\nname: tiers\nnats: {{ url: \"{nats}\", user: {tier}, password: \"{}\" }}\n\
+         auth: {{ mode: basic, file: access.yaml }}\n",
+        password(tier)
+    );
+    std::fs::write(folder.path().join(format!("{tier}.yaml")), config).unwrap();
+}
+
+#[tokio::test]
+async fn everything_works_with_a_user_for_each_tier() {
+    let Some((server, folder)) = server("permissions::everything_works_with_a_user_for_each_tier") else { return };
+    std::fs::create_dir(folder.path().join("workflows")).unwrap();
+    std::fs::write(folder.path().join("workflows/who.yaml"), WORKFLOW).unwrap();
+    let alice = User { password: hash_password(ALICE), groups: vec!["teachers".into(), "readers".into()] };
+    People { users: [("alice".to_owned(), alice)].into(), ..People::default() }
+        .write(&folder.path().join("access.yaml"))
+        .unwrap();
+    for tier in ["worker", "gateway"] {
+        project(&folder, &server.url(), tier);
+    }
+    let mut worker = Tier::start(folder.path(), &["worker", "-c", "worker.yaml"]);
+    worker.says("worker ready");
+    let mut gateway = Tier::start(folder.path(), &["gateway", "-c", "gateway.yaml", "--port", "0"]);
+    let url = gateway.url("gateway");
+
+    // With a password, as the page's own tier would send it.
+    let http = crate::gateway::house::client();
+    let call = |method: reqwest::Method, path: &str| {
+        http.request(method, format!("{url}{path}")).basic_auth("alice", Some(ALICE)).timeout(PATIENCE)
+    };
+    let run = loop {
+        let answer =
+            call(reqwest::Method::POST, "/api/runs?wait=20").json(&json!({"workflow": "who"})).send().await.unwrap();
+        let status = answer.status();
+        let run: serde_json::Value = answer.json().await.unwrap();
+        match status.as_u16() {
+            201 => break run,
+            // No gateway has heard of the workflow yet.
+            404 => tokio::time::sleep(Duration::from_millis(50)).await,
+            _ => panic!("{status}: {run}"),
+        }
+    };
+    let (id, question) = (run["id"].as_str().unwrap(), run["question"]["id"].as_str().unwrap());
+    let answered =
+        call(reqwest::Method::POST, &format!("/api/runs/{id}/answers/{question}")).json(&json!({"value": "hello"}));
+    assert_eq!(answered.send().await.unwrap().status(), 202);
+    let events =
+        call(reqwest::Method::GET, &format!("/api/runs/{id}/events")).send().await.unwrap().text().await.unwrap();
+    assert!(events.contains("alice of teachers, readers says hello"), "{events}");
+    // Lists follow their runs after a moment.
+    let listed = async {
+        while !call(reqwest::Method::GET, "/api/runs").send().await.unwrap().text().await.unwrap().contains(id) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, listed).await.expect("the run is listed");
+    assert_eq!(call(reqwest::Method::DELETE, &format!("/api/runs/{id}")).send().await.unwrap().status(), 204);
+    assert!(worker.terminate().success() && gateway.terminate().success());
+    for tier in [&mut worker, &mut gateway] {
+        let heard = tier.heard().concat();
+        assert!(!heard.to_lowercase().contains("permission"), "{heard}");
+    }
+}
+
+/// Whether the server refuses that this user publishes on this subject.
+async fn is_refused(url: &str, user: &str, subject: &str) -> bool {
+    let (told, mut heard) = mpsc::unbounded_channel();
+    let client = async_nats::ConnectOptions::with_user_and_password(user.to_owned(), password(user))
+        .event_callback(move |event| {
+            let told = told.clone();
+            async move { drop(told.send(event.to_string())) }
+        })
+        .connect(url)
+        .await
+        .expect("the user may connect");
+    client.publish(subject.to_owned(), "{}".into()).await.unwrap();
+    // Everybody may ask this; the answer comes after whatever the server says about what came before.
+    let answer = client.request("$JS.API.INFO", "".into());
+    tokio::time::timeout(PATIENCE, answer).await.expect("an answer").expect("an answer");
+    let mut refused = false;
+    while let Ok(Some(event)) = tokio::time::timeout(Duration::from_millis(300), heard.recv()).await {
+        refused |= event.to_lowercase().contains("permissions violation");
+        if refused {
+            break;
+        }
+    }
+    refused
+}
+
+#[tokio::test]
+async fn a_stolen_login_does_no_more_than_its_tier() {
+    let Some((server, _folder)) = server("permissions::a_stolen_login_does_no_more_than_its_tier") else { return };
+    let url = server.url();
+    let run = "0b9d6e5c7f4b4f2a8c1d2e3f4a5b6c7d";
+    let refused: [(&str, Vec<String>); 3] = [
+        // A worker starts and answers nothing as a user of a Python tier, and removes no stream.
+        (
+            "worker",
+            vec![
+                "chat.server.initiate_chat".into(),
+                format!("chat.server.messages.alice.{run}"),
+                "$JS.API.STREAM.DELETE.FA_RUNS".into(),
+            ],
+        ),
+        // A gateway takes no job, says nothing as a worker, has no lease, and changes no workflow.
+        (
+            "gateway",
+            vec![
+                "$JS.API.CONSUMER.MSG.NEXT.FA_QUEUE.work_who".into(),
+                "$JS.API.CONSUMER.CREATE.FA_QUEUE.mine.fa.queue.who".into(),
+                "$JS.API.CONSUMER.CREATE.FA_QUEUE".into(),
+                "$JS.API.STREAM.PURGE.FA_QUEUE".into(),
+                "$JS.API.STREAM.DELETE.FA_RUNS".into(),
+                "$JS.ACK.FA_QUEUE.work_who.1.1.1.1.1".into(),
+                "$KV.fa_workers.somebody".into(),
+                "$KV.fa_workflows.who".into(),
+                "$KV.fa_definitions.hash".into(),
+                format!("fa.live.run.{run}.delta"),
+                format!("fa.timer.{run}"),
+                format!("chat.client.messages.alice.{run}"),
+                "$KV.discovery.who".into(),
+            ],
+        ),
+        // Python's tiers touch nothing of ours.
+        (
+            "python",
+            vec![
+                format!("fa.run.{run}.did"),
+                format!("fa.inbox.{run}.cancel"),
+                "fa.queue.who".into(),
+                "$KV.fa_runs.alice".into(),
+                "$JS.API.STREAM.PURGE.FA_RUNS".into(),
+                "$JS.API.DIRECT.GET.FA_RUNS".into(),
+                "$JS.API.STREAM.MSG.GET.FA_RUNS".into(),
+                "$JS.API.CONSUMER.CREATE.FA_RUNS.x".into(),
+                "$JS.API.STREAM.CREATE.MINE".into(),
+            ],
+        ),
+    ];
+    for (user, subjects) in refused {
+        for subject in subjects {
+            assert!(is_refused(&url, user, &subject).await, "{user} may publish on {subject}");
+        }
+    }
+    for (user, subject) in [
+        ("worker", format!("fa.run.{run}.did")),
+        ("gateway", format!("fa.inbox.{run}.cancel")),
+        ("python", "chat.server.initiate_chat".to_owned()),
+    ] {
+        assert!(!is_refused(&url, user, &subject).await, "{user} may not publish on {subject}");
+    }
+}
