@@ -18,7 +18,8 @@ pub struct ApiError {
     status: StatusCode,
     code: &'static str,
     message: String,
-    more: Map<String, Value>,
+    /// Boxed: every handler's result has room for an error, and few have more to say.
+    more: Option<Box<Map<String, Value>>>,
     /// In seconds: when another try makes sense.
     wait: Option<u64>,
 }
@@ -29,7 +30,7 @@ pub type Result<T, E = ApiError> = std::result::Result<T, E>;
 impl ApiError {
     /// An error; `message` is a sentence for a person.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), more: Map::new(), wait: None }
+        Self { status, code, message: message.into(), more: None, wait: None }
     }
 
     /// Adds what may help.
@@ -47,7 +48,7 @@ impl ApiError {
 
     /// Adds a fact beside the sentence.
     pub fn with(mut self, key: &str, value: Value) -> Self {
-        self.more.insert(key.to_owned(), value);
+        self.more.get_or_insert_default().insert(key.to_owned(), value);
         self
     }
 
@@ -80,7 +81,7 @@ impl ApiError {
         let mut error = Map::new();
         error.insert("code".to_owned(), json!(self.code));
         error.insert("message".to_owned(), json!(self.message));
-        error.extend(self.more.clone());
+        error.extend(self.more.as_deref().cloned().unwrap_or_default());
         json!({"error": error})
     }
 
