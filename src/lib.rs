@@ -30,7 +30,8 @@ pub mod broker;
 pub mod model;
 pub mod observe;
 
-// Floor 3: the ownership of a run, and the rules of conversation.
+// Floor 3: the ownership of a run, what proves its log, and the rules of conversation.
+pub mod chain;
 pub mod chat;
 pub mod run;
 

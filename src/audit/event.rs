@@ -10,8 +10,8 @@ use crate::run::redaction;
 
 /// A record as JSON: `run`, `seq`, `at`, `kind`, and what belongs to the kind (`docs/audit.md` lists it).
 pub fn event(run: RunId, placed: &Placed, redactor: &Redactor) -> Value {
-    let mut record = placed.record.clone();
-    redaction::record(redactor, &mut record);
+    let record = redaction::placed(redactor, placed).into_owned().record;
+    let asked = record.asked;
     let (kind, fields) = match record.body {
         Body::Created(created) => ("created", json!(created)),
         Body::Claimed { worker, epoch, message } => {
@@ -30,7 +30,7 @@ pub fn event(run: RunId, placed: &Placed, redactor: &Redactor) -> Value {
             ("ended", fields)
         }
         Body::Part { .. } => ("part", json!({})),
-        Body::Removed => ("removed", json!({})),
+        Body::Removed | Body::Kept(_) => ("removed", json!({})),
     };
     let mut shown = Map::new();
     shown.insert("run".to_owned(), json!(run));
@@ -39,6 +39,10 @@ pub fn event(run: RunId, placed: &Placed, redactor: &Redactor) -> Value {
     shown.insert("kind".to_owned(), json!(kind));
     if let Value::Object(fields) = fields {
         shown.extend(fields.into_iter().filter(|(_, value)| !value.is_null()));
+    }
+    if let Some(asked) = asked {
+        shown.insert("took_ms".to_owned(), json!(asked.took_ms));
+        shown.insert("asked".to_owned(), json!(asked));
     }
     Value::Object(shown)
 }

@@ -3,10 +3,15 @@
 //!
 //! The command line and the gateway both stand on this; it knows no HTTP.
 
+pub mod erase;
 mod event;
 mod export;
+pub mod keep;
+mod prompts;
 mod select;
+pub mod verify;
 
 pub use event::event;
 pub use export::{Columns, Format};
+pub use prompts::Prompts;
 pub use select::{How, Selection};

@@ -189,7 +189,7 @@ pub trait Log: Send + Sync {
     async fn survey(&self) -> Result<BoxStream<'static, Result<Sighting>>>;
 
     /// Removes the run's records before sequence `before`, its inbox and its timer for ever. For a run that has ended and
-    /// whose history has been stored anew (`run::keep`).
+    /// whose history has been stored anew (`audit::keep`).
     async fn forget(&self, run: RunId, before: u64) -> Result<()>;
 
     /// Removes the run's records, its inbox and its timer for ever. `tombstone` is kept in their place, under

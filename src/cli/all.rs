@@ -50,7 +50,9 @@ impl All {
         let embedded = !self.nats && common.nats_url.is_none();
         let data_dir = project::data_dir(&config, self.data_dir.as_ref());
         let broker = if embedded { embedded::open(&data_dir)? } else { project::connect(&config, "all").await? };
-        let sealer = project::sealer(&config, embedded.then_some(data_dir.as_path()))?;
+        let folder = embedded.then_some(data_dir.as_path());
+        let sealer = project::sealer(&config, folder)?;
+        let broker = project::chained(&config, broker, folder)?;
 
         let gateway_at = Listen { host: self.host, port: self.port };
         let gateway_listener = project::listen(&gateway_at, config.gateway.host, config.gateway.port).await?;
@@ -67,6 +69,8 @@ impl All {
             static_dir: config.gateway.static_dir.clone(),
             limits: config.gateway.limits,
             sealer,
+            redactor: config.audit.redactor.clone(),
+            verifier: project::verifier(&config, folder)?,
             ..gateway::Settings::default()
         };
         let page_settings = project::page(&config, gateway_url.clone(), &data_dir);

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use futures_util::StreamExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::audit::verify::Verifier;
 use crate::broker::{Broker, Shelf, embedded};
 use crate::cli::bench::span;
 use crate::cli::outcome::CliError;
@@ -20,11 +21,16 @@ use crate::cli::{Common, project};
 use crate::client::event::Event;
 use crate::client::{self, Client, Filter};
 use crate::clock::{self, Timestamp};
+use crate::config::Config;
 use crate::console::plain;
 use crate::console::timeline::{self, Entry};
 use crate::ids::RunId;
+use crate::redact::Redactor;
 use crate::run::attach::{Seen, attach, plain as read_log};
+use crate::run::redaction;
 use crate::run::summary::{State, Summary, list_all};
+
+mod files;
 
 /// Shows runs and what happened in them.
 #[derive(Args)]
@@ -53,12 +59,22 @@ enum What {
     Show {
         /// The run's id, or the beginning of it.
         run: String,
+        /// With each request to a model whole, as it was sent.
+        #[arg(long)]
+        prompts: bool,
     },
     /// What happens now, in one run or in all.
     Tail {
         /// The run's id, or the beginning of it.
         run: Option<String>,
     },
+    /// The events of all runs that are meant, as a file.
+    Export(files::Export),
+    /// Whether the logs are what was written: changes, cuts and insertions are found. Exit code 0: they are; 1: some are
+    /// not; 2: it cannot be told.
+    Verify(files::Verify),
+    /// Takes everything that was said out of a person's runs, for ever; what is left proves what was there.
+    Erase(files::Erase),
 }
 
 #[derive(Args)]
@@ -92,6 +108,13 @@ enum How {
     Cancelled,
 }
 
+impl How {
+    /// Its name.
+    fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+}
+
 /// Where it is read.
 #[derive(Clone)]
 enum Source {
@@ -99,6 +122,10 @@ enum Source {
         broker: Broker,
         /// Nobody works there while it is read.
         idle: bool,
+        /// What tells whether logs are what was written, if they are chained.
+        verifier: Option<Verifier>,
+        /// What is not to be seen.
+        redactor: Redactor,
     },
     Gateway(Client),
 }
@@ -115,9 +142,15 @@ impl Audit {
         let source = self.source(&common).await?;
         let printed = match &self.what {
             What::List(list) => self.list(list, &source).await?,
-            What::Show { run } => self.show(find(&source, run).await?, &source).await?,
+            What::Show { run, prompts } => {
+                let run = find(&source, run).await?;
+                if *prompts { files::prompts(run, &source).await? } else { self.show(run, &source).await? }
+            }
             What::Tail { run: Some(run) } => self.tail_one(find(&source, run).await?, &source).await?,
             What::Tail { run: None } => self.tail_all(&source).await?,
+            What::Export(export) => return export.run(&source).await,
+            What::Verify(verify) => return verify.run(&source, self.json).await,
+            What::Erase(erase) => return erase.run(&source, self.json).await,
         };
         match printed {
             Ok(()) => Ok(ExitCode::SUCCESS),
@@ -133,7 +166,8 @@ impl Audit {
         }
         let config = project::load(common)?;
         if self.nats || common.nats_url.is_some() {
-            return Ok(Source::Broker { broker: project::connect(&config, "audit").await?, idle: false });
+            let broker = project::connect(&config, "audit").await?;
+            return self.of_broker(&config, broker, None);
         }
         let data_dir = project::data_dir(&config, self.data_dir.as_ref());
         if !data_dir.is_dir() {
@@ -142,13 +176,21 @@ impl Audit {
             return Err(CliError::Usage(message));
         }
         match embedded::open(&data_dir) {
-            Ok(broker) => Ok(Source::Broker { broker, idle: true }),
+            Ok(broker) => self.of_broker(&config, broker, Some(&data_dir)),
             Err(embedded::OpenError::InUse { address: Some(url), .. }) => {
                 eprintln!("{} is in use; reading through the gateway there, {url}", data_dir.display());
                 Ok(Source::Gateway(project::client(&url)?))
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn of_broker(&self, config: &Config, broker: Broker, data_dir: Option<&Path>) -> Result<Source, CliError> {
+        // Only who writes needs anchors of his own.
+        let writes = matches!(self.what, What::Erase(_));
+        let broker = if writes { project::chained(config, broker, data_dir)? } else { broker };
+        let verifier = project::verifier(config, data_dir)?;
+        Ok(Source::Broker { broker, idle: data_dir.is_some(), verifier, redactor: config.audit.redactor.clone() })
     }
 
     async fn list(&self, list: &List, source: &Source) -> Result<io::Result<()>, CliError> {
@@ -281,7 +323,13 @@ async fn rows(source: &Source) -> Result<Vec<client::Run>, CliError> {
 /// Every run in a few words, with the sequence of its last record as far as it is known.
 async fn heads(source: &Source) -> Result<Vec<(client::Run, u64)>, CliError> {
     match source {
-        Source::Broker { broker, .. } => Ok(list_all(broker).await?.iter().map(|run| (row(run), run.seq)).collect()),
+        Source::Broker { broker, redactor, .. } => {
+            let shown = |mut run: Summary| {
+                redaction::summary(redactor, &mut run);
+                (row(&run), run.seq)
+            };
+            Ok(list_all(broker).await?.into_iter().map(shown).collect())
+        }
         Source::Gateway(client) => {
             let filter = Filter { limit: Some(MOST_LISTED), ..Filter::default() };
             Ok(client.list(&filter).await.map_err(unreachable)?.into_iter().map(|run| (run, 0)).collect())
@@ -307,7 +355,10 @@ fn row(summary: &Summary) -> client::Run {
 
 async fn timeline(source: &Source, run: RunId) -> Result<Vec<Entry>, CliError> {
     match source {
-        Source::Broker { broker, .. } => Ok(read_log(broker, run, 0).await?.iter().map(timeline::of_log).collect()),
+        Source::Broker { broker, redactor, .. } => {
+            let records = read_log(broker, run, 0).await?;
+            Ok(records.iter().map(|placed| timeline::of_log(&redaction::placed(redactor, placed))).collect())
+        }
         Source::Gateway(client) => {
             let mut follower = client.follow(run, 0);
             let mut entries = Vec::new();
@@ -332,11 +383,14 @@ async fn follow(
     told: mpsc::Sender<(String, Entry)>,
 ) -> Result<(), CliError> {
     match source {
-        Source::Broker { broker, .. } => {
+        Source::Broker { broker, redactor, .. } => {
             let mut attached = attach(&broker, run, after).await?;
             while let Some(seen) = attached.next().await? {
                 if let Seen::Record(placed) = seen
-                    && told.send((before.clone(), timeline::of_log(&placed))).await.is_err()
+                    && told
+                        .send((before.clone(), timeline::of_log(&redaction::placed(&redactor, &placed))))
+                        .await
+                        .is_err()
                 {
                     break;
                 }

@@ -56,9 +56,6 @@ fn copy(from: &Path, to: &Path) -> Result<(), CliError> {
         CopyError::Open(open) => open.into(),
         other => CliError::Failed(other.into()),
     })?;
-    let key = project::seal_key_file(from);
-    if key.is_file() {
-        project::copy_seal_key(&key, to).with_context(|| format!("could not copy {}", key.display()))?;
-    }
+    project::copy_keys(from, to).with_context(|| format!("could not copy the keys of {}", from.display()))?;
     Ok(())
 }

@@ -32,9 +32,11 @@ impl Gateway {
             static_dir: config.gateway.static_dir.clone(),
             limits: config.gateway.limits,
             sealer: project::sealer(&config, None)?,
+            redactor: config.audit.redactor.clone(),
+            verifier: project::verifier(&config, None)?,
             ..gateway::Settings::default()
         };
-        let broker = project::connect(&config, "gateway").await?;
+        let broker = project::chained(&config, project::connect(&config, "gateway").await?, None)?;
         let ready = broker_ready(&broker);
         let _sending = self.watching.start(&config, "gateway", ready, None, &shutdown).await?;
         shutdown.spawn("gateway", gateway::serve(listener, broker, settings, shutdown.clone()));

@@ -10,16 +10,18 @@ use anyhow::Context;
 use secrecy::SecretString;
 use tokio::net::{TcpListener, TcpSocket};
 
+use crate::audit::verify::Verifier;
 use crate::broker::{Broker, nats};
+use crate::chain::anchors::Anchors;
 use crate::cli::outcome::CliError;
 use crate::cli::{Common, Listen, VERSION};
 use crate::client::Client;
 use crate::clock;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Section};
 use crate::lifecycle::Lifecycle;
 use crate::project::load_config;
 use crate::seal::Sealer;
-use crate::{model, ui, worker, workflow};
+use crate::{chain, model, telemetry, ui, worker, workflow};
 
 /// The variable with the key or token that a gateway is shown.
 pub(super) const KEY: &str = "FASTAGENCY_KEY";
@@ -59,6 +61,42 @@ pub(super) fn data_dir(config: &Config, named: Option<&PathBuf>) -> PathBuf {
     named.unwrap_or(&config.data_dir).clone()
 }
 
+/// What the logs are chained with: the configured key; else, beside an embedded store, a key in a file there.
+pub(super) fn chain_key(config: &Config, data_dir: Option<&Path>) -> Result<Option<chain::Key>, CliError> {
+    // A key that is meant to be there and is not must not become another one, or none.
+    config.usable(Section::Audit)?;
+    if let Some(key) = &config.audit.key {
+        return Ok(Some(chain::Key::new(key)));
+    }
+    let Some(folder) = data_dir else { return Ok(None) };
+    let path = folder.join("audit.key");
+    let key = kept_key(&path).with_context(|| format!("could not keep a key in {}", path.display()))?;
+    Ok(Some(chain::Key::new(&key)))
+}
+
+/// Where the anchors are: beside an embedded store that was named on the command line, they are in it.
+pub(super) fn anchors_dir(config: &Config, data_dir: Option<&Path>) -> PathBuf {
+    let default = config.data_dir.join("audit");
+    match data_dir {
+        Some(folder) if config.audit.anchors == default => folder.join("audit"),
+        _ => config.audit.anchors.clone(),
+    }
+}
+
+/// What verifies the logs, if there is a key.
+pub(super) fn verifier(config: &Config, data_dir: Option<&Path>) -> Result<Option<Verifier>, CliError> {
+    let key = chain_key(config, data_dir)?;
+    Ok(key.map(|key| Verifier::new(key, anchors_dir(config, data_dir))))
+}
+
+/// The broker with logs that are chained, if there is a key.
+pub(super) fn chained(config: &Config, broker: Broker, data_dir: Option<&Path>) -> Result<Broker, CliError> {
+    telemetry::redact(config.audit.redactor.clone());
+    let Some(key) = chain_key(config, data_dir)? else { return Ok(broker) };
+    let anchors = Anchors::open(&anchors_dir(config, data_dir), &key).context("cannot prove the logs")?;
+    Ok(chain::chained(broker, key, anchors, clock::system()))
+}
+
 /// What seals passwords: the configured key; else, beside an embedded store, a key in a file there.
 pub(super) fn sealer(config: &Config, data_dir: Option<&Path>) -> Result<Option<Sealer>, CliError> {
     if let Some(key) = &config.seal_key {
@@ -75,9 +113,21 @@ pub(super) fn seal_key_file(folder: &Path) -> PathBuf {
     folder.join("seal.key")
 }
 
-/// Copies such a key into another folder.
-pub(super) fn copy_seal_key(key: &Path, to: &Path) -> std::io::Result<()> {
-    write_private(&seal_key_file(to), &std::fs::read_to_string(key)?)
+/// Copies the keys that were made for an embedded store, and the anchors beside it, into another folder.
+pub(super) fn copy_keys(from: &Path, to: &Path) -> std::io::Result<()> {
+    let mut files = vec![PathBuf::from("seal.key"), PathBuf::from("audit.key")];
+    if let Ok(anchors) = std::fs::read_dir(from.join("audit")) {
+        for file in anchors {
+            files.push(Path::new("audit").join(file?.file_name()));
+        }
+        std::fs::create_dir_all(to.join("audit"))?;
+    }
+    for file in files {
+        if from.join(&file).is_file() {
+            write_private(&to.join(&file), &std::fs::read_to_string(from.join(&file))?)?;
+        }
+    }
+    Ok(())
 }
 
 fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
@@ -113,6 +163,7 @@ pub(super) fn worker_parts(
         sealer,
         settings: config.worker.clone(),
         keep_ended: config.keep_ended,
+        redactor: config.audit.redactor.clone(),
         webhooks: config.webhooks.clone(),
         up: Arc::default(),
     })

@@ -137,6 +137,7 @@ impl Run {
         again: String,
     ) -> Result<House, CliError> {
         let sealer = project::sealer(config, data_dir)?;
+        let broker = project::chained(config, broker, data_dir)?;
         let parts = project::worker_parts(config, broker.clone(), sealer.clone(), self.mock_llm)?;
         let serves = parts.workflows.iter().map(|workflow| workflow.name.to_string()).collect();
         let here = Listen { host: None, port: Some(0) };
@@ -148,7 +149,12 @@ impl Run {
         let client = project::client(&url)?;
         let lifecycle = Lifecycle::new(config.shutdown_grace.min(END_WITHIN));
         let shutdown = lifecycle.shutdown();
-        let settings = gateway::Settings { sealer, ..gateway::Settings::default() };
+        let settings = gateway::Settings {
+            sealer,
+            redactor: config.audit.redactor.clone(),
+            verifier: project::verifier(config, data_dir)?,
+            ..gateway::Settings::default()
+        };
         shutdown.spawn("worker", worker::serve(parts, shutdown.clone()));
         shutdown.spawn("gateway", gateway::serve(listener, broker, settings, shutdown.clone()));
         Ok(House { client, serves, lifecycle: Some(lifecycle), again })

@@ -27,7 +27,7 @@ impl Worker {
         let lifecycle = project::lifecycle(&config);
         let shutdown = lifecycle.shutdown();
         let sealer = project::sealer(&config, None)?;
-        let broker = project::connect(&config, "worker").await?;
+        let broker = project::chained(&config, project::connect(&config, "worker").await?, None)?;
         let parts = project::worker_parts(&config, broker, sealer, self.mock_llm)?;
         let served = parts.workflows.iter().map(|workflow| workflow.name.clone()).collect();
         let (ready, depth) = (worker_ready(&parts.broker, &parts.up), queue_depth(&parts.broker, served));

@@ -203,6 +203,9 @@ pub struct Filter {
     pub limit: Option<usize>,
 }
 
+/// How long the runs of a person may take to be erased.
+const ERASED_WITHIN: Duration = Duration::from_secs(600);
+
 impl Client {
     /// A client of the gateway at `url`, for a gateway that asks nobody who he is. Nothing is connected yet.
     pub fn new(url: &str) -> Result<Self> {
@@ -300,6 +303,24 @@ impl Client {
         follow::Follower::new(self.clone(), run, after)
     }
 
+    /// Asks the audit: `path` is what comes after `api/audit/`.
+    pub async fn audit<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        self.json(self.request(Method::GET, &format!("api/audit/{path}"))).await
+    }
+
+    /// Takes everything that was said out of a person's runs.
+    pub async fn erase(&self, user: &str, reason: &str) -> Result<Value> {
+        let request = self.request(Method::POST, "api/audit/erase").timeout(ERASED_WITHIN);
+        self.json(request.json(&json!({"user": user, "reason": reason}))).await
+    }
+
+    /// Opens an export of the audit.
+    pub async fn export(&self, query: &[(&str, String)]) -> Result<Export> {
+        let mut url = self.at("api/audit/export");
+        url.query_pairs_mut().extend_pairs(query);
+        Ok(Export { response: self.send(self.http.get(url)).await?, client: self.clone() })
+    }
+
     /// Opens the stream of a run's events.
     async fn events(&self, run: RunId, after: u64) -> Result<Response> {
         let request = self.request(Method::GET, &format!("api/runs/{run}/events?after={after}"));
@@ -362,6 +383,19 @@ impl Client {
 
     fn lost(&self, error: reqwest::Error) -> Error {
         Error::Unreachable { url: self.url().to_owned(), why: in_words(error) }
+    }
+}
+
+/// An export of the audit, piece by piece.
+pub struct Export {
+    response: Response,
+    client: Client,
+}
+
+impl Export {
+    /// The next piece; none: that was all.
+    pub async fn next(&mut self) -> Result<Option<bytes::Bytes>> {
+        self.response.chunk().await.map_err(|error| self.client.lost(error))
     }
 }
 

@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 use crate::ids::Name;
 use crate::money::Usd;
 use crate::problem::{Problem, Problems};
+use crate::redact::Redactor;
 
 mod auth;
 mod operation;
@@ -58,6 +59,8 @@ pub struct Config {
     pub webhooks: BTreeMap<Name, Webhook>,
     /// The key that seals passwords in the log; none: they live in memory only.
     pub seal_key: Option<SecretString>,
+    /// What proves the logs, and what is not to be seen in them.
+    pub audit: Audit,
     /// Where figures are shown.
     pub metrics: Metrics,
     /// Where traces are sent; none: only where the environment says so.
@@ -78,6 +81,8 @@ pub enum Section {
     Worker,
     /// `metrics:` and `telemetry:`.
     Operation,
+    /// `audit:`.
+    Audit,
 }
 
 /// Reads a configuration file; all that is wrong with it is in the error.
@@ -181,6 +186,17 @@ pub struct Tls {
     pub cert_file: Option<PathBuf>,
     /// Its key.
     pub key_file: Option<PathBuf>,
+}
+
+/// `audit:`.
+#[derive(Debug, Clone)]
+pub struct Audit {
+    /// What the logs are chained with; none: they are not, but for those of an embedded broker, which makes a key.
+    pub key: Option<SecretString>,
+    /// The folder of the anchors (default: `audit` in the data folder).
+    pub anchors: PathBuf,
+    /// What is redacted.
+    pub redactor: Redactor,
 }
 
 /// `gateway:`.

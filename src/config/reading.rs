@@ -8,15 +8,18 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::operation;
-use super::shapes::{CONFIG, GATEWAY, GATEWAY_LIMITS, LINK, LLM, NATS, PRICE, RATE, TIMEOUT, TLS, UI, WEBHOOK, WORKER};
+use super::shapes::{
+    AUDIT, CONFIG, GATEWAY, GATEWAY_LIMITS, LINK, LLM, NATS, PRICE, RATE, REDACT, TIMEOUT, TLS, UI, WEBHOOK, WORKER,
+};
 use super::variables::{self, Environment};
 use super::{
-    Auth, Config, Gateway, Limits, Llm, Nats, Occasion, Price, Provider, Rate, Section, Timeouts, Tls, TokenSource, Ui,
-    Webhook, Worker,
+    Audit, Auth, Config, Gateway, Limits, Llm, Nats, Occasion, Price, Provider, Rate, Section, Timeouts, Tls,
+    TokenSource, Ui, Webhook, Worker,
 };
 use crate::ids::Name;
 use crate::money::Usd;
 use crate::problem::{Problem, Problems, did_you_mean};
+use crate::redact::Redactor;
 use crate::yaml::{self, Content, Entry, Field, Fields, Node, Review};
 
 /// The version of Azure's interface that is asked for where the address does not say another: the last with a date.
@@ -75,6 +78,8 @@ impl Reader<'_> {
         for llm in llms.values_mut() {
             llm.price = prices.get(&llm.model).copied();
         }
+        let data_dir = self.path(&fields, "data_dir").unwrap_or_else(|| self.folder.join("data"));
+        let anchors = data_dir.join("audit");
         Some(Config {
             path: file.to_owned(),
             nats: fields.read("nats", |field| self.nats(field)).unwrap_or_default(),
@@ -90,11 +95,16 @@ impl Reader<'_> {
                 park_after: Duration::from_secs(60),
                 lease: Duration::from_secs(10),
             }),
-            data_dir: self.path(&fields, "data_dir").unwrap_or_else(|| self.folder.join("data")),
+            data_dir,
             shutdown_grace: fields.read("shutdown_grace", Field::duration).unwrap_or(Duration::from_secs(10)),
             keep_ended: fields.read("keep_ended", Field::duration).unwrap_or(Duration::from_secs(30 * 24 * 3600)),
             webhooks: fields.read("webhooks", webhooks).unwrap_or_default(),
             seal_key: secret(&fields, "seal_key"),
+            audit: fields.read("audit", |field| self.audit(field, &anchors)).unwrap_or(Audit {
+                key: None,
+                anchors,
+                redactor: Redactor::default(),
+            }),
             metrics: fields.read("metrics", operation::metrics).unwrap_or_default(),
             telemetry: fields.read("telemetry", operation::telemetry).flatten(),
             unset: unset(&fields),
@@ -108,6 +118,15 @@ impl Reader<'_> {
             fields.get(key)?.note("a path is missing");
         }
         Some(self.folder.join(path))
+    }
+
+    fn audit(&self, field: &Field<'_>, anchors: &Path) -> Option<Audit> {
+        let fields = field.fields(&AUDIT)?;
+        Some(Audit {
+            key: secret(&fields, "key"),
+            anchors: self.path(&fields, "anchors").unwrap_or_else(|| anchors.to_owned()),
+            redactor: fields.read("redact", redactor).unwrap_or_default(),
+        })
     }
 
     fn nats(&self, field: &Field<'_>) -> Option<Nats> {
@@ -301,6 +320,31 @@ impl Reader<'_> {
         }
         (field.text().filter(|key| !key.is_empty()).map(|key| key.to_owned().into()), variable)
     }
+}
+
+fn redactor(field: &Field<'_>) -> Option<Redactor> {
+    let fields = field.fields(&REDACT)?;
+    let name = |field: &Field<'_>| field.text().filter(|name| !name.is_empty()).map(str::to_owned);
+    let names: Option<Vec<String>> =
+        fields.read("fields", |field| Some(field.items()?.iter().filter_map(name).collect()));
+    let pattern = |field: &Field<'_>| {
+        let text = field.text()?;
+        match regex::Regex::new(text) {
+            // It would match everywhere.
+            Ok(pattern) if pattern.is_match("") => {
+                field.note(format!("{text:?} matches where there is nothing"));
+                None
+            }
+            Ok(pattern) => Some(pattern),
+            Err(error) => {
+                let why = error.to_string().lines().last().unwrap_or_default().to_owned();
+                field.note(format!("{text:?} is no regular expression: {why}"));
+                None
+            }
+        }
+    };
+    let patterns = fields.read("patterns", |field| Some(field.items()?.iter().filter_map(pattern).collect()));
+    Some(Redactor::new(&names.unwrap_or_default(), patterns.unwrap_or_default()))
 }
 
 fn version(field: &Field<'_>) -> Option<()> {
@@ -555,6 +599,7 @@ fn unset(fields: &Fields<'_>) -> BTreeMap<Section, Vec<Problem>> {
             "ui" => &[Section::Ui],
             "worker" | "seal_key" | "webhooks" => &[Section::Worker],
             "metrics" | "telemetry" => &[Section::Operation],
+            "audit" => &[Section::Audit],
             // Each model keeps its own; a price that is not set is one of the models', which the worker asks.
             "llms" => continue,
             "prices" => &[Section::Worker],

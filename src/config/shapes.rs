@@ -34,7 +34,37 @@ pub static CONFIG: Shape = Shape {
         may("keep_ended", Kind::Duration, "How long an ended run is kept (default 30d)."),
         may("webhooks", Kind::Map(&Kind::Shape(&WEBHOOK)), "Who is told that a run waits for a person, or has ended."),
         may("seal_key", Kind::Text, "The key that seals passwords in the log (default: they live in memory only)."),
+        may("audit", Kind::Shape(&AUDIT), "What proves the logs, and what is not to be seen in them."),
         later("tools"),
+    ],
+    shared: &[],
+};
+
+pub static AUDIT: Shape = Shape {
+    name: "audit",
+    about: "What proves the logs of the runs, and what is not to be seen in them.",
+    keys: &[
+        may(
+            "key",
+            Kind::Text,
+            "The key that the records of a log are chained with (default: none with NATS; the embedded broker makes one).",
+        ),
+        may("anchors", Kind::Text, "The folder where the end of each log is noted (default audit in the data folder)."),
+        may(
+            "redact",
+            Kind::Shape(&REDACT),
+            "What is not to be seen: in the audit, on pages, and in logs of ended runs.",
+        ),
+    ],
+    shared: &[],
+};
+
+pub static REDACT: Shape = Shape {
+    name: "redaction",
+    about: "What is not to be seen.",
+    keys: &[
+        may("fields", Kind::List(&Kind::Text), "Fields of parameters, answers, results and arguments, by their names."),
+        may("patterns", Kind::List(&Kind::Text), "Regular expressions: whatever they match in any text."),
     ],
     shared: &[],
 };

@@ -66,7 +66,7 @@ pub fn of_log(placed: &Placed) -> Entry {
         Body::Parked { until: Some(until) } => ("parked", format!("waits, until {until} at the latest")),
         Body::Ended(over) => ("ended", ended(over.outcome, over.reason.as_deref(), &over.result, over.usage.llm_calls)),
         Body::Part { index, count, .. } => ("part", format!("{} of {count}", index + 1)),
-        Body::Removed => ("removed", String::new()),
+        Body::Removed | Body::Kept(_) => ("removed", String::new()),
     };
     Entry { seq: placed.seq, at: placed.at, kind, words, json: stored(placed).to_string() }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 
 use crate::broker::{Put, Slot, Stored};
 use crate::chat::{Answer, Failure, Question, Replied, Result, Speaking, Stop};
@@ -421,6 +422,8 @@ impl Scoped {
         if let Some(place) = asking.span.place() {
             request.headers.push((traces::HEADER, place));
         }
+        let noting = self.journal.note(&key, llm, &request);
+        let begun = Instant::now();
         let replying = asking.span.around(async {
             match speaking {
                 None => asked.complete(&request, &mut |progress| asking.saw(progress)).await,
@@ -436,13 +439,14 @@ impl Scoped {
             Ok(reply) => {
                 self.journal.count(reply.usage);
                 let outcome = Outcome::Reply(Box::new(reply.clone()));
-                self.journal.append(Body::Did { key, outcome }).await?;
+                self.journal.append_asked(Body::Did { key, outcome }, noting, begun.elapsed()).await?;
                 Ok(Ok(Replied { reply, message }))
             }
             Err(error) => {
                 let failure = model_failure(&error);
                 let Failure { kind, message, .. } = failure.clone();
-                self.journal.append(Body::Did { key, outcome: Outcome::Failed { kind, message } }).await?;
+                let body = Body::Did { key, outcome: Outcome::Failed { kind, message } };
+                self.journal.append_asked(body, noting, begun.elapsed()).await?;
                 Ok(Err(failure))
             }
         }

@@ -16,6 +16,7 @@ use crate::broker::{Broker, Slot, Stored};
 use crate::chat::{Result, Stop};
 use crate::clock::{Clock, Timestamp};
 use crate::engine::copier::Copier;
+use crate::engine::prompts::{Noting, Prompts};
 use crate::engine::shelver::Shelver;
 use crate::engine::watch::Watch;
 use crate::ids::{MessageId, RunId};
@@ -26,13 +27,14 @@ use crate::run::attach::Delta;
 use crate::run::claim::{Owned, is_still_mine, last_claim};
 use crate::run::lease::Lease;
 use crate::run::notice::Notices;
-use crate::run::record::{Body, Created, Outcome, Placed, Usage};
+use crate::run::record::{Asked, Body, Created, Outcome, Placed, Usage};
+use crate::run::redaction;
 use crate::run::secret;
 use crate::run::spent::Spent;
 use crate::run::summary::Summary;
 use crate::run::writer::Writer;
 use crate::seal::Sealer;
-use crate::workflow::Limits;
+use crate::workflow::{Limits, ModelUse};
 
 /// The keys of permissions begin so; no step does.
 const ALLOWED: &str = "!allowed/";
@@ -65,6 +67,7 @@ pub(super) struct Journal {
     confirmed: AtomicU64,
     remembered: Mutex<HashMap<String, Remembered>>,
     pen: tokio::sync::Mutex<Pen>,
+    prompts: Mutex<Prompts>,
     /// A message that is being stored while the run goes on.
     behind: Mutex<Option<Shared<BoxFuture<'static, Result<()>>>>>,
     state: Mutex<State>,
@@ -156,15 +159,19 @@ impl Journal {
     pub(super) fn new(around: Surroundings, owned: Owned, limits: Limits, copier: Option<Copier>) -> Self {
         let Owned { created, history, writer, lapses, .. } = owned;
         let run = writer.run();
+        let Surroundings { broker, models, sealer, shelver, lease, notices } = around;
         let figures = metrics().workflow(created.workflow.as_str());
-        let (summary, watch) = Watch::begin(run, &history, figures.clone());
+        let (mut summary, watch) = Watch::begin(run, &history, figures.clone());
+        if !shelver.redactor().is_empty() {
+            summary = Summary::new(run);
+            history.iter().for_each(|placed| summary.apply(&redaction::placed(shelver.redactor(), placed)));
+        }
         let epoch = last_claim(&history).map_or(0, |(_, epoch)| epoch);
         let spent = Spent::of(&history);
         let asked_secret = history.iter().any(|placed| asks_secret(&placed.record.body));
         let mut remembered = remember(history);
         let allowed = remembered.extract_if(|key, _| key.starts_with(ALLOWED));
         let allowed = allowed.map(|(key, _)| key[ALLOWED.len()..].to_owned()).collect();
-        let Surroundings { broker, models, sealer, shelver, lease, notices } = around;
         Self {
             run,
             created,
@@ -180,6 +187,7 @@ impl Journal {
             limits,
             figures,
             remembered: Mutex::new(remembered),
+            prompts: Mutex::default(),
             pen: tokio::sync::Mutex::new(Pen { writer, summary, watch, copier, shelver }),
             behind: Mutex::new(None),
             state: Mutex::new(State {
@@ -226,7 +234,7 @@ impl Journal {
         self.settle().await?;
         let lapses = self.lease.lapses();
         let epoch = self.epoch.fetch_add(1, Ordering::Relaxed) + 1;
-        let seq = self.write(Body::Claimed { worker: self.lease.worker(), epoch, message: None }).await?;
+        let seq = self.write(Body::Claimed { worker: self.lease.worker(), epoch, message: None }, None).await?;
         self.claimed.store(seq, Ordering::Relaxed);
         self.confirmed.store(lapses, Ordering::Relaxed);
         Ok(())
@@ -238,7 +246,23 @@ impl Journal {
     pub(super) fn append(&self, body: Body) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             self.settle().await?;
-            self.write(body).await.map(drop)
+            self.write(body, None).await.map(drop)
+        })
+    }
+
+    /// Notes a request to a model, for [`Journal::append_asked`].
+    pub(super) fn note(&self, key: &str, llm: &ModelUse, request: &model::Request) -> Noting {
+        lock(&self.prompts).note(key, llm, request)
+    }
+
+    /// Appends what came of a request to a model, and what was asked.
+    pub(super) fn append_asked(&self, body: Body, noting: Noting, took: Duration) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.settle().await?;
+            let (asked, known) = noting.took(took);
+            self.write(body, Some(asked)).await?;
+            lock(&self.prompts).remember(known);
+            Ok(())
         })
     }
 
@@ -251,7 +275,7 @@ impl Journal {
             let mut behind = lock(&self.behind);
             if behind.is_none() {
                 let journal = self.clone();
-                *behind = Some(async move { journal.write(body).await.map(drop) }.boxed().shared());
+                *behind = Some(async move { journal.write(body, None).await.map(drop) }.boxed().shared());
                 return Ok(());
             }
         }
@@ -289,13 +313,13 @@ impl Journal {
         lock(&self.behind).take();
     }
 
-    async fn write(&self, body: Body) -> Result<u64> {
+    async fn write(&self, body: Body, asked: Option<Box<Asked>>) -> Result<u64> {
         self.notices.announce(self.run, &body).await.map_err(|error| Stop::Halted(error.to_string()))?;
         let mut pen = self.pen.lock().await;
-        let written = pen.writer.append(body, self.clock().now()).await;
+        let written = pen.writer.append_asked(body, asked, self.clock().now()).await;
         let placed = written.map_err(|error| Stop::Halted(error.to_string()))?;
-        let Pen { summary, watch, .. } = &mut *pen;
-        summary.apply(&placed);
+        let Pen { summary, watch, shelver, .. } = &mut *pen;
+        summary.apply(&redaction::placed(shelver.redactor(), &placed));
         watch.saw(summary, &placed);
         {
             let mut state = lock(&self.state);

@@ -28,6 +28,7 @@ mod copier;
 mod effects;
 mod journal;
 mod permits;
+mod prompts;
 mod scope;
 mod shelver;
 mod shown;

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use crate::broker::Broker;
 use crate::ids::RunId;
 use crate::lifecycle::Shutdown;
+use crate::redact::Redactor;
 use crate::run::summary::Summary;
 
 /// How long a summary may be late.
@@ -23,9 +24,20 @@ const AT_ONCE: usize = 64;
 pub struct Shelver {
     waiting: Mutex<HashMap<RunId, Summary>>,
     something: Notify,
+    redactor: Redactor,
 }
 
 impl Shelver {
+    /// One for summaries of records that are redacted so.
+    pub fn new(redactor: Redactor) -> Self {
+        Self { redactor, ..Self::default() }
+    }
+
+    /// What is taken out of records before they are summed up.
+    pub fn redactor(&self) -> &Redactor {
+        &self.redactor
+    }
+
     /// Takes a run's newest summary.
     pub fn put(&self, summary: &Summary) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);

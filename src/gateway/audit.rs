@@ -17,17 +17,18 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::audit::{Columns, Format, Selection, event};
+use crate::audit::verify::{self, Verifier};
+use crate::audit::{Columns, Format, Prompts, Selection, erase, event};
 use crate::auth::Caller;
 use crate::broker::{Overheard, Stored};
 use crate::clock::Timestamp;
-use crate::gateway::body::Asked;
+use crate::gateway::body::{Asked, Json};
 use crate::gateway::error::{ApiError, Result};
 use crate::gateway::runs::run_id;
 use crate::gateway::{Gateway, events, guard, projection};
-use crate::ids::RunId;
+use crate::ids::{RunId, UserId};
 use crate::problem::chain;
-use crate::run::record::{Assembler, Body};
+use crate::run::record::{Assembler, Body, Erasure, Placed};
 use crate::run::summary::{self, Summary};
 use crate::run::{self, redaction};
 
@@ -80,8 +81,19 @@ fn line(gateway: &Gateway, run: &mut Summary) -> Value {
     shown
 }
 
+/// The query of `GET /api/audit/runs/{id}`.
+#[derive(Deserialize)]
+pub struct Telling {
+    prompts: Option<bool>,
+}
+
 /// `GET /api/audit/runs/{id}`.
-pub async fn run(State(gateway): State<Arc<Gateway>>, caller: Caller, Path(id): Path<String>) -> Result<Reply<Value>> {
+pub async fn run(
+    State(gateway): State<Arc<Gateway>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Asked(telling): Asked<Telling>,
+) -> Result<Reply<Value>> {
     guard::may_audit(&gateway, &caller)?;
     let run = run_id(&id)?;
     let records = run::read(&gateway.broker, run, 0).await?;
@@ -93,8 +105,84 @@ pub async fn run(State(gateway): State<Arc<Gateway>>, caller: Caller, Path(id): 
         summary.title = Some(title);
     }
     let redactor = &gateway.settings.redactor;
-    let events: Vec<Value> = records.iter().map(|placed| event(run, placed, redactor)).collect();
+    let mut prompts = Prompts::default();
+    let tell = |placed: &Placed| {
+        let mut shown = event(run, placed, redactor);
+        if telling.prompts == Some(true)
+            && let Some(prompt) = prompts.of(&redaction::placed(redactor, placed))
+        {
+            shown["prompt"] = prompt;
+        }
+        shown
+    };
+    let events: Vec<Value> = records.iter().map(tell).collect();
     Ok(Reply(json!({"run": line(&gateway, &mut summary), "events": events})))
+}
+
+fn verifier(gateway: &Gateway) -> Result<&Verifier> {
+    gateway.settings.verifier.as_ref().ok_or_else(|| {
+        let message = "logs are not chained here: there is no key (audit.key)";
+        ApiError::new(StatusCode::CONFLICT, "not_chained", message)
+    })
+}
+
+impl From<verify::Error> for ApiError {
+    fn from(error: verify::Error) -> Self {
+        match error {
+            verify::Error::Run(error) => error.into(),
+            anchors => Self::internal(&anchors),
+        }
+    }
+}
+
+/// `GET /api/audit/runs/{id}/verify`.
+pub async fn verify_one(
+    State(gateway): State<Arc<Gateway>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Reply<Value>> {
+    guard::may_audit(&gateway, &caller)?;
+    let run = run_id(&id)?;
+    let verdict = verifier(&gateway)?.one(&gateway.broker, run).await?;
+    if !verdict.anchored && verdict.chained + verdict.unchained == 0 && verdict.is_clean() {
+        return Err(ApiError::unknown_run(&id));
+    }
+    Ok(Reply(json!({"clean": verdict.is_clean(), "run": run, "verdict": verdict})))
+}
+
+/// `GET /api/audit/verify`.
+pub async fn verify_all(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Result<Reply<Value>> {
+    guard::may_audit(&gateway, &caller)?;
+    let report = verifier(&gateway)?.all(&gateway.broker, &|_, _| {}).await?;
+    Ok(Reply(json!({"clean": report.is_clean(), "report": report})))
+}
+
+/// The body of `POST /api/audit/erase`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Erasing {
+    user: String,
+    reason: String,
+}
+
+/// `POST /api/audit/erase`: takes everything that was said out of a person's runs.
+pub async fn erase(
+    State(gateway): State<Arc<Gateway>>,
+    caller: Caller,
+    Json(erasing): Json<Erasing>,
+) -> Result<Reply<Value>> {
+    guard::may_erase(&gateway, &caller)?;
+    let unfit = |message: &str| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_body", message);
+    let user = UserId::new(erasing.user.as_str()).ok_or_else(|| unfit("user: must be the name of a user"))?;
+    let reason = erasing.reason.trim().to_owned();
+    if reason.is_empty() {
+        return Err(unfit("reason: must say why; it is kept"));
+    }
+    let by = caller.user.as_ref().map(ToString::to_string);
+    let erasure = Erasure { by, reason, at: gateway.clock.now() };
+    let erased = erase::erase(&gateway.broker, &user, &erasure).await?;
+    tracing::warn!("{} runs of a user were erased, {} have not ended yet", erased.erased.len(), erased.not_ended.len());
+    Ok(Reply(json!(erased)))
 }
 
 /// The rest of the query of `GET /api/audit/export`, beside [`Selection`].
@@ -233,6 +321,10 @@ impl Tail {
             self.parts.insert(run, assembler);
             return None;
         };
+        if placed.seq != stored.seq {
+            // A history that was stored anew: all of it was told before.
+            return None;
+        }
         let whose = match &placed.record.body {
             Body::Created(created) => {
                 let user = created.user.as_ref().map(ToString::to_string);

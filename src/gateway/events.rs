@@ -28,6 +28,7 @@ use crate::problem::chain;
 use crate::run;
 use crate::run::attach::{Attached, Seen, attach};
 use crate::run::record::Body;
+use crate::run::redaction;
 
 /// The query.
 #[derive(Deserialize)]
@@ -145,6 +146,7 @@ impl Events {
             Seen::Record(placed) if placed.seq > self.after => {
                 self.last = placed.seq;
                 self.gateway.unclaimed.saw(self.run, &placed);
+                let placed = redaction::placed(&self.gateway.settings.redactor, &placed);
                 if let Some(shown) = projection::record(&placed) {
                     self.waiting.push_back(event("record", Some(placed.seq), &shown.to_string()));
                 }

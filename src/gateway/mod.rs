@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
+use crate::audit::verify::Verifier;
 use crate::auth::Authenticator;
 use crate::broker::Broker;
 use crate::clock::Clock;
@@ -55,6 +56,8 @@ pub struct Settings {
     pub sealer: Option<Sealer>,
     /// What is not to be seen.
     pub redactor: Redactor,
+    /// What tells whether logs are what was written; none: they are not chained.
+    pub verifier: Option<Verifier>,
     /// How often a comment goes over a silent stream of events: proxies commonly give up after 60 s.
     pub keep_alive: Duration,
     /// What one caller may take.
@@ -74,6 +77,7 @@ impl Default for Settings {
             static_dir: None,
             sealer: None,
             redactor: Redactor::default(),
+            verifier: None,
             keep_alive: Duration::from_secs(15),
             limits: config::Limits::default(),
             headers_within: serving::HEADERS_WITHIN,

@@ -370,13 +370,71 @@ fn audit() -> Vec<Operation> {
             operation(
                 "audit",
                 "Everything that happened in a run",
-                vec![id()],
+                vec![
+                    id(),
+                    query(
+                        "prompts",
+                        json!({"type": "boolean", "default": false}),
+                        "With each request to a model whole, as `prompt`.",
+                    ),
+                ],
                 None,
                 json!({
                     "200": answer("The run and its events", json!({"type": "object", "required": ["run", "events"],
                         "properties": {"run": reference("Run"),
                             "events": {"type": "array", "items": reference("AuditEvent")}}})),
                     "404": problem("`unknown_run`"),
+                }),
+            ),
+        ),
+        (
+            "get",
+            "/api/audit/runs/{id}/verify",
+            operation(
+                "audit",
+                "Whether the log of a run is what was written",
+                vec![id()],
+                None,
+                json!({
+                    "200": answer("The verdict", json!({"type": "object", "required": ["clean", "run", "verdict"],
+                        "properties": {"clean": {"type": "boolean"}, "run": text(), "verdict": {"type": "object"}}})),
+                    "404": problem("`unknown_run`"),
+                    "409": problem("`not_chained`: there is no key"),
+                }),
+            ),
+        ),
+        (
+            "get",
+            "/api/audit/verify",
+            operation(
+                "audit",
+                "Whether the logs of all runs are what was written",
+                vec![],
+                None,
+                json!({
+                    "200": answer("The report", json!({"type": "object", "required": ["clean", "report"],
+                        "properties": {"clean": {"type": "boolean"}, "report": {"type": "object"}}})),
+                    "409": problem("`not_chained`: there is no key"),
+                }),
+            ),
+        ),
+        (
+            "post",
+            "/api/audit/erase",
+            operation(
+                "audit",
+                "Take everything that was said out of a person's runs, for ever",
+                vec![],
+                Some(json!({"type": "object", "required": ["user", "reason"], "additionalProperties": false,
+                    "properties": {"user": text(), "reason": {"type": "string", "description": "Why; it is kept."}}})),
+                json!({
+                    "200": answer("What was erased, and what was not", json!({"type": "object",
+                        "required": ["erased", "not_ended", "answered_elsewhere"], "properties": {
+                            "erased": {"type": "array", "items": text()},
+                            "not_ended": {"type": "array", "items": text()},
+                            "answered_elsewhere": {"type": "array", "items": text()}}})),
+                    "413": problem("`too_large`"),
+                    "422": problem("`invalid_body`"),
                 }),
             ),
         ),

@@ -70,7 +70,9 @@ pub fn record(placed: &Placed) -> Option<Value> {
                 "message": message(&ended.message),
             }),
         ),
-        Body::Did { .. } | Body::Calling { .. } | Body::Part { .. } | Body::Removed => return None,
+        Body::Did { .. } | Body::Calling { .. } | Body::Part { .. } | Body::Removed | Body::Kept(_) => {
+            return None;
+        }
     };
     let mut shown = Map::new();
     shown.insert("seq".to_owned(), json!(placed.seq));

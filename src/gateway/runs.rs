@@ -22,6 +22,7 @@ use crate::run;
 use crate::run::answer::{Accepted, Answer, Given};
 use crate::run::attach::{Seen, attach};
 use crate::run::record::{Body, Created, Outcome, Placed, Record};
+use crate::run::redaction;
 use crate::run::remove::remove;
 use crate::run::summary::{self, State as RunState, Summary};
 
@@ -276,10 +277,12 @@ async fn look_up(gateway: &Gateway, run: RunId, caller: &Caller) -> Result<Found
         }
         _ => return Err(ApiError::unknown_run(&run.to_string())),
     };
-    let mut summary = Summary::of(run, &records);
+    let mut summary = Summary::new(run);
+    records.iter().for_each(|placed| summary.apply(&redaction::placed(&gateway.settings.redactor, placed)));
     if let Some(title) = summary::title(&gateway.broker, created.user.as_ref(), run).await? {
         summary.title = Some(title);
     }
+    redaction::summary(&gateway.settings.redactor, &mut summary);
     Ok(Found { records, created, summary })
 }
 

@@ -62,6 +62,8 @@ pub struct Attached {
     waiting: VecDeque<Seen>,
     /// The sequence of the last stored message that was taken in.
     last: u64,
+    /// The sequence of the last record that was given.
+    given: u64,
     ended: bool,
     /// The log is to be read. Noted before it is, as whoever calls may stop waiting at any moment.
     behind: bool,
@@ -81,6 +83,7 @@ pub async fn attach(broker: &Broker, run: RunId, after: u64) -> Result<Attached>
         assembler: Assembler::default(),
         waiting: VecDeque::new(),
         last: after,
+        given: after,
         ended: false,
         behind: false,
         deaf: false,
@@ -151,9 +154,14 @@ impl Attached {
 
     fn take(&mut self, stored: &crate::broker::Stored) -> Result<()> {
         self.last = stored.seq;
-        if let Some(placed) = self.assembler.take(self.run, stored)? {
+        let Some(last) = self.assembler.take(self.run, stored)? else { return Ok(()) };
+        for placed in self.assembler.kept().into_iter().chain([last]) {
             self.ended |= matches!(placed.record.body, Body::Ended(_) | Body::Removed);
-            self.waiting.push_back(Seen::Record(Box::new(placed)));
+            // A history that was stored anew holds again what was given before.
+            if placed.seq > self.given {
+                self.given = placed.seq;
+                self.waiting.push_back(Seen::Record(Box::new(placed)));
+            }
         }
         Ok(())
     }

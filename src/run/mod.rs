@@ -52,7 +52,14 @@ pub async fn read(broker: &crate::broker::Broker, run: crate::ids::RunId, after:
     let mut assembler = record::Assembler::default();
     let mut records = Vec::new();
     for stored in broker.log.read(run, after).await? {
-        records.extend(assembler.take(run, &stored)?);
+        let last = assembler.take(run, &stored)?;
+        let kept = assembler.kept();
+        if !kept.is_empty() {
+            // They stand for what was read before, and their places are older than where they were read.
+            records.clear();
+            records.extend(kept.into_iter().filter(|placed| placed.seq > after));
+        }
+        records.extend(last.filter(|placed| placed.seq > after));
     }
     Ok(records)
 }

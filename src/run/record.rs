@@ -14,8 +14,10 @@ use crate::message::{Content, Message};
 use crate::model;
 use crate::money::Usd;
 
-/// The version of the format that this program writes.
-pub const VERSION: u8 = 1;
+/// The newest version of the format that this program reads.
+pub const VERSION: u8 = 2;
+/// The version of every record but [`Body::Kept`], which came later.
+const ORDINARY: u8 = 1;
 
 /// What a piece has around it, at most, in bytes.
 const AROUND_PIECE: usize = 200;
@@ -36,6 +38,39 @@ pub struct Record {
     /// What happened.
     #[serde(flatten)]
     pub body: Body,
+    /// What a model was asked, in the record of its reply or of its failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Box<Asked>>,
+}
+
+/// A request to a model: what it has in common with an earlier one is named, not repeated.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Asked {
+    /// The model that was asked, by its name in `llms:`; another may have answered.
+    pub llm: String,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+    /// The effect whose request this one begins as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// How many messages they have in common.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub common: usize,
+    /// The messages after those.
+    pub messages: Vec<model::ChatMessage>,
+    /// The tools; none: those of the other request, or none at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<Vec<Value>>,
+    /// What the reply must look like.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_format: Option<Value>,
+    /// Parameters of the agent.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub parameters: Map<String, Value>,
+}
+
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 /// What happened in a run.
@@ -94,6 +129,48 @@ pub enum Body {
     },
     /// All that is left of a run that was removed.
     Removed,
+    /// All that is left of the records before it, which it stands for. Nobody above [`Assembler`] sees it.
+    Kept(Kept),
+}
+
+/// The history of a run that has ended, stored anew without what is not to be kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Kept {
+    /// The stored records, in order.
+    pub entries: Vec<KeptEntry>,
+    /// Somebody's data were erased: nothing of the run is to be seen any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erased: Option<Erasure>,
+}
+
+/// A stored record as it is kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KeptEntry {
+    /// Its sequence.
+    pub seq: u64,
+    /// When it was stored.
+    pub at: Timestamp,
+    /// Its link, as it was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain: Option<String>,
+    /// The digest of what was stored, if that is not the text below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// The record's JSON text; none: nothing of it is kept, or it was a piece of the next one that has a text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+}
+
+/// Why nothing of a run is to be seen any more.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Erasure {
+    /// Who erased it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// How a run began.
@@ -264,7 +341,8 @@ pub enum Unreadable {
 impl Record {
     /// A new record.
     pub fn new(body: Body) -> Self {
-        Self { version: VERSION, id: MessageId::random(), body }
+        let version = if matches!(body, Body::Kept(_)) { VERSION } else { ORDINARY };
+        Self { version, id: MessageId::random(), body, asked: None }
     }
 
     /// The subject that it belongs under.
@@ -327,9 +405,16 @@ fn pieces(text: &str, size: usize) -> Vec<&str> {
 #[derive(Debug, Default)]
 pub struct Assembler {
     parts: String,
+    kept: Vec<Placed>,
 }
 
 impl Assembler {
+    /// The records before the one that [`Assembler::take`] gave last, if that came out of a history that was stored anew. They
+    /// stand for everything that was taken before.
+    pub fn kept(&mut self) -> Vec<Placed> {
+        std::mem::take(&mut self.kept)
+    }
+
     /// Takes the next stored payload; `None` if it is a part and more are to come.
     pub fn take(&mut self, run: RunId, stored: &Stored) -> Result<Option<Placed>, Unreadable> {
         let malformed = |source| Unreadable::Malformed { run, seq: stored.seq, source };
@@ -342,7 +427,7 @@ impl Assembler {
         }
         let Body::Part { index, count, text, .. } = &record.body else {
             self.parts.clear();
-            return Ok(Some(Placed { seq: stored.seq, at: stored.at, record }));
+            return self.whole(run, stored, record).map(Some);
         };
         // A writer that was cut off between two parts begins again with part 0.
         if *index == 0 {
@@ -354,7 +439,24 @@ impl Assembler {
         }
         let whole = std::mem::take(&mut self.parts);
         let record = parse(whole.as_bytes()).map_err(malformed)?;
-        Ok(Some(Placed { seq: stored.seq, at: stored.at, record }))
+        self.whole(run, stored, record).map(Some)
+    }
+
+    /// A record in its place; of a history that was stored anew, the last one.
+    fn whole(&mut self, run: RunId, stored: &Stored, record: Record) -> Result<Placed, Unreadable> {
+        self.kept.clear();
+        let Body::Kept(kept) = record.body else {
+            return Ok(Placed { seq: stored.seq, at: stored.at, record });
+        };
+        if kept.erased.is_none() {
+            for KeptEntry { seq, at, text, .. } in kept.entries {
+                let Some(text) = text else { continue };
+                let record = parse(text.as_bytes()).map_err(|source| Unreadable::Malformed { run, seq, source })?;
+                self.kept.push(Placed { seq, at, record });
+            }
+        }
+        let removed = || Placed { seq: stored.seq, at: stored.at, record: Record { body: Body::Removed, ..record } };
+        Ok(self.kept.pop().unwrap_or_else(removed))
     }
 }
 

@@ -1,14 +1,33 @@
 //! What of a record is redacted: all that people, models and tools have said. Who did what and when stays.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use crate::message::{Content, Message};
 use crate::redact::{REDACTED, Redactor};
-use crate::run::record::{Body, Outcome, Record};
+use crate::run::record::{Body, Outcome, Placed, Record};
 use crate::run::summary::Summary;
+
+/// A record in its place, redacted.
+pub fn placed<'p>(redactor: &Redactor, placed: &'p Placed) -> Cow<'p, Placed> {
+    if redactor.is_empty() {
+        return Cow::Borrowed(placed);
+    }
+    let mut redacted = placed.clone();
+    record(redactor, &mut redacted.record);
+    Cow::Owned(redacted)
+}
 
 /// Redacts a record.
 pub fn record(redactor: &Redactor, record: &mut Record) {
+    if let Some(asked) = &mut record.asked {
+        for message in &mut asked.messages {
+            redactor.value(&mut message.content);
+            let calls = message.tool_calls.iter_mut().flatten();
+            calls.for_each(|call| redactor.in_place(&mut call.function.arguments));
+        }
+    }
     match &mut record.body {
         Body::Created(created) => created.params.iter_mut().for_each(|(name, value)| redactor.field(name, value)),
         Body::Claimed { message: Some(said), .. } | Body::Said { message: said, .. } => message(redactor, said),
@@ -18,7 +37,12 @@ pub fn record(redactor: &Redactor, record: &mut Record) {
             redactor.value(&mut ended.result);
             message(redactor, &mut ended.message);
         }
-        Body::Claimed { .. } | Body::Calling { .. } | Body::Parked { .. } | Body::Part { .. } | Body::Removed => {}
+        Body::Claimed { .. }
+        | Body::Calling { .. }
+        | Body::Parked { .. }
+        | Body::Part { .. }
+        | Body::Removed
+        | Body::Kept(_) => {}
     }
 }
 

@@ -50,7 +50,12 @@ impl Spent {
             Body::Did { outcome: Outcome::Answer(answered), .. } => drop(self.open.remove(&answered.question)),
             Body::Parked { until: Some(until) } => self.doing = Doing::Parked(*until),
             Body::Parked { until: None } | Body::Ended(_) | Body::Removed => self.doing = Doing::Nothing,
-            Body::Created(_) | Body::Said { .. } | Body::Did { .. } | Body::Calling { .. } | Body::Part { .. } => {}
+            Body::Created(_)
+            | Body::Said { .. }
+            | Body::Did { .. }
+            | Body::Calling { .. }
+            | Body::Part { .. }
+            | Body::Kept(_) => {}
         }
     }
 

@@ -177,7 +177,12 @@ impl Summary {
                 self.reason = ended.reason.as_deref().map(shortened);
                 self.questions.clear();
             }
-            Body::Did { .. } | Body::Calling { .. } | Body::Parked { .. } | Body::Part { .. } | Body::Removed => {}
+            Body::Did { .. }
+            | Body::Calling { .. }
+            | Body::Parked { .. }
+            | Body::Part { .. }
+            | Body::Removed
+            | Body::Kept(_) => {}
         }
     }
 

@@ -21,7 +21,7 @@ use crate::run::lease::Lease;
 use crate::run::record::{Assembler, Body, Created, Origin, Placed};
 use crate::run::remove::remove;
 use crate::run::summary::{self, Summary};
-use crate::run::{Result, directory, read, secret};
+use crate::run::{self, Result, directory, read, secret};
 
 /// How long a job, a wake or a timer may be under way before it counts as lost.
 const UNDER_WAY: Duration = Duration::from_secs(20);
@@ -46,6 +46,8 @@ pub struct Sweeper {
     called: HashMap<RunId, Called>,
     /// Who lived on the last tour; a worker that has gone without a word may have left wrong lines.
     living: Option<BTreeSet<WorkerId>>,
+    /// Runs that have ended and whose logs are as they were written.
+    ended_in_clear: Vec<RunId>,
 }
 
 struct Called {
@@ -73,6 +75,8 @@ struct Met {
     seq: u64,
     at: Timestamp,
     stand: Stand,
+    /// The history was stored anew, without what is not to be kept.
+    kept: bool,
     /// The newest answer or cancel in its inbox.
     asked: Option<(u64, Timestamp)>,
     /// There is a key that its passwords are sealed with.
@@ -92,7 +96,7 @@ enum Stand {
 impl Sweeper {
     /// One that removes ended runs after `keep_ended`.
     pub fn new(broker: Broker, keep_ended: Duration) -> Self {
-        Self { broker, keep_ended, called: HashMap::new(), living: None }
+        Self { broker, keep_ended, called: HashMap::new(), living: None, ended_in_clear: Vec::new() }
     }
 
     /// Goes round once, if `lease` is that of the first of the living workers. `spare`: it could take more runs, so that
@@ -130,9 +134,17 @@ impl Sweeper {
         for run in runs.iter().filter(|(_, met)| met.has_key && met.stand == Stand::Ended).map(|(run, _)| run) {
             secret::forget(&self.broker, *run).await?;
         }
+        let in_clear = |met: &Met| met.stand == Stand::Ended && !met.kept;
+        self.ended_in_clear =
+            runs.iter().filter(|(_, met)| in_clear(met)).map(|(run, _)| *run).take(MOST_REMOVALS).collect();
         swept.removed = self.remove_old(&runs, now).await?;
         self.living = Some(living);
         Ok(swept)
+    }
+
+    /// The runs that the last tour met ended, with logs that are as they were written.
+    pub fn ended_in_clear(&mut self) -> Vec<RunId> {
+        std::mem::take(&mut self.ended_in_clear)
     }
 
     /// The place of every run.
@@ -147,13 +159,22 @@ impl Sweeper {
                     if runs.get(&run).is_some_and(|met| met.seq > stored.seq) {
                         continue;
                     }
-                    // A record that this program cannot read is for a newer worker, and so is the run.
-                    let Ok(placed) = Assembler::default().take(run, &stored) else {
-                        runs.remove(&run);
-                        continue;
+                    let placed = match Assembler::default().take(run, &stored) {
+                        Ok(placed) => placed,
+                        // It may be the last piece of a large record.
+                        Err(_) => match read(&self.broker, run, 0).await {
+                            Ok(mut records) => records.pop(),
+                            Err(run::Error::Broker(error)) => return Err(error.into()),
+                            // A record that this program cannot read is for a newer worker, and so is the run.
+                            Err(_) => {
+                                runs.remove(&run);
+                                continue;
+                            }
+                        },
                     };
+                    let kept = placed.as_ref().is_some_and(|placed| placed.seq != stored.seq);
                     let stand = placed.map_or(Stand::UnderWay, |placed| Stand::of(&placed.record.body));
-                    runs.insert(run, Met { seq: stored.seq, at: stored.at, stand, asked: None, has_key: false });
+                    runs.insert(run, Met { seq: stored.seq, at: stored.at, stand, kept, asked: None, has_key: false });
                 }
                 Sighting::Inbox { run, slot: Slot::Key, .. } => {
                     keys.insert(run);

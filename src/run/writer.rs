@@ -10,7 +10,7 @@ use crate::broker::{self, Broker, Stored};
 use crate::clock::Timestamp;
 use crate::ids::{RunId, WorkerId};
 use crate::metrics::metrics;
-use crate::run::record::{Assembler, Body, PIECE, Placed, Record};
+use crate::run::record::{Asked, Assembler, Body, PIECE, Placed, Record};
 use crate::run::{Error, Result};
 
 /// The owner's pen.
@@ -52,7 +52,12 @@ impl Writer {
     /// Appends a record and returns it as stored. While the broker is away it waits: drop the future to give up.
     /// [`Error::Lost`] if another worker has claimed the run.
     pub async fn append(&mut self, body: Body, now: Timestamp) -> Result<Placed> {
-        let record = Record::new(body);
+        self.append_asked(body, None, now).await
+    }
+
+    /// The same, with what a model was asked.
+    pub async fn append_asked(&mut self, body: Body, asked: Option<Box<Asked>>, now: Timestamp) -> Result<Placed> {
+        let record = Record { asked, ..Record::new(body) };
         match self.append_all(&record, record.payloads()).await {
             // This broker carries less than most do.
             Err(Error::Broker(broker::Error::TooLarge { max, .. })) if max < PIECE => {

@@ -9,6 +9,7 @@ use futures_util::StreamExt;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use crate::audit::keep;
 use crate::broker::{AnyDelivery, Reason};
 use crate::clock;
 use crate::engine::Left;
@@ -229,13 +230,26 @@ async fn drive(worker: &Worker, run: RunId, reason: Reason, from: Option<Box<str
     let left = span.around(worker.engine.drive(owned, workflow, &worker.shutdown)).await;
     tracing::debug!(run.id = %run, workflow = %served.name, "the run has left memory: {left:?}");
     match left {
-        Left::Ended | Left::Parked => Settle::Done,
+        Left::Ended => {
+            redact(worker, run).await;
+            Settle::Done
+        }
+        Left::Parked => Settle::Done,
         Left::HandedBack => Settle::Again(Duration::ZERO),
         Left::LetGo(why) => {
             span.fail("let_go");
             tracing::warn!(run.id = %run, workflow = %served.name, "the run was let go: {why}");
             Settle::Again(worker.lease.span() / 2)
         }
+    }
+}
+
+/// Redacts the log of a run that has ended; if that fails, the next tour does it.
+pub(super) async fn redact(worker: &Worker, run: RunId) {
+    if !worker.redactor.is_empty()
+        && let Err(error) = keep::redact(&worker.broker, run, &worker.redactor).await
+    {
+        tracing::warn!(run.id = %run, "the log could not be redacted yet: {error}");
     }
 }
 

@@ -15,6 +15,7 @@ use crate::ids::{Name, RunId, WorkerId};
 use crate::lifecycle::Shutdown;
 use crate::metrics::metrics;
 use crate::model::Models;
+use crate::redact::Redactor;
 use crate::run::directory::{self, WorkerCard, WorkflowCard};
 use crate::run::lease::Lease;
 use crate::run::notice::Notices;
@@ -43,6 +44,8 @@ pub struct Parts {
     pub settings: crate::config::Worker,
     /// How long an ended run is kept.
     pub keep_ended: Duration,
+    /// What is taken out of the logs of runs that have ended.
+    pub redactor: Redactor,
     /// Who outside is told of runs.
     pub webhooks: BTreeMap<Name, Webhook>,
     /// Whether it takes runs; the worker says so.
@@ -63,6 +66,8 @@ pub(crate) struct Worker {
     /// The runs in memory, each with another delivery of it that came meanwhile.
     pub held: Mutex<HashMap<RunId, Option<AnyDelivery>>>,
     pub permits: Arc<Semaphore>,
+    /// What is taken out of the logs of runs that have ended.
+    pub redactor: Redactor,
     pub shutdown: Shutdown,
 }
 
@@ -79,7 +84,7 @@ pub enum Error {
 
 /// Serves workflows until the end: announces itself, then takes runs. Returns when the last run has left memory.
 pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
-    let Parts { broker, clock, models, workflows, sealer, settings, keep_ended, webhooks, up } = parts;
+    let Parts { broker, clock, models, workflows, sealer, settings, keep_ended, redactor, webhooks, up } = parts;
     let id = WorkerId::random();
     let serves: BTreeMap<Name, Arc<Workflow>> =
         workflows.into_iter().map(|workflow| (workflow.name.clone(), Arc::new(workflow))).collect();
@@ -98,7 +103,7 @@ pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
     let sent = Lease::moment(&*clock);
     directory::renew(&broker, &card, settings.lease).await?;
     let lease = Arc::new(Lease::new(id, settings.lease, clock.clone(), sent));
-    let shelver = Arc::new(Shelver::default());
+    let shelver = Arc::new(Shelver::new(redactor.clone()));
     let notices = Notices::new(broker.clone(), &webhooks);
     let engine = Engine::new(
         broker.clone(),
@@ -119,6 +124,7 @@ pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
         definitions: Mutex::new(definitions),
         held: Mutex::new(HashMap::new()),
         permits: Arc::new(Semaphore::new(settings.max_runs)),
+        redactor,
         shutdown: shutdown.clone(),
     });
     lease::share_models(&worker).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::run::sweep::{Sweeper, Swept};
-use crate::worker::Worker;
+use crate::worker::{Worker, intake};
 
 /// How often all runs are looked at.
 const EVERY: Duration = Duration::from_secs(30);
@@ -34,6 +34,14 @@ pub(super) async fn serve(worker: Arc<Worker>, keep_ended: Duration) {
                 Ok(_) => {}
                 Err(error) => tracing::warn!("the runs could not be looked after: {error}"),
             },
+        }
+        if !worker.redactor.is_empty() {
+            for run in sweeper.ended_in_clear() {
+                if worker.shutdown.has_begun() {
+                    return;
+                }
+                intake::redact(&worker, run).await;
+            }
         }
         rest = EVERY.max(start.elapsed() * REST);
     }

@@ -26,6 +26,7 @@ const FLOORS: [(&str, u8); 31] = [
     ("model", 2),
     ("auth", 2),
     ("observe", 2),
+    ("chain", 3),
     ("run", 3),
     ("chat", 3),
     ("audit", 4),
@@ -40,7 +41,7 @@ const FLOORS: [(&str, u8); 31] = [
 ];
 
 /// On the ground floor these stand on others of it.
-const STEPS: [(&str, &str); 3] = [("seal", "ids"), ("yaml", "problem"), ("yaml", "ids")];
+const STEPS: [(&str, &str); 4] = [("seal", "ids"), ("telemetry", "redact"), ("yaml", "problem"), ("yaml", "ids")];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).expect("a readable folder") {

@@ -106,6 +106,7 @@ async fn live_on(workflow: &Workflow, before: &[Record]) -> Lived {
         sealer: None,
         settings: config::Worker { max_runs: 1, park_after: Duration::from_secs(60), lease: Duration::from_secs(10) },
         keep_ended: Duration::from_secs(3600),
+        redactor: Default::default(),
         webhooks: BTreeMap::new(),
         up: std::sync::Arc::default(),
     };

@@ -4,6 +4,7 @@
 
 mod ag2;
 mod approvals;
+mod audit;
 mod broken_yaml;
 mod broker;
 mod chaos;

@@ -68,6 +68,7 @@ impl House {
             sealer: Some(Sealer::new("a key of the test".to_owned().into())),
             settings: config::Worker { max_runs: 100, park_after, lease: Duration::from_secs(2) },
             keep_ended: Duration::from_secs(3600),
+            redactor: Default::default(),
             webhooks: BTreeMap::new(),
             up: std::sync::Arc::default(),
         };

@@ -90,11 +90,7 @@ impl Log for Embedded {
         self.store
             .call("remove a run's records", move |session| {
                 let Some(head) = find_head(session, run)? else { return Ok(()) };
-                // What is removed is overwritten: somebody's words are not to be found in the file's free pages.
-                session.sql.pragma_update(None, "secure_delete", true)?;
-                let removed = remove(session, run, head, before);
-                session.sql.pragma_update(None, "secure_delete", false)?;
-                Ok(removed?)
+                Ok(remove(session, run, head, before)?)
             })
             .await
     }

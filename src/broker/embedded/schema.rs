@@ -87,6 +87,8 @@ fn settings(connection: &Connection) -> rusqlite::Result<()> {
     // One process holds the folder's lock, so that the write-ahead log needs no shared memory.
     connection.pragma_update(None, "locking_mode", "exclusive")?;
     connection.pragma_update(None, "journal_mode", "wal")?;
+    // What is removed is overwritten: somebody's words are not to be found in the file's free pages.
+    connection.pragma_update(None, "secure_delete", true)?;
     // A commit reaches the system, which a killed process cannot undo; the disk follows with the next checkpoint.
     connection.pragma_update(None, "synchronous", "normal")?;
     // The store's thread checkpoints by the clock instead, see `store.rs`.

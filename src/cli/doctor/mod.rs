@@ -133,7 +133,7 @@ fn configuration(common: &Common, findings: &mut Findings) -> Option<Config> {
         let workflows = if count == 1 { "1 workflow" } else { &format!("{count} workflows") };
         findings.ok(TOPIC, format!("{} is right, with {workflows}", config.path.display()));
     }
-    for section in [Section::Nats, Section::Gateway, Section::Ui, Section::Worker, Section::Operation] {
+    for section in [Section::Nats, Section::Gateway, Section::Ui, Section::Worker, Section::Operation, Section::Audit] {
         for problem in config.usable(section).err().into_iter().flatten() {
             let todo = "set it where that tier runs, or give it a default: ${VAR:-default}";
             findings.warn(TOPIC, format!("{}: {}", problem.path, problem.message), todo);

@@ -183,6 +183,7 @@ async fn work(server: Arc<Server>, actor: Actor, breaches: Arc<Breaches>) {
             sealer: None,
             settings: config::Worker { max_runs: 10, park_after: PARK_AFTER, lease: LEASE },
             keep_ended: Duration::from_secs(3600),
+            redactor: Default::default(),
             webhooks: BTreeMap::new(),
             up: std::sync::Arc::default(),
         };

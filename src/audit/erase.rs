@@ -1,0 +1,111 @@
+//! Erasing a person's data: everything that was said in their runs goes, everywhere; what is left is the proof of what was
+//! there, and who erased it, when and why.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::audit::keep::{self, Stands};
+use crate::broker::{Broker, Sighting};
+use crate::ids::{RunId, UserId, user_token};
+use crate::run::record::{Body, Created, Erasure, Origin, Outcome};
+use crate::run::{self, Result, answer, summary};
+
+/// How long a run that is going on may take to end after it was cancelled.
+const ENDS_WITHIN: Duration = Duration::from_secs(20);
+/// How often it is looked at meanwhile.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// How late a worker's last line in the lists may be.
+const LATE_LINE: Duration = Duration::from_secs(1);
+
+/// What was done.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Erased {
+    /// Runs whose words are gone now.
+    pub erased: Vec<RunId>,
+    /// Runs that could not be erased yet, because nobody ends them: they were cancelled, and are to be erased again later.
+    pub not_ended: Vec<RunId>,
+    /// Runs of others in which the person has answered something: those words are theirs too, and stay.
+    pub answered_elsewhere: Vec<RunId>,
+}
+
+/// Erases everything of a user's runs. Those that are going on are cancelled first. After a failure, or if some have not
+/// ended, it may be called again.
+pub async fn erase(broker: &Broker, user: &UserId, erasure: &Erasure) -> Result<Erased> {
+    let mut erased = Erased::default();
+    let mut going_on = Vec::new();
+    for run in all_runs(broker).await? {
+        let records = run::read(broker, run, 0).await?;
+        let Some(Body::Created(created)) = records.first().map(|first| &first.record.body) else { continue };
+        if created.user.as_ref() != Some(user) {
+            let answered = records.iter().any(|placed| match &placed.record.body {
+                Body::Did { outcome: Outcome::Answer(answered), .. } => answered.by.as_ref() == Some(user),
+                _ => false,
+            });
+            if answered {
+                erased.answered_elsewhere.push(run);
+            }
+            continue;
+        }
+        match keep::erase(broker, run, erasure).await? {
+            Stands::NotEnded => {
+                answer::cancel(broker, &created.workflow, run, None).await?;
+                going_on.push((run, created.clone()));
+            }
+            _ => {
+                forget(broker, run, created).await?;
+                erased.erased.push(run);
+            }
+        }
+    }
+    let until = Instant::now() + ENDS_WITHIN;
+    let mut just_ended = Vec::new();
+    for (run, created) in going_on {
+        loop {
+            if keep::erase(broker, run, erasure).await? != Stands::NotEnded {
+                forget(broker, run, &created).await?;
+                just_ended.push((run, created));
+                erased.erased.push(run);
+                break;
+            }
+            if Instant::now() >= until {
+                erased.not_ended.push(run);
+                break;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+    if !just_ended.is_empty() {
+        // Their worker may put a last line into the lists after them.
+        tokio::time::sleep(LATE_LINE).await;
+        for (run, created) in just_ended {
+            summary::unshelve(broker, created.user.as_ref(), run).await?;
+        }
+    }
+    Ok(erased)
+}
+
+/// Removes what is kept of a run beside its log.
+async fn forget(broker: &Broker, run: RunId, created: &Created) -> Result<()> {
+    if created.origin != Origin::Gateway
+        && let Some(contract) = &broker.contract
+    {
+        contract.purge(&user_token(created.user.as_ref()), run).await?;
+    }
+    summary::unshelve(broker, created.user.as_ref(), run).await
+}
+
+async fn all_runs(broker: &Broker) -> Result<BTreeSet<RunId>> {
+    let mut runs = BTreeSet::new();
+    let mut tour = broker.log.survey().await?;
+    while let Some(sighting) = tour.next().await {
+        if let Sighting::Record { run, .. } = sighting? {
+            runs.insert(run);
+        }
+    }
+    Ok(runs)
+}

@@ -1,0 +1,199 @@
+//! Storing the history of a run that has ended anew, without what is not to be kept: redacted words, or everything when
+//! somebody's data are erased. What is kept of each record are its place, its time, its link and a digest, so that the chain
+//! proves what was there; the records themselves are removed from the log, and the run's inbox with them.
+//!
+//! The new history is appended before the old one is removed: whoever dies in between leaves both, and whoever reads takes the
+//! new one.
+
+use crate::broker::{self, Broker, Lane, Stored};
+use crate::chain::{digest, linked, written};
+use crate::ids::RunId;
+use crate::redact::Redactor;
+use crate::run::record::{Body, Erasure, Kept, KeptEntry, PIECE, Record, Unreadable};
+use crate::run::{Result, redaction, summary};
+
+/// How often it is tried when somebody else writes at the same time.
+const TRIES: u32 = 4;
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stands {
+    /// It is stored anew.
+    Anew,
+    /// It was before.
+    Already,
+    /// The run has not ended: its words are still needed.
+    NotEnded,
+    /// There is nothing of it.
+    Gone,
+}
+
+/// Redacts the log of a run that has ended, its line in the lists with it. After a failure it may be called again.
+pub async fn redact(broker: &Broker, run: RunId, redactor: &Redactor) -> Result<Stands> {
+    let stands = anew(broker, run, &mut |record| redaction::record(redactor, record), None).await?;
+    if stands == Stands::Anew {
+        let mut line = summary::Summary::of(run, &crate::run::read(broker, run, 0).await?);
+        redaction::summary(redactor, &mut line);
+        line.shelve(broker).await?;
+    }
+    Ok(stands)
+}
+
+/// Takes everything out of the log of a run that has ended. What is left proves what was there, and says who erased it and why.
+pub async fn erase(broker: &Broker, run: RunId, erasure: &Erasure) -> Result<Stands> {
+    anew(broker, run, &mut |_| {}, Some(erasure)).await
+}
+
+async fn anew(
+    broker: &Broker,
+    run: RunId,
+    change: &mut (dyn for<'r> FnMut(&'r mut Record) + Send),
+    erased: Option<&Erasure>,
+) -> Result<Stands> {
+    for _ in 0..TRIES {
+        let stored = broker.log.read(run, 0).await?;
+        let history = History::of(run, &stored)?;
+        match history.stands {
+            Stands::Anew => {}
+            // Whoever stored it may have died before the old one was removed.
+            Stands::Already if erased.is_none() || history.erased => {
+                broker.log.forget(run, history.anew_from).await?;
+                return Ok(Stands::Already);
+            }
+            Stands::Already => {}
+            other => return Ok(other),
+        }
+        let mut entries = history.entries;
+        for (entry, record) in &mut entries {
+            if erased.is_some() {
+                if let Some(text) = entry.text.take() {
+                    entry.digest.get_or_insert_with(|| written(&digest(text.as_bytes())));
+                }
+                continue;
+            }
+            let Some(record) = record else { continue };
+            let before = record.clone();
+            change(record);
+            if *record != before {
+                let text = entry.text.replace(serde_json::to_string(record).expect("a record is JSON"));
+                entry.digest.get_or_insert_with(|| written(&digest(text.unwrap_or_default().as_bytes())));
+            }
+        }
+        let entries = entries.into_iter().map(|(entry, _)| entry).collect();
+        let kept = Record::new(Body::Kept(Kept { entries, erased: erased.cloned() }));
+        let last = stored.last().expect("it has ended").seq;
+        match append(broker, run, &kept, last).await {
+            Ok(first) => {
+                broker.log.forget(run, first).await?;
+                return Ok(Stands::Anew);
+            }
+            Err(broker::Error::Conflict { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(broker::Error::Conflict { expected: 0 }.into())
+}
+
+/// Appends a record whatever its size, and returns the sequence of its first piece.
+async fn append(broker: &Broker, run: RunId, record: &Record, mut last: u64) -> broker::Result<u64> {
+    let mut largest = PIECE;
+    let mut payloads = record.payloads().into_iter();
+    let mut first = None;
+    while let Some(payload) = payloads.next() {
+        match broker.log.append(run, Lane::Did, payload, last).await {
+            Ok(seq) => {
+                last = seq;
+                first.get_or_insert(seq);
+            }
+            // This broker carries less than most do.
+            Err(broker::Error::TooLarge { max, .. }) if max < largest && first.is_none() => {
+                largest = max;
+                payloads = record.payloads_within(max).into_iter();
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(first.expect("a record has a payload"))
+}
+
+/// A log as it is to be kept.
+struct History {
+    stands: Stands,
+    /// Each stored record, and the record itself if there is one to be changed.
+    entries: Vec<(KeptEntry, Option<Record>)>,
+    erased: bool,
+    /// Where what was stored anew begins.
+    anew_from: u64,
+}
+
+impl History {
+    fn of(run: RunId, stored: &[Stored]) -> Result<Self> {
+        let mut history = Self { stands: Stands::Gone, entries: Vec::new(), erased: false, anew_from: 0 };
+        let mut text = String::new();
+        // The stored pieces of the record that is being read.
+        let mut pieces: Vec<KeptEntry> = Vec::new();
+        for one in stored {
+            let malformed = |source| Unreadable::Malformed { run, seq: one.seq, source };
+            let (payload, chain) = match linked(&one.payload) {
+                Some(linked) => (linked.payload(), Some(linked.text.to_owned())),
+                None => (one.payload.clone(), None),
+            };
+            let record: Record = serde_json::from_slice(&payload).map_err(malformed)?;
+            let mut entry = KeptEntry { seq: one.seq, at: one.at, chain, digest: None, text: None };
+            let record = match record.body {
+                Body::Part { index, count, text: piece, .. } => {
+                    if index == 0 {
+                        history.entries.extend(pieces.drain(..).map(|piece| (piece, None)));
+                        text.clear();
+                    }
+                    text.push_str(&piece);
+                    entry.digest = Some(written(&digest(&payload)));
+                    if index + 1 < count {
+                        pieces.push(entry);
+                        continue;
+                    }
+                    entry.text = Some(std::mem::take(&mut text));
+                    serde_json::from_str(entry.text.as_deref().unwrap_or_default()).map_err(malformed)?
+                }
+                _ => {
+                    entry.text = Some(String::from_utf8_lossy(&payload).into_owned());
+                    record
+                }
+            };
+            pieces.push(entry);
+            history.take(run, record, &mut pieces)?;
+        }
+        Ok(history)
+    }
+
+    /// Takes the next record, which is stored in these pieces.
+    fn take(&mut self, run: RunId, record: Record, pieces: &mut Vec<KeptEntry>) -> Result<()> {
+        let from = pieces.first().map_or(0, |piece| piece.seq);
+        let Body::Kept(kept) = record.body else {
+            self.stands = match &record.body {
+                Body::Ended(_) => Stands::Anew,
+                Body::Removed => Stands::Gone,
+                _ => Stands::NotEnded,
+            };
+            let last = pieces.pop().expect("a record is stored in one piece at least");
+            self.entries.extend(pieces.drain(..).map(|piece| (piece, None)));
+            self.entries.push((last, Some(record)));
+            return Ok(());
+        };
+        // It stands for everything before it. Of itself only its places are kept in the next one.
+        self.entries.clear();
+        for entry in kept.entries {
+            let malformed = |source| Unreadable::Malformed { run, seq: entry.seq, source };
+            let record = entry.text.as_deref().map(serde_json::from_str).transpose().map_err(malformed)?;
+            self.entries.push((entry, record));
+        }
+        for mut piece in pieces.drain(..) {
+            if let Some(text) = piece.text.take() {
+                piece.digest.get_or_insert_with(|| written(&digest(text.as_bytes())));
+            }
+            self.entries.push((piece, None));
+        }
+        (self.stands, self.erased, self.anew_from) = (Stands::Already, kept.erased.is_some(), from);
+        Ok(())
+    }
+}

@@ -1,0 +1,295 @@
+//! Whether the log of a run is what was written: its chain holds from the first record to the last, and it ends where the
+//! anchors say.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use serde::{Deserialize, Serialize};
+
+use crate::broker::{Broker, Sighting, Stored};
+use crate::chain::anchors::{self, Anchor, Fate, Found};
+use crate::chain::{Head, Key, Link, Mark, digest, linked, read_mark};
+use crate::ids::RunId;
+use crate::run::record::{Body, Kept, Record};
+
+/// What is wrong, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// The sequence of the record; none: the log as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
+    /// In a sentence.
+    pub what: String,
+}
+
+/// What is known of the log of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Its records that are chained, those included whose words were taken away.
+    pub chained: u64,
+    /// Records from before it was chained: nothing is known of them.
+    pub unchained: u64,
+    /// Whether it is known from elsewhere where the log ended.
+    pub anchored: bool,
+    /// Whether the run was removed, or somebody's data in it erased.
+    pub removed: bool,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+}
+
+/// A stored record as the chain sees it.
+struct Step {
+    seq: u64,
+    link: Option<Link>,
+    digest: Mark,
+}
+
+/// Verifies logs: with the key that they were chained with, and the anchors in a folder.
+#[derive(Clone)]
+pub struct Verifier {
+    key: Key,
+    anchors: PathBuf,
+}
+
+/// What came of verifying many logs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Runs that were looked at.
+    pub runs: u64,
+    /// Records of theirs that are chained.
+    pub chained: u64,
+    /// Runs that are not chained at all: nothing is known of them.
+    pub unchained: Vec<RunId>,
+    /// Runs of which the anchors know nothing: what was cut off at their end could not be noticed.
+    pub unanchored: u64,
+    /// Files of anchors that were read.
+    pub anchor_files: usize,
+    /// What is wrong with the anchors themselves.
+    pub anchors_wrong: Vec<String>,
+    /// The runs with which something is wrong.
+    pub tampered: Vec<(RunId, Vec<Finding>)>,
+}
+
+impl Report {
+    /// Whether everything is as it was written, as far as that is known.
+    pub fn is_clean(&self) -> bool {
+        self.tampered.is_empty() && self.anchors_wrong.is_empty()
+    }
+
+    fn add(&mut self, run: RunId, verdict: Verdict) {
+        self.runs += 1;
+        self.chained += verdict.chained;
+        self.unanchored += u64::from(!verdict.anchored);
+        if verdict.chained == 0 && verdict.unchained > 0 && verdict.is_clean() {
+            self.unchained.push(run);
+        }
+        if !verdict.is_clean() {
+            self.tampered.push((run, verdict.findings));
+        }
+    }
+}
+
+/// Why logs cannot be verified.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The anchors cannot be read.
+    #[error(transparent)]
+    Anchors(#[from] crate::chain::anchors::Error),
+    /// The logs cannot be read.
+    #[error(transparent)]
+    Run(#[from] crate::run::Error),
+}
+
+impl From<crate::broker::Error> for Error {
+    fn from(error: crate::broker::Error) -> Self {
+        Error::Run(error.into())
+    }
+}
+
+impl Verifier {
+    /// One with a key, and the folder of the anchors.
+    pub fn new(key: Key, anchors: PathBuf) -> Self {
+        Self { key, anchors }
+    }
+
+    /// Verifies one log.
+    pub async fn one(&self, broker: &Broker, run: RunId) -> Result<Verdict, Error> {
+        // The anchors first: the run may be going on.
+        let found = anchors::read(&self.anchors, &self.key)?;
+        let stored = broker.log.read(run, 0).await?;
+        Ok(verify(&self.key, run, &stored, found.anchors.get(&run)))
+    }
+
+    /// Verifies every log that there is or was; `progress` is told how many of how many are done.
+    pub async fn all(&self, broker: &Broker, progress: &(dyn Fn(usize, usize) + Send + Sync)) -> Result<Report, Error> {
+        let found = anchors::read(&self.anchors, &self.key)?;
+        let mut report = Report { anchor_files: found.files, anchors_wrong: found.wrong.clone(), ..Report::default() };
+        let runs = all_runs(broker, &found).await?;
+        for (done, run) in runs.iter().enumerate() {
+            let stored = broker.log.read(*run, 0).await?;
+            report.add(*run, verify(&self.key, *run, &stored, found.anchors.get(run)));
+            progress(done + 1, runs.len());
+        }
+        Ok(report)
+    }
+}
+
+/// Verifies the log of a run. `anchor` must have been read before the log was: a run may be going on.
+pub fn verify(key: &Key, run: RunId, stored: &[Stored], anchor: Option<&Anchor>) -> Verdict {
+    let (steps, erased) = steps(stored);
+    let mut verdict =
+        Verdict { chained: 0, unchained: 0, anchored: anchor.is_some(), removed: erased, findings: Vec::new() };
+    let mut head = Head::default();
+    for (place, step) in steps.iter().enumerate() {
+        let Some(link) = step.link else {
+            if head.number == 0 {
+                verdict.unchained += 1;
+                head = Head { seq: step.seq, ..Head::default() };
+            } else {
+                verdict.find(Some(step.seq), "is not chained: it was inserted, or changed, or written without the key");
+            }
+            continue;
+        };
+        // A tombstone stands alone.
+        let alone = link.before.filter(|_| place == 0 && steps.len() == 1);
+        let before = alone.map_or(head, |(seq, mark)| Head { seq, number: link.number.saturating_sub(1), mark });
+        verdict.removed |= alone.is_some();
+        if link.fits(key, run, &before, &step.digest) {
+            verdict.chained += 1;
+        } else if link.number > before.number + 1 {
+            let missing = link.number - before.number - 1;
+            verdict.find(
+                Some(step.seq),
+                format!("does not follow: {missing} records before it are missing, or it was changed"),
+            );
+        } else if link.number <= before.number {
+            verdict.find(Some(step.seq), "is out of place: it was inserted or moved, or it was changed");
+        } else {
+            verdict.find(Some(step.seq), "was changed, or was moved here, or the key is another one");
+        }
+        head = Head { seq: step.seq, number: link.number, mark: link.mark };
+    }
+    if let Some(anchor) = anchor {
+        verdict.compare(&head, anchor, steps.is_empty());
+    }
+    verdict
+}
+
+impl Verdict {
+    /// Whether everything is as it was written, as far as that is known.
+    pub fn is_clean(&self) -> bool {
+        self.findings.is_empty()
+    }
+
+    fn find(&mut self, seq: Option<u64>, what: impl Into<String>) {
+        self.findings.push(Finding { seq, what: what.into() });
+    }
+
+    fn compare(&mut self, head: &Head, anchor: &Anchor, empty: bool) {
+        let known = anchor.head;
+        if anchor.fate == Fate::Removed {
+            self.removed = true;
+            // It was removed by somebody who has the key; another run may have been started under its id since.
+            if head.number == known.number && head.mark != known.mark {
+                self.find(None, "it was removed, and what is left is not what was left then");
+            }
+        } else if empty {
+            self.find(None, format!("the whole log is gone: {} records were there", known.number));
+        } else if head.number < known.number {
+            let (there, cut) = (known.number, known.number - head.number);
+            self.find(None, format!("the end is cut off: {there} records were there, the last {cut} are missing"));
+        } else if head.number == known.number && (head.mark != known.mark || head.seq != known.seq) {
+            self.find(Some(head.seq), "is not the last record that was there, or not in its place");
+        }
+    }
+}
+
+/// What the chain goes over: the stored records; of a history that was stored anew, those that it stands for and then its own.
+fn steps(stored: &[Stored]) -> (Vec<Step>, bool) {
+    let mut steps: Vec<Step> = Vec::with_capacity(stored.len());
+    let mut erased = false;
+    let mut text = String::new();
+    // Where the record that is being read begins among the steps.
+    let mut from = 0;
+    for one in stored {
+        let linked = linked(&one.payload);
+        let payload = linked.as_ref().map_or_else(|| one.payload.clone(), |linked| linked.payload());
+        let own = digest(&payload);
+        let kept = match kept_in(&payload, &mut text) {
+            Piece::First => {
+                from = steps.len();
+                None
+            }
+            Piece::Further => None,
+            Piece::Last(kept) => kept,
+            Piece::Whole(kept) => {
+                from = steps.len();
+                kept
+            }
+        };
+        steps.push(Step { seq: one.seq, link: linked.map(|linked| linked.link), digest: own });
+        if let Some(kept) = kept {
+            erased = kept.erased.is_some();
+            let own = steps.split_off(from.min(steps.len()));
+            steps = kept.entries.iter().map(step_of).chain(own).collect();
+        }
+    }
+    (steps, erased)
+}
+
+fn step_of(entry: &crate::run::record::KeptEntry) -> Step {
+    let link = entry.chain.as_deref().and_then(Link::read);
+    let own = || digest(entry.text.as_deref().unwrap_or_default().as_bytes());
+    Step { seq: entry.seq, link, digest: entry.digest.as_deref().and_then(read_mark).unwrap_or_else(own) }
+}
+
+enum Piece {
+    First,
+    Further,
+    Last(Option<Box<Kept>>),
+    Whole(Option<Box<Kept>>),
+}
+
+/// Reads as much of a payload as tells what it stands for. One that cannot be read stands for itself.
+fn kept_in(payload: &Bytes, text: &mut String) -> Piece {
+    let kept = |text: &[u8]| match serde_json::from_slice::<Record>(text) {
+        Ok(Record { body: Body::Kept(kept), .. }) => Some(Box::new(kept)),
+        _ => None,
+    };
+    // Most records are neither; they need not be read.
+    let begins = |kind: &str| payload.windows(kind.len()).take(96).any(|window| window == kind.as_bytes());
+    if begins("\"kind\":\"kept\"") {
+        return Piece::Whole(kept(payload));
+    }
+    if !begins("\"kind\":\"part\"") {
+        return Piece::Whole(None);
+    }
+    match serde_json::from_slice::<Record>(payload) {
+        Ok(Record { body: Body::Part { index, count, text: piece, .. }, .. }) => {
+            if index == 0 {
+                text.clear();
+            }
+            text.push_str(&piece);
+            match index {
+                0 if count > 1 => Piece::First,
+                _ if index + 1 < count => Piece::Further,
+                _ => Piece::Last(kept(std::mem::take(text).as_bytes())),
+            }
+        }
+        _ => Piece::Whole(None),
+    }
+}
+
+/// Every run that there is or was: those with a log, and those that only the anchors know.
+async fn all_runs(broker: &Broker, anchors: &Found) -> Result<BTreeSet<RunId>, Error> {
+    let mut runs: BTreeSet<RunId> = anchors.anchors.keys().copied().collect();
+    let mut tour = broker.log.survey().await?;
+    while let Some(sighting) = tour.next().await {
+        if let Sighting::Record { run, .. } = sighting? {
+            runs.insert(run);
+        }
+    }
+    Ok(runs)
+}

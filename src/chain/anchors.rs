@@ -1,0 +1,317 @@
+//! Anchors: where each log ended when last seen, written down in a folder apart from the store. One line each, marked with the
+//! key and with the line before it. A process has a file of its own in the folder; whoever verifies reads them all.
+//!
+//! Written within half a second by a thread of its own, which ends, with everything written, when the last owner goes.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::{Head, Key, Mark, read_mark, written};
+use crate::ids::RunId;
+
+/// How long anchors are gathered before they are written: of a run that writes often only the last counts.
+const GATHER: Duration = Duration::from_millis(500);
+/// How many processes may write anchors into one folder.
+const MOST_FILES: u32 = 64;
+/// A file that is larger than this at the start, in bytes, is written anew with only the last anchor of each run.
+const LARGE: u64 = 8 << 20;
+
+/// What has become of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It is there.
+    Open,
+    /// It was removed; what is left of it may vanish.
+    Removed,
+}
+
+/// Where a log ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Anchor {
+    /// Its last record.
+    pub head: Head,
+    /// What has become of it.
+    pub fate: Fate,
+}
+
+impl Anchor {
+    /// Whether it says more than another one of the same run.
+    fn is_later_than(&self, other: &Anchor) -> bool {
+        self.head.number >= other.head.number
+    }
+
+    fn line(&self, run: RunId) -> String {
+        let fate = match self.fate {
+            Fate::Open => "open",
+            Fate::Removed => "removed",
+        };
+        format!("{run} {} {} {} {fate}", self.head.number, self.head.seq, written(&self.head.mark))
+    }
+
+    fn read(line: &str) -> Option<(RunId, Self)> {
+        let mut words = line.split(' ');
+        let run = RunId::parse(words.next()?).ok()?;
+        let number = words.next()?.parse().ok()?;
+        let head = Head { number, seq: words.next()?.parse().ok()?, mark: read_mark(words.next()?)? };
+        let fate = match words.next()? {
+            "open" => Fate::Open,
+            "removed" => Fate::Removed,
+            _ => return None,
+        };
+        words.next().is_none().then_some((run, Self { head, fate }))
+    }
+}
+
+/// Where anchors are written.
+pub struct Anchors {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    anchors: HashMap<RunId, Anchor>,
+    over: bool,
+}
+
+/// Why anchors cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot use the anchors in {}", path.display())]
+pub struct Error {
+    path: PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+impl Anchors {
+    /// Opens a file of its own in the folder, which is made if it is not there.
+    pub fn open(folder: &Path, key: &Key) -> Result<Arc<Self>, Error> {
+        let trouble = |source| Error { path: folder.to_owned(), source };
+        std::fs::create_dir_all(folder).map_err(trouble)?;
+        let (path, file) = own_file(folder).map_err(trouble)?;
+        let trouble = |source| Error { path: path.clone(), source };
+        let mut pen = Pen::open(&path, file, key.clone()).map_err(trouble)?;
+        let shared = Arc::new(Shared { waiting: Mutex::default(), changed: Condvar::new() });
+        let for_thread = shared.clone();
+        let thread = std::thread::Builder::new()
+            .name("audit-anchors".to_owned())
+            .spawn(move || for_thread.write_all(&mut pen))
+            .map_err(trouble)?;
+        Ok(Arc::new(Self { shared, thread: Some(thread) }))
+    }
+
+    /// Notes where a log ends now.
+    pub fn note(&self, run: RunId, anchor: Anchor) {
+        let mut waiting = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = waiting.anchors.is_empty();
+        waiting.anchors.insert(run, anchor);
+        drop(waiting);
+        if first {
+            self.shared.changed.notify_one();
+        }
+    }
+}
+
+impl Drop for Anchors {
+    fn drop(&mut self) {
+        self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).over = true;
+        self.shared.changed.notify_one();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn write_all(&self, pen: &mut Pen) {
+        let mut over = false;
+        while !over {
+            let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let idle = |waiting: &mut Waiting| waiting.anchors.is_empty() && !waiting.over;
+            let waiting = self.changed.wait_while(waiting, idle).unwrap_or_else(PoisonError::into_inner);
+            let gathering = |waiting: &mut Waiting| !waiting.over;
+            let waited = self.changed.wait_timeout_while(waiting, GATHER, gathering);
+            let (mut waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            over = waiting.over;
+            let anchors = std::mem::take(&mut waiting.anchors);
+            drop(waiting);
+            if let Err(error) = pen.write(&anchors) {
+                tracing::error!("the anchors of {} logs could not be written: {error}", anchors.len());
+            }
+        }
+    }
+}
+
+/// A file that nobody else writes.
+fn own_file(folder: &Path) -> io::Result<(PathBuf, File)> {
+    for number in 0..MOST_FILES {
+        let path = folder.join(format!("anchors-{number}.log"));
+        let mut options = OpenOptions::new();
+        options.read(true).append(true).create(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(&path)?;
+        match file.try_lock() {
+            Ok(()) => return Ok((path, file)),
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    Err(io::Error::other(format!("{MOST_FILES} processes write anchors there already")))
+}
+
+struct Pen {
+    file: File,
+    key: Key,
+    last: Mark,
+}
+
+impl Pen {
+    fn open(path: &Path, file: File, key: Key) -> io::Result<Self> {
+        let size = file.metadata()?.len();
+        let mut pen = Self { file, key, last: Mark::default() };
+        let mut kept = Found::default();
+        if size > LARGE {
+            kept.read_file(path, &pen.key)?;
+        }
+        // What was changed in a file must not vanish with it.
+        if size <= LARGE || !kept.wrong.is_empty() {
+            // A line that was cut off when the machine stopped must not swallow the next one.
+            let text = std::fs::read(path)?;
+            if text.last().is_some_and(|byte| *byte != b'\n') {
+                pen.file.write_all(b"\n")?;
+            }
+            let last = text
+                .split(|byte| *byte == b'\n')
+                .rev()
+                .find_map(|line| read_mark(std::str::from_utf8(line).ok()?.rsplit_once(' ')?.1));
+            pen.last = last.unwrap_or_default();
+            return Ok(pen);
+        }
+        pen.file.set_len(0)?;
+        pen.write(&kept.anchors)?;
+        Ok(pen)
+    }
+
+    fn write(&mut self, anchors: &HashMap<RunId, Anchor>) -> io::Result<()> {
+        let mut text = String::with_capacity(anchors.len() * 160);
+        for (run, anchor) in anchors {
+            let line = anchor.line(*run);
+            self.last = mark(&self.key, &self.last, &line);
+            text.push_str(&line);
+            text.push(' ');
+            text.push_str(&written(&self.last));
+            text.push('\n');
+        }
+        self.file.write_all(text.as_bytes())
+    }
+}
+
+fn mark(key: &Key, before: &Mark, line: &str) -> Mark {
+    key.mark(&[b"fastagency anchor v1\0", before, line.as_bytes()])
+}
+
+/// The anchors of a folder.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The last anchor of each run.
+    pub anchors: HashMap<RunId, Anchor>,
+    /// The files that were read.
+    pub files: usize,
+    /// What is wrong with them, in sentences.
+    pub wrong: Vec<String>,
+}
+
+/// Reads the anchors of a folder; one that is not there has none.
+pub fn read(folder: &Path, key: &Key) -> Result<Found, Error> {
+    let mut found = Found::default();
+    for number in 0..MOST_FILES {
+        let path = folder.join(format!("anchors-{number}.log"));
+        match found.read_file(&path, key) {
+            Ok(()) => found.files += 1,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(Error { path, source }),
+        }
+    }
+    Ok(found)
+}
+
+impl Found {
+    fn read_file(&mut self, path: &Path, key: &Key) -> io::Result<()> {
+        let mut before = Mark::default();
+        let mut reader = BufReader::new(File::open(path)?);
+        let mut line = Vec::new();
+        for number in 1.. {
+            line.clear();
+            if reader.read_until(b'\n', &mut line)? == 0 {
+                break;
+            }
+            // The last line may be being written now.
+            let Some(whole) = line.strip_suffix(b"\n") else { break };
+            if whole.is_empty() {
+                continue;
+            }
+            let parts = std::str::from_utf8(whole).ok().and_then(|line| line.rsplit_once(' '));
+            let read = parts.and_then(|(line, found)| Some((line, Anchor::read(line)?, read_mark(found)?)));
+            match read {
+                Some((line, (run, anchor), found)) if mark(key, &before, line) == found => {
+                    before = found;
+                    let known = self.anchors.entry(run).or_insert(anchor);
+                    if anchor.is_later_than(known) {
+                        *known = anchor;
+                    }
+                }
+                other => {
+                    let path = path.display();
+                    self.wrong.push(format!("{path}:{number}: the line was changed, or lines before it are missing"));
+                    if let Some((.., found)) = other {
+                        before = found;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn anchors_are_found_again_and_a_changed_file_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = Key::new(&"key".into());
+        let (one, other) = (RunId::random(), RunId::random());
+        let anchor = |number, fate| Anchor { head: Head { seq: number * 2, number, mark: [7; 32] }, fate };
+        for number in 1..=3 {
+            let anchors = Anchors::open(folder.path(), &key).unwrap();
+            let second = Anchors::open(folder.path(), &key).unwrap();
+            anchors.note(one, anchor(number, Fate::Open));
+            second.note(other, anchor(number, Fate::Removed));
+        }
+        let found = read(folder.path(), &key).unwrap();
+        assert_eq!((found.files, found.wrong.len()), (2, 0), "{:?}", found.wrong);
+        assert_eq!(found.anchors[&one], anchor(3, Fate::Open));
+        assert_eq!(found.anchors[&other], anchor(3, Fate::Removed));
+
+        let path = folder.path().join("anchors-0.log");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        std::fs::write(&path, [lines[0], lines[2], ""].join("\n")).unwrap();
+        assert_eq!(read(folder.path(), &key).unwrap().wrong.len(), 1, "a line is missing");
+        std::fs::write(&path, text.replacen(" 2 4 ", " 9 4 ", 1)).unwrap();
+        assert!(!read(folder.path(), &key).unwrap().wrong.is_empty());
+        assert!(!read(folder.path(), &Key::new(&"other".into())).unwrap().wrong.is_empty());
+    }
+}

@@ -1,0 +1,146 @@
+//! The broker's log with links in it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+
+use super::anchors::{Anchor, Anchors, Fate};
+use super::{Head, Key, Link, ROOM, digest, linked};
+use crate::broker::{Broker, Error, Lane, Live, Log, Overheard, Result, Sighting, Stored};
+use crate::clock::Clock;
+use crate::ids::RunId;
+
+/// Heads of logs that are kept in memory, about a hundred bytes each; with one more all are read again as they are needed.
+const HEADS: usize = 32_768;
+
+/// The broker with a log that links whatever is appended to it, and writes down apart from it where each log ends.
+pub fn chained(broker: Broker, key: Key, anchors: Arc<Anchors>, clock: Arc<dyn Clock>) -> Broker {
+    let inner = broker.log.clone();
+    Broker { log: Arc::new(Chained { inner, key, anchors, clock, heads: Mutex::default() }), ..broker }
+}
+
+struct Chained {
+    inner: Arc<dyn Log>,
+    key: Key,
+    anchors: Arc<Anchors>,
+    clock: Arc<dyn Clock>,
+    /// Where the logs end that were read or written lately. What is wrong here is refused by the log itself.
+    heads: Mutex<HashMap<RunId, Head>>,
+}
+
+impl Chained {
+    fn heads(&self) -> MutexGuard<'_, HashMap<RunId, Head>> {
+        // What is guarded is valid after every statement.
+        self.heads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remember(&self, run: RunId, head: Head) {
+        let mut heads = self.heads();
+        if heads.len() >= HEADS {
+            heads.clear();
+        }
+        heads.insert(run, head);
+    }
+
+    /// The head that an append after `expected` goes on from.
+    async fn head(&self, run: RunId, expected: u64) -> Result<Head> {
+        if expected == 0 {
+            return Ok(Head::default());
+        }
+        if let Some(head) = self.heads().get(&run).filter(|head| head.seq == expected) {
+            return Ok(*head);
+        }
+        match self.inner.last(run).await? {
+            Some(last) if last.seq == expected => Ok(head_of(&last)),
+            _ => Err(Error::Conflict { expected }),
+        }
+    }
+}
+
+/// The head of a log with this last record.
+fn head_of(last: &Stored) -> Head {
+    match linked(&last.payload) {
+        Some(linked) => Head { seq: last.seq, number: linked.link.number, mark: linked.link.mark },
+        None => Head { seq: last.seq, ..Head::default() },
+    }
+}
+
+#[async_trait]
+impl Log for Chained {
+    async fn append(&self, run: RunId, lane: Lane, payload: Bytes, expected: u64) -> Result<u64> {
+        let head = self.head(run, expected).await?;
+        let link = Link::after(&self.key, run, &head, self.clock.now(), &digest(&payload));
+        match self.inner.append(run, lane, link.write_into(&payload), expected).await {
+            Ok(seq) => {
+                let head = Head { seq, number: link.number, mark: link.mark };
+                self.remember(run, head);
+                self.anchors.note(run, Anchor { head, fate: Fate::Open });
+                Ok(seq)
+            }
+            Err(error) => {
+                // It may have been stored all the same.
+                self.heads().remove(&run);
+                Err(match error {
+                    Error::TooLarge { size, max } => Error::TooLarge { size, max: max.saturating_sub(ROOM) },
+                    other => other,
+                })
+            }
+        }
+    }
+
+    async fn read(&self, run: RunId, after: u64) -> Result<Vec<Stored>> {
+        let found = self.inner.read(run, after).await?;
+        if let Some(last) = found.last() {
+            self.remember(run, head_of(last));
+        }
+        Ok(found)
+    }
+
+    /// Without its link: a writer knows its own words again by it.
+    async fn last(&self, run: RunId) -> Result<Option<Stored>> {
+        let last = self.inner.last(run).await?;
+        Ok(last.map(|stored| match linked(&stored.payload).map(|linked| linked.payload()) {
+            Some(payload) => Stored { payload, ..stored },
+            None => stored,
+        }))
+    }
+
+    async fn follow(&self, run: RunId) -> Result<BoxStream<'static, Live>> {
+        self.inner.follow(run).await
+    }
+
+    async fn overhear(&self) -> Result<BoxStream<'static, Overheard>> {
+        self.inner.overhear().await
+    }
+
+    async fn whisper(&self, run: RunId, delta: Bytes) -> Result<()> {
+        self.inner.whisper(run, delta).await
+    }
+
+    async fn survey(&self) -> Result<BoxStream<'static, Result<Sighting>>> {
+        self.inner.survey().await
+    }
+
+    async fn forget(&self, run: RunId, before: u64) -> Result<()> {
+        self.inner.forget(run, before).await
+    }
+
+    async fn purge(&self, run: RunId, tombstone: Bytes) -> Result<()> {
+        let before = self.inner.last(run).await?.map_or_else(Head::default, |last| head_of(&last));
+        let link = Link::after(&self.key, run, &before, self.clock.now(), &digest(&tombstone));
+        // What came before it will be gone: it must stand by itself.
+        let link = Link { before: Some((before.seq, before.mark)), ..link };
+        self.heads().remove(&run);
+        self.inner.purge(run, link.write_into(&tombstone)).await?;
+        let head = Head { seq: 0, number: link.number, mark: link.mark };
+        self.anchors.note(run, Anchor { head, fate: Fate::Removed });
+        Ok(())
+    }
+
+    async fn ready(&self) -> Result<()> {
+        self.inner.ready().await
+    }
+}

@@ -1,0 +1,202 @@
+//! The chain: each record of a run's log carries a keyed link to the one before it, so that whoever has the key can tell
+//! whether the log is what was written. The key is not in the store; who can write the store, but has no key, can change nothing
+//! unseen. Where each log ended is written down apart from the store (`anchors`), so that a log cannot be cut short, either.
+//!
+//! A link covers the run, the record's number, when it was written, the place and the link of the record before it, and a
+//! digest of what is stored. As it is the digest and not the words, a record whose words were taken away later can still be
+//! shown to have been there.
+//!
+//! It lies around the broker's log: whoever writes a log knows nothing of it, and no append takes another round trip.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use ring::hmac;
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest as _, Sha256};
+
+use crate::clock::Timestamp;
+use crate::ids::RunId;
+
+pub mod anchors;
+mod log;
+
+pub use log::chained;
+
+/// What a link begins with, at the end of a payload.
+const BEGIN: &[u8] = b",\"chain\":\"";
+/// The most bytes that a link adds to a payload.
+pub const ROOM: usize = 192;
+
+/// A digest of a payload, a link, or the mark of an anchor.
+pub type Mark = [u8; 32];
+
+/// What links are made with.
+#[derive(Clone)]
+pub struct Key(hmac::Key);
+
+impl Key {
+    /// Takes a secret: any text.
+    pub fn new(secret: &SecretString) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, secret.expose_secret().as_bytes()))
+    }
+
+    fn mark(&self, parts: &[&[u8]]) -> Mark {
+        let mut context = hmac::Context::with_key(&self.0);
+        parts.iter().for_each(|part| context.update(part));
+        context.sign().as_ref().try_into().expect("HMAC-SHA256 has 32 bytes")
+    }
+}
+
+/// Where a log is: what the next link is made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Head {
+    /// The sequence of the last record; 0 if there is none.
+    pub seq: u64,
+    /// Its number in the chain, from 1; 0 if it is not chained.
+    pub number: u64,
+    /// Its mark.
+    pub mark: Mark,
+}
+
+/// The link of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link {
+    /// Its number in the chain, from 1.
+    pub number: u64,
+    /// When it was written, by the writer's clock.
+    pub at: Timestamp,
+    /// The mark.
+    pub mark: Mark,
+    /// What came before, where that is not to be found any more.
+    pub before: Option<(u64, Mark)>,
+}
+
+/// A payload as it was before it was linked, and its link.
+#[derive(Debug, Clone, Copy)]
+pub struct Linked<'p> {
+    body: &'p [u8],
+    /// The link as it is written.
+    pub text: &'p str,
+    /// The link.
+    pub link: Link,
+}
+
+impl Linked<'_> {
+    /// The payload without its link.
+    pub fn payload(&self) -> Bytes {
+        [self.body, b"}"].concat().into()
+    }
+
+    /// The digest of the payload without its link.
+    pub fn digest(&self) -> Mark {
+        Sha256::new().chain_update(self.body).chain_update(b"}").finalize().into()
+    }
+}
+
+/// The digest of a payload that has no link.
+pub fn digest(payload: &[u8]) -> Mark {
+    Sha256::digest(payload).into()
+}
+
+/// A mark as text.
+pub fn written(mark: &Mark) -> String {
+    URL_SAFE_NO_PAD.encode(mark)
+}
+
+/// A mark from text.
+pub fn read_mark(text: &str) -> Option<Mark> {
+    URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()
+}
+
+impl Link {
+    /// The link of a payload with this digest after a record.
+    pub fn after(key: &Key, run: RunId, before: &Head, at: Timestamp, digest: &Mark) -> Self {
+        let number = before.number + 1;
+        let mark = key.mark(&[
+            b"fastagency link v1\0",
+            run.to_string().as_bytes(),
+            &number.to_be_bytes(),
+            &at.as_millisecond().to_be_bytes(),
+            &before.seq.to_be_bytes(),
+            &before.mark,
+            digest,
+        ]);
+        Self { number, at, mark, before: None }
+    }
+
+    /// Whether it is the link of a payload with this digest after that record.
+    pub fn fits(&self, key: &Key, run: RunId, before: &Head, digest: &Mark) -> bool {
+        before.number + 1 == self.number && Self::after(key, run, before, self.at, digest).mark == self.mark
+    }
+
+    /// Writes it into a payload, which must be a JSON object that is not empty.
+    fn write_into(&self, payload: &[u8]) -> Bytes {
+        let Some((b'}', body)) = payload.split_last() else { return Bytes::copy_from_slice(payload) };
+        let text = self.text();
+        [body, BEGIN, text.as_bytes(), b"\"}"].concat().into()
+    }
+
+    fn text(&self) -> String {
+        let text = format!("{}.{}.{}", self.number, self.at.as_millisecond(), written(&self.mark));
+        match &self.before {
+            None => text,
+            Some((seq, mark)) => format!("{text}.{seq}.{}", written(mark)),
+        }
+    }
+
+    /// Reads it from its text. Only exactly what [`Link::text`] writes is one.
+    pub fn read(text: &str) -> Option<Self> {
+        let mut parts = text.split('.');
+        let link = Self {
+            number: parts.next()?.parse().ok()?,
+            at: Timestamp::from_millisecond(parts.next()?.parse().ok()?).ok()?,
+            mark: read_mark(parts.next()?)?,
+            before: match parts.next() {
+                None => None,
+                Some(seq) => Some((seq.parse().ok()?, read_mark(parts.next()?)?)),
+            },
+        };
+        (link.text() == text).then_some(link)
+    }
+}
+
+/// Takes a payload apart; `None` if it has no link.
+pub fn linked(payload: &[u8]) -> Option<Linked<'_>> {
+    let rest = payload.strip_suffix(b"\"}")?;
+    // A link is short: what looks like the beginning of one farther away is not.
+    let from = rest.len().saturating_sub(ROOM);
+    let at = from + rest[from..].windows(BEGIN.len()).rposition(|window| window == BEGIN)?;
+    let text = std::str::from_utf8(&rest[at + BEGIN.len()..]).ok()?;
+    Some(Linked { body: &payload[..at], text, link: Link::read(text)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_is_read_as_it_was_written_and_fits_only_its_place() {
+        let (key, run) = (Key::new(&"key".into()), RunId::random());
+        let at = Timestamp::from_millisecond(1_795_334_391_817).unwrap();
+        let payload = br#"{"text":",\"chain\":\"1.2.x\""}"#;
+        let head = Head { seq: 7, number: 3, mark: [1; 32] };
+        let link = Link::after(&key, run, &head, at, &digest(payload));
+        let stored = link.write_into(payload);
+        assert!(serde_json::from_slice::<serde_json::Value>(&stored).is_ok());
+        assert!(stored.len() <= payload.len() + ROOM);
+        let found = linked(&stored).unwrap();
+        assert_eq!((found.link, found.payload(), found.digest()), (link, Bytes::from_static(payload), digest(payload)));
+        assert!(link.fits(&key, run, &head, &digest(payload)));
+        assert!(!link.fits(&Key::new(&"other".into()), run, &head, &digest(payload)));
+        assert!(!link.fits(&key, RunId::random(), &head, &digest(payload)));
+        assert!(!link.fits(&key, run, &Head { seq: 8, ..head }, &digest(payload)));
+        assert!(!link.fits(&key, run, &Head { mark: [2; 32], ..head }, &digest(payload)));
+        assert!(!link.fits(&key, run, &head, &digest(b"{}")));
+        assert!(linked(payload).is_none());
+        let standing = Link { before: Some((7, [1; 32])), ..link };
+        assert_eq!(Link::read(&standing.text()), Some(standing));
+        assert!(standing.text().len() + BEGIN.len() + 2 <= ROOM);
+        assert_eq!(Link::read(&format!("0{}", link.text())), None, "one link has one form");
+    }
+}

@@ -1,0 +1,386 @@
+//! `fastagency audit export`, `verify` and `erase`.
+
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, anyhow};
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+
+use super::{How, Source, find, since, unreachable};
+use crate::audit::verify::{self, Report, Verdict, Verifier};
+use crate::audit::{self, Columns, Selection};
+use crate::broker::Broker;
+use crate::cli::outcome::CliError;
+use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::console::plain;
+use crate::ids::{RunId, UserId};
+use crate::redact::Redactor;
+use crate::run::record::Erasure;
+use crate::run::redaction;
+use crate::run::summary::list_all;
+
+/// Which events, and how they are written.
+#[derive(Args)]
+pub(super) struct Export {
+    /// What it is written in.
+    #[arg(long, value_enum, default_value = "jsonl")]
+    format: Format,
+    /// The file that it is written to (default: the standard output).
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Only runs of this workflow.
+    #[arg(long, value_name = "NAME")]
+    workflow: Option<String>,
+    /// Only this user's.
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+    /// Only those that are so, or that ended so.
+    #[arg(long, value_enum)]
+    state: Option<How>,
+    /// Only those that this worker claimed last.
+    #[arg(long, value_name = "ID")]
+    worker: Option<String>,
+    /// Only those created since then: a time, a day, or how long ago (2h, 3d).
+    #[arg(long, value_parser = since, value_name = "TIME")]
+    since: Option<Timestamp>,
+    /// Only those created before then.
+    #[arg(long, value_parser = since, value_name = "TIME")]
+    until: Option<Timestamp>,
+    /// Only those with this in their title, workflow, user, id or reason.
+    #[arg(long, short, value_name = "WORDS")]
+    q: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// One JSON object a line, with everything.
+    Jsonl,
+    /// For spreadsheets.
+    Csv,
+}
+
+/// Which logs.
+#[derive(Args)]
+pub(super) struct Verify {
+    /// The run's id, or the beginning of it (default: all runs).
+    run: Option<String>,
+}
+
+/// Whose runs, and why.
+#[derive(Args)]
+pub(super) struct Erase {
+    /// The person.
+    #[arg(long, value_name = "USER")]
+    user: String,
+    /// Why; it is kept.
+    #[arg(long, value_name = "WORDS")]
+    reason: String,
+    /// Do not ask.
+    #[arg(long)]
+    yes: bool,
+}
+
+/// A bar on the terminal; nothing where there is none.
+fn bar(length: u64, what: &'static str) -> ProgressBar {
+    let bar = if io::stderr().is_terminal() { ProgressBar::new(length) } else { ProgressBar::hidden() };
+    let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}").expect("the template is right");
+    bar.with_style(style).with_message(what)
+}
+
+impl Export {
+    pub(super) async fn run(&self, source: &Source) -> Result<ExitCode, CliError> {
+        let file = |path: &PathBuf| {
+            File::create(path).with_context(|| format!("could not write {}", path.display())).map(BufWriter::new)
+        };
+        let mut out: Box<dyn Write + Send> = match &self.output {
+            Some(path) => Box::new(file(path)?),
+            None => Box::new(BufWriter::new(io::stdout())),
+        };
+        let written = match source {
+            Source::Broker { broker, redactor, .. } => self.of_broker(broker, redactor, &mut out).await?,
+            Source::Gateway(client) => {
+                let mut export = client.export(&self.query()).await.map_err(unreachable)?;
+                let mut written = Ok(());
+                while written.is_ok()
+                    && let Some(piece) = export.next().await.map_err(unreachable)?
+                {
+                    written = out.write_all(&piece);
+                }
+                written
+            }
+        };
+        match written.and_then(|()| out.flush()) {
+            Ok(()) => Ok(ExitCode::SUCCESS),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+            Err(error) => Err(CliError::Failed(anyhow!(error).context("could not write the export"))),
+        }
+    }
+
+    async fn of_broker(
+        &self,
+        broker: &Broker,
+        redactor: &Redactor,
+        out: &mut (dyn Write + Send),
+    ) -> Result<io::Result<()>, CliError> {
+        let format = match self.format {
+            Format::Jsonl => audit::Format::Jsonl,
+            Format::Csv => audit::Format::Csv,
+        };
+        let found = self.selection().of(list_all(broker).await?, None);
+        let todo: Vec<(RunId, Columns)> = found.iter().map(|run| (run.id, Columns::of(run))).collect();
+        drop(found);
+        let bar = bar(todo.len() as u64, "runs");
+        let mut lines = format.head();
+        // The oldest first, one run in memory at a time.
+        for (run, columns) in todo.into_iter().rev() {
+            for placed in crate::run::read(broker, run, 0).await? {
+                columns.write(format, &audit::event(run, &placed, redactor), &mut lines);
+            }
+            if let Err(error) = out.write_all(lines.as_bytes()) {
+                return Ok(Err(error));
+            }
+            lines.clear();
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        Ok(out.write_all(lines.as_bytes()))
+    }
+
+    fn selection(&self) -> Selection {
+        Selection {
+            workflow: self.workflow.clone(),
+            user: self.user.clone(),
+            state: self.state.and_then(|how| serde_json::from_value(json!(how.name())).ok()),
+            worker: self.worker.clone(),
+            since: self.since,
+            until: self.until,
+            q: self.q.clone(),
+        }
+    }
+
+    fn query(&self) -> Vec<(&'static str, String)> {
+        let format = if self.format == Format::Csv { "csv" } else { "jsonl" };
+        let given = [
+            ("workflow", self.workflow.clone()),
+            ("user", self.user.clone()),
+            ("state", self.state.map(|how| how.name())),
+            ("worker", self.worker.clone()),
+            ("since", self.since.map(|time| time.to_string())),
+            ("until", self.until.map(|time| time.to_string())),
+            ("q", self.q.clone()),
+        ];
+        let given = given.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        [("format", format.to_owned())].into_iter().chain(given).collect()
+    }
+}
+
+/// The exit code if it cannot be told whether logs are what was written.
+const CANNOT_TELL: u8 = 2;
+
+impl Verify {
+    pub(super) async fn run(&self, source: &Source, as_json: bool) -> Result<ExitCode, CliError> {
+        let run = match &self.run {
+            Some(text) => Some(find(source, text).await?),
+            None => None,
+        };
+        match source {
+            Source::Broker { verifier: None, .. } => {
+                eprintln!("it cannot be told: there is no key (audit.key), so that the logs are not chained");
+                Ok(ExitCode::from(CANNOT_TELL))
+            }
+            Source::Broker { broker, verifier: Some(verifier), .. } => match of_broker(broker, verifier, run).await {
+                Ok(Found::One(run, verdict)) => Ok(say_one(run, &verdict, as_json)),
+                Ok(Found::All(report)) => Ok(say_all(&report, as_json)),
+                Err(error) => {
+                    eprintln!("it cannot be told: {}", crate::problem::chain(&error));
+                    Ok(ExitCode::from(CANNOT_TELL))
+                }
+            },
+            Source::Gateway(client) => {
+                let path = run.map_or_else(|| "verify".to_owned(), |run| format!("runs/{run}/verify"));
+                let answer: Value = match client.audit(&path).await {
+                    Ok(answer) => answer,
+                    Err(error) => {
+                        eprintln!("it cannot be told: {}", plain(&error.to_string()));
+                        return Ok(ExitCode::from(CANNOT_TELL));
+                    }
+                };
+                match (as_json, run) {
+                    (true, _) => Ok(code(print_json(&answer) && answer["clean"] == true)),
+                    (false, Some(run)) => {
+                        let verdict = serde_json::from_value(answer["verdict"].clone()).context("an odd answer")?;
+                        Ok(say_one(run, &verdict, false))
+                    }
+                    (false, None) => {
+                        let report = serde_json::from_value(answer["report"].clone()).context("an odd answer")?;
+                        Ok(say_all(&report, false))
+                    }
+                }
+            }
+        }
+    }
+}
+
+enum Found {
+    One(RunId, Verdict),
+    All(Report),
+}
+
+async fn of_broker(broker: &Broker, verifier: &Verifier, run: Option<RunId>) -> Result<Found, verify::Error> {
+    if let Some(run) = run {
+        return Ok(Found::One(run, verifier.one(broker, run).await?));
+    }
+    let bar = bar(0, "runs");
+    let report = verifier
+        .all(broker, &|done, all| {
+            bar.set_length(all as u64);
+            bar.set_position(done as u64);
+        })
+        .await?;
+    bar.finish_and_clear();
+    Ok(Found::All(report))
+}
+
+fn print_json(value: &Value) -> bool {
+    println!("{value}");
+    true
+}
+
+fn code(clean: bool) -> ExitCode {
+    if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn say_one(run: RunId, verdict: &Verdict, as_json: bool) -> ExitCode {
+    if as_json {
+        print_json(&json!({"clean": verdict.is_clean(), "run": run, "verdict": verdict}));
+        return code(verdict.is_clean());
+    }
+    say_findings(run, &verdict.findings);
+    if !verdict.is_clean() {
+        return code(false);
+    }
+    if verdict.chained == 0 && verdict.unchained > 0 {
+        println!("run {run}: its {} records are not chained: nothing is known of them", verdict.unchained);
+        return ExitCode::from(CANNOT_TELL);
+    }
+    let before = match verdict.unchained {
+        0 => String::new(),
+        unchained => format!("; {unchained} records before them are not chained"),
+    };
+    let anchored = if verdict.anchored { "" } else { "; no anchor tells where its log ended" };
+    let removed = if verdict.removed { "; its words were removed" } else { "" };
+    println!("run {run}: {} records are as they were written{before}{removed}{anchored}", verdict.chained);
+    ExitCode::SUCCESS
+}
+
+fn say_findings(run: RunId, findings: &[verify::Finding]) {
+    for finding in findings {
+        match finding.seq {
+            Some(seq) => println!("run {run}: record {seq} {}", finding.what),
+            None => println!("run {run}: {}", finding.what),
+        }
+    }
+}
+
+fn say_all(report: &Report, as_json: bool) -> ExitCode {
+    if as_json {
+        print_json(&json!({"clean": report.is_clean(), "report": report}));
+        return code(report.is_clean());
+    }
+    report.anchors_wrong.iter().for_each(|wrong| println!("anchors: {wrong}"));
+    report.tampered.iter().for_each(|(run, findings)| say_findings(*run, findings));
+    let tampered = report.tampered.len();
+    println!(
+        "{} runs, {} chained records: {}",
+        report.runs,
+        report.chained,
+        match tampered {
+            0 => "all are as they were written".to_owned(),
+            runs => format!("{runs} runs are not as they were written"),
+        }
+    );
+    if !report.unchained.is_empty() {
+        println!("{} runs are not chained: nothing is known of them", report.unchained.len());
+    }
+    if report.unanchored > 0 {
+        println!("{} runs have no anchor: what was cut off at their end would not be noticed", report.unanchored);
+    }
+    code(report.is_clean())
+}
+
+impl Erase {
+    pub(super) async fn run(&self, source: &Source, as_json: bool) -> Result<ExitCode, CliError> {
+        let user = UserId::new(self.user.as_str())
+            .ok_or_else(|| CliError::Usage(format!("{:?} is no name of a user", self.user)))?;
+        if self.reason.trim().is_empty() {
+            return Err(CliError::Usage("--reason must say why; it is kept".to_owned()));
+        }
+        if !self.yes {
+            let message = "this cannot be undone; --yes says that it is meant";
+            return Err(CliError::Usage(message.to_owned()));
+        }
+        let erased = match source {
+            Source::Broker { broker, .. } => {
+                let by = std::env::var("USER").ok().filter(|name| !name.is_empty());
+                let erasure = Erasure { by, reason: self.reason.trim().to_owned(), at: SystemClock.now() };
+                json!(audit::erase::erase(broker, &user, &erasure).await?)
+            }
+            Source::Gateway(client) => client.erase(user.as_str(), &self.reason).await.map_err(unreachable)?,
+        };
+        let count = |what: &str| erased[what].as_array().map_or(0, Vec::len);
+        let (gone, left, elsewhere) = (count("erased"), count("not_ended"), count("answered_elsewhere"));
+        if as_json {
+            print_json(&erased);
+            return Ok(code(left == 0));
+        }
+        println!("{gone} runs were erased");
+        let ids = |what: &str| -> String {
+            let ids = erased[what].as_array().into_iter().flatten().filter_map(Value::as_str);
+            ids.collect::<Vec<_>>().join(", ")
+        };
+        if elsewhere > 0 {
+            println!("{elsewhere} runs of others hold answers of this user, which stay: {}", ids("answered_elsewhere"));
+        }
+        if left > 0 {
+            println!("{left} runs were cancelled and have not ended yet; erase again later: {}", ids("not_ended"));
+        }
+        Ok(code(left == 0))
+    }
+}
+
+/// Prints every request to a model in a run, each as one JSON object.
+pub(super) async fn prompts(run: RunId, source: &Source) -> Result<io::Result<()>, CliError> {
+    let mut out = io::stdout().lock();
+    let mut print = |key: &Value, seq: &Value, mut prompt: Value| {
+        prompt["key"] = key.clone();
+        prompt["seq"] = seq.clone();
+        writeln!(out, "{prompt}")
+    };
+    match source {
+        Source::Broker { broker, redactor, .. } => {
+            let mut prompts = audit::Prompts::default();
+            for placed in crate::run::read(broker, run, 0).await? {
+                let placed = redaction::placed(redactor, &placed);
+                let event = audit::event(run, &placed, redactor);
+                if let Some(prompt) = prompts.of(&placed)
+                    && let Err(error) = print(&event["key"], &event["seq"], prompt)
+                {
+                    return Ok(Err(error));
+                }
+            }
+        }
+        Source::Gateway(client) => {
+            let told: Value = client.audit(&format!("runs/{run}?prompts=true")).await.map_err(unreachable)?;
+            for event in told["events"].as_array().into_iter().flatten().filter(|event| event["prompt"].is_object()) {
+                if let Err(error) = print(&event["key"], &event["seq"], event["prompt"].clone()) {
+                    return Ok(Err(error));
+                }
+            }
+        }
+    }
+    Ok(Ok(()))
+}

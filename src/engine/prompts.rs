@@ -1,0 +1,130 @@
+//! What models were asked, for whoever must account for it: put into the record of the reply, so that it costs no append. A
+//! conversation grows by a few messages with each request; only these are stored, with the name of the effect whose request
+//! begins as this one does. To store each request whole would take the square of it.
+
+use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use crate::model::{ChatMessage, Request};
+use crate::run::record::Asked;
+use crate::workflow::ModelUse;
+
+/// How many requests are remembered that a later one may begin as: about one for each agent that takes turns.
+const REMEMBERED: usize = 8;
+
+/// The requests of a run in memory, by the digests of their messages. After a resume it begins anew: the next request is stored
+/// whole.
+#[derive(Default)]
+pub(super) struct Prompts(VecDeque<Known>);
+
+pub(super) struct Known {
+    key: String,
+    messages: Vec<u64>,
+    tools: u64,
+}
+
+/// A request that is to be noted when its reply is stored.
+pub(super) struct Noting {
+    asked: Asked,
+    known: Known,
+}
+
+impl Prompts {
+    /// Notes a request.
+    pub(super) fn note(&self, key: &str, llm: &ModelUse, request: &Request) -> Noting {
+        let messages: Vec<u64> = request.messages.iter().map(digest_of).collect();
+        let tools = digest(&serde_json::to_string(&request.tools).unwrap_or_default());
+        let in_common = |known: &Known| known.messages.iter().zip(&messages).take_while(|(a, b)| a == b).count();
+        let nearest = self.0.iter().map(|known| (in_common(known), known)).max_by_key(|(common, _)| *common);
+        let nearest = nearest.filter(|(common, _)| *common > 0);
+        let common = nearest.map_or(0, |(common, _)| common);
+        let same_tools = nearest.is_some_and(|(_, known)| known.tools == tools);
+        let asked = Asked {
+            llm: llm.name.to_string(),
+            took_ms: 0,
+            after: nearest.map(|(_, known)| known.key.clone()),
+            common,
+            messages: request.messages[common..].to_vec(),
+            tools: (!same_tools && !(nearest.is_none() && request.tools.is_empty())).then(|| request.tools.clone()),
+            response_format: request.response_format.clone(),
+            parameters: request.parameters.clone(),
+        };
+        Noting { asked, known: Known { key: key.to_owned(), messages, tools } }
+    }
+
+    /// Remembers a request that is stored now.
+    pub(super) fn remember(&mut self, known: Known) {
+        if self.0.len() >= REMEMBERED {
+            self.0.pop_front();
+        }
+        self.0.push_back(known);
+    }
+}
+
+impl Noting {
+    /// What is stored, and what is remembered once it is.
+    pub(super) fn took(self, took: Duration) -> (Box<Asked>, Known) {
+        let took_ms = took.as_millis() as u64;
+        (Box::new(Asked { took_ms, ..self.asked }), self.known)
+    }
+}
+
+fn digest_of(message: &ChatMessage) -> u64 {
+    digest(&serde_json::to_string(message).unwrap_or_default())
+}
+
+fn digest(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::ids::Name;
+    use crate::model::Role;
+    use crate::run::record::{Body, Outcome, Placed, Record};
+
+    fn said(role: Role, text: &str) -> ChatMessage {
+        ChatMessage { content: json!(text), role, name: None, tool_calls: None, tool_call_id: None }
+    }
+
+    #[test]
+    fn a_request_is_put_together_again_from_what_each_adds() {
+        let llm = ModelUse { name: Name::parse("default").unwrap(), parameters: Default::default() };
+        let tools = vec![json!({"type": "function"})];
+        let teacher = [said(Role::System, "You teach."), said(Role::User, "What is a triangle?")];
+        let longer =
+            [&teacher[..], &[said(Role::Assistant, "Three lines."), said(Role::User, "And a square?")]].concat();
+        let other = vec![said(Role::System, "You learn."), said(Role::User, "Three lines.")];
+        let request = |messages: &[ChatMessage], tools: &[Value]| Request {
+            messages: messages.to_vec(),
+            tools: tools.to_vec(),
+            ..Request::default()
+        };
+        let requests =
+            [request(&teacher, &tools), request(&other, &[]), request(&longer, &tools), request(&longer, &[])];
+        let (mut prompts, mut whole) = (Prompts::default(), crate::audit::Prompts::default());
+        let mut stored = Vec::new();
+        for (number, request) in requests.iter().enumerate() {
+            let key = format!("talk#{number}");
+            let (asked, known) = prompts.note(&key, &llm, request).took(Duration::from_millis(7));
+            prompts.remember(known);
+            stored.push(asked.messages.len());
+            let body = Body::Did { key, outcome: Outcome::Value(Value::Null) };
+            let record = Record { asked: Some(asked), ..Record::new(body) };
+            // As it comes back from the log.
+            let record: Record = serde_json::from_str(&serde_json::to_string(&record).unwrap()).unwrap();
+            let placed = Placed { seq: number as u64, at: Timestamp::UNIX_EPOCH, record };
+            let prompt = whole.of(&placed).expect("it can be put together");
+            assert_eq!(prompt["messages"], json!(request.messages), "request {number}");
+            assert_eq!(prompt["tools"], json!(request.tools), "request {number}");
+        }
+        assert_eq!(stored, [2, 2, 2, 0], "only what is new is stored");
+    }
+}

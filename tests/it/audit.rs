@@ -1,0 +1,580 @@
+//! What the audit promises of stored logs, on both brokers: whatever is changed in them is found, what is not to be kept goes,
+//! and what is left proves what was there.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use bytes::Bytes;
+use fastagency::audit::erase;
+use fastagency::audit::keep::{self, Stands};
+use fastagency::audit::verify::{Verdict, Verifier, verify};
+use fastagency::broker::{Broker, Error, Lane, Shelf, Slot, Stored, embedded};
+use fastagency::chain::anchors::{self, Anchors, Fate};
+use fastagency::chain::{Key, chained};
+use fastagency::clock::{self, Clock, SystemClock};
+use fastagency::ids::{MessageId, Name, RunId, UserId};
+use fastagency::message::{Content, Message};
+use fastagency::redact::Redactor;
+use fastagency::run;
+use fastagency::run::record::{
+    Answered, Body, Created, Ended, Ending, Erasure, Origin, Outcome, PIECE, Record, Usage, completed_message,
+};
+use fastagency::run::start::{Start, start};
+use fastagency::run::summary::Summary;
+use rusqlite::{Connection, params};
+use serde_json::json;
+
+use crate::support::nats_server::NatsServer;
+
+const SECRET: &str = "a key of the test";
+
+fn key() -> Key {
+    Key::new(&SECRET.into())
+}
+
+/// A broker whose logs are chained; the anchors are in the folder.
+fn prove(broker: Broker, folder: &Path) -> Broker {
+    chained(broker, key(), Anchors::open(folder, &key()).unwrap(), clock::system())
+}
+
+/// A broker in a folder.
+fn open(folder: &Path) -> Broker {
+    prove(embedded::open(folder).unwrap(), &folder.join("audit"))
+}
+
+fn verifier(anchors: &Path) -> Verifier {
+    Verifier::new(key(), anchors.to_owned())
+}
+
+fn said(text: &str) -> Message {
+    Message {
+        uuid: MessageId::random(),
+        sender: Some("Teacher".into()),
+        recipient: Some("Student".into()),
+        auto_reply: false,
+        alias: None,
+        within: Vec::new(),
+        says: Content::text(text),
+    }
+}
+
+async fn append(broker: &Broker, run: RunId, body: Body, mut last: u64) -> u64 {
+    let record = Record::new(body);
+    for payload in record.payloads() {
+        last = broker.log.append(run, record.lane(), payload, last).await.unwrap();
+    }
+    last
+}
+
+/// A run of a user with these texts, each said; its last sequence.
+async fn going_on(broker: &Broker, run: RunId, user: &str, texts: &[&str]) -> u64 {
+    let created = Created {
+        workflow: Name::parse("lesson").unwrap(),
+        definition: Some("hash".into()),
+        params: json!({"topic": texts[0], "pin": 4711}).as_object().unwrap().clone(),
+        user: UserId::new(user),
+        origin: Origin::Gateway,
+        trace: None,
+    };
+    let mut last = append(broker, run, Body::Created(created), 0).await;
+    for (number, text) in texts.iter().enumerate() {
+        last = append(broker, run, Body::Said { key: number.to_string(), message: said(text) }, last).await;
+    }
+    last
+}
+
+async fn end(broker: &Broker, run: RunId, last: u64) -> u64 {
+    let ended = Ended {
+        outcome: Ending::Completed,
+        reason: None,
+        result: json!("done"),
+        usage: Usage::default(),
+        message: completed_message(run, json!("done")),
+    };
+    let seq = append(broker, run, Body::Ended(ended), last).await;
+    Summary::of(run, &run::read(broker, run, 0).await.unwrap()).shelve(broker).await.unwrap();
+    seq
+}
+
+async fn ended(broker: &Broker, user: &str, texts: &[&str]) -> RunId {
+    let run = RunId::random();
+    let last = going_on(broker, run, user, texts).await;
+    end(broker, run, last).await;
+    run
+}
+
+const TEXTS: [&str; 6] = ["What is a triangle?", "Three lines.", "And a square?", "Four.", "Thanks", "Bye"];
+
+/// Runs `with` on both brokers: the broker, and the folder of its anchors.
+async fn on_both(test: &str, with: impl AsyncFn(Broker, PathBuf)) {
+    let folder = tempfile::tempdir().unwrap();
+    with(open(folder.path()), folder.path().join("audit")).await;
+    let Some(server) = NatsServer::start(test) else { return };
+    let anchors = tempfile::tempdir().unwrap();
+    with(prove(server.broker().await, anchors.path()), anchors.path().to_owned()).await;
+}
+
+/// What the verifier says once the anchors are written.
+async fn verdict(broker: &Broker, anchors: &Path, run: RunId) -> Verdict {
+    settled(anchors, run, broker).await;
+    verifier(anchors).one(broker, run).await.unwrap()
+}
+
+/// Waits until the anchors know the last record of a run.
+async fn settled(folder: &Path, run: RunId, broker: &Broker) {
+    let last = broker.log.last(run).await.unwrap().map_or(0, |last| last.seq);
+    for _ in 0..1000 {
+        let found = anchors::read(folder, &key()).unwrap();
+        if found.anchors.get(&run).is_some_and(|anchor| anchor.head.seq >= last || anchor.fate == Fate::Removed) {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("no anchor was written");
+}
+
+#[tokio::test]
+async fn a_thousand_changes_of_a_byte_in_a_stored_history_are_all_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let anchors = folder.path().join("audit");
+    let broker = open(folder.path());
+    let run = ended(&broker, "ann", &TEXTS).await;
+    assert_eq!(verdict(&broker, &anchors, run).await.findings, []);
+    drop(broker);
+    let file = Connection::open(folder.path().join("store.sqlite")).unwrap();
+    let rows: Vec<(i64, Vec<u8>)> = file
+        .prepare("select seq, payload from records order by seq")
+        .unwrap()
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    let put = |seq: i64, payload: &[u8]| {
+        file.execute("update records set payload = ?2 where seq = ?1", params![seq, payload]).unwrap();
+    };
+    let stored = |file: &Connection| -> Vec<Stored> {
+        let mut rows = file.prepare("select seq, payload from records order by seq").unwrap();
+        let rows = rows.query_map([], |row| {
+            let payload: Vec<u8> = row.get(1)?;
+            Ok(Stored { seq: row.get(0)?, at: SystemClock.now(), payload: Bytes::from(payload) })
+        });
+        rows.unwrap().collect::<Result<_, _>>().unwrap()
+    };
+    let anchor = anchors::read(&anchors, &key()).unwrap().anchors[&run];
+    let mut unnoticed = Vec::new();
+    for _ in 0..1000 {
+        let (seq, payload) = &rows[rand::random_range(0..rows.len())];
+        let (at, change) = (rand::random_range(0..payload.len()), rand::random_range(1..=255u8));
+        let mut changed = payload.clone();
+        changed[at] ^= change;
+        put(*seq, &changed);
+        let found = verify(&key(), run, &stored(&file), Some(&anchor));
+        // What was made unlike a link in the first record shows in the second.
+        let named = found.findings.iter().any(|finding| finding.seq.is_some_and(|at| at.abs_diff(*seq as u64) <= 1));
+        if found.is_clean() || !named {
+            unnoticed.push((*seq, at, change));
+        }
+        put(*seq, payload);
+    }
+    assert_eq!(unnoticed, [], "changes that were not found in their records");
+    assert!(verify(&key(), run, &stored(&file), Some(&anchor)).is_clean());
+
+    // The whole way once, through the broker.
+    let (seq, payload) = &rows[3];
+    put(*seq, &String::from_utf8_lossy(payload).replace("square", "circle").into_bytes());
+    drop(file);
+    let broker = embedded::open(folder.path()).unwrap();
+    let found = verifier(&anchors).one(&broker, run).await.unwrap();
+    assert_eq!(found.findings.iter().map(|finding| finding.seq).collect::<Vec<_>>(), [Some(*seq as u64)]);
+}
+
+#[test]
+fn cuts_insertions_moves_and_other_keys_are_found() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let anchors = folder.path().join("audit");
+    let broker = open(folder.path());
+    let (run, other) =
+        runtime.block_on(async { (ended(&broker, "ann", &TEXTS).await, ended(&broker, "bob", &TEXTS).await) });
+    let stored = runtime.block_on(broker.log.read(run, 0)).unwrap();
+    let others = runtime.block_on(broker.log.read(other, 0)).unwrap();
+    runtime.block_on(settled(&anchors, run, &broker));
+    let found = anchors::read(&anchors, &key()).unwrap();
+    let anchor = &found.anchors[&run];
+    let tampered = |what: &str, change: &dyn Fn(&mut Vec<Stored>)| {
+        let mut changed = stored.clone();
+        change(&mut changed);
+        let found = verify(&key(), run, &changed, Some(anchor));
+        assert!(!found.is_clean(), "{what} was not found");
+        found
+    };
+    assert!(verify(&key(), run, &stored, Some(anchor)).is_clean());
+    let cut = tampered("a cut tail", &|log| log.truncate(4));
+    assert_eq!((cut.findings.len(), cut.findings[0].seq), (1, None), "{cut:?}");
+    assert!(cut.findings[0].what.contains("the last 4 are missing"), "{cut:?}");
+    tampered("the last record cut", &|log| drop(log.pop()));
+    tampered("the first record cut", &|log| drop(log.remove(0)));
+    let missing = tampered("a record cut out", &|log| drop(log.remove(3)));
+    assert_eq!(missing.findings.iter().map(|finding| finding.seq).collect::<Vec<_>>(), [Some(stored[4].seq)]);
+    tampered("everything cut", &|log| log.clear());
+    tampered("two exchanged", &|log| {
+        let payload = log[2].payload.clone();
+        log[2].payload = log[3].payload.clone();
+        log[3].payload = payload;
+    });
+    tampered("a record twice", &|log| {
+        let twice = log[3].clone();
+        log.insert(4, twice);
+    });
+    tampered("another run's record", &|log| log[3].payload = others[3].payload.clone());
+    tampered("another run's log", &|log| *log = others.clone());
+    tampered("another place", &|log| log.last_mut().unwrap().seq += 1);
+    tampered("a record without a link", &|log| {
+        let plain = Record::new(Body::Said { key: "x".into(), message: said("forged") });
+        let place = Stored { seq: log[3].seq + 1, at: log[3].at, payload: plain.payloads().swap_remove(0) };
+        log.insert(4, place);
+    });
+    tampered("all links taken away", &|log| {
+        for stored in log {
+            let mut record: serde_json::Value = serde_json::from_slice(&stored.payload).unwrap();
+            record.as_object_mut().unwrap().remove("chain");
+            stored.payload = record.to_string().into();
+        }
+    });
+    assert!(!verify(&Key::new(&"another key".into()), run, &stored, Some(anchor)).is_clean());
+    // Without an anchor a cut end is not to be seen, and it is said that there is none.
+    let unanchored = verify(&key(), run, &stored[..4], None);
+    assert!(unanchored.is_clean() && !unanchored.anchored);
+}
+
+#[tokio::test]
+async fn what_is_done_to_the_stream_of_a_nats_server_is_found() {
+    let Some(server) = NatsServer::start("what_is_done_to_the_stream_of_a_nats_server_is_found") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let broker = prove(server.broker().await, folder.path());
+    let verifier = verifier(folder.path());
+    let nats = async_nats::connect(server.url()).await.unwrap();
+    let delete = async |seq: u64| {
+        let body = json!({"seq": seq, "no_erase": false}).to_string();
+        let answer = nats.request("$JS.API.STREAM.MSG.DELETE.FA_RUNS", body.into()).await.unwrap();
+        assert!(String::from_utf8_lossy(&answer.payload).contains("\"success\":true"));
+    };
+    let find = async |run: RunId| {
+        settled(folder.path(), run, &broker).await;
+        verifier.one(&broker, run).await.unwrap()
+    };
+    let runs: Vec<RunId> = futures_util::future::join_all((0..4).map(|_| ended(&broker, "ann", &TEXTS))).await;
+    let seqs = async |run| broker.log.read(run, 0).await.unwrap().iter().map(|one| one.seq).collect::<Vec<_>>();
+    for run in &runs {
+        assert_eq!(find(*run).await.findings, []);
+    }
+    let report = verifier.all(&broker, &|_, _| {}).await.unwrap();
+    assert!(report.is_clean());
+    assert_eq!((report.runs, report.chained, report.unanchored), (4, 32, 0));
+
+    // A cut end, a record cut out, a whole log gone; a forged record in the place of the last.
+    let anchored = seqs(runs[0]).await;
+    delete(*anchored.last().unwrap()).await;
+    delete(seqs(runs[1]).await[4]).await;
+    let body = json!({"filter": format!("fa.run.{}.*", runs[2])}).to_string();
+    nats.request("$JS.API.STREAM.PURGE.FA_RUNS", body.into()).await.unwrap();
+    let last = *seqs(runs[3]).await.last().unwrap();
+    delete(last).await;
+    let forged = Record::new(Body::Said { key: "9".into(), message: said("forged") });
+    let before = seqs(runs[3]).await;
+    let plain = server.broker().await;
+    plain.log.append(runs[3], Lane::Said, forged.payloads().swap_remove(0), *before.last().unwrap()).await.unwrap();
+    let report = verifier.all(&broker, &|_, _| {}).await.unwrap();
+    let tampered: Vec<RunId> = report.tampered.iter().map(|(run, _)| *run).collect();
+    assert!(runs.iter().all(|run| tampered.contains(run)), "{report:?}");
+    let whole = &report.tampered.iter().find(|(run, _)| *run == runs[2]).unwrap().1;
+    assert!(whole[0].what.contains("the whole log is gone: 8 records"), "{whole:?}");
+
+    // A thousand changes of a byte in what the server gives back.
+    let run = ended(&broker, "ann", &TEXTS).await;
+    assert_eq!(find(run).await.findings, []);
+    let stored = broker.log.read(run, 0).await.unwrap();
+    let anchor = anchors::read(folder.path(), &key()).unwrap().anchors[&run];
+    for _ in 0..1000 {
+        let mut changed = stored.clone();
+        let place = rand::random_range(0..changed.len());
+        let mut payload = changed[place].payload.to_vec();
+        let at = rand::random_range(0..payload.len());
+        payload[at] ^= rand::random_range(1..=255u8);
+        changed[place].payload = payload.into();
+        assert!(!verify(&key(), run, &changed, Some(&anchor)).is_clean(), "byte {at} of record {place}");
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_goes_on_is_verified_all_the_while() {
+    on_both("a_run_that_goes_on_is_verified_all_the_while", async |broker, anchors| {
+        let run = RunId::random();
+        let mut last = going_on(&broker, run, "ann", &TEXTS).await;
+        let verifier = verifier(&anchors);
+        for number in 0..100 {
+            last = append(&broker, run, Body::Said { key: format!("x{number}"), message: said("more") }, last).await;
+            let found = verifier.one(&broker, run).await.unwrap();
+            assert_eq!(found.findings, [], "after {number}");
+        }
+        // A writer that has lost an acknowledgement knows its own words again, and another one is refused.
+        let stored = broker.log.last(run).await.unwrap().unwrap();
+        assert!(!String::from_utf8_lossy(&stored.payload).contains("chain"));
+        let late = broker.log.append(run, Lane::Did, Bytes::from_static(b"{\"a\":1}"), last - 1).await;
+        assert!(matches!(late, Err(Error::Conflict { .. })));
+        broker.log.purge(run, Record::new(Body::Removed).payloads().swap_remove(0)).await.unwrap();
+        let removed = verdict(&broker, &anchors, run).await;
+        assert!(removed.is_clean() && removed.removed, "{removed:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn records_from_before_the_chain_are_said_to_be_unknown() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = embedded::open(folder.path()).unwrap();
+    let old = ended(&plain, "ann", &TEXTS).await;
+    let both = RunId::random();
+    let last = going_on(&plain, both, "ann", &TEXTS).await;
+    drop(plain);
+    let broker = open(folder.path());
+    end(&broker, both, last).await;
+    let anchors = folder.path().join("audit");
+    let report = verifier(&anchors).all(&broker, &|_, _| {}).await.unwrap();
+    assert!(report.is_clean(), "{report:?}");
+    assert_eq!(report.unchained, [old]);
+    let verdict = verdict(&broker, &anchors, both).await;
+    assert_eq!((verdict.chained, verdict.unchained), (1, 7));
+}
+
+fn redactor() -> Redactor {
+    Redactor::new(&["pin".to_owned()], vec![regex::Regex::new("[Ss]ecret-[0-9]+").unwrap()])
+}
+
+/// Everything that a log holds, as text.
+async fn raw(broker: &Broker, run: RunId) -> String {
+    let stored = broker.log.read(run, 0).await.unwrap();
+    stored.iter().map(|stored| String::from_utf8_lossy(&stored.payload).into_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_log_is_redacted_when_its_run_has_ended_and_still_proves_what_was_there() {
+    on_both("a_log_is_redacted_when_its_run_has_ended", async |broker, anchors| {
+        let run = RunId::random();
+        // One that is larger than a message may be, too.
+        let large = format!("{} secret-42", "x".repeat(PIECE));
+        let last = going_on(&broker, run, "ann", &["a secret-1", "nothing", &large]).await;
+        assert_eq!(keep::redact(&broker, run, &redactor()).await.unwrap(), Stands::NotEnded);
+        end(&broker, run, last).await;
+        broker.inbox.put(run, Slot::Answer(MessageId::random()), "secret-7".into()).await.unwrap();
+        let before = run::read(&broker, run, 0).await.unwrap();
+        assert_eq!(keep::redact(&broker, run, &redactor()).await.unwrap(), Stands::Anew);
+        let after = run::read(&broker, run, 0).await.unwrap();
+        let places = |records: &[run::record::Placed]| records.iter().map(|one| (one.seq, one.at)).collect::<Vec<_>>();
+        assert_eq!(places(&before), places(&after), "who reads on from a place misses nothing and sees nothing twice");
+        assert_eq!(run::read(&broker, run, before[2].seq).await.unwrap(), after[3..]);
+        assert_eq!(before[2], after[2], "what needs no redaction is as it was");
+        let text = raw(&broker, run).await;
+        assert!(!text.contains("secret-") && !text.contains("4711") && text.contains("[redacted]"));
+        let found = verdict(&broker, &anchors, run).await;
+        assert_eq!(found.findings, []);
+        assert!(found.chained > before.len() as u64 && !found.removed);
+        assert_eq!(keep::redact(&broker, run, &redactor()).await.unwrap(), Stands::Already);
+
+        // A change of what is kept is found as any other.
+        let stored = broker.log.read(run, 0).await.unwrap();
+        let anchor = anchors::read(&anchors, &key()).unwrap().anchors[&run];
+        let mut changed = stored.clone();
+        changed[0].payload = String::from_utf8_lossy(&stored[0].payload).replace("[redacted]", "[blackened]").into();
+        assert!(!verify(&key(), run, &changed, Some(&anchor)).is_clean());
+        // Who follows from before, and was away meanwhile, is told each record once.
+        let mut attached = run::attach::attach(&broker, run, before[1].seq).await.unwrap();
+        let mut seen = Vec::new();
+        while let Some(next) = attached.next().await.unwrap() {
+            if let run::attach::Seen::Record(placed) = next {
+                seen.push(placed.seq);
+            }
+        }
+        assert_eq!(seen, before[2..].iter().map(|one| one.seq).collect::<Vec<_>>());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whoever_dies_between_storing_anew_and_removing_leaves_nothing_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = open(folder.path());
+    let run = ended(&broker, "ann", &["a secret-1", "b"]).await;
+    let raw_before = broker.log.read(run, 0).await.unwrap();
+    keep::redact(&broker, run, &redactor()).await.unwrap();
+    let expected = run::read(&broker, run, 0).await.unwrap();
+    drop(broker);
+    // As if the old records had not been removed.
+    let file = Connection::open(folder.path().join("store.sqlite")).unwrap();
+    for one in &raw_before {
+        let put = "insert into records (seq, run, at, payload) values (?1, 1, ?2, ?3)";
+        file.execute(put, params![one.seq, one.at.as_millisecond(), &one.payload[..]]).unwrap();
+    }
+    drop(file);
+    let broker = open(folder.path());
+    assert!(raw(&broker, run).await.contains("secret-1"));
+    assert_eq!(run::read(&broker, run, 0).await.unwrap(), expected);
+    assert_eq!(verifier(&folder.path().join("audit")).one(&broker, run).await.unwrap().findings, []);
+    assert_eq!(keep::redact(&broker, run, &redactor()).await.unwrap(), Stands::Already);
+    assert!(!raw(&broker, run).await.contains("secret-1"));
+}
+
+fn erasure() -> Erasure {
+    Erasure { by: Some("officer".into()), reason: "article 17".into(), at: SystemClock.now() }
+}
+
+#[tokio::test]
+async fn a_persons_data_are_erased_everywhere_and_nobody_revives_them() {
+    on_both("a_persons_data_are_erased_everywhere", async |broker, anchors| {
+        let ann = UserId::new("ann").unwrap();
+        let hers = ended(&broker, "ann", &["annswords one", "annswords two"]).await;
+        let redacted = ended(&broker, "ann", &["annswords secret-1"]).await;
+        keep::redact(&broker, redacted, &redactor()).await.unwrap();
+        let bobs = RunId::random();
+        let last = going_on(&broker, bobs, "bob", &["bobswords"]).await;
+        let answered = Answered {
+            question: MessageId::random(),
+            value: None,
+            sealed: None,
+            text: Some("yes".into()),
+            refused: None,
+            by: Some(ann.clone()),
+            on_timeout: false,
+        };
+        append(&broker, bobs, Body::Did { key: "a".into(), outcome: Outcome::Answer(answered) }, last).await;
+        let open = RunId::random();
+        let last = going_on(&broker, open, "ann", &["annswords open"]).await;
+        // Nobody works at it: it ends when it reads that it was cancelled.
+        let ending = {
+            let broker = broker.clone();
+            tokio::spawn(async move {
+                while broker.inbox.get(open, Slot::Cancel).await.unwrap().is_none() {
+                    tokio::task::yield_now().await;
+                }
+                end(&broker, open, last).await;
+            })
+        };
+        let erased = erase::erase(&broker, &ann, &erasure()).await.unwrap();
+        ending.await.unwrap();
+        let mut gone = [hers, redacted, open];
+        gone.sort();
+        let mut said = erased.erased.clone();
+        said.sort();
+        assert_eq!((said, &erased.not_ended), (gone.to_vec(), &vec![]));
+        assert_eq!(erased.answered_elsewhere, [bobs]);
+        for run in gone {
+            let text = raw(&broker, run).await;
+            assert!(!text.contains("annswords") && !text.contains("ann\""), "{text}");
+            assert!(text.contains("article 17") && text.contains("officer"), "{text}");
+            let found = verdict(&broker, &anchors, run).await;
+            assert!(found.is_clean() && found.removed && found.chained > 3, "{found:?}");
+            let left = run::read(&broker, run, 0).await.unwrap();
+            assert!(matches!(left.as_slice(), [only] if only.record.body == Body::Removed));
+            // A worker that is late, and a start with the same id.
+            let late = broker.log.append(run, Lane::Said, Bytes::from_static(b"{\"a\":1}"), last).await;
+            assert!(matches!(late, Err(Error::Conflict { .. })));
+            let again = Start {
+                run,
+                workflow: Name::parse("lesson").unwrap(),
+                definition: None,
+                params: Default::default(),
+                user: Some(ann.clone()),
+                origin: Origin::Gateway,
+            };
+            assert!(start(&broker, again).await.is_err());
+        }
+        let lines = broker.catalogue.list(Shelf::Runs, None).await.unwrap();
+        assert!(!lines.iter().any(|line| line.key.starts_with("ann.")), "{lines:?}");
+        assert!(raw(&broker, bobs).await.contains("bobswords"));
+        // A second time there is nothing left to do.
+        assert_eq!(erase::erase(&broker, &ann, &erasure()).await.unwrap().erased, []);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn erased_words_are_not_in_the_files_of_the_embedded_broker() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = open(folder.path());
+    for number in 0..20 {
+        ended(&broker, "ann", &[&format!("annswords {number} {}", "z".repeat(6000))]).await;
+    }
+    let ann = UserId::new("ann").unwrap();
+    assert_eq!(erase::erase(&broker, &ann, &erasure()).await.unwrap().erased.len(), 20);
+    drop(broker);
+    for file in std::fs::read_dir(folder.path()).unwrap() {
+        let path = file.unwrap().path();
+        if path.is_file() {
+            let bytes = std::fs::read(&path).unwrap();
+            let found = bytes.windows(9).any(|window| window == b"annswords");
+            assert!(!found, "{} still holds them", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_command_tells_what_is_wrong_by_its_words_and_its_exit_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    std::fs::write(data.join("audit.key"), SECRET).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (run, seq) = runtime.block_on(async {
+        let broker = open(&data);
+        let run = ended(&broker, "ann", &TEXTS).await;
+        (run, broker.log.read(run, 0).await.unwrap()[3].seq)
+    });
+    let audit = |arguments: &[&str]| {
+        let program = std::env::var("FASTAGENCY_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_fastagency").to_owned());
+        let output = Command::new(program).arg("audit").args(arguments).current_dir(folder.path()).output().unwrap();
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        (output.status.code(), format!("{out}{err}"))
+    };
+    let (code, text) = audit(&["verify"]);
+    assert_eq!((code, text.trim()), (Some(0), "1 runs, 8 chained records: all are as they were written"));
+    let (code, text) = audit(&["verify", &run.to_string()[..8]]);
+    assert_eq!((code, text), (Some(0), format!("run {run}: 8 records are as they were written\n")));
+    let (code, text) = audit(&["export", "--format", "csv"]);
+    assert_eq!((code, text.lines().count()), (Some(0), 9), "{text}");
+
+    let file = Connection::open(data.join("store.sqlite")).unwrap();
+    let change = "update records set payload = replace(cast(payload as text), 'square', 'circle') where seq = ?1";
+    assert_eq!(file.execute(change, [seq]).unwrap(), 1);
+    drop(file);
+    let (code, text) = audit(&["verify"]);
+    assert_eq!(code, Some(1));
+    assert!(text.contains(&format!("run {run}: record {seq} was changed")), "{text}");
+    let (code, text) = audit(&["verify", "--json"]);
+    assert!(code == Some(1) && text.contains("\"clean\":false"), "{text}");
+
+    assert_eq!(audit(&["erase", "--user", "ann", "--reason", "asked"]).0, Some(2), "it must be meant");
+    let (code, text) = audit(&["erase", "--user", "ann", "--reason", "asked", "--yes"]);
+    assert_eq!((code, text.as_str()), (Some(0), "1 runs were erased\n"));
+    let (_, shown) = audit(&["show", &run.to_string()]);
+    assert!(!shown.contains("triangle"), "{shown}");
+    let (code, text) = audit(&["verify"]);
+    assert!(code == Some(1), "an erasure does not hide that something was changed before: {text}");
+}
+
+#[tokio::test]
+async fn all_runs_are_overheard_on_both_brokers() {
+    use futures_util::StreamExt;
+    on_both("all_runs_are_overheard_on_both_brokers", async |broker, _| {
+        let mut heard = broker.log.overhear().await.unwrap();
+        let runs = [ended(&broker, "ann", &["a"]).await, ended(&broker, "bob", &["b"]).await];
+        let mut told = Vec::new();
+        while told.len() < 6 {
+            match tokio::time::timeout(std::time::Duration::from_secs(20), heard.next()).await.unwrap() {
+                Some(fastagency::broker::Overheard::Record { run, .. }) => told.push(run),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(told, [[runs[0]; 3], [runs[1]; 3]].concat());
+    })
+    .await;
+}
