@@ -533,7 +533,7 @@ mod tests {
     fn a_record_of_a_newer_program_is_told_from_a_broken_one() {
         let run = RunId::random();
         let take = |text: &str| Assembler::default().take(run, &stored(7, text.to_owned().into()));
-        assert!(matches!(take(r#"{"v":2,"kind":"teleported"}"#), Err(Unreadable::TooNew { version: 2, seq: 7, .. })));
+        assert!(matches!(take(r#"{"v":3,"kind":"teleported"}"#), Err(Unreadable::TooNew { version: 3, seq: 7, .. })));
         assert!(matches!(take("{"), Err(Unreadable::Malformed { .. })));
     }
 }

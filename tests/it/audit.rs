@@ -543,7 +543,8 @@ fn the_command_tells_what_is_wrong_by_its_words_and_its_exit_code() {
     assert_eq!((code, text.lines().count()), (Some(0), 9), "{text}");
 
     let file = Connection::open(data.join("store.sqlite")).unwrap();
-    let change = "update records set payload = replace(cast(payload as text), 'square', 'circle') where seq = ?1";
+    let change =
+        "update records set payload = cast(replace(cast(payload as text), 'square', 'circle') as blob) where seq = ?1";
     assert_eq!(file.execute(change, [seq]).unwrap(), 1);
     drop(file);
     let (code, text) = audit(&["verify"]);
