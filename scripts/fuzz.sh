@@ -17,8 +17,8 @@ for target in "${targets[@]}"; do
   mkdir -p "$corpus"
   case $target in
     yaml) cp workflows/*.yaml tests/samples/*.yaml tests/broken/*.yaml "$corpus/" ;;
-    frames | messages) awk -v to="$corpus/" '{ print > (to FILENR FNR ".json") }' FILENR=w tests/wire/*.jsonl ;;
-    records) awk -v to="$corpus/" '{ print > (to "h" NR ".json") }' tests/histories/*.jsonl ;;
+    frames | messages) awk -v to="$corpus/" '{ print > (to NR ".json") }' tests/wire/*.jsonl ;;
+    records) awk -v to="$corpus/" '{ print > (to NR ".json") }' tests/histories/*.jsonl ;;
   esac
   echo "== fuzz $target for $seconds s" >&2
   # Without a sanitizer of memory: there is no unsafe code here, and panics are found all the same.
