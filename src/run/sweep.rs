@@ -130,13 +130,13 @@ impl Sweeper {
         if somebody_died {
             swept.lines = self.correct_lines(&runs, now).await?;
         }
-        let in_clear = |met: &Met| met.stand == Stand::Ended && !met.kept;
-        self.ended_in_clear =
-            runs.iter().filter(|(_, met)| in_clear(met)).map(|(run, _)| *run).take(MOST_REMOVALS).collect();
         // Whoever ended them died before they were forgotten.
         for run in runs.iter().filter(|(_, met)| met.has_key && met.stand == Stand::Ended).map(|(run, _)| run) {
             secret::forget(&self.broker, *run).await?;
         }
+        let in_clear = |met: &Met| met.stand == Stand::Ended && !met.kept;
+        self.ended_in_clear =
+            runs.iter().filter(|(_, met)| in_clear(met)).map(|(run, _)| *run).take(MOST_REMOVALS).collect();
         swept.removed = self.remove_old(&runs, now).await?;
         self.living = Some(living);
         Ok(swept)

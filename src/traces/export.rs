@@ -100,7 +100,6 @@ impl HttpClient for OnRuntime {
             }
             Ok::<_, reqwest::Error>((status, Bytes::from(body)))
         };
-        #[expect(clippy::disallowed_methods, reason = "the SDK's own thread waits for it, with an end")]
         let (status, body) = self.runtime.spawn(exchange).await??;
         let mut response = Response::new(body);
         *response.status_mut() = status;

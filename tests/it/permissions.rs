@@ -154,7 +154,6 @@ async fn a_stolen_login_does_no_more_than_its_tier() {
                 "$JS.API.CONSUMER.MSG.NEXT.FA_QUEUE.work_who".into(),
                 "$JS.API.CONSUMER.CREATE.FA_QUEUE.mine.fa.queue.who".into(),
                 "$JS.API.CONSUMER.CREATE.FA_QUEUE".into(),
-                "$JS.API.STREAM.PURGE.FA_QUEUE".into(),
                 "$JS.API.STREAM.DELETE.FA_RUNS".into(),
                 "$JS.ACK.FA_QUEUE.work_who.1.1.1.1.1".into(),
                 "$KV.fa_workers.somebody".into(),

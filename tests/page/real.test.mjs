@@ -53,6 +53,20 @@ steps:
   - message: Outside again.
   - return: done
 `,
+  pays: `version: 1
+name: pays
+tools:
+  pay_back:
+    description: Pays money back
+    params: { type: object, required: [customer, amount], properties: { customer: { type: string, title: Customer }, amount: { type: number, title: Amount, maximum: 100 } } }
+    approve: always
+    do: [ { return: "{{ args.amount }} for {{ args.customer }}" } ]
+steps:
+  - { id: first, call: { tool: pay_back, args: { customer: Ann, amount: 49.5 } } }
+  - { id: second, call: { tool: pay_back, args: { customer: Ben, amount: 3 } }, on_error: { value: "{{ error.message }}" } }
+  - message: "First: {{ steps.first }}. Second: {{ steps.second }}"
+  - return: done
+`,
   hostile: `version: 1
 name: hostile
 description: ${JSON.stringify('<script>window.hacked=1</script>')}
@@ -116,6 +130,26 @@ describe('the page before the real tiers', { skip: missing ?? false, timeout: 12
     const texts = (await house.log(run)).filter((record) => record.message?.type === 'text_message').map((record) => flat(record.message.content.body));
     assert.deepEqual(await shownTexts(page), texts);
     assert.ok(texts.includes(whole));
+    await page.context().close();
+  });
+
+  test('a tool call is allowed with another argument, and another one is denied with a reason', async () => {
+    const page = await newPage();
+    const run = await start(page, 'pays');
+    await page.locator('.is-open .approval', { hasText: 'pay_back' }).waitFor();
+    assert.match(await page.locator('.approval-arguments').innerText(), /49\.5/);
+    await page.getByRole('button', { name: 'Change the arguments' }).click();
+    await page.getByLabel('Amount').fill('40');
+    await page.getByRole('button', { name: 'Allow once' }).click();
+    await page.locator('.is-open .approval', { hasText: 'Ben' }).waitFor();
+    await page.getByRole('button', { name: 'Deny' }).click();
+    await page.getByLabel(/^Why not/).fill('he has it already');
+    await page.getByRole('button', { name: 'Deny it' }).click();
+    await page.locator('.ending').waitFor();
+    const said = (await shownTexts(page)).at(-1) ?? '';
+    assert.match(said, /^First: 40(\.0)? for Ann\. Second: .*he has it already/);
+    const answers = (await house.log(run)).filter((record) => record.kind === 'answered');
+    assert.deepEqual(answers.map((record) => record.value?.decision), ['once', 'deny']);
     await page.context().close();
   });
 

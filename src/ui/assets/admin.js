@@ -118,7 +118,7 @@ function drawFigures({ runs, outcomes, queue, questions, costs }, workers) {
   const spent = costs.by_workflow.reduce((/** @type {number} */ sum, /** @type {any} */ line) => sum + line.cost_usd, 0);
   /** @type {[string, string | number, boolean?][]} */
   const figures = [
-    ['running', runs.running], ['queued', runs.queued], ['open questions', questions.open], ['jobs in the queue', waiting],
+    ['running', runs.running], ['queued', runs.queued], ['open questions', questions.open], ['jobs waiting', waiting],
     ['workers', workers.length, workers.length === 0], ['completed', outcomes.completed], ['failed', outcomes.failed, outcomes.failed > 0],
     ['spent', dollars(spent)],
   ];
