@@ -122,8 +122,8 @@ async fn many_parked_runs_cost_nothing_and_wake_when_they_are_answered() {
                     }
                 }
             };
-            let (accepted, took) =
-                tokio::join!(gateways.answer(&run.to_string(), &question.to_string(), "hello"), next);
+            let (run, question) = (run.to_string(), question.to_string());
+            let (accepted, took) = tokio::join!(gateways.answer(&run, &question, "hello"), next);
             assert!(accepted);
             took
         });
