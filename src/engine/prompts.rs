@@ -46,7 +46,7 @@ impl Prompts {
             after: nearest.map(|(_, known)| known.key.clone()),
             common,
             messages: request.messages[common..].to_vec(),
-            tools: (!same_tools && !(nearest.is_none() && request.tools.is_empty())).then(|| request.tools.clone()),
+            tools: (!(same_tools || nearest.is_none() && request.tools.is_empty())).then(|| request.tools.clone()),
             response_format: request.response_format.clone(),
             parameters: request.parameters.clone(),
         };

@@ -18,7 +18,8 @@ pub struct ApiError {
     status: StatusCode,
     code: &'static str,
     message: String,
-    more: Map<String, Value>,
+    /// Boxed: few errors have any.
+    more: Box<Map<String, Value>>,
     /// In seconds: when another try makes sense.
     wait: Option<u64>,
 }
@@ -29,7 +30,7 @@ pub type Result<T, E = ApiError> = std::result::Result<T, E>;
 impl ApiError {
     /// An error; `message` is a sentence for a person.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), more: Map::new(), wait: None }
+        Self { status, code, message: message.into(), more: Box::default(), wait: None }
     }
 
     /// Adds what may help.
@@ -80,7 +81,7 @@ impl ApiError {
         let mut error = Map::new();
         error.insert("code".to_owned(), json!(self.code));
         error.insert("message".to_owned(), json!(self.message));
-        error.extend(self.more.clone());
+        error.extend(self.more.iter().map(|(key, value)| (key.clone(), value.clone())));
         json!({"error": error})
     }
 
