@@ -75,6 +75,7 @@ async fn going_on(broker: &Broker, run: RunId, user: &str, texts: &[&str]) -> u6
         user: UserId::new(user),
         origin: Origin::Gateway,
         trace: None,
+        groups: Default::default(),
     };
     let mut last = append(broker, run, Body::Created(created), 0).await;
     for (number, text) in texts.iter().enumerate() {
@@ -484,6 +485,7 @@ async fn a_persons_data_are_erased_everywhere_and_nobody_revives_them() {
                 definition: None,
                 params: Default::default(),
                 user: Some(ann.clone()),
+                groups: Default::default(),
                 origin: Origin::Gateway,
             };
             assert!(start(&broker, again).await.is_err());
