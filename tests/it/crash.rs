@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fastagency::broker::Broker;
+use fastagency::broker::{self, Broker};
 use fastagency::clock::{Clock, SystemClock, until};
 use fastagency::ids::RunId;
 use fastagency::run;
@@ -101,11 +101,15 @@ impl House {
         run::read(&self.broker, RunId::parse(run).unwrap(), 0).await.unwrap()
     }
 
-    /// Waits for the end of the run, and returns its log.
+    /// Waits for the end of the run, and returns its log. The broker may be away meanwhile.
     pub async fn ended(&self, run: &str) -> Vec<Placed> {
+        let id = RunId::parse(run).unwrap();
         soon(async {
             loop {
-                let log = self.log(run).await;
+                let log = match run::read(&self.broker, id, 0).await {
+                    Err(run::Error::Broker(broker::Error::Unavailable { .. })) => continue,
+                    log => log.unwrap(),
+                };
                 if let Some(Body::Ended(ended)) = log.last().map(|last| &last.record.body) {
                     assert_eq!(ended.outcome, Ending::Completed, "{:?}", ended.reason);
                     return log;
