@@ -183,7 +183,8 @@ async fn a_run_goes_on_after_a_restart_and_says_and_asks_nothing_twice() {
     assert_eq!(count(&after.seen, |body| matches!(body, Body::Claimed { .. })), 2);
     // The log still holds the sealed password (which this workflow chose to tell in its result), and nobody can open it any
     // more: its key is gone, and another does not fit.
-    let records = after.seen.iter().map(|placed| &placed.record).filter(|record| !matches!(record.body, Body::Ended(_)));
+    let records =
+        after.seen.iter().map(|placed| &placed.record).filter(|record| !matches!(record.body, Body::Ended(_)));
     let log = serde_json::to_string(&records.collect::<Vec<_>>()).unwrap();
     assert!(log.contains(&sealed) && !log.contains("hunter2"), "{log}");
     let broker = house.broker.clone();
