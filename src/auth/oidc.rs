@@ -1,6 +1,6 @@
 //! Logging in at an OpenID provider: the code flow with PKCE (OpenID Connect Core 1.0, RFC 7636), and renewing what came of
 //! it. Where the provider's endpoints are is discovered at its issuer. What the provider signs is checked as every other
-//! token is ([`super::tokens`]).
+//! token is (`super::tokens`).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -145,7 +145,7 @@ impl Link {
         }
     }
 
-    /// Reads it from its text. Only exactly what [`Link::text`] writes is one.
+    /// Reads it from its text. Only exactly what `text` writes is one.
     pub fn read(text: &str) -> Option<Self> {
         let mut parts = text.split('.');
         let link = Self {

@@ -25,7 +25,7 @@ mod workflow;
 pub use histogram::Histogram;
 pub use workflow::{OfModel, OfWorkflow, Told};
 
-/// The type of what [`text`] returns.
+/// The type of what [`text()`] returns.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Bounds for what the program itself does.

@@ -78,14 +78,13 @@ async fn answer(api: &Client, run: fastagency::ids::RunId) {
     let mut follower = api.follow(run, 0);
     let going = async {
         loop {
-            match follower.next().await.expect("it can be followed").expect("it goes on") {
-                Event::Record(record) => match record.body {
-                    Body::Said { message } if message.says.asks() => {
-                        api.answer(run, message.uuid, &json!("Zagreb, where a secret is kept")).await.unwrap();
-                    }
-                    Body::Ended(_) => break,
-                    _ => {}
-                },
+            let event = follower.next().await.expect("it can be followed").expect("it goes on");
+            let Event::Record(record) = event else { continue };
+            match record.body {
+                Body::Said { message } if message.says.asks() => {
+                    api.answer(run, message.uuid, &json!("Zagreb, where a secret is kept")).await.unwrap();
+                }
+                Body::Ended(_) => break,
                 _ => {}
             }
         }
