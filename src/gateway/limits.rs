@@ -18,6 +18,8 @@ use crate::run::{self, writer};
 
 /// Callers that are remembered. Of more than that those are forgotten that hold nothing.
 const MOST_KEPT: usize = 20_000;
+/// How often those are looked for: in vain, that would cost each newcomer a look at everybody.
+const SWEPT_EVERY: Duration = Duration::from_secs(1);
 /// How long a count of a user's open runs is believed; what he starts meanwhile is added.
 const COUNTED_FOR: Duration = Duration::from_secs(5);
 /// Every rate is one per minute, of which a whole minute's may come at once.
@@ -41,6 +43,8 @@ impl From<TooMany> for ApiError {
 pub struct Limits {
     limits: config::Limits,
     callers: Arc<Mutex<HashMap<Who, Taken>>>,
+    /// When those who hold nothing were last looked for.
+    swept: Mutex<Option<Instant>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -122,7 +126,7 @@ impl Counted<'_> {
 impl Limits {
     /// Nobody has taken anything yet.
     pub fn new(limits: config::Limits) -> Self {
-        Self { limits, callers: Arc::default() }
+        Self { limits, callers: Arc::default(), swept: Mutex::default() }
     }
 
     /// Counts a request.
@@ -250,8 +254,12 @@ impl Limits {
         let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
         if callers.len() >= MOST_KEPT && !callers.contains_key(&who) {
             // All at once and rarely, not one by one and always: whoever holds nothing and was not here for a minute.
-            let is_here = |taken: &Taken| taken.seen.is_some_and(|seen| seen.elapsed() < MINUTE);
-            callers.retain(|_, taken| taken.sockets + taken.streams > 0 || is_here(taken));
+            let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+            if swept.is_none_or(|swept| swept.elapsed() >= SWEPT_EVERY) {
+                let is_here = |taken: &Taken| taken.seen.is_some_and(|seen| seen.elapsed() < MINUTE);
+                callers.retain(|_, taken| taken.sockets + taken.streams > 0 || is_here(taken));
+                *swept = Some(Instant::now());
+            }
             if callers.len() >= MOST_KEPT {
                 return None;
             }
