@@ -25,6 +25,7 @@ mod brand;
 mod forward;
 mod login;
 mod page;
+mod parting;
 mod sessions;
 
 pub use brand::Brand;
