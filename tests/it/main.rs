@@ -11,6 +11,7 @@ mod broker;
 mod chaos;
 mod cli;
 mod crash;
+mod deploys;
 mod doctor;
 mod documentation;
 mod floors;
