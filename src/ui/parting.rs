@@ -164,8 +164,8 @@ pub async fn tunnel(browser: impl AsyncRead + AsyncWrite, gateway: impl AsyncRea
     // How a socket ended is between its two ends: when one has gone, the other one has a moment to say so.
     let (mut up, mut down) = (std::pin::pin!(up), std::pin::pin!(down));
     tokio::select! {
-        () = &mut up => drop(timeout(FAREWELL, down).await),
-        () = &mut down => drop(timeout(FAREWELL, up).await),
+        () = &mut up => { let _ = timeout(FAREWELL, down).await; }
+        () = &mut down => { let _ = timeout(FAREWELL, up).await; }
     }
 }
 
@@ -207,10 +207,11 @@ impl Frames {
 fn carried(head: &[u8]) -> Option<u64> {
     let second = *head.get(1)?;
     let mask = if second & 0x80 == 0 { 0 } else { 4 };
-    let (size, length) = match second & 0x7f {
+    let short = [second & 0x7f];
+    let (size, length) = match short[0] {
         126 => (4, head.get(2..4)?),
         127 => (10, head.get(2..10)?),
-        _ => (2, &[second & 0x7f][..]),
+        _ => (2, &short[..]),
     };
     let carried = length.iter().fold(0, |carried, byte| carried << 8 | u64::from(*byte));
     (head.len() == size + mask).then_some(carried)

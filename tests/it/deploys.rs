@@ -91,6 +91,10 @@ steps:
     let mut follower = house.follow(run).await;
     assert_eq!(follower.ended().await, (Ending::Completed, json!("awake")));
     let woken = follower.seen.iter().filter(|placed| matches!(placed.record.body, Body::Claimed { .. }));
-    assert!(woken.last().is_some_and(|claimed| claimed.at >= until), "{:#?}", follower.seen);
+    assert!(
+        woken.last().is_some_and(|claimed| claimed.at.as_millisecond() >= until.as_millisecond()),
+        "{:#?}",
+        follower.seen
+    );
     house.close().await;
 }

@@ -21,7 +21,7 @@ steps:
   - return: done
 "#;
 /// How long the model takes for its reply, which comes in eight pieces.
-const PACE: Duration = Duration::from_secs(4);
+const PACE: Duration = Duration::from_secs(6);
 
 /// What a client has of the text: pieces lie where they say, and a piece that would leave a hole is a gap.
 #[derive(Default)]

@@ -166,7 +166,9 @@ fn header(write_ahead: &Path) -> io::Result<Vec<u8>> {
     let mut header = Vec::with_capacity(WRITE_AHEAD_HEADER);
     match File::open(write_ahead) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        opened => drop(opened?.take(WRITE_AHEAD_HEADER as u64).read_to_end(&mut header)?),
+        opened => {
+            opened?.take(WRITE_AHEAD_HEADER as u64).read_to_end(&mut header)?;
+        }
     }
     Ok(header)
 }
