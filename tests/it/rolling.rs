@@ -236,8 +236,10 @@ impl View {
         let run = RunId::parse(&self.run).unwrap();
         let messages: Vec<MessageId> =
             log.iter().filter_map(|placed| placed.record.message()).map(|message| message.uuid).collect();
-        let answers: Vec<String> =
-            messages.iter().map(|question| run.derive(&format!("answer/{question}")).to_string()).collect();
+        let answers: Vec<String> = messages
+            .iter()
+            .map(|question| run.derive::<MessageId>(&format!("answer/{question}")).to_string())
+            .collect();
         let messages: Vec<String> = messages.iter().map(ToString::to_string).collect();
         let shown = |connection: &Vec<String>| -> Vec<String> {
             connection.iter().filter(|uuid| !answers.contains(uuid)).cloned().collect()
