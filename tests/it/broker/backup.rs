@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use fastagency::broker::embedded::{self, CopyError, Copying};
@@ -13,8 +14,9 @@ use fastagency::ids::RunId;
 const RUNS: usize = 8;
 /// Copies, one after the other: they take longer than the time between two checkpoints.
 const COPIES: usize = 20;
-/// Large enough that copying takes its time.
-const PAYLOAD: usize = 24 * 1024;
+/// Large enough that copying takes its time, and so often that the store does not outgrow the test.
+const PAYLOAD: usize = 8 * 1024;
+const PACE: Duration = Duration::from_millis(4);
 
 fn copy(from: &Path, to: &Path) -> Result<(), CopyError> {
     Copying::begin(from, to)?.finish()
@@ -29,6 +31,7 @@ async fn write(broker: Broker, run: RunId, acknowledged: Acknowledged) {
         let payload = Bytes::from(vec![b'x'; PAYLOAD]);
         last = broker.log.append(run, Lane::Said, payload, last).await.unwrap();
         acknowledged.lock().unwrap().entry(run).or_default().push(last);
+        tokio::time::sleep(PACE).await;
     }
 }
 
