@@ -98,7 +98,7 @@ class Tiers:
         self.start("nats", os.environ["NATS_SERVER"], "-c", str(path)).ready(f"http://127.0.0.1:{ports['8222']}/healthz")
 
     def config(self, static_dir: Path | None, user: str = "fastagency", more: str = "") -> str:
-        path = self.folder / f"fastagency-{user}{'-page' if static_dir else ''}.yaml"
+        path = self.folder / f"fastagency-{user}{'-page' if static_dir else ''}{'-more' if more else ''}.yaml"
         front = f"gateway: {{ static_dir: '{static_dir}' }}\n" if static_dir else ""
         workflows = self.folder / "workflows"
         workflows.mkdir(exist_ok=True)
