@@ -10,6 +10,8 @@ use fastagency::broker::embedded::{self, CopyError, Copying};
 use fastagency::broker::{Broker, Lane};
 use fastagency::ids::RunId;
 
+use super::SOON;
+
 /// Runs that are written to while copies are made.
 const RUNS: usize = 8;
 /// Copies, one after the other: they take longer than the time between two checkpoints.
@@ -77,6 +79,41 @@ async fn a_copy_of_a_store_at_work_is_whole_and_has_what_was_acknowledged() {
             assert!(found.starts_with(known), "{found:?} lacks something of {known:?}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_main_file_is_held_still_for_as_long_as_a_copy_takes() {
+    let (dir, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let broker = embedded::open(dir.path()).unwrap();
+    let main_file = || std::fs::read(dir.path().join("store.sqlite")).unwrap();
+    let acknowledged = Acknowledged::default();
+    let writer = tokio::spawn(write(broker.clone(), RunId::random(), acknowledged.clone()));
+    let before = main_file();
+    tokio::time::timeout(SOON, async {
+        while main_file() == before {
+            tokio::time::sleep(PACE).await;
+        }
+    })
+    .await
+    .expect("the store writes it now and then");
+
+    let copying = Copying::begin(dir.path(), to.path()).unwrap();
+    let held = main_file();
+    let written = || acknowledged.lock().unwrap().values().map(Vec::len).sum::<usize>();
+    // Longer than the store waits before it writes it.
+    let from = written();
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert!(written() > from, "nobody waits for the copy");
+    assert!(main_file() == held, "the main file was written while it was copied");
+    drop(copying);
+    tokio::time::timeout(SOON, async {
+        while main_file() == held {
+            tokio::time::sleep(PACE).await;
+        }
+    })
+    .await
+    .expect("a copy that was given up holds nobody up");
+    writer.abort();
 }
 
 #[tokio::test]
