@@ -90,9 +90,9 @@ steps:
     let house = House::open(folder.path(), source, PARK_AFTER);
     let mut follower = house.follow(run).await;
     assert_eq!(follower.ended().await, (Ending::Completed, json!("awake")));
-    let woken = follower.seen.iter().filter(|placed| matches!(placed.record.body, Body::Claimed { .. }));
+    let mut woken = follower.seen.iter().filter(|placed| matches!(placed.record.body, Body::Claimed { .. }));
     assert!(
-        woken.last().is_some_and(|claimed| claimed.at.as_millisecond() >= until.as_millisecond()),
+        woken.next_back().is_some_and(|claimed| claimed.at.as_millisecond() >= until.as_millisecond()),
         "{:#?}",
         follower.seen
     );
