@@ -45,9 +45,9 @@ await describePage('the page in the long run', (onNew) => {
     await page.goto(`${gateway.url}/runs/${run.id}`);
     await page.locator('.composer textarea').waitFor();
     const opened = Date.now() - began;
-    assert.equal(await page.locator('.log .is-text').count(), 2000);
-    // While nobody does anything, the messages get their sizes.
+    // While nobody does anything, all of it is drawn and the messages get their sizes.
     await page.waitForFunction(() => document.querySelectorAll('.log > .settled').length >= 2000);
+    await assertTextsAreTheLogs(house, run.id);
     const figures = await page.evaluate(async () => {
       const scroller = /** @type {HTMLElement} */ (document.querySelector('.scroller'));
       const field = /** @type {HTMLTextAreaElement} */ (document.querySelector('.composer textarea'));
@@ -78,6 +78,27 @@ await describePage('the page in the long run', (onNew) => {
     console.log(`2000 messages: open in ${opened} ms; a key ${figures.typing.median.toFixed(1)} ms (worst ${figures.typing.worst.toFixed(0)}), `
       + `a frame of scrolling ${figures.scrolling.median.toFixed(1)} ms (worst ${figures.scrolling.worst.toFixed(0)})`);
     assert.ok(figures.typing.median < 60 && figures.scrolling.median < 60);
+  });
+
+  test('a long history is drawn where somebody looks, and whole for whoever takes it away', async () => {
+    const { gateway, page } = house;
+    // A browser that is never idle.
+    await page.addInitScript(() => { window.requestIdleCallback = () => 0; });
+    const run = gateway.start('many_messages');
+    await page.goto(`${gateway.url}/runs/${run.id}`);
+    await page.locator('.composer textarea').waitFor();
+    const texts = page.locator('.log .is-text');
+    assert.ok(await texts.count() < 2000, 'not all of it at once');
+    const first = page.locator('.log > :nth-child(2)');
+    assert.equal(await first.getAttribute('data-kind'), null, 'its beginning is not drawn yet');
+    await page.locator('.scroller').hover();
+    await page.evaluate(() => document.querySelector('.scroller')?.scrollTo(0, 0));
+    await page.locator('.log > .is-text:nth-child(2)').waitFor();
+    await page.getByLabel('More').click();
+    const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: 'Download HTML' }).click()]);
+    const html = await readFile(await download.path(), 'utf8');
+    assert.equal(html.match(/class="prose/g)?.length, 2001);
+    await assertTextsAreTheLogs(house, run.id);
   });
 
   test('a megabyte while it is being written, and afterwards', async () => {

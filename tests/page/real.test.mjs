@@ -220,8 +220,10 @@ describe('the page before the real tiers', { skip: missing ?? false, timeout: 12
     await page.goto(house.url);
     await page.locator('[data-workflow]').first().waitFor();
     const paint = await page.evaluate(() => performance.getEntriesByName('first-contentful-paint')[0].startTime);
+    // With what comes behind the start, for the first conversation.
+    await page.waitForLoadState('networkidle');
     console.log(`first visit: ${(bytes / 1000).toFixed(0)} kB with everything, first paint after ${paint.toFixed(0)} ms`);
-    assert.ok(bytes < 120_000);
+    assert.ok(bytes < 100_000, `${bytes} bytes`);
     await page.reload();
     await page.locator('[data-workflow]').first().waitFor();
     const again = await page.evaluate(() => performance.getEntriesByName('first-contentful-paint')[0].startTime);
