@@ -1,6 +1,7 @@
 // @ts-check
 /** What a long day does to the page: reloads at every moment, long runs, long texts, ill will, small windows. */
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import { describe, test } from 'node:test';
 import { answerOpenQuestion } from './browser.mjs';
 import { assertTextsAreTheLogs, describePage, flat, until } from './house.mjs';

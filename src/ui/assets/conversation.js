@@ -164,7 +164,7 @@ export function openConversation(place, run, listeners) {
       if (before && canWait && later.has(before.node)) drawn[position] = { ...before, item };
       else if (before) drawAnew(position, item);
       else if (canWait) {
-        const node = later.place(() => drawAnew(position, drawn[position].item));
+        const node = later.place(item.within.length > 0, () => drawAnew(position, drawn[position].item));
         folds.placeOf(item.within).append(node);
         drawn[position] = { item, node, question: null };
       } else drawNew(position, item);

@@ -14,17 +14,18 @@ const PATIENCE_MS = 400;
 
 /** @param {HTMLElement} scroller @param {() => void} onDone called each time that nothing is left */
 export function drawnLater(scroller, onDone) {
-  /** @type {Map<Element, () => void>} in the order of the conversation */
+  /** @type {Map<Element, () => void>} */
   const waiting = new Map();
-  /** @type {Element[]} the same, to be taken from its end */
+  /** @type {HTMLElement[]} what waits in the conversation itself, in its order */
   const order = [];
+  /** @type {HTMLElement[]} what waits in folds, where nothing can be said of places before they are opened */
+  const folded = [];
   let scheduled = false;
   let closed = false;
 
-  // What comes near is drawn before it is seen.
   const sight = new IntersectionObserver((entries) => {
     for (const { isIntersecting, target } of entries) if (isIntersecting) draw(target);
-  }, { root: scroller, rootMargin: '100% 0px' });
+  }, { root: scroller });
 
   /** @param {Element} place */
   const draw = (place) => {
@@ -41,14 +42,30 @@ export function drawnLater(scroller, onDone) {
     if (waiting.size === 0) onDone();
   };
 
+  /** What comes near is drawn before it is seen. Thousands of places are too many to be observed, but they stand in order. */
+  const drawNear = () => {
+    if (order.length === 0) return;
+    const { top, bottom, height } = scroller.getBoundingClientRect();
+    let from = 0;
+    for (let to = order.length; from < to;) {
+      const middle = (from + to) >> 1;
+      if (order[middle].getBoundingClientRect().bottom < top - height / 2) from = middle + 1;
+      else to = middle;
+    }
+    let end = from;
+    while (end < order.length && order[end].getBoundingClientRect().top < bottom + height / 2) end += 1;
+    for (const place of order.splice(from, end - from)) draw(place);
+  };
+  scroller.addEventListener('scroll', drawNear, { passive: true });
+
   /** @param {number} milliseconds */
   const some = (milliseconds) => {
     const end = performance.now() + milliseconds;
-    for (let place = order.pop(); place; place = order.pop()) {
+    for (let place = order.pop() ?? folded.pop(); place; place = order.pop() ?? folded.pop()) {
       draw(place);
       if (performance.now() >= end) break;
     }
-    if (order.length > 0) schedule();
+    if (order.length + folded.length > 0) schedule();
   };
   const schedule = () => {
     if (scheduled || closed) return;
@@ -63,24 +80,29 @@ export function drawnLater(scroller, onDone) {
   };
 
   return {
-    /** Returns what stands there until `how` puts something else into its place. @param {() => void} how */
-    place: (how) => {
+    /** Returns what stands there until `how` puts something else into its place. @param {boolean} isFolded @param {() => void} how */
+    place: (isFolded, how) => {
       const place = h('div', { class: 'to-come' });
       waiting.set(place, how);
-      order.push(place);
-      sight.observe(place);
+      (isFolded ? folded : order).push(place);
+      if (isFolded) sight.observe(place);
       return place;
     },
     /** @param {Element} place */
     has: (place) => waiting.has(place),
     /** Something else stands there already. */
-    forget,
+    forget: (/** @type {HTMLElement} */ place) => {
+      const at = waiting.has(place) ? order.indexOf(place) : -1;
+      if (at >= 0) order.splice(at, 1);
+      forget(place);
+    },
     some,
     all: () => some(Infinity),
     isDone: () => waiting.size === 0,
     close: () => {
       closed = true;
       sight.disconnect();
+      scroller.removeEventListener('scroll', drawNear);
     },
   };
 }
