@@ -10,7 +10,7 @@ import { h } from './dom.js';
 /** So long at once: a key that is pressed meanwhile is still answered within a frame or two. */
 const SLICE_MS = 12;
 /** A page that is busy otherwise draws the rest all the same. */
-const PATIENCE_MS = 400;
+const PATIENCE_MS = 100;
 
 /** @param {HTMLElement} scroller @param {() => void} onDone called each time that nothing is left */
 export function drawnLater(scroller, onDone) {
