@@ -140,6 +140,8 @@ pub async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Response {
         // While a new version is rolled out, its page may ask an old server: better our file than none, but nobody keeps it.
         let keep = if edition == *EDITION { "public, max-age=31536000, immutable" } else { "no-store" };
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(keep));
+        // Nobody asks again whether such a copy is still good.
+        response.headers_mut().remove(header::ETAG);
     }
     response
 }
@@ -242,7 +244,10 @@ mod tests {
         assert_eq!(index.scripts, sources("<script>", "</script>"));
         assert_eq!(index.scripts.matches("sha256").count(), INLINE_SCRIPTS.len());
         let (seen_first, _) = page.split_once("<template").unwrap();
-        assert!(!seen_first.contains("main.js") && !seen_first.contains("modulepreload"), "modules wait for the first paint");
+        assert!(
+            !seen_first.contains("main.js") && !seen_first.contains("modulepreload"),
+            "modules wait for the first paint"
+        );
         assert!(!page.contains("rel=\"stylesheet\""), "nothing else is waited for");
         let branded = String::from_utf8(Index::new(true).file.plain.to_vec()).unwrap();
         assert_eq!(branded.matches("<link rel=\"stylesheet\" href=\"/ui/brand.css\">").count(), 1);
@@ -263,7 +268,8 @@ mod tests {
             assert!(FILES.contains_key(name), "{name}");
         }
         // What shows the page inside another one is loaded there, and what few need when they do.
-        let later = ["admin.css", "admin.html", "admin.js", "embed.js", "export-page.js", "math.js", "sign-in.js"];
+        let later =
+            ["admin.css", "admin.html", "admin.js", "embed.js", "export.js", "export-page.js", "math.js", "sign-in.js"];
         let first = FILES.iter().filter(|(name, _)| !later.contains(&name.as_str())).map(|(_, file)| file);
         let sent: usize = first.map(|file| file.gzip.as_ref().unwrap_or(&file.plain).len()).sum();
         assert!(sent < 100_000, "{sent} bytes");
