@@ -111,13 +111,24 @@ impl History {
     /// How long a run lay that a worker which was hit at `hit` had and another claimed at `claimed`: counted from the last
     /// moment before the claim at which there was no NATS server, or no worker at all.
     fn lay(&self, hit: Timestamp, claimed: Timestamp) -> Duration {
+        let back = self.away().filter(|span| span.0 <= claimed && span.1 > hit).map(|span| span.1.min(claimed)).max();
+        until(back.map_or(hit, |back| back.max(hit)), claimed)
+    }
+
+    /// Whether nothing but one worker was away while a run lay from `hit` to `claimed`, and for so long before that a worker
+    /// which had lost NATS may take runs over again.
+    fn hit_one_worker(&self, hit: Timestamp, claimed: Timestamp) -> bool {
+        let calm = Duration::from_secs(2 * LEASE);
+        self.away().all(|span| span.0 > claimed || until(span.1, hit) >= calm)
+    }
+
+    /// When there was no NATS server, or no worker at all.
+    fn away(&self) -> impl Iterator<Item = Span> {
         let [first, second] = &self.no_worker;
         let nobody = first.iter().flat_map(|one| {
             second.iter().map(move |other| (one.0.max(other.0), one.1.min(other.1))).filter(|both| both.0 < both.1)
         });
-        let away = self.no_nats.iter().copied().chain(nobody);
-        let back = away.filter(|span| span.0 <= claimed && span.1 > hit).map(|span| span.1.min(claimed)).max();
-        until(back.map_or(hit, |back| back.max(hit)), claimed)
+        self.no_nats.iter().copied().chain(nobody)
     }
 }
 
@@ -280,6 +291,8 @@ pub struct Verdict {
     pub cut_off: usize,
     /// How long runs lay whose worker was hit: in all, and while there were a worker and a NATS server.
     recoveries: Vec<(Duration, Duration)>,
+    /// Of them, in all, those whose worker was all that was hit.
+    alone: Vec<Duration>,
 }
 
 impl Verdict {
@@ -334,6 +347,9 @@ impl Verdict {
                                 );
                             }
                             self.recoveries.push((in_all, lay));
+                            if history.hit_one_worker(*at, placed.at) {
+                                self.alone.push(in_all);
+                            }
                         }
                     }
                 }
@@ -382,6 +398,8 @@ impl Verdict {
         let (in_all, lay): (Vec<_>, Vec<_>) = self.recoveries.iter().copied().unzip();
         eprintln!("recovery of {} runs, lease {LEASE} s: {}", lay.len(), shares(lay));
         eprintln!("(with the time without a NATS server or any worker: {})", shares(in_all));
+        let alone = self.alone.clone();
+        eprintln!("(of {} whose worker was all that was hit: {})", alone.len(), shares(alone));
     }
 }
 
