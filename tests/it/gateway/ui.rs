@@ -56,6 +56,12 @@ async fn the_page_is_served_with_strict_headers_and_the_rest_is_forwarded() {
         assert_eq!(page.headers()["x-content-type-options"], "nosniff");
         assert!(page.text().await.unwrap().starts_with("<!doctype html>"));
     }
+    // What a browser can make a document of has the policy, a picture with scripts in it as well; forty modules need it not.
+    for (file, is_document) in [("favicon.svg", true), ("main.js", false), ("style.css", false), ("nothing.js", true)] {
+        let file = http.get(format!("{}/assets/{file}", front.url)).send().await.unwrap();
+        assert_eq!(file.headers().contains_key("content-security-policy"), is_document, "{}", file.url());
+        assert_eq!(file.headers()["x-content-type-options"], "nosniff");
+    }
     let config: Value = http.get(format!("{}/ui/config.json", front.url)).send().await.unwrap().json().await.unwrap();
     assert_eq!(config["title"], "Geometry <desk>");
     for path in ["/healthz", "/readyz", "/openapi.json", "/docs", "/fastagency/discovery", "//fastagency/discovery"] {
