@@ -218,6 +218,36 @@ steps:
 }
 
 #[tokio::test]
+async fn no_step_shares_its_place_with_what_the_engine_says_itself() {
+    let source = r#"
+version: 1
+name: words
+steps:
+  - id: end
+    text_input: { prompt: "The end?" }
+  - id: cancel
+    message: I cancel.
+  - fail: it is over
+"#;
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunId::random();
+    let house = House::open(folder.path(), source, Duration::from_secs(60));
+    house.start(run).await;
+    let mut follower = house.follow(run).await;
+    let question = follower.question("The end?").await;
+    house.answer(run, question, Answer::Text("Yes".to_owned())).await;
+    let (ending, _) = follower.ended().await;
+    assert_eq!(ending, Ending::Failed);
+    let key = |placed: &Placed| match &placed.record.body {
+        Body::Said { key, .. } | Body::Did { key, .. } | Body::Calling { key } => Some(key.clone()),
+        _ => None,
+    };
+    let keys: Vec<String> = follower.seen.iter().filter_map(key).collect();
+    assert_eq!(keys, ["end#0", "end#0/answer", "cancel#0", "!end#0"]);
+    house.close().await;
+}
+
+#[tokio::test]
 async fn a_run_that_only_waits_is_parked_and_its_answer_wakes_it() {
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
