@@ -27,3 +27,4 @@ mod support;
 mod sweep;
 mod talks;
 mod tiers;
+mod waits;
