@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fuzzes what comes from outside: frames, messages, records of logs, YAML that people write.
+# Fuzzes what comes from outside: frames, messages, records of logs, YAML that people write, answers of models' servers.
 #   scripts/fuzz.sh [SECONDS [TARGET...]]     so long for each target (default 600, all of them)
 # Needs cargo-fuzz (cargo install --locked cargo-fuzz) and a C++ compiler. What crashes is kept in fuzz/artifacts.
 set -euo pipefail
@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 seconds=${1:-600}
 shift || true
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(frames messages records yaml)
+[ ${#targets[@]} -gt 0 ] || targets=(frames messages records sse yaml)
 
 # The sanitizers' flags are not stable; this makes the pinned compiler take them.
 export RUSTC_BOOTSTRAP=1
@@ -18,6 +18,7 @@ for target in "${targets[@]}"; do
   case $target in
     yaml) cp workflows/*.yaml tests/samples/*.yaml tests/broken/*.yaml "$corpus/" ;;
     frames | messages) awk -v to="$corpus/" '{ print > (to NR ".json") }' tests/wire/*.jsonl ;;
+    sse) cp fuzz/seeds/sse/* "$corpus/" ;;
     records) awk -v to="$corpus/" '{ print > (to NR ".json") }' tests/histories/*.jsonl ;;
   esac
   echo "== fuzz $target for $seconds s" >&2

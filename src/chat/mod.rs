@@ -47,6 +47,10 @@ pub enum Stop {
     Halted(String),
 }
 
+/// The kind of a failure because something went on for too long, or used too much. A model is never told of one: it could mend
+/// nothing.
+pub const LIMIT: &str = "limit";
+
 /// A failure, as `error {kind, message, step}` in a workflow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {

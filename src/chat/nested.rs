@@ -10,7 +10,7 @@ use crate::chat::memory::Utterance;
 use crate::chat::pair::{Chat, Recipient};
 use crate::chat::queue::hold_next;
 use crate::chat::summary::reflect;
-use crate::chat::{Event, Line, Result, Stage, Stop};
+use crate::chat::{Event, LIMIT, Line, Result, Stage, Stop};
 use crate::ids::Name;
 use crate::workflow::{Agent, NestedCarryover, NestedChat};
 
@@ -28,7 +28,7 @@ pub(super) async fn reply(
 ) -> Result<Reply> {
     if stage.depth == DEEPEST {
         let problem = format!("the nested chats of {:?} are {DEEPEST} deep: they never end", owner.name.as_str());
-        return Err(Stop::failed("limit", problem));
+        return Err(Stop::failed(LIMIT, problem));
     }
     let mut recipients: Vec<Name> = chats.iter().map(|nested| nested.recipient.clone()).collect();
     recipients.dedup();

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use crate::broker::{Put, Slot, Stored};
-use crate::chat::{Answer, Failure, Question, Replied, Result, Speaking, Stop};
+use crate::chat::{Answer, Failure, LIMIT, Question, Replied, Result, Speaking, Stop};
 use crate::clock::{self, Timestamp};
 use crate::engine::journal::{Journal, Remembered, Writing};
 use crate::engine::watch::Asking;
@@ -389,12 +389,15 @@ impl Scoped {
         Err(Stop::failed("answer", format!("no answer of {MOST_REFUSALS} fitted the question")))
     }
 
-    /// Asks a model. With `speaking`, its text is shown while it is written. A failure of the model is remembered too.
+    /// Asks a model. With `speaking`, its text is shown while it is written. A failure of the model is remembered too, and so is
+    /// that a limit was met: when the run is executed again, other branches may not have used as much yet. `in_circles`: why the
+    /// model must not be asked any more.
     pub(super) async fn ask_model(
         &self,
         llm: &ModelUse,
         mut request: model::Request,
         speaking: Option<Speaking<'_>>,
+        in_circles: Option<String>,
     ) -> Result<std::result::Result<Replied, Failure>> {
         let key = self.key();
         let message = self.message_id(&key);
@@ -403,6 +406,9 @@ impl Scoped {
                 self.journal.count(reply.usage);
                 return Ok(Ok(Replied { reply: *reply, message }));
             }
+            Some(Remembered::Did(Outcome::Failed { kind, message })) if kind == LIMIT => {
+                return Err(Stop::failed(LIMIT, message));
+            }
             Some(Remembered::Did(Outcome::Failed { kind, message })) => {
                 return Ok(Err(Failure { kind, message, step: None }));
             }
@@ -410,7 +416,9 @@ impl Scoped {
             None => self.check_new(&key)?,
         }
         let _busy = self.journal.busy();
-        self.check_limits(llm)?;
+        if let Some(why) = in_circles.or_else(|| self.limit_met(llm)) {
+            return Err(self.journal.refuse(key, why).await?);
+        }
         self.journal.confirm().await?;
         request.headers.push(("x-fastagency-run", self.journal.run.to_string()));
         request.headers.push(("x-fastagency-effect", key.clone()));
@@ -471,33 +479,33 @@ struct Unsaid {
 }
 
 impl Scoped {
-    fn check_limits(&self, llm: &ModelUse) -> Result<()> {
+    /// The limit that the run has met, in a sentence; none: the model may be asked.
+    fn limit_met(&self, llm: &ModelUse) -> Option<String> {
         let used = self.journal.usage();
         let limits = &self.journal.limits;
         if limits.cost_usd.is_some() && !self.journal.models.has_price(&llm.name) {
-            let why = format!(
+            return Some(format!(
                 "the run has a limit of money, and what the model {:?} costs, or one that stands in for it, is not known: put its price under prices: in the configuration",
                 llm.name.as_str()
-            );
-            return Err(Stop::failed("limit", why));
+            ));
         }
         if let Some(limit) = limits.cost_usd
             && used.cost_usd >= limit
         {
-            return Err(Stop::failed("limit", format!("the run has cost {}, its limit is {limit}", used.cost_usd)));
+            return Some(format!("the run has cost {}, its limit is {limit}", used.cost_usd));
         }
         if let Some(limit) = limits.llm_calls
             && used.llm_calls >= limit
         {
-            return Err(Stop::failed("limit", format!("the run has made {limit} requests to models, its limit")));
+            return Some(format!("the run has made {limit} requests to models, its limit"));
         }
         let tokens = used.prompt_tokens + used.completion_tokens;
         if let Some(limit) = limits.tokens
             && tokens >= limit
         {
-            return Err(Stop::failed("limit", format!("the run has used {tokens} tokens, its limit is {limit}")));
+            return Some(format!("the run has used {tokens} tokens, its limit is {limit}"));
         }
-        Ok(())
+        None
     }
 
     /// Does something as long as the run's limit of time allows. What is cut off leaves no record: when the run is executed
@@ -508,7 +516,7 @@ impl Scoped {
         loop {
             let left = limit.saturating_sub(self.journal.spent());
             if left.is_zero() {
-                return Err(Stop::failed("limit", format!("the run has been at work for {limit:?}, its limit")));
+                return Err(Stop::failed(LIMIT, format!("the run has been at work for {limit:?}, its limit")));
             }
             // Time does not count while another branch waits for a person: what is left is looked at again.
             tokio::select! {

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::broker::{Broker, Slot, Stored};
-use crate::chat::{Result, Stop};
+use crate::chat::{LIMIT, Result, Stop};
 use crate::clock::{Clock, Timestamp};
 use crate::engine::copier::Copier;
 use crate::engine::prompts::{Noting, Prompts};
@@ -505,20 +505,30 @@ impl Journal {
     /// Notes that a tool is being called: in the log, so that people see what was under way, and for the limit. Returns
     /// whether it is called for the first time: a call that the log remembers was counted before.
     pub(super) async fn begin_tool_call(&self, key: &str) -> Result<bool> {
+        let is_known = match self.remembered(key) {
+            Some(Remembered::Did(Outcome::Failed { kind, message })) => return Err(Stop::failed(&kind, message)),
+            known => known.is_some(),
+        };
         let used = {
             let mut state = lock(&self.state);
             state.usage.tool_calls += 1;
             state.usage.tool_calls
         };
-        if let Some(limit) = self.limits.tool_calls
-            && used > limit
-        {
-            return Err(Stop::failed("limit", format!("the run has called {limit} tools, its limit")));
+        match self.limits.tool_calls {
+            _ if is_known => Ok(false),
+            Some(limit) if used > limit => {
+                let why = format!("the run has called {limit} tools, its limit");
+                Err(self.refuse(key.to_owned(), why).await?)
+            }
+            _ => self.append(Body::Calling { key: key.to_owned() }).await.map(|()| true),
         }
-        match self.remembered(key) {
-            Some(_) => Ok(false),
-            None => self.append(Body::Calling { key: key.to_owned() }).await.map(|()| true),
-        }
+    }
+
+    /// Remembers that a limit was met instead of performing an effect, and returns the failure.
+    pub(super) async fn refuse(&self, key: String, why: String) -> Result<Stop> {
+        let outcome = Outcome::Failed { kind: LIMIT.to_owned(), message: why.clone() };
+        self.append(Body::Did { key, outcome }).await?;
+        Ok(Stop::failed(LIMIT, why))
     }
 
     /// Whether the run has a person's permission for every call of a tool.

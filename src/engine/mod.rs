@@ -29,6 +29,7 @@ mod effects;
 mod journal;
 mod permits;
 mod prompts;
+mod repeats;
 mod scope;
 mod shelver;
 mod shown;
@@ -139,6 +140,7 @@ impl Engine {
         let journal = Arc::new(Journal::new(self.around.clone(), *owned, workflow.limits.clone(), copier));
         journal.shelve().await;
         let _leaving = Leaving(&journal);
+        let (ending, cancelling) = (own_scope(&workflow, "end"), own_scope(&workflow, "cancel"));
         let mut execution: Execute = Box::pin(execute(workflow, journal.clone()));
         // A cancel may have come before the bell was heard.
         let cancelled = journal.clone();
@@ -153,13 +155,13 @@ impl Engine {
             tokio::select! {
                 biased;
                 lost = &mut lost => return Err(lost),
-                done = &mut execution => return Box::pin(finish(&journal, done)).await,
+                done = &mut execution => return Box::pin(finish(&journal, done, ending)).await,
                 failure = journal.failure_behind() => return Err(failure),
                 found = &mut look, if !looked => {
                     looked = true;
                     if let Some(stored) = found? {
                         drop(execution);
-                        return Box::pin(cancel(&journal, &stored.payload)).await;
+                        return Box::pin(cancel(&journal, &stored.payload, cancelling)).await;
                     }
                 }
                 rang = bell.next() => match rang {
@@ -169,12 +171,12 @@ impl Engine {
                     Some(Bell::Rang { slot: Slot::Peek, .. }) => Box::pin(journal.tell_writing()).await,
                     Some(Bell::Rang { slot: Slot::Cancel, stored }) => {
                         drop(execution);
-                        return Box::pin(cancel(&journal, &stored.payload)).await;
+                        return Box::pin(cancel(&journal, &stored.payload, cancelling)).await;
                     }
                     Some(Bell::Gap) => {
                         if let Some(cancelled) = Box::pin(look_into_inbox(&journal)).await? {
                             drop(execution);
-                            return Box::pin(cancel(&journal, &cancelled)).await;
+                            return Box::pin(cancel(&journal, &cancelled, cancelling)).await;
                         }
                     }
                     None => bell = broker.inbox.bell(run).await.map_err(halted)?,
@@ -190,7 +192,7 @@ impl Engine {
                             Parking::Answered => {}
                             Parking::Cancelled(payload) => {
                                 drop(execution);
-                                return Box::pin(cancel(&journal, &payload)).await;
+                                return Box::pin(cancel(&journal, &payload, cancelling)).await;
                             }
                         }
                     }
@@ -258,7 +260,13 @@ async fn execute(workflow: Arc<Workflow>, journal: Arc<Journal>) -> crate::chat:
     })
 }
 
-async fn finish(journal: &Arc<Journal>, done: crate::chat::Result<Value>) -> crate::chat::Result<Left> {
+/// The scope of what the engine itself says of a run: one that no step has. Kept logs have the plain name wherever it was free.
+fn own_scope(workflow: &Workflow, name: &str) -> String {
+    let is_taken = workflow.steps.iter().any(|step| step.path == name);
+    if is_taken { format!("!{name}") } else { name.to_owned() }
+}
+
+async fn finish(journal: &Arc<Journal>, done: crate::chat::Result<Value>, scope: String) -> crate::chat::Result<Left> {
     let failure = match done {
         Ok(result) => {
             end(journal, Ending::Completed, None, result.clone(), result).await?;
@@ -274,15 +282,15 @@ async fn finish(journal: &Arc<Journal>, done: crate::chat::Result<Value>) -> cra
     let user = journal.created.user.as_ref().map(UserId::as_str);
     tracing::warn!(run.id = %journal.run, workflow = %journal.created.workflow, user.id = user, "the run failed: {told}");
     let says = Content::Error { short: Some(format!("{FAILED}.")), long: Some(told.clone()) };
-    Scoped::new(journal.clone(), "end", Vec::new()).say("Workflow", "User", says, None).await?;
+    Scoped::new(journal.clone(), scope, Vec::new()).say("Workflow", "User", says, None).await?;
     let words = Value::String(format!("{FAILED}: {told}"));
     end(journal, Ending::Failed, Some(told), Value::Null, words).await?;
     Ok(Left::Ended)
 }
 
-async fn cancel(journal: &Arc<Journal>, payload: &[u8]) -> crate::chat::Result<Left> {
+async fn cancel(journal: &Arc<Journal>, payload: &[u8], scope: String) -> crate::chat::Result<Left> {
     let by: Option<UserId> = serde_json::from_slice::<Given>(payload).ok().and_then(|given| given.by);
-    Scoped::new(journal.clone(), "cancel", Vec::new()).say_cut_off().await?;
+    Scoped::new(journal.clone(), scope, Vec::new()).say_cut_off().await?;
     let reason = match by {
         Some(by) => format!("stopped by {by}"),
         None => "stopped".to_owned(),

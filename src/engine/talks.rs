@@ -8,11 +8,12 @@ use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 
 use crate::chat::{
-    self, Answer, Asked, Call, Effects, Event, Failure, Grouped, Led, Permission, Question, Replied, Result, Speaking,
-    Stage, Stop,
+    self, Answer, Asked, Call, Effects, Event, Failure, Grouped, LIMIT, Led, Permission, Question, Replied, Result,
+    Speaking, Stage, Stop,
 };
-use crate::engine::effects::Scoped;
+use crate::engine::effects::{REPLAY, Scoped};
 use crate::engine::permits::Wanted;
+use crate::engine::repeats::Repeats;
 use crate::engine::scope::Scope;
 use crate::engine::shown::shown;
 use crate::engine::steps::{Execution, Flow};
@@ -165,6 +166,7 @@ impl Execution<'_> {
             scope: Mutex::new(Some(&mut *scope)),
             calls: AtomicU32::new(0),
             nested: AtomicU32::new(0),
+            repeats: Mutex::default(),
         };
         let mut stage = Stage::new(&self.workflow.agents, &self.workflow.tools, &mut memory, &talking);
         let held = hold(&mut stage).await;
@@ -184,7 +186,7 @@ impl Execution<'_> {
         if scope.depth == DEEPEST_TOOLS {
             let problem =
                 format!("the tool {:?} is called {DEEPEST_TOOLS} tools deep: it never ends", tool.name.as_str());
-            return Err(Stop::failed("limit", problem));
+            return Err(Stop::failed(LIMIT, problem));
         }
         let is_new = self.journal.begin_tool_call(&format!("{place}call")).await?;
         let calling = Calling::begin(&self.journal.figures, self.journal.run, tool, is_new);
@@ -258,6 +260,8 @@ struct Talking<'a, 'w> {
     calls: AtomicU32,
     /// How many nested conversations there were.
     nested: AtomicU32,
+    /// What it did again.
+    repeats: Mutex<Repeats>,
 }
 
 impl<'a> Talking<'a, '_> {
@@ -271,6 +275,10 @@ impl<'a> Talking<'a, '_> {
     fn scope(&self) -> std::sync::MutexGuard<'_, Option<&'a mut Scope>> {
         self.scope.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn repeats(&self) -> std::sync::MutexGuard<'_, Repeats> {
+        self.repeats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[async_trait]
@@ -279,6 +287,9 @@ impl Effects for Talking<'_, '_> {
         match &event {
             Event::NestedBegins { agent, recipients } => self.fx.enter(self.nested(agent, recipients)),
             Event::NestedEnds { .. } => self.fx.leave(),
+            Event::ExecutedFunction { call, arguments, content, .. } => {
+                self.repeats().called(call, arguments, content);
+            }
             _ => {}
         }
         let mut message = message;
@@ -290,6 +301,7 @@ impl Effects for Talking<'_, '_> {
     }
 
     async fn ask(&self, question: Question) -> Result<Answer> {
+        self.repeats().something_new();
         self.fx.ask(question).await
     }
 
@@ -299,7 +311,13 @@ impl Effects for Talking<'_, '_> {
         request: Request,
         speaking: Option<Speaking<'_>>,
     ) -> Result<std::result::Result<Replied, Failure>> {
-        self.fx.ask_model(model, request, speaking).await
+        let limit = self.execution.journal.limits.repeated_calls;
+        let in_circles = self.repeats().asking(&model.name, &request, limit);
+        let replied = self.fx.ask_model(model, request, speaking, in_circles).await?;
+        if let Ok(Replied { reply, .. }) = &replied {
+            self.repeats().replied(reply);
+        }
+        Ok(replied)
     }
 
     async fn may_call(&self, call: Call<'_>) -> Result<Permission> {
@@ -322,7 +340,7 @@ impl Effects for Talking<'_, '_> {
         match executed {
             Ok(value) => Ok(Ok(value)),
             // What is wrong with the run is nothing that a model could mend.
-            Err(Stop::Failed(failure)) if !matches!(failure.kind.as_str(), "limit" | "replay") => Ok(Err(failure)),
+            Err(Stop::Failed(failure)) if !matches!(failure.kind.as_str(), LIMIT | REPLAY) => Ok(Err(failure)),
             Err(stop) => Err(stop),
         }
     }

@@ -51,7 +51,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes the next bytes, and tells `show` the text in them.
-    pub(super) fn feed(&mut self, bytes: &[u8], show: &mut dyn FnMut(&str)) -> Result<Heard, Error> {
+    pub(super) fn feed(&mut self, mut bytes: &[u8], show: &mut dyn FnMut(&str)) -> Result<Heard, Error> {
         self.taken += bytes.len();
         if self.taken > LONGEST_STREAM {
             return Err(self.too_long());
@@ -59,8 +59,9 @@ impl<'a> Reader<'a> {
         if let Form::Unknown = self.form {
             // White space, and a byte order mark, tell nothing.
             let tells = |byte: &&u8| !byte.is_ascii_whitespace() && !b"\xef\xbb\xbf".contains(byte);
-            let Some(first) = bytes.iter().find(tells) else { return Ok(Heard::Nothing) };
-            self.form = form_of(*first, self.declared_events);
+            let Some(first) = bytes.iter().position(|byte| tells(&byte)) else { return Ok(Heard::Nothing) };
+            bytes = &bytes[first..];
+            self.form = form_of(bytes[0], self.declared_events);
         }
         match &mut self.form {
             Form::Unknown => Ok(Heard::Nothing),
@@ -111,7 +112,9 @@ impl<'a> Reader<'a> {
 
     fn take_events(&mut self, show: &mut dyn FnMut(&str)) -> Result<Heard, Error> {
         let mut heard = Heard::Nothing;
-        while let Form::Events(events) = &mut self.form
+        // What comes after the end is no part of the answer, though it may have come with it.
+        while !self.draft.done
+            && let Form::Events(events) = &mut self.form
             && let Some(event) = events.next()
         {
             let data = event.data.trim();

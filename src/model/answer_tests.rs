@@ -306,6 +306,19 @@ fn any_cut_gives_the_same_reply() {
 }
 
 #[test]
+fn what_stands_around_an_answer_does_not_count_wherever_it_is_cut() {
+    let late = "event: error\ndata: {\"error\": {\"message\": \"too late\"}}\n\n";
+    for text in [format!(" \r\n\u{feff} {}", saying(&["Pi"])), saying(&["Pi"]) + late] {
+        for cut in 0..text.len() {
+            let (left, right) = text.as_bytes().split_at(cut);
+            let (reply, shown) = read_pieces([left, right], true);
+            assert_eq!(reply.unwrap().content.as_deref(), Some("Pi"), "cut at {cut}");
+            assert_eq!(shown, ["Pi"], "cut at {cut}");
+        }
+    }
+}
+
+#[test]
 fn noise_does_no_harm() {
     use rand::{RngExt, SeedableRng};
     let mut random = rand::rngs::StdRng::seed_from_u64(7);

@@ -17,6 +17,7 @@ mod openai;
 mod parameters;
 mod priced;
 pub mod probe;
+mod providers;
 mod rate;
 mod remote;
 mod retry;
@@ -40,6 +41,8 @@ use serde_json::{Map, Value};
 pub use self::error::{Error, Trouble};
 use self::fallback::WithFallbacks;
 use self::priced::Priced;
+pub use self::providers::read_answer;
+use self::providers::wire_of;
 use self::rate::Workers;
 use self::remote::Remote;
 use self::scripted::Scripted;
@@ -200,7 +203,7 @@ pub fn open_all(llms: &BTreeMap<Name, Llm>, mock: bool) -> Models {
     let client = if llms.values().all(made_up) { None } else { Some(http::client()) };
     let workers = Workers::default();
     let open = |(name, llm): (&Name, &Llm)| -> (Name, Arc<dyn ChatModel>) {
-        let model: Arc<dyn ChatModel> = match (&client, wire::of(llm.provider)) {
+        let model: Arc<dyn ChatModel> = match (&client, wire_of(llm.provider)) {
             _ if !mock && !llm.unset.is_empty() => {
                 Arc::new(Unset { model: name.to_string(), variable: llm.unset.join(" and ") })
             }

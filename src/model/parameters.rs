@@ -72,8 +72,8 @@ pub(super) fn stops(stop: Value) -> Value {
 mod tests {
     use super::*;
     use crate::config::Provider;
+    use crate::model::providers::wire_of;
     use crate::model::testing::{asking, llm};
-    use crate::model::wire;
     use crate::yaml::shape::{Kind, REQUEST_PARAMETERS};
     use serde_json::json;
 
@@ -95,7 +95,7 @@ mod tests {
         let tool = json!({"type": "function", "function": {"name": "f"}});
         for provider in [Provider::OpenAi, Provider::Azure, Provider::Compatible, Provider::Anthropic, Provider::Gemini]
         {
-            let wire = wire::of(provider).expect("a provider with a server");
+            let wire = wire_of(provider).expect("a provider with a server");
             let llm = Llm { provider, ..llm("http://x") };
             let body = |parameters: Value| {
                 let Value::Object(parameters) = parameters else { panic!("no map") };

@@ -7,7 +7,8 @@ use reqwest::Url;
 use secrecy::ExposeSecret;
 use serde_json::Value;
 
-use super::{http, remote, wire};
+use super::providers::wire_of;
+use super::{http, remote};
 use crate::config::Llm;
 use crate::ids::Name;
 
@@ -47,7 +48,7 @@ pub enum Probe {
 
 /// Finds out about a model.
 pub async fn probe(name: &Name, llm: &Llm) -> Probe {
-    let Some(wire) = wire::of(llm.provider) else { return Probe::NoServer };
+    let Some(wire) = wire_of(llm.provider) else { return Probe::NoServer };
     let url = match remote::whole_url(llm, wire) {
         Ok(url) => list_url(url),
         Err(why) => return Probe::Address { why },

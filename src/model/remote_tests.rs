@@ -2,10 +2,11 @@
 
 use super::*;
 use crate::config::{Price, Rate, Timeouts};
+use crate::model::providers::wire_of;
 use crate::model::testing::{
     Act, Server, ask, asking, chunked, error_answer, http as answer, json_answer, llm, name, saying, stream_answer,
 };
-use crate::model::{Models, Usage, open_all, wire};
+use crate::model::{Models, Usage, open_all};
 use crate::money::Usd;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 
 fn client(llm: &Llm) -> Remote {
     let backoff = Backoff { first: Duration::from_millis(1), longest: Duration::from_millis(2) };
-    let wire = wire::of(llm.provider).expect("a provider with a server");
+    let wire = wire_of(llm.provider).expect("a provider with a server");
     Remote { backoff, ..Remote::new(&name("default"), llm, wire, http::client(), Workers::default()) }
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::draft::Draft;
 use super::{Error, Request};
-use crate::config::{Llm, Provider};
+use crate::config::Llm;
 
 /// A provider's language. Knows no network.
 pub(super) trait Wire: Send + Sync {
@@ -26,16 +26,6 @@ pub(super) trait Wire: Send + Sync {
     /// Takes a piece of a stream, or a whole answer; `event` is the piece's name where it has one. An error that the server
     /// tells was taken before.
     fn take(&self, piece: &Value, event: &str, draft: &mut Draft<'_>, show: &mut dyn FnMut(&str)) -> Result<(), Error>;
-}
-
-/// The language of a provider; none where no server is asked.
-pub(super) fn of(provider: Provider) -> Option<&'static dyn Wire> {
-    match provider {
-        Provider::OpenAi | Provider::Azure | Provider::Compatible => Some(&super::openai::ChatCompletions),
-        Provider::Anthropic => Some(&super::anthropic::Messages),
-        Provider::Gemini => Some(&super::gemini::GenerateContent),
-        Provider::Scripted => None,
-    }
 }
 
 /// Puts segments at the end of an address's path.

@@ -100,8 +100,12 @@ impl std::fmt::Debug for Schema {
     }
 }
 
+/// How often a conversation may do the same with nothing new in between, unless its workflow says otherwise. No recorded
+/// conversation of AG2 does anything as often, and a model that does is not helped by more of it.
+const MOST_REPEATED_CALLS: u64 = 20;
+
 /// What a run may use up before it is ended with a reason. `None`: no limit.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
     /// Requests to models.
     pub llm_calls: Option<u64>,
@@ -113,6 +117,22 @@ pub struct Limits {
     pub cost_usd: Option<Usd>,
     /// Time, waiting for people left out.
     pub duration: Option<Duration>,
+    /// How often one conversation may make the same call with the same result, or send the same request, with nothing new in
+    /// between.
+    pub repeated_calls: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            llm_calls: None,
+            tool_calls: None,
+            tokens: None,
+            cost_usd: None,
+            duration: None,
+            repeated_calls: MOST_REPEATED_CALLS,
+        }
+    }
 }
 
 /// AG2's agent classes; they differ in their defaults only.

@@ -245,6 +245,9 @@ fn limits(field: &Field<'_>) -> Option<Limits> {
             if cost <= 0.0 { field.is_not("more than nothing") } else { Some(Usd::from_dollars(cost)) }
         }),
         duration: fields.read("duration", Field::duration),
+        repeated_calls: fields
+            .read("repeated_calls", |field| field.whole(2))
+            .unwrap_or(Limits::default().repeated_calls),
     })
 }
 

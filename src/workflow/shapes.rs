@@ -44,6 +44,11 @@ pub static LIMITS: Shape = Shape {
         may("tokens", Kind::Whole(1), "Tokens, prompt and completion together."),
         may("cost_usd", Kind::Number, "Money, in US dollars, by the price table of the configuration."),
         may("duration", Kind::Duration, "Time at work, waiting for people left out."),
+        may(
+            "repeated_calls",
+            Kind::Whole(2),
+            "How often a conversation may make the same call with the same result, or the same request to a model, with nothing new in between (default: 20).",
+        ),
     ],
     shared: &[],
 };

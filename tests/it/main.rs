@@ -31,3 +31,4 @@ mod support;
 mod sweep;
 mod talks;
 mod tiers;
+mod waits;

@@ -218,6 +218,36 @@ steps:
 }
 
 #[tokio::test]
+async fn no_step_shares_its_place_with_what_the_engine_says_itself() {
+    let source = r#"
+version: 1
+name: words
+steps:
+  - id: end
+    text_input: { prompt: "The end?" }
+  - id: cancel
+    message: I cancel.
+  - fail: it is over
+"#;
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunId::random();
+    let house = House::open(folder.path(), source, Duration::from_secs(60));
+    house.start(run).await;
+    let mut follower = house.follow(run).await;
+    let question = follower.question("The end?").await;
+    house.answer(run, question, Answer::Text("Yes".to_owned())).await;
+    let (ending, _) = follower.ended().await;
+    assert_eq!(ending, Ending::Failed);
+    let key = |placed: &Placed| match &placed.record.body {
+        Body::Said { key, .. } | Body::Did { key, .. } | Body::Calling { key } => Some(key.clone()),
+        _ => None,
+    };
+    let keys: Vec<String> = follower.seen.iter().filter_map(key).collect();
+    assert_eq!(keys, ["end#0", "end#0/answer", "cancel#0", "!end#0"]);
+    house.close().await;
+}
+
+#[tokio::test]
 async fn a_run_that_only_waits_is_parked_and_its_answer_wakes_it() {
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
@@ -375,6 +405,77 @@ steps:
     let reason = ended.reason.unwrap();
     assert!(reason.contains("the run has cost $0.03, its limit is $0.02"), "{reason}");
     assert_eq!((ended.usage.llm_calls, ended.usage.cost_usd), (2, Usd::from_dollars(0.03)));
+    house.close().await;
+}
+
+#[tokio::test]
+async fn each_conversation_says_what_it_used_itself_groups_included() {
+    let source = r#"
+version: 1
+name: sums
+agents:
+  a: { human_input_mode: NEVER }
+  b: { human_input_mode: NEVER }
+steps:
+  - id: pair
+    chat: { sender: a, recipient: b, message: One, max_turns: 2 }
+  - id: all
+    group_chat: { agents: [a, b], message: All, speaker_selection_method: round_robin, max_round: 3 }
+  - id: over
+    chat: { sender: a, recipient: b, message: TERMINATE, max_turns: 5 }
+  - return: [ "{{ steps.pair.usage }}", "{{ steps.all.usage }}", "{{ steps.over.turns }}", "{{ steps.over.stop_reason }}" ]
+"#;
+    // 10 tokens read and 5 written make 1.5 cents.
+    let models = models(
+        "version: 1\nllms:\n  default: { provider: scripted, script: [TERMINATE] }\nprices:\n  scripted: { input: 1000, output: 1000 }",
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunId::random();
+    let house = House::open_with(folder.path(), source, Duration::from_secs(60), models);
+    house.start(run).await;
+    let mut follower = house.follow(run).await;
+    let ended = end_of(&mut follower).await;
+    assert_eq!(ended.outcome, Ending::Completed, "{:?}", ended.reason);
+    let used = |requests: u64| {
+        json!({
+            "llm_calls": requests,
+            "tool_calls": 0,
+            "prompt_tokens": 10 * requests,
+            "completion_tokens": 5 * requests,
+            "cost_usd": Usd::from_dollars(0.015 * requests as f64),
+        })
+    };
+    // Everybody says TERMINATE at once: one reply in the pair, one in the group, none to somebody who says so himself.
+    assert_eq!(ended.result, json!([used(1), used(1), 1, "termination"]));
+    assert_eq!((ended.usage.llm_calls, ended.usage.completion_tokens), (2, 10));
+    house.close().await;
+}
+
+#[tokio::test]
+async fn who_has_said_all_that_he_may_begins_to_count_anew() {
+    let source = r#"
+version: 1
+name: counting
+agents:
+  person: { llm: false, human_input_mode: ALWAYS }
+  clerk: { llm: false, human_input_mode: NEVER, default_auto_reply: Yes., max_consecutive_auto_reply: 1 }
+steps:
+  - id: talk
+    chat: { sender: person, recipient: clerk, message: One, max_turns: 3 }
+  - return: "{{ steps.talk.messages | map(attribute='content') | list }}"
+"#;
+    const PROMPT: &str = "Replying as person. Provide feedback to clerk. Press enter to skip and use auto-reply, or type 'exit' to end the conversation: ";
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunId::random();
+    let house = House::open(folder.path(), source, Duration::from_secs(60));
+    house.start(run).await;
+    let mut follower = house.follow(run).await;
+    for word in ["Two", "Three"] {
+        let question = follower.question(PROMPT).await;
+        house.answer(run, question, Answer::Text(word.to_owned())).await;
+    }
+    let (ending, result) = follower.ended().await;
+    assert_eq!((ending, result), (Ending::Completed, json!(["One", "Yes.", "Two", "Three", "Yes."])));
     house.close().await;
 }
 

@@ -381,3 +381,79 @@ steps:
     assert_eq!(places, expected.map(|(kind, within)| (kind.to_owned(), within)));
     house.close().await;
 }
+
+#[tokio::test]
+async fn a_conversation_that_goes_in_circles_is_ended_and_stays_so_after_a_restart() {
+    let source = r#"
+version: 1
+name: circles
+limits: { repeated_calls: 3 }
+agents: { scout: { tools: [look] } }
+tools: { look: { description: Looks, params: { type: object, properties: { at: { type: string } } }, do: [ { return: nothing } ] } }
+steps:
+  - agent: { agent: scout, message: What is there?, max_tool_rounds: 100 }
+    on_error:
+      do:
+        - text_input: { prompt: "{{ error.kind }}: {{ error.message }}" }
+  - return: over
+"#;
+    let prompt = "limit: the conversation goes in circles: the tool look was called 3 times with {\"at\":\"sea\"}, each time with the \
+                  same result, and nothing new came of it (limits: repeated_calls)";
+    // Of two calls at once the model has not seen what came of the first.
+    let sea = "{ id: c, name: look, arguments: { at: sea } }";
+    let script = format!(
+        "- tool_calls: [{{ id: c, name: look, arguments: {{ at: land }} }}]\n- tool_calls: [{sea}, {sea}]\n{}",
+        format!("- content: I try again.\n  tool_calls: [{sea}]\n").repeat(20)
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunId::random();
+    let house = House::open_with(folder.path(), source, LONG, scripted(folder.path(), &script));
+    house.start(run).await;
+    house.follow(run).await.question(prompt).await;
+    house.close().await;
+
+    // Another life: what was decided is in the log.
+    let house = House::open_with(folder.path(), source, LONG, scripted(folder.path(), &script));
+    let mut follower = house.follow(run).await;
+    answered(&house, run, &mut follower, prompt, "I see.").await;
+    assert_eq!(follower.ended().await, (Ending::Completed, json!("over")));
+    assert_eq!(replies(&follower.seen), 4, "one look elsewhere, and three at the same");
+    let refused =
+        |body: &Body| matches!(body, Body::Did { outcome: Outcome::Failed { kind, .. }, .. } if kind == "limit");
+    assert_eq!(count(&follower.seen, refused), 1);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn who_asks_a_model_the_same_for_ever_is_ended_too() {
+    let source = r#"
+version: 1
+name: nodding
+limits: { repeated_calls: 3 }
+agents:
+  author: { llm: false, human_input_mode: NEVER, default_auto_reply: Again. }
+  editor:
+    llm: false
+    human_input_mode: NEVER
+    nested_chats: [ { trigger: author, chats: [ { recipient: reviewer, message: Is it good?, max_turns: 1 } ] } ]
+  reviewer: { human_input_mode: NEVER }
+steps:
+  - chat: { sender: author, recipient: editor, message: A poem. }
+"#;
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunId::random();
+    let house = House::open_with(folder.path(), source, LONG, scripted(folder.path(), &"- Yes.\n".repeat(50)));
+    house.start(run).await;
+    let mut follower = house.follow(run).await;
+    let reason = follower.until("its end", |body| match body {
+        Body::Ended(ended) => Some(ended.reason.clone().unwrap_or_default()),
+        _ => None,
+    });
+    assert_eq!(
+        reason.await,
+        "the conversation goes in circles: the model default was asked the same 3 times, and nothing new came of it \
+         (limits: repeated_calls) (nodding.yaml:13)"
+    );
+    assert_eq!(replies(&follower.seen), 4, "its first answer was new");
+    house.close().await;
+}

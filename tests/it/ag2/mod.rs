@@ -1,7 +1,7 @@
 //! The rules of conversation against recorded conversations of AG2 itself: the same requests to the model, the same questions to
 //! the person, the same events, history and summary. `scripts/ag2-conformance.sh` runs them as a report.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -159,8 +159,15 @@ fn stem(path: &Path) -> String {
     path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// The report, and how many failed.
-async fn report(folder: &Path) -> (String, usize) {
+/// What was found in a folder.
+struct Report {
+    text: String,
+    failed: usize,
+    /// The numbers of the recordings that differ by accident.
+    differing: BTreeSet<String>,
+}
+
+async fn report(folder: &Path) -> Report {
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
         .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
         .map(|entry| entry.expect("a file").path())
@@ -202,7 +209,23 @@ async fn report(folder: &Path) -> (String, usize) {
         failed += wrong;
     }
     let _ = writeln!(text, "passed {passed} of {}", verdicts.len());
-    (text, failed)
+    let by_accident = verdicts.iter().filter(|(_, verdict)| matches!(verdict, Verdict::Differs(_)));
+    let number = |path: &Path| stem(path).split('_').next().unwrap_or_default().to_owned();
+    let differing = by_accident.map(|(path, _)| number(path)).collect();
+    Report { text, failed, differing }
+}
+
+/// The recordings that `docs/ag2.md` names where it lists what differs, and how many differences it lists.
+fn documented() -> (BTreeSet<String>, usize) {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/ag2.md")).expect("the docs");
+    let (_, list) = text.split_once("## What differs, and why").expect("the list");
+    let is_number = |word: &&str| {
+        let digits = word.trim_start_matches(|letter: char| letter.is_ascii_lowercase());
+        digits.len() == 2 && digits.len() < word.len() && digits.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let named = list.split('`').skip(1).step_by(2).filter(is_number).map(str::to_owned).collect();
+    let is_item = |line: &&str| line.split_once(". ").is_some_and(|(number, _)| number.parse::<u32>().is_ok());
+    (named, list.lines().filter(is_item).count())
 }
 
 fn in_tests(folder: &str) -> PathBuf {
@@ -213,16 +236,22 @@ fn in_tests(folder: &str) -> PathBuf {
 #[tokio::test]
 async fn agents_talk_as_they_do_in_ag2() {
     let folder = std::env::var_os("AG2_TRACES").map_or_else(|| in_tests("ag2"), PathBuf::from);
-    let (text, failed) = report(&folder).await;
+    let Report { text, failed, differing } = report(&folder).await;
     if let Some(path) = std::env::var_os("AG2_REPORT") {
         std::fs::write(path, &text).expect("a writable report");
     }
     assert!(failed == 0, "{text}");
+    let (named, items) = documented();
+    assert!(items <= 10, "{items} differences are listed");
+    if std::env::var_os("AG2_TRACES").is_none() {
+        assert_eq!(differing, named, "docs/ag2.md names what differs, and nothing else does");
+    }
 }
 
 /// What the first recordings leave open: the corners of modes, limits, arguments, targets and selections.
 #[tokio::test]
 async fn agents_talk_as_they_do_in_ag2_in_corners_too() {
-    let (text, failed) = report(&in_tests("ag2-more")).await;
+    let Report { text, failed, differing } = report(&in_tests("ag2-more")).await;
     assert!(failed == 0, "{text}");
+    assert_eq!(differing, BTreeSet::new(), "{text}");
 }

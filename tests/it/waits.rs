@@ -1,0 +1,143 @@
+//! A person in every pattern of conversation. Each wait is a question like any other: the run is parked on it, its worker is killed,
+//! and another one goes on where the first was, asking nobody anything twice.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use fastagency::ids::RunId;
+use fastagency::message::Content;
+use fastagency::run;
+use fastagency::run::record::{Body, Ended, Ending, Placed};
+use serde_json::{Value, json};
+
+use crate::crash::soon;
+use crate::support::http::Gateways;
+use crate::support::nats_server::NatsServer;
+use crate::support::project::{Project, free_port};
+use crate::support::slow_model::SlowModel;
+
+const EVERYWHERE: &str = r#"
+version: 1
+name: everywhere
+agents:
+  clerk: { system_message: You help., human_input_mode: NEVER }
+  boss: { llm: false, human_input_mode: ALWAYS }
+  author: { llm: false, human_input_mode: NEVER }
+  editor:
+    llm: false
+    human_input_mode: NEVER
+    nested_chats: [ { trigger: author, chats: [ { recipient: boss, message: Look., max_turns: 1 } ] } ]
+  closer: { llm: false, human_input_mode: TERMINATE, is_termination_msg: '"Done" in message.content' }
+steps:
+  - { id: pair, chat: { sender: boss, recipient: clerk, message: Morning., max_turns: 2 } }
+  - { id: list, chats: [ { sender: boss, recipient: clerk, message: First., max_turns: 2 } ] }
+  - { id: alone, chat: { recipient: clerk, user_input: true, message: Alone., max_turns: 2 } }
+  - { id: nested, chat: { sender: author, recipient: editor, message: A poem., max_turns: 1 } }
+  - id: in_turn
+    group_chat: { agents: [clerk, boss], message: All., speaker_selection_method: round_robin, max_round: 3 }
+  - id: chosen
+    group_chat: { agents: [clerk, boss], message: Choose., speaker_selection_method: manual, max_round: 2 }
+  - id: handed
+    group:
+      { pattern: round_robin, initial_agent: clerk, agents: [clerk], user_agent: boss, messages: Please., max_rounds: 4 }
+  - { id: closing, chat: { sender: author, recipient: closer, message: Done?, max_turns: 1 } }
+  - return:
+      - "{{ steps.pair.last }}"
+      - "{{ steps.list[0].last }}"
+      - "{{ steps.alone.last }}"
+      - "{{ steps.nested.last }}"
+      - "{{ steps.in_turn.last }}"
+      - "{{ steps.chosen.last }}"
+      - "{{ steps.handed.last }}"
+      - "{{ steps.closing.last }}"
+"#;
+
+/// What is asked, and what is answered.
+const ASKED: [(&str, &str); 8] = [
+    ("Replying as boss. Provide feedback to clerk.", "one"),
+    ("Replying as boss. Provide feedback to clerk.", "two"),
+    ("Replying as user. Provide feedback to clerk.", "three"),
+    ("Replying as boss. Provide feedback to editor.", "four"),
+    ("Replying as boss. Provide feedback to chat_manager.", "five"),
+    ("Enter the number of the next speaker", "1"),
+    ("Replying as boss. Provide feedback to chat_manager.", "seven"),
+    ("Please give feedback to author.", "eight"),
+];
+
+/// The questions of a run: their ids and what they ask.
+fn questions(log: &[Placed]) -> Vec<(String, String)> {
+    let asked = |placed: &Placed| match &placed.record.body {
+        Body::Said { message, .. } => match &message.says {
+            Content::TextInput(asked) => Some((message.uuid.to_string(), asked.prompt.clone().unwrap_or_default())),
+            _ => None,
+        },
+        _ => None,
+    };
+    log.iter().filter_map(asked).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_person_is_waited_for_in_every_pattern_though_each_worker_is_killed() {
+    let Some(nats) = NatsServer::start("waits::everywhere") else { return };
+    let model = SlowModel::start(|| Duration::ZERO).await;
+    let config = format!(
+        "version: 1\nnats: {{ url: '{}' }}\nworker: {{ lease: 3s, park_after: 100ms }}\n\
+         llms: {{ default: {{ provider: compatible, model: slow, base_url: '{}' }} }}\n",
+        nats.url(),
+        model.url
+    );
+    let project = Project::new(&config, &[("everywhere.yaml", EVERYWHERE)]);
+    let port = free_port().to_string();
+    let gateway = project.start("gateway", &["gateway", "--port", &port]);
+    gateway.says("gateway: http").await;
+    let (broker, gateways) = (nats.broker().await, Gateways::new([format!("http://127.0.0.1:{port}")]));
+    let mut worker = project.start("worker 0", &["worker"]);
+    worker.says("worker ready").await;
+    let started = gateways.start("everywhere", json!({}), "the run").await;
+    let id = RunId::parse(&started).unwrap();
+    let log = async || run::read(&broker, id, 0).await.unwrap();
+
+    for (number, (prompt, answer)) in ASKED.into_iter().enumerate() {
+        let parked = async {
+            loop {
+                let log = log().await;
+                let is_parked = matches!(log.last().map(|last| &last.record.body), Some(Body::Parked { .. }));
+                match questions(&log).get(number) {
+                    Some(question) if is_parked => return question.clone(),
+                    _ => tokio::time::sleep(Duration::from_millis(20)).await,
+                }
+            }
+        };
+        let (question, asked) = soon(parked).await;
+        assert!(asked.starts_with(prompt), "{number}: {asked}");
+        worker.kill();
+        assert!(gateways.answer(&started, &question, answer).await);
+        worker = project.start(&format!("worker {}", number + 1), &["worker"]);
+    }
+    let ended = async {
+        loop {
+            match log().await.pop().map(|last| last.record.body) {
+                Some(Body::Ended(ended)) => return ended,
+                _ => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    };
+    let Ended { outcome, reason, result, .. } = soon(ended).await;
+    assert_eq!(outcome, Ending::Completed, "{reason:?}");
+    let expected = [
+        "you said one",
+        "you said two",
+        "you said three",
+        "four",
+        "you said five",
+        "you said Choose.",
+        "you said seven",
+        "eight",
+    ];
+    assert_eq!(result, Value::from(expected.to_vec()));
+    let log = log().await;
+    assert_eq!(questions(&log).len(), ASKED.len(), "nothing was asked again");
+    let effects: Vec<String> = model.asked().into_iter().map(|asked| asked.effect).collect();
+    assert_eq!(effects.iter().collect::<BTreeSet<_>>().len(), effects.len(), "no model was asked twice: {effects:?}");
+    assert_eq!(effects.len(), 10, "{effects:?}");
+}
