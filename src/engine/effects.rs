@@ -574,9 +574,11 @@ impl Scoped {
             recipient: Some(recipient.to_owned()),
             within: self.within(),
         };
-        self.journal.extend_writing(&delta);
+        let told = self.journal.extend_writing(delta);
         // Nobody sees the beginning of a text before the message that it answers. A failure is the driver's.
-        if self.journal.settle().await.is_ok() {
+        if self.journal.settle().await.is_ok()
+            && let Some(delta) = told
+        {
             self.journal.whisper(&delta).await;
         }
     }

@@ -23,6 +23,7 @@ use crate::ids::{MessageId, RunId};
 use crate::message::{Message, Within};
 use crate::metrics::{OfWorkflow, metrics};
 use crate::model::{self, Models};
+use crate::redact::{Redactor, Shown};
 use crate::run::attach::Delta;
 use crate::run::claim::{Owned, is_still_mine, last_claim};
 use crate::run::lease::Lease;
@@ -55,6 +56,8 @@ pub(super) struct Journal {
     pub models: Models,
     pub sealer: Option<Sealer>,
     pub limits: Limits,
+    /// What is not to be seen of what is being written.
+    redactor: Redactor,
     /// The figures of the run's workflow.
     pub figures: Arc<OfWorkflow>,
     lease: Arc<Lease>,
@@ -115,6 +118,8 @@ pub(super) struct Writing {
     pub recipient: String,
     pub within: Vec<Within>,
     pub text: String,
+    /// What followers are told of it, where something is redacted.
+    shown: Shown,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -184,6 +189,7 @@ impl Journal {
             broker,
             models,
             sealer,
+            redactor: shelver.redactor().clone(),
             limits,
             figures,
             remembered: Mutex::new(remembered),
@@ -402,8 +408,8 @@ impl Journal {
         secret
     }
 
-    /// Notes another piece of a text that is being written.
-    pub(super) fn extend_writing(&self, delta: &Delta) {
+    /// Notes another piece of a text that is being written, and returns what followers are to be told of it now, if anything.
+    pub(super) fn extend_writing(&self, delta: Delta) -> Option<Delta> {
         let mut state = lock(&self.state);
         let writing = state.writing.entry(delta.message).or_insert_with(|| Writing {
             attempt: delta.attempt,
@@ -411,12 +417,19 @@ impl Journal {
             recipient: delta.recipient.clone().unwrap_or_default(),
             within: delta.within.clone(),
             text: String::new(),
+            shown: Shown::default(),
         });
         if delta.offset == 0 {
             writing.attempt = delta.attempt;
             writing.text.clear();
+            writing.shown = Shown::default();
         }
         writing.text.push_str(&delta.text);
+        if self.redactor.is_empty() {
+            return Some(delta);
+        }
+        let (offset, text) = writing.shown.go_on(&self.redactor, &writing.text);
+        (!text.is_empty()).then_some(Delta { offset, text, ..delta })
     }
 
     /// Tells followers again what is being written, from its beginning: somebody has come late.
@@ -428,7 +441,7 @@ impl Journal {
                 message: *message,
                 attempt: writing.attempt,
                 offset: 0,
-                text: writing.text.clone(),
+                text: if self.redactor.is_empty() { writing.text.clone() } else { writing.shown.text().to_owned() },
                 sender: Some(writing.sender.clone()),
                 recipient: Some(writing.recipient.clone()),
                 within: writing.within.clone(),

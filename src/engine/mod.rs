@@ -130,9 +130,15 @@ impl Engine {
         let mut bell = broker.inbox.bell(run).await.map_err(halted)?;
         let copier = match (&broker.contract, owned.created.origin) {
             (Some(contract), Origin::FastAgency) => Some(
-                Box::pin(copier::Copier::resume(contract.clone(), run, &owned.created, &owned.history))
-                    .await
-                    .map_err(halted)?,
+                Box::pin(copier::Copier::resume(
+                    contract.clone(),
+                    run,
+                    &owned.created,
+                    &owned.history,
+                    self.around.shelver.redactor(),
+                ))
+                .await
+                .map_err(halted)?,
             ),
             _ => None,
         };
