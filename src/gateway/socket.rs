@@ -410,7 +410,7 @@ impl Conversation<'_> {
 
     /// Gives an answer to the run. While the broker is away it tries again: the client said it once and will not say it again.
     async fn give(&mut self, asked: &Asked, text: &str) -> run::Result<()> {
-        let given = Given { answer: Answer::Text(text.to_owned()), by: self.target.user.clone() };
+        let given = Given::new(Answer::Text(text.to_owned()), self.target.user.clone());
         let mut pause = SHORTEST_PAUSE;
         if self.gateway.limits.has_messages() {
             Box::pin(self.gateway.limits.message_in_time(self.target.user.as_ref())).await;

@@ -78,6 +78,7 @@ async fn going_on(broker: &Broker, run: RunId, user: &str, texts: &[&str]) -> u6
         user: UserId::new(user),
         origin: Origin::Gateway,
         trace: None,
+        vouched: None,
         groups: Default::default(),
     };
     let mut last = append(broker, run, Body::Created(created), 0).await;
@@ -495,7 +496,7 @@ async fn a_persons_data_are_erased_everywhere_and_nobody_revives_them() {
                 groups: Default::default(),
                 origin: Origin::Gateway,
             };
-            assert!(start(&broker, again).await.is_err());
+            assert!(start(&broker, again, None).await.is_err());
         }
         let lines = broker.catalogue.list(Shelf::Runs, None).await.unwrap();
         assert!(!lines.iter().any(|line| line.key.starts_with("ann.")), "{lines:?}");
