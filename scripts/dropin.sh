@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The drop-in proof with the real Python package: our worker and our gateway, each beside FastAgency's own tiers.
-#   scripts/dropin.sh                                        all four directions with the release binary
+# The drop-in proof with the real Python package: our worker and our gateway, each beside FastAgency's own tiers,
+# and what holds when one of them is away.
+#   scripts/dropin.sh                                        all directions with the release binary
 #   scripts/dropin.sh --gateway python --worker python       FastAgency's tiers on both sides: tries the harness itself
 #   scripts/dropin.sh --only bc --page FILE                  some directions; another custom client (see --help)
 # Takes FASTAGENCY_BIN, NATS_SERVER and CHROMIUM from the environment where they are set. Needs Python 3.10 to 3.13.

@@ -57,7 +57,6 @@ if cargo nextest --version >/dev/null 2>&1; then
 else
   step cargo test --locked --lib --bins --tests
 fi
-step cargo test --locked --doc
 
 if [ "$page" = yes ]; then
   step cargo build --locked

@@ -6,11 +6,11 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 
-use crate::broker::embedded::{self, CopyError};
+use crate::broker::embedded::{self, CopyError, Copying};
 use crate::cli::outcome::CliError;
 use crate::cli::{Common, project};
 
-/// Copies the embedded broker's data to a folder: every run, its history and what seals its passwords.
+/// Copies the embedded broker's data to a folder, also while `all` works with it: every run, its history, and the keys.
 #[derive(Args)]
 pub(super) struct Backup {
     /// The folder to copy to; it must not hold a store.
@@ -49,13 +49,15 @@ impl Restore {
 }
 
 fn copy(from: &Path, to: &Path) -> Result<(), CliError> {
-    embedded::copy(from, to).map_err(|error| match error {
+    let refused = |error| match error {
         CopyError::Open(open @ embedded::OpenError::InUse { .. }) => {
             CliError::Unreachable(anyhow::Error::from(open).context("stop the process first"))
         }
         CopyError::Open(open) => open.into(),
         other => CliError::Failed(other.into()),
-    })?;
-    project::copy_keys(from, to).with_context(|| format!("could not copy the keys of {}", from.display()))?;
-    Ok(())
+    };
+    let copying = Copying::begin(from, to).map_err(refused)?;
+    project::copy_keys(from, to, copying.replaces())
+        .with_context(|| format!("could not copy the keys of {}", from.display()))?;
+    copying.finish().map_err(refused)
 }

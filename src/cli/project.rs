@@ -121,8 +121,9 @@ pub(super) fn seal_key_file(folder: &Path) -> PathBuf {
     folder.join("seal.key")
 }
 
-/// Copies the keys that were made for an embedded store, and the anchors beside it, into another folder.
-pub(super) fn copy_keys(from: &Path, to: &Path) -> std::io::Result<()> {
+/// Copies the keys that were made for an embedded store, and the anchors beside it, into another folder. What is there
+/// already is replaced, or refused.
+pub(super) fn copy_keys(from: &Path, to: &Path, replace: bool) -> std::io::Result<()> {
     let mut files = vec![PathBuf::from("seal.key"), PathBuf::from("audit.key")];
     if let Ok(anchors) = std::fs::read_dir(from.join("audit")) {
         for file in anchors {
@@ -132,6 +133,9 @@ pub(super) fn copy_keys(from: &Path, to: &Path) -> std::io::Result<()> {
     }
     for file in files {
         if from.join(&file).is_file() {
+            if replace && to.join(&file).exists() {
+                std::fs::remove_file(to.join(&file))?;
+            }
             write_private(&to.join(&file), &std::fs::read_to_string(from.join(&file))?)?;
         }
     }

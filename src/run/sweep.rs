@@ -10,6 +10,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 
 use crate::broker::{Broker, Job, Reason, Shelf, Sighting, Slot};
@@ -32,10 +33,15 @@ const AGAIN: Duration = Duration::from_secs(60);
 const AGAIN_AT_MOST: Duration = Duration::from_secs(3600);
 /// How long a line in the lists may be late.
 const LINE_LATE: Duration = Duration::from_secs(5);
-/// The pause between two removals, so that clearing up after a busy day disturbs nobody: 200 a second.
-const BETWEEN_REMOVALS: Duration = Duration::from_millis(5);
-/// Removals on one tour; what is left is for the next.
-const MOST_REMOVALS: usize = 20_000;
+/// Removals a second: so few where there is time, that clearing up after a busy day disturbs nobody, and never more than that.
+const REMOVALS: f64 = 200.0;
+const MOST_REMOVALS: f64 = 2000.0;
+/// Removals under way at once.
+const REMOVALS_AT_ONCE: usize = 8;
+/// How long a tour may remove; what is left is for the next one.
+const REMOVE_FOR: Duration = Duration::from_secs(60);
+/// Logs that one tour names to be stored anew.
+const MOST_IN_CLEAR: usize = 20_000;
 
 /// Goes round the runs. One for each worker; only the first of the living workers is to call it.
 pub struct Sweeper {
@@ -46,6 +52,9 @@ pub struct Sweeper {
     called: HashMap<RunId, Called>,
     /// Who lived on the last tour; a worker that has gone without a word may have left wrong lines.
     living: Option<BTreeSet<WorkerId>>,
+    /// When the last tour came to what was to be removed, and how long that took.
+    removed_at: Option<Instant>,
+    removing: Duration,
     /// Runs that have ended and whose logs are as they were written.
     ended_in_clear: Vec<RunId>,
 }
@@ -96,12 +105,21 @@ enum Stand {
 impl Sweeper {
     /// One that removes ended runs after `keep_ended`.
     pub fn new(broker: Broker, keep_ended: Duration) -> Self {
-        Self { broker, keep_ended, called: HashMap::new(), living: None, ended_in_clear: Vec::new() }
+        Self {
+            broker,
+            keep_ended,
+            called: HashMap::new(),
+            living: None,
+            removed_at: None,
+            removing: Duration::ZERO,
+            ended_in_clear: Vec::new(),
+        }
     }
 
     /// Goes round once, if `lease` is that of the first of the living workers. `spare`: it could take more runs, so that
     /// a new run that nobody has taken does not just wait in a long line.
     pub async fn sweep(&mut self, lease: &Lease, spare: bool) -> Result<Swept> {
+        self.removing = Duration::ZERO;
         let workers = directory::workers(&self.broker).await?;
         let living: BTreeSet<WorkerId> = workers.iter().map(|card| card.id).collect();
         if !lease.may_take_over() || living.first() != Some(&lease.worker()) {
@@ -136,7 +154,7 @@ impl Sweeper {
         }
         let in_clear = |met: &Met| met.stand == Stand::Ended && !met.kept;
         self.ended_in_clear =
-            runs.iter().filter(|(_, met)| in_clear(met)).map(|(run, _)| *run).take(MOST_REMOVALS).collect();
+            runs.iter().filter(|(_, met)| in_clear(met)).map(|(run, _)| *run).take(MOST_IN_CLEAR).collect();
         swept.removed = self.remove_old(&runs, now).await?;
         self.living = Some(living);
         Ok(swept)
@@ -145,6 +163,11 @@ impl Sweeper {
     /// The runs that the last tour met ended, with logs that are as they were written.
     pub fn ended_in_clear(&mut self) -> Vec<RunId> {
         std::mem::take(&mut self.ended_in_clear)
+    }
+
+    /// How long the last tour took its time over removals. The rest of it was work.
+    pub fn removing(&self) -> Duration {
+        self.removing
     }
 
     /// The place of every run.
@@ -291,20 +314,46 @@ impl Sweeper {
         Ok(records.last().is_some_and(|last| last.seq > shown))
     }
 
-    /// Removes the runs that ended long enough ago.
-    async fn remove_old(&self, runs: &HashMap<RunId, Met>, now: Timestamp) -> Result<usize> {
-        let old =
-            runs.iter().filter(|(_, met)| met.stand == Stand::Ended && clock::until(met.at, now) >= self.keep_ended);
+    /// Removes the runs that ended long enough ago, the oldest first.
+    async fn remove_old(&mut self, runs: &HashMap<RunId, Met>, now: Timestamp) -> Result<usize> {
+        let is_old = |met: &Met| met.stand == Stand::Ended && clock::until(met.at, now) >= self.keep_ended;
+        let mut old: Vec<(Timestamp, RunId)> =
+            runs.iter().filter(|(_, met)| is_old(met)).map(|(run, met)| (met.at, *run)).collect();
+        old.sort_unstable();
+        let begun = Instant::now();
+        let pace = pace(old.len(), self.removed_at.replace(begun).map(|last| begun - last));
+        old.truncate((pace * REMOVE_FOR.as_secs_f64()) as usize);
+        let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / pace));
+        let mut old = old.into_iter();
+        let mut under_way = FuturesUnordered::new();
         let mut removed = 0;
-        for (run, _) in old.take(MOST_REMOVALS) {
-            if let Some(created) = self.created(*run).await? {
-                remove(&self.broker, *run, &created).await?;
-                removed += 1;
+        loop {
+            let all_started = old.len() == 0;
+            tokio::select! {
+                _ = ticks.tick(), if !all_started && under_way.len() < REMOVALS_AT_ONCE => {
+                    under_way.extend(old.next().map(|(_, run)| self.remove_one(run)));
+                }
+                Some(done) = under_way.next() => removed += usize::from(done?),
+                else => break,
             }
-            tokio::time::sleep(BETWEEN_REMOVALS).await;
         }
+        drop(under_way);
+        self.removing = begun.elapsed();
         Ok(removed)
     }
+
+    async fn remove_one(&self, run: RunId) -> Result<bool> {
+        let Some(created) = self.created(run).await? else { return Ok(false) };
+        remove(&self.broker, run, &created).await?;
+        Ok(true)
+    }
+}
+
+/// Removals a second where so many are due: twice as many as became due since the last tour came to them, so that there is an
+/// end of them however many runs there are, and yet no rush.
+fn pace(due: usize, since: Option<Duration>) -> f64 {
+    let became_due = since.map_or(0.0, |since| due as f64 / since.as_secs_f64().max(1.0));
+    (2.0 * became_due).clamp(REMOVALS, MOST_REMOVALS)
 }
 
 fn line_key(user: Option<&UserId>, run: RunId) -> String {
@@ -337,6 +386,22 @@ impl Stand {
             Body::Ended(_) => Stand::Ended,
             Body::Removed => Stand::Removed,
             _ => Stand::UnderWay,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn removals_keep_pace_with_what_becomes_due_and_are_gentle_otherwise() {
+        let minute = Some(Duration::from_secs(60));
+        // Nothing is known yet, little is due, as much as comes, and more than is ever removed.
+        for (due, since, wanted) in
+            [(1_000_000, None, 200.0), (600, minute, 200.0), (30_000, minute, 1000.0), (600_000, minute, 2000.0)]
+        {
+            assert_eq!(pace(due, since), wanted, "{due} in {since:?}");
         }
     }
 }

@@ -71,10 +71,10 @@ impl Loaded {
 
 /// Nothing comes from elsewhere, nothing runs that is not ours (a file, or what the page itself begins with, named by its
 /// content), and only who was named frames the page.
-fn csp(embed_in: &[String], Index { script, style, .. }: &Index) -> String {
+fn csp(embed_in: &[String], Index { scripts, style, .. }: &Index) -> String {
     let ancestors = if embed_in.is_empty() { "'none'".to_owned() } else { format!("'self' {}", embed_in.join(" ")) };
     format!(
-        "default-src 'none'; script-src 'self' {script}; style-src 'self' {style}; img-src 'self' data:; connect-src 'self'; \
+        "default-src 'none'; script-src 'self' {scripts}; style-src 'self' {style}; img-src 'self' data:; connect-src 'self'; \
          font-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors {ancestors}"
     )
 }

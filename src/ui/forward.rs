@@ -19,7 +19,7 @@ use crate::metrics::{Tier, metrics};
 use crate::traces;
 use crate::ui::login::{self, Answered};
 use crate::ui::sessions::{State as Login, without_ours};
-use crate::ui::{Error, Ui, error};
+use crate::ui::{Error, Ui, error, parting};
 
 /// How long a connection to the gateway may take to come about.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -29,10 +29,6 @@ const READY_WITHIN: Duration = Duration::from_secs(5);
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 /// How long a connection to the gateway is kept that nobody uses.
 const IDLE_KEPT: Duration = Duration::from_secs(50);
-/// What is read at once from either end of a socket. Many are open at once, and their messages are small.
-const SOCKET_BUFFER: usize = 4096;
-/// How long sockets may take to end by themselves once the end has begun: a gateway that ends too says goodbye through them.
-const SOCKET_GRACE: Duration = Duration::from_secs(3);
 
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -173,6 +169,7 @@ pub async fn forward(State(ui): State<Arc<Ui>>, request: Request) -> Response {
     let upgrade = parts.extensions.remove::<OnUpgrade>().filter(|_| wants_websocket(&parts.headers));
     // Only the path and what follows: a request may name another host.
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    let after = resumed_after(&parts.headers, parts.uri.query());
     let login = if gateway.has_own(&parts.headers) { Login::None } else { ui.sessions.of(&parts.headers).await };
     let mut headers = end_to_end(&parts.headers);
     without_ours(&mut headers);
@@ -228,7 +225,11 @@ pub async fn forward(State(ui): State<Arc<Ui>>, request: Request) -> Response {
             (status, headers).into_response()
         }
         _ => {
-            let mut response = Response::new(Body::from_stream(answer.bytes_stream()));
+            let body = match is_events(&headers) {
+                true => Body::from_stream(parting::events(answer.bytes_stream(), after, gateway.shutdown.clone())),
+                false => Body::from_stream(answer.bytes_stream()),
+            };
+            let mut response = Response::new(body);
             *response.status_mut() = status;
             *response.headers_mut() = headers;
             response
@@ -250,26 +251,29 @@ fn tell_where_from(headers: &mut HeaderMap, peer: Option<IpAddr>) {
     }
 }
 
-/// Carries bytes between a browser and the gateway until one of them ends.
+/// Brings the two ends of a socket together.
 async fn tunnel(browser: OnUpgrade, gateway: reqwest::Response, shutdown: Shutdown) {
-    let (browser, mut gateway) = match tokio::join!(browser, gateway.upgrade()) {
-        (Ok(browser), Ok(gateway)) => (browser, gateway),
+    match tokio::join!(browser, gateway.upgrade()) {
+        (Ok(browser), Ok(gateway)) => parting::tunnel(TokioIo::new(browser), gateway, shutdown).await,
         (browser, gateway) => {
             tracing::debug!(browser = browser.is_ok(), gateway = gateway.is_ok(), "a socket did not come about");
-            return;
         }
-    };
-    let mut browser = TokioIo::new(browser);
-    let copying = tokio::io::copy_bidirectional_with_sizes(&mut browser, &mut gateway, SOCKET_BUFFER, SOCKET_BUFFER);
-    let over = async {
-        shutdown.soft().await;
-        tokio::time::sleep(SOCKET_GRACE).await;
-    };
-    tokio::select! {
-        // How a socket ended is between its two ends.
-        _ = copying => {}
-        () = over => {}
     }
+}
+
+/// Whether an answer is a stream of events.
+fn is_events(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"))
+}
+
+/// Where a client wants a stream of events to go on from: the header goes before the query, as at the gateway.
+fn resumed_after(headers: &HeaderMap, query: Option<&str>) -> u64 {
+    let header = headers.get("last-event-id").and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    let asked = || {
+        let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+        { pairs }.find_map(|(name, value)| (name == "after").then(|| value.parse().ok())?)
+    };
+    header.or_else(asked).unwrap_or(0)
 }
 
 fn wants_websocket(headers: &HeaderMap) -> bool {

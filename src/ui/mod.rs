@@ -25,6 +25,7 @@ mod brand;
 mod forward;
 mod login;
 mod page;
+mod parting;
 mod sessions;
 
 pub use brand::Brand;
@@ -113,6 +114,8 @@ fn app(ui: Arc<Ui>) -> Router {
     // What is forwarded has the headers that the gateway gave it; these stand where it gave none.
     let fixed = |name: HeaderName, value: HeaderValue| SetResponseHeaderLayer::if_not_present(name, value);
     let csp = ui.brand.csp.clone();
+    let policy = move |response: &Response| may_be_opened(response).then(|| csp.clone());
+    let referrer = |response: &Response| may_be_opened(response).then(|| HeaderValue::from_static("no-referrer"));
     Router::new()
         .route("/", get(page::index))
         .route("/runs/{id}", get(page::index))
@@ -136,10 +139,17 @@ fn app(ui: Arc<Ui>) -> Router {
         .fallback(not_found)
         .layer(CatchPanicLayer::custom(after_panic))
         .layer(axum::middleware::from_fn_with_state(Observed::new(Tier::ui, ROUTES), observe::request))
-        .layer(fixed(header::CONTENT_SECURITY_POLICY, csp))
+        .layer(SetResponseHeaderLayer::if_not_present(header::CONTENT_SECURITY_POLICY, policy))
         .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")))
-        .layer(fixed(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")))
+        .layer(SetResponseHeaderLayer::if_not_present(header::REFERRER_POLICY, referrer))
         .with_state(ui)
+}
+
+/// Whether a browser can make a document of it, which policies are for. A module or a style sheet obeys those of the page
+/// that asks for it, and there are forty of them.
+fn may_be_opened(response: &Response) -> bool {
+    let content_type = response.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    !content_type.starts_with(b"text/javascript") && !content_type.starts_with(b"text/css")
 }
 
 /// An error in the shape of the gateway's own.

@@ -43,11 +43,14 @@ static EDITION: LazyLock<String> = LazyLock::new(|| {
     crate::ids::hex(&sha2::Sha256::digest(etags.concat())[..8])
 });
 
+/// What the page runs around its first paint: the one before it, the other to fetch the modules behind it.
+const INLINE_SCRIPTS: [&str; 2] = ["before-paint.js", "after-paint.js"];
+
 /// The page itself, and what its content security policy must name so that it works.
 pub struct Index {
     file: File,
-    /// The source of its one inline script, as a policy writes it.
-    pub script: String,
+    /// The sources of its inline scripts, as a policy writes them.
+    pub scripts: String,
     /// The source of its one inline style sheet.
     pub style: String,
 }
@@ -57,16 +60,22 @@ impl Index {
     /// after one request; a brand's own style sheet is asked for only where there is one.
     pub fn new(has_css: bool) -> Self {
         let text = |name: &str| String::from_utf8_lossy(&FILES[name].plain).into_owned();
-        let (style, script) = (text("style.css"), text("early-theme.js"));
+        let source = |text: &str| format!("'sha256-{}'", BASE64_STANDARD.encode(sha2::Sha256::digest(text)));
+        let style = text("style.css");
         let mut page = text("index.html")
-            .replace("<link rel=\"stylesheet\" href=\"/assets/style.css\">", &format!("<style>{style}</style>"))
-            .replace("<script src=\"/assets/early-theme.js\"></script>", &format!("<script>{script}</script>"))
-            .replace("\"/assets/", &format!("\"/assets/{}/", *EDITION));
+            .replace("<link rel=\"stylesheet\" href=\"/assets/style.css\">", &format!("<style>{style}</style>"));
+        let mut scripts = Vec::new();
+        for name in INLINE_SCRIPTS {
+            let script = text(name);
+            scripts.push(source(&script));
+            page = page
+                .replace(&format!("<script src=\"/assets/{name}\"></script>"), &format!("<script>{script}</script>"));
+        }
+        page = page.replace("\"/assets/", &format!("\"/assets/{}/", *EDITION));
         if !has_css {
             page = page.replace("<link rel=\"stylesheet\" href=\"/ui/brand.css\">\n", "");
         }
-        let source = |text: &str| format!("'sha256-{}'", BASE64_STANDARD.encode(sha2::Sha256::digest(text)));
-        Self { file: File::new("index.html", page.into()), script: source(&script), style: source(&style) }
+        Self { file: File::new("index.html", page.into()), scripts: scripts.join(" "), style: source(&style) }
     }
 }
 
@@ -131,6 +140,8 @@ pub async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Response {
         // While a new version is rolled out, its page may ask an old server: better our file than none, but nobody keeps it.
         let keep = if edition == *EDITION { "public, max-age=31536000, immutable" } else { "no-store" };
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(keep));
+        // Nobody asks again whether such a copy is still good.
+        response.headers_mut().remove(header::ETAG);
     }
     response
 }
@@ -224,11 +235,19 @@ mod tests {
     fn what_the_first_paint_needs_stands_in_the_page_and_in_its_policy() {
         let index = Index::new(false);
         let page = String::from_utf8(index.file.plain.to_vec()).unwrap();
-        for (begin, end, source) in [("<style>", "</style>", &index.style), ("<script>", "</script>", &index.script)] {
-            let (_, rest) = page.split_once(begin).unwrap();
-            let (text, _) = rest.split_once(end).unwrap();
-            assert_eq!(*source, format!("'sha256-{}'", BASE64_STANDARD.encode(sha2::Sha256::digest(text))));
-        }
+        let sources = |begin: &str, end: &str| {
+            let texts = page.split(begin).skip(1).filter_map(|rest| rest.split(end).next());
+            let hashed = texts.map(|text| format!("'sha256-{}'", BASE64_STANDARD.encode(sha2::Sha256::digest(text))));
+            hashed.collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(index.style, sources("<style>", "</style>"));
+        assert_eq!(index.scripts, sources("<script>", "</script>"));
+        assert_eq!(index.scripts.matches("sha256").count(), INLINE_SCRIPTS.len());
+        let (seen_first, _) = page.split_once("<template").unwrap();
+        assert!(
+            !seen_first.contains("main.js") && !seen_first.contains("modulepreload"),
+            "modules wait for the first paint"
+        );
         assert!(!page.contains("rel=\"stylesheet\""), "nothing else is waited for");
         let branded = String::from_utf8(Index::new(true).file.plain.to_vec()).unwrap();
         assert_eq!(branded.matches("<link rel=\"stylesheet\" href=\"/ui/brand.css\">").count(), 1);
@@ -249,7 +268,8 @@ mod tests {
             assert!(FILES.contains_key(name), "{name}");
         }
         // What shows the page inside another one is loaded there, and what few need when they do.
-        let later = ["admin.css", "admin.html", "admin.js", "embed.js", "export-page.js", "math.js", "sign-in.js"];
+        let later =
+            ["admin.css", "admin.html", "admin.js", "embed.js", "export.js", "export-page.js", "math.js", "sign-in.js"];
         let first = FILES.iter().filter(|(name, _)| !later.contains(&name.as_str())).map(|(_, file)| file);
         let sent: usize = first.map(|file| file.gzip.as_ref().unwrap_or(&file.plain).len()).sum();
         assert!(sent < 100_000, "{sent} bytes");

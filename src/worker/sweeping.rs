@@ -43,6 +43,8 @@ pub(super) async fn serve(worker: Arc<Worker>, keep_ended: Duration) {
                 intake::redact(&worker, run).await;
             }
         }
-        rest = EVERY.max(start.elapsed() * REST);
+        // Removals go at their own pace, which is no work to rest from; what they took of the rest is over.
+        let removing = sweeper.removing();
+        rest = EVERY.max(start.elapsed().saturating_sub(removing) * REST).saturating_sub(removing);
     }
 }

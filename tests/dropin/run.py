@@ -5,20 +5,32 @@
     c   a socket client  ->  our gateway  ->  the NatsAdapter worker (Python)
     d   a custom HTML client in a browser  ->  our gateway  ->  our worker
 
+And what must hold when somebody is away:
+
+    e   an answer through the FastAPI gateway (Python) wakes a run that our worker has parked
+    f   an answer that died with our gateway, after the log and before the NatsAdapter worker (Python) was told
+
 With `--gateway python` or `--worker python` FastAgency's own tier stands in for ours: that tries the harness itself.
 """
 
 import argparse
 import ast
+import contextlib
+import http.client
 import json
 import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import traceback
+import urllib.request
 import uuid
+from collections.abc import Callable
 from pathlib import Path
+
+from websockets.sync.client import connect
 
 from clients import Browser, Console, Talk, fetch, wait_for_names
 from tiers import PEER, ROOT, Failed, Tiers
@@ -134,6 +146,84 @@ def python_worker_under_gateway(tiers: Tiers, args: argparse.Namespace) -> None:
     check("boom: both say why", talk.of("error")[0]["long"] == "boom happened" and talk.result() == f"{UNHANDLED}: boom happened", talk.messages)
 
 
+def records(url: str, run: str) -> list[dict]:
+    """What the log of a run holds, as our gateway shows it."""
+    with urllib.request.urlopen(f"{url}/api/runs/{run}/events?follow=false", timeout=20) as response:
+        events = response.read().decode().split("\n\n")
+    return [json.loads(event.split("data: ", 1)[1]) for event in events if event.startswith("event: record")]
+
+
+def until(what: str, holds: Callable[[], object], seconds: float = 30) -> object:
+    """Waits until something is there, and returns it."""
+    end = time.monotonic() + seconds
+    while not (found := holds()):
+        if time.monotonic() > end:
+            raise Failed(f"{what}: not within {seconds:.0f} s")
+        time.sleep(0.05)
+    return found
+
+
+def asked(url: str, run: str) -> str | None:
+    """The question that a run has asked."""
+    messages = [record["message"] for record in records(url, run) if record.get("message")]
+    return next((message["uuid"] for message in messages if message["type"] == "text_input"), None)
+
+
+def parked_under_python_gateway(tiers: Tiers, args: argparse.Namespace) -> None:
+    tiers.nats()
+    tiers.worker("ours", more="worker: { park_after: 1s }\n")
+    ours, theirs = tiers.gateway("ours"), tiers.gateway("python")
+    wait_for_names(theirs, SAMPLES)
+    start = {"workflow_name": "echo", "workflow_uuid": str(uuid.uuid4()), "user_id": None, "params": {}}
+    init = fetch(f"{theirs}/fastagency/initiate_workflow", start)
+    run = uuid.UUID(init["workflow_uuid"]).hex
+    with connect("ws" + theirs.removeprefix("http") + "/fastagency/ws", max_size=None) as socket:
+        socket.send(json.dumps(init))
+        while json.loads(socket.recv(timeout=20))["type"] != "text_input":
+            pass
+        until("the run is parked", lambda: any(record["kind"] == "parked" for record in records(ours, run)))
+        answered = time.monotonic()
+        socket.send("is anybody there?")
+        while (message := json.loads(socket.recv(timeout=20)))["type"] != "workflow_completed":
+            pass
+    took = time.monotonic() - answered
+    check("a parked run is woken by an answer through FastAgency's gateway", message["content"]["result"] == "echo: is anybody there?", message)
+    check("within a second", took < 1, f"{took:.2f} s")
+    note(f"it took {took * 1000:.0f} ms")
+
+
+def answer_that_died_with_its_gateway(tiers: Tiers, args: argparse.Namespace) -> None:
+    tiers.nats(mute=True)
+    tiers.worker("python")
+    # The one that will die may write logs and inboxes, and tells no worker: it never comes further than that.
+    dying, living = tiers.gateway("ours", user="mute"), tiers.gateway("ours")
+    for url in (dying, living):
+        wait_for_names(url, {"echo"})
+    run = fetch(f"{dying}/api/runs", {"workflow": "echo"})["id"]
+    question = until("the Python worker asks", lambda: asked(living, run))
+
+    def answer() -> None:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            fetch(f"{dying}/api/runs/{run}/answers/{question}", {"value": "hello"})
+
+    answering = threading.Thread(target=answer)
+    answering.start()
+    time.sleep(1)
+    tier = next(tier for tier in tiers.running if tier.name == "gateway-mute")
+    tier.process.kill()
+    tier.process.wait()
+    answering.join(25)
+    worker = next(tier for tier in tiers.running if tier.name == "worker")
+    check("the worker was not told while its gateway lived", "hello" not in worker.log.read_text(), worker.tail())
+    check("the answer was taken all the same", "answered" in [record["kind"] for record in records(living, run)], records(living, run))
+    killed = time.monotonic()
+    until("the run ends", lambda: records(living, run)[-1]["kind"] == "ended")
+    note(f"passed on by another gateway after {time.monotonic() - killed:.1f} s")
+    log = records(living, run)
+    check("the Python worker was told by another gateway, and went on", log[-1]["result"] == "echo: hello", log)
+    check("it was told once: one question, one answer", [record["kind"] for record in log].count("answered") == 1, log)
+
+
 def page_of(path: Path, folder: Path) -> Path:
     """The page itself; out of a Python file (as the guide has it) the one that its variable `html` holds."""
     if path.suffix != ".py":
@@ -166,6 +256,8 @@ DIRECTIONS = {
     "b": ("socket -> Python gateway -> {worker} worker", worker_under_python_gateway),
     "c": ("socket -> {gateway} gateway -> Python worker", python_worker_under_gateway),
     "d": ("custom HTML client -> {gateway} gateway -> {worker} worker", page_to_gateway),
+    "e": ("socket -> Python gateway -> our worker, parked", parked_under_python_gateway),
+    "f": ("our gateway, killed -> another one -> Python worker", answer_that_died_with_its_gateway),
 }
 
 
@@ -173,7 +265,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gateway", choices=["ours", "python"], default="ours")
     parser.add_argument("--worker", choices=["ours", "python"], default="ours")
-    parser.add_argument("--only", default="abcd", help="some of the letters abcd")
+    parser.add_argument("--only", default="abcdef", help="some of the letters abcdef")
     parser.add_argument("--page", type=Path, default=PEER.with_name("client.html"),
                         help="another custom client: .html, or .py with the page in its variable html (a copy of the guide's)")  # fmt: skip
     args = parser.parse_args()

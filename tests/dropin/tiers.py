@@ -80,20 +80,25 @@ class Tiers:
         self.running.append(tier)
         return tier
 
-    def nats(self) -> None:
-        """The server with nats-server.conf as shipped, but for its ports and its folder."""
+    def nats(self, mute: bool = False) -> None:
+        """The server with nats-server.conf as shipped, but for its ports and its folder; with a second user, who may not tell
+        FastAgency's workers any answer, where one is wanted."""
         conf = (ROOT / "nats-server.conf").read_text()
         ports = {port: free_port() for port in ("4222", "9222", "8222")}
         for port, free in ports.items():
             conf = conf.replace(f"127.0.0.1:{port}", f"127.0.0.1:{free}")
         conf = re.sub(r"store_dir:.*", f'store_dir: "{self.folder}/nats"', conf)
+        if mute:
+            users = f'{{ user: fastagency, password: "{PASSWORD}" }}, {{ user: mute, password: "{PASSWORD}", permissions: {{ publish: {{ deny: "chat.server.messages.>" }} }} }}'
+            conf, times = re.subn(r"(?m)^authorization \{[^}]*\}", lambda _: f"authorization {{ users: [ {users} ] }}", conf)
+            assert times == 1, "nats-server.conf has one user"
         path = self.folder / "nats.conf"
         path.write_text(conf)
         self.nats_url = f"nats://127.0.0.1:{ports['4222']}"
         self.start("nats", os.environ["NATS_SERVER"], "-c", str(path)).ready(f"http://127.0.0.1:{ports['8222']}/healthz")
 
-    def config(self, static_dir: Path | None) -> str:
-        path = self.folder / f"fastagency{'-page' if static_dir else ''}.yaml"
+    def config(self, static_dir: Path | None, user: str = "fastagency", more: str = "") -> str:
+        path = self.folder / f"fastagency-{user}{'-page' if static_dir else ''}{'-more' if more else ''}.yaml"
         front = f"gateway: {{ static_dir: '{static_dir}' }}\n" if static_dir else ""
         workflows = self.folder / "workflows"
         workflows.mkdir(exist_ok=True)
@@ -101,22 +106,22 @@ class Tiers:
             shutil.copy(source, workflows)
         path.write_text(
             "version: 1\nname: dropin\n"
-            "nats: { url: '${NATS_URL}', user: fastagency, password: '${FASTAGENCY_NATS_PASSWORD}' }\n"
+            f"nats: {{ url: '${{NATS_URL}}', user: {user}, password: '${{FASTAGENCY_NATS_PASSWORD}}' }}\n"
             f"workflows: '{workflows}'\n"
             # never asked: the worker runs with --mock-llm
-            "llms: { default: { provider: openai, model: gpt-4o-mini, api_key: none } }\n" + front
+            "llms: { default: { provider: openai, model: gpt-4o-mini, api_key: none } }\n" + more + front
         )
         return str(path)
 
-    def worker(self, kind: str, stand_in: bool = False) -> None:
+    def worker(self, kind: str, stand_in: bool = False, more: str = "") -> None:
         if kind == "ours":
-            self.start("worker", ours(), "worker", "-c", self.config(None), "--nats-url", self.nats_url, "--mock-llm")
+            self.start("worker", ours(), "worker", "-c", self.config(None, more=more), "--nats-url", self.nats_url, "--mock-llm")
             return  # it listens nowhere: its workflows turn up in the gateway's list
         port = free_port()
         extra = ["--stand-in"] if stand_in else []
         self.start("worker", sys.executable, str(PEER), "worker", "--port", str(port), *extra).ready(f"http://127.0.0.1:{port}/")
 
-    def gateway(self, kind: str, page: Path | None = None) -> str:
+    def gateway(self, kind: str, page: Path | None = None, user: str = "fastagency") -> str:
         port = free_port()
         url = f"http://127.0.0.1:{port}"
         if kind == "ours":
@@ -126,7 +131,7 @@ class Tiers:
                 static_dir.mkdir(exist_ok=True)
                 (static_dir / "index.html").write_text(page.read_text())
             self.start(
-                "gateway", ours(), "gateway", "-c", self.config(static_dir), "--nats-url", self.nats_url, "--port", str(port)
+                f"gateway-{user}", ours(), "gateway", "-c", self.config(static_dir, user), "--nats-url", self.nats_url, "--port", str(port)
             ).ready(f"{url}/readyz")
         else:
             extra = ["--page", str(page)] if page else []

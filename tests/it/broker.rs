@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use crate::support::nats_server::NatsServer;
 
+mod backup;
 mod contract;
 mod open;
 

@@ -94,7 +94,7 @@ const KINDS: usize = 5;
 
 /// What was done to whom, and when.
 #[derive(Debug, Clone, Default)]
-struct History {
+pub struct History {
     blows: BTreeMap<Blow, usize>,
     /// The workers that were killed or stopped, by their ids.
     hits: Vec<(String, Timestamp)>,
@@ -122,13 +122,26 @@ impl History {
 }
 
 /// A run as its client knows it.
-struct Client {
-    run: String,
-    tag: String,
-    seen: Vec<u64>,
-    ended: bool,
-    crossed: usize,
-    accepted: Vec<String>,
+pub struct Client {
+    pub run: String,
+    /// A word of its own, `tag<number>x`: in its params, its questions, its answers, and its result.
+    pub tag: String,
+    /// The sequences of the records that it was shown.
+    pub seen: Vec<u64>,
+    pub ended: bool,
+    /// How often it was shown another one's word.
+    pub crossed: usize,
+    /// Its answers.
+    pub accepted: Vec<String>,
+}
+
+/// How often a text names the tag of another run than that with this number.
+pub fn crossed(text: &str, number: usize) -> usize {
+    let foreign = text.split("tag").skip(1).filter(|rest| {
+        let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        !digits.is_empty() && rest[digits.len()..].starts_with('x') && digits != number.to_string()
+    });
+    foreign.count()
 }
 
 /// Starts a run, follows it, and answers its questions late.
@@ -147,13 +160,7 @@ async fn converse(everything: Arc<Everything>, number: usize, seed: u64, longest
         let mut questions = Vec::new();
         gateways
             .follow(which, &run, after, |event| {
-                // Whatever names a tag must name this run's.
-                let text = event.data.to_string();
-                let foreign = text.split("tag").skip(1).filter(|rest| {
-                    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-                    !digits.is_empty() && rest[digits.len()..].starts_with('x') && digits != number.to_string()
-                });
-                client.crossed += foreign.count();
+                client.crossed += crossed(&event.data.to_string(), number);
                 if event.name != "record" {
                     return true;
                 }
@@ -263,20 +270,28 @@ impl Everything {
 
 /// The figures.
 #[derive(Debug, Default)]
-struct Verdict {
-    lost: usize,
-    crossed: usize,
-    gaps: usize,
-    repeated: usize,
-    asked_twice: usize,
+pub struct Verdict {
+    pub lost: usize,
+    pub crossed: usize,
+    pub gaps: usize,
+    pub repeated: usize,
+    pub asked_twice: usize,
     /// Requests that were cut off and sent again.
-    cut_off: usize,
+    pub cut_off: usize,
     /// How long runs lay whose worker was hit: in all, and while there were a worker and a NATS server.
     recoveries: Vec<(Duration, Duration)>,
 }
 
 impl Verdict {
-    fn judge(&mut self, client: &Client, shown: &[u64], records: &[Placed], requests: &[&Asked], history: &History) {
+    /// Compares what a client saw with what there is to see, with the log, and with what the model was asked.
+    pub fn judge(
+        &mut self,
+        client: &Client,
+        shown: &[u64],
+        records: &[Placed],
+        requests: &[&Asked],
+        history: &History,
+    ) {
         self.crossed += client.crossed;
         if client.seen != shown {
             self.gaps += 1;
@@ -348,6 +363,11 @@ impl Verdict {
             self.lost += 1;
             eprintln!("run {} lost the answer {word:?}: {text}", client.run);
         }
+    }
+
+    /// What must all be nothing.
+    pub fn figures(&self) -> [usize; 5] {
+        [self.lost, self.crossed, self.gaps, self.repeated, self.asked_twice]
     }
 
     fn print(&self, runs: usize, history: &History) {
@@ -438,8 +458,7 @@ async fn chaos_loses_nothing() {
         verdict.judge(client, &shown, &records, &requests, &history);
     }
     verdict.print(runs as usize, &history);
-    let figures = [verdict.lost, verdict.crossed, verdict.gaps, verdict.repeated, verdict.asked_twice];
-    assert_eq!(figures, [0; 5], "CHAOS_SEED={seed}");
+    assert_eq!(verdict.figures(), [0; 5], "CHAOS_SEED={seed}");
     // What was not struck was not tested.
     assert_eq!(history.blows.len(), KINDS, "{:?}", history.blows);
 }

@@ -49,7 +49,7 @@ pub struct House {
 }
 
 impl House {
-    fn open(folder: &Path, source: &str, park_after: Duration) -> Self {
+    pub fn open(folder: &Path, source: &str, park_after: Duration) -> Self {
         Self::open_with(folder, source, park_after, Models::default())
     }
 

@@ -109,7 +109,7 @@ await describePage('the page on other sites', (onNew) => {
     await gateway.listen();
     await page.goto(gateway.url);
     await page.locator('#app-title', { hasText: 'Lamps & Co' }).waitFor();
-    assert.equal(await page.locator('#logo').getAttribute('src'), '/assets/favicon.svg?own');
+    assert.equal(await page.locator('#logo img').getAttribute('src'), '/assets/favicon.svg?own');
     assert.equal(await page.getByRole('link', { name: 'Imprint' }).getAttribute('href'), 'https://lamps.example/imprint');
     await page.getByText('Answers may be wrong.').waitFor();
     await page.goto(`${gateway.url}/?workflow=weather_report`);

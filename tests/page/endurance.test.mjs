@@ -1,6 +1,7 @@
 // @ts-check
 /** What a long day does to the page: reloads at every moment, long runs, long texts, ill will, small windows. */
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import { describe, test } from 'node:test';
 import { answerOpenQuestion } from './browser.mjs';
 import { assertTextsAreTheLogs, describePage, flat, until } from './house.mjs';
@@ -31,6 +32,8 @@ await describePage('the page in the long run', (onNew) => {
     assert.ok(reloads > 25);
   });
 
+  /** Also what is not laid out, which has no text as it is seen. @param {any} run */
+  const assertAllIsDrawn = async (run) => assert.deepEqual((await house.page.locator('.log .is-text .prose').allTextContents()).map(flat), house.gateway.texts(run.id).map(flat));
   /** Everything in the log that is drawn as something of its own. @param {any} run */
   const itemsOf = (run) => run.log.filter((record) => record.message && record.kind !== 'ended' && record.message.type !== 'function_call_execution').length;
   /** Letters only: marks of Markdown, heads of code blocks and white space are no words. @param {string} text */
@@ -45,9 +48,9 @@ await describePage('the page in the long run', (onNew) => {
     await page.goto(`${gateway.url}/runs/${run.id}`);
     await page.locator('.composer textarea').waitFor();
     const opened = Date.now() - began;
-    assert.equal(await page.locator('.log .is-text').count(), 2000);
-    // While nobody does anything, the messages get their sizes.
-    await page.waitForFunction(() => document.querySelectorAll('.log > .settled').length >= 2000);
+    // While nobody does anything, all of it is drawn and the messages get their sizes.
+    await page.waitForFunction(() => document.querySelectorAll('.log > .settled').length >= 2000, null, { timeout: 60_000 });
+    await assertAllIsDrawn(run);
     const figures = await page.evaluate(async () => {
       const scroller = /** @type {HTMLElement} */ (document.querySelector('.scroller'));
       const field = /** @type {HTMLTextAreaElement} */ (document.querySelector('.composer textarea'));
@@ -78,6 +81,27 @@ await describePage('the page in the long run', (onNew) => {
     console.log(`2000 messages: open in ${opened} ms; a key ${figures.typing.median.toFixed(1)} ms (worst ${figures.typing.worst.toFixed(0)}), `
       + `a frame of scrolling ${figures.scrolling.median.toFixed(1)} ms (worst ${figures.scrolling.worst.toFixed(0)})`);
     assert.ok(figures.typing.median < 60 && figures.scrolling.median < 60);
+  });
+
+  test('a long history is drawn where somebody looks, and whole for whoever takes it away', async () => {
+    const { gateway, page } = house;
+    // A browser that is never idle.
+    await page.addInitScript(() => { window.requestIdleCallback = () => 0; });
+    const run = gateway.start('many_messages');
+    await page.goto(`${gateway.url}/runs/${run.id}`);
+    await page.locator('.composer textarea').waitFor();
+    const texts = page.locator('.log .is-text');
+    assert.ok(await texts.count() < 2000, 'not all of it at once');
+    const first = page.locator('.log > :nth-child(2)');
+    assert.equal(await first.getAttribute('data-kind'), null, 'its beginning is not drawn yet');
+    await page.locator('.scroller').hover();
+    await page.evaluate(() => document.querySelector('.scroller')?.scrollTo(0, 0));
+    await page.locator('.log > .is-text:nth-child(2)').waitFor();
+    await page.getByLabel('More').click();
+    const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: 'Download HTML' }).click()]);
+    const html = await readFile(await download.path(), 'utf8');
+    assert.equal(html.match(/<article [^>]*data-kind="text"/g)?.length, 2000);
+    await assertAllIsDrawn(run);
   });
 
   test('a megabyte while it is being written, and afterwards', async () => {

@@ -149,7 +149,7 @@ describe('the files of the page', () => {
   const files = Object.fromEntries(names.map((name) => [name, readFileSync(new URL(name, folder), 'utf8')]));
 
   /** What a first visit does not load. */
-  const LATER = ['admin.css', 'admin.html', 'admin.js', 'embed.js', 'export-page.js', 'math.js', 'sign-in.js'];
+  const LATER = ['admin.css', 'admin.html', 'admin.js', 'embed.js', 'export.js', 'export-page.js', 'math.js', 'sign-in.js'];
 
   test('weigh less than 100 kB, compressed', () => {
     const weight = Object.entries(files).filter(([name]) => !LATER.includes(name)).reduce((sum, [, content]) => sum + gzipSync(content, { level: 9 }).length, 0);
@@ -162,9 +162,20 @@ describe('the files of the page', () => {
       assert.deepEqual(elsewhere, [], name);
     }
   });
-  test('every module is asked for at once', () => {
-    for (const name of names.filter((each) => each.endsWith('.js') && !LATER.includes(each))) assert.ok(files['index.html'].includes(`"/assets/${name}"`), name);
-    for (const [, name] of files['index.html'].matchAll(/"\/assets\/([^"]+)"/g)) assert.ok(name in files, name);
+  test('every module stands once in the template of the page that needs it', () => {
+    const reached = (name, found = new Set()) => {
+      if (!found.has(name)) {
+        found.add(name);
+        for (const [, next] of files[name].matchAll(/^(?:import|export)[^;]*?from '\.\/([^']+)'/gm)) reached(next, found);
+      }
+      return found;
+    };
+    const first = reached('main.js');
+    const named = (id) => [...new RegExp(`<template id="${id}">([^]*?)</template>`).exec(files['index.html'])[1].matchAll(/"\/assets\/([^"]+)"/g)].map(([, name]) => name).sort();
+    assert.deepEqual(named('modules'), [...first].sort());
+    assert.deepEqual(named('modules-of-runs'), [...reached('run-page.js')].filter((name) => !first.has(name)).sort());
+    const asked = [...named('modules'), ...named('modules-of-runs'), 'before-paint.js', 'after-paint.js', ...LATER];
+    for (const name of names.filter((each) => each.endsWith('.js'))) assert.ok(asked.includes(name), `${name} is in no template`);
   });
   test('nothing in the page is inline', () => {
     assert.doesNotMatch(files['index.html'], /\sstyle=|\son\w+=|<style|<script(?![^>]*\ssrc=)/);

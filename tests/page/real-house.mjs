@@ -23,8 +23,9 @@ export function whatRealNeeds() {
  * @param {Record<string, string>} workflows their YAML by name
  * @param {string} [ui] more lines for the page's configuration
  * @param {Record<string, string>} [people] passwords by name; with them, everybody must sign in
+ * @param {string} [auth] how they do
  */
-export async function startRealHouse(workflows, ui = '', people = {}) {
+export async function startRealHouse(workflows, ui = '', people = {}, auth = Object.keys(people).length > 0 ? 'auth: { mode: basic, file: access.yaml }\n' : '') {
   const folder = await mkdtemp(join(tmpdir(), 'fastagency-page-'));
   const ports = { nats: await freePort(), gateway: await freePort(), ui: await freePort() };
   const model = await playedModel();
@@ -39,7 +40,7 @@ gateway: { port: ${ports.gateway} }
 ui:
   port: ${ports.ui}
   gateway_url: http://127.0.0.1:${ports.gateway}
-${ui}${Object.keys(people).length > 0 ? 'auth: { mode: basic, file: access.yaml }\n' : ''}`);
+${ui}${auth}`);
   /** @type {Set<import('node:child_process').ChildProcess>} */
   const processes = new Set();
   /** @param {string} program @param {string[]} args */

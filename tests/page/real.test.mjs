@@ -1,11 +1,13 @@
 // @ts-check
 /** The page before the real tiers: what no played gateway can show. */
 import assert from 'node:assert/strict';
+import { createHmac } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { after, before, describe, test } from 'node:test';
 import { launchBrowser, whatIsMissing } from './browser.mjs';
 import { flat, shownTexts, until } from './house.mjs';
+import { playedProvider, tokenOf } from './played-provider.mjs';
 import { startRealHouse, whatRealNeeds } from './real-house.mjs';
 
 const missing = await whatIsMissing() ?? whatRealNeeds();
@@ -220,8 +222,10 @@ describe('the page before the real tiers', { skip: missing ?? false, timeout: 12
     await page.goto(house.url);
     await page.locator('[data-workflow]').first().waitFor();
     const paint = await page.evaluate(() => performance.getEntriesByName('first-contentful-paint')[0].startTime);
+    // With what comes behind the start, for the first conversation.
+    await page.waitForLoadState('networkidle');
     console.log(`first visit: ${(bytes / 1000).toFixed(0)} kB with everything, first paint after ${paint.toFixed(0)} ms`);
-    assert.ok(bytes < 120_000);
+    assert.ok(bytes < 100_000, `${bytes} bytes`);
     await page.reload();
     await page.locator('[data-workflow]').first().waitFor();
     const again = await page.evaluate(() => performance.getEntriesByName('first-contentful-paint')[0].startTime);
@@ -233,15 +237,17 @@ describe('the page before the real tiers', { skip: missing ?? false, timeout: 12
   });
 });
 
-describe('signing in before the real tiers', { skip: missing ?? false, timeout: 120_000 }, () => {
-  test('with a password; a session that ends in the middle; an answer that is given after all; and out again', async () => {
-    const browser = /** @type {import('playwright-core').Browser} */ (await launchBrowser());
-    const house = await startRealHouse({ asks: `version: 1
+const ASKS = `version: 1
 name: asks
 steps:
   - text_input: { prompt: "What now?" }
   - return: done
-` }, '', { ann: 'open sesame' });
+`;
+
+describe('signing in before the real tiers', { skip: missing ?? false, timeout: 240_000 }, () => {
+  test('with a password; a session that ends in the middle; an answer that is given after all; and out again', async () => {
+    const browser = /** @type {import('playwright-core').Browser} */ (await launchBrowser());
+    const house = await startRealHouse({ asks: ASKS }, '', { ann: 'open sesame' });
     try {
       const context = await browser.newContext({ reducedMotion: 'reduce' });
       context.setDefaultTimeout(30_000);
@@ -275,6 +281,77 @@ steps:
     } finally {
       await browser.close();
       await house.close();
+    }
+  });
+
+  /**
+   * The first visit, a session that ends in mid-conversation, and the way out, however it is that people sign in.
+   * @param {string} auth @param {(page: import('playwright-core').Page) => Promise<void>} signIn @param {string} user
+   * @param {boolean} elsewhere whether they leave the page for it
+   */
+  async function fromFirstVisitToSigningOut(auth, signIn, user, elsewhere) {
+    const browser = /** @type {import('playwright-core').Browser} */ (await launchBrowser());
+    const house = await startRealHouse({ asks: ASKS }, '', {}, auth);
+    try {
+      const context = await browser.newContext({ reducedMotion: 'reduce' });
+      context.setDefaultTimeout(30_000);
+      const page = await context.newPage();
+      await page.goto(house.url);
+      await page.getByRole('heading', { name: /^Sign in to/ }).waitFor();
+      await signIn(page);
+      await page.locator('[data-workflow=asks]').click();
+      assert.equal(await page.locator('.account-name').innerText(), user);
+      assert.equal(await page.locator('.account-groups').innerText(), 'teachers');
+      await page.locator('.composer textarea').fill('half an answer');
+      assert.equal(await page.evaluate(() => document.cookie), '');
+      const run = new URL(page.url()).pathname;
+      await context.clearCookies();
+      await page.locator('form.asking').evaluate((form) => /** @type {HTMLFormElement} */ (form).requestSubmit());
+      await page.getByRole('heading', { name: 'Sign in again' }).waitFor();
+      await signIn(page);
+      await page.waitForURL((url) => url.pathname === run);
+      const answer = page.locator('.answer-text', { hasText: 'half an answer' });
+      if (elsewhere) {
+        // Back in the same place, with the draft; nothing was sent in between.
+        const draft = page.locator('.composer textarea');
+        await draft.waitFor();
+        assert.equal(await draft.inputValue(), 'half an answer');
+        await draft.press('Enter');
+      }
+      await answer.waitFor();
+      await page.locator('.ending').waitFor();
+      await page.getByRole('button', { name: 'Sign out' }).click();
+      await page.getByRole('heading', { name: /^Sign in to/ }).waitFor();
+      assert.deepEqual((await context.cookies()).filter((cookie) => house.url.includes(cookie.domain)), []);
+    } finally {
+      await browser.close();
+      await house.close();
+    }
+  }
+
+  test('with a token that another server has signed', async () => {
+    const secret = 'a secret of two servers, long enough to be one';
+    const token = (/** @type {string} */ key) => tokenOf({ sub: 'carol', groups: ['teachers'] }, 'HS256', (text) => createHmac('sha256', key).update(text).digest('base64url'));
+    await fromFirstVisitToSigningOut(`auth: { mode: jwt, jwt: { algorithms: [HS256], secret: "${secret}" } }\n`, async (page) => {
+      const field = page.getByLabel('Access key');
+      await field.fill(token('of somebody else, who would like to come in, too'));
+      await page.getByRole('button', { name: 'Sign in', exact: true }).click();
+      await page.getByText('That is not right').waitFor();
+      await field.fill(token(secret));
+      await page.getByRole('button', { name: 'Sign in', exact: true }).click();
+    }, 'carol', false);
+  });
+
+  test('at a provider, and back to where one was', async () => {
+    const provider = await playedProvider({ client: 'fastagency', user: { sub: '4711', email: 'carol@example.org', groups: ['teachers'] } });
+    try {
+      await fromFirstVisitToSigningOut(`auth: { mode: oidc, oidc: { issuer: "${provider.issuer}", client_id: fastagency, user_claim: email } }\n`, async (page) => {
+        await page.getByRole('button', { name: 'Sign in', exact: true }).click();
+        await page.getByRole('link', { name: 'Go on as Carol' }).click();
+      }, 'carol@example.org', true);
+      assert.equal(provider.logins(), 2);
+    } finally {
+      provider.close();
     }
   });
 });

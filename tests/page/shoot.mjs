@@ -12,7 +12,7 @@ import { createMockGateway } from './mock-gateway.mjs';
 
 /** What the documents show. */
 const DOCS = ['start', 'conversation', 'tool-card', 'nested', 'question-text', 'question-choice', 'question-choices', 'question-password', 'question-form',
-  'approval', 'error', 'dark', 'phone', 'phone-question'];
+  'approval', 'error', 'dark', 'phone', 'phone-question', 'sign-in'];
 const isForDocs = process.argv[2] === '--docs';
 const folder = isForDocs ? fileURLToPath(new URL('../../docs/images', import.meta.url)) : process.argv[2] ?? 'pictures';
 await mkdir(folder, { recursive: true });
@@ -137,5 +137,14 @@ await shoot(first, 'hostile');
 await first.goto(`${gateway.url}/runs/nothing`);
 await first.locator('.notice').waitFor();
 await shoot(first, 'no-such-run');
+await first.keyboard.press('?');
+await first.locator('dialog').waitFor();
+await shoot(first, 'keys');
+const guarded = createMockGateway({ login: 'form' });
+await guarded.listen();
+await first.goto(guarded.url);
+await first.locator('dialog.sign-in').waitFor();
+await first.getByRole('heading', { name: 'Sign in to Geometry desk' }).waitFor();
+await shoot(first, 'sign-in');
 await browser.close();
-await gateway.close();
+await Promise.all([gateway.close(), guarded.close()]);

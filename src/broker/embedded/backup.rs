@@ -1,5 +1,14 @@
-//! A copy of the store in another folder, and the way back. Both take the folder's lock: a store in use is not touched.
+//! A copy of the store in another folder, and the way back, also while a process works in the store.
+//!
+//! That process need not be asked. Whoever copies holds the main file still (`folder::hold_still`): the store goes on
+//! writing, but to its write-ahead log alone, which only grows. The main file as it is and the log up to anywhere are together
+//! what a crash at that moment would leave, and SQLite reads that as everything that was committed. Only files are read: who
+//! may read the folder may copy it, and nobody else.
+//!
+//! Until it is whole and checked a copy has another name, so that no half of one is ever taken for a store.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
@@ -24,6 +33,17 @@ pub enum CopyError {
         /// The folder.
         dir: PathBuf,
     },
+    /// A file could not be copied.
+    #[error("could not copy the store in {} to {}", from.display(), to.display())]
+    Files {
+        /// The folder it is in.
+        from: PathBuf,
+        /// The folder it was to be copied to.
+        to: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The store is damaged, or none of ours.
     #[error("the store in {} cannot be copied: {what}", dir.display())]
     Damaged {
@@ -34,37 +54,130 @@ pub enum CopyError {
     },
 }
 
-/// Copies the store in `from` to the folder `to`, which is made if it is not there. What is copied is checked first.
-/// Blocks for as long as reading and writing the file takes.
-pub fn copy(from: &Path, to: &Path) -> Result<(), CopyError> {
-    let source = from.join(schema::FILE);
-    if !source.is_file() {
-        return Err(CopyError::Nothing { dir: from.to_owned() });
+/// What a copy is called until it is whole, and its write-ahead log, as SQLite forms it.
+const PART: &str = "store.sqlite.part";
+const PART_WRITE_AHEAD: &str = "store.sqlite.part-wal";
+
+/// The bytes at the beginning of a write-ahead log; they are written anew when it starts anew.
+const WRITE_AHEAD_HEADER: usize = 32;
+
+/// A copy that was begun. What belongs to the store and is not in it (keys, anchors) is copied between the beginning and the
+/// end: then it is never newer than the store, as after a crash.
+pub struct Copying {
+    from: PathBuf,
+    to: PathBuf,
+    replaces: bool,
+    still: Option<File>,
+    _to: File,
+}
+
+impl Copying {
+    /// Begins to copy the store in `from` to the folder `to`, which is made if it is not there. From now on the store's main
+    /// file is held still.
+    pub fn begin(from: &Path, to: &Path) -> Result<Self, CopyError> {
+        if !from.join(schema::FILE).is_file() {
+            return Err(CopyError::Nothing { dir: from.to_owned() });
+        }
+        let lock = folder::lock(to)?;
+        if to.join(schema::FILE).exists() {
+            return Err(CopyError::Occupied { dir: to.to_owned() });
+        }
+        let part = to.join(PART);
+        let mut copying =
+            Self { from: from.to_owned(), to: to.to_owned(), replaces: part.exists(), still: None, _to: lock };
+        File::create(&part).and_then(|_| folder::keep_to_owner(&part)).map_err(|error| copying.failed(error))?;
+        copying.still = folder::hold_still(from).map_err(|error| copying.failed(error))?;
+        Ok(copying)
     }
-    let _from = folder::lock(from)?;
-    let _to = folder::lock(to)?;
-    let target = to.join(schema::FILE);
-    if target.exists() {
-        return Err(CopyError::Occupied { dir: to.to_owned() });
+
+    /// Whether an earlier copy to this folder was cut off: what that left may be replaced.
+    pub fn replaces(&self) -> bool {
+        self.replaces
     }
-    let damaged = |what: String| CopyError::Damaged { dir: from.to_owned(), what };
-    let trouble = |source: rusqlite::Error| damaged(source.to_string());
-    // Not read-only: what a killed process left in the write-ahead log belongs to the store.
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(&source, flags).map_err(trouble)?;
-    schema::check_ours(&connection, from).map_err(|problem| match problem {
-        Ok(open) => CopyError::Open(open),
-        Err(what) => damaged(what),
-    })?;
-    let found: String = connection.query_row("pragma integrity_check", [], |row| row.get(0)).map_err(trouble)?;
-    if found != "ok" {
-        return Err(damaged(found));
+
+    /// Copies the store, checks the copy, and gives it its name. Blocks for as long as reading and writing the file takes.
+    pub fn finish(mut self) -> Result<(), CopyError> {
+        let part = self.to.join(PART);
+        self.copy_files().map_err(|error| self.failed(error))?;
+        self.still = None;
+        self.check(&part)?;
+        // On the disk before it is said that it is there.
+        File::open(&part)
+            .and_then(|file| file.sync_all())
+            .and_then(|()| std::fs::rename(&part, self.to.join(schema::FILE)))
+            .and_then(|()| sync_folder(&self.to))
+            .map_err(|error| self.failed(error))
     }
-    let path = target.to_str().ok_or_else(|| damaged(format!("{} is no UTF-8 path", target.display())))?;
-    connection.execute("vacuum into ?1", [path]).map_err(trouble)?;
-    let folder_trouble = |source| OpenError::Folder { dir: to.to_owned(), source };
-    folder::keep_to_owner(&target).map_err(folder_trouble)?;
-    // On the disk before it is said that it is there.
-    std::fs::File::open(&target).and_then(|file| file.sync_all()).map_err(folder_trouble)?;
+
+    /// The main file, and then the write-ahead log: the later it is read, the more is in the copy.
+    fn copy_files(&self) -> io::Result<()> {
+        std::fs::copy(self.from.join(schema::FILE), self.to.join(PART))?;
+        let (source, copy) = (self.from.join(schema::WRITE_AHEAD), self.to.join(PART_WRITE_AHEAD));
+        loop {
+            let begun = header(&source)?;
+            match std::fs::copy(&source, &copy) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return match std::fs::remove_file(&copy) {
+                        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                        _ => Ok(()),
+                    };
+                }
+                copied => copied?,
+            };
+            // One that was in the main file as a whole is started anew by the next commit, once: a mixture of the two is
+            // neither.
+            if header(&source)? == begun {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads the copy as SQLite does after a crash, and whether it is whole.
+    fn check(&self, part: &Path) -> Result<(), CopyError> {
+        let damaged = |what: String| CopyError::Damaged { dir: self.from.clone(), what };
+        let trouble = |source: rusqlite::Error| damaged(source.to_string());
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(part, flags).map_err(trouble)?;
+        // Nobody else opens it: no file for what is shared.
+        connection.pragma_update(None, "locking_mode", "exclusive").map_err(trouble)?;
+        schema::check_ours(&connection, &self.from).map_err(|problem| match problem {
+            Ok(open) => CopyError::Open(open),
+            Err(what) => damaged(what),
+        })?;
+        let found: String = connection.query_row("pragma integrity_check", [], |row| row.get(0)).map_err(trouble)?;
+        if found != "ok" {
+            return Err(damaged(found));
+        }
+        // Closing it writes its write-ahead log into it, and removes that.
+        connection.close().map_err(|(_, source)| trouble(source))?;
+        match self.to.join(PART_WRITE_AHEAD).exists() {
+            true => Err(damaged("what was written last could not be brought into the copy".to_owned())),
+            false => Ok(()),
+        }
+    }
+
+    fn failed(&self, source: io::Error) -> CopyError {
+        CopyError::Files { from: self.from.clone(), to: self.to.clone(), source }
+    }
+}
+
+/// The beginning of a write-ahead log; empty if there is none.
+fn header(write_ahead: &Path) -> io::Result<Vec<u8>> {
+    let mut header = Vec::with_capacity(WRITE_AHEAD_HEADER);
+    match File::open(write_ahead) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        opened => {
+            opened?.take(WRITE_AHEAD_HEADER as u64).read_to_end(&mut header)?;
+        }
+    }
+    Ok(header)
+}
+
+/// A new name reaches the disk with its folder.
+fn sync_folder(dir: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    File::open(dir)?.sync_all()?;
+    #[cfg(not(unix))]
+    let _ = dir;
     Ok(())
 }

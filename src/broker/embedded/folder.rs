@@ -9,6 +9,8 @@ use super::OpenError;
 
 const LOCK_FILE: &str = "lock";
 const ADDRESS_FILE: &str = "gateway-address";
+/// Locked alone by the store while it writes its main file, and shared by whoever copies that file.
+const STILL_FILE: &str = "still";
 
 /// How often a held lock is tried again: [`running_address`] of another process holds it for an instant.
 const LOCK_TRIES: u32 = 5;
@@ -58,7 +60,36 @@ fn read_address(dir: &Path) -> Option<String> {
 }
 
 fn lock_file(dir: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(dir.join(LOCK_FILE))
+    open_lock(&dir.join(LOCK_FILE))
+}
+
+fn open_lock(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
+}
+
+/// The lock that the store in `dir` takes while it writes its main file; not taken yet.
+pub(super) fn stillness(dir: &Path) -> io::Result<File> {
+    open_lock(&dir.join(STILL_FILE))
+}
+
+/// Holds the main file of the store in `dir` still for as long as the file returned is open, whether a process works there or
+/// not. The system gives it up when the holder ends, however it ends. Blocks while the store writes that file.
+pub(super) fn hold_still(dir: &Path) -> io::Result<Option<File>> {
+    let path = dir.join(STILL_FILE);
+    let file = match File::open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match open_lock(&path) {
+            // Every process that works there has made it: nobody does.
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) =>
+            {
+                return Ok(None);
+            }
+            made => made?,
+        },
+        found => found?,
+    };
+    file.lock_shared()?;
+    Ok(Some(file))
 }
 
 /// Lets only its owner read and write the file, also in a folder that somebody else made. SQLite makes the files beside it

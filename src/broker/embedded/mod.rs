@@ -26,7 +26,7 @@ mod store;
 mod survey;
 mod told;
 
-pub use backup::{CopyError, copy};
+pub use backup::{CopyError, Copying};
 pub use folder::{running_address, write_address};
 
 /// The largest record, answer or entry in bytes: what a NATS server carries by default, so that moving to one is no surprise.

@@ -9,6 +9,8 @@ use crate::broker::Shelf;
 
 /// The name of the file in a data folder.
 pub(super) const FILE: &str = "store.sqlite";
+/// The name of its write-ahead log, as SQLite forms it.
+pub(super) const WRITE_AHEAD: &str = "store.sqlite-wal";
 
 /// The format that this program writes. A file with a higher number is refused; a lower one is brought up here.
 const FORMAT: i64 = 1;

@@ -2,18 +2,19 @@
 //! tells the house (followers, queues, watchers) what happened, and then answers.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::path::Path;
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension};
 use tokio::sync::{mpsc, oneshot};
 
 use super::house::House;
 use super::session::{Fault, Head, Session};
 use super::told::Told;
-use super::{OpenError, due, schema};
+use super::{OpenError, due, folder, schema};
 use crate::broker::{Error, Result};
 use crate::clock;
 use crate::ids::RunId;
@@ -26,6 +27,8 @@ const BATCH: usize = 512;
 const HEADS: usize = 65_536;
 /// How long a commit may stay in the system's hands only. A crash of the machine loses at most about this much.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
+/// How long a backup may read the main file before it is said that it does, and again after as long.
+const HELD_LONG: Duration = Duration::from_secs(60);
 /// The longest sleep while anything is due by the wall clock, which may be set while we sleep.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
@@ -55,7 +58,9 @@ impl Store {
     /// Opens the file in `dir` and starts its thread, which keeps `lock` until it ends.
     pub(super) fn open(dir: &Path, lock: File) -> Result<Self, OpenError> {
         let trouble = |source| OpenError::Store { file: dir.join(schema::FILE), source };
-        let folder = |source| OpenError::Folder { dir: dir.to_owned(), source };
+        let unusable = |source| OpenError::Folder { dir: dir.to_owned(), source };
+        // Before there is anything to copy: whoever copies and finds no such file believes that nobody works here.
+        let still = folder::stillness(dir).map_err(unusable)?;
         let connection = schema::open(dir)?;
         let (sender, calls) = mpsc::channel(WAITING_CALLS);
         let sequence = connection
@@ -65,7 +70,7 @@ impl Store {
         for job in due::queued(&connection).map_err(trouble)? {
             house.tell(job, Instant::now());
         }
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(folder)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(unusable)?;
         let keeper = Keeper {
             connection,
             house,
@@ -74,12 +79,15 @@ impl Store {
             sequence,
             dirty_since: None,
             next_due: Some(0),
+            still,
+            held_since: None,
+            write_ahead: dir.join(schema::WRITE_AHEAD),
             _lock: lock,
         };
         let thread = std::thread::Builder::new()
             .name("embedded-store".to_owned())
             .spawn(move || keeper.run(&runtime, calls))
-            .map_err(folder)?;
+            .map_err(unusable)?;
         Ok(Self { sender: Some(sender), thread: Some(thread) })
     }
 
@@ -172,6 +180,12 @@ struct Keeper {
     dirty_since: Option<Instant>,
     /// When the next timer or expiry in the file is due, in milliseconds.
     next_due: Option<i64>,
+    /// Taken while the main file is written; a backup that reads it holds it.
+    still: File,
+    /// Since when the main file could not be written because a backup reads it.
+    held_since: Option<Instant>,
+    /// The write-ahead log's file.
+    write_ahead: PathBuf,
     _lock: File,
 }
 
@@ -196,7 +210,22 @@ impl Keeper {
             drop(waiting);
             self.turn();
         }
-        self.checkpoint();
+        self.end();
+    }
+
+    /// Leaves everything in the main file, or, where a backup reads that now, in the write-ahead log as a killed process does.
+    fn end(mut self) {
+        match self.still.try_lock() {
+            // Held until the connection is closed, which writes the main file, too.
+            Ok(()) => self.write_main_file(),
+            Err(_) => {
+                self.sync_write_ahead();
+                let kept = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+                if let Err(error) = kept {
+                    tracing::error!(%error, "the embedded broker may disturb the backup that is being made");
+                }
+            }
+        }
     }
 
     /// Does the calls in one transaction, commits it, tells the house and answers. A call that the file fails undoes the
@@ -297,9 +326,37 @@ impl Keeper {
         [sync, unsettled, due].into_iter().flatten().min()
     }
 
-    /// Brings everything to the disk and starts the write-ahead log anew. Nobody else reads the file, so that a passive
-    /// checkpoint is always a whole one.
+    /// Brings everything to the disk, and into the main file unless a backup reads that now.
     fn checkpoint(&mut self) {
+        match self.still.try_lock() {
+            Ok(()) => {
+                self.held_since = None;
+                self.write_main_file();
+                if let Err(error) = self.still.unlock() {
+                    tracing::error!(%error, "no backup can be made while this process works");
+                }
+            }
+            Err(TryLockError::WouldBlock) => {
+                if self.held_since.get_or_insert_with(Instant::now).elapsed() >= HELD_LONG {
+                    tracing::warn!(
+                        "a backup has held the embedded broker's file for a minute; what is written lies beside it"
+                    );
+                    self.held_since = None;
+                }
+                self.sync_write_ahead();
+                self.dirty_since = Some(Instant::now());
+            }
+            Err(TryLockError::Error(error)) => {
+                tracing::error!(%error, "the embedded broker could not ask whether a backup is being made");
+                self.sync_write_ahead();
+                self.dirty_since = Some(Instant::now());
+            }
+        }
+    }
+
+    /// Writes what is in the write-ahead log into the main file, synchronises both, and starts the log anew. Nobody else reads
+    /// through SQLite, so that a passive checkpoint is always a whole one.
+    fn write_main_file(&mut self) {
         if self.dirty_since.take().is_none() {
             return;
         }
@@ -307,6 +364,13 @@ impl Keeper {
         if let Err(source) = outcome {
             tracing::error!(error = %source, "the embedded broker could not bring its file to the disk");
             self.dirty_since = Some(Instant::now());
+        }
+    }
+
+    /// What was committed reaches the disk also while the main file must not be written.
+    fn sync_write_ahead(&self) {
+        if let Err(error) = File::open(&self.write_ahead).and_then(|file| file.sync_data()) {
+            tracing::error!(%error, "the embedded broker could not bring its commits to the disk");
         }
     }
 }

@@ -335,7 +335,7 @@ byId('theme-place', HTMLElement).append(themeButton());
 const configured = getConfig().then((config) => {
   byId('app-title', HTMLElement).textContent = config.title;
   document.title = `${config.title}: operation`;
-  if (config.logo) byId('logo', HTMLImageElement).src = config.logo;
+  if (config.logo) byId('logo', HTMLElement).replaceChildren(h('img', { src: config.logo, alt: '' }));
 }).catch((error) => { trouble.textContent = wordsOf(error); });
 beginSession({
   onMe: () => {},

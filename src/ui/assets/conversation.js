@@ -8,6 +8,7 @@
 
 import { announce } from './dialogs.js';
 import { h } from './dom.js';
+import { drawnLater } from './drawn-later.js';
 import { forgetDrafts } from './drafts.js';
 import { endingBlock } from './ending.js';
 import { followRun } from './event-stream.js';
@@ -38,6 +39,8 @@ import { counted, plainLine } from './words.js';
 
 /** How long history may come in before a part of it is shown. */
 const HISTORY_PATIENCE_MS = 400;
+/** So much of a history is drawn before anything of it is shown; most are shorter. */
+const FIRST_SLICE_MS = 60;
 
 /** @param {HTMLElement} place @param {string} run @param {ConversationListeners} listeners */
 export function openConversation(place, run, listeners) {
@@ -62,6 +65,8 @@ export function openConversation(place, run, listeners) {
   let closed = false;
   let isRefused = false;
   let endIsDrawn = false;
+  /** Whether the history has been drawn, or has its places: what comes now is new. */
+  let isLive = false;
   /** @type {{close: () => void} | null} */
   let settling = null;
 
@@ -80,6 +85,10 @@ export function openConversation(place, run, listeners) {
     }
     drawDock();
   }, { root: scroller });
+
+  const later = drawnLater(scroller, () => {
+    if (isLive) endHistory();
+  });
 
   const following = followRun(run, {
     after: () => view.lastSeq,
@@ -127,14 +136,15 @@ export function openConversation(place, run, listeners) {
     if (closed || isRefused) return;
     const hadFocus = document.activeElement;
     const openBefore = new Set(drawn.filter((each) => each.question).map((each) => each.item.key));
-    const isLive = view.caughtUp;
-    drawItems(isLive);
+    const isFirst = drawn.length === 0;
+    drawItems();
     drawWriting();
     drawStatus();
     drawEnd();
-    if ((isLive || view.ending) && log.hasAttribute('aria-busy')) {
-      log.removeAttribute('aria-busy');
-      settling = settleWhenIdle(log, () => scrolling.isFollowing());
+    if (!isLive) {
+      isLive = view.caughtUp || view.ending !== null;
+      if (isFirst || isLive) later.some(FIRST_SLICE_MS);
+      if (isLive && later.isDone()) endHistory();
     }
     if (scrolling.isFollowing()) scrolling.toEnd();
     drawDock();
@@ -145,28 +155,58 @@ export function openConversation(place, run, listeners) {
     if ((isNew || !hadFocus?.isConnected) && isFree && scrolling.isFollowing()) focusQuestion();
   }
 
-  /** @param {boolean} isLive */
-  function drawItems(isLive) {
+  function drawItems() {
     view.items.forEach((item, position) => {
       const before = drawn[position];
       if (before?.item === item) return;
-      const { node, question } = nodeOf(item);
-      if (question) sight.observe(node);
-      if (before) {
-        sight.unobserve(before.node);
-        outOfSight.delete(before.node);
-        keepFolds(before.node, node);
-        before.node.replaceWith(node);
-      } else {
-        // What was just being written is already in sight; only what is new slides in.
-        if (isLive && !writingNodes.has(item.key)) node.classList.add('arrives');
-        // What comes while someone looks is laid out at once anyway.
-        if (isLive) node.classList.add('settled');
+      // A question can be asked for from anywhere, so it is always there.
+      const canWait = !isLive && !(item.kind === 'question' && item.open);
+      if (before && canWait && later.has(before.node)) drawn[position] = { ...before, item };
+      else if (before) drawAnew(position, item);
+      else if (canWait) {
+        const node = later.place(item.within.length > 0, () => drawAnew(position, drawn[position].item));
         folds.placeOf(item.within).append(node);
-      }
+        drawn[position] = { item, node, question: null };
+      } else drawNew(position, item);
       folds.note(item, !before);
-      drawn[position] = { item, node, question };
     });
+  }
+
+  /** @param {number} position @param {Item} item */
+  function drawAnew(position, item) {
+    const before = drawn[position].node;
+    const after = equipped(item);
+    sight.unobserve(before);
+    outOfSight.delete(before);
+    later.forget(before);
+    keepFolds(before, after.node);
+    before.replaceWith(after.node);
+    drawn[position] = after;
+  }
+
+  /** @param {number} position @param {Item} item */
+  function drawNew(position, item) {
+    const now = equipped(item);
+    // What was just being written is already in sight; only what is new slides in.
+    if (isLive && !writingNodes.has(item.key)) now.node.classList.add('arrives');
+    // What comes while someone looks is laid out at once anyway.
+    if (isLive) now.node.classList.add('settled');
+    folds.placeOf(item.within).append(now.node);
+    drawn[position] = now;
+  }
+
+  /** @param {Item} item @returns {Drawn} */
+  function equipped(item) {
+    const { node, question } = nodeOf(item);
+    if (question) sight.observe(node);
+    return { item, node, question };
+  }
+
+  /** Everything that was said before is there; what comes now is read out. */
+  function endHistory() {
+    if (!log.hasAttribute('aria-busy')) return;
+    log.removeAttribute('aria-busy');
+    settling = settleWhenIdle(log, () => scrolling.isFollowing());
   }
 
   function drawWriting() {
@@ -283,7 +323,11 @@ export function openConversation(place, run, listeners) {
 
   return {
     view: () => view,
-    column: () => column,
+    /** All of it. */
+    column: () => {
+      later.all();
+      return column;
+    },
     focusQuestion: () => {
       const question = drawn.find((each) => each.question);
       if (question && !question.node.contains(document.activeElement)) scrolling.show(question.node);
@@ -296,6 +340,7 @@ export function openConversation(place, run, listeners) {
       clearTimeout(patience);
       following.close();
       sight.disconnect();
+      later.close();
       settling?.close();
       scrolling.close();
     },

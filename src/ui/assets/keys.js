@@ -51,7 +51,7 @@ function singleKey(key, actions) {
 const ROWS = [
   ['Enter', 'send the answer'], ['Shift + Enter', 'new line'], ['↑', 'the last answer again, in an empty field'],
   ['1 – 9', 'choose'], ['/', 'go to the question, or to the search'], ['Esc', 'stop the run (asks first)'],
-  ['Ctrl or ⌘ + K', 'find a conversation'], ['n', 'new conversation'], ['?', 'these keys'],
+  ['Ctrl or ⌘ + K', 'find a conversation: Enter opens the first, arrows the others'], ['n', 'new conversation'], ['?', 'these keys'],
 ];
 
 export function showKeys() {

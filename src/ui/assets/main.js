@@ -2,19 +2,16 @@
 /** Boots the page and shows what the address says: `/` the start, `/runs/<id>` a conversation. */
 
 import { drawAccount } from './account.js';
-import { getConfig, getRun } from './api.js';
+import { getConfig } from './api.js';
 import { connectionNotice } from './connection-notice.js';
-import { openConversation } from './conversation.js';
 import { byId, h } from './dom.js';
 import { homePath, isFramed, mayStartAtOnce, runPath, tellSite } from './framed.js';
 import { icon } from './icons.js';
 import { listenToKeys, showKeys } from './keys.js';
 import { noticesButton, noticesOf } from './notices.js';
-import { runBar } from './run-bar.js';
 import { runsList } from './runs-list.js';
 import { beginSession } from './session.js';
 import { openStart } from './start.js';
-import { phaseOf } from './state.js';
 import { themeButton } from './theme.js';
 import { fetchTitles, onTitles } from './workflow-titles.js';
 
@@ -27,14 +24,15 @@ const veil = byId('veil', HTMLElement);
 const narrow = matchMedia('(max-width: 52rem)');
 const onConnection = connectionNotice(byId('connection', HTMLElement));
 
+/** The start has come by then; the modules of a conversation must not be in its way. */
+const RUNS_AFTER_MS = 300;
+
 let appTitle = 'FastAgency';
 let waitingRuns = 0;
 /** @type {{close: () => void} | null} */
 let open = null;
-/** @type {ReturnType<typeof openConversation> | null} */
-let conversation = null;
-/** @type {ReturnType<typeof runBar> | null} */
-let barOfRun = null;
+/** @type {import('./run-page.js').RunPage | null} */
+let runPage = null;
 /** @type {string | null} */
 let currentRun = null;
 
@@ -45,7 +43,7 @@ const runs = runsList({ list: byId('runs', HTMLElement), search }, {
     notice(all);
     waitingRuns = all.filter((run) => run.state === 'waiting').length;
     const current = all.find((run) => run.id === currentRun);
-    if (current?.title) barOfRun?.setTitle(current.title);
+    if (current?.title) runPage?.setTitle(current.title);
     drawDocumentTitle();
   },
 });
@@ -53,7 +51,7 @@ const runs = runsList({ list: byId('runs', HTMLElement), search }, {
 /** @param {boolean} isLink whether the address was opened, not clicked to */
 function show(isLink) {
   open?.close();
-  open = conversation = barOfRun = currentRun = null;
+  open = runPage = currentRun = null;
   onConnection('closed');
   const run = /^\/runs\/([^/]+)\/?$/.exec(location.pathname)?.[1];
   closeDrawer();
@@ -71,43 +69,29 @@ function show(isLink) {
 }
 
 /** @param {string} run */
-function showRun(run) {
+async function showRun(run) {
   currentRun = run;
-  let phase = '';
-  const opened = openConversation(main, run, {
+  let isGone = false;
+  open = { close: () => { isGone = true; } };
+  const module = await import('./run-page.js').catch(() => null);
+  if (isGone) return;
+  if (!module) {
+    drawBarOfStart();
+    main.replaceChildren(h('div', { class: 'scroller' }, h('div', { class: 'column' }, h('div', { class: 'notice is-problem', role: 'alert' }, icon('warning'),
+      h('div', null, h('p', { class: 'problem-words' }, 'The server cannot be reached; check your connection and try again.'),
+        h('button', { type: 'button', class: 'secondary-button', onclick: () => location.reload() }, 'Try again'))))));
+    return;
+  }
+  open = runPage = module.openRun({ main, bar }, run, {
     onConnection,
-    onNew: () => goHome(),
-    onMissing: () => {
-      barOfRun = null;
-      drawBarOfStart();
-    },
-    onStarted: (started) => showStarted(started, false),
-    onView: (view) => {
-      barOfRun?.draw(view);
-      const questions = view.items.filter((item) => item.kind === 'question');
-      const now = [view.claimed, view.ending !== null, questions.length, questions.filter((item) => item.open).length].join();
-      // The list tells the same story a moment later; here it is already known that it has changed.
-      if (now !== phase && view.caughtUp) {
-        runs.refresh();
-        const stage = phaseOf(view);
-        if (stage !== 'queued') tellSite(stage, run, view.ending?.outcome ?? null);
-      }
-      phase = now;
-      drawDocumentTitle();
-    },
-  });
-  open = conversation = opened;
-  const ownBar = runBar(bar, run, {
-    view: opened.view,
-    column: opened.column,
+    onDrawn: () => drawDocumentTitle(),
     onChanged: () => runs.refresh(),
-    onDeleted: () => { runs.refresh(); goHome(); },
+    onMissing: () => drawBarOfStart(),
+    onHome: () => goHome(),
     onStarted: (started) => showStarted(started, false),
     onNavigate: (path) => navigate(path),
   });
-  barOfRun = ownBar;
-  // Only for the title; if it fails, the events tell why.
-  getRun(run).then((known) => { if (known.title && barOfRun === ownBar) ownBar.setTitle(known.title); }, () => {});
+  drawDocumentTitle();
 }
 
 /** @param {import('./api.js').Run} run @param {boolean} replace */
@@ -136,7 +120,8 @@ function drawBarOfStart() {
 }
 
 function drawDocumentTitle() {
-  const own = barOfRun ? `${barOfRun.title()} · ` : '';
+  const title = runPage?.title();
+  const own = title ? `${title} · ` : '';
   document.title = `${waitingRuns > 0 ? `(${waitingRuns}) ` : ''}${own}${appTitle}`;
 }
 
@@ -179,12 +164,12 @@ byId('tools', HTMLElement).append(themeButton(), noticesButton() ?? '',
   h('button', { type: 'button', class: 'quiet-button', id: 'show-keys', onclick: () => showKeys() }, icon('keys'), 'Keys'));
 
 listenToKeys({
-  focusInput: () => { if (!conversation?.focusQuestion()) focusSearch(); },
+  focusInput: () => { if (!runPage?.focusQuestion()) focusSearch(); },
   searchRuns: () => focusSearch(),
-  stop: () => { barOfRun?.stop(); },
+  stop: () => { runPage?.stop(); },
   newConversation: () => goHome(),
-  choose: (position) => conversation?.choose(position) ?? false,
-  closeSomething: () => closeDrawer() || (barOfRun?.closeMenu() ?? false),
+  choose: (position) => runPage?.choose(position) ?? false,
+  closeSomething: () => closeDrawer() || (runPage?.closeMenu() ?? false),
 });
 
 function focusSearch() {
@@ -196,7 +181,7 @@ function focusSearch() {
 const configured = getConfig().then((config) => {
   appTitle = config.title || appTitle;
   byId('app-title', HTMLElement).textContent = appTitle;
-  if (config.logo) byId('logo', HTMLImageElement).src = config.logo;
+  if (config.logo) byId('logo', HTMLElement).replaceChildren(h('img', { src: config.logo, alt: '' }));
   byId('footer', HTMLElement).replaceChildren(
     ...(config.footer ? [h('p', null, config.footer)] : []),
     ...(config.links?.length > 0 ? [h('ul', null, ...config.links.map(({ title, url }) => h('li', null, h('a', { href: url, target: '_blank', rel: 'noopener' }, title))))] : []));
@@ -213,6 +198,8 @@ beginSession({
     return () => { shown.then((takeAway) => takeAway()); };
   },
 });
-onTitles(() => { if (conversation) barOfRun?.draw(conversation.view()); drawDocumentTitle(); });
+onTitles(() => { runPage?.redraw(); drawDocumentTitle(); });
 show(!history.state?.clicked);
 if (currentRun) fetchTitles();
+// Whoever reads the cards has the time; what they open then is there.
+else setTimeout(() => document.body.append(byId('modules-of-runs', HTMLTemplateElement).content), RUNS_AFTER_MS);

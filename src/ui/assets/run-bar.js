@@ -6,7 +6,6 @@ import { copyText } from './copying.js';
 import { announce, askedFor, confirmed } from './dialogs.js';
 import { h } from './dom.js';
 import { forgetDrafts } from './drafts.js';
-import { toMarkdown } from './export.js';
 import { face } from './faces.js';
 import { icon } from './icons.js';
 import { toLink } from './schema.js';
@@ -74,8 +73,8 @@ export function runBar(place, run, { view, column, onChanged, onDeleted, onStart
       entry('Start another like it', async () => onStarted(await startRun(view().workflow ?? '', view().params))),
       withChanges,
       entry('Copy the link', async () => { await copyText(new URL(`/runs/${encodeURIComponent(run)}`, location.href).href); announce('The link was copied.'); }),
-      entry('Copy as Markdown', async () => { await copyText(toMarkdown(view(), currentTitle())); announce('The conversation was copied.'); }),
-      entry('Download Markdown', () => download(toMarkdown(view(), currentTitle()), 'text/markdown', 'md')),
+      entry('Copy as Markdown', async () => { await copyText(await markdown()); announce('The conversation was copied.'); }),
+      entry('Download Markdown', async () => download(await markdown(), 'text/markdown', 'md')),
       entry('Download HTML', async () => {
         const { toHtml } = await import('./export-page.js');
         download(toHtml(column(), currentTitle()), 'text/html', 'html');
@@ -111,6 +110,11 @@ export function runBar(place, run, { view, column, onChanged, onDeleted, onStart
     await deleteRun(run);
     forgetDrafts(run);
     onDeleted();
+  }
+
+  async function markdown() {
+    const { toMarkdown } = await import('./export.js');
+    return toMarkdown(view(), currentTitle());
   }
 
   /** The records exactly as the log has them. */

@@ -94,6 +94,36 @@ export function runsList({ list, search }, { isShown, onRuns }) {
     limit = PAGE;
     pause = setTimeout(refresh, SEARCH_PAUSE_MS);
   });
+  // From one conversation to another without a mouse: Enter opens the first that was found, arrows walk through them.
+  search.addEventListener('keydown', async (event) => {
+    if (event.isComposing) return;
+    if (event.key === 'ArrowDown') {
+      event.preventDefault();
+      step(1);
+    } else if (event.key === 'Enter' && search.value.trim() !== '') {
+      event.preventDefault();
+      clearTimeout(pause);
+      await refresh();
+      const found = links()[0];
+      if (!found) return;
+      search.value = '';
+      found.click();
+      refresh();
+    }
+  });
+  list.addEventListener('keydown', (event) => {
+    if (event.key !== 'ArrowDown' && event.key !== 'ArrowUp') return;
+    event.preventDefault();
+    step(event.key === 'ArrowDown' ? 1 : -1);
+  });
+  /** @returns {HTMLElement[]} */
+  const links = () => [...list.querySelectorAll('a')];
+  /** @param {1 | -1} by from where the focus is; above the first is the search */
+  const step = (by) => {
+    const all = links();
+    const at = all.findIndex((link) => link === document.activeElement) + by;
+    (at < 0 ? search : all[Math.min(at, all.length - 1)])?.focus();
+  };
   document.addEventListener('visibilitychange', () => { if (document.visibilityState === 'visible' && !isShut) refresh(); });
   onTitles(() => { drawn = ''; draw(); });
   draw();

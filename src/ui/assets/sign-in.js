@@ -9,7 +9,8 @@ import { icon } from './icons.js';
 export function showSignIn(signingIn) {
   const { before, login } = signingIn;
   const heading = h('h1', { id: freshId('sign-in') }, before ? 'Sign in again' : `Sign in to ${byId('app-title', HTMLElement).textContent}`);
-  const logo = h('img', { src: byId('logo', HTMLImageElement).src, alt: '' });
+  const logo = /** @type {HTMLElement} */ (byId('logo', HTMLElement).cloneNode(true));
+  logo.removeAttribute('id');
   const dialog = h('dialog', { class: `sign-in${before ? '' : ' is-whole'}`, 'aria-labelledby': heading.id, closedby: 'none' },
     logo, heading,
     before ? h('p', null, 'Your session has ended. Nothing is lost: what you began goes on when you are back.') : null,

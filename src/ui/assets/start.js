@@ -31,7 +31,11 @@ export function openStart(place, query, isLink, actions) {
   let closed = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
-  const column = h('div', { class: 'start' }, h('p', { class: 'muted', role: 'status' }, 'Loading the workflows…'));
+  const wanted = query.get('workflow');
+  const loading = h('p', { class: 'muted', role: 'status' }, 'Loading the workflows…');
+  // As index.html has it: what the browser shows first is not taken away again.
+  const column = h('div', { class: 'start' }, ...(wanted === null ? [...greeting(true), cardsToCome()] : []), loading);
+  loading.classList.toggle('visually-hidden', wanted === null);
   place.replaceChildren(h('div', { class: 'scroller' }, column));
 
   const load = async () => {
@@ -39,7 +43,6 @@ export function openStart(place, query, isLink, actions) {
       const workflows = await listWorkflows();
       if (closed) return;
       learnTitles(workflows);
-      const wanted = query.get('workflow');
       if (wanted === null) drawCards(workflows);
       else {
         const workflow = workflows.find((each) => each.name === wanted);
@@ -62,8 +65,7 @@ export function openStart(place, query, isLink, actions) {
     const hues = {};
     for (const workflow of workflows) hues[workflowTitle(workflow)] = hueFor(workflowTitle(workflow), Object.values(hues));
     column.replaceChildren(
-      h('h1', null, 'What shall we do?'),
-      h('p', { class: 'lead' }, workflows.length > 0 ? 'Choose what you want to work on.' : 'There are no workflows yet. They appear here as soon as a worker serves one.'),
+      ...greeting(workflows.length > 0),
       refusal,
       h('ul', { class: 'cards' }, ...workflows.map((workflow) => h('li', null, card(workflow, hues, refusal)))));
     if (workflows.length === 0) timer = setTimeout(load, RETRY_MS);
@@ -126,6 +128,16 @@ export function openStart(place, query, isLink, actions) {
 
   load();
   return { close: () => { closed = true; clearTimeout(timer); } };
+}
+
+/** @param {boolean} hasWorkflows */
+function greeting(hasWorkflows) {
+  const lead = hasWorkflows ? 'Choose what you want to work on.' : 'There are no workflows yet. They appear here as soon as a worker serves one.';
+  return [h('h1', null, 'What shall we do?'), h('p', { class: 'lead' }, lead)];
+}
+
+function cardsToCome() {
+  return h('ul', { class: 'cards', 'aria-hidden': 'true' }, ...Array.from({ length: 3 }, () => h('li', { class: 'card-to-come' })));
 }
 
 /** What a workflow asks for before it starts. @param {Workflow} workflow */

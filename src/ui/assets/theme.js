@@ -1,5 +1,5 @@
 // @ts-check
-/** Light, dark, or as the system has it. early-theme.js applies the choice before the first paint. */
+/** Light, dark, or as the system has it. before-paint.js applies the choice before the first paint. */
 
 import { h } from './dom.js';
 import { icon } from './icons.js';

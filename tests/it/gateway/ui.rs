@@ -56,6 +56,12 @@ async fn the_page_is_served_with_strict_headers_and_the_rest_is_forwarded() {
         assert_eq!(page.headers()["x-content-type-options"], "nosniff");
         assert!(page.text().await.unwrap().starts_with("<!doctype html>"));
     }
+    // What a browser can make a document of has the policy, a picture with scripts in it as well; forty modules need it not.
+    for (file, is_document) in [("favicon.svg", true), ("main.js", false), ("style.css", false), ("nothing.js", true)] {
+        let file = http.get(format!("{}/assets/{file}", front.url)).send().await.unwrap();
+        assert_eq!(file.headers().contains_key("content-security-policy"), is_document, "{}", file.url());
+        assert_eq!(file.headers()["x-content-type-options"], "nosniff");
+    }
     let config: Value = http.get(format!("{}/ui/config.json", front.url)).send().await.unwrap().json().await.unwrap();
     assert_eq!(config["title"], "Geometry <desk>");
     for path in ["/healthz", "/readyz", "/openapi.json", "/docs", "/fastagency/discovery", "//fastagency/discovery"] {
@@ -102,6 +108,41 @@ async fn events_and_sockets_pass_as_they_happen() {
     assert_eq!(hear(&mut conversation).await, Heard::Closed(1000), "the gateway's close passes, too");
     drop(events);
     assert_eq!(front.end().await, End::Clean);
+    house.end().await;
+}
+
+#[tokio::test]
+async fn whoever_listens_through_the_ui_is_told_to_come_back_when_it_ends() {
+    let house = House::start().await;
+    let front = Front::before(&house.url).await;
+    let run = RunId::random();
+    let mut conversation = socket(&front.url).await;
+    say(&mut conversation, json!({"workflow_uuid": run, "name": "echo", "params": {}}).to_string()).await;
+    let mut player = Player::take(&house, run).await;
+    assert_eq!(hear_json(&mut conversation).await["type"], "workflow_started");
+    let last = player.say_text("A triangle.").await;
+    assert_eq!(hear_json(&mut conversation).await["content"]["body"], "A triangle.");
+    // One from the start, and one that has seen everything already.
+    let mut streams = Vec::new();
+    for query in ["?after=0".to_owned(), format!("?after={last}")] {
+        let events = client().get(format!("{}/api/runs/{run}/events{query}", front.url)).send().await.unwrap();
+        let mut events = events.bytes_stream();
+        let mut heard = String::new();
+        while !heard.contains("event: caught_up") {
+            heard.push_str(std::str::from_utf8(&events.next().await.unwrap().unwrap()).unwrap());
+        }
+        streams.push(events);
+    }
+    let ended = beside(tokio::time::timeout(std::time::Duration::from_secs(4), front.end()));
+    for events in streams {
+        let rest: Vec<_> = tokio::time::timeout(PATIENCE, events.collect()).await.expect("it ends");
+        let rest: Vec<_> = rest.into_iter().map(|piece| piece.expect("it is not cut off")).collect();
+        assert_eq!(rest.concat(), format!("event: goodbye\ndata: {{\"after\":{last}}}\n\n").into_bytes());
+    }
+    assert_eq!(hear(&mut conversation).await, Heard::Closed(1012));
+    assert_eq!(ended.await.unwrap().expect("nobody is waited for until the grace is over"), End::Clean);
+    // The run knows nothing of that.
+    player.end(json!("bye")).await;
     house.end().await;
 }
 

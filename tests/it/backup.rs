@@ -1,0 +1,135 @@
+//! Backups of the embedded store, of a process that has stopped and of one that works, and what comes back from them.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::crash::{LESSON, question, soon};
+use crate::support::http::Gateways;
+use crate::support::project::{Project, Tier, free_port};
+use crate::support::slow_model::SlowModel;
+
+/// Clients that start one run after the other while a backup is made.
+const STARTERS: usize = 4;
+/// Runs that were acknowledged before it.
+const BEFORE: usize = 60;
+
+fn config(model: &SlowModel) -> String {
+    format!("version: 1\nllms: {{ default: {{ provider: compatible, model: slow, base_url: '{}' }} }}\n", model.url)
+}
+
+/// A project's one process, and its gateway's client.
+async fn all(project: &Project) -> (Tier, Gateways) {
+    let (port, page) = (free_port().to_string(), free_port().to_string());
+    let all = project.start("all", &["all", "--port", &port, "--ui-port", &page]);
+    all.says("page: http").await;
+    (all, Gateways::new([format!("http://127.0.0.1:{port}")]))
+}
+
+/// How the run ended.
+async fn outcome(gateways: &Gateways, run: &str) -> Value {
+    soon(async {
+        loop {
+            let last = gateways.history(run).await.pop().expect("a history").data;
+            if last["kind"] == "ended" {
+                return last["outcome"].clone();
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_brings_back_every_run_and_open_question() {
+    let model = SlowModel::start(|| Duration::from_millis(50)).await;
+    let project = Project::new(&config(&model), &[("lesson.yaml", LESSON)]);
+    let (mut all, gateways) = all(&project).await;
+    let run = gateways.start("lesson", json!({}), "kept").await;
+    let open = question(&gateways, &run).await;
+    // As after a crash: nothing was tidied up.
+    all.kill();
+    let mut backup = project.start("backup", &["backup", "copy"]);
+    assert_eq!(backup.ended().await.0, Some(0), "{}", backup.log());
+    let mut occupied = project.start("occupied", &["restore", "copy"]);
+    assert_eq!(occupied.ended().await.0, Some(1));
+    assert!(occupied.log().contains("there is a store in"), "{}", occupied.log());
+    std::fs::remove_dir_all(project.path().join("data")).unwrap();
+    let mut restore = project.start("restore", &["restore", "copy"]);
+    assert_eq!(restore.ended().await.0, Some(0), "{}", restore.log());
+    assert!(project.path().join("data/seal.key").is_file());
+    all.start();
+    all.says("page: http").await;
+    assert!(gateways.answer(&run, &open, "triangles").await);
+    assert_eq!(outcome(&gateways, &run).await, "completed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_of_a_process_at_work_has_every_run_that_was_acknowledged() {
+    let model = SlowModel::start(|| Duration::from_millis(50)).await;
+    let project = Project::new(&config(&model), &[("lesson.yaml", LESSON)]);
+    let (mut original, gateways) = all(&project).await;
+    let waiting = gateways.start("lesson", json!({}), "one that waits").await;
+    let open = question(&gateways, &waiting).await;
+    let over = gateways.start("lesson", json!({}), "one that ends").await;
+    let asked = question(&gateways, &over).await;
+    assert!(gateways.answer(&over, &asked, "squares").await);
+    assert_eq!(outcome(&gateways, &over).await, "completed");
+    let told = gateways.history(&over).await;
+
+    let started = Arc::new(Mutex::new(vec![waiting.clone(), over.clone()]));
+    let starters: Vec<_> = (0..STARTERS)
+        .map(|one| {
+            let (gateways, started) = (gateways.clone(), started.clone());
+            tokio::spawn(async move {
+                for number in 0.. {
+                    let run = gateways.start("lesson", json!({}), &format!("{one} {number}")).await;
+                    started.lock().unwrap().push(run);
+                }
+            })
+        })
+        .collect();
+    let so_far = || started.lock().unwrap().clone();
+    soon(async {
+        while so_far().len() < BEFORE {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    let before = so_far();
+    let mut backup = project.start("backup", &["backup", "copy"]);
+    assert_eq!(backup.ended().await.0, Some(0), "{}", backup.log());
+    // Nobody was kept from working by it.
+    let after = so_far().len();
+    assert!(after > before.len(), "{after}");
+    soon(async {
+        while so_far().len() == after {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    starters.iter().for_each(tokio::task::JoinHandle::abort);
+    original.kill();
+
+    let elsewhere = Project::new(&config(&model), &[("lesson.yaml", LESSON)]);
+    let copy = project.path().join("copy");
+    let mut restore = elsewhere.start("restore", &["restore", copy.to_str().unwrap()]);
+    assert_eq!(restore.ended().await.0, Some(0), "{}", restore.log());
+    let mut verify = elsewhere.start("verify", &["audit", "verify"]);
+    assert_eq!(verify.ended().await.0, Some(0), "{}", verify.log());
+    let (mut again, gateways) = all(&elsewhere).await;
+    for run in &before {
+        let (status, found) = gateways.call("GET", &format!("/api/runs/{run}"), None, None).await;
+        assert_eq!((status, found["id"].as_str()), (200, Some(run.as_str())), "{found}");
+    }
+    let ids = |events: &[crate::support::http::Event]| events.iter().map(|event| event.id).collect::<Vec<_>>();
+    assert_eq!(ids(&gateways.history(&over).await), ids(&told));
+    assert!(gateways.answer(&waiting, &open, "triangles").await);
+    assert_eq!(outcome(&gateways, &waiting).await, "completed");
+    // A run that nobody had taken, or whose worker is gone now, goes on, too.
+    let last = before.last().unwrap();
+    let asked = question(&gateways, last).await;
+    assert!(gateways.answer(last, &asked, "circles").await);
+    assert_eq!(outcome(&gateways, last).await, "completed");
+    assert_eq!(again.terminate().await.0, Some(0), "{}", again.log());
+}

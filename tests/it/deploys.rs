@@ -1,0 +1,100 @@
+//! Runs that outlive what they were started with: the workflow is changed, every worker is gone for a while, and whoever comes
+//! next goes on with the run as it was begun.
+
+use std::time::Duration;
+
+use fastagency::ids::RunId;
+use fastagency::run::answer::{Accepted, Answer};
+use fastagency::run::record::{Body, Ending};
+use serde_json::json;
+
+use crate::runs::{House, count};
+
+const BEFORE: &str = r#"
+version: 1
+name: lesson
+steps:
+  - id: topic
+    text_input: { prompt: "Topic?" }
+  - id: level
+    text_input: { prompt: "Level of {{ steps.topic }}?" }
+  - return: "{{ steps.topic }}, {{ steps.level }}"
+"#;
+/// The same name, and another story from its first step on.
+const AFTER: &str = r#"
+version: 1
+name: lesson
+steps:
+  - message: "This lesson is new."
+  - id: only
+    text_input: { prompt: "Subject?" }
+  - return: "new: {{ steps.only }}"
+"#;
+
+/// Nobody keeps a run in memory for longer.
+const PARK_AFTER: Duration = Duration::from_millis(50);
+
+#[tokio::test]
+async fn a_run_goes_on_as_it_was_started_although_its_workflow_has_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunId::random();
+    let house = House::open(folder.path(), BEFORE, PARK_AFTER);
+    house.start(run).await;
+    let mut follower = house.follow(run).await;
+    let topic = follower.question("Topic?").await;
+    follower.until("parking", |body| matches!(body, Body::Parked { .. }).then_some(())).await;
+    drop(follower);
+    house.close().await;
+
+    // All workers are new ones, which know another workflow of that name.
+    let house = House::open(folder.path(), AFTER, PARK_AFTER);
+    assert_eq!(house.answer(run, topic, Answer::Text("triangles".into())).await, Accepted::Yes);
+    let mut follower = house.follow(run).await;
+    let level = follower.question("Level of triangles?").await;
+    assert_eq!(house.answer(run, level, Answer::Text("easy".into())).await, Accepted::Yes);
+    assert_eq!(follower.ended().await, (Ending::Completed, json!("triangles, easy")));
+    assert_eq!(count(&follower.seen, |body| matches!(body, Body::Said { .. })), 2, "{:#?}", follower.seen);
+
+    // What is started now is the new one.
+    let new = RunId::random();
+    house.start(new).await;
+    let mut follower = house.follow(new).await;
+    let subject = follower.question("Subject?").await;
+    assert_eq!(house.answer(new, subject, Answer::Text("circles".into())).await, Accepted::Yes);
+    assert_eq!(follower.ended().await, (Ending::Completed, json!("new: circles")));
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_wait_is_over_in_time_although_no_worker_was_there() {
+    let source = r#"
+version: 1
+name: nap
+steps:
+  - wait: 1s
+  - return: awake
+"#;
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunId::random();
+    let house = House::open(folder.path(), source, PARK_AFTER);
+    house.start(run).await;
+    let mut follower = house.follow(run).await;
+    let until = follower.until("parking", |body| match body {
+        Body::Parked { until } => Some(*until),
+        _ => None,
+    });
+    let until = until.await.expect("a wait has an end");
+    drop(follower);
+    house.close().await;
+
+    let house = House::open(folder.path(), source, PARK_AFTER);
+    let mut follower = house.follow(run).await;
+    assert_eq!(follower.ended().await, (Ending::Completed, json!("awake")));
+    let mut woken = follower.seen.iter().filter(|placed| matches!(placed.record.body, Body::Claimed { .. }));
+    assert!(
+        woken.next_back().is_some_and(|claimed| claimed.at.as_millisecond() >= until.as_millisecond()),
+        "{:#?}",
+        follower.seen
+    );
+    house.close().await;
+}

@@ -1,0 +1,102 @@
+//! A text that a model is writing, watched through one gateway and then, in the middle of it, through another one: what was
+//! written before is in no log and in no gateway. The run's owner is asked for it.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::crash::{House, soon};
+use crate::support::http::{Event, Gateways};
+use crate::support::nats_server::NatsServer;
+use crate::support::project::free_port;
+
+const WRITER: &str = r#"
+version: 1
+name: lesson
+agents:
+  a: { system_message: You answer. }
+steps:
+  - text_input: { prompt: "What?" }
+  - agent: { agent: a, message: "one two three four five six seven eight nine ten" }
+  - return: done
+"#;
+/// How long the model takes for its reply, which comes in eight pieces.
+const PACE: Duration = Duration::from_secs(6);
+
+/// What a client has of the text: pieces lie where they say, and a piece that would leave a hole is a gap.
+#[derive(Default)]
+struct Written {
+    message: Option<Value>,
+    text: String,
+    pieces: usize,
+}
+
+impl Written {
+    fn take(&mut self, delta: &Value) {
+        let offset = delta["offset"].as_u64().expect("an offset") as usize;
+        let known = self.text.chars().count();
+        assert!(offset <= known, "there is a hole before {delta}; known is {:?}", self.text);
+        let end: String = self.text.chars().take(offset).collect();
+        self.text = end + delta["text"].as_str().expect("a text");
+        self.message.get_or_insert_with(|| delta["message"].clone());
+        assert_eq!(self.message.as_ref(), Some(&delta["message"]), "one message is being written");
+        self.pieces += 1;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_goes_to_another_gateway_in_the_middle_of_a_text_has_all_of_it() {
+    let Some(nats) = NatsServer::start("midstream::who_goes_to_another_gateway") else { return };
+    let mut house = House::with(nats, PACE, "", WRITER).await;
+    let port = free_port().to_string();
+    let other = house.project.start("other", &["gateway", "--port", &port]);
+    other.says("gateway: http").await;
+    let (here, there) = (house.gateways(), Gateways::new([format!("http://127.0.0.1:{port}")]));
+    let worker = house.worker("worker").await;
+    let run = house.answered().await;
+
+    let mut before = Written::default();
+    let mut last = 0;
+    soon(async {
+        while before.pieces < 3 {
+            here.follow(0, &run, last, |Event { name, id, data }| {
+                last = id.unwrap_or(last);
+                if name == "delta" {
+                    before.take(&data);
+                }
+                before.pieces < 3
+            })
+            .await;
+        }
+    })
+    .await;
+    // Nothing is said yet, and whoever showed it so far is gone for good.
+    assert!(!before.text.is_empty());
+    house.gateway.kill();
+
+    let mut after = Written::default();
+    let mut said = None;
+    soon(async {
+        while said.is_none() {
+            there
+                .follow(0, &run, last, |Event { name, id, data }| {
+                    last = id.unwrap_or(last);
+                    match name.as_str() {
+                        "delta" => after.take(&data),
+                        "record" if data["message"]["uuid"] == *before.message.as_ref().unwrap() => said = Some(data),
+                        _ => {}
+                    }
+                    said.is_none()
+                })
+                .await;
+        }
+    })
+    .await;
+    let said = said.unwrap();
+    let whole = said["message"]["content"]["body"].as_str().expect("a text").to_owned();
+    assert!(after.pieces > 1 && after.text.starts_with(&before.text), "{:?}, and then {:?}", before.text, after.text);
+    assert_eq!(after.message, before.message);
+    assert_eq!(after.text, whole);
+    assert_eq!(house.effects().len(), 1, "nobody asked the model for it again");
+    drop((worker, other));
+}
