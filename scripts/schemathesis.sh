@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Throws made-up requests at every operation of /openapi.json, in each auth mode: no 500, and no answer that is not described.
-#   scripts/schemathesis.sh [SECONDS]     so long for each mode (default 60)
-# Needs Python with pip, and the program ($FASTAGENCY_BIN, or target/debug/fastagency).
+#   scripts/schemathesis.sh [SECONDS [MODE...]]     so long for each mode (default 60, all of them)
+# Needs Python with pip, openssl, and the program ($FASTAGENCY_BIN, or target/debug/fastagency).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 seconds=${1:-60}
+shift || true
+only=" $* "
 version=4.32.5
 port=${PORT:-18981}
 tool=target/tools/schemathesis-$version
@@ -19,8 +21,9 @@ fi
 
 folder=$(mktemp -d)
 child=
+provider=
 cleanup() {
-  if [ -n "$child" ]; then kill "$child" 2>/dev/null || true; wait "$child" 2>/dev/null || true; fi
+  for one in $child $provider; do kill "$one" 2>/dev/null || true; wait "$one" 2>/dev/null || true; done
   rm -rf "$folder"
 }
 trap cleanup EXIT
@@ -50,10 +53,25 @@ head=$(printf '{"alg":"HS256","typ":"JWT"}' | b64)
 body=$(printf '{"sub":"alice","exp":%s}' "$(($(date +%s) + 86400))" | b64)
 token="$head.$body.$(printf '%s.%s' "$head" "$body" | openssl dgst -sha256 -hmac "$secret" -binary | b64)"
 
+# An OpenID provider, as far as a gateway asks one: files that say who it is and which key it signs with (RS256).
+issuer="http://127.0.0.1:$((port + 2))"
+mkdir -p "$folder/provider/.well-known"
+openssl genrsa -out "$folder/provider.pem" 2048 2>/dev/null
+modulus=$(openssl rsa -in "$folder/provider.pem" -noout -modulus | sed 's/^Modulus=//' | python3 -c 'import sys; sys.stdout.buffer.write(bytes.fromhex(sys.stdin.read().strip()))' | b64)
+printf '{"keys":[{"kty":"RSA","use":"sig","alg":"RS256","kid":"k","n":"%s","e":"AQAB"}]}' "$modulus" >"$folder/provider/keys"
+printf '{"issuer":"%s","authorization_endpoint":"%s/authorize","token_endpoint":"%s/token","jwks_uri":"%s/keys"}' \
+  "$issuer" "$issuer" "$issuer" "$issuer" >"$folder/provider/.well-known/openid-configuration"
+head=$(printf '{"alg":"RS256","typ":"JWT","kid":"k"}' | b64)
+body=$(printf '{"iss":"%s","aud":"fastagency","sub":"alice","exp":%s}' "$issuer" "$(($(date +%s) + 86400))" | b64)
+id_token="$head.$body.$(printf '%s.%s' "$head" "$body" | openssl dgst -sha256 -sign "$folder/provider.pem" -binary | b64)"
+python3 -m http.server "$((port + 2))" --bind 127.0.0.1 --directory "$folder/provider" >/dev/null 2>&1 &
+provider=$!
+
 failed=()
 try() {
   local mode=$1 auth=$2
   shift 2
+  case $only in "  " | *" $mode "*) ;; *) return 0 ;; esac
   printf 'version: 1\nauth: %s\n' "$auth" >"$folder/fastagency.yaml"
   (cd "$folder" && exec "$program" all --port "$port" --ui-port "$((port + 1))" --data-dir "$folder/data-$mode" --mock-llm) \
     >"$folder/$mode.log" 2>&1 &
@@ -71,6 +89,7 @@ try none '{ mode: none }'
 try basic "{ mode: basic, file: access.yaml, token: { secret: \"$secret\" } }" --auth 'alice:correct horse'
 try api_key '{ mode: api_key, file: access.yaml }' --header "Authorization: Bearer $key"
 try jwt "{ mode: jwt, jwt: { algorithms: [HS256], secret: \"$secret\" } }" --header "Authorization: Bearer $token"
+try oidc "{ mode: oidc, oidc: { issuer: \"$issuer\", client_id: fastagency } }" --header "Authorization: Bearer $id_token"
 try trusted_header '{ mode: trusted_header, trusted_header: { user: X-User, from: [127.0.0.0/8] } }' --header 'X-User: alice'
 # Nobody says who he is.
 try basic-unknown '{ mode: basic, file: access.yaml }'

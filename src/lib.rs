@@ -13,6 +13,7 @@ pub mod redact;
 pub mod seal;
 pub mod telemetry;
 pub mod traces;
+pub mod vouch;
 pub mod yaml;
 
 // Floor 1: what people write, what runs say, and serving HTTP.

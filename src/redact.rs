@@ -2,9 +2,14 @@
 //! What it is applied to is decided by whoever shows or stores; here is only how.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use regex::Regex;
 use serde_json::Value;
+
+mod writing;
+
+pub use writing::Shown;
 
 /// What stands in the place of what was there.
 pub const REDACTED: &str = "[redacted]";
@@ -15,12 +20,15 @@ pub struct Redactor {
     /// Names of fields, in small letters.
     fields: Vec<String>,
     patterns: Vec<Regex>,
+    /// For texts that are not whole yet; none: no patterns, or too many.
+    lookout: Option<Arc<writing::Lookout>>,
 }
 
 impl Redactor {
     /// One for fields of these names (small and capital letters are the same) and texts of these patterns.
     pub fn new(fields: &[String], patterns: Vec<Regex>) -> Self {
-        Self { fields: fields.iter().map(|name| name.to_lowercase()).collect(), patterns }
+        let lookout = if patterns.is_empty() { None } else { writing::Lookout::new(&patterns) };
+        Self { fields: fields.iter().map(|name| name.to_lowercase()).collect(), patterns, lookout }
     }
 
     /// Whether it changes nothing.

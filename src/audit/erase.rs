@@ -53,7 +53,7 @@ pub async fn erase(broker: &Broker, user: &UserId, erasure: &Erasure) -> Result<
         }
         match keep::erase(broker, run, erasure).await? {
             Stands::NotEnded => {
-                answer::cancel(broker, &created.workflow, run, None).await?;
+                answer::cancel(broker, &created.workflow, run, None, None).await?;
                 going_on.push((run, created.clone()));
             }
             _ => {

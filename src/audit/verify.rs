@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::broker::{Broker, Sighting, Stored};
 use crate::chain::anchors::{self, Anchor, Fate, Found};
 use crate::chain::{Head, Key, Link, Mark, digest, linked, read_mark};
+use crate::clock::{self, Timestamp};
 use crate::ids::RunId;
 use crate::run::record::{Body, Kept, Record};
 
@@ -39,9 +41,14 @@ pub struct Verdict {
     pub findings: Vec<Finding>,
 }
 
+/// How far the store's clock and the writers' may differ: more is a time that somebody changed.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(300);
+
 /// A stored record as the chain sees it.
 struct Step {
     seq: u64,
+    /// When it was stored, as the store says.
+    at: Timestamp,
     link: Option<Link>,
     digest: Mark,
 }
@@ -158,6 +165,14 @@ pub fn verify(key: &Key, run: RunId, stored: &[Stored], anchor: Option<&Anchor>)
         verdict.removed |= alone.is_some();
         if link.fits(key, run, &before, &step.digest) {
             verdict.chained += 1;
+            // The link was made just before; the store cannot know its own time then, and so it is not in it.
+            let (stored, written) = (step.at, link.at);
+            if clock::until(stored, written).max(clock::until(written, stored)) > CLOCKS_DIFFER {
+                verdict.find(
+                    Some(step.seq),
+                    format!("was written at {written}, and now says that it was stored at {stored}"),
+                );
+            }
         } else if link.number > before.number + 1 {
             let missing = link.number - before.number - 1;
             verdict.find(
@@ -229,7 +244,7 @@ fn steps(stored: &[Stored]) -> (Vec<Step>, bool) {
                 kept
             }
         };
-        steps.push(Step { seq: one.seq, link: linked.map(|linked| linked.link), digest: own });
+        steps.push(Step { seq: one.seq, at: one.at, link: linked.map(|linked| linked.link), digest: own });
         if let Some(kept) = kept {
             erased = kept.erased.is_some();
             let own = steps.split_off(from.min(steps.len()));
@@ -242,7 +257,7 @@ fn steps(stored: &[Stored]) -> (Vec<Step>, bool) {
 fn step_of(entry: &crate::run::record::KeptEntry) -> Step {
     let link = entry.chain.as_deref().and_then(Link::read);
     let own = || digest(entry.text.as_deref().unwrap_or_default().as_bytes());
-    Step { seq: entry.seq, link, digest: entry.digest.as_deref().and_then(read_mark).unwrap_or_else(own) }
+    Step { seq: entry.seq, at: entry.at, link, digest: entry.digest.as_deref().and_then(read_mark).unwrap_or_else(own) }
 }
 
 enum Piece {

@@ -69,6 +69,7 @@ impl All {
             static_dir: config.gateway.static_dir.clone(),
             limits: config.gateway.limits,
             sealer,
+            voucher: project::voucher(&config),
             redactor: config.audit.redactor.clone(),
             verifier: project::verifier(&config, folder)?,
             ..gateway::Settings::default()

@@ -8,14 +8,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::audit::verify::Verifier;
 use crate::broker::{Broker, Shelf, embedded};
-use crate::cli::bench::span;
 use crate::cli::outcome::CliError;
 use crate::cli::{Common, project};
 use crate::client::event::Event;
@@ -24,13 +23,16 @@ use crate::clock::{self, Timestamp};
 use crate::config::Config;
 use crate::console::plain;
 use crate::console::timeline::{self, Entry};
-use crate::ids::RunId;
+use crate::ids::{Name, RunId, UserId, WorkerId};
 use crate::redact::Redactor;
 use crate::run::attach::{Seen, attach, plain as read_log};
 use crate::run::redaction;
 use crate::run::summary::{State, Summary, list_all};
 
 mod files;
+mod which;
+
+use which::Which;
 
 /// Shows runs and what happened in them.
 #[derive(Args)]
@@ -79,40 +81,11 @@ enum What {
 
 #[derive(Args)]
 struct List {
-    /// Only of this workflow.
-    #[arg(long, value_name = "NAME")]
-    workflow: Option<String>,
-    /// Only those that are so, or that ended so.
-    #[arg(long, value_enum)]
-    state: Option<How>,
-    /// Only this user's.
-    #[arg(long, value_name = "USER")]
-    user: Option<String>,
-    /// Only those created since then: a time (2026-11-22T10:00:00Z), a day (2026-11-22), or how long ago (2h, 3d).
-    #[arg(long, value_parser = since, value_name = "TIME")]
-    since: Option<Timestamp>,
+    #[command(flatten)]
+    which: Which,
     /// At most so many.
     #[arg(long, default_value_t = 50, value_name = "N")]
     limit: usize,
-}
-
-/// How a run is doing, or how it ended.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum How {
-    Queued,
-    Running,
-    Waiting,
-    Ended,
-    Completed,
-    Failed,
-    Cancelled,
-}
-
-impl How {
-    /// Its name.
-    fn name(self) -> String {
-        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
-    }
 }
 
 /// Where it is read.
@@ -194,7 +167,7 @@ impl Audit {
     }
 
     async fn list(&self, list: &List, source: &Source) -> Result<io::Result<()>, CliError> {
-        let mut rows: Vec<client::Run> = rows(source).await?.into_iter().filter(|row| list.takes(row)).collect();
+        let mut rows = selected(&list.which, source).await?;
         rows.sort_by_key(|row| std::cmp::Reverse(row.created_at));
         rows.truncate(list.limit);
         let mut out = io::stdout().lock();
@@ -320,6 +293,21 @@ async fn rows(source: &Source) -> Result<Vec<client::Run>, CliError> {
     Ok(heads(source).await?.into_iter().map(|(row, _)| row).collect())
 }
 
+/// The runs that are meant. A gateway shows everybody's to auditors, and others their own.
+async fn selected(which: &Which, source: &Source) -> Result<Vec<client::Run>, CliError> {
+    let rows = match source {
+        Source::Broker { .. } => rows(source).await?,
+        Source::Gateway(client) => match client.audited(&which.query(), MOST_LISTED).await {
+            Ok(rows) => return Ok(rows),
+            // Only auditors are told which worker had a run.
+            Err(error) if error.code() == Some("forbidden") && !which.names_worker() => rows(source).await?,
+            Err(error) => return Err(unreachable(error)),
+        },
+    };
+    let selection = which.selection();
+    Ok(rows.into_iter().filter(|row| selection.takes(&summary(row))).collect())
+}
+
 /// Every run in a few words, with the sequence of its last record as far as it is known.
 async fn heads(source: &Source) -> Result<Vec<(client::Run, u64)>, CliError> {
     match source {
@@ -349,7 +337,23 @@ fn row(summary: &Summary) -> client::Run {
         question: question.map(|open| client::Question { id: open.id, prompt: Some(open.prompt.clone()) }),
         user: summary.user.as_ref().map(ToString::to_string),
         created_at: summary.created_at,
+        worker: summary.worker.map(|worker| worker.to_string()),
         updated_at: summary.updated_at,
+    }
+}
+
+/// What a selection looks at in a run.
+fn summary(row: &client::Run) -> Summary {
+    Summary {
+        workflow: row.workflow.as_deref().and_then(|name| Name::foreign(name).ok()),
+        title: row.title.clone(),
+        state: row.state,
+        outcome: row.outcome,
+        reason: row.reason.clone(),
+        user: row.user.as_deref().and_then(UserId::new),
+        worker: row.worker.as_deref().and_then(|worker| WorkerId::parse(worker).ok()),
+        created_at: row.created_at,
+        ..Summary::new(row.id)
     }
 }
 
@@ -409,35 +413,6 @@ async fn follow(
         }
     }
     Ok(())
-}
-
-impl List {
-    fn takes(&self, row: &client::Run) -> bool {
-        let same = |wanted: &Option<String>, found: &Option<String>| wanted.is_none() || wanted == found;
-        same(&self.workflow, &row.workflow)
-            && same(&self.user, &row.user)
-            && self.since.is_none_or(|since| row.created_at >= since)
-            && self.state.is_none_or(|how| {
-                let name = if matches!(how, How::Completed | How::Failed | How::Cancelled) {
-                    row.outcome.map(|outcome| serde_json::json!(outcome))
-                } else {
-                    Some(serde_json::json!(row.state))
-                };
-                name.is_some_and(|name| how.to_possible_value().is_some_and(|how| name == *how.get_name()))
-            })
-    }
-}
-
-/// A time, a day, or how long ago.
-fn since(text: &str) -> Result<Timestamp, String> {
-    if let Ok(time) = text.parse() {
-        return Ok(time);
-    }
-    if let Ok(day) = format!("{text}T00:00:00Z").parse() {
-        return Ok(day);
-    }
-    let ago = span(text).map_err(|_| format!("{text:?} is no time, no day, and not how long ago (like 2h)"))?;
-    Ok(clock::Clock::now(&clock::SystemClock).checked_sub(ago).unwrap_or(Timestamp::MIN))
 }
 
 /// The runs as a table.
@@ -508,6 +483,7 @@ mod tests {
             reason: None,
             question: None,
             user: None,
+            worker: None,
             created_at: "2026-11-22T10:00:00Z".parse().unwrap(),
             updated_at: "2026-11-22T10:01:30Z".parse().unwrap(),
         }
@@ -525,22 +501,5 @@ mod tests {
         bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb  echo      cancelled  -     2026-11-22 10:00:00  1m 30s  -
         ");
         assert_eq!(table(&[], Timestamp::UNIX_EPOCH), "no runs\n");
-    }
-
-    #[test]
-    fn a_list_is_filtered_by_state_and_by_outcome() {
-        let list = |state| List { workflow: Some("echo".into()), state, user: None, since: None, limit: 5 };
-        let ended = run('b', State::Ended, Some(Ending::Cancelled), None);
-        assert!(list(None).takes(&ended));
-        assert!(list(Some(How::Ended)).takes(&ended) && list(Some(How::Cancelled)).takes(&ended));
-        assert!(!list(Some(How::Failed)).takes(&ended) && !list(Some(How::Waiting)).takes(&ended));
-    }
-
-    #[test]
-    fn a_time_is_a_moment_a_day_or_a_while_ago() {
-        assert_eq!(since("2026-11-22T10:00:00Z").unwrap().to_string(), "2026-11-22T10:00:00Z");
-        assert_eq!(since("2026-11-22").unwrap().to_string(), "2026-11-22T00:00:00Z");
-        assert!(since("2h").unwrap() < clock::Clock::now(&clock::SystemClock));
-        assert!(since("yesterday").is_err());
     }
 }

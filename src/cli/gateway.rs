@@ -32,6 +32,7 @@ impl Gateway {
             static_dir: config.gateway.static_dir.clone(),
             limits: config.gateway.limits,
             sealer: project::sealer(&config, None)?,
+            voucher: project::voucher(&config),
             redactor: config.audit.redactor.clone(),
             verifier: project::verifier(&config, None)?,
             ..gateway::Settings::default()

@@ -21,6 +21,7 @@ use crate::config::{self, Config, Section};
 use crate::lifecycle::Lifecycle;
 use crate::project::load_config;
 use crate::seal::Sealer;
+use crate::vouch::Voucher;
 use crate::{chain, model, telemetry, ui, worker, workflow};
 
 /// The variable with the key or token that a gateway is shown.
@@ -106,6 +107,13 @@ pub(super) fn sealer(config: &Config, data_dir: Option<&Path>) -> Result<Option<
     let path = seal_key_file(folder);
     let key = kept_key(&path).with_context(|| format!("could not keep a key in {}", path.display()))?;
     Ok(Some(Sealer::new(key)))
+}
+
+/// What a gateway vouches with for its users; says which key workers must be told.
+pub(super) fn voucher(config: &Config) -> Option<Voucher> {
+    let voucher = Voucher::new(config.gateway.vouch_key.as_ref()?);
+    tracing::info!("the gateway vouches for its users; workers know it by worker.believes: [{}]", voucher.public());
+    Some(voucher)
 }
 
 /// Where the key that was made for an embedded store lies.

@@ -151,6 +151,7 @@ impl Run {
         let shutdown = lifecycle.shutdown();
         let settings = gateway::Settings {
             sealer,
+            voucher: project::voucher(config),
             redactor: config.audit.redactor.clone(),
             verifier: project::verifier(config, data_dir)?,
             ..gateway::Settings::default()

@@ -176,6 +176,9 @@ pub struct Run {
     /// Whose it is.
     #[serde(default)]
     pub user: Option<String>,
+    /// The worker that claimed it last, as auditors are told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<String>,
     /// When it was created.
     pub created_at: Timestamp,
     /// When something last happened to it.
@@ -201,6 +204,11 @@ pub struct Filter {
     pub workflow: Option<String>,
     /// At most so many.
     pub limit: Option<usize>,
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    runs: Vec<Run>,
 }
 
 /// How long the runs of a person may take to be erased.
@@ -264,10 +272,6 @@ impl Client {
 
     /// The runs that fit, those that wait for a person first, then the newest first.
     pub async fn list(&self, filter: &Filter) -> Result<Vec<Run>> {
-        #[derive(Deserialize)]
-        struct Listed {
-            runs: Vec<Run>,
-        }
         let listed: Listed = self.json(self.http.get(self.list_url(filter))).await?;
         Ok(listed.runs)
     }
@@ -306,6 +310,14 @@ impl Client {
     /// Asks the audit: `path` is what comes after `api/audit/`.
     pub async fn audit<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         self.json(self.request(Method::GET, &format!("api/audit/{path}"))).await
+    }
+
+    /// Everybody's runs, as auditors are shown them, the newest first.
+    pub async fn audited(&self, query: &[(&str, String)], limit: usize) -> Result<Vec<Run>> {
+        let mut url = self.at("api/audit/runs");
+        url.query_pairs_mut().extend_pairs(query).append_pair("limit", &limit.to_string());
+        let listed: Listed = self.json(self.http.get(url)).await?;
+        Ok(listed.runs)
     }
 
     /// Takes everything that was said out of a person's runs.

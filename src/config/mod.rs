@@ -17,6 +17,7 @@ use crate::ids::Name;
 use crate::money::Usd;
 use crate::problem::{Problem, Problems};
 use crate::redact::Redactor;
+use crate::vouch::PublicKey;
 
 mod auth;
 mod operation;
@@ -210,6 +211,8 @@ pub struct Gateway {
     pub static_dir: Option<PathBuf>,
     /// What one caller may take of it.
     pub limits: Limits,
+    /// What it vouches with for its users; none: it does not.
+    pub vouch_key: Option<SecretString>,
 }
 
 /// `gateway.limits:`: what one caller may take of the gateway. `None`: no limit. A caller is a user, or, where nobody is asked
@@ -270,6 +273,10 @@ pub struct Worker {
     pub park_after: Duration,
     /// How long a worker that says nothing is believed to live (default 10 s).
     pub lease: Duration,
+    /// The gateways without whose word nothing is done in anybody's name; none: whoever can write to the broker is believed.
+    pub believes: Vec<PublicKey>,
+    /// What it vouches with for the runs that workflows start; none: it does not.
+    pub vouch_key: Option<SecretString>,
 }
 
 /// An entry of `webhooks:`.

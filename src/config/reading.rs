@@ -20,6 +20,7 @@ use crate::ids::Name;
 use crate::money::Usd;
 use crate::problem::{Problem, Problems, did_you_mean};
 use crate::redact::Redactor;
+use crate::vouch::PublicKey;
 use crate::yaml::{self, Content, Entry, Field, Fields, Node, Review};
 
 /// The version of Azure's interface that is asked for where the address does not say another: the last with a date.
@@ -94,6 +95,8 @@ impl Reader<'_> {
                 max_runs: 10_000,
                 park_after: Duration::from_secs(60),
                 lease: Duration::from_secs(10),
+                believes: Vec::new(),
+                vouch_key: None,
             }),
             data_dir,
             shutdown_grace: fields.read("shutdown_grace", Field::duration).unwrap_or(Duration::from_secs(10)),
@@ -175,7 +178,13 @@ impl Reader<'_> {
     }
 
     fn default_gateway(&self) -> Gateway {
-        Gateway { host: Ipv4Addr::LOCALHOST.into(), port: 8008, static_dir: None, limits: Limits::default() }
+        Gateway {
+            host: Ipv4Addr::LOCALHOST.into(),
+            port: 8008,
+            static_dir: None,
+            limits: Limits::default(),
+            vouch_key: None,
+        }
     }
 
     fn gateway(&self, field: &Field<'_>) -> Option<Gateway> {
@@ -186,6 +195,7 @@ impl Reader<'_> {
             port: fields.read("port", port).unwrap_or(default.port),
             static_dir: self.path(&fields, "static_dir"),
             limits: fields.read("limits", limits).unwrap_or_default(),
+            vouch_key: long_secret(&fields, "vouch_key"),
         })
     }
 
@@ -509,7 +519,23 @@ fn worker(field: &Field<'_>) -> Option<Worker> {
         max_runs: fields.read("max_runs", |field| field.whole(1)).unwrap_or(10_000),
         park_after: fields.read("park_after", Field::duration).unwrap_or(Duration::from_secs(60)),
         lease: lease.unwrap_or(Duration::from_secs(10)),
+        believes: fields.read("believes", public_keys).unwrap_or_default(),
+        vouch_key: long_secret(&fields, "vouch_key"),
     })
+}
+
+/// The keys of gateways: one at least, as none would mean that everybody is believed.
+fn public_keys(field: &Field<'_>) -> Option<Vec<PublicKey>> {
+    let key = |field: &Field<'_>| match PublicKey::parse(field.text()?) {
+        Some(key) => Some(key),
+        None => field.is_not("the public key of a gateway: one with a `vouch_key` says it when it starts"),
+    };
+    let items = field.items()?;
+    if items.is_empty() {
+        return field
+            .is_not("a list of public keys of gateways; leave it out to believe whoever can write to the broker");
+    }
+    items.iter().map(key).collect()
 }
 
 /// The longest name of a webhook: it becomes part of the name of a queue.

@@ -188,6 +188,11 @@ pub static GATEWAY: Shape = Shape {
         may("port", Kind::Whole(1), "Its port (default 8008)."),
         may("static_dir", Kind::Text, "A folder of your own front end, served at /."),
         may("limits", Kind::Shape(&GATEWAY_LIMITS), "What one caller may take of it (default: no limits)."),
+        may(
+            "vouch_key",
+            Kind::Text,
+            "The secret that it signs with what it does for its users (default: nothing is signed).",
+        ),
     ],
     shared: &[],
 };
@@ -256,6 +261,16 @@ pub static WORKER: Shape = Shape {
         may("max_runs", Kind::Whole(1), "Runs in memory at once, at most (default 10000)."),
         may("park_after", Kind::Duration, "How long a run that only waits is kept in memory (default 60s)."),
         may("lease", Kind::Duration, "How long a worker that says nothing is believed to live (default 10s)."),
+        may(
+            "believes",
+            Kind::List(&Kind::Text),
+            "The public keys of the gateways that must vouch for users (default: whoever can write to the broker is believed).",
+        ),
+        may(
+            "vouch_key",
+            Kind::Text,
+            "The secret that it signs with what workflows start (default: nothing is signed).",
+        ),
     ],
     shared: &[],
 };

@@ -7,7 +7,9 @@ use crate::broker::contract::Contract;
 use crate::broker::{self, Error};
 use crate::ids::{RunId, user_token};
 use crate::message::envelope;
+use crate::redact::Redactor;
 use crate::run::record::{Created, Placed};
+use crate::run::redaction;
 
 /// The copies of one run.
 pub(super) struct Copier {
@@ -16,6 +18,8 @@ pub(super) struct Copier {
     run: RunId,
     /// The sequence, in the stream `FastAgency`, of the last copy.
     previous: u64,
+    /// What is not copied.
+    redactor: Redactor,
 }
 
 impl Copier {
@@ -25,11 +29,13 @@ impl Copier {
         run: RunId,
         created: &Created,
         history: &[Placed],
+        redactor: &Redactor,
     ) -> broker::Result<Self> {
         let user = user_token(created.user.as_ref());
         let last = contract.last_copy(&user, run).await?;
         let copied = last.as_ref().and_then(|last| last.copy_of).unwrap_or(0);
-        let mut copier = Self { contract, user, run, previous: last.map_or(0, |last| last.seq) };
+        let previous = last.map_or(0, |last| last.seq);
+        let mut copier = Self { contract, user, run, previous, redactor: redactor.clone() };
         for placed in history.iter().filter(|placed| placed.seq > copied) {
             copier.copy(placed).await?;
         }
@@ -38,6 +44,7 @@ impl Copier {
 
     /// Copies a record's message, if it shows one. A conflict means that another worker goes on with the run.
     pub(super) async fn copy(&mut self, placed: &Placed) -> broker::Result<()> {
+        let placed = redaction::placed(&self.redactor, placed);
         let Some(message) = placed.record.message() else { return Ok(()) };
         let body = serde_json::to_vec(&envelope(self.run, message)).expect("an envelope is JSON");
         let mut pause = std::time::Duration::from_millis(50);

@@ -219,7 +219,7 @@ impl Scoped {
             () = sleep_until(journal, deadline) => {}
         }
         // Closing the question is an answer like any other: whoever is first counts.
-        let closed = Given { answer: answer::Answer::TimedOut, by: None };
+        let closed = Given::new(answer::Answer::TimedOut, None);
         let payload = serde_json::to_vec(&closed).expect("an answer is JSON");
         loop {
             match journal.broker.inbox.put(journal.run, slot, payload.clone().into()).await {
@@ -244,6 +244,9 @@ impl Scoped {
         let given = stored.and_then(|stored| serde_json::from_slice::<Given>(&stored.payload).ok());
         let by = given.as_ref().and_then(|given| given.by.clone());
         let nothing = Answered { question, by, ..empty_answer(question) };
+        if let Some(doubt) = given.as_ref().and_then(|given| self.journal.doubt(question, given, says)) {
+            return Ok(Answered { refused: Some(doubt.to_owned()), ..empty_answer(question) });
+        }
         Ok(match given.map(|given| given.answer) {
             None if stored.is_some() => Answered { refused: Some("the answer cannot be read".to_owned()), ..nothing },
             None | Some(answer::Answer::TimedOut) => Answered {
@@ -582,9 +585,11 @@ impl Scoped {
             recipient: Some(recipient.to_owned()),
             within: self.within(),
         };
-        self.journal.extend_writing(&delta);
+        let told = self.journal.extend_writing(delta);
         // Nobody sees the beginning of a text before the message that it answers. A failure is the driver's.
-        if self.journal.settle().await.is_ok() {
+        if self.journal.settle().await.is_ok()
+            && let Some(delta) = told
+        {
             self.journal.whisper(&delta).await;
         }
     }

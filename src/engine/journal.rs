@@ -19,10 +19,12 @@ use crate::engine::copier::Copier;
 use crate::engine::prompts::{Noting, Prompts};
 use crate::engine::shelver::Shelver;
 use crate::engine::watch::Watch;
-use crate::ids::{MessageId, RunId};
-use crate::message::{Message, Within};
+use crate::ids::{MessageId, RunId, UserId};
+use crate::message::{Content, Message, Within};
 use crate::metrics::{OfWorkflow, metrics};
 use crate::model::{self, Models};
+use crate::redact::{Redactor, Shown};
+use crate::run::answer::{self, Given};
 use crate::run::attach::Delta;
 use crate::run::claim::{Owned, is_still_mine, last_claim};
 use crate::run::lease::Lease;
@@ -34,6 +36,7 @@ use crate::run::spent::Spent;
 use crate::run::summary::Summary;
 use crate::run::writer::Writer;
 use crate::seal::Sealer;
+use crate::vouch::{Matter, PublicKey, Voucher, is_vouched};
 use crate::workflow::{Limits, ModelUse};
 
 /// The keys of permissions begin so; no step does.
@@ -54,7 +57,12 @@ pub(super) struct Journal {
     pub broker: Broker,
     pub models: Models,
     pub sealer: Option<Sealer>,
+    /// The gateways without whose word nobody is believed; none: everybody is.
+    believes: Arc<[PublicKey]>,
+    voucher: Option<Voucher>,
     pub limits: Limits,
+    /// What is not to be seen of what is being written.
+    redactor: Redactor,
     /// The figures of the run's workflow.
     pub figures: Arc<OfWorkflow>,
     lease: Arc<Lease>,
@@ -115,6 +123,8 @@ pub(super) struct Writing {
     pub recipient: String,
     pub within: Vec<Within>,
     pub text: String,
+    /// What followers are told of it, where something is redacted.
+    shown: Shown,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -150,6 +160,8 @@ pub(super) struct Surroundings {
     pub broker: Broker,
     pub models: Models,
     pub sealer: Option<Sealer>,
+    pub believes: Arc<[PublicKey]>,
+    pub voucher: Option<Voucher>,
     pub shelver: Arc<Shelver>,
     pub lease: Arc<Lease>,
     pub notices: Arc<Notices>,
@@ -159,7 +171,7 @@ impl Journal {
     pub(super) fn new(around: Surroundings, owned: Owned, limits: Limits, copier: Option<Copier>) -> Self {
         let Owned { created, history, writer, lapses, .. } = owned;
         let run = writer.run();
-        let Surroundings { broker, models, sealer, shelver, lease, notices } = around;
+        let Surroundings { broker, models, sealer, believes, voucher, shelver, lease, notices } = around;
         let figures = metrics().workflow(created.workflow.as_str());
         let (mut summary, watch) = Watch::begin(run, &history, figures.clone());
         if !shelver.redactor().is_empty() {
@@ -184,6 +196,9 @@ impl Journal {
             broker,
             models,
             sealer,
+            believes,
+            voucher,
+            redactor: shelver.redactor().clone(),
             limits,
             figures,
             remembered: Mutex::new(remembered),
@@ -402,8 +417,8 @@ impl Journal {
         secret
     }
 
-    /// Notes another piece of a text that is being written.
-    pub(super) fn extend_writing(&self, delta: &Delta) {
+    /// Notes another piece of a text that is being written, and returns what followers are to be told of it now, if anything.
+    pub(super) fn extend_writing(&self, delta: Delta) -> Option<Delta> {
         let mut state = lock(&self.state);
         let writing = state.writing.entry(delta.message).or_insert_with(|| Writing {
             attempt: delta.attempt,
@@ -411,12 +426,19 @@ impl Journal {
             recipient: delta.recipient.clone().unwrap_or_default(),
             within: delta.within.clone(),
             text: String::new(),
+            shown: Shown::default(),
         });
         if delta.offset == 0 {
             writing.attempt = delta.attempt;
             writing.text.clear();
+            writing.shown = Shown::default();
         }
         writing.text.push_str(&delta.text);
+        if self.redactor.is_empty() {
+            return Some(delta);
+        }
+        let (offset, text) = writing.shown.go_on(&self.redactor, &writing.text);
+        (!text.is_empty()).then_some(Delta { offset, text, ..delta })
     }
 
     /// Tells followers again what is being written, from its beginning: somebody has come late.
@@ -428,7 +450,7 @@ impl Journal {
                 message: *message,
                 attempt: writing.attempt,
                 offset: 0,
-                text: writing.text.clone(),
+                text: if self.redactor.is_empty() { writing.text.clone() } else { writing.shown.text().to_owned() },
                 sender: Some(writing.sender.clone()),
                 recipient: Some(writing.recipient.clone()),
                 within: writing.within.clone(),
@@ -574,6 +596,41 @@ impl Journal {
         let Some(sealer) = &self.sealer else { return Ok(None) };
         let key = self.inbox(Slot::Key).await?;
         Ok(key.and_then(|key| secret::open(sealer, self.run, &key, question, sealed)))
+    }
+
+    /// Why an answer cannot be taken for what it says; none: it can.
+    pub(super) fn doubt(&self, question: MessageId, given: &Given, says: &Content) -> Option<&'static str> {
+        if self.believes.is_empty() {
+            return None;
+        }
+        match given.answer {
+            // Workers close questions, which is nobody's word; but only some can be closed.
+            answer::Answer::TimedOut => says.deadline().is_none().then_some("the question was closed before its time"),
+            // Only its mark is signed, and the password might be anybody's.
+            answer::Answer::Told => Some("a password cannot be vouched for without a seal_key"),
+            _ => {
+                let vouched = is_vouched(&self.believes, Matter::Answer(self.run, question), given);
+                (!vouched).then_some("no gateway vouches for the answer")
+            }
+        }
+    }
+
+    /// What vouches for a run that this one starts; none: nothing has to.
+    pub(super) fn voucher(&self) -> Result<Option<&Voucher>> {
+        if self.voucher.is_none() && !self.believes.is_empty() {
+            return Err(Stop::failed(
+                "start",
+                "nobody would vouch for the new run: set worker.vouch_key, and name its public key in worker.believes",
+            ));
+        }
+        Ok(self.voucher.as_ref())
+    }
+
+    /// Whose wish it was that the run ends; none: that is not known.
+    pub(super) fn cancelled_by(&self, payload: &[u8]) -> Option<UserId> {
+        let given: Given = serde_json::from_slice(payload).ok()?;
+        let believed = self.believes.is_empty() || is_vouched(&self.believes, Matter::Cancel(self.run), &given);
+        given.by.filter(|_| believed)
     }
 
     /// Deletes the key of the run's passwords, once it has ended. A key that stays behind is deleted on the next tour

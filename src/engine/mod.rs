@@ -12,16 +12,16 @@ use serde_json::Value;
 use crate::broker::{Bell, Broker, Job, Reason, Slot};
 use crate::chat::Stop;
 use crate::clock::{self, Timestamp};
-use crate::ids::UserId;
+use crate::ids::{RunId, UserId};
 use crate::lifecycle::Shutdown;
 use crate::message::Content;
 use crate::model::Models;
-use crate::run::answer::Given;
 use crate::run::claim::Owned;
 use crate::run::lease::Lease;
 use crate::run::notice::Notices;
-use crate::run::record::{Body, Ended, Ending, Origin, completed_message};
+use crate::run::record::{Body, Created, Ended, Ending, Origin, completed_message};
 use crate::seal::Sealer;
+use crate::vouch::{Matter, PublicKey, Voucher, is_vouched};
 use crate::workflow::Workflow;
 
 mod copier;
@@ -101,7 +101,22 @@ impl Engine {
         park_after: Duration,
     ) -> Self {
         let notices = Arc::new(notices);
-        Self { around: Surroundings { broker, models, sealer, shelver, lease, notices }, park_after }
+        let (believes, voucher) = (Arc::default(), None);
+        Self { around: Surroundings { broker, models, sealer, believes, voucher, shelver, lease, notices }, park_after }
+    }
+
+    /// Does nothing in anybody's name any more but what the holder of one of these keys vouches for; with no key, everybody is
+    /// believed. `voucher`: what vouches for the runs that workflows start.
+    pub fn believing(mut self, keys: &[PublicKey], voucher: Option<Voucher>) -> Self {
+        self.around.believes = keys.into();
+        self.around.voucher = voucher;
+        self
+    }
+
+    /// Whether it does what a run was started for in somebody's name.
+    pub fn believes(&self, run: RunId, created: &Created) -> bool {
+        let keys = &self.around.believes;
+        keys.is_empty() || is_vouched(keys, Matter::Start(run), created)
     }
 
     /// What seals passwords.
@@ -131,9 +146,15 @@ impl Engine {
         let mut bell = broker.inbox.bell(run).await.map_err(halted)?;
         let copier = match (&broker.contract, owned.created.origin) {
             (Some(contract), Origin::FastAgency) => Some(
-                Box::pin(copier::Copier::resume(contract.clone(), run, &owned.created, &owned.history))
-                    .await
-                    .map_err(halted)?,
+                Box::pin(copier::Copier::resume(
+                    contract.clone(),
+                    run,
+                    &owned.created,
+                    &owned.history,
+                    self.around.shelver.redactor(),
+                ))
+                .await
+                .map_err(halted)?,
             ),
             _ => None,
         };
@@ -289,7 +310,7 @@ async fn finish(journal: &Arc<Journal>, done: crate::chat::Result<Value>, scope:
 }
 
 async fn cancel(journal: &Arc<Journal>, payload: &[u8], scope: String) -> crate::chat::Result<Left> {
-    let by: Option<UserId> = serde_json::from_slice::<Given>(payload).ok().and_then(|given| given.by);
+    let by = journal.cancelled_by(payload);
     Scoped::new(journal.clone(), scope, Vec::new()).say_cut_off().await?;
     let reason = match by {
         Some(by) => format!("stopped by {by}"),

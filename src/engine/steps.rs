@@ -393,7 +393,8 @@ impl<'a> Execution<'a> {
             origin: Origin::Gateway,
         };
         // A second start with the same id finds the first.
-        start(broker, wanted).await.map_err(|error| Stop::failed("broker", error.to_string()))?;
+        let voucher = self.journal.voucher()?;
+        start(broker, wanted, voucher).await.map_err(|error| Stop::failed("broker", error.to_string()))?;
         Ok(run)
     }
 }

@@ -10,6 +10,7 @@ use crate::message::Message;
 use crate::run::answer::{Accepted, Answer, Given};
 use crate::run::record::{Created, Origin};
 use crate::run::{Result, answer, secret};
+use crate::vouch::Matter;
 
 /// The run that is answered.
 #[derive(Debug, Clone)]
@@ -37,18 +38,21 @@ pub async fn give(gateway: &Gateway, target: &Target, question: &Message, given:
     if target.origin == Origin::ForeignWorker {
         return bridge::answer(broker, target, question, given).await;
     }
-    let Some(given_secret) = secret_of(question, &given.answer) else {
-        return answer::answer(broker, &target.workflow, target.run, question.uuid, &given).await;
-    };
-    let mark = match &gateway.settings.sealer {
-        Some(sealer) => Answer::Sealed(secret::seal(broker, sealer, target.run, question.uuid, &given_secret).await?),
-        None => {
+    let mut given = match (secret_of(question, &given.answer), &gateway.settings.sealer) {
+        (None, _) => given,
+        (Some(secret), Some(sealer)) => {
+            let sealed = secret::seal(broker, sealer, target.run, question.uuid, &secret).await?;
+            Given::new(Answer::Sealed(sealed), given.by)
+        }
+        (Some(secret), None) => {
             // The worker hears the password first and then reads the mark that says that it counts; the log holds neither.
-            broker.inbox.tell(target.run, Slot::Answer(question.uuid), given_secret.into()).await?;
-            Answer::Told
+            broker.inbox.tell(target.run, Slot::Answer(question.uuid), secret.into()).await?;
+            Given::new(Answer::Told, given.by)
         }
     };
-    let given = Given { answer: mark, by: given.by };
+    if let Some(voucher) = &gateway.settings.voucher {
+        given = voucher.vouch(Matter::Answer(target.run, question.uuid), given);
+    }
     answer::answer(broker, &target.workflow, target.run, question.uuid, &given).await
 }
 
@@ -67,7 +71,8 @@ fn secret_of(question: &Message, answer: &Answer) -> Option<String> {
 
 /// Ends a run.
 pub async fn cancel(gateway: &Gateway, target: &Target, by: Option<UserId>) -> Result<()> {
-    answer::cancel(&gateway.broker, &target.workflow, target.run, by).await?;
+    let voucher = gateway.settings.voucher.as_ref();
+    answer::cancel(&gateway.broker, &target.workflow, target.run, by, voucher).await?;
     if target.origin == Origin::ForeignWorker {
         // No worker of ours reads its inbox, and a FastAgency worker cannot be stopped: it goes on unheard.
         bridge::end(&gateway.broker, target.run, crate::run::record::Ending::Cancelled, None).await?;

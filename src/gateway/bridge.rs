@@ -266,7 +266,7 @@ pub async fn shelve(broker: &Broker, run: RunId) {
 pub async fn answer(broker: &Broker, target: &Target, question: &Message, given: Given) -> Result<Accepted> {
     let text = as_fastagency_wants(&given.answer);
     let marked = if question.says.is_secret() { Answer::Told } else { given.answer };
-    let stored = Given { answer: marked, by: given.by };
+    let stored = Given::new(marked, given.by);
     let accepted = inbox::answer(broker, &target.workflow, target.run, question.uuid, &stored).await?;
     if accepted == Accepted::Yes {
         pass_on(broker, target, question, &text, stored.by).await?;
@@ -398,6 +398,7 @@ mod tests {
                 groups: Box::default(),
                 origin,
                 trace: None,
+                vouched: None,
             })
         };
         let message = Message {

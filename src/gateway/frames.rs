@@ -7,7 +7,9 @@ use std::collections::HashSet;
 
 use crate::ids::{MessageId, RunId};
 use crate::message::{Content, Message, envelope};
+use crate::redact::Redactor;
 use crate::run::record::{Answered, Body, Outcome, Placed};
+use crate::run::redaction;
 
 /// What stands for a password.
 const HIDDEN: &str = "•••";
@@ -29,23 +31,36 @@ pub struct Asked {
 }
 
 impl Frame {
-    fn shows(run: RunId, message: &Message) -> Self {
-        Self { text: envelope(run, message).to_string(), asks: None }
+    fn shows(run: RunId, message: &Message, redactor: &Redactor) -> Self {
+        Self { text: text(run, message, redactor), asks: None }
     }
 
-    fn asks(run: RunId, message: &Message) -> Self {
-        Self { asks: Some(Asked { message: message.clone() }), ..Self::shows(run, message) }
+    fn asks(run: RunId, message: &Message, redactor: &Redactor) -> Self {
+        Self { asks: Some(Asked { message: message.clone() }), ..Self::shows(run, message, redactor) }
     }
+}
+
+/// The JSON of a message, redacted.
+pub fn text(run: RunId, message: &Message, redactor: &Redactor) -> String {
+    if redactor.is_empty() {
+        return envelope(run, message).to_string();
+    }
+    let mut message = message.clone();
+    redaction::message(redactor, &mut message);
+    envelope(run, &message).to_string()
 }
 
 /// The frame of a record that happens now.
-pub fn live(run: RunId, placed: &Placed) -> Option<Frame> {
+pub fn live(run: RunId, placed: &Placed, redactor: &Redactor) -> Option<Frame> {
     let message = placed.record.message()?;
-    Some(if message.says.asks() { Frame::asks(run, message) } else { Frame::shows(run, message) })
+    Some(match message.says.asks() {
+        true => Frame::asks(run, message, redactor),
+        false => Frame::shows(run, message, redactor),
+    })
 }
 
 /// The frames of what happened before: only a question that is still open is asked.
-pub fn replay(run: RunId, history: &[Placed]) -> Vec<Frame> {
+pub fn replay(run: RunId, history: &[Placed], redactor: &Redactor) -> Vec<Frame> {
     let over = history.iter().any(|placed| matches!(placed.record.body, Body::Ended(_)));
     let answered: HashSet<MessageId> = history.iter().filter_map(answer).map(|answered| answered.question).collect();
     let mut frames = Vec::new();
@@ -53,22 +68,22 @@ pub fn replay(run: RunId, history: &[Placed]) -> Vec<Frame> {
     for placed in history {
         if let Some(answered) = answer(placed) {
             let question = questions.iter().find(|question| question.uuid == answered.question);
-            frames.extend(question.and_then(|question| as_text(run, question, answered)));
+            frames.extend(question.and_then(|question| as_text(run, question, answered, redactor)));
             continue;
         }
         let Some(message) = placed.record.message() else {
             continue;
         };
         if !message.says.asks() {
-            frames.push(Frame::shows(run, message));
+            frames.push(Frame::shows(run, message, redactor));
             continue;
         }
         questions.push(message);
         if over || answered.contains(&message.uuid) {
             let prompt = Content::TextMessage { body: message.says.prompt().map(str::to_owned), stopped: false };
-            frames.push(Frame::shows(run, &Message { says: prompt, ..message.clone() }));
+            frames.push(Frame::shows(run, &Message { says: prompt, ..message.clone() }, redactor));
         } else {
-            frames.push(Frame::asks(run, message));
+            frames.push(Frame::asks(run, message, redactor));
         }
     }
     frames
@@ -87,7 +102,7 @@ fn answer(placed: &Placed) -> Option<&Answered> {
 }
 
 /// An answer of the past, as a text from whoever was asked to whoever asked.
-fn as_text(run: RunId, question: &Message, answered: &Answered) -> Option<Frame> {
+fn as_text(run: RunId, question: &Message, answered: &Answered, redactor: &Redactor) -> Option<Frame> {
     let body = match &answered.text {
         _ if question.says.is_secret() => HIDDEN,
         Some(text) => text,
@@ -102,7 +117,7 @@ fn as_text(run: RunId, question: &Message, answered: &Answered) -> Option<Frame>
         within: Vec::new(),
         says: Content::text(body),
     };
-    Some(Frame::shows(run, &message))
+    Some(Frame::shows(run, &message, redactor))
 }
 
 /// An error that is no part of the run.
@@ -116,7 +131,8 @@ pub fn error(run: RunId, sender: &str, short: String, long: String) -> Frame {
         within: Vec::new(),
         says: Content::Error { short: Some(short), long: Some(long) },
     };
-    Frame::shows(run, &message)
+    // The gateway's own words.
+    Frame { text: envelope(run, &message).to_string(), asks: None }
 }
 
 #[cfg(test)]
@@ -191,7 +207,7 @@ mod tests {
             (json!("text_message"), json!("User"), json!("•••"), false),
             (json!("text_input"), json!("Teacher"), json!("last?"), true),
         ];
-        assert_eq!(seen(&replay(run, &history)), wanted);
+        assert_eq!(seen(&replay(run, &history, &Redactor::default())), wanted);
         let ended = Ended {
             outcome: Ending::Cancelled,
             reason: None,
@@ -202,14 +218,31 @@ mod tests {
         let history: Vec<Placed> = history.into_iter().chain([placed(6, Body::Ended(ended))]).collect();
         wanted[4] = (json!("text_message"), json!("Teacher"), json!("last?"), false);
         wanted.push((json!("workflow_completed"), json!("Workflow"), json!("bye"), false));
-        assert_eq!(seen(&replay(run, &history)), wanted);
+        assert_eq!(seen(&replay(run, &history, &Redactor::default())), wanted);
     }
 
     #[test]
     fn live_a_question_asks_and_an_answer_is_not_echoed() {
         let run = RunId::random();
         let name = question("name?", false);
-        assert_eq!(live(run, &said(1, &name)).unwrap().asks, Some(Asked { message: name.clone() }));
-        assert_eq!(live(run, &answer_to(2, &name, Some("Ann"))), None);
+        assert_eq!(
+            live(run, &said(1, &name), &Redactor::default()).unwrap().asks,
+            Some(Asked { message: name.clone() })
+        );
+        assert_eq!(live(run, &answer_to(2, &name, Some("Ann")), &Redactor::default()), None);
+    }
+
+    #[test]
+    fn what_is_redacted_is_not_shown_and_what_is_asked_stays_what_it_is() {
+        let run = RunId::random();
+        let redactor = Redactor::new(&[], vec![regex::Regex::new("[0-9]{4}").unwrap()]);
+        let pin = question("is it 1234?", false);
+        let frame = live(run, &said(1, &pin), &redactor).unwrap();
+        assert!(frame.text.contains("is it [redacted]?"), "{}", frame.text);
+        assert_eq!(frame.asks, Some(Asked { message: pin.clone() }));
+        let history = [said(1, &pin), answer_to(2, &pin, Some("no, 5678")), said(3, &question("then 9999?", false))];
+        let told: Vec<Value> =
+            seen(&replay(run, &history, &redactor)).into_iter().map(|(_, _, words, _)| words).collect();
+        assert_eq!(told, ["is it [redacted]?", "no, [redacted]", "then [redacted]?"]);
     }
 }

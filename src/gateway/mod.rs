@@ -17,6 +17,7 @@ use crate::lifecycle::Shutdown;
 use crate::redact::Redactor;
 use crate::seal::Sealer;
 use crate::serving;
+use crate::vouch::Voucher;
 
 mod answers;
 mod audit;
@@ -54,6 +55,8 @@ pub struct Settings {
     pub static_dir: Option<PathBuf>,
     /// Seals passwords for the log; none: they are told to the run and stored nowhere.
     pub sealer: Option<Sealer>,
+    /// What it vouches with for its users; none: it does not.
+    pub voucher: Option<Voucher>,
     /// What is not to be seen.
     pub redactor: Redactor,
     /// What tells whether logs are what was written; none: they are not chained.
@@ -76,6 +79,7 @@ impl Default for Settings {
             auth: config::Auth::default(),
             static_dir: None,
             sealer: None,
+            voucher: None,
             redactor: Redactor::default(),
             verifier: None,
             keep_alive: Duration::from_secs(15),

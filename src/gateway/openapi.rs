@@ -384,6 +384,7 @@ fn audit() -> Vec<Operation> {
                         "properties": {"run": reference("Run"),
                             "events": {"type": "array", "items": reference("AuditEvent")}}})),
                     "404": problem("`unknown_run`"),
+                    "422": problem("`invalid_query`"),
                 }),
             ),
         ),

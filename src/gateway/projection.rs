@@ -173,6 +173,7 @@ mod tests {
             groups: Box::default(),
             origin: Origin::Gateway,
             trace: None,
+            vouched: None,
         }
     }
 

@@ -393,7 +393,7 @@ pub async fn answer(
     let question = open_question(&found, &question)?;
     let fits = check_answer(&question.says, &answering.value)
         .map_err(|problem| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_answer", problem))?;
-    let given = Given { answer: Answer::Value(fits.value), by: caller.user };
+    let given = Given::new(Answer::Value(fits.value), caller.user);
     match answers::give(&gateway, &Target::of(run, &found.created), question, given).await? {
         Accepted::Yes => Ok(StatusCode::ACCEPTED),
         Accepted::TakenBy { by, at } => Err(already_answered(json!(by), json!(at))),

@@ -22,7 +22,7 @@ use crate::gateway::frames::{self, Asked, Frame};
 use crate::gateway::starting::{Refused, Wanted, begin};
 use crate::gateway::{Gateway, fastagency};
 use crate::ids::{MessageId, RunId};
-use crate::message::{check_text_answer, envelope};
+use crate::message::check_text_answer;
 use crate::metrics::{Tier, metrics};
 use crate::run::answer::{Answer, Given};
 use crate::run::attach::{Attached, Seen, attach};
@@ -335,7 +335,7 @@ impl Conversation<'_> {
             let what = "the run was removed".to_owned();
             return Ok(Some(self.client.refuse(self.target.run, what, close_code::POLICY, "removed").await));
         }
-        for frame in frames::replay(self.target.run, &history) {
+        for frame in frames::replay(self.target.run, &history, &self.gateway.settings.redactor) {
             if let Some(farewell) = self.send(frame).await? {
                 return Ok(Some(farewell));
             }
@@ -352,7 +352,7 @@ impl Conversation<'_> {
         }
         self.last = placed.seq;
         self.gateway.unclaimed.saw(self.target.run, placed);
-        match frames::live(self.target.run, placed) {
+        match frames::live(self.target.run, placed, &self.gateway.settings.redactor) {
             Some(frame) => self.send(frame).await,
             None => Ok(None),
         }
@@ -402,7 +402,7 @@ impl Conversation<'_> {
     /// Tells the client what is wrong with its answer and asks it again: it is owed a question for each answer.
     async fn ask_again(&mut self, asked: Asked, problem: String) -> run::Result<Option<Farewell>> {
         let error = frames::error(self.target.run, "Gateway", problem.clone(), problem);
-        let again = envelope(self.target.run, &asked.message).to_string();
+        let again = frames::text(self.target.run, &asked.message, &self.gateway.settings.redactor);
         self.asked.push_front(asked);
         let heard = self.client.send(error.text).await && self.client.send(again).await;
         Ok((!heard).then_some(Farewell::Gone))
@@ -410,7 +410,7 @@ impl Conversation<'_> {
 
     /// Gives an answer to the run. While the broker is away it tries again: the client said it once and will not say it again.
     async fn give(&mut self, asked: &Asked, text: &str) -> run::Result<()> {
-        let given = Given { answer: Answer::Text(text.to_owned()), by: self.target.user.clone() };
+        let given = Given::new(Answer::Text(text.to_owned()), self.target.user.clone());
         let mut pause = SHORTEST_PAUSE;
         if self.gateway.limits.has_messages() {
             Box::pin(self.gateway.limits.message_in_time(self.target.user.as_ref())).await;

@@ -131,7 +131,8 @@ async fn append(
 ) -> run::Result<Begun> {
     let origin = if definition.is_some() { Origin::Gateway } else { Origin::ForeignWorker };
     let (user, groups) = (caller.user.clone(), caller.groups.clone().into_boxed_slice());
-    let created = Created { workflow: workflow.clone(), definition, params, user, groups, origin, trace: None };
+    let created =
+        Created { workflow: workflow.clone(), definition, params, user, groups, origin, trace: None, vouched: None };
     let start = Start {
         run,
         workflow: created.workflow.clone(),
@@ -150,7 +151,7 @@ async fn append(
         ];
         (format!("start {}", created.workflow), attributes)
     });
-    Ok(match span.around(start::start(&gateway.broker, start)).await? {
+    Ok(match span.around(start::start(&gateway.broker, start, gateway.settings.voucher.as_ref())).await? {
         Started::New { seq } => {
             metrics().workflow(created.workflow.as_str()).started.inc();
             let user = created.user.as_ref().map(UserId::as_str);

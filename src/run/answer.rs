@@ -10,6 +10,7 @@ use crate::ids::{MessageId, Name, RunId, UserId};
 use crate::run::Result;
 use crate::run::record::Body;
 use crate::run::writer::last_record;
+use crate::vouch::{Matter, Vouchable, Voucher};
 
 /// What is put into the inbox. What it means is decided by the worker that reads it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,6 +20,22 @@ pub struct Given {
     /// Who gave it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<UserId>,
+    /// By which a gateway vouches for it ([`crate::vouch`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vouched: Option<String>,
+}
+
+impl Given {
+    /// An answer that nobody has vouched for yet.
+    pub fn new(answer: Answer, by: Option<UserId>) -> Self {
+        Self { answer, by, vouched: None }
+    }
+}
+
+impl Vouchable for Given {
+    fn signature(&mut self) -> &mut Option<String> {
+        &mut self.vouched
+    }
 }
 
 /// An answer on its way.
@@ -65,8 +82,18 @@ pub async fn answer(
 }
 
 /// Ends a run. A second cancel is no error.
-pub async fn cancel(broker: &Broker, workflow: &Name, run: RunId, by: Option<UserId>) -> Result<Accepted> {
-    put(broker, workflow, run, Slot::Cancel, &Given { answer: Answer::Cancel, by }).await
+pub async fn cancel(
+    broker: &Broker,
+    workflow: &Name,
+    run: RunId,
+    by: Option<UserId>,
+    voucher: Option<&Voucher>,
+) -> Result<Accepted> {
+    let mut given = Given::new(Answer::Cancel, by);
+    if let Some(voucher) = voucher {
+        given = voucher.vouch(Matter::Cancel(run), given);
+    }
+    put(broker, workflow, run, Slot::Cancel, &given).await
 }
 
 async fn put(broker: &Broker, workflow: &Name, run: RunId, slot: Slot, given: &Given) -> Result<Accepted> {

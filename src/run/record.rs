@@ -13,6 +13,7 @@ use crate::ids::{MessageId, Name, RunId, UserId, WorkerId};
 use crate::message::{Content, Message};
 use crate::model;
 use crate::money::Usd;
+use crate::vouch::Vouchable;
 
 /// The newest version of the format that this program reads.
 pub const VERSION: u8 = 2;
@@ -194,6 +195,15 @@ pub struct Created {
     /// The place in a trace that it was started from ([`crate::traces::HEADER`]): whoever takes it up goes on there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
+    /// By which a gateway vouches for it ([`crate::vouch`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vouched: Option<String>,
+}
+
+impl Vouchable for Created {
+    fn signature(&mut self) -> &mut Option<String> {
+        &mut self.vouched
+    }
 }
 
 /// Where a run came from, which decides who else must be told about it.

@@ -9,6 +9,7 @@ use crate::ids::{Name, RunId, UserId};
 use crate::run::record::{Body, Created, Origin, Record};
 use crate::run::{Error, Result, read};
 use crate::traces;
+use crate::vouch::{Matter, Voucher};
 
 /// How often a start is tried that is refused although there is nothing, and how long is waited in between.
 const TRIES: u32 = 5;
@@ -46,10 +47,14 @@ pub enum Started {
 }
 
 /// Starts a run. After a failure it may be called again with the same id.
-pub async fn start(broker: &Broker, start: Start) -> Result<Started> {
+pub async fn start(broker: &Broker, start: Start, voucher: Option<&Voucher>) -> Result<Started> {
     let Start { run, workflow, definition, params, user, groups, origin } = start;
-    let created =
-        Created { workflow: workflow.clone(), definition, params, user, groups, origin, trace: traces::current() };
+    let trace = traces::current();
+    let mut created =
+        Created { workflow: workflow.clone(), definition, params, user, groups, origin, trace, vouched: None };
+    if let Some(voucher) = voucher {
+        created = voucher.vouch(Matter::Start(run), created);
+    }
     let record = Record::new(Body::Created(created));
     let mut payloads = record.payloads();
     let first = payloads.swap_remove(0);

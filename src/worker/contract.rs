@@ -75,7 +75,7 @@ async fn take_starts(worker: Arc<Worker>) {
                 groups: Box::default(),
                 origin: Origin::FastAgency,
             };
-            match start(&worker.broker, wanted).await {
+            match start(&worker.broker, wanted, None).await {
                 Ok(Started::New { .. } | Started::Existing(_)) => message.ack().await,
                 Err(error) => {
                     tracing::warn!(run.id = %run, "the run could not be started: {error}");
@@ -147,7 +147,7 @@ async fn bring_in(worker: &Worker, message: &dyn Settle) -> run::Result<()> {
     }
     let secret = question.says.is_secret();
     let given = if secret { conceal(worker, run, question.uuid, text).await? } else { Answer::Text(text) };
-    let given = Given { answer: given, by: created.user.clone() };
+    let given = Given::new(given, created.user.clone());
     answer::answer(&worker.broker, &created.workflow, run, question.uuid, &given).await?;
     if secret && let Some(contract) = &worker.broker.contract {
         contract.erase(message.seq()).await?;

@@ -20,6 +20,7 @@ use crate::run::directory::{self, WorkerCard, WorkflowCard};
 use crate::run::lease::Lease;
 use crate::run::notice::Notices;
 use crate::seal::Sealer;
+use crate::vouch::Voucher;
 use crate::workflow::{Definition, Workflow};
 
 mod contract;
@@ -105,6 +106,10 @@ pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
     let lease = Arc::new(Lease::new(id, settings.lease, clock.clone(), sent));
     let shelver = Arc::new(Shelver::new(redactor.clone()));
     let notices = Notices::new(broker.clone(), &webhooks);
+    let voucher = settings.vouch_key.as_ref().map(Voucher::new);
+    if let Some(voucher) = &voucher {
+        tracing::info!("the worker vouches for what workflows start; it is known by the key {}", voucher.public());
+    }
     let engine = Engine::new(
         broker.clone(),
         models.clone(),
@@ -113,7 +118,8 @@ pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
         lease.clone(),
         notices,
         settings.park_after,
-    );
+    )
+    .believing(&settings.believes, voucher);
     let worker = Arc::new(Worker {
         broker: broker.clone(),
         clock: clock.clone(),
@@ -128,7 +134,8 @@ pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
         shutdown: shutdown.clone(),
     });
     lease::share_models(&worker).await;
-    if broker.contract.is_some() {
+    // Nobody vouches for what FastAgency's gateways ask for.
+    if broker.contract.is_some() && settings.believes.is_empty() {
         contract::join(&worker).await?;
     }
     let names: BTreeSet<&str> = worker.serves.keys().map(Name::as_str).collect();

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use bytes::Bytes;
 use fastagency::audit::erase;
@@ -25,6 +26,8 @@ use rusqlite::{Connection, params};
 use serde_json::json;
 
 use crate::support::nats_server::NatsServer;
+use crate::support::slow_model::SlowModel;
+use crate::support::tier::Tier;
 
 const SECRET: &str = "a key of the test";
 
@@ -75,6 +78,7 @@ async fn going_on(broker: &Broker, run: RunId, user: &str, texts: &[&str]) -> u6
         user: UserId::new(user),
         origin: Origin::Gateway,
         trace: None,
+        vouched: None,
         groups: Default::default(),
     };
     let mut last = append(broker, run, Body::Created(created), 0).await;
@@ -230,6 +234,10 @@ fn cuts_insertions_moves_and_other_keys_are_found() {
     tampered("another run's record", &|log| log[3].payload = others[3].payload.clone());
     tampered("another run's log", &|log| *log = others.clone());
     tampered("another place", &|log| log.last_mut().unwrap().seq += 1);
+    for (hours, way) in [(1, "later"), (-1, "earlier")] {
+        let moved = tampered(way, &|log| log[2].at = log[2].at + jiff::SignedDuration::from_hours(hours));
+        assert_eq!(moved.findings.iter().map(|finding| finding.seq).collect::<Vec<_>>(), [Some(stored[2].seq)]);
+    }
     tampered("a record without a link", &|log| {
         let plain = Record::new(Body::Said { key: "x".into(), message: said("forged") });
         let place = Stored { seq: log[3].seq + 1, at: log[3].at, payload: plain.payloads().swap_remove(0) };
@@ -488,7 +496,7 @@ async fn a_persons_data_are_erased_everywhere_and_nobody_revives_them() {
                 groups: Default::default(),
                 origin: Origin::Gateway,
             };
-            assert!(start(&broker, again).await.is_err());
+            assert!(start(&broker, again, None).await.is_err());
         }
         let lines = broker.catalogue.list(Shelf::Runs, None).await.unwrap();
         assert!(!lines.iter().any(|line| line.key.starts_with("ann.")), "{lines:?}");
@@ -580,4 +588,51 @@ async fn all_runs_are_overheard_on_both_brokers() {
         assert_eq!(told, [[runs[0]; 3], [runs[1]; 3]].concat());
     })
     .await;
+}
+
+const CARD: &str = r#"
+version: 1
+name: card
+agents:
+  a: { system_message: You answer. }
+steps:
+  - id: said
+    agent: { agent: a, message: "one two three four five six card 1234- 5678 and more words" }
+  - return: "{{ steps.said }}"
+"#;
+
+#[tokio::test]
+async fn what_is_redacted_is_not_seen_while_it_is_written() {
+    // It says again what it was told, a few words at a time: the card comes in two pieces.
+    let model = SlowModel::start(|| Duration::from_millis(800)).await;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("workflows")).unwrap();
+    std::fs::write(folder.path().join("workflows/card.yaml"), CARD).unwrap();
+    let config = format!(
+        "version: 1\naudit: {{ redact: {{ patterns: ['[0-9]{{4}}- [0-9]{{4}}'] }} }}\n\
+         llms: {{ default: {{ provider: compatible, model: slow, api_key: x, base_url: \"{}\" }} }}\n",
+        model.url
+    );
+    std::fs::write(folder.path().join("fastagency.yaml"), config).unwrap();
+    let mut all = Tier::start(folder.path(), &["all", "--port", "0", "--ui-port", "0"]);
+    let url = all.url("gateway");
+    all.says("worker ready");
+    let http = crate::gateway::house::client();
+    let start = http.post(format!("{url}/api/runs")).json(&serde_json::json!({"workflow": "card"}));
+    let run: serde_json::Value = start.send().await.unwrap().json().await.unwrap();
+    let id = run["id"].as_str().unwrap_or_else(|| panic!("it starts: {run}"));
+    let events = http.get(format!("{url}/api/runs/{id}/events")).send().await.unwrap().text().await.unwrap();
+    let mut written = String::new();
+    let mut pieces = 0;
+    for event in events.split("\n\n").filter_map(crate::gateway::house::Event::parse) {
+        if event.name == "delta" {
+            assert_eq!(event.data["offset"], written.chars().count(), "{event:?}");
+            written.push_str(event.data["text"].as_str().unwrap());
+            pieces += 1;
+        }
+    }
+    assert!(written.starts_with("you said one two"), "{written:?}: {events}");
+    assert!(written.contains("card [redacted] and more") && pieces > 3, "{pieces} {written:?}");
+    assert!(!events.contains("5678 and") && events.contains("card [redacted] and more words"), "{events}");
+    assert!(all.terminate().success());
 }

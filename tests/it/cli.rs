@@ -105,6 +105,30 @@ fn a_question_that_nobody_answers_is_left_open_and_taken_up_again() {
 }
 
 #[test]
+fn runs_are_listed_by_worker_by_time_and_by_words() {
+    let folder = project();
+    for (word, workflow) in [("apples", "echo"), ("pears", "echo")] {
+        assert_eq!(fastagency(folder.path(), &["run", workflow, "--answer", word]).code, 0);
+    }
+    assert_eq!(fastagency(folder.path(), &["run", "fails"]).code, 1);
+    let listed = |more: &[&str]| -> Vec<serde_json::Value> {
+        let said = fastagency(folder.path(), &[&["audit", "list", "--json"], more].concat());
+        assert_eq!(said.code, 0, "{}", said.err);
+        said.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let all = listed(&[]);
+    assert_eq!(all.len(), 3);
+    // Each run was done by a process, and so by a worker, of its own.
+    let middle = &all[1];
+    let (worker, at) = (middle["worker"].as_str().expect("a worker"), middle["created_at"].as_str().unwrap());
+    assert_eq!(listed(&["--worker", worker]), [middle.clone()]);
+    assert_eq!(listed(&["--until", at]), [all[2].clone()]);
+    assert_eq!(listed(&["--since", at]), [all[0].clone(), middle.clone()]);
+    assert_eq!(listed(&["-q", "it is BROKEN"]), [all[0].clone()]);
+    assert_eq!(listed(&["-q", "nothing like it"]).len(), 0);
+}
+
+#[test]
 fn the_exit_code_tells_how_it_went() {
     let folder = project();
     let failed = fastagency(folder.path(), &["run", "fails"]);

@@ -10,6 +10,7 @@ use fastagency::ids::{Name, WorkerId};
 use fastagency::run::directory::{self, WorkerCard};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::support::nats_server::NatsServer;
@@ -225,4 +226,103 @@ async fn a_file_that_is_wrong_is_told_and_a_person_can_read_it() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text.contains("ERROR    nats    no NATS server can be reached"), "{text}");
     assert!(text.contains("→ start it") && text.contains("1 to repair"), "{text}");
+}
+
+#[tokio::test]
+async fn what_a_login_may_not_do_is_told() {
+    let test = "doctor::what_a_login_may_not_do_is_told";
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("nats.conf");
+    let users = r#"
+jetstream {}
+authorization { users: [
+  { user: all, password: all }
+  { user: narrow, password: narrow, permissions: {
+      publish: { allow: ["$JS.API.>"], deny: ["$JS.API.STREAM.INFO.FA_QUEUE"] }
+      subscribe: { allow: ["_INBOX.>"] } } }
+] }
+"#;
+    std::fs::write(&config, users).unwrap();
+    let Some(server) = NatsServer::start_with(test, &["-c", config.to_str().unwrap()]) else { return };
+    let settings = |user: &str| fastagency::config::Nats {
+        url: server.url(),
+        user: Some(user.to_owned()),
+        password: Some(user.to_owned().into()),
+        ..Default::default()
+    };
+    fastagency::broker::nats::connect(&settings("all"), "a test").await.unwrap();
+    let nats = |user: &str| format!("nats: {{ url: \"{}\", user: {user}, password: {user} }}\n", server.url());
+    let said = doctor(&project(&nats("narrow")), &[]).await;
+    assert!(!said.healthy);
+    said.says("error", "we may not look at the stream FA_QUEUE", "docs/broker.md");
+    said.says("error", "we may not append records", "publish to fa.>");
+    assert_eq!(said.finding("the runs take")["level"], "ok", "what it may look at is looked at");
+    let said = doctor(&project(&nats("all")), &[]).await;
+    assert!(said.healthy, "{}", said.all);
+    assert_eq!(said.finding("we may append records")["level"], "ok");
+}
+
+/// A NATS server as it would be if its clock were some years behind: all that it says passes through here.
+async fn years_behind(server: &NatsServer) -> String {
+    let now = SystemClock.now().strftime("%Y").to_string();
+    let (now, then) = (format!("\"ts\":\"{now}-"), format!("\"ts\":\"{}-", now.parse::<u32>().unwrap() - 4));
+    let (listener, real) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), server.url().replace("nats://", ""));
+    let url = format!("nats://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let (mut from_client, mut to_client) = client.into_split();
+            let (from_server, mut to_server) = tokio::net::TcpStream::connect(&real).await.unwrap().into_split();
+            tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
+            let (now, then) = (now.clone(), then.clone());
+            tokio::spawn(async move {
+                // Its lines are whole here, so that no time is cut in two.
+                let mut lines = tokio::io::BufReader::new(from_server);
+                let mut line = Vec::new();
+                while lines.read_until(b'\n', &mut line).await.is_ok_and(|read| read > 0) {
+                    let text = String::from_utf8_lossy(&line).replace(&now, &then);
+                    if to_client.write_all(text.as_bytes()).await.is_err() {
+                        break;
+                    }
+                    line.clear();
+                }
+            });
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn clocks_that_differ_are_told() {
+    let Some(server) = NatsServer::start("doctor::clocks_that_differ_are_told") else { return };
+    drop(server.broker().await);
+    let url = years_behind(&server).await;
+    let said = doctor(&project(&format!("nats: {{ url: \"{url}\" }}\n")), &[]).await;
+    let finding = said.finding("behind this machine's");
+    let words = finding["found"].as_str().unwrap();
+    let seconds: f64 = words.split_whitespace().find_map(|word| word.parse().ok()).expect("how far");
+    assert!((seconds / 86_400.0 - 4.0 * 365.25).abs() < 2.0, "{words}");
+    said.says("warning", "behind this machine's", "NTP");
+}
+
+#[tokio::test]
+async fn python_tiers_are_told_of() {
+    let Some(server) = NatsServer::start("doctor::python_tiers_are_told_of") else { return };
+    let broker = server.broker().await;
+    let contract = broker.contract.clone().expect("FastAgency's side");
+    contract.prepare().await.unwrap();
+    contract.announce("simple_learning", "As a Python worker announces it").await.unwrap();
+    // What FastAPI makes of FastAgency's gateway.
+    let python = axum::Router::new()
+        .route("/openapi.json", get(async || axum::Json(json!({"paths": {"/fastagency/initiate_workflow": {}}}))));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, python).await });
+    let said = doctor(
+        &project(&format!("nats: {{ url: \"{}\" }}\nui: {{ gateway_url: \"http://{at}\" }}\n", server.url())),
+        &[],
+    )
+    .await;
+    assert_eq!(said.finding("announced by FastAgency workers in Python: simple_learning")["level"], "ok");
+    assert_eq!(said.finding(&format!("a FastAgency gateway in Python is up at http://{at}"))["level"], "ok");
+    said.says("warning", "no worker is up", "fastagency worker");
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Every top-level module and its floor.
-const FLOORS: [(&str, u8); 32] = [
+const FLOORS: [(&str, u8); 33] = [
     ("ids", 0),
     ("clock", 0),
     ("problem", 0),
@@ -14,6 +14,7 @@ const FLOORS: [(&str, u8); 32] = [
     ("money", 0),
     ("redact", 0),
     ("seal", 0),
+    ("vouch", 0),
     ("telemetry", 0),
     ("metrics", 0),
     ("traces", 0),
@@ -41,7 +42,8 @@ const FLOORS: [(&str, u8); 32] = [
 ];
 
 /// On the ground floor these stand on others of it.
-const STEPS: [(&str, &str); 4] = [("seal", "ids"), ("telemetry", "redact"), ("yaml", "problem"), ("yaml", "ids")];
+const STEPS: [(&str, &str); 5] =
+    [("seal", "ids"), ("vouch", "ids"), ("telemetry", "redact"), ("yaml", "problem"), ("yaml", "ids")];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).expect("a readable folder") {

@@ -104,7 +104,13 @@ async fn live_on(workflow: &Workflow, before: &[Record]) -> Lived {
         models: Models::new(models),
         workflows: vec![workflow.clone()],
         sealer: None,
-        settings: config::Worker { max_runs: 1, park_after: Duration::from_secs(60), lease: Duration::from_secs(10) },
+        settings: config::Worker {
+            max_runs: 1,
+            park_after: Duration::from_secs(60),
+            lease: Duration::from_secs(10),
+            believes: Vec::new(),
+            vouch_key: None,
+        },
         keep_ended: Duration::from_secs(3600),
         redactor: Default::default(),
         webhooks: BTreeMap::new(),
@@ -121,7 +127,7 @@ async fn live_on(workflow: &Workflow, before: &[Record]) -> Lived {
             groups: Box::default(),
             origin: Origin::Gateway,
         };
-        start(&broker, wanted).await.unwrap();
+        start(&broker, wanted, None).await.unwrap();
     } else {
         broker.queue.enqueue(&workflow.name, &Job { run, reason: Reason::Wake }, "go on").await.unwrap();
     }
@@ -155,7 +161,7 @@ async fn converse(broker: &Broker, workflow: &Workflow, run: RunId) -> Ended {
         if live {
             for (question, says) in open.drain(..) {
                 let word = if matches!(says, Content::MultipleChoice(_)) { "green" } else { "triangles" };
-                let given = Given { answer: Answer::Value(json!(word)), by: None };
+                let given = Given::new(Answer::Value(json!(word)), None);
                 answer(broker, &workflow.name, run, question, &given).await.unwrap();
             }
         }

@@ -4,6 +4,13 @@
 use std::time::Duration;
 
 use fastagency::auth::{People, User, hash_password};
+use fastagency::broker::{Broker, Slot, nats};
+use fastagency::config::Nats;
+use fastagency::ids::{MessageId, Name, RunId, UserId};
+use fastagency::run::answer::{Answer, Given, answer, cancel};
+use fastagency::run::record::Origin;
+use fastagency::run::start::{Start, start};
+use fastagency::vouch::Voucher;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -42,26 +49,31 @@ fn password(name: &str) -> String {
     format!("the password of {}", name.to_lowercase())
 }
 
-fn project(folder: &TempDir, nats: &str, tier: &str) {
+fn project(folder: &TempDir, nats: &str, tier: &str, more: &str) {
     let config = format!(
         "version: 1\nname: tiers\nnats: {{ url: \"{nats}\", user: {tier}, password: \"{}\" }}\n\
-         auth: {{ mode: basic, file: access.yaml }}\n",
+         auth: {{ mode: basic, file: access.yaml }}\n{more}",
         password(tier)
     );
     std::fs::write(folder.path().join(format!("{tier}.yaml")), config).unwrap();
 }
 
-#[tokio::test]
-async fn everything_works_with_a_user_for_each_tier() {
-    let Some((server, folder)) = server("permissions::everything_works_with_a_user_for_each_tier") else { return };
+/// The workflow, and alice.
+fn furnish(folder: &TempDir) {
     std::fs::create_dir(folder.path().join("workflows")).unwrap();
     std::fs::write(folder.path().join("workflows/who.yaml"), WORKFLOW).unwrap();
     let alice = User { password: hash_password(ALICE), groups: vec!["teachers".into(), "readers".into()] };
     People { users: [("alice".to_owned(), alice)].into(), ..People::default() }
         .write(&folder.path().join("access.yaml"))
         .unwrap();
+}
+
+#[tokio::test]
+async fn everything_works_with_a_user_for_each_tier() {
+    let Some((server, folder)) = server("permissions::everything_works_with_a_user_for_each_tier") else { return };
+    furnish(&folder);
     for tier in ["worker", "gateway"] {
-        project(&folder, &server.url(), tier);
+        project(&folder, &server.url(), tier, "");
     }
     let mut worker = Tier::start(folder.path(), &["worker", "-c", "worker.yaml"]);
     worker.says("worker ready");
@@ -193,4 +205,118 @@ async fn a_stolen_login_does_no_more_than_its_tier() {
     ] {
         assert!(!is_refused(&url, user, &subject).await, "{user} may not publish on {subject}");
     }
+}
+
+/// The gateway at an address, as alice calls it.
+struct Alice {
+    http: reqwest::Client,
+    url: String,
+}
+
+impl Alice {
+    async fn call(&self, method: reqwest::Method, path: &str, body: serde_json::Value) -> serde_json::Value {
+        let request = self.http.request(method, format!("{}{path}", self.url)).basic_auth("alice", Some(ALICE));
+        let answer = request.timeout(PATIENCE).json(&body).send().await.unwrap();
+        let (status, text) = (answer.status(), answer.text().await.unwrap());
+        if status == 404 {
+            return serde_json::Value::Null;
+        }
+        assert!(status.is_success(), "{status}: {text}");
+        serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text))
+    }
+
+    /// Starts the workflow, and waits for its question.
+    async fn start(&self) -> (RunId, MessageId) {
+        loop {
+            let run = self.call(reqwest::Method::POST, "/api/runs?wait=20", json!({"workflow": "who"})).await;
+            // No gateway has heard of the workflow yet.
+            if run.is_null() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+            return (RunId::parse(run["id"].as_str().unwrap()).unwrap(), question(&run));
+        }
+    }
+}
+
+fn question(run: &serde_json::Value) -> MessageId {
+    MessageId::parse(run["question"]["id"].as_str().unwrap_or_else(|| panic!("it asks: {run}"))).unwrap()
+}
+
+/// The broker in the hands of somebody who has stolen a tier's login.
+async fn stolen(url: &str, tier: &str) -> Broker {
+    let settings = Nats {
+        url: url.to_owned(),
+        user: Some(tier.to_owned()),
+        password: Some(password(tier).into()),
+        ..Nats::default()
+    };
+    nats::connect(&settings, "thief").await.unwrap()
+}
+
+#[tokio::test]
+async fn with_a_stolen_login_of_a_worker_nothing_is_done_in_anybodys_name() {
+    const TEST: &str = "permissions::with_a_stolen_login_of_a_worker_nothing_is_done_in_anybodys_name";
+    let Some((server, folder)) = server(TEST) else { return };
+    furnish(&folder);
+    let secret = "a secret of the gateway that nobody else knows";
+    let public = Voucher::new(&secret.to_owned().into()).public();
+    project(&folder, &server.url(), "worker", &format!("worker: {{ believes: [{public}] }}\n"));
+    project(&folder, &server.url(), "gateway", &format!("gateway: {{ vouch_key: {secret} }}\n"));
+    let mut worker = Tier::start(folder.path(), &["worker", "-c", "worker.yaml"]);
+    worker.says("worker ready");
+    let mut gateway = Tier::start(folder.path(), &["gateway", "-c", "gateway.yaml", "--port", "0"]);
+    let url = gateway.url("gateway");
+    let alice = Alice { http: crate::gateway::house::client(), url };
+    let (run, first) = alice.start().await;
+
+    // The thief answers in her name, and the question is asked again; what she says herself counts.
+    let thief = stolen(&server.url(), "worker").await;
+    let (who, name) = (UserId::new("alice"), Name::parse("who").unwrap());
+    let forged = Given::new(Answer::Value(json!("forged")), who.clone());
+    // Signed, but by nobody whom the worker was told of.
+    let forged =
+        Voucher::new(&"another".to_owned().into()).vouch(fastagency::vouch::Matter::Answer(run, first), forged);
+    answer(&thief, &name, run, first, &forged).await.unwrap();
+    let again = loop {
+        let shown = alice.call(reqwest::Method::GET, &format!("/api/runs/{run}"), json!(null)).await;
+        if shown["state"] == "waiting" && question(&shown) != first {
+            break question(&shown);
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    let path = format!("/api/runs/{run}/answers/{again}");
+    alice.call(reqwest::Method::POST, &path, json!({"value": "hers"})).await;
+    let events = alice.call(reqwest::Method::GET, &format!("/api/runs/{run}/events"), json!(null)).await.to_string();
+    assert!(events.contains("no gateway vouches for the answer"), "{events}");
+    assert!(events.contains("alice of teachers, readers says hers"), "{events}");
+    assert!(!events.contains("says forged"), "{events}");
+
+    // A cancel in her name ends the run, as any worker could, but it is not said that she did it.
+    let (run, asked) = alice.start().await;
+    assert!(thief.inbox.get(run, Slot::Answer(asked)).await.unwrap().is_none());
+    cancel(&thief, &name, run, who.clone(), None).await.unwrap();
+    let events = alice.call(reqwest::Method::GET, &format!("/api/runs/{run}/events"), json!(null)).await.to_string();
+    assert!(events.contains("The run was stopped.") && !events.contains("stopped by"), "{events}");
+
+    // What the thief starts in her name is done by nobody.
+    let begun = fastagency::run::read(&thief, run, 0).await.unwrap();
+    let fastagency::run::record::Body::Created(created) = begun[0].record.body.clone() else { panic!("a start") };
+    assert!(created.vouched.is_some());
+    let forged = Start {
+        run: RunId::random(),
+        workflow: created.workflow,
+        definition: created.definition,
+        params: created.params,
+        user: who,
+        groups: created.groups,
+        origin: Origin::Gateway,
+    };
+    let id = forged.run;
+    start(&thief, forged, None).await.unwrap();
+    let line = worker.says("vouches for its start");
+    assert!(line.contains(&id.to_string()), "{line}");
+    let records = fastagency::run::read(&thief, id, 0).await.unwrap();
+    assert_eq!(records.len(), 1, "it was never claimed");
+    assert!(worker.terminate().success() && gateway.terminate().success());
 }

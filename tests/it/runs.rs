@@ -66,7 +66,13 @@ impl House {
             models,
             workflows: vec![workflow.clone()],
             sealer: Some(Sealer::new("a key of the test".to_owned().into())),
-            settings: config::Worker { max_runs: 100, park_after, lease: Duration::from_secs(2) },
+            settings: config::Worker {
+                max_runs: 100,
+                park_after,
+                lease: Duration::from_secs(2),
+                believes: Vec::new(),
+                vouch_key: None,
+            },
             keep_ended: Duration::from_secs(3600),
             redactor: Default::default(),
             webhooks: BTreeMap::new(),
@@ -86,7 +92,7 @@ impl House {
             groups: Box::default(),
             origin: Origin::Gateway,
         };
-        start(&self.broker, wanted).await.unwrap()
+        start(&self.broker, wanted, None).await.unwrap()
     }
 
     pub async fn follow(&self, run: RunId) -> Follower {
@@ -94,7 +100,7 @@ impl House {
     }
 
     pub async fn answer(&self, run: RunId, question: MessageId, given: Answer) -> Accepted {
-        let given = Given { answer: given, by: None };
+        let given = Given::new(given, None);
         answer(&self.broker, &self.workflow.name, run, question, &given).await.unwrap()
     }
 
@@ -300,7 +306,7 @@ async fn a_cancel_ends_a_run_wherever_it_is() {
         if wait_first {
             follower.question("First?").await;
         }
-        cancel(&house.broker, &house.workflow.name, run, None).await.unwrap();
+        cancel(&house.broker, &house.workflow.name, run, None, None).await.unwrap();
         assert_eq!(follower.ended().await.0, Ending::Cancelled);
     }
     house.close().await;

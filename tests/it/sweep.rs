@@ -58,6 +58,7 @@ async fn stored(broker: &Broker, bodies: Vec<Body>) -> RunId {
         groups: Box::default(),
         origin: Origin::Gateway,
         trace: None,
+        vouched: None,
     };
     let mut last = 0;
     for body in std::iter::once(Body::Created(created)).chain(bodies) {

@@ -10,12 +10,13 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use super::{How, Source, find, since, unreachable};
+use super::which::Which;
+use super::{Source, find, unreachable};
 use crate::audit::verify::{self, Report, Verdict, Verifier};
-use crate::audit::{self, Columns, Selection};
+use crate::audit::{self, Columns};
 use crate::broker::Broker;
 use crate::cli::outcome::CliError;
-use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::clock::{Clock, SystemClock};
 use crate::console::plain;
 use crate::ids::{RunId, UserId};
 use crate::redact::Redactor;
@@ -32,27 +33,8 @@ pub(super) struct Export {
     /// The file that it is written to (default: the standard output).
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Only runs of this workflow.
-    #[arg(long, value_name = "NAME")]
-    workflow: Option<String>,
-    /// Only this user's.
-    #[arg(long, value_name = "USER")]
-    user: Option<String>,
-    /// Only those that are so, or that ended so.
-    #[arg(long, value_enum)]
-    state: Option<How>,
-    /// Only those that this worker claimed last.
-    #[arg(long, value_name = "ID")]
-    worker: Option<String>,
-    /// Only those created since then: a time, a day, or how long ago (2h, 3d).
-    #[arg(long, value_parser = since, value_name = "TIME")]
-    since: Option<Timestamp>,
-    /// Only those created before then.
-    #[arg(long, value_parser = since, value_name = "TIME")]
-    until: Option<Timestamp>,
-    /// Only those with this in their title, workflow, user, id or reason.
-    #[arg(long, short, value_name = "WORDS")]
-    q: Option<String>,
+    #[command(flatten)]
+    which: Which,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -130,7 +112,7 @@ impl Export {
             Format::Jsonl => audit::Format::Jsonl,
             Format::Csv => audit::Format::Csv,
         };
-        let found = self.selection().of(list_all(broker).await?, None);
+        let found = self.which.selection().of(list_all(broker).await?, None);
         let todo: Vec<(RunId, Columns)> = found.iter().map(|run| (run.id, Columns::of(run))).collect();
         drop(found);
         let bar = bar(todo.len() as u64, "runs");
@@ -150,31 +132,9 @@ impl Export {
         Ok(out.write_all(lines.as_bytes()))
     }
 
-    fn selection(&self) -> Selection {
-        Selection {
-            workflow: self.workflow.clone(),
-            user: self.user.clone(),
-            state: self.state.and_then(|how| serde_json::from_value(json!(how.name())).ok()),
-            worker: self.worker.clone(),
-            since: self.since,
-            until: self.until,
-            q: self.q.clone(),
-        }
-    }
-
     fn query(&self) -> Vec<(&'static str, String)> {
         let format = if self.format == Format::Csv { "csv" } else { "jsonl" };
-        let given = [
-            ("workflow", self.workflow.clone()),
-            ("user", self.user.clone()),
-            ("state", self.state.map(|how| how.name())),
-            ("worker", self.worker.clone()),
-            ("since", self.since.map(|time| time.to_string())),
-            ("until", self.until.map(|time| time.to_string())),
-            ("q", self.q.clone()),
-        ];
-        let given = given.into_iter().filter_map(|(name, value)| Some((name, value?)));
-        [("format", format.to_owned())].into_iter().chain(given).collect()
+        [("format", format.to_owned())].into_iter().chain(self.which.query()).collect()
     }
 }
 

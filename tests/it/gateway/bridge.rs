@@ -244,7 +244,7 @@ async fn an_answer_is_passed_on_when_the_gateway_that_took_it_has_died() {
     };
     // The inbox has them, and then the gateway was no more.
     let take = async |run, question, answer| {
-        let given = Given { answer, by: None };
+        let given = Given::new(answer, None);
         run::answer::answer(&house.broker, &name, run, question, &given).await.unwrap();
     };
     let (plain, question) = ask(false).await;

@@ -181,7 +181,13 @@ async fn work(server: Arc<Server>, actor: Actor, breaches: Arc<Breaches>) {
             models: Models::new(BTreeMap::from([(Name::parse("default").unwrap(), model)])),
             workflows: vec![workflow()],
             sealer: None,
-            settings: config::Worker { max_runs: 10, park_after: PARK_AFTER, lease: LEASE },
+            settings: config::Worker {
+                max_runs: 10,
+                park_after: PARK_AFTER,
+                lease: LEASE,
+                believes: Vec::new(),
+                vouch_key: None,
+            },
             keep_ended: Duration::from_secs(3600),
             redactor: Default::default(),
             webhooks: BTreeMap::new(),
@@ -231,10 +237,10 @@ impl Outside {
         };
         // One in four dies after the first try, whatever came of it.
         if random.random_bool(0.25) {
-            let _ = start(&self.broker, wanted()).await;
+            let _ = start(&self.broker, wanted(), None).await;
             tokio::time::sleep(Duration::from_secs(4)).await;
         } else {
-            again(|| start(&self.broker, wanted())).await;
+            again(|| start(&self.broker, wanted(), None)).await;
         }
         if self.server.log(self.run).is_empty() {
             return;
@@ -243,7 +249,7 @@ impl Outside {
             let (this, name, at) = (self.clone(), workflow.name.clone(), random.random_range(0..9000));
             tokio::spawn(async move {
                 tokio::time::sleep(Duration::from_millis(at)).await;
-                again(|| cancel(&this.broker, &name, this.run, None)).await;
+                again(|| cancel(&this.broker, &name, this.run, None, None)).await;
             });
         }
         let seen = self.clone().follow(&workflow.name).await;
@@ -285,7 +291,7 @@ impl Outside {
             tokio::spawn(async move {
                 tokio::time::sleep(Duration::from_millis(random.random_range(0..5000))).await;
                 let word = format!("{person} to {question}");
-                let given = Given { answer: Answer::Value(json!(word)), by: None };
+                let given = Given::new(Answer::Value(json!(word)), None);
                 if person == "a" && random.random_bool(0.3) {
                     if let Ok(Accepted::Yes) = answer(&this.broker, &workflow, this.run, question, &given).await {
                         this.accept(question, word);

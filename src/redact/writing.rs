@@ -1,0 +1,230 @@
+//! Redaction of a text while it is written. A piece is shown once nothing that a pattern finds can reach into it any more: what
+//! may still become a find is held back, as far as it goes, and no farther.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use regex::Regex;
+use regex_automata::hybrid::dfa::{Cache, DFA};
+use regex_automata::nfa::thompson;
+use regex_automata::{Anchored, Input, MatchKind};
+use regex_syntax::hir::{Hir, HirKind};
+
+use super::{REDACTED, Redactor};
+
+/// What is shown so far of a text that is being written.
+#[derive(Debug, Clone, Default)]
+pub struct Shown {
+    text: String,
+    /// How much of what is written that stands for, in bytes.
+    settled: usize,
+}
+
+impl Shown {
+    /// What is shown.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Shows more of what is `written`, which begins as it did before, and returns where that goes (in Unicode scalar values)
+    /// and what it is; empty: nothing yet.
+    pub fn go_on(&mut self, redactor: &Redactor, written: &str) -> (usize, String) {
+        let upto = redactor.settled(written, self.settled);
+        let more = redactor.between(written, self.settled, upto);
+        let offset = self.text.chars().count();
+        self.text.push_str(&more);
+        self.settled = upto;
+        (offset, more)
+    }
+}
+
+impl Redactor {
+    /// How far a text can be shown that goes on from what it is, and is shown up to `from`.
+    fn settled(&self, text: &str, from: usize) -> usize {
+        if !self.fields.is_empty() && text.trim_start().starts_with(['{', '[']) {
+            // JSON: which field a value is of is known when all of it is there.
+            return from;
+        }
+        let mut upto = match &self.lookout {
+            None if self.patterns.is_empty() => text.len(),
+            None => from,
+            Some(lookout) => lookout.first_open(text, from).unwrap_or(text.len()),
+        };
+        // A find is shown as one, or not yet.
+        while let Some(start) = self.patterns.iter().filter_map(|pattern| cut(pattern, text, from, upto)).min() {
+            upto = start;
+        }
+        upto
+    }
+
+    /// A part of a text, redacted; no find reaches out of it.
+    fn between(&self, text: &str, from: usize, upto: usize) -> String {
+        let mut finds: Vec<(usize, usize)> = self
+            .patterns
+            .iter()
+            .flat_map(|pattern| finds(pattern, text, from).take_while(move |find| find.1 <= upto))
+            .collect();
+        finds.sort_unstable();
+        let (mut shown, mut at) = (String::new(), from);
+        for (start, end) in finds {
+            if start >= at {
+                shown.push_str(&text[at..start]);
+                shown.push_str(REDACTED);
+            }
+            at = at.max(end);
+        }
+        shown.push_str(&text[at..upto]);
+        shown
+    }
+}
+
+/// What a pattern finds in a text from a place on, but for nothings.
+fn finds<'t>(pattern: &'t Regex, text: &'t str, from: usize) -> impl Iterator<Item = (usize, usize)> + 't {
+    let mut at = from;
+    std::iter::from_fn(move || {
+        loop {
+            let find = pattern.find_at(text, at)?;
+            if !find.is_empty() {
+                at = find.end();
+                return Some((find.start(), find.end()));
+            }
+            at = find.end() + text[find.end()..].chars().next()?.len_utf8();
+        }
+    })
+}
+
+/// Where a find begins that reaches over `upto`.
+fn cut(pattern: &Regex, text: &str, from: usize, upto: usize) -> Option<usize> {
+    finds(pattern, text, from).take_while(|find| find.0 < upto).find(|find| find.1 > upto).map(|find| find.0)
+}
+
+/// Sees where a find may have begun that the text does not finish.
+#[derive(Debug)]
+pub(super) struct Lookout(Vec<(DFA, Mutex<Cache>)>);
+
+impl Lookout {
+    /// One for all the patterns; none if they are too much for it.
+    pub(super) fn new(patterns: &[Regex]) -> Option<Arc<Self>> {
+        let one = |pattern: &Regex| {
+            let parsed = regex_syntax::parse(pattern.as_str()).ok()?;
+            // Without its edges a pattern's first way may fit where only its second one does.
+            let every_way = !parsed.properties().look_set().is_empty();
+            let kind = if every_way { MatchKind::All } else { MatchKind::LeftmostFirst };
+            let nfa = thompson::Compiler::new().build_from_hir(&without_edges(parsed)).ok()?;
+            let automaton = DFA::builder().configure(DFA::config().match_kind(kind)).build_from_nfa(nfa).ok()?;
+            let cache = Mutex::new(automaton.create_cache());
+            Some((automaton, cache))
+        };
+        Some(Arc::new(Self(patterns.iter().map(one).collect::<Option<_>>()?)))
+    }
+
+    /// The first place from which a find may go on behind the end of the text.
+    fn first_open(&self, text: &str, from: usize) -> Option<usize> {
+        let first = |(automaton, cache): &(DFA, Mutex<Cache>)| {
+            let mut cache = cache.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut places = text[from..].char_indices().map(|(at, _)| from + at);
+            places.find(|&at| is_open(automaton, &mut cache, text, at))
+        };
+        self.0.iter().filter_map(first).min()
+    }
+}
+
+fn is_open(automaton: &DFA, cache: &mut Cache, text: &str, at: usize) -> bool {
+    let input = Input::new(text).range(at..).anchored(Anchored::Yes);
+    let Ok(mut state) = automaton.start_state_forward(cache, &input) else { return true };
+    for &byte in &text.as_bytes()[at..] {
+        match automaton.next_state(cache, state, byte) {
+            Ok(next) if next.is_dead() => return false,
+            Ok(next) => state = next,
+            Err(_) => return true,
+        }
+    }
+    true
+}
+
+/// A pattern without its demands on what is around it (the edge of a word, of a line): where these are not yet known, it finds
+/// whatever the whole one may find.
+fn without_edges(pattern: Hir) -> Hir {
+    match pattern.into_kind() {
+        HirKind::Look(_) => Hir::empty(),
+        HirKind::Repetition(mut repeated) => {
+            repeated.sub = Box::new(without_edges(*repeated.sub));
+            Hir::repetition(repeated)
+        }
+        HirKind::Capture(group) => without_edges(*group.sub),
+        HirKind::Concat(parts) => Hir::concat(parts.into_iter().map(without_edges).collect()),
+        HirKind::Alternation(ways) => Hir::alternation(ways.into_iter().map(without_edges).collect()),
+        HirKind::Empty => Hir::empty(),
+        HirKind::Literal(literal) => Hir::literal(literal.0),
+        HirKind::Class(class) => Hir::class(class),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn redactor(patterns: &[&str]) -> Redactor {
+        Redactor::new(&[], patterns.iter().map(|pattern| Regex::new(pattern).unwrap()).collect())
+    }
+
+    /// What is shown of a text that comes in these pieces, and what is held back at the end.
+    fn stream(redactor: &Redactor, pieces: &[&str]) -> (Vec<String>, String) {
+        let (mut shown, mut written) = (Shown::default(), String::new());
+        let mut told: Vec<String> = Vec::new();
+        for piece in pieces {
+            written.push_str(piece);
+            let (offset, more) = shown.go_on(redactor, &written);
+            assert_eq!(offset, told.concat().chars().count());
+            told.push(more);
+        }
+        assert_eq!(told.concat(), shown.text());
+        (told, written[shown.settled..].to_owned())
+    }
+
+    #[test]
+    fn wherever_a_text_is_cut_it_is_shown_as_the_whole_is() {
+        let patterns = [r"\b\d{4}-\d{4}\b", r"[\w.]+@[\w.]+\w", "(?i)secret(?: word)?", r"sk-[a-z0-9]{4,}"];
+        let redactor = redactor(&patterns);
+        let texts = [
+            "Card 1234-5678, or x1234-5678 and 1234-56789; 12-34.",
+            "Write to ann.b@example.org. Käthe's is käthe@exämple.org, not @home.",
+            "The SECRET word is not secret wording, sk-abc but sk-abcd1 is",
+            "äöü 1234-5678ä",
+            "",
+        ];
+        for text in texts {
+            let places: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
+            for &first in &places {
+                for &second in places.iter().filter(|&&second| second >= first) {
+                    let (told, held) = stream(&redactor, &[&text[..first], &text[first..second], &text[second..]]);
+                    let whole = told.concat() + &redactor.text(&held);
+                    assert_eq!(whole, redactor.text(text), "{first} {second} {told:?} {held:?}");
+                }
+            }
+            let single: Vec<&str> = places.windows(2).map(|at| &text[at[0]..at[1]]).collect();
+            let (told, held) = stream(&redactor, &single);
+            assert_eq!(told.concat() + &redactor.text(&held), redactor.text(text), "{told:?} {held:?}");
+        }
+    }
+
+    #[test]
+    fn no_more_is_held_back_than_what_may_become_a_find() {
+        let redactor = redactor(&[r"\b\d{4}-\d{4}\b", "PRIVATE(?s:.)*?END"]);
+        let pieces = ["It is 12", "34", " o'clock; P", "RIVA", "CY. PRIVATE is ", "this END.", " So"];
+        let (told, held) = stream(&redactor, &pieces);
+        // That a find is over is known a letter later.
+        assert_eq!(told, ["It is ", "", "1234 o'clock; ", "", "PRIVACY. ", "", "[redacted]. So"]);
+        assert_eq!(held, "");
+        // What goes on without end is not shown before its end.
+        assert_eq!(stream(&redactor, &["PRIVATE", " a", " b"]), (vec![String::new(); 3], "PRIVATE a b".to_owned()));
+    }
+
+    #[test]
+    fn without_patterns_everything_is_shown_at_once_but_for_json_with_fields() {
+        let plain = Redactor::default();
+        assert_eq!(stream(&plain, &["{\"a\"", ": 1}"]), (vec!["{\"a\"".to_owned(), ": 1}".to_owned()], String::new()));
+        let fields = Redactor::new(&["ssn".to_owned()], Vec::new());
+        assert_eq!(stream(&fields, &["{\"ssn\": ", "1}"]).0, ["", ""]);
+        assert_eq!(stream(&fields, &["my ssn ", "is"]).0, ["my ssn ", "is"]);
+    }
+}
