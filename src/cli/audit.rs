@@ -90,6 +90,7 @@ struct List {
 
 /// Where it is read.
 #[derive(Clone)]
+#[expect(clippy::large_enum_variant, reason = "there is one, for as long as the command runs")]
 enum Source {
     Broker {
         broker: Broker,
