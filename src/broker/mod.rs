@@ -174,6 +174,9 @@ pub trait Log: Send + Sync {
     /// The run's last record, never an older one.
     async fn last(&self, run: RunId) -> Result<Option<Stored>>;
 
+    /// The run's first record under [`Lane::Did`], where every log begins: one read, however long the log is.
+    async fn first(&self, run: RunId) -> Result<Option<Stored>>;
+
     /// Hears what is appended to the run, and its deltas: whatever a [`Log::read`] that is called after this returned does
     /// not show will be heard, or a gap will. What the log refused is never heard.
     async fn follow(&self, run: RunId) -> Result<BoxStream<'static, Live>>;

@@ -108,6 +108,10 @@ impl Log for Chained {
         }))
     }
 
+    async fn first(&self, run: RunId) -> Result<Option<Stored>> {
+        self.inner.first(run).await
+    }
+
     async fn follow(&self, run: RunId) -> Result<BoxStream<'static, Live>> {
         self.inner.follow(run).await
     }

@@ -264,8 +264,15 @@ impl Sweeper {
     }
 
     async fn created(&self, run: RunId) -> Result<Option<Created>> {
-        let records = read(&self.broker, run, 0).await?;
-        Ok(match records.into_iter().next().map(|first| first.record.body) {
+        let Some(stored) = self.broker.log.first(run).await? else { return Ok(None) };
+        let mut assembler = Assembler::default();
+        let whole = assembler.take(run, &stored)?;
+        let first = match assembler.kept().into_iter().next().or(whole) {
+            Some(first) => Some(first),
+            // Its first record came in pieces.
+            None => read(&self.broker, run, 0).await?.into_iter().next(),
+        };
+        Ok(match first.map(|first| first.record.body) {
             Some(Body::Created(created)) => Some(created),
             _ => None,
         })

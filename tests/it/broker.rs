@@ -142,7 +142,7 @@ async fn many_runs_keep_their_own_order(ground: Ground) {
             let run = RunId::random();
             let mut expected = 0;
             for turn in 0..30 {
-                let lane = if turn % 3 == 0 { Lane::Said } else { Lane::Did };
+                let lane = if turn % 3 == 1 { Lane::Said } else { Lane::Did };
                 let seq = log.append(run, lane, bytes(format!("{writer}/{turn}")), expected).await.unwrap();
                 assert!(seq > expected);
                 expected = seq;
@@ -157,11 +157,14 @@ async fn many_runs_keep_their_own_order(ground: Ground) {
         assert!(all.is_sorted_by(|a, b| a.seq < b.seq && a.at <= b.at));
         let newest = broker.log.last(run).await.unwrap().unwrap();
         assert_eq!((newest.seq, newest.at, &newest.payload), (last, all[29].at, &all[29].payload));
+        let first = broker.log.first(run).await.unwrap().unwrap();
+        assert_eq!((first.seq, &first.payload), (all[0].seq, &all[0].payload));
         let rest = broker.log.read(run, all[27].seq).await.unwrap();
         assert_eq!(rest.iter().map(|stored| stored.seq).collect::<Vec<_>>(), [all[28].seq, last]);
         assert!(broker.log.read(run, last).await.unwrap().is_empty());
     }
     assert!(broker.log.last(RunId::random()).await.unwrap().is_none());
+    assert!(broker.log.first(RunId::random()).await.unwrap().is_none());
     assert!(broker.log.read(RunId::random(), 0).await.unwrap().is_empty());
     broker.log.ready().await.unwrap();
 }

@@ -121,7 +121,7 @@ fn runs_are_listed_by_worker_by_time_and_by_words() {
     // Each run was done by a process, and so by a worker, of its own.
     let middle = &all[1];
     let (worker, at) = (middle["worker"].as_str().expect("a worker"), middle["created_at"].as_str().unwrap());
-    assert_eq!(listed(&["--worker", worker]), [middle.clone()]);
+    assert_eq!(listed(&["--worker", worker]), std::slice::from_ref(middle));
     assert_eq!(listed(&["--until", at]), [all[2].clone()]);
     assert_eq!(listed(&["--since", at]), [all[0].clone(), middle.clone()]);
     assert_eq!(listed(&["-q", "it is BROKEN"]), [all[0].clone()]);

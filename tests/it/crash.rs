@@ -74,8 +74,13 @@ impl House {
         worker
     }
 
+    /// Where its gateway listens.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
     pub fn gateways(&self) -> Gateways {
-        Gateways::new([format!("http://127.0.0.1:{}", self.port)])
+        Gateways::new([self.url()])
     }
 
     /// Starts a run and answers its question, so that its model is asked next.

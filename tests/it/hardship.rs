@@ -7,6 +7,8 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use fastagency::message::Content;
 use fastagency::run::record::{Body, Ending, Placed};
 use serde_json::{Value, json};
@@ -105,6 +107,51 @@ steps:
     let params = json!({"workflow": "lesson", "params": {"x": "y".repeat(70_000)}});
     let (status, refused) = gateways.try_call(0, "POST", "/api/runs", None, Some(&params)).await.expect("an answer");
     assert_eq!((status, refused["error"]["code"].as_str()), (413, Some("too_large")), "{refused}");
+}
+
+/// A run that is removed is removed wherever NATS keeps anything: of what was said in it no stream holds a word.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removed_run_is_in_no_stream_any_more() {
+    let Some(nats) = NatsServer::start("hardship::removed") else { return };
+    let house = House::with(nats, Duration::from_millis(100), "", LESSON).await;
+    let _worker = house.worker("worker").await;
+    let run = house.answered().await;
+    house.ended(&run).await;
+    let mut before = found(&house, &["triangles", &run]).await;
+    before.sort_unstable();
+    before.dedup();
+    assert!(before.contains(&"FA_RUNS".to_owned()) && before.contains(&"KV_fa_runs".to_owned()), "{before:?}");
+    let (status, _) = house.gateways().call("DELETE", &format!("/api/runs/{run}"), None, None).await;
+    assert_eq!(status, 204);
+    assert!(found(&house, &["triangles"]).await.is_empty());
+    // What bears its name: the tombstone, and the marker in the list that it is gone.
+    let mut left = found(&house, &[&run]).await;
+    left.sort_unstable();
+    assert_eq!(left, ["FA_RUNS", "KV_fa_runs"]);
+}
+
+/// The streams in which one of these words is, in a message or in its subject: each as often as there are such messages.
+async fn found(house: &House, words: &[&str]) -> Vec<String> {
+    let nats = async_nats::connect(house.nats.url()).await.unwrap();
+    let ask = async |call: String, body: Value| -> Value {
+        let answer = nats.request(format!("$JS.API.{call}"), body.to_string().into()).await.unwrap();
+        serde_json::from_slice(&answer.payload).unwrap()
+    };
+    let names = ask("STREAM.NAMES".to_owned(), json!({})).await;
+    let mut found = Vec::new();
+    for name in names["streams"].as_array().expect("streams").iter().filter_map(Value::as_str) {
+        let state = ask(format!("STREAM.INFO.{name}"), Value::Null).await["state"].clone();
+        let sequence = |which: &str| state[which].as_u64().expect("a sequence");
+        for seq in sequence("first_seq")..=sequence("last_seq") {
+            let message = &ask(format!("STREAM.MSG.GET.{name}"), json!({ "seq": seq })).await["message"];
+            let payload = STANDARD.decode(message["data"].as_str().unwrap_or_default()).expect("base64");
+            let all = format!("{} {}", message["subject"], String::from_utf8_lossy(&payload));
+            if words.iter().any(|word| all.contains(word)) {
+                found.push(name.to_owned());
+            }
+        }
+    }
+    found
 }
 
 /// The text that a record says, if it says one.

@@ -20,6 +20,8 @@ steps:
   - agent: { agent: a, message: "one two three four five six seven eight nine ten" }
   - return: done
 "#;
+/// What it says.
+const NUMBERS: [&str; 10] = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"];
 /// How long the model takes for its reply, which comes in eight pieces.
 const PACE: Duration = Duration::from_secs(6);
 
@@ -99,4 +101,33 @@ async fn who_goes_to_another_gateway_in_the_middle_of_a_text_has_all_of_it() {
     assert_eq!(after.text, whole);
     assert_eq!(house.effects().len(), 1, "nobody asked the model for it again");
     drop((worker, other));
+}
+
+/// As behind a balancer: the address stays, and another process answers there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_terminal_goes_on_with_another_gateway_in_the_middle_of_a_text() {
+    let Some(nats) = NatsServer::start("midstream::the_terminal_goes_on") else { return };
+    let mut house = House::with(nats, PACE, "", WRITER).await;
+    let _worker = house.worker("worker").await;
+    let run = house.answered().await;
+    let url = house.url();
+    let mut terminal = house.project.start("terminal", &["run", "--run", &run, "--gateway-url", &url]);
+    terminal.says("you said one two").await;
+    assert_ne!(numbers(&terminal.log()), NUMBERS, "the text is still being written");
+    house.gateway.kill();
+    house.gateway.start();
+
+    let (code, _) = terminal.ended().await;
+    let shown = terminal.log();
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(shown.contains("the connection was lost, trying again"), "{shown}");
+    // Each word once, whatever stands between them: nothing is missing, nothing is said twice.
+    assert_eq!(numbers(&shown), NUMBERS, "{shown}");
+    assert_eq!(house.effects().len(), 1, "nobody asked the model for it again");
+}
+
+/// The numbers that a terminal shows from the beginning of the model's text on.
+fn numbers(shown: &str) -> Vec<&str> {
+    let said = shown.split_once("you said").expect("it was said").1;
+    said.split_whitespace().filter(|word| NUMBERS.contains(word)).collect()
 }

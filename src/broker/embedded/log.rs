@@ -50,6 +50,18 @@ impl Log for Embedded {
             .await
     }
 
+    async fn first(&self, run: RunId) -> Result<Option<Stored>> {
+        self.store
+            .call("read a run's first record", move |session| {
+                let Some(head) = find_head(session, run)? else { return Ok(None) };
+                let mut statement = session
+                    .sql
+                    .prepare_cached("select seq, at, payload from records where run = ?1 order by seq limit 1")?;
+                Ok(statement.query_row([head.no], stored).optional()?)
+            })
+            .await
+    }
+
     async fn follow(&self, run: RunId) -> Result<BoxStream<'static, Live>> {
         let (voice, ear) = listener(Live::Gap);
         self.store

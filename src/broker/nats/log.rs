@@ -66,6 +66,12 @@ impl Log for NatsLog {
         Ok(self.0.newest("read a run's last record", run).await?.map(|read| read.stored))
     }
 
+    async fn first(&self, run: RunId) -> Result<Option<Stored>> {
+        let subject = subjects::record(run, Lane::Did);
+        let first = self.0.first_message("read a run's first record", RUNS_STREAM, &subject).await?;
+        Ok(first.map(|read| read.stored))
+    }
+
     async fn follow(&self, run: RunId) -> Result<BoxStream<'static, Live>> {
         self.0.hear("follow a run", subjects::live(run), live, || Live::Gap).await
     }

@@ -76,6 +76,12 @@ impl Server {
         }
     }
 
+    /// The first message under `subject`, from whichever replica answers. Not for a subject with wildcards: the server would
+    /// look at every message for it.
+    pub(super) async fn first_message(&self, doing: &str, stream: &str, subject: &str) -> Result<Option<Read>> {
+        self.direct(doing, stream, json!({ "seq": 1, "next_by_subj": subject })).await
+    }
+
     /// The message at a sequence, from whichever replica answers.
     pub(super) async fn message_at(&self, doing: &str, stream: &str, seq: u64) -> Result<Option<Read>> {
         self.direct(doing, stream, json!({ "seq": seq })).await

@@ -202,6 +202,13 @@ impl Log for Side {
         self.call("last", run.to_string(), move |state, _| state.last(run).cloned()).await
     }
 
+    async fn first(&self, run: RunId) -> Result<Option<Stored>> {
+        let first = self.call("first", run.to_string(), move |state, _| {
+            state.logs.get(&run).and_then(|log| log.first()).map(|written| written.stored.clone())
+        });
+        first.await
+    }
+
     async fn follow(&self, run: RunId) -> Result<BoxStream<'static, Live>> {
         let (sender, receiver) = mpsc::unbounded_channel();
         let actor = self.actor;
