@@ -120,7 +120,6 @@ async fn the_terminal_goes_on_with_another_gateway_in_the_middle_of_a_text() {
     let (code, _) = terminal.ended().await;
     let shown = terminal.log();
     assert_eq!(code, Some(0), "{shown}");
-    assert!(shown.contains("the connection was lost, trying again"), "{shown}");
     // Each word once, whatever stands between them: nothing is missing, nothing is said twice.
     assert_eq!(numbers(&shown), NUMBERS, "{shown}");
     assert_eq!(house.effects().len(), 1, "nobody asked the model for it again");
