@@ -195,4 +195,12 @@ async fn a_tour_goes_round_many_runs() {
     let swept = Sweeper::new(broker, KEEP).sweep(&lease, true).await.unwrap();
     // Too young to be called.
     assert_eq!((swept.runs, swept.called), (runs.len(), 0));
+    // No consumer is left behind, for which the server would count all messages again with each removal.
+    let nats = async_nats::connect(server.url()).await.unwrap();
+    for stream in ["FA_RUNS", "KV_fa_runs"] {
+        let answer = nats.request(format!("$JS.API.CONSUMER.NAMES.{stream}"), "{}".into()).await.unwrap();
+        let names: serde_json::Value = serde_json::from_slice(&answer.payload).unwrap();
+        let names = names["consumers"].as_array().expect("names");
+        assert!(!names.iter().any(|name| name.as_str().is_some_and(|name| name.starts_with("fa_walk_"))), "{names:?}");
+    }
 }

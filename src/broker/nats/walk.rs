@@ -1,5 +1,6 @@
-//! A walk over much of a stream: one consumer for the whole of it, which vanishes afterwards. A direct read counts what is left
-//! with each page, which costs the server the more the more subjects match; a consumer counts once.
+//! A walk over much of a stream: one consumer for the whole of it, which is deleted at its end. A direct read counts what is left
+//! with each page, which costs the server the more the more subjects match; a consumer counts once. But while there is one, the
+//! server counts again with each purge of the stream (seen: some 15 ms for 12 000 runs, and nothing else is stored meanwhile).
 
 use async_nats::{Message, Subscriber};
 use futures_util::StreamExt;
@@ -14,7 +15,7 @@ use crate::broker::{Error, Result};
 /// Messages asked for at once.
 const PAGE: usize = 256;
 const _: () = assert!(PAGE < super::follow::UNREAD);
-/// A consumer that nobody asks for so long is removed by the server.
+/// A consumer that nobody asks for so long, its walk was given up, is removed by the server.
 const FORGOTTEN_AFTER: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// What a walk goes over.
@@ -37,6 +38,7 @@ pub(super) struct Walk {
     /// Where it ends, if the stream goes on for longer.
     upto: u64,
     is_over: bool,
+    is_cleared: bool,
 }
 
 impl Walk {
@@ -69,10 +71,20 @@ impl Walk {
         server.api_plainly::<Value>(doing, format!("CONSUMER.CREATE.{stream}.{consumer}"), &body).await?;
         let inbox = server.client.new_inbox();
         let replies = server.subscribe(doing, inbox.clone()).await?;
-        Ok(Self { doing, stream: stream.to_owned(), consumer, inbox, replies, owed: 0, upto, is_over: upto == 0 })
+        Ok(Self {
+            doing,
+            stream: stream.to_owned(),
+            consumer,
+            inbox,
+            replies,
+            owed: 0,
+            upto,
+            is_over: upto == 0,
+            is_cleared: false,
+        })
     }
 
-    /// The next message and its place; nothing comes after an error.
+    /// The next message and its place; nothing comes after an error. Once there is nothing more, the consumer is gone.
     pub(super) async fn next(&mut self, server: &Server) -> Option<Result<(Message, Delivered)>> {
         while !self.is_over {
             match self.step(server).await {
@@ -84,7 +96,18 @@ impl Walk {
                 }
             }
         }
+        if !std::mem::replace(&mut self.is_cleared, true) {
+            self.clear(server).await;
+        }
         None
+    }
+
+    /// Deletes the consumer. If that fails, it vanishes a little later by itself.
+    async fn clear(&self, server: &Server) {
+        let call = format!("CONSUMER.DELETE.{}.{}", self.stream, self.consumer);
+        if let Err(error) = server.api_plainly::<Value>(self.doing, call, &Value::Null).await {
+            tracing::debug!("the consumer of a walk is still there: {error}");
+        }
     }
 
     async fn step(&mut self, server: &Server) -> Result<Option<(Message, Delivered)>> {
