@@ -118,7 +118,7 @@ await describePage('the page in a browser', (onNew) => {
     test('every message and every question, to the end', async () => {
       const run = await open('every_message');
       await page.locator('.is-open').waitFor();
-      assert.deepEqual(await page.locator('.log > *').evaluateAll((all) => all.map((each) => /** @type {HTMLElement} */ (each).dataset.kind)),
+      assert.deepEqual(await page.locator('.log > .stretch > *').evaluateAll((all) => all.map((each) => /** @type {HTMLElement} */ (each).dataset.kind)),
         ['started', 'text', 'system', 'system', 'tool', 'tool', 'unknown', 'error', 'question']);
       await page.getByRole('button', { name: 'Ben' }).click();
       await asked('Tell me more about it.');

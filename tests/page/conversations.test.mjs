@@ -79,7 +79,7 @@ await describePage('tools and conversations inside the conversation', (onNew) =>
     await page.locator('.is-open .approval', { hasText: 'write_letter' }).waitFor();
     await page.getByRole('button', { name: 'Allow once' }).click();
     await page.locator('.ending').waitFor();
-    assert.deepEqual(await page.locator('.log > article .tool-card').evaluateAll((cards) => cards.map((card) => [card.getAttribute('data-tool-state'), card.hasAttribute('open')])),
+    assert.deepEqual(await page.locator('.log > .stretch > article .tool-card').evaluateAll((cards) => cards.map((card) => [card.getAttribute('data-tool-state'), card.hasAttribute('open')])),
       [['done', false], ['failed', true]]);
     assert.equal(flat(await page.locator('.tool-result').nth(1).innerText()), 'paid: 49.9, to: "Ann"');
     await page.locator('.tool-inside', { hasText: 'the printer is out of paper' }).waitFor();
@@ -88,7 +88,7 @@ await describePage('tools and conversations inside the conversation', (onNew) =>
   test('a conversation inside is folded, says what goes on in it, and can be unfolded', async () => {
     const { page, gateway } = house;
     const run = await house.open('refund');
-    const fold = page.locator('.log > .nested');
+    const fold = page.locator('.log > .stretch > .nested');
     // What is written inside is not shown outside.
     await fold.locator('.nested-tail .writing').waitFor({ state: 'attached' });
     assert.equal(await page.locator('.writing-area .writing').count(), 0);
@@ -100,7 +100,7 @@ await describePage('tools and conversations inside the conversation', (onNew) =>
     assert.deepEqual(await fold.locator('.nested-title').allInnerTexts(), ['Is this covered by our terms?', 'Have we done so before?']);
     await fold.locator('.nested > summary').click();
     await fold.getByText('Eleven times this year, each within a day.', { exact: true }).waitFor();
-    assert.equal(await page.locator('.log > .is-text').count(), 2);
+    assert.equal(await page.locator('.log > .stretch > .is-text').count(), 2);
     await page.locator('.menu summary').click();
     const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: 'Download Markdown' }).click()]);
     assert.match(readFileSync(await download.path(), 'utf8'), /## Lawyer → Archivist \(inside Is this covered by our terms\? › Have we done so before\?\)/);

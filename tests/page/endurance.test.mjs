@@ -21,7 +21,7 @@ await describePage('the page in the long run', (onNew) => {
       const writing = [...run.writing.values()].map((delta) => shown(delta.text));
       await page.locator('.opening').waitFor();
       await page.waitForFunction((count) => document.querySelectorAll('.writing').length === count, writing.length);
-      await page.waitForFunction((count) => document.querySelectorAll('.log > *').length === count, itemsOf(run));
+      await page.waitForFunction((count) => document.querySelectorAll('.log > .stretch > *').length === count, itemsOf(run));
       assert.deepEqual((await page.locator('.writing').allInnerTexts()).map(flat), writing, `after reload ${reloads}`);
       assert.deepEqual((await page.locator('.log .is-text .prose').allInnerTexts()).map(words), gateway.texts(run.id).map(words), `after reload ${reloads}`);
       gateway.open(run.id, gate ?? '');
@@ -33,7 +33,7 @@ await describePage('the page in the long run', (onNew) => {
   });
 
   /** Also what is not laid out, which has no text as it is seen. @param {any} run */
-  const assertAllIsDrawn = async (run) => assert.deepEqual((await house.page.locator('.log .is-text .prose').allTextContents()).map(flat), house.gateway.texts(run.id).map(flat));
+  const assertAllIsDrawn = async (run) => assert.deepEqual((await house.page.locator('.log .is-text .message-body > .prose').allTextContents()).map(flat), house.gateway.texts(run.id).map(flat));
   /** Everything in the log that is drawn as something of its own. @param {any} run */
   const itemsOf = (run) => run.log.filter((record) => record.message && record.kind !== 'ended' && record.message.type !== 'function_call_execution').length;
   /** Letters only: marks of Markdown, heads of code blocks and white space are no words. @param {string} text */
@@ -49,7 +49,7 @@ await describePage('the page in the long run', (onNew) => {
     await page.locator('.composer textarea').waitFor();
     const opened = Date.now() - began;
     // While nobody does anything, all of it is drawn and the messages get their sizes.
-    await page.waitForFunction(() => document.querySelectorAll('.log > .settled').length >= 2000, null, { timeout: 60_000 });
+    await page.waitForFunction(() => document.querySelectorAll('.log > .stretch:not(.settled)').length === 0, null, { timeout: 60_000 });
     await assertAllIsDrawn(run);
     const figures = await page.evaluate(async () => {
       const scroller = /** @type {HTMLElement} */ (document.querySelector('.scroller'));
@@ -92,11 +92,11 @@ await describePage('the page in the long run', (onNew) => {
     await page.locator('.composer textarea').waitFor();
     const texts = page.locator('.log .is-text');
     assert.ok(await texts.count() < 2000, 'not all of it at once');
-    const first = page.locator('.log > :nth-child(2)');
+    const first = page.locator('.log > .stretch:first-child > :nth-child(2)');
     assert.equal(await first.getAttribute('data-kind'), null, 'its beginning is not drawn yet');
     await page.locator('.scroller').hover();
     await page.evaluate(() => document.querySelector('.scroller')?.scrollTo(0, 0));
-    await page.locator('.log > .is-text:nth-child(2)').waitFor();
+    await page.locator('.log > .stretch:first-child > .is-text:nth-child(2)').waitFor();
     await page.getByLabel('More').click();
     const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: 'Download HTML' }).click()]);
     const html = await readFile(await download.path(), 'utf8');

@@ -4,10 +4,11 @@
  *
  *   FASTAGENCY_BIN=target/release/fastagency npm run figures
  *
- * First paint and weight: each visit in a browser context of its own, so with an empty cache; the median of ten, from the start of
+ * First paint and weight: each visit in a browser context of its own, so with an empty cache; the median of them, from the start of
  * the navigation. Beside it what the same browser needs for a line of text from the same server. Then a run of
  * 2 000 messages and one of 200 kB: keys and wheel come from the browser's own input, frames and long tasks (50 ms and more,
- * as the browser counts them) from its performance API.
+ * as the browser counts them) from its performance API; beside it the same wheel over the same words on a page that is nothing
+ * but paragraphs.
  */
 
 import { spawn } from 'node:child_process';
@@ -18,7 +19,7 @@ import { join } from 'node:path';
 import { launchBrowser } from './browser.mjs';
 import { freePort, until } from './real-house.mjs';
 
-const VISITS = 10;
+const VISITS = 15;
 const MESSAGES = 2000;
 const LONG_TEXT = 200_000;
 const KEYS = 100;
@@ -143,9 +144,17 @@ async function longRun() {
   await measured(page, '  scrolling at once', () => scroll(page));
   await page.reload();
   // While nobody does anything, the messages get their sizes.
-  await page.waitForFunction((count) => document.querySelectorAll('.log > .settled').length >= count, MESSAGES);
+  await page.waitForFunction(() => document.querySelector('.log > .settled') && !document.querySelector('.log > .stretch:not(.settled)'));
   await page.mouse.move(700, 300);
   await measured(page, '  scrolling later  ', () => scroll(page));
+  await page.evaluate(() => {
+    const words = /** @type {string[]} */ ([...document.querySelectorAll('.log p')].map((each) => each.textContent));
+    document.body.replaceChildren(document.createElement('div'));
+    Object.assign(/** @type {HTMLElement} */ (document.body.firstElementChild).style, { height: '100vh', overflowY: 'auto' });
+    document.body.firstElementChild?.append(...words.map((text) => Object.assign(document.createElement('p'), { textContent: text })));
+    document.body.firstElementChild?.scrollTo(0, 1e9);
+  });
+  await measured(page, '  paragraphs alone ', () => scroll(page));
 }
 
 /** @param {import('playwright-core').Page} page */

@@ -88,7 +88,7 @@ async function firstSuggestion() {
 
 /** The conversation as it stands on the screen. */
 function conversation() {
-  return page.locator('.log > *').evaluateAll((nodes) => nodes.flatMap((node) => {
+  return page.locator('.log > .stretch > *').evaluateAll((nodes) => nodes.flatMap((node) => {
     const { kind, sender = null, recipient = null, question } = /** @type {HTMLElement} */ (node).dataset;
     /** The text without the heads of code blocks, which are the page's. @param {string} selector */
     const text = (selector) => {

@@ -158,7 +158,7 @@ describe('the page before the real tiers', { skip: missing ?? false, timeout: 12
   test('a called workflow is folded, opens where it asks, and its form is answered', async () => {
     const page = await newPage();
     const run = await start(page, 'outer');
-    const fold = page.locator('.log > .nested');
+    const fold = page.locator('.log > .stretch > .nested');
     await fold.locator('.nested-title', { hasText: 'A look inside' }).waitFor();
     await fold.getByLabel('Street').fill('High St');
     await fold.getByLabel('Floor').fill('x');
@@ -168,7 +168,7 @@ describe('the page before the real tiers', { skip: missing ?? false, timeout: 12
     await page.getByRole('button', { name: 'Send' }).click();
     await page.locator('.ending').waitFor();
     assert.deepEqual(await fold.locator('.filled-in').locator('dt, dd').allInnerTexts(), ['Street', 'High St', 'Floor', '3']);
-    assert.deepEqual(await page.locator('.log > .is-text .prose').allInnerTexts(), ['Outside again.']);
+    assert.deepEqual(await page.locator('.log > .stretch > .is-text .prose').allInnerTexts(), ['Outside again.']);
     assert.equal((await (await fetch(`${house.url}/api/runs/${run}`)).json()).title, 'High St, 3');
     await page.context().close();
   });

@@ -164,8 +164,7 @@ export function openConversation(place, run, listeners) {
       if (before && canWait && later.has(before.node)) drawn[position] = { ...before, item };
       else if (before) drawAnew(position, item);
       else if (canWait) {
-        const node = later.place(item.within.length > 0, () => drawAnew(position, drawn[position].item));
-        folds.placeOf(item.within).append(node);
+        const node = later.place(folds.placeOf(item.within), item.within.length > 0, () => drawAnew(position, drawn[position].item));
         drawn[position] = { item, node, question: null };
       } else drawNew(position, item);
       folds.note(item, !before);
@@ -189,8 +188,6 @@ export function openConversation(place, run, listeners) {
     const now = equipped(item);
     // What was just being written is already in sight; only what is new slides in.
     if (isLive && !writingNodes.has(item.key)) now.node.classList.add('arrives');
-    // What comes while someone looks is laid out at once anyway.
-    if (isLive) now.node.classList.add('settled');
     folds.placeOf(item.within).append(now.node);
     drawn[position] = now;
   }

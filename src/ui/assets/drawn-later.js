@@ -1,8 +1,8 @@
 // @ts-check
 /**
  * A long history is drawn from its end: what the reader sees first is there at once, and everything above it stands as an empty
- * place of about its size until there is time for it, or until the reader comes near. So a conversation of thousands of messages
- * opens as fast as a short one, and keys and wheel never wait for it.
+ * place until there is time for it, or until the reader comes near. So a conversation of thousands of messages opens as fast as
+ * a short one, and keys and wheel never wait for it.
  */
 
 import { h } from './dom.js';
@@ -11,21 +11,28 @@ import { h } from './dom.js';
 const SLICE_MS = 12;
 /** A page that is busy otherwise draws the rest all the same. */
 const PATIENCE_MS = 100;
+/** What is so near is drawn before it is seen. */
+const NEAR = '100% 0px';
 
 /** @param {HTMLElement} scroller @param {() => void} onDone called each time that nothing is left */
 export function drawnLater(scroller, onDone) {
-  /** @type {Map<Element, () => void>} */
+  /** @type {Map<Element, () => void>} in their order */
   const waiting = new Map();
-  /** @type {HTMLElement[]} what waits in the conversation itself, in its order */
+  /** @type {HTMLElement[]} what of it waits in the conversation itself */
   const order = [];
-  /** @type {HTMLElement[]} what waits in folds, where nothing can be said of places before they are opened */
+  /** @type {HTMLElement[]} what waits in folds, which is seen last */
   const folded = [];
   let scheduled = false;
   let closed = false;
 
+  /** Places are too many to be observed; a stretch stands for those in it. */
   const sight = new IntersectionObserver((entries) => {
-    for (const { isIntersecting, target } of entries) if (isIntersecting) draw(target);
-  }, { root: scroller });
+    for (const { isIntersecting, target } of entries) {
+      if (!isIntersecting) continue;
+      for (const place of [...target.children]) draw(place);
+      sight.unobserve(target);
+    }
+  }, { root: scroller, rootMargin: NEAR });
 
   /** @param {Element} place */
   const draw = (place) => {
@@ -37,26 +44,8 @@ export function drawnLater(scroller, onDone) {
 
   /** @param {Element} place */
   const forget = (place) => {
-    if (!waiting.delete(place)) return;
-    sight.unobserve(place);
-    if (waiting.size === 0) onDone();
+    if (waiting.delete(place) && waiting.size === 0) onDone();
   };
-
-  /** What comes near is drawn before it is seen. Thousands of places are too many to be observed, but they stand in order. */
-  const drawNear = () => {
-    if (order.length === 0) return;
-    const { top, bottom, height } = scroller.getBoundingClientRect();
-    let from = 0;
-    for (let to = order.length; from < to;) {
-      const middle = (from + to) >> 1;
-      if (order[middle].getBoundingClientRect().bottom < top - height / 2) from = middle + 1;
-      else to = middle;
-    }
-    let end = from;
-    while (end < order.length && order[end].getBoundingClientRect().top < bottom + height / 2) end += 1;
-    for (const place of order.splice(from, end - from)) draw(place);
-  };
-  scroller.addEventListener('scroll', drawNear, { passive: true });
 
   /** @param {number} milliseconds */
   const some = (milliseconds) => {
@@ -65,7 +54,7 @@ export function drawnLater(scroller, onDone) {
       draw(place);
       if (performance.now() >= end) break;
     }
-    if (order.length + folded.length > 0) schedule();
+    if (waiting.size > 0) schedule();
   };
   const schedule = () => {
     if (scheduled || closed) return;
@@ -80,29 +69,28 @@ export function drawnLater(scroller, onDone) {
   };
 
   return {
-    /** Returns what stands there until `how` puts something else into its place. @param {boolean} isFolded @param {() => void} how */
-    place: (isFolded, how) => {
+    /**
+     * Puts something at the end of a stretch that stands there until `how` puts something else into its place.
+     * @param {HTMLElement} stretch @param {boolean} isFolded @param {() => void} how
+     */
+    place: (stretch, isFolded, how) => {
       const place = h('div', { class: 'to-come' });
+      if (stretch.childElementCount === 0) sight.observe(stretch);
+      stretch.append(place);
       waiting.set(place, how);
       (isFolded ? folded : order).push(place);
-      if (isFolded) sight.observe(place);
       return place;
     },
     /** @param {Element} place */
     has: (place) => waiting.has(place),
-    /** Something else stands there already. */
-    forget: (/** @type {HTMLElement} */ place) => {
-      const at = waiting.has(place) ? order.indexOf(place) : -1;
-      if (at >= 0) order.splice(at, 1);
-      forget(place);
-    },
+    /** Something else stands there already. @param {Element} place */
+    forget,
     some,
     all: () => some(Infinity),
     isDone: () => waiting.size === 0,
     close: () => {
       closed = true;
       sight.disconnect();
-      scroller.removeEventListener('scroll', drawNear);
     },
   };
 }

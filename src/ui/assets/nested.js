@@ -6,17 +6,19 @@
 
 import { h } from './dom.js';
 import { icon } from './icons.js';
+import { stretchesIn } from './stretches.js';
 import { counted, oneLine, plainLine } from './words.js';
 
 /**
  * @typedef {import('./state.js').Within} Within
- * @typedef {{details: HTMLDetailsElement, body: HTMLElement, tail: HTMLElement, count: HTMLElement, last: HTMLElement, messages: number}} Fold
+ * @typedef {{details: HTMLDetailsElement, place: () => HTMLElement, tail: HTMLElement, count: HTMLElement, last: HTMLElement, messages: number}} Fold
  */
 
 /** @param {HTMLElement} log where the conversation itself is drawn @param {HTMLElement} tail where its unfinished texts are */
 export function nestedFolds(log, tail) {
   /** @type {Map<string, Fold>} */
   const folds = new Map();
+  const place = stretchesIn(log);
 
   /** @param {readonly Within[]} within @returns {Fold | null} null for the conversation itself */
   const foldOf = (within) => {
@@ -29,7 +31,7 @@ export function nestedFolds(log, tail) {
       const here = known ?? newFold(title);
       if (!known) {
         folds.set(path, here);
-        (fold?.body ?? log).append(here.details);
+        (fold?.place ?? place)().append(here.details);
       }
       fold = here;
     }
@@ -38,7 +40,7 @@ export function nestedFolds(log, tail) {
 
   return {
     /** Where a finished item goes. @param {readonly Within[]} within @returns {HTMLElement} */
-    placeOf: (within) => foldOf(within)?.body ?? log,
+    placeOf: (within) => (foldOf(within)?.place ?? place)(),
     /** Where a text goes while it is being written. @param {readonly Within[]} within @returns {HTMLElement} */
     tailOf: (within) => foldOf(within)?.tail ?? tail,
     /** Tells all folds around an item what was said last. @param {import('./state.js').Item} item @param {boolean} isNew */
@@ -69,7 +71,7 @@ function newFold(title) {
     h('summary', null, icon('fold'), h('span', { class: 'nested-words' },
       h('span', { class: 'nested-head' }, h('span', { class: 'nested-title' }, title), count), last)),
     body, tail);
-  return { details, body, tail, count, last, messages: 0 };
+  return { details, place: stretchesIn(body), tail, count, last, messages: 0 };
 }
 
 /** @param {import('./state.js').Item} item */

@@ -11,8 +11,9 @@ import { bytes } from './words.js';
 
 /** So much of a text that the server did not render is shown at once. */
 const SHOWN_AT_ONCE = 20_000;
-/** A text of more blocks is laid out where it is looked at only. */
+/** A text of more blocks than these is laid out where it is looked at only, so many at a time. */
 const MANY_BLOCKS = 80;
+const BLOCKS_OF_A_PART = 30;
 
 /** Shows `html`, or `text` as it is where the server gave none. @param {string | null} html @param {string} text */
 export function richText(html, text) {
@@ -27,7 +28,18 @@ export function richText(html, text) {
   for (const pre of content.querySelectorAll('pre')) if (!pre.querySelector('.language-math')) equipCode(pre);
   for (const table of content.querySelectorAll('table')) equipTable(table);
   for (const link of content.querySelectorAll('a[href]')) equipLink(/** @type {HTMLAnchorElement} */ (link));
-  return h('div', { class: content.childElementCount > MANY_BLOCKS ? 'prose is-long' : 'prose' }, content);
+  return h('div', { class: 'prose' }, ...(content.childElementCount > MANY_BLOCKS ? partsOf(content) : [content]));
+}
+
+/** @param {DocumentFragment} content */
+function partsOf(content) {
+  const parts = [];
+  while (content.firstChild) {
+    const part = h('div', { class: 'prose part' });
+    while (content.firstChild && part.childElementCount < BLOCKS_OF_A_PART) part.append(content.firstChild);
+    parts.push(part);
+  }
+  return parts;
 }
 
 /** What the server lets through (src/gateway/markdown.rs), and with which attributes. */

@@ -1,37 +1,27 @@
 // @ts-check
 /**
- * A long history is opened without the browser laying out what nobody sees (`content-visibility` in style.css); scrolling through
- * such messages is jerky, though. So while nothing else is to be done, message after message, from the last one upwards, gets
- * its real size, as long as the reader is at the end, where nothing of it can be seen.
+ * A stretch of messages that was never in sight has a guessed height, so the bar at the side would lie, and jump when the reader
+ * comes there. While nothing else is to be done, stretch after stretch, from the last one upwards, is laid out once and keeps
+ * its real height, as long as the reader is at the end, where nothing of it can be seen.
  */
 
-/** More messages than these stay as they were opened: a page that has all of a huge run laid out would be slow in everything. */
-const MOST = 3000;
-/** So many get their size before the time is looked at again. */
-const AT_ONCE = 8;
-/** How much of a pause must be left to begin with some more. */
-const ENOUGH_MS = 6;
+/** How much of a pause must be left to begin with one more. */
+const ENOUGH_MS = 12;
 const PAUSE_MS = 100;
 
 /** @param {HTMLElement} log @param {() => boolean} mayGoOn */
 export function settleWhenIdle(log, mayGoOn) {
   let closed = false;
-  let settled = 0;
   let next = log.lastElementChild;
 
   /** @param {() => number} timeLeft */
   const some = (timeLeft) => {
     if (closed) return;
-    while (next && settled < MOST && mayGoOn() && timeLeft() > ENOUGH_MS) {
-      for (let count = 0; next && count < AT_ONCE; count += 1) {
-        next.classList.add('settled');
-        settled += 1;
-        next = next.previousElementSibling;
-      }
-      // The layout happens here and now, inside the pause.
-      log.getBoundingClientRect();
+    while (next instanceof HTMLElement && mayGoOn() && timeLeft() > ENOUGH_MS) {
+      settle(next);
+      next = next.previousElementSibling;
     }
-    if (next && settled < MOST) setTimeout(later, PAUSE_MS);
+    if (next) setTimeout(later, PAUSE_MS);
   };
   const later = () => {
     if (closed) return;
@@ -44,4 +34,13 @@ export function settleWhenIdle(log, mayGoOn) {
   };
   setTimeout(later, PAUSE_MS);
   return { close: () => { closed = true; } };
+}
+
+/** @param {HTMLElement} stretch */
+function settle(stretch) {
+  stretch.style.contentVisibility = 'visible';
+  // The layout happens here and now, inside the pause.
+  stretch.style.containIntrinsicBlockSize = `auto ${stretch.getBoundingClientRect().height}px`;
+  stretch.style.contentVisibility = '';
+  stretch.classList.add('settled');
 }
