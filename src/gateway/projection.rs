@@ -109,6 +109,7 @@ fn text(content: &Content) -> Option<&str> {
         Content::TextMessage { body, .. } => body.as_deref(),
         // FastAgency's own pages show these two keys.
         Content::SystemMessage { message } => message.get("body").and_then(Value::as_str),
+        Content::WorkflowCompleted { result } => result.as_str(),
         other => other.prompt(),
     }
 }
@@ -263,6 +264,13 @@ mod tests {
                     "type": "multiple_choice", "content": {
                         "prompt": null, "choices": ["A"], "default": null, "single": true, "min": null, "max": null,
                         "deadline": null, "on_timeout": null}}}),
+            ),
+            (
+                said(Content::WorkflowCompleted { result: json!("**triangles**") }),
+                json!({"kind": "said", "message": {
+                    "uuid": "1".repeat(32), "sender": "Teacher", "recipient": null, "auto_reply": false,
+                    "type": "workflow_completed", "content": {"result": "**triangles**"},
+                    "html": "<p><strong>triangles</strong></p>\n"}}),
             ),
             (
                 said(Content::Other { kind: "run_completion".into(), content: json!({"x": [1]}) }),

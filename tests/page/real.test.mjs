@@ -53,7 +53,7 @@ name: outer
 steps:
   - workflow: { name: inner }
   - message: Outside again.
-  - return: done
+  - return: "**All** seen <i>here</i>."
 `,
   pays: `version: 1
 name: pays
@@ -169,6 +169,9 @@ describe('the page before the real tiers', { skip: missing ?? false, timeout: 12
     await page.locator('.ending').waitFor();
     assert.deepEqual(await fold.locator('.filled-in').locator('dt, dd').allInnerTexts(), ['Street', 'High St', 'Floor', '3']);
     assert.deepEqual(await page.locator('.log > .stretch > .is-text .prose').allInnerTexts(), ['Outside again.']);
+    // A result is Markdown as a message is.
+    assert.equal(await page.locator('.ending .result .prose').innerText(), 'All seen <i>here</i>.');
+    assert.equal(await page.locator('.ending .result strong').innerText(), 'All');
     assert.equal((await (await fetch(`${house.url}/api/runs/${run}`)).json()).title, 'High St, 3');
     await page.context().close();
   });

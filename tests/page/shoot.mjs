@@ -42,6 +42,12 @@ const first = await page();
 /** @param {import('playwright-core').Page} on @param {string} name */
 const shoot = async (on, name) => {
   if (isForDocs && !DOCS.includes(name)) return;
+  // The list tells a moment later what the conversation has told already.
+  await on.waitForFunction(() => {
+    const state = document.querySelector('#bar .state-chip')?.getAttribute('data-state');
+    const entry = document.querySelector('.run[aria-current] .run-state');
+    return !state || !entry || entry.classList.contains(`is-${state}`);
+  });
   await on.screenshot({ path: join(folder, `${name}.png`) });
   console.log(name);
 };
