@@ -46,7 +46,7 @@ const shoot = async (on, name) => {
   await on.waitForFunction(() => {
     const state = document.querySelector('#bar .state-chip')?.getAttribute('data-state');
     const entry = document.querySelector('.run[aria-current] .run-state');
-    return !state || !entry || entry.classList.contains(`is-${state}`);
+    return !state || entry?.classList.contains(`is-${state}`);
   });
   await on.screenshot({ path: join(folder, `${name}.png`) });
   console.log(name);

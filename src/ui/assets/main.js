@@ -98,7 +98,7 @@ async function showRun(run) {
 function showStarted(run, replace) {
   tellSite('started', run.id);
   navigate(runPath(run.id), replace);
-  runs.refresh();
+  runs.refreshNow();
 }
 
 function goHome() {

@@ -36,6 +36,8 @@ export function runsList({ list, search }, { isShown, onRuns }) {
   let drawn = '';
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let soon;
 
   const refresh = async () => {
     if (!isShown) return;
@@ -132,8 +134,9 @@ export function runsList({ list, search }, { isShown, onRuns }) {
   refresh();
 
   return {
-    /** Asks soon; several reasons at once ask once. */
-    refresh: () => { clearTimeout(timer); timer = setTimeout(refresh, SOON_MS); },
+    /** Asks soon; several reasons at once ask once. A question that is under way already may be answered with what was before. */
+    refresh: () => { clearTimeout(soon); soon = setTimeout(refresh, SOON_MS); },
+    refreshNow: () => { refresh(); },
     /** @param {string | null} id */
     setCurrent: (id) => { current = id; draw(); },
   };
