@@ -17,7 +17,6 @@ import { nestedFolds } from './nested.js';
 import { errorMessage, startedNotice, systemMessage, textMessage, unknownMessage, writingMessage } from './messages.js';
 import { closedQuestion, openQuestion } from './questions.js';
 import { keepAtEnd } from './scrolling.js';
-import { settleWhenIdle } from './settling.js';
 import { apply, emptyRun, openQuestions, phaseOf } from './state.js';
 import { startRun, wordsOf } from './api.js';
 import { toolCard } from './tool-card.js';
@@ -203,7 +202,11 @@ export function openConversation(place, run, listeners) {
   function endHistory() {
     if (!log.hasAttribute('aria-busy')) return;
     log.removeAttribute('aria-busy');
-    settling = settleWhenIdle(log, () => scrolling.isFollowing());
+    // Short ones, which most are, need none of it.
+    if (log.childElementCount < 2) return;
+    import('./settling.js').then(({ settleWhenIdle }) => {
+      if (!closed) settling = settleWhenIdle(log, () => scrolling.isFollowing());
+    }, () => { /* the heights stay guessed */ });
   }
 
   function drawWriting() {
