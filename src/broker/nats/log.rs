@@ -7,6 +7,7 @@ use async_nats::{HeaderMap, Message};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
+use futures_util::future::try_join_all;
 use futures_util::stream::BoxStream;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -102,9 +103,10 @@ impl Log for NatsLog {
             (RUNS_STREAM, json!({ "filter": subjects::inboxes(run) })),
             (QUEUE_STREAM, json!({ "filter": subjects::timer(run) })),
         ];
-        for (stream, body) in purges {
-            self.0.api_plainly::<Value>("purge a run", format!("STREAM.PURGE.{stream}"), &body).await?;
-        }
+        try_join_all(purges.iter().map(|(stream, body)| async move {
+            self.0.api_plainly::<Value>("purge a run", format!("STREAM.PURGE.{stream}"), body).await
+        }))
+        .await?;
         Ok(())
     }
 
