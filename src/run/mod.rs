@@ -12,6 +12,7 @@ pub mod claim;
 pub mod directory;
 pub mod lease;
 pub mod notice;
+pub mod question;
 pub mod redaction;
 pub mod remove;
 pub mod secret;
