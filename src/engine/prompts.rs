@@ -6,7 +6,9 @@ use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use crate::model::{ChatMessage, Request};
+use serde::Serialize;
+
+use crate::model::Request;
 use crate::run::record::Asked;
 use crate::workflow::ModelUse;
 
@@ -33,8 +35,10 @@ pub(super) struct Noting {
 impl Prompts {
     /// Notes a request.
     pub(super) fn note(&self, key: &str, llm: &ModelUse, request: &Request) -> Noting {
-        let messages: Vec<u64> = request.messages.iter().map(digest_of).collect();
-        let tools = digest(&serde_json::to_string(&request.tools).unwrap_or_default());
+        // One buffer for all: a long conversation is looked through before each of its turns.
+        let mut text = Vec::with_capacity(1024);
+        let messages: Vec<u64> = request.messages.iter().map(|message| digest(message, &mut text)).collect();
+        let tools = digest(&request.tools, &mut text);
         let in_common = |known: &Known| known.messages.iter().zip(&messages).take_while(|(a, b)| a == b).count();
         let nearest = self.0.iter().map(|known| (in_common(known), known)).max_by_key(|(common, _)| *common);
         let nearest = nearest.filter(|(common, _)| *common > 0);
@@ -70,11 +74,9 @@ impl Noting {
     }
 }
 
-fn digest_of(message: &ChatMessage) -> u64 {
-    digest(&serde_json::to_string(message).unwrap_or_default())
-}
-
-fn digest(text: &str) -> u64 {
+fn digest(value: &impl Serialize, text: &mut Vec<u8>) -> u64 {
+    text.clear();
+    serde_json::to_writer(&mut *text, value).expect("it is JSON");
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
     hasher.finish()
@@ -87,7 +89,7 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
     use crate::ids::Name;
-    use crate::model::Role;
+    use crate::model::{ChatMessage, Role};
     use crate::run::record::{Body, Outcome, Placed, Record};
 
     fn said(role: Role, text: &str) -> ChatMessage {
