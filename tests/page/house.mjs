@@ -90,8 +90,11 @@ export async function until(condition) {
 /** A text as it is compared: without marks, with single spaces. @param {string} text */
 export const flat = (text) => text.replace(/\*\*/g, '').replace(/\s+/g, ' ').trim();
 
-/** What the conversation shows of finished texts. @param {Page} page */
-export const shownTexts = async (page) => (await page.locator('.log .is-text .prose').allInnerTexts()).map(flat);
+/** What the conversation shows of finished texts, once its history is drawn. @param {Page} page */
+export const shownTexts = async (page) => {
+  await page.locator('.log:not([aria-busy])').waitFor();
+  return (await page.locator('.log .is-text .prose').allInnerTexts()).map(flat);
+};
 
 /** What must never be otherwise. @param {House} house @param {string} runId @param {Page} [on] */
 export async function assertTextsAreTheLogs({ gateway, page }, runId, on = page) {
