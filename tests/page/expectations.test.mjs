@@ -123,6 +123,7 @@ await describePage('what people expect', (onNew) => {
     const asking = gateway.start('simple_learning');
     const other = await (await house.browser.newContext({ viewport: { width: 390, height: 800 } })).newPage();
     await other.goto(gateway.url);
+    await other.locator('[data-workflow]').first().waitFor();
     await other.getByRole('button', { name: 'Show the conversations' }).click();
     await other.locator('.run[data-state=waiting]').click();
     await answerOpenQuestion(other, 'triangles');
