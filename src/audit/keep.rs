@@ -9,7 +9,8 @@ use crate::broker::{self, Broker, Lane, Stored};
 use crate::chain::{digest, linked, written};
 use crate::ids::RunId;
 use crate::redact::Redactor;
-use crate::run::record::{Body, Erasure, Kept, KeptEntry, PIECE, Record, Unreadable};
+use crate::run::assembler::Unreadable;
+use crate::run::record::{Body, Erasure, Kept, KeptEntry, PIECE, Record};
 use crate::run::{Result, redaction, summary};
 
 /// How often it is tried when somebody else writes at the same time.

@@ -5,10 +5,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, FutureExt, Shared};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -16,7 +14,7 @@ use crate::broker::{Broker, Slot, Stored};
 use crate::chat::{LIMIT, Result, Stop};
 use crate::clock::{Clock, Timestamp};
 use crate::engine::copier::Copier;
-use crate::engine::prompts::{Noting, Prompts};
+use crate::engine::prompts::Prompts;
 use crate::engine::shelver::Shelver;
 use crate::engine::watch::Watch;
 use crate::ids::{MessageId, RunId, UserId};
@@ -29,7 +27,7 @@ use crate::run::attach::Delta;
 use crate::run::claim::{Owned, is_still_mine, last_claim};
 use crate::run::lease::Lease;
 use crate::run::notice::Notices;
-use crate::run::record::{Body, Created, Done, Outcome, Placed, Record, Usage};
+use crate::run::record::{Body, Created, Outcome, Placed, Record, Usage};
 use crate::run::redaction;
 use crate::run::secret;
 use crate::run::spent::Spent;
@@ -37,7 +35,9 @@ use crate::run::summary::Summary;
 use crate::run::writer::Writer;
 use crate::seal::Sealer;
 use crate::vouch::{Matter, PublicKey, Voucher, is_vouched};
-use crate::workflow::{Limits, ModelUse};
+use crate::workflow::Limits;
+
+mod storing;
 
 /// The keys of permissions begin so; no step does.
 const ALLOWED: &str = "!allowed/";
@@ -76,36 +76,8 @@ pub(super) struct Journal {
     remembered: Mutex<HashMap<String, Remembered>>,
     pen: tokio::sync::Mutex<Pen>,
     prompts: Mutex<Prompts>,
-    behind: Mutex<Behind>,
+    behind: Mutex<storing::Behind>,
     state: Mutex<State>,
-}
-
-/// What is not in the log yet although the run has gone on.
-enum Behind {
-    Nothing,
-    /// A finished effect, which the next record carries: a reply is followed by the message that says it. If the run has
-    /// something to wait for first, it is stored alone, at once.
-    Done(Box<Done>),
-    /// A record that is being stored.
-    Storing(Storing),
-}
-
-type Storing = Shared<BoxFuture<'static, Result<()>>>;
-
-impl Behind {
-    fn storing(&self) -> Option<Storing> {
-        if let Behind::Storing(storing) = self { Some(storing.clone()) } else { None }
-    }
-
-    fn take_done(&mut self) -> Option<Done> {
-        match std::mem::replace(self, Behind::Nothing) {
-            Behind::Done(done) => Some(*done),
-            other => {
-                *self = other;
-                None
-            }
-        }
-    }
 }
 
 /// The writer, and the projections that are kept as it writes.
@@ -231,7 +203,7 @@ impl Journal {
             remembered: Mutex::new(remembered),
             prompts: Mutex::default(),
             pen: tokio::sync::Mutex::new(Pen { writer, summary, watch, copier, shelver }),
-            behind: Mutex::new(Behind::Nothing),
+            behind: Mutex::new(storing::Behind::Nothing),
             state: Mutex::new(State {
                 busy: 0,
                 waits: HashMap::new(),
@@ -281,134 +253,6 @@ impl Journal {
         self.claimed.store(seq, Ordering::Relaxed);
         self.confirmed.store(lapses, Ordering::Relaxed);
         Ok(())
-    }
-
-    /// Appends a record, and tells the projections.
-    ///
-    /// Boxed: thousands of runs wait for a person, and what waits must not have the room in it that writing takes.
-    pub(super) fn append(self: &Arc<Self>, body: Body) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move {
-            self.stored().await?;
-            match self.take_done() {
-                // That belongs to the run, and must not be given up with the branch of it that waits here.
-                Some(done) => {
-                    self.store_behind(Record::carrying(done, body));
-                    self.stored().await
-                }
-                None => self.write(Record::new(body)).await.map(drop),
-            }
-        })
-    }
-
-    /// Appends a message that says what was done right before it, without waiting for it. Every other append waits until it
-    /// is stored, and so do every piece of a later text and every request to a model.
-    pub(super) async fn append_behind(self: &Arc<Self>, body: Body) -> Result<()> {
-        self.stored().await?;
-        self.store_behind(match self.take_done() {
-            Some(done) => Record::carrying(done, body),
-            None => Record::new(body),
-        });
-        Ok(())
-    }
-
-    /// Notes a request to a model, for [`Journal::done`].
-    pub(super) fn note(&self, key: &str, llm: &ModelUse, request: &model::Request) -> Noting {
-        lock(&self.prompts).note(key, llm, request)
-    }
-
-    /// Takes note of what came of a request to a model, with what was asked: the next record carries it. If the run comes to
-    /// none before it waits for anything, it is stored alone, at once.
-    pub(super) async fn done(
-        self: &Arc<Self>,
-        key: String,
-        outcome: Outcome,
-        noting: Noting,
-        took: Duration,
-    ) -> Result<()> {
-        self.settle().await?;
-        let (asked, known) = noting.took(took);
-        *lock(&self.behind) = Behind::Done(Box::new(Done { key, outcome, asked: Some(asked) }));
-        lock(&self.prompts).remember(known);
-        Ok(())
-    }
-
-    /// Waits until everything that has happened is in the log.
-    pub(super) async fn settle(self: &Arc<Self>) -> Result<()> {
-        self.stored().await?;
-        let Some(done) = self.take_done() else { return Ok(()) };
-        self.store_behind(Record::from(done));
-        self.stored().await
-    }
-
-    /// Waits until nothing is being stored. A run is one task: until its next await nothing is.
-    async fn stored(&self) -> Result<()> {
-        loop {
-            // Several branches may wait for the same.
-            let Some(storing) = lock(&self.behind).storing() else { return Ok(()) };
-            storing.clone().await?;
-            let mut behind = lock(&self.behind);
-            if behind.storing().is_some_and(|newer| newer.ptr_eq(&storing)) {
-                *behind = Behind::Nothing;
-            }
-        }
-    }
-
-    fn take_done(&self) -> Option<Done> {
-        lock(&self.behind).take_done()
-    }
-
-    fn store_behind(self: &Arc<Self>, record: Record) {
-        let journal = self.clone();
-        let storing = async move { journal.write(record).await.map(drop) };
-        *lock(&self.behind) = Behind::Storing(storing.boxed().shared());
-    }
-
-    /// Goes on storing what is to be stored; returns when it could not be.
-    pub(super) async fn failure_behind(self: &Arc<Self>) -> Stop {
-        std::future::poll_fn(|context| {
-            // The run has had its turn, and waits for something.
-            if let Some(done) = self.take_done() {
-                self.store_behind(Record::from(done));
-            }
-            let mut behind = lock(&self.behind);
-            if let Behind::Storing(storing) = &mut *behind {
-                match storing.poll_unpin(context) {
-                    Poll::Ready(Err(stop)) => return Poll::Ready(stop),
-                    Poll::Ready(Ok(())) => *behind = Behind::Nothing,
-                    // What is begun later is begun by this task, which comes back here then.
-                    Poll::Pending => {}
-                }
-            }
-            Poll::Pending
-        })
-        .await
-    }
-
-    /// Gives up what is being stored: the run leaves memory.
-    pub(super) fn abandon(&self) {
-        *lock(&self.behind) = Behind::Nothing;
-    }
-
-    async fn write(&self, record: Record) -> Result<u64> {
-        self.notices.announce(self.run, &record.body).await.map_err(|error| Stop::Halted(error.to_string()))?;
-        let mut pen = self.pen.lock().await;
-        let Pen { writer, summary, watch, copier, shelver } = &mut *pen;
-        let written =
-            writer.append(record, self.clock().now()).await.map_err(|error| Stop::Halted(error.to_string()))?;
-        for placed in written {
-            summary.apply(&redaction::placed(shelver.redactor(), &placed));
-            watch.saw(summary, &placed);
-            {
-                let mut state = lock(&self.state);
-                state.spent.apply(&placed);
-                state.asked_secret |= asks_secret(&placed.record.body);
-            }
-            if let Some(copier) = copier {
-                copier.copy(&placed).await.map_err(|error| Stop::Halted(error.to_string()))?;
-            }
-        }
-        shelver.put(summary);
-        Ok(writer.last())
     }
 
     /// Shows the run as it is now on the shelf.

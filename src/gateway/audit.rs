@@ -28,7 +28,8 @@ use crate::gateway::runs::run_id;
 use crate::gateway::{Gateway, events, guard, projection};
 use crate::ids::{RunId, UserId};
 use crate::problem::chain;
-use crate::run::record::{Assembler, Body, Erasure, Placed};
+use crate::run::assembler::Assembler;
+use crate::run::record::{Body, Erasure, Placed};
 use crate::run::summary::{self, Summary};
 use crate::run::{self, redaction};
 

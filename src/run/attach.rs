@@ -13,7 +13,8 @@ use tokio::time::Instant;
 use crate::broker::{Broker, Live, Slot};
 use crate::ids::RunId;
 use crate::message::Within;
-use crate::run::record::{Assembler, Body, Placed};
+use crate::run::assembler::Assembler;
+use crate::run::record::{Body, Placed};
 use crate::run::{Result, read};
 
 /// What a follower is given.

@@ -7,6 +7,7 @@
 pub mod record;
 
 pub mod answer;
+pub mod assembler;
 pub mod attach;
 pub mod claim;
 pub mod directory;
@@ -30,7 +31,7 @@ pub enum Error {
     Broker(#[from] crate::broker::Error),
     /// A record cannot be used.
     #[error(transparent)]
-    Unreadable(#[from] record::Unreadable),
+    Unreadable(#[from] assembler::Unreadable),
     /// There is no such run.
     #[error("there is no run {run}")]
     Unknown {
@@ -50,7 +51,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Reads a run's records after sequence `after`.
 pub async fn read(broker: &crate::broker::Broker, run: crate::ids::RunId, after: u64) -> Result<Vec<record::Placed>> {
-    let mut assembler = record::Assembler::default();
+    let mut assembler = assembler::Assembler::default();
     let mut records = Vec::new();
     for stored in broker.log.read(run, after).await? {
         let taken = assembler.take(run, &stored)?;
@@ -66,7 +67,7 @@ pub async fn read(broker: &crate::broker::Broker, run: crate::ids::RunId, after:
 /// How a run began: one read, however long its log is. None if there is no such run any more.
 pub async fn created(broker: &crate::broker::Broker, run: crate::ids::RunId) -> Result<Option<record::Created>> {
     let Some(stored) = broker.log.first(run).await? else { return Ok(None) };
-    let first = match record::Assembler::default().take(run, &stored)?.records.into_iter().next() {
+    let first = match assembler::Assembler::default().take(run, &stored)?.records.into_iter().next() {
         Some(first) => Some(first),
         // Its first record came in pieces.
         None => read(broker, run, 0).await?.into_iter().next(),

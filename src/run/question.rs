@@ -6,7 +6,8 @@ use crate::broker::Broker;
 use crate::clock::Timestamp;
 use crate::ids::{MessageId, RunId};
 use crate::message::Message;
-use crate::run::record::{Answered, Assembler, Body, Outcome, Placed};
+use crate::run::assembler::Assembler;
+use crate::run::record::{Answered, Body, Outcome, Placed};
 use crate::run::{Result, read};
 
 /// A question that a run has asked.

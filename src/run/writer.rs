@@ -10,7 +10,8 @@ use crate::broker::{self, Broker, Stored};
 use crate::clock::Timestamp;
 use crate::ids::{RunId, WorkerId};
 use crate::metrics::metrics;
-use crate::run::record::{Assembler, PIECE, Placed, Record};
+use crate::run::assembler::Assembler;
+use crate::run::record::{PIECE, Placed, Record};
 use crate::run::{Error, Result};
 
 /// The owner's pen.

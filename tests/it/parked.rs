@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use fastagency::broker::{Broker, Sighting};
 use fastagency::ids::{MessageId, RunId};
+use fastagency::run::assembler::Assembler;
 use fastagency::run::attach::{Seen, attach};
-use fastagency::run::record::{Assembler, Body};
+use fastagency::run::record::Body;
 use futures_util::StreamExt;
 use serde_json::json;
 

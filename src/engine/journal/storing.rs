@@ -1,0 +1,177 @@
+//! What of a run is in the log, and what is on its way there.
+//!
+//! What came of a request to a model is kept back while the run goes on, and the next record carries it: most often the message
+//! that says it, which the run need not wait for either. Before the run does anything that others would notice, all that has
+//! happened is in the log ([`Journal::settle`]).
+
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, FutureExt, Shared};
+
+use super::{Journal, Pen, asks_secret, lock};
+use crate::chat::{Result, Stop};
+use crate::engine::prompts::Noting;
+use crate::model;
+use crate::run::record::{Body, Done, Outcome, Record};
+use crate::run::redaction;
+use crate::workflow::ModelUse;
+
+/// What is not in the log yet although the run has gone on.
+pub(super) enum Behind {
+    Nothing,
+    /// A finished effect, which the next record carries: a reply is followed by the message that says it. If the run has
+    /// something to wait for first, it is stored alone, at once.
+    Done(Box<Done>),
+    /// A record that is being stored.
+    Storing(Storing),
+}
+
+type Storing = Shared<BoxFuture<'static, Result<()>>>;
+
+impl Behind {
+    fn storing(&self) -> Option<Storing> {
+        if let Behind::Storing(storing) = self { Some(storing.clone()) } else { None }
+    }
+
+    fn take_done(&mut self) -> Option<Done> {
+        match std::mem::replace(self, Behind::Nothing) {
+            Behind::Done(done) => Some(*done),
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
+}
+
+impl Journal {
+    /// Appends a record, and tells the projections.
+    ///
+    /// Boxed: thousands of runs wait for a person, and what waits must not have the room in it that writing takes.
+    pub(in crate::engine) fn append(self: &Arc<Self>, body: Body) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.stored().await?;
+            match self.take_done() {
+                // That belongs to the run, and must not be given up with the branch of it that waits here.
+                Some(done) => {
+                    self.store_behind(Record::carrying(done, body));
+                    self.stored().await
+                }
+                None => self.write(Record::new(body)).await.map(drop),
+            }
+        })
+    }
+
+    /// Appends a message that says what was done right before it, without waiting for it. Every other append waits until it
+    /// is stored, and so do every piece of a later text and every request to a model.
+    pub(in crate::engine) async fn append_behind(self: &Arc<Self>, body: Body) -> Result<()> {
+        self.stored().await?;
+        self.store_behind(match self.take_done() {
+            Some(done) => Record::carrying(done, body),
+            None => Record::new(body),
+        });
+        Ok(())
+    }
+
+    /// Notes a request to a model, for [`Journal::done`].
+    pub(in crate::engine) fn note(&self, key: &str, llm: &ModelUse, request: &model::Request) -> Noting {
+        lock(&self.prompts).note(key, llm, request)
+    }
+
+    /// Takes note of what came of a request to a model, with what was asked: the next record carries it. If the run comes to
+    /// none before it waits for anything, it is stored alone, at once.
+    pub(in crate::engine) async fn done(
+        self: &Arc<Self>,
+        key: String,
+        outcome: Outcome,
+        noting: Noting,
+        took: Duration,
+    ) -> Result<()> {
+        self.settle().await?;
+        let (asked, known) = noting.took(took);
+        *lock(&self.behind) = Behind::Done(Box::new(Done { key, outcome, asked: Some(asked) }));
+        lock(&self.prompts).remember(known);
+        Ok(())
+    }
+
+    /// Waits until everything that has happened is in the log.
+    pub(in crate::engine) async fn settle(self: &Arc<Self>) -> Result<()> {
+        self.stored().await?;
+        let Some(done) = self.take_done() else { return Ok(()) };
+        self.store_behind(Record::from(done));
+        self.stored().await
+    }
+
+    /// Waits until nothing is being stored. A run is one task: until its next await nothing is.
+    async fn stored(&self) -> Result<()> {
+        loop {
+            // Several branches may wait for the same.
+            let Some(storing) = lock(&self.behind).storing() else { return Ok(()) };
+            storing.clone().await?;
+            let mut behind = lock(&self.behind);
+            if behind.storing().is_some_and(|newer| newer.ptr_eq(&storing)) {
+                *behind = Behind::Nothing;
+            }
+        }
+    }
+
+    fn take_done(&self) -> Option<Done> {
+        lock(&self.behind).take_done()
+    }
+
+    fn store_behind(self: &Arc<Self>, record: Record) {
+        let journal = self.clone();
+        let storing = async move { journal.write(record).await.map(drop) };
+        *lock(&self.behind) = Behind::Storing(storing.boxed().shared());
+    }
+
+    /// Goes on storing what is to be stored; returns when it could not be.
+    pub(in crate::engine) async fn failure_behind(self: &Arc<Self>) -> Stop {
+        std::future::poll_fn(|context| {
+            // The run has had its turn, and waits for something.
+            if let Some(done) = self.take_done() {
+                self.store_behind(Record::from(done));
+            }
+            let mut behind = lock(&self.behind);
+            if let Behind::Storing(storing) = &mut *behind {
+                match storing.poll_unpin(context) {
+                    Poll::Ready(Err(stop)) => return Poll::Ready(stop),
+                    Poll::Ready(Ok(())) => *behind = Behind::Nothing,
+                    // What is begun later is begun by this task, which comes back here then.
+                    Poll::Pending => {}
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Gives up what is being stored: the run leaves memory.
+    pub(in crate::engine) fn abandon(&self) {
+        *lock(&self.behind) = Behind::Nothing;
+    }
+
+    pub(super) async fn write(&self, record: Record) -> Result<u64> {
+        self.notices.announce(self.run, &record.body).await.map_err(|error| Stop::Halted(error.to_string()))?;
+        let mut pen = self.pen.lock().await;
+        let Pen { writer, summary, watch, copier, shelver } = &mut *pen;
+        let written =
+            writer.append(record, self.clock().now()).await.map_err(|error| Stop::Halted(error.to_string()))?;
+        for placed in written {
+            summary.apply(&redaction::placed(shelver.redactor(), &placed));
+            watch.saw(summary, &placed);
+            {
+                let mut state = lock(&self.state);
+                state.spent.apply(&placed);
+                state.asked_secret |= asks_secret(&placed.record.body);
+            }
+            if let Some(copier) = copier {
+                copier.copy(&placed).await.map_err(|error| Stop::Halted(error.to_string()))?;
+            }
+        }
+        shelver.put(summary);
+        Ok(writer.last())
+    }
+}
