@@ -26,7 +26,7 @@ pub mod session;
 mod throttle;
 mod tokens;
 
-pub use file::{FileError, Key, People, User};
+pub use file::{FileError, Key, People, Scope, User};
 pub use passwords::hash as hash_password;
 
 use file::Watched;
@@ -55,6 +55,8 @@ pub struct Caller {
     pub address: Option<IpAddr>,
     /// He may read everybody's runs in the audit.
     pub is_auditor: bool,
+    /// What the key that he shows is for; empty: for everything that he may do.
+    pub scopes: Vec<Scope>,
 }
 
 /// Why somebody may not come in.
@@ -126,7 +128,13 @@ enum Way {
 
 impl Caller {
     fn new(user: UserId, groups: Vec<String>) -> Self {
-        Self { user: Some(user), groups, is_admin: false, is_auditor: false, address: None }
+        Self { user: Some(user), groups, ..Self::default() }
+    }
+
+    /// The first of these that his key is not for.
+    pub fn lacks(&self, wanted: &[Scope]) -> Option<Scope> {
+        let lacks = |scope: &Scope| !self.scopes.is_empty() && !self.scopes.contains(scope);
+        wanted.iter().copied().find(lacks)
     }
 
     fn is_among(&self, members: &config::Members) -> bool {
@@ -234,6 +242,7 @@ impl Authenticator {
         match (found, name) {
             (Some(found), Some(name)) if right && fits => {
                 self.remembered.remember(user, password, version);
+                self.throttle.succeeded(user, address, Instant::now());
                 Ok(Caller::new(name, found.groups.clone()))
             }
             _ => {
@@ -262,7 +271,9 @@ impl Authenticator {
         // The digest of a guess says nothing about how near it is: comparing digests byte by byte gives nothing away.
         let found = people.keys.values().find(|known| known.sha256.eq_ignore_ascii_case(&digest));
         match found.and_then(|found| Some((UserId::new(found.user.as_str())?, found))) {
-            Some((user, found)) => Ok(Caller::new(user, found.groups.clone())),
+            Some((user, found)) => {
+                Ok(Caller { scopes: found.scopes.clone(), ..Caller::new(user, found.groups.clone()) })
+            }
             None => {
                 self.throttle.failed("", address, Instant::now());
                 Err(Denied::Wrong { why: "the key is not known".to_owned() })

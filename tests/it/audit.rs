@@ -635,4 +635,8 @@ async fn what_is_redacted_is_not_seen_while_it_is_written() {
     assert!(written.contains("card [redacted] and more") && pieces > 3, "{pieces} {written:?}");
     assert!(!events.contains("5678 and") && events.contains("card [redacted] and more words"), "{events}");
     assert!(all.terminate().success());
+    // Now that it has ended, the log itself has them no more.
+    let broker = embedded::open(&folder.path().join("data")).unwrap();
+    let log = raw(&broker, RunId::parse(id).unwrap()).await;
+    assert!(!log.contains("5678") && log.contains("card [redacted] and more words"), "{log}");
 }

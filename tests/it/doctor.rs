@@ -113,11 +113,11 @@ async fn a_system_that_is_well_is_told_so_with_all_who_are_up() {
         "has this version",
         "serves echo",
         &format!("the gateway at http://127.0.0.1:{port} has this version"),
-        &format!("no page is up at http://127.0.0.1:{ui_port}"),
         "GB are free",
     ] {
         assert_eq!(said.finding(words)["level"], "ok", "{words}");
     }
+    said.says("note", &format!("no page is up at http://127.0.0.1:{ui_port}"), "fastagency ui");
     said.says("warning", "its monitoring does not answer", "http: 127.0.0.1:8222");
     assert!(!said.all.contains("the-right-key"), "{}", said.all);
     // It has changed nothing: whoever looks for runs finds none.

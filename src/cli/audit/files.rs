@@ -132,9 +132,9 @@ impl Export {
         Ok(out.write_all(lines.as_bytes()))
     }
 
-    fn query(&self) -> Vec<(&'static str, String)> {
+    fn query(&self) -> Vec<(String, String)> {
         let format = if self.format == Format::Csv { "csv" } else { "jsonl" };
-        [("format", format.to_owned())].into_iter().chain(self.which.query()).collect()
+        [("format".to_owned(), format.to_owned())].into_iter().chain(self.which.selection().query()).collect()
     }
 }
 

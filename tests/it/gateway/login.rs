@@ -275,6 +275,7 @@ struct Provider {
     renewals: AtomicUsize,
     other_nonce: AtomicBool,
     other_audience: AtomicBool,
+    other_subject: AtomicBool,
     fat: AtomicBool,
     closed: AtomicBool,
 }
@@ -294,6 +295,7 @@ impl Provider {
             renewals: AtomicUsize::new(0),
             other_nonce: AtomicBool::new(false),
             other_audience: AtomicBool::new(false),
+            other_subject: AtomicBool::new(false),
             fat: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         });
@@ -309,7 +311,8 @@ impl Provider {
 
     fn id_token(&self, nonce: Option<&str>) -> String {
         let audience = if self.other_audience.load(Ordering::Relaxed) { "another program" } else { CLIENT };
-        let mut claims = json!({"iss": self.issuer, "aud": audience, "sub": "carol-1", "email": "carol@example.org",
+        let subject = if self.other_subject.load(Ordering::Relaxed) { "mallory-1" } else { "carol-1" };
+        let mut claims = json!({"iss": self.issuer, "aud": audience, "sub": subject, "email": "carol@example.org",
             "exp": now() + self.lifetime.load(Ordering::Relaxed), "iat": now(), "roles": ["teachers"]});
         if let Some(nonce) = nonce {
             claims["nonce"] = json!(nonce);
@@ -515,6 +518,15 @@ async fn a_login_is_renewed_once_however_many_requests_want_it_and_ends_with_the
     let away = Browser::at(&front.url).call("GET", "/api/runs", &[("cookie", &cookie)], None).await;
     assert_eq!((away.status, &away.body["error"]["code"]), (503, &json!("auth_unavailable")));
     provider.closed.store(false, Ordering::Relaxed);
+    // What is renewed is about somebody else: over.
+    let old = provider.id_token(None);
+    assert_eq!(log_in(&Browser::at(&front.url), "%2F").await.status, 303);
+    let refresh_token = provider.refresh_tokens.lock().unwrap().last().cloned();
+    provider.other_subject.store(true, Ordering::Relaxed);
+    let swapped = Session::begin(Proof::Oidc { id_token: old, fresh_until: 0, refresh_token }, Duration::from_secs(60));
+    let swapped = format!("fastagency=1.{}", CookieKey::new(&KEY.to_owned().into()).seal(Purpose::Session, &swapped));
+    assert_eq!(Browser::at(&front.url).call("GET", "/api/runs", &[("cookie", &swapped)], None).await.status, 401);
+    provider.other_subject.store(false, Ordering::Relaxed);
     // The provider does not know it: over, and the cookie goes.
     let over = Browser::at(&front.url).call("GET", "/api/runs", &[("cookie", &cookie)], None).await;
     assert_eq!(over.status, 401);
