@@ -110,7 +110,6 @@ pub struct Authenticator {
     mode: &'static str,
     way: Way,
     people: Option<Watched>,
-    passwords: Passwords,
     throttle: Throttle,
     remembered: Remembered,
     admins: config::Members,
@@ -120,7 +119,8 @@ pub struct Authenticator {
 
 enum Way {
     Nobody,
-    Basic { issuer: Option<Box<Issuer>> },
+    // Only who checks passwords makes ready for it: that takes 19 MiB, which a process keeps.
+    Basic { passwords: Passwords, issuer: Option<Box<Issuer>> },
     Keys,
     Tokens(Box<Tokens>),
     Header(config::TrustedHeader),
@@ -151,7 +151,7 @@ impl Authenticator {
             AuthMode::None => Way::Nobody,
             AuthMode::Basic { token } => {
                 let issuer = token.as_ref().map(|token| Issuer::new(&token.secret, token.lifetime)).transpose()?;
-                Way::Basic { issuer: issuer.map(Box::new) }
+                Way::Basic { passwords: Passwords::new(), issuer: issuer.map(Box::new) }
             }
             AuthMode::ApiKey => Way::Keys,
             AuthMode::Jwt(jwt) => Way::Tokens(Box::new(Tokens::new(jwt)?)),
@@ -162,7 +162,6 @@ impl Authenticator {
             mode: mode_name(&config.mode),
             way,
             people: config.file.as_deref().map(Watched::open).transpose()?,
-            passwords: Passwords::new(),
             throttle: Throttle::default(),
             remembered: Remembered::new(),
             admins: config.admins.clone(),
@@ -210,19 +209,25 @@ impl Authenticator {
         }
         match credentials(headers)? {
             Credentials::Password { user, password } => match &self.way {
-                Way::Basic { .. } => self.with_password(&user, &password, address).await,
+                Way::Basic { passwords, .. } => self.with_password(passwords, &user, &password, address).await,
                 _ => Err(Denied::Wrong { why: "passwords are not taken here".to_owned() }),
             },
             Credentials::Bearer(token) if token.starts_with(KEY_PREFIX) => self.with_key(&token, address),
             Credentials::Bearer(token) => match &self.way {
                 Way::Tokens(tokens) => tokens.check(&token).await,
-                Way::Basic { issuer: Some(issuer) } => self.still_known(issuer.check(&token).await?),
+                Way::Basic { issuer: Some(issuer), .. } => self.still_known(issuer.check(&token).await?),
                 _ => Err(Denied::Wrong { why: "tokens are not taken here".to_owned() }),
             },
         }
     }
 
-    async fn with_password(&self, user: &str, password: &str, address: IpAddr) -> Result<Caller, Denied> {
+    async fn with_password(
+        &self,
+        passwords: &Passwords,
+        user: &str,
+        password: &str,
+        address: IpAddr,
+    ) -> Result<Caller, Denied> {
         if let Some(wait) = self.throttle.wait(user, address, Instant::now()) {
             return Err(Denied::TooOften { wait });
         }
@@ -237,8 +242,7 @@ impl Authenticator {
             return Ok(Caller::new(name.clone(), found.groups.clone()));
         }
         let fits = password.len() <= LONGEST_PASSWORD;
-        let right =
-            self.passwords.check(if fits { password } else { "" }, found.map(|user| user.password.as_str())).await;
+        let right = passwords.check(if fits { password } else { "" }, found.map(|user| user.password.as_str())).await;
         match (found, name) {
             (Some(found), Some(name)) if right && fits => {
                 self.remembered.remember(user, password, version);
@@ -289,8 +293,8 @@ impl Authenticator {
         password: &str,
         address: IpAddr,
     ) -> Option<Result<(String, Duration), Denied>> {
-        let Way::Basic { issuer: Some(issuer) } = &self.way else { return None };
-        let caller = self.with_password(user, password, address).await;
+        let Way::Basic { passwords, issuer: Some(issuer) } = &self.way else { return None };
+        let caller = self.with_password(passwords, user, password, address).await;
         Some(caller.map(|caller| (issuer.issue(user, &caller.groups), issuer.lifetime())))
     }
 

@@ -17,6 +17,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{self, http};
 
 use crate::gateway::house::{Heard, House, Player, hear, hear_json, run_id, say};
+use crate::support::tier::Tier;
 
 const SECRET: &str = "a secret of the test, long enough to be one";
 
@@ -148,6 +149,28 @@ async fn a_run_is_its_users_alone_on_every_way_to_it() {
     assert_eq!(as_user(&house, "root", "GET", &at(""), None).await.status, 200);
     assert_eq!(as_user(&house, "alice", "POST", &answers, Some(json!({"value": "x"}))).await.status, 202);
     house.end().await;
+}
+
+#[tokio::test]
+async fn where_nobody_is_asked_only_this_machine_is_let_in_or_it_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("fastagency.yaml"), "version: 1\n").unwrap();
+    let with = |more: &[&str]| {
+        let arguments = [&["all", "--port", "0", "--ui-port", "0", "--mock-llm"], more].concat();
+        Tier::start(folder.path(), &arguments)
+    };
+    let mut usual = with(&[]);
+    let (url, http) = (usual.url("gateway"), crate::gateway::house::client());
+    assert!(url.starts_with("http://127.0.0.1:"), "{url}");
+    assert_eq!(http.get(format!("{url}/api/audit/runs")).send().await.unwrap().status(), 200);
+    assert!(usual.terminate().success());
+    assert!(!usual.heard().concat().contains("auth.mode is none"));
+    // Told to listen to all the world, it warns, and shows nobody everybody's runs.
+    let mut open = with(&["--host", "0.0.0.0"]);
+    open.says("auth.mode is none");
+    let url = open.url("gateway").replace("0.0.0.0", "127.0.0.1");
+    assert_eq!(http.get(format!("{url}/api/audit/runs")).send().await.unwrap().status(), 403);
+    assert!(open.terminate().success());
 }
 
 #[tokio::test]
