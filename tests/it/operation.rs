@@ -275,7 +275,7 @@ async fn what_waits_and_what_goes_wrong_is_counted() {
         .await;
     shows(at_first, r#"fastagency_runs_ended_total{workflow="clumsy",outcome="completed"}"#, |n| n == 1.0).await;
 
-    // One run asks, and is all that the worker holds: the next one waits in the queue.
+    // One run asks, and is all that the worker has a place for, beside one for the other workflow: the next waits in the queue.
     let asking = start("errand", "two").await;
     shows(at_first, r#"fastagency_worker_runs{workflow="errand",state="waiting"}"#, |n| n == 1.0).await;
     let queued = start("errand", "three").await;

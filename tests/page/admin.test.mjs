@@ -160,7 +160,7 @@ describe("the operator's page where people sign in", { skip: missing ?? false, t
     await until('a question to the model', async () => house.model.isAsked());
     house.model.write('Thought.');
     house.model.finish({ prompt_tokens: 1500, completion_tokens: 500 });
-    // The worker holds one run: the first letter is with it, the second waits.
+    // There is one place for each workflow: the first letter is with the worker, the second waits.
     await start('letter');
     await start('letter');
 
@@ -176,7 +176,7 @@ describe("the operator's page where people sign in", { skip: missing ?? false, t
     await page.locator('#cost-by-workflow tr', { hasText: '2,000' }).waitFor();
     assert.match(await cost.innerText(), /think\s+1\s+2,000\s+\$2\.00/);
     assert.match(await page.locator('#cost-by-user tr', { hasText: 'alice' }).innerText(), /alice\s+3\s+2,000\s+\$2\.00/);
-    await page.locator('#workers li', { hasText: '1 of 1 runs' }).waitFor();
+    await page.locator('#workers li', { hasText: '1 of 2 runs' }).waitFor();
     await page.locator('#queue li', { hasText: /letter: 1 waiting/ }).waitFor();
     await page.locator('#figures div', { hasText: 'jobs waiting' }).locator('dd', { hasText: '1' }).waitFor();
     await page.locator('#questions li', { hasText: 'letter · alice' }).waitFor();
