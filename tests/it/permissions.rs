@@ -299,13 +299,16 @@ async fn with_a_stolen_login_of_a_worker_nothing_is_done_in_anybodys_name() {
     let forged =
         Voucher::new(&"another".to_owned().into()).vouch(fastagency::vouch::Matter::Answer(run, first), forged);
     answer(&thief, &name, run, first, &forged).await.unwrap();
-    let again = loop {
-        let shown = alice.call(reqwest::Method::GET, &format!("/api/runs/{run}"), json!(null)).await;
-        if shown["state"] == "waiting" && question(&shown) != first {
-            break question(&shown);
+    let asked_again = async {
+        loop {
+            let shown = alice.call(reqwest::Method::GET, &format!("/api/runs/{run}"), json!(null)).await;
+            if shown["state"] == "waiting" && question(&shown) != first {
+                return question(&shown);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
     };
+    let again = tokio::time::timeout(PATIENCE, asked_again).await.expect("the question is asked again");
     let path = format!("/api/runs/{run}/answers/{again}");
     alice.call(reqwest::Method::POST, &path, json!({"value": "hers"})).await;
     let events = alice.events(&run.to_string()).await;
@@ -347,7 +350,8 @@ async fn what_a_workflow_starts_is_vouched_for_by_its_worker_or_is_not_done() {
     const TEST: &str = "permissions::what_a_workflow_starts_is_vouched_for_by_its_worker_or_is_not_done";
     let Some((server, folder)) = server(TEST) else { return };
     furnish(&folder);
-    let [gateways, workers] = ["a secret of the gateways that nobody else knows", "a secret of the workers, as long"];
+    let [gateways, workers] =
+        ["a secret of the gateways that nobody else knows", "a secret of the workers that is as long as it"];
     let public = |secret: &str| Voucher::new(&secret.to_owned().into()).public();
     project(&folder, &server.url(), "gateway", &format!("gateway: {{ vouch_key: {gateways} }}\n"));
     let mut gateway = Tier::start(folder.path(), &["gateway", "-c", "gateway.yaml", "--port", "0"]);

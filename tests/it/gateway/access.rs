@@ -34,6 +34,7 @@ pub fn people(folder: &tempfile::TempDir) -> (std::path::PathBuf, String) {
             ("alice".to_owned(), user("alice's password", &["teachers"])),
             ("bob".to_owned(), user("bob's password", &[])),
             ("root".to_owned(), user("root's password", &["operators"])),
+            ("dora".to_owned(), user("with:colon", &[])),
         ]
         .into(),
         keys: [("billing".to_owned(), Key { sha256, user: "billing".into(), groups: vec![], scopes: vec![] })].into(),
@@ -155,6 +156,7 @@ async fn a_run_is_its_users_alone_on_every_way_to_it() {
 async fn where_nobody_is_asked_only_this_machine_is_let_in_or_it_is_said() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("fastagency.yaml"), "version: 1\n").unwrap();
+    std::fs::create_dir(folder.path().join("workflows")).unwrap();
     let with = |more: &[&str]| {
         let arguments = [&["all", "--port", "0", "--ui-port", "0", "--mock-llm"], more].concat();
         Tier::start(folder.path(), &arguments)

@@ -173,6 +173,8 @@ async fn a_password_that_no_token_is_given_for_and_a_key_log_in_too() {
     let browser = Browser::at(&front.url);
     assert_eq!(browser.post("/auth/login", json!({"user": "bob", "password": "bob's password"})).await.status, 204);
     assert_eq!(browser.get("/auth/me").await.body["user"]["name"], "bob");
+    let colon = json!({"user": "dora", "password": "with:colon"});
+    assert_eq!(Browser::at(&front.url).post("/auth/login", colon).await.status, 204);
     let program = Browser::at(&front.url);
     assert_eq!(program.post("/auth/login", json!({"key": key})).await.status, 204);
     assert_eq!(program.get("/auth/me").await.body["user"]["name"], "billing");
@@ -181,6 +183,7 @@ async fn a_password_that_no_token_is_given_for_and_a_key_log_in_too() {
         json!({"key": ""}),
         json!({"key": "a\nb"}),
         json!({"user": "bob:bob's password", "password": ""}),
+        json!({"user": "dora:with", "password": "colon"}),
     ] {
         assert_eq!(Browser::at(&front.url).post("/auth/login", wrong.clone()).await.status, 401, "{wrong}");
     }
