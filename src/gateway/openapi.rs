@@ -677,7 +677,8 @@ fn schemas() -> Value {
         "Run": {"type": "object",
             "required": ["id", "workflow", "title", "state", "outcome", "reason", "question", "user", "created_at", "updated_at"],
             "properties": {
-                "id": {"type": "string"}, "workflow": {"type": "string"}, "title": text_or_null,
+                "id": {"type": "string"}, "title": text_or_null,
+                "workflow": {"type": ["string", "null"], "description": "Null in the audit of a run that was removed"},
                 "state": {"enum": STATES},
                 "outcome": {"enum": ["completed", "failed", "cancelled", null]}, "reason": text_or_null,
                 "question": {"type": ["object", "null"], "properties": {

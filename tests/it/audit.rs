@@ -597,7 +597,8 @@ async fn what_is_exported_is_what_the_logs_have_whatever_the_lists_say() {
         let runs = every_run(&broker).await.unwrap();
         let mut found: Vec<RunId> = runs.iter().map(|run| run.id).collect();
         let mut expected = [listed, unlisted, stale];
-        (found.sort(), expected.sort());
+        found.sort();
+        expected.sort();
         assert_eq!(found, expected);
         let failed = Selection { state: Some(How::Failed), ..Selection::default() }.of(runs, None);
         assert_eq!(failed.iter().map(|run| run.id).collect::<Vec<_>>(), [stale]);

@@ -291,7 +291,8 @@ async fn what_waits_and_what_goes_wrong_is_counted() {
 
     // The worker stands still; another takes its run over, and it notices when it goes on.
     first.signal("STOP");
-    let mut second = project.start("second", &["worker", "--metrics-listen", &listen(at_second)]);
+    std::fs::write(project.path().join("roomy.yaml"), config.replace("max_runs: 1", "max_runs: 9")).unwrap();
+    let mut second = project.start("second", &["worker", "-c", "roomy.yaml", "--metrics-listen", &listen(at_second)]);
     second.says("worker ready").await;
     shows(at_second, r#"fastagency_queue_redeliveries_total{workflow="errand"}"#, |n| n >= 1.0).await;
     first.signal("CONT");
@@ -300,7 +301,7 @@ async fn what_waits_and_what_goes_wrong_is_counted() {
     second.terminate().await;
 
     // A worker alone goes round all runs soon.
-    let third = project.start("third", &["worker", "--metrics-listen", &listen(at_third)]);
+    let third = project.start("third", &["worker", "-c", "roomy.yaml", "--metrics-listen", &listen(at_third)]);
     third.says("worker ready").await;
     shows(at_third, r#"fastagency_runs{state="ended"}"#, |n| n == 1.0).await;
     answer(&api, asking).await;
@@ -367,6 +368,16 @@ async fn one_trace_goes_from_the_browsers_request_to_the_model_and_on_after_a_wa
         }
         assert_eq!(status, 404, "{run}");
     };
+    // An answer that comes while it is still in memory brings about no second stay there.
+    let parked = async {
+        let mut follower = api.follow(run, 0);
+        while let Some(event) = follower.next().await.expect("it can be followed") {
+            if matches!(event, Event::Record(record) if matches!(record.body, Body::Parked)) {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(BACK, parked).await.expect("it is parked");
     answer(&api, run).await;
     assert!(worker.terminate().success() && gateway.terminate().success() && ui.terminate().success());
 

@@ -73,6 +73,13 @@ async fn runs_are_listed_told_and_exported() {
     let csv = export("format=csv&q=two").await;
     assert_eq!(csv.lines().count(), 7, "{csv}");
     assert!(csv.contains(",\"'=1+1 two\","), "what looks like a formula is none: {csv}");
+    // What is left of a removed run.
+    assert_eq!(house.call("DELETE", &format!("/api/runs/{second}"), None).await.0, 204);
+    let (_, gone) = house.get(&format!("/api/audit/runs/{second}")).await;
+    assert_eq!(
+        (kinds(&gone), &gone["run"]["state"], &gone["run"]["workflow"]),
+        (vec!["removed"], &json!("ended"), &Value::Null)
+    );
     house.end().await;
 }
 
