@@ -171,6 +171,10 @@ pub trait Log: Send + Sync {
     /// Reads the run's records after sequence `after` (0: all), in order, up to the last one there is.
     async fn read(&self, run: RunId, after: u64) -> Result<Vec<Stored>>;
 
+    /// The run's records from the last one back, each read when it is asked for. It may end early, after some dozens or at a
+    /// record that cannot be reached this way: what is not found is to be looked for with [`Log::read`].
+    fn back(&self, run: RunId) -> BoxStream<'_, Result<Stored>>;
+
     /// The run's last record, never an older one.
     async fn last(&self, run: RunId) -> Result<Option<Stored>>;
 

@@ -99,6 +99,10 @@ impl Log for Chained {
         Ok(found)
     }
 
+    fn back(&self, run: RunId) -> BoxStream<'_, Result<Stored>> {
+        self.inner.back(run)
+    }
+
     /// Without its link: a writer knows its own words again by it.
     async fn last(&self, run: RunId) -> Result<Option<Stored>> {
         let last = self.inner.last(run).await?;

@@ -422,6 +422,8 @@ impl Scoped {
         if let Some(why) = in_circles.or_else(|| self.limit_met(llm)) {
             return Err(self.journal.refuse(key, why).await?);
         }
+        // A call that is finished is in the log before another begins, so that no crash repeats two.
+        self.journal.settle().await?;
         self.journal.confirm().await?;
         request.headers.push(("x-fastagency-run", self.journal.run.to_string()));
         request.headers.push(("x-fastagency-effect", key.clone()));
@@ -450,14 +452,14 @@ impl Scoped {
             Ok(reply) => {
                 self.journal.count(reply.usage);
                 let outcome = Outcome::Reply(Box::new(reply.clone()));
-                self.journal.append_asked(Body::Did { key, outcome }, noting, begun.elapsed()).await?;
+                self.journal.done(key, outcome, noting, begun.elapsed()).await?;
                 Ok(Ok(Replied { reply, message }))
             }
             Err(error) => {
                 let failure = model_failure(&error);
                 let Failure { kind, message, .. } = failure.clone();
-                let body = Body::Did { key, outcome: Outcome::Failed { kind, message } };
-                self.journal.append_asked(body, noting, begun.elapsed()).await?;
+                let outcome = Outcome::Failed { kind, message };
+                self.journal.done(key, outcome, noting, begun.elapsed()).await?;
                 Ok(Err(failure))
             }
         }

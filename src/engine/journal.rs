@@ -29,7 +29,7 @@ use crate::run::attach::Delta;
 use crate::run::claim::{Owned, is_still_mine, last_claim};
 use crate::run::lease::Lease;
 use crate::run::notice::Notices;
-use crate::run::record::{Asked, Body, Created, Outcome, Placed, Usage};
+use crate::run::record::{Body, Created, Done, Outcome, Placed, Record, Usage};
 use crate::run::redaction;
 use crate::run::secret;
 use crate::run::spent::Spent;
@@ -76,9 +76,36 @@ pub(super) struct Journal {
     remembered: Mutex<HashMap<String, Remembered>>,
     pen: tokio::sync::Mutex<Pen>,
     prompts: Mutex<Prompts>,
-    /// A message that is being stored while the run goes on.
-    behind: Mutex<Option<Shared<BoxFuture<'static, Result<()>>>>>,
+    behind: Mutex<Behind>,
     state: Mutex<State>,
+}
+
+/// What is not in the log yet although the run has gone on.
+enum Behind {
+    Nothing,
+    /// A finished effect, which the next record carries: a reply is followed by the message that says it. If the run has
+    /// something to wait for first, it is stored alone, at once.
+    Done(Box<Done>),
+    /// A record that is being stored.
+    Storing(Storing),
+}
+
+type Storing = Shared<BoxFuture<'static, Result<()>>>;
+
+impl Behind {
+    fn storing(&self) -> Option<Storing> {
+        if let Behind::Storing(storing) = self { Some(storing.clone()) } else { None }
+    }
+
+    fn take_done(&mut self) -> Option<Done> {
+        match std::mem::replace(self, Behind::Nothing) {
+            Behind::Done(done) => Some(*done),
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
 }
 
 /// The writer, and the projections that are kept as it writes.
@@ -204,7 +231,7 @@ impl Journal {
             remembered: Mutex::new(remembered),
             prompts: Mutex::default(),
             pen: tokio::sync::Mutex::new(Pen { writer, summary, watch, copier, shelver }),
-            behind: Mutex::new(None),
+            behind: Mutex::new(Behind::Nothing),
             state: Mutex::new(State {
                 busy: 0,
                 waits: HashMap::new(),
@@ -245,11 +272,12 @@ impl Journal {
 
     /// Takes the run again that this worker has just parked: to a parked run nobody has a right, and another may have been
     /// called meanwhile.
-    pub(super) async fn claim_again(&self) -> Result<()> {
+    pub(super) async fn claim_again(self: &Arc<Self>) -> Result<()> {
         self.settle().await?;
         let lapses = self.lease.lapses();
         let epoch = self.epoch.fetch_add(1, Ordering::Relaxed) + 1;
-        let seq = self.write(Body::Claimed { worker: self.lease.worker(), epoch, message: None }, None).await?;
+        let claimed = Body::Claimed { worker: self.lease.worker(), epoch, message: None };
+        let seq = self.write(Record::new(claimed)).await?;
         self.claimed.store(seq, Ordering::Relaxed);
         self.confirmed.store(lapses, Ordering::Relaxed);
         Ok(())
@@ -258,65 +286,98 @@ impl Journal {
     /// Appends a record, and tells the projections.
     ///
     /// Boxed: thousands of runs wait for a person, and what waits must not have the room in it that writing takes.
-    pub(super) fn append(&self, body: Body) -> BoxFuture<'_, Result<()>> {
+    pub(super) fn append(self: &Arc<Self>, body: Body) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            self.settle().await?;
-            self.write(body, None).await.map(drop)
+            self.stored().await?;
+            match self.take_done() {
+                // That belongs to the run, and must not be given up with the branch of it that waits here.
+                Some(done) => {
+                    self.store_behind(Record::carrying(done, body));
+                    self.stored().await
+                }
+                None => self.write(Record::new(body)).await.map(drop),
+            }
         })
     }
 
-    /// Notes a request to a model, for [`Journal::append_asked`].
+    /// Appends a message that says what was done right before it, without waiting for it. Every other append waits until it
+    /// is stored, and so do every piece of a later text and every request to a model.
+    pub(super) async fn append_behind(self: &Arc<Self>, body: Body) -> Result<()> {
+        self.stored().await?;
+        self.store_behind(match self.take_done() {
+            Some(done) => Record::carrying(done, body),
+            None => Record::new(body),
+        });
+        Ok(())
+    }
+
+    /// Notes a request to a model, for [`Journal::done`].
     pub(super) fn note(&self, key: &str, llm: &ModelUse, request: &model::Request) -> Noting {
         lock(&self.prompts).note(key, llm, request)
     }
 
-    /// Appends what came of a request to a model, and what was asked.
-    pub(super) fn append_asked(&self, body: Body, noting: Noting, took: Duration) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move {
-            self.settle().await?;
-            let (asked, known) = noting.took(took);
-            self.write(body, Some(asked)).await?;
-            lock(&self.prompts).remember(known);
-            Ok(())
-        })
+    /// Takes note of what came of a request to a model, with what was asked: the next record carries it. If the run comes to
+    /// none before it waits for anything, it is stored alone, at once.
+    pub(super) async fn done(
+        self: &Arc<Self>,
+        key: String,
+        outcome: Outcome,
+        noting: Noting,
+        took: Duration,
+    ) -> Result<()> {
+        self.settle().await?;
+        let (asked, known) = noting.took(took);
+        *lock(&self.behind) = Behind::Done(Box::new(Done { key, outcome, asked: Some(asked) }));
+        lock(&self.prompts).remember(known);
+        Ok(())
     }
 
-    /// Appends a message that says what the log knows already (a reply that is remembered), without waiting for it: the next
-    /// request to a model need not wait for that. Every other append waits until it is stored, and so does every piece of a
-    /// later text; the driver polls it, and hears of a failure.
-    pub(super) async fn append_behind(self: &Arc<Self>, body: Body) -> Result<()> {
+    /// Waits until everything that has happened is in the log.
+    pub(super) async fn settle(self: &Arc<Self>) -> Result<()> {
+        self.stored().await?;
+        let Some(done) = self.take_done() else { return Ok(()) };
+        self.store_behind(Record::from(done));
+        self.stored().await
+    }
+
+    /// Waits until nothing is being stored. A run is one task: until its next await nothing is.
+    async fn stored(&self) -> Result<()> {
         loop {
-            self.settle().await?;
+            // Several branches may wait for the same.
+            let Some(storing) = lock(&self.behind).storing() else { return Ok(()) };
+            storing.clone().await?;
             let mut behind = lock(&self.behind);
-            if behind.is_none() {
-                let journal = self.clone();
-                *behind = Some(async move { journal.write(body, None).await.map(drop) }.boxed().shared());
-                return Ok(());
+            if behind.storing().is_some_and(|newer| newer.ptr_eq(&storing)) {
+                *behind = Behind::Nothing;
             }
         }
     }
 
-    /// Waits until nothing is being stored any more.
-    pub(super) async fn settle(&self) -> Result<()> {
-        // Several branches may wait for the same.
-        let Some(storing) = lock(&self.behind).clone() else { return Ok(()) };
-        storing.clone().await?;
-        let mut behind = lock(&self.behind);
-        if behind.as_ref().is_some_and(|newer| newer.ptr_eq(&storing)) {
-            *behind = None;
-        }
-        Ok(())
+    fn take_done(&self) -> Option<Done> {
+        lock(&self.behind).take_done()
     }
 
-    /// Goes on storing what is being stored; returns when it could not be.
-    pub(super) async fn failure_behind(&self) -> Stop {
+    fn store_behind(self: &Arc<Self>, record: Record) {
+        let journal = self.clone();
+        let storing = async move { journal.write(record).await.map(drop) };
+        *lock(&self.behind) = Behind::Storing(storing.boxed().shared());
+    }
+
+    /// Goes on storing what is to be stored; returns when it could not be.
+    pub(super) async fn failure_behind(self: &Arc<Self>) -> Stop {
         std::future::poll_fn(|context| {
+            // The run has had its turn, and waits for something.
+            if let Some(done) = self.take_done() {
+                self.store_behind(Record::from(done));
+            }
             let mut behind = lock(&self.behind);
-            match behind.as_mut().map(|storing| storing.poll_unpin(context)) {
-                Some(Poll::Ready(Err(stop))) => return Poll::Ready(stop),
-                Some(Poll::Ready(Ok(()))) => *behind = None,
-                // What is begun later is begun by this task, which comes back here then.
-                Some(Poll::Pending) | None => {}
+            if let Behind::Storing(storing) = &mut *behind {
+                match storing.poll_unpin(context) {
+                    Poll::Ready(Err(stop)) => return Poll::Ready(stop),
+                    Poll::Ready(Ok(())) => *behind = Behind::Nothing,
+                    // What is begun later is begun by this task, which comes back here then.
+                    Poll::Pending => {}
+                }
             }
             Poll::Pending
         })
@@ -325,27 +386,29 @@ impl Journal {
 
     /// Gives up what is being stored: the run leaves memory.
     pub(super) fn abandon(&self) {
-        lock(&self.behind).take();
+        *lock(&self.behind) = Behind::Nothing;
     }
 
-    async fn write(&self, body: Body, asked: Option<Box<Asked>>) -> Result<u64> {
-        self.notices.announce(self.run, &body).await.map_err(|error| Stop::Halted(error.to_string()))?;
+    async fn write(&self, record: Record) -> Result<u64> {
+        self.notices.announce(self.run, &record.body).await.map_err(|error| Stop::Halted(error.to_string()))?;
         let mut pen = self.pen.lock().await;
-        let written = pen.writer.append_asked(body, asked, self.clock().now()).await;
-        let placed = written.map_err(|error| Stop::Halted(error.to_string()))?;
-        let Pen { summary, watch, shelver, .. } = &mut *pen;
-        summary.apply(&redaction::placed(shelver.redactor(), &placed));
-        watch.saw(summary, &placed);
-        {
-            let mut state = lock(&self.state);
-            state.spent.apply(&placed);
-            state.asked_secret |= asks_secret(&placed.record.body);
+        let Pen { writer, summary, watch, copier, shelver } = &mut *pen;
+        let written =
+            writer.append(record, self.clock().now()).await.map_err(|error| Stop::Halted(error.to_string()))?;
+        for placed in written {
+            summary.apply(&redaction::placed(shelver.redactor(), &placed));
+            watch.saw(summary, &placed);
+            {
+                let mut state = lock(&self.state);
+                state.spent.apply(&placed);
+                state.asked_secret |= asks_secret(&placed.record.body);
+            }
+            if let Some(copier) = copier {
+                copier.copy(&placed).await.map_err(|error| Stop::Halted(error.to_string()))?;
+            }
         }
-        pen.shelver.put(&pen.summary);
-        if let Some(copier) = &mut pen.copier {
-            copier.copy(&placed).await.map_err(|error| Stop::Halted(error.to_string()))?;
-        }
-        Ok(placed.seq)
+        shelver.put(summary);
+        Ok(writer.last())
     }
 
     /// Shows the run as it is now on the shelf.
@@ -526,7 +589,7 @@ impl Journal {
 
     /// Notes that a tool is being called: in the log, so that people see what was under way, and for the limit. Returns
     /// whether it is called for the first time: a call that the log remembers was counted before.
-    pub(super) async fn begin_tool_call(&self, key: &str) -> Result<bool> {
+    pub(super) async fn begin_tool_call(self: &Arc<Self>, key: &str) -> Result<bool> {
         let is_known = match self.remembered(key) {
             Some(Remembered::Did(Outcome::Failed { kind, message })) => return Err(Stop::failed(&kind, message)),
             known => known.is_some(),
@@ -547,7 +610,7 @@ impl Journal {
     }
 
     /// Remembers that a limit was met instead of performing an effect, and returns the failure.
-    pub(super) async fn refuse(&self, key: String, why: String) -> Result<Stop> {
+    pub(super) async fn refuse(self: &Arc<Self>, key: String, why: String) -> Result<Stop> {
         let outcome = Outcome::Failed { kind: LIMIT.to_owned(), message: why.clone() };
         self.append(Body::Did { key, outcome }).await?;
         Ok(Stop::failed(LIMIT, why))
@@ -559,7 +622,7 @@ impl Journal {
     }
 
     /// Notes that the run may call a tool from now on.
-    pub(super) async fn allow(&self, tool: String) -> Result<()> {
+    pub(super) async fn allow(self: &Arc<Self>, tool: String) -> Result<()> {
         if !self.is_allowed(&tool) {
             let outcome = Outcome::Value(serde_json::Value::Bool(true));
             self.append(Body::Did { key: format!("{ALLOWED}{tool}"), outcome }).await?;

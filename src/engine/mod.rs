@@ -236,7 +236,7 @@ impl Engine {
 
     /// Parks a run that only waits. The record comes first, the look into the inbox after it: an answer that came meanwhile
     /// is either seen here, or its giver sees the record and queues the run; or both, and then the log decides who goes on.
-    async fn park(&self, journal: &Journal) -> crate::chat::Result<Parking> {
+    async fn park(&self, journal: &Arc<Journal>) -> crate::chat::Result<Parking> {
         let until = journal.earliest_deadline();
         if let Some(at) = until {
             let job = Job { run: journal.run, reason: Reason::Timer };
@@ -322,7 +322,7 @@ async fn cancel(journal: &Arc<Journal>, payload: &[u8], scope: String) -> crate:
 }
 
 async fn end(
-    journal: &Journal,
+    journal: &Arc<Journal>,
     outcome: Ending,
     reason: Option<String>,
     result: Value,

@@ -10,7 +10,7 @@ use axum::body::Body as HttpBody;
 use axum::extract::{Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use serde::Deserialize;
@@ -311,20 +311,27 @@ impl Tail {
         events::event("goodbye", None, "{}")
     }
 
-    /// The event of a record, if it is one that is watched and can be read.
+    /// The events of a record, if it is one that is watched and can be read.
     async fn take(&mut self, run: RunId, stored: &Stored) -> Option<Bytes> {
         if self.only.is_some_and(|only| only != run) {
             return None;
         }
         let mut assembler = self.parts.remove(&run).unwrap_or_default();
-        let Some(placed) = assembler.take(run, stored).ok()? else {
+        let taken = assembler.take(run, stored).ok()?;
+        if taken.records.is_empty() {
             self.parts.insert(run, assembler);
-            return None;
-        };
-        if placed.seq != stored.seq {
-            // A history that was stored anew: all of it was told before.
-            return None;
         }
+        // All of a history that was stored anew was told before.
+        let news = if taken.anew { Vec::new() } else { taken.records };
+        let mut told = BytesMut::new();
+        for placed in &news {
+            told.extend(self.tell(run, placed).await.into_iter().flatten());
+        }
+        (!told.is_empty()).then(|| told.freeze())
+    }
+
+    /// The event of a record, if it is one that is watched.
+    async fn tell(&mut self, run: RunId, placed: &Placed) -> Option<Bytes> {
         let whose = match &placed.record.body {
             Body::Created(created) => {
                 let user = created.user.as_ref().map(ToString::to_string);
@@ -340,7 +347,7 @@ impl Tail {
         if !wanted {
             return None;
         }
-        let mut shown = event(run, &placed, &self.gateway.settings.redactor);
+        let mut shown = event(run, placed, &self.gateway.settings.redactor);
         shown["workflow"] = json!(whose.workflow);
         shown["user"] = json!(whose.user);
         Some(events::event("record", None, &shown.to_string()))

@@ -15,13 +15,13 @@ use crate::gateway::answers::{self, Target};
 use crate::gateway::body::{Asked, Json};
 use crate::gateway::error::{ApiError, Result};
 use crate::gateway::starting::{Begun, Refused, Wanted, begin};
-use crate::gateway::{Gateway, frames, projection};
+use crate::gateway::{Gateway, projection};
 use crate::ids::{MessageId, RunId};
-use crate::message::{Message, check_answer};
+use crate::message::check_answer;
 use crate::run;
 use crate::run::answer::{Accepted, Answer, Given};
 use crate::run::attach::{Seen, attach};
-use crate::run::record::{Body, Created, Outcome, Placed, Record};
+use crate::run::record::{Body, Created, Placed, Record};
 use crate::run::redaction;
 use crate::run::remove::remove;
 use crate::run::summary::{self, State as RunState, Summary};
@@ -264,7 +264,6 @@ pub async fn questions(
 
 /// A run that the caller may see.
 struct Found {
-    records: Vec<Placed>,
     created: Created,
     summary: Summary,
 }
@@ -286,19 +285,10 @@ async fn look_up(gateway: &Gateway, run: RunId, caller: &Caller) -> Result<Found
         summary.title = Some(title);
     }
     redaction::summary(&gateway.settings.redactor, &mut summary);
-    Ok(Found { records, created, summary })
+    Ok(Found { created, summary })
 }
 
 impl Found {
-    /// Refuses what the caller may not do, although he may see the run.
-    fn allow(&self, gateway: &Gateway, caller: &Caller, act: Act) -> Result<()> {
-        let Created { workflow, user, .. } = &self.created;
-        if gateway.auth.may(caller, act, workflow.as_str(), user.as_ref()) {
-            return Ok(());
-        }
-        Err(ApiError::forbidden("you may see this run of somebody else, and no more"))
-    }
-
     /// Refuses what only its user and admins may do.
     fn allow_owner(&self, caller: &Caller) -> Result<()> {
         if caller.is_admin || caller.user == self.created.user {
@@ -306,6 +296,14 @@ impl Found {
         }
         Err(ApiError::forbidden("this run is somebody else's"))
     }
+}
+
+/// Refuses what the caller may not do, although he may see the run.
+fn allow(gateway: &Gateway, caller: &Caller, act: Act, created: &Created) -> Result<()> {
+    if gateway.auth.may(caller, act, created.workflow.as_str(), created.user.as_ref()) {
+        return Ok(());
+    }
+    Err(ApiError::forbidden("you may see this run of somebody else, and no more"))
 }
 
 /// The id of a path.
@@ -367,7 +365,7 @@ pub async fn delete(State(gateway): State<Arc<Gateway>>, caller: Caller, Path(id
 pub async fn cancel(State(gateway): State<Arc<Gateway>>, caller: Caller, Path(id): Path<String>) -> Result<StatusCode> {
     let run = run_id(&id)?;
     let found = look_up(&gateway, run, &caller).await?;
-    found.allow(&gateway, &caller, Act::Cancel)?;
+    allow(&gateway, &caller, Act::Cancel, &found.created)?;
     if found.summary.state == RunState::Ended {
         return Err(ApiError::new(StatusCode::CONFLICT, "run_ended", "the run has ended already"));
     }
@@ -390,39 +388,34 @@ pub async fn answer(
     Json(answering): Json<Answering>,
 ) -> Result<StatusCode> {
     let run = run_id(&id)?;
-    let found = look_up(&gateway, run, &caller).await?;
-    found.allow(&gateway, &caller, Act::Answer)?;
+    let question = MessageId::parse(&question).map_err(|_| unknown_question(&question))?;
+    let broker = &gateway.broker;
+    // A long run is not read for it.
+    let (created, found) = tokio::try_join!(run::created(broker, run), run::question::find(broker, run, question))?;
+    let created = created
+        .filter(|created| gateway.auth.may(&caller, Act::See, created.workflow.as_str(), created.user.as_ref()))
+        .ok_or_else(|| ApiError::unknown_run(&id))?;
+    allow(&gateway, &caller, Act::Answer, &created)?;
     gateway.limits.message(&caller)?;
-    let question = open_question(&found, &question)?;
-    let fits = check_answer(&question.says, &answering.value)
+    let found = found.ok_or_else(|| unknown_question(&question.to_string()))?;
+    if let Some((answered, at)) = found.answered {
+        return Err(already_answered(json!(answered.by), json!(at)));
+    }
+    if found.ended {
+        return Err(ApiError::new(StatusCode::CONFLICT, "run_ended", "the run has ended"));
+    }
+    let fits = check_answer(&found.message.says, &answering.value)
         .map_err(|problem| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_answer", problem))?;
     let given = Given::new(Answer::Value(fits.value), caller.user);
-    match answers::give(&gateway, &Target::of(run, &found.created), question, given).await? {
+    match answers::give(&gateway, &Target::of(run, &created), &found.message, given).await? {
         Accepted::Yes => Ok(StatusCode::ACCEPTED),
         Accepted::TakenBy { by, at } => Err(already_answered(json!(by), json!(at))),
     }
 }
 
-fn open_question<'a>(found: &'a Found, id: &str) -> Result<&'a Message> {
-    let unknown = || {
-        let shown: String = id.chars().take(80).collect();
-        ApiError::new(StatusCode::NOT_FOUND, "unknown_question", format!("the run has asked no question {shown:?}"))
-    };
-    let id = MessageId::parse(id).map_err(|_| unknown())?;
-    let asked =
-        |placed: &'a Placed| placed.record.message().filter(|message| message.uuid == id && message.says.asks());
-    let question = found.records.iter().find_map(asked).ok_or_else(unknown)?;
-    let answered = found.records.iter().find(|placed| frames::answered(placed) == Some(id));
-    if let Some(Placed {
-        at, record: Record { body: Body::Did { outcome: Outcome::Answer(answer), .. }, .. }, ..
-    }) = answered
-    {
-        return Err(already_answered(json!(answer.by), json!(at)));
-    }
-    if found.summary.state == RunState::Ended {
-        return Err(ApiError::new(StatusCode::CONFLICT, "run_ended", "the run has ended"));
-    }
-    Ok(question)
+fn unknown_question(id: &str) -> ApiError {
+    let shown: String = id.chars().take(80).collect();
+    ApiError::new(StatusCode::NOT_FOUND, "unknown_question", format!("the run has asked no question {shown:?}"))
 }
 
 fn already_answered(by: Value, at: Value) -> ApiError {

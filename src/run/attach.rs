@@ -154,11 +154,11 @@ impl Attached {
 
     fn take(&mut self, stored: &crate::broker::Stored) -> Result<()> {
         self.last = stored.seq;
-        let Some(last) = self.assembler.take(self.run, stored)? else { return Ok(()) };
-        for placed in self.assembler.kept().into_iter().chain([last]) {
+        let given = self.given;
+        for placed in self.assembler.take(self.run, stored)?.records {
             self.ended |= matches!(placed.record.body, Body::Ended(_) | Body::Removed);
             // A history that was stored anew holds again what was given before.
-            if placed.seq > self.given {
+            if placed.seq > given {
                 self.given = placed.seq;
                 self.waiting.push_back(Seen::Record(Box::new(placed)));
             }

@@ -12,6 +12,7 @@ pub mod claim;
 pub mod directory;
 pub mod lease;
 pub mod notice;
+pub mod question;
 pub mod redaction;
 pub mod remove;
 pub mod secret;
@@ -52,14 +53,26 @@ pub async fn read(broker: &crate::broker::Broker, run: crate::ids::RunId, after:
     let mut assembler = record::Assembler::default();
     let mut records = Vec::new();
     for stored in broker.log.read(run, after).await? {
-        let last = assembler.take(run, &stored)?;
-        let kept = assembler.kept();
-        if !kept.is_empty() {
-            // They stand for what was read before, and their places are older than where they were read.
+        let taken = assembler.take(run, &stored)?;
+        if taken.anew {
             records.clear();
-            records.extend(kept.into_iter().filter(|placed| placed.seq > after));
         }
-        records.extend(last.filter(|placed| placed.seq > after));
+        // Those of a history that was stored anew have places that are older than where they were read.
+        records.extend(taken.records.into_iter().filter(|placed| placed.seq > after));
     }
     Ok(records)
+}
+
+/// How a run began: one read, however long its log is. None if there is no such run any more.
+pub async fn created(broker: &crate::broker::Broker, run: crate::ids::RunId) -> Result<Option<record::Created>> {
+    let Some(stored) = broker.log.first(run).await? else { return Ok(None) };
+    let first = match record::Assembler::default().take(run, &stored)?.records.into_iter().next() {
+        Some(first) => Some(first),
+        // Its first record came in pieces.
+        None => read(broker, run, 0).await?.into_iter().next(),
+    };
+    Ok(match first.map(|first| first.record.body) {
+        Some(record::Body::Created(created)) => Some(created),
+        _ => None,
+    })
 }

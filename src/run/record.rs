@@ -16,9 +16,11 @@ use crate::money::Usd;
 use crate::vouch::Vouchable;
 
 /// The newest version of the format that this program reads.
-pub const VERSION: u8 = 2;
-/// The version of every record but [`Body::Kept`], which came later.
+pub const VERSION: u8 = 3;
+/// The version of a record of its own. [`Body::Kept`] and [`Record::done`] came later.
 const ORDINARY: u8 = 1;
+const KEPT: u8 = 2;
+const CARRYING: u8 = 3;
 
 /// What a piece has around it, at most, in bytes.
 const AROUND_PIECE: usize = 200;
@@ -40,6 +42,22 @@ pub struct Record {
     #[serde(flatten)]
     pub body: Body,
     /// What a model was asked, in the record of its reply or of its failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Box<Asked>>,
+    /// An effect that was finished right before: a reply and the message that says it are one append. Nobody above
+    /// [`Assembler`] sees it, who gives it as a record of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done: Option<Box<Done>>,
+}
+
+/// A finished effect, as the record after it carries it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Done {
+    /// The effect's key.
+    pub key: String,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// What a model was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<Box<Asked>>,
 }
@@ -351,8 +369,22 @@ pub enum Unreadable {
 impl Record {
     /// A new record.
     pub fn new(body: Body) -> Self {
-        let version = if matches!(body, Body::Kept(_)) { VERSION } else { ORDINARY };
-        Self { version, id: MessageId::random(), body, asked: None }
+        let version = if matches!(body, Body::Kept(_)) { KEPT } else { ORDINARY };
+        Self { version, id: MessageId::random(), body, asked: None, done: None }
+    }
+
+    /// A new record, with the effect that was finished right before.
+    pub fn carrying(done: Done, body: Body) -> Self {
+        Self { version: CARRYING, done: Some(Box::new(done)), ..Self::new(body) }
+    }
+
+    /// What happened, step by step: the effect that it carries is a record of its own.
+    pub fn steps(mut self) -> impl Iterator<Item = Self> {
+        let done = self.done.take();
+        if done.is_some() {
+            self.version = ORDINARY;
+        }
+        done.map(|done| Self { id: self.id, ..Self::from(*done) }).into_iter().chain([self])
     }
 
     /// The subject that it belongs under.
@@ -397,6 +429,12 @@ impl Record {
     }
 }
 
+impl From<Done> for Record {
+    fn from(Done { key, outcome, asked }: Done) -> Self {
+        Self { asked, ..Self::new(Body::Did { key, outcome }) }
+    }
+}
+
 /// Cuts a text into pieces of at most `size` bytes, between characters. Escaping may double a piece, hence half the limit.
 fn pieces(text: &str, size: usize) -> Vec<&str> {
     let mut rest = text;
@@ -415,18 +453,20 @@ fn pieces(text: &str, size: usize) -> Vec<&str> {
 #[derive(Debug, Default)]
 pub struct Assembler {
     parts: String,
-    kept: Vec<Placed>,
+}
+
+/// What a stored payload says.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// The records that are complete with it; those that were one append have one sequence.
+    pub records: Vec<Placed>,
+    /// They are a history that was stored anew: they stand for everything that was taken before.
+    pub anew: bool,
 }
 
 impl Assembler {
-    /// The records before the one that [`Assembler::take`] gave last, if that came out of a history that was stored anew. They
-    /// stand for everything that was taken before.
-    pub fn kept(&mut self) -> Vec<Placed> {
-        std::mem::take(&mut self.kept)
-    }
-
-    /// Takes the next stored payload; `None` if it is a part and more are to come.
-    pub fn take(&mut self, run: RunId, stored: &Stored) -> Result<Option<Placed>, Unreadable> {
+    /// Takes the next stored payload. Nothing is complete with a part of which more are to come.
+    pub fn take(&mut self, run: RunId, stored: &Stored) -> Result<Taken, Unreadable> {
         let malformed = |source| Unreadable::Malformed { run, seq: stored.seq, source };
         let record = match parse(&stored.payload) {
             Ok(record) => record,
@@ -437,7 +477,7 @@ impl Assembler {
         }
         let Body::Part { index, count, text, .. } = &record.body else {
             self.parts.clear();
-            return self.whole(run, stored, record).map(Some);
+            return taken(run, stored, record);
         };
         // A writer that was cut off between two parts begins again with part 0.
         if *index == 0 {
@@ -445,29 +485,32 @@ impl Assembler {
         }
         self.parts.push_str(text);
         if index + 1 < *count {
-            return Ok(None);
+            return Ok(Taken::default());
         }
         let whole = std::mem::take(&mut self.parts);
-        let record = parse(whole.as_bytes()).map_err(malformed)?;
-        self.whole(run, stored, record).map(Some)
+        taken(run, stored, parse(whole.as_bytes()).map_err(malformed)?)
     }
+}
 
-    /// A record in its place; of a history that was stored anew, the last one.
-    fn whole(&mut self, run: RunId, stored: &Stored, record: Record) -> Result<Placed, Unreadable> {
-        self.kept.clear();
-        let Body::Kept(kept) = record.body else {
-            return Ok(Placed { seq: stored.seq, at: stored.at, record });
-        };
-        if kept.erased.is_none() {
-            for KeptEntry { seq, at, text, .. } in kept.entries {
-                let Some(text) = text else { continue };
-                let record = parse(text.as_bytes()).map_err(|source| Unreadable::Malformed { run, seq, source })?;
-                self.kept.push(Placed { seq, at, record });
-            }
+/// What a whole record says in its place.
+fn taken(run: RunId, stored: &Stored, record: Record) -> Result<Taken, Unreadable> {
+    let placed = |seq, at, record: Record| record.steps().map(move |record| Placed { seq, at, record });
+    let Body::Kept(kept) = record.body else {
+        return Ok(Taken { records: placed(stored.seq, stored.at, record).collect(), anew: false });
+    };
+    let mut records = Vec::with_capacity(kept.entries.len());
+    if kept.erased.is_none() {
+        for KeptEntry { seq, at, text, .. } in kept.entries {
+            let Some(text) = text else { continue };
+            let record = parse(text.as_bytes()).map_err(|source| Unreadable::Malformed { run, seq, source })?;
+            records.extend(placed(seq, at, record));
         }
-        let removed = || Placed { seq: stored.seq, at: stored.at, record: Record { body: Body::Removed, ..record } };
-        Ok(self.kept.pop().unwrap_or_else(removed))
     }
+    if records.is_empty() {
+        let removed = Record { body: Body::Removed, ..record };
+        records.push(Placed { seq: stored.seq, at: stored.at, record: removed });
+    }
+    Ok(Taken { records, anew: true })
 }
 
 fn parse(payload: &[u8]) -> serde_json::Result<Record> {
@@ -533,17 +576,29 @@ mod tests {
         let mut whole = Vec::new();
         for (seq, payload) in (1..).zip(payloads) {
             assert!(payload.len() < 1_000_000, "{}", payload.len());
-            whole.extend(assembler.take(run, &stored(seq, payload)).unwrap());
+            whole.extend(assembler.take(run, &stored(seq, payload)).unwrap().records);
         }
         assert_eq!(whole.len(), 1);
         assert_eq!(whole[0].record, record);
     }
 
     #[test]
+    fn an_effect_that_a_record_carries_comes_back_as_a_record_of_its_own() {
+        let run = RunId::random();
+        let done = Done { key: "talk#0".into(), outcome: Outcome::Value(Value::from(7)), asked: None };
+        let says = Body::Said { key: "talk#1".into(), message: completed_message(run, Value::Null) };
+        let payload = Record::carrying(done, says.clone()).payloads().swap_remove(0);
+        let records = Assembler::default().take(run, &stored(5, payload)).unwrap().records;
+        let bodies: Vec<(u64, Body)> = records.into_iter().map(|placed| (placed.seq, placed.record.body)).collect();
+        let did = Body::Did { key: "talk#0".into(), outcome: Outcome::Value(Value::from(7)) };
+        assert_eq!(bodies, [(5, did), (5, says)]);
+    }
+
+    #[test]
     fn a_record_of_a_newer_program_is_told_from_a_broken_one() {
         let run = RunId::random();
         let take = |text: &str| Assembler::default().take(run, &stored(7, text.to_owned().into()));
-        assert!(matches!(take(r#"{"v":3,"kind":"teleported"}"#), Err(Unreadable::TooNew { version: 3, seq: 7, .. })));
+        assert!(matches!(take(r#"{"v":4,"kind":"teleported"}"#), Err(Unreadable::TooNew { version: 4, seq: 7, .. })));
         assert!(matches!(take("{"), Err(Unreadable::Malformed { .. })));
     }
 }

@@ -272,6 +272,7 @@ async fn listed(broker: &Broker, first: Option<&str>) -> Result<Vec<Summary>> {
 
 /// Takes a run from the shelf, and what a person called it.
 pub async fn unshelve(broker: &Broker, user: Option<&UserId>, run: RunId) -> Result<()> {
-    broker.catalogue.delete(Shelf::Runs, &title_key(user, run)).await?;
-    Ok(broker.catalogue.delete(Shelf::Runs, &key(user, run)).await?)
+    let (title, line) = (title_key(user, run), key(user, run));
+    tokio::try_join!(broker.catalogue.delete(Shelf::Runs, &title), broker.catalogue.delete(Shelf::Runs, &line))?;
+    Ok(())
 }

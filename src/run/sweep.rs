@@ -36,8 +36,8 @@ const LINE_LATE: Duration = Duration::from_secs(5);
 /// Removals a second: so few where there is time, that clearing up after a busy day disturbs nobody, and never more than that.
 const REMOVALS: f64 = 200.0;
 const MOST_REMOVALS: f64 = 2000.0;
-/// Removals under way at once.
-const REMOVALS_AT_ONCE: usize = 8;
+/// How long a removal may take on a busy machine; so many of them are under way at once that the pace is kept.
+const REMOVAL: Duration = Duration::from_millis(100);
 /// How long a tour may remove; what is left is for the next one.
 const REMOVE_FOR: Duration = Duration::from_secs(60);
 /// Logs that one tour names to be stored anew.
@@ -130,7 +130,8 @@ impl Sweeper {
             return Ok(Swept::default());
         }
         let served: BTreeSet<Name> = workers.into_iter().flat_map(|card| card.workflows).collect();
-        let somebody_died = self.living.as_ref().is_none_or(|before| !before.is_subset(&living));
+        // After a tour that failed the lines are looked at, too: it may have taken a run away and left its line.
+        let somebody_died = self.living.take().is_none_or(|before| !before.is_subset(&living));
         let runs = self.look().await?;
         let there = runs.values().filter(|met| met.stand != Stand::Removed).count();
         let mut swept = Swept { runs: there, ..Swept::default() };
@@ -183,7 +184,7 @@ impl Sweeper {
                         continue;
                     }
                     let placed = match Assembler::default().take(run, &stored) {
-                        Ok(placed) => placed,
+                        Ok(taken) => taken.records.into_iter().next_back(),
                         // It may be the last piece of a large record.
                         Err(_) => match read(&self.broker, run, 0).await {
                             Ok(mut records) => records.pop(),
@@ -251,7 +252,7 @@ impl Sweeper {
             Some(called) => called.times,
             None => 0,
         };
-        let Some(created) = self.created(run).await? else { return Ok(false) };
+        let Some(created) = run::created(&self.broker, run).await? else { return Ok(false) };
         if created.origin == Origin::ForeignWorker || !served.contains(&created.workflow) {
             return Ok(false);
         }
@@ -261,21 +262,6 @@ impl Sweeper {
         self.called.insert(run, Called { seq, times: times + 1, next: Instant::now() + rest });
         tracing::info!(run.id = %run, workflow = %created.workflow, "the run showed no sign of life and was queued again");
         Ok(true)
-    }
-
-    async fn created(&self, run: RunId) -> Result<Option<Created>> {
-        let Some(stored) = self.broker.log.first(run).await? else { return Ok(None) };
-        let mut assembler = Assembler::default();
-        let whole = assembler.take(run, &stored)?;
-        let first = match assembler.kept().into_iter().next().or(whole) {
-            Some(first) => Some(first),
-            // Its first record came in pieces.
-            None => read(&self.broker, run, 0).await?.into_iter().next(),
-        };
-        Ok(match first.map(|first| first.record.body) {
-            Some(Body::Created(created)) => Some(created),
-            _ => None,
-        })
     }
 
     /// Sets right the lines of runs whose log says something else, and takes away those of runs that are gone.
@@ -330,6 +316,7 @@ impl Sweeper {
         let begun = Instant::now();
         let pace = pace(old.len(), self.removed_at.replace(begun).map(|last| begun - last));
         old.truncate((pace * REMOVE_FOR.as_secs_f64()) as usize);
+        let at_once = (pace * REMOVAL.as_secs_f64()) as usize;
         let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / pace));
         let mut old = old.into_iter();
         let mut under_way = FuturesUnordered::new();
@@ -337,7 +324,7 @@ impl Sweeper {
         loop {
             let all_started = old.len() == 0;
             tokio::select! {
-                _ = ticks.tick(), if !all_started && under_way.len() < REMOVALS_AT_ONCE => {
+                _ = ticks.tick(), if !all_started && under_way.len() < at_once => {
                     under_way.extend(old.next().map(|(_, run)| self.remove_one(run)));
                 }
                 Some(done) = under_way.next() => removed += usize::from(done?),
@@ -350,7 +337,7 @@ impl Sweeper {
     }
 
     async fn remove_one(&self, run: RunId) -> Result<bool> {
-        let Some(created) = self.created(run).await? else { return Ok(false) };
+        let Some(created) = run::created(&self.broker, run).await? else { return Ok(false) };
         remove(&self.broker, run, &created).await?;
         Ok(true)
     }

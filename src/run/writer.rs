@@ -10,7 +10,7 @@ use crate::broker::{self, Broker, Stored};
 use crate::clock::Timestamp;
 use crate::ids::{RunId, WorkerId};
 use crate::metrics::metrics;
-use crate::run::record::{Asked, Assembler, Body, PIECE, Placed, Record};
+use crate::run::record::{Assembler, PIECE, Placed, Record};
 use crate::run::{Error, Result};
 
 /// The owner's pen.
@@ -49,15 +49,9 @@ impl Writer {
         self.last
     }
 
-    /// Appends a record and returns it as stored. While the broker is away it waits: drop the future to give up.
+    /// Appends a record and gives what it says as it is stored. While the broker is away it waits: drop the future to give up.
     /// [`Error::Lost`] if another worker has claimed the run.
-    pub async fn append(&mut self, body: Body, now: Timestamp) -> Result<Placed> {
-        self.append_asked(body, None, now).await
-    }
-
-    /// The same, with what a model was asked.
-    pub async fn append_asked(&mut self, body: Body, asked: Option<Box<Asked>>, now: Timestamp) -> Result<Placed> {
-        let record = Record { asked, ..Record::new(body) };
+    pub async fn append(&mut self, record: Record, now: Timestamp) -> Result<impl Iterator<Item = Placed> + use<>> {
         match self.append_all(&record, record.payloads()).await {
             // This broker carries less than most do.
             Err(Error::Broker(broker::Error::TooLarge { max, .. })) if max < PIECE => {
@@ -65,7 +59,8 @@ impl Writer {
             }
             appended => appended?,
         }
-        Ok(Placed { seq: self.last, at: now, record })
+        let seq = self.last;
+        Ok(record.steps().map(move |record| Placed { seq, at: now, record }))
     }
 
     async fn append_all(&mut self, record: &Record, payloads: Vec<Bytes>) -> Result<()> {
@@ -138,7 +133,7 @@ async fn last(broker: &Broker, run: RunId) -> Result<Option<Stored>> {
 pub async fn last_record(broker: &Broker, run: RunId) -> Result<Option<Placed>> {
     match broker.log.last(run).await? {
         None => Ok(None),
-        Some(stored) => Ok(Assembler::default().take(run, &stored)?),
+        Some(stored) => Ok(Assembler::default().take(run, &stored)?.records.pop()),
     }
 }
 

@@ -22,6 +22,8 @@ use crate::worker::Worker;
 
 /// How long a delivery rests before it is tried again after a failure.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
+/// How late a delivery may come back before its run is queued again.
+pub(super) const LATE: Duration = Duration::from_secs(5);
 /// How long a delivery rests if this worker cannot execute the run: a newer one may come.
 const UNTIL_ANOTHER_CAN: Duration = Duration::from_secs(30);
 /// How long a delivery rests while another worker holds the run. Should that one die, so much later at most is it noticed.
@@ -203,7 +205,11 @@ async fn drive(worker: &Worker, run: RunId, reason: Reason, from: Option<Box<str
         let description = worker.serves.get(&created.workflow).and_then(|workflow| workflow.description.clone());
         Ok(Ready { description, with })
     };
-    let (owned, workflow) = match Box::pin(claim(&worker.broker, &worker.lease, run, prepare)).await {
+    let claimed = Box::pin(claim(&worker.broker, &worker.lease, run, prepare)).await;
+    if claimed.is_ok() {
+        worker.let_go.forget(run);
+    }
+    let (owned, workflow) = match claimed {
         Ok(Claim::Mine(owned, workflow)) => (owned, workflow),
         Ok(Claim::Nothing) => return Settle::Done,
         Ok(Claim::NotYet { until }) => {
@@ -222,6 +228,8 @@ async fn drive(worker: &Worker, run: RunId, reason: Reason, from: Option<Box<str
         }
         Err(error) => {
             tracing::warn!(run.id = %run, "the run could not be taken: {error}");
+            // Perhaps it was taken all the same.
+            worker.let_go.note(run, LATE + AFTER_FAILURE);
             return Settle::Again(AFTER_FAILURE);
         }
     };
@@ -242,7 +250,9 @@ async fn drive(worker: &Worker, run: RunId, reason: Reason, from: Option<Box<str
         Left::LetGo(why) => {
             span.fail("let_go");
             tracing::warn!(run.id = %run, workflow = %served.name, "the run was let go: {why}");
-            Settle::Again(worker.lease.span() / 2)
+            let rest = worker.lease.span() / 2;
+            worker.let_go.note(run, LATE + rest);
+            Settle::Again(rest)
         }
     }
 }

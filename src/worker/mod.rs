@@ -21,11 +21,13 @@ use crate::run::lease::Lease;
 use crate::run::notice::Notices;
 use crate::seal::Sealer;
 use crate::vouch::Voucher;
+use crate::worker::let_go::LetGo;
 use crate::workflow::{Definition, Workflow};
 
 mod contract;
 mod intake;
 mod lease;
+mod let_go;
 mod sweeping;
 mod webhooks;
 
@@ -66,6 +68,8 @@ pub(crate) struct Worker {
     definitions: Mutex<HashMap<String, Arc<Workflow>>>,
     /// The runs in memory, each with another delivery of it that came meanwhile.
     pub held: Mutex<HashMap<RunId, Option<AnyDelivery>>>,
+    /// The runs that it owns and has let go.
+    let_go: LetGo,
     pub permits: Arc<Semaphore>,
     /// What is taken out of the logs of runs that have ended.
     pub redactor: Redactor,
@@ -104,8 +108,9 @@ pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
         max_runs,
     };
     let sent = Lease::moment(&*clock);
-    directory::renew(&broker, &card, settings.lease).await?;
-    let lease = Arc::new(Lease::new(id, settings.lease, clock.clone(), sent));
+    let span = lease::span(settings.lease);
+    directory::renew(&broker, &card, span).await?;
+    let lease = Arc::new(Lease::new(id, span, clock.clone(), sent));
     let shelver = Arc::new(Shelver::new(redactor.clone()));
     let notices = Notices::new(broker.clone(), &webhooks);
     let voucher = settings.vouch_key.as_ref().map(Voucher::new);
@@ -130,6 +135,7 @@ pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
         lease,
         serves,
         definitions: Mutex::new(definitions),
+        let_go: LetGo::default(),
         held: Mutex::new(HashMap::new()),
         permits: Arc::new(Semaphore::new(max_runs)),
         redactor,

@@ -133,3 +133,46 @@ async fn a_backup_of_a_process_at_work_has_every_run_that_was_acknowledged() {
     assert_eq!(outcome(&gateways, last).await, "completed");
     assert_eq!(again.terminate().await.0, Some(0), "{}", again.log());
 }
+
+/// How many backups are killed, each a little later than the one before.
+const KILLED: u64 = 12;
+const LATER: Duration = Duration::from_millis(4);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_that_is_killed_is_whole_or_nothing_and_holds_nobody_up() {
+    let model = SlowModel::start(|| Duration::from_millis(50)).await;
+    let project = Project::new(&config(&model), &[("lesson.yaml", LESSON)]);
+    let (mut original, gateways) = all(&project).await;
+    let waiting = gateways.start("lesson", json!({}), "one that waits").await;
+    let open = question(&gateways, &waiting).await;
+    let mut cut_off = 0;
+    for number in 0..KILLED {
+        let name = format!("copy{number}");
+        let mut backup = project.start(&name, &["backup", &name]);
+        // Anywhere between its first step and its last.
+        tokio::time::sleep(LATER * number as u32).await;
+        backup.kill();
+        let elsewhere = Project::new(&config(&model), &[("lesson.yaml", LESSON)]);
+        let copy = project.path().join(&name);
+        let mut restore = elsewhere.start("restore", &["restore", copy.to_str().unwrap()]);
+        let code = restore.ended().await.0;
+        if copy.join("store.sqlite").is_file() {
+            assert_eq!(code, Some(0), "{}", restore.log());
+            let mut verify = elsewhere.start("verify", &["audit", "verify"]);
+            assert_eq!(verify.ended().await.0, Some(0), "{}", verify.log());
+        } else {
+            cut_off += 1;
+            assert_eq!(code, Some(1), "{}", restore.log());
+            assert!(restore.log().contains("there is no store in"), "{}", restore.log());
+        }
+        // The process at work has not noticed: it goes on writing its store.
+        gateways.start("lesson", json!({}), &format!("after {number}")).await;
+    }
+    assert!(cut_off > 0, "no backup was killed before its end");
+    // What the first of them left is no obstacle to another.
+    let mut backup = project.start("backup", &["backup", "copy0"]);
+    assert_eq!(backup.ended().await.0, Some(0), "{}", backup.log());
+    assert!(gateways.answer(&waiting, &open, "triangles").await);
+    assert_eq!(outcome(&gateways, &waiting).await, "completed");
+    assert_eq!(original.terminate().await.0, Some(0), "{}", original.log());
+}

@@ -162,7 +162,10 @@ async fn many_runs_keep_their_own_order(ground: Ground) {
         let rest = broker.log.read(run, all[27].seq).await.unwrap();
         assert_eq!(rest.iter().map(|stored| stored.seq).collect::<Vec<_>>(), [all[28].seq, last]);
         assert!(broker.log.read(run, last).await.unwrap().is_empty());
+        let back: Vec<u64> = broker.log.back(run).map(|stored| stored.unwrap().seq).collect().await;
+        assert_eq!(back, all.iter().rev().map(|stored| stored.seq).collect::<Vec<_>>());
     }
+    assert!(broker.log.back(RunId::random()).next().await.is_none());
     assert!(broker.log.last(RunId::random()).await.unwrap().is_none());
     assert!(broker.log.first(RunId::random()).await.unwrap().is_none());
     assert!(broker.log.read(RunId::random(), 0).await.unwrap().is_empty());

@@ -16,7 +16,6 @@ use fastagency::ids::{MessageId, Name, RunId};
 use fastagency::lifecycle::{End, Lifecycle};
 use fastagency::message::Content;
 use fastagency::model::{self, ChatModel, Models, Progress, Reply, Request};
-use fastagency::run;
 use fastagency::run::answer::{Answer, Given, answer};
 use fastagency::run::attach::{Seen, attach};
 use fastagency::run::record::{Body, Ended, Ending, Origin, Outcome, Record};
@@ -133,7 +132,8 @@ async fn live_on(workflow: &Workflow, before: &[Record]) -> Lived {
     }
     let ended = tokio::time::timeout(Duration::from_secs(20), converse(&broker, workflow, run)).await;
     let ended = ended.unwrap_or_else(|_| panic!("the run does not end after {} records", before.len()));
-    let log = run::read(&broker, run, 0).await.unwrap().into_iter().map(|placed| placed.record).collect();
+    let stored = broker.log.read(run, 0).await.unwrap();
+    let log = stored.iter().map(|stored| serde_json::from_slice(&stored.payload).unwrap()).collect();
     life.shutdown().begin();
     assert_eq!(life.run().await, End::Clean);
     let asked = model.asked.lock().unwrap().clone();
@@ -170,7 +170,8 @@ async fn converse(broker: &Broker, workflow: &Workflow, run: RunId) -> Ended {
 
 /// The effects of a log, and what was said in it.
 fn effects(log: &[Record]) -> BTreeSet<String> {
-    log.iter()
+    let steps = log.iter().cloned().flat_map(Record::steps);
+    steps
         .filter_map(|record| match &record.body {
             Body::Said { key, message } => Some(format!("said {key}: {}", serde_json::to_string(message).unwrap())),
             Body::Did { key, .. } => Some(format!("did {key}")),
@@ -208,6 +209,12 @@ async fn a_kept_history_of_steps_goes_on_from_everywhere() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kept_history_of_chats_goes_on_from_everywhere() {
     goes_on_from_everywhere("chat").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kept_history_whose_messages_carry_the_replies_goes_on_from_everywhere() {
+    assert!(history("replies").iter().any(|record| record.done.is_some()));
+    goes_on_from_everywhere("replies").await;
 }
 
 /// How a run ends that goes on from a log in which something is otherwise than this program would have it.

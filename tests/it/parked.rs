@@ -52,7 +52,8 @@ async fn parked(broker: &Broker, runs: usize) {
             while let Some(sighting) = tour.next().await {
                 // The last under each lane is met; a run's `parked` is the later one.
                 if let Sighting::Record { run, stored } = sighting.unwrap()
-                    && let Ok(Some(placed)) = Assembler::default().take(run, &stored)
+                    && let Ok(taken) = Assembler::default().take(run, &stored)
+                    && let Some(placed) = taken.records.last()
                 {
                     parked += usize::from(matches!(placed.record.body, Body::Parked { .. }));
                 }

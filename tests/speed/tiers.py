@@ -81,10 +81,11 @@ class Tiers(contextlib.ExitStack):
         until(lambda: socket.create_connection(("127.0.0.1", port)).close())
         return f"nats://127.0.0.1:{port}"
 
-    def project(self, nats_url: str, model_url: str, workflows: dict[str, str], llm: str = "") -> None:
+    def project(self, nats_url: str | None, model_url: str, workflows: dict[str, str], llm: str = "") -> None:
         (self.folder / "workflows").mkdir(exist_ok=True)
+        nats = f"nats: {{ url: '{nats_url}', user: fastagency, password: fastagency_nats_password }}\n" if nats_url else ""
         (self.folder / "fastagency.yaml").write_text(
-            f"version: 1\nname: speed\nnats: {{ url: '{nats_url}', user: fastagency, password: fastagency_nats_password }}\n"
+            f"version: 1\nname: speed\n{nats}"
             f"llms: {{ default: {{ provider: compatible, model: instant, base_url: '{model_url}'{llm} }} }}\n"
         )
         for name, text in workflows.items():
@@ -95,6 +96,16 @@ class Tiers(contextlib.ExitStack):
         port = free_port()
         worker = self.spawn("worker", BINARY, "worker")
         gateway = self.spawn("gateway", BINARY, "gateway", "--port", str(port))
+        return self.served(port), worker, gateway
+
+    def one_process(self) -> str:
+        """`fastagency all`, with its own broker unless the project names a NATS server; returns the gateway's URL."""
+        port = free_port()
+        self.spawn("all", BINARY, "all", "--port", str(port), "--ui-port", str(free_port()), "--data-dir", str(self.folder / "data"))
+        return self.served(port)
+
+    @staticmethod
+    def served(port: int) -> str:
         url = f"http://127.0.0.1:{port}"
 
         def served():
@@ -103,7 +114,7 @@ class Tiers(contextlib.ExitStack):
                 raise OSError("no worker yet")
 
         until(served)
-        return url, worker, gateway
+        return url
 
 
 def call(url: str, body: dict | None = None) -> dict:

@@ -14,6 +14,7 @@ from tiers import BINARY, ROOT, Tiers, get
 options = argparse.ArgumentParser()
 options.add_argument("--rounds", type=int, default=3)
 options.add_argument("--turns", type=int, default=25, help="a message and its reply; a conversation has 2 * TURNS - 1 requests")
+options.add_argument("--one-process", action="store_true", help="`fastagency all` with its own broker instead of tiers over NATS")
 options.add_argument("--stream", action="store_true", help="let models stream on both sides")
 options = options.parse_args()
 
@@ -51,8 +52,9 @@ def ours(gateway: str, count: int, concurrency: int, folder: pathlib.Path) -> fl
 with tempfile.TemporaryDirectory() as folder, Tiers(pathlib.Path(folder)) as tiers:
     folder = pathlib.Path(folder)
     model = tiers.model()
-    tiers.project(tiers.nats(), model, {"talk": TALK}, "" if options.stream else ", stream: false")
-    gateway, *_ = tiers.house()
+    nats = None if options.one_process else tiers.nats()
+    tiers.project(nats, model, {"talk": TALK}, "" if options.stream else ", stream: false")
+    gateway = tiers.one_process() if options.one_process else tiers.house()[0]
     ours(gateway, 10, 10, folder)
     for concurrency, (count_ag2, count_ours) in SIZES.items():
         figures = []

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{StreamExt, TryStreamExt};
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::Embedded;
@@ -15,6 +15,9 @@ use super::told::{Told, listener};
 use crate::broker::{Error, Lane, Live, Log, Overheard, Result, Sighting, Stored, TOMBSTONE_KEPT, count_append};
 use crate::clock::Timestamp;
 use crate::ids::RunId;
+
+/// How many records are read back at most.
+const LAST_RECORDS: u32 = 48;
 
 #[async_trait]
 impl Log for Embedded {
@@ -37,6 +40,18 @@ impl Log for Embedded {
                 Ok(records.collect::<rusqlite::Result<_>>()?)
             })
             .await
+    }
+
+    fn back(&self, run: RunId) -> BoxStream<'_, Result<Stored>> {
+        let read = self.store.call("read a run's last records", move |session| {
+            let Some(head) = find_head(session, run)? else { return Ok(Vec::new()) };
+            let mut statement = session
+                .sql
+                .prepare_cached("select seq, at, payload from records where run = ?1 order by seq desc limit ?2")?;
+            let records = statement.query_map(params![head.no, LAST_RECORDS], stored)?;
+            Ok(records.collect::<rusqlite::Result<Vec<_>>>()?)
+        });
+        stream::once(read).map_ok(|records| stream::iter(records.into_iter().map(Ok))).try_flatten().boxed()
     }
 
     async fn last(&self, run: RunId) -> Result<Option<Stored>> {

@@ -1,13 +1,15 @@
 //! The logs of the runs in the stream `FA_RUNS`.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::{HeaderMap, Message};
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
+use futures_util::future::try_join_all;
+use futures_util::stream::{BoxStream, try_unfold};
+use futures_util::{Stream, StreamExt, TryStreamExt};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -62,6 +64,10 @@ impl Log for NatsLog {
         Err(unavailable(DOING, "a replica of the stream is far behind its leader"))
     }
 
+    fn back(&self, run: RunId) -> BoxStream<'_, Result<Stored>> {
+        self.0.back("read a run's last records", run).take(STEPS_BACK).map_ok(|read| read.stored).boxed()
+    }
+
     async fn last(&self, run: RunId) -> Result<Option<Stored>> {
         Ok(self.0.newest("read a run's last record", run).await?.map(|read| read.stored))
     }
@@ -102,9 +108,10 @@ impl Log for NatsLog {
             (RUNS_STREAM, json!({ "filter": subjects::inboxes(run) })),
             (QUEUE_STREAM, json!({ "filter": subjects::timer(run) })),
         ];
-        for (stream, body) in purges {
-            self.0.api_plainly::<Value>("purge a run", format!("STREAM.PURGE.{stream}"), &body).await?;
-        }
+        try_join_all(purges.iter().map(|(stream, body)| async move {
+            self.0.api_plainly::<Value>("purge a run", format!("STREAM.PURGE.{stream}"), body).await
+        }))
+        .await?;
         Ok(())
     }
 
@@ -157,27 +164,40 @@ impl Server {
 
     /// The records after sequence `after`, from the last one back, each naming the one before it; `None` if that is too far,
     /// or if the chain is broken (a replica that is behind, a log that is being removed).
-    async fn read_back(&self, doing: &str, run: RunId, after: u64) -> Result<Option<Vec<Stored>>> {
-        let Some(mut read) = self.newest(doing, run).await? else { return Ok(Some(Vec::new())) };
+    async fn read_back(&self, doing: &'static str, run: RunId, after: u64) -> Result<Option<Vec<Stored>>> {
         let mut found = Vec::new();
-        while read.stored.seq > after {
-            let Some(previous) = read.headers.as_ref().and_then(|headers| headers::number(headers, PREVIOUS)) else {
-                return Ok(None);
-            };
-            found.push(read.stored);
-            if previous <= after {
+        let mut back = pin!(self.back(doing, run).take(STEPS_BACK));
+        let mut previous = None;
+        while let Some(read) = back.try_next().await? {
+            previous = before(&read);
+            if read.stored.seq > after {
+                found.push(read.stored);
+            } else {
+                previous = Some(after);
+            }
+            if previous.is_none_or(|previous| previous <= after) {
                 break;
-            }
-            if found.len() >= STEPS_BACK {
-                return Ok(None);
-            }
-            match self.message_at(doing, RUNS_STREAM, previous).await? {
-                Some(before) => read = before,
-                None => return Ok(None),
             }
         }
         found.reverse();
-        Ok(Some(found))
+        let is_whole = found.is_empty() || previous.is_some_and(|previous| previous <= after);
+        Ok(is_whole.then_some(found))
+    }
+
+    /// The records from the last one back, each naming the one before it. It ends where that is not there (a replica that is
+    /// behind, a log that is being removed).
+    fn back(&self, doing: &'static str, run: RunId) -> impl Stream<Item = Result<Read>> + Send + '_ {
+        try_unfold(Step::Newest, move |from| async move {
+            let read = match from {
+                Step::Newest => self.newest(doing, run).await?,
+                Step::At(0) => None,
+                Step::At(seq) => self.message_at(doing, RUNS_STREAM, seq).await?,
+            };
+            Ok(read.map(|read| {
+                let next = Step::At(before(&read).unwrap_or(0));
+                (read, next)
+            }))
+        })
     }
 
     /// Appends the tombstone as the last record, whoever else writes.
@@ -194,6 +214,17 @@ impl Server {
         }
         outcome
     }
+}
+
+/// Where a step back begins.
+enum Step {
+    Newest,
+    At(u64),
+}
+
+/// The sequence of the run's record before this one; 0: it is the first.
+fn before(read: &Read) -> Option<u64> {
+    headers::number(read.headers.as_ref()?, PREVIOUS)
 }
 
 /// What a message on [`subjects::ALL_LIVE_RUNS`] says; a delta says nothing here.

@@ -15,7 +15,7 @@ use fastagency::run::answer::{Answer, Given};
 use fastagency::run::claim::{self, Claim, Owned, Ready};
 use fastagency::run::directory::{self, WorkerCard, WorkflowCard};
 use fastagency::run::lease::Lease;
-use fastagency::run::record::{Answered, Body, Ended, Ending, Outcome, Usage, completed_message};
+use fastagency::run::record::{Answered, Body, Ended, Ending, Outcome, Record, Usage, completed_message};
 use fastagency::run::summary::Summary;
 use futures_util::stream::BoxStream;
 use futures_util::{SinkExt, StreamExt};
@@ -245,9 +245,9 @@ impl Player {
     }
 
     async fn append(&mut self, body: Body) -> u64 {
-        let placed = self.owned.writer.append(body, clock::system().now()).await.unwrap();
-        self.owned.history.push(placed.clone());
-        placed.seq
+        let placed = self.owned.writer.append(Record::new(body), clock::system().now()).await.unwrap();
+        self.owned.history.extend(placed);
+        self.owned.writer.last()
     }
 
     fn key(&mut self) -> String {

@@ -53,6 +53,30 @@ async fn a_run_is_started_answered_listed_renamed_and_removed() {
 }
 
 #[tokio::test]
+async fn a_question_is_found_however_much_was_said_since() {
+    let house = House::start().await;
+    let run = house.started("echo").await;
+    let mut player = Player::take(&house, run).await;
+    let (first, second) = (player.ask(text_input("One?", false)).await, player.ask(text_input("Two?", false)).await);
+    for turn in 0..60 {
+        player.say_text(&format!("turn {turn}")).await;
+    }
+    // Far larger than one message of the store: it comes in pieces.
+    player.say_text(&"x".repeat(2_000_000)).await;
+    let third = player.ask(text_input("Three?", false)).await;
+    for question in [&first, &third, &second] {
+        let answers = format!("/api/runs/{run}/answers/{}", question.uuid);
+        assert_eq!(house.post(&answers, json!({"value": "hi"})).await.0, 202);
+        player.answered(question).await;
+        let (status, late) = house.post(&answers, json!({"value": "ho"})).await;
+        assert_eq!((status, &late["error"]["code"]), (409, &json!("already_answered")));
+    }
+    let never = format!("/api/runs/{run}/answers/{}", MessageId::random());
+    let (status, refused) = house.post(&never, json!({"value": "hi"})).await;
+    assert_eq!((status, &refused["error"]["code"]), (404, &json!("unknown_question")));
+}
+
+#[tokio::test]
 async fn an_approval_is_answered_with_a_decision_and_names_no_run() {
     let house = House::start().await;
     let run = house.started("echo").await;

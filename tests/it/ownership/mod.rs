@@ -18,7 +18,7 @@ use fastagency::model::{self, ChatModel, Models, Progress, Reply, Request};
 use fastagency::run;
 use fastagency::run::answer::{Accepted, Answer, Given, answer, cancel};
 use fastagency::run::attach::{Seen, attach};
-use fastagency::run::record::{Assembler, Body, Ending, Origin, Outcome};
+use fastagency::run::record::{Assembler, Body, Ending, Origin, Outcome, Placed};
 use fastagency::run::start::{Start, start};
 use fastagency::worker::{Parts, serve};
 use fastagency::workflow::{Definition, Workflow, from_definition};
@@ -141,8 +141,8 @@ impl ChatModel for Model {
             std::future::pending::<()>().await;
         }
         let id = RunId::parse(&run).unwrap();
-        for body in bodies(id, &self.server.log(id)) {
-            if matches!(&body, (Body::Did { key, .. }, _) if *key == effect) {
+        for (placed, _) in records(id, &self.server.log(id)) {
+            if matches!(&placed.record.body, Body::Did { key, .. } if *key == effect) {
                 self.breaches.note(format!("the model is asked again for {effect} of {run} by worker {}", self.actor));
             }
         }
@@ -161,13 +161,10 @@ impl ChatModel for Model {
 }
 
 /// The records of a log, and who wrote each.
-fn bodies(run: RunId, log: &[Written]) -> Vec<(Body, Actor)> {
+fn records(run: RunId, log: &[Written]) -> Vec<(Placed, Actor)> {
     let mut assembler = Assembler::default();
-    let read = |written: &Written| {
-        let placed = assembler.take(run, &written.stored).expect("a record")?;
-        Some((placed.record.body, written.by))
-    };
-    log.iter().filter_map(read).collect()
+    let mut read = |written: &Written| assembler.take(run, &written.stored).expect("a record").records;
+    log.iter().flat_map(|written| read(written).into_iter().map(|placed| (placed, written.by))).collect()
 }
 
 async fn work(server: Arc<Server>, actor: Actor, breaches: Arc<Breaches>) {
@@ -313,15 +310,16 @@ impl Outside {
     fn judge(&self, seen: &[u64]) {
         let breach = |what: String| self.breaches.note(format!("run {}: {what}", self.run));
         let log = self.server.log(self.run);
-        let stored: Vec<u64> = log.iter().map(|written| written.stored.seq).collect();
-        let bodies = bodies(self.run, &log);
-        let breach = |what: String| breach(format!("{what}: {}", told(&bodies)));
+        let records = records(self.run, &log);
+        let stored: Vec<u64> = records.iter().map(|(placed, _)| placed.seq).collect();
+        let breach = |what: String| breach(format!("{what}: {}", told(&records)));
         if seen != stored {
             breach(format!("the client saw {seen:?}, the log holds {stored:?}"));
         }
         let (mut owner, mut epochs, mut keys, mut ending) = (None, 0, HashSet::new(), None);
         let mut answers = HashMap::new();
-        for (number, (body, by)) in bodies.iter().enumerate() {
+        for (number, (placed, by)) in records.iter().enumerate() {
+            let body = &placed.record.body;
             if ending.is_some() {
                 breach(format!("something was written after its end: {body:?}"));
             }
@@ -353,7 +351,7 @@ impl Outside {
         }
         let Some(ending) = ending else { return breach("it has no end".to_owned()) };
         if ending == Ending::Failed {
-            breach(format!("it failed: {:?}", bodies.last()));
+            breach(format!("it failed: {:?}", records.last()));
         }
         if ending == Ending::Completed {
             for (question, word) in self.accepted.lock().unwrap().iter() {
@@ -366,15 +364,15 @@ impl Outside {
 }
 
 /// A log in a few words.
-fn told(bodies: &[(Body, Actor)]) -> String {
-    let word = |(body, by): &(Body, Actor)| match body {
+fn told(records: &[(Placed, Actor)]) -> String {
+    let word = |(placed, by): &(Placed, Actor)| match &placed.record.body {
         Body::Claimed { epoch, .. } => format!("{by} claimed {epoch}"),
         Body::Said { key, .. } => format!("{by} said {key}"),
         Body::Did { key, .. } => format!("{by} did {key}"),
         Body::Parked { until } => format!("{by} parked {until:?}"),
         other => format!("{by} {}", serde_json::to_value(other).unwrap()["kind"]),
     };
-    bodies.iter().map(word).collect::<Vec<_>>().join(", ")
+    records.iter().map(word).collect::<Vec<_>>().join(", ")
 }
 
 /// Lets one seed happen, and returns what was breached.
@@ -402,9 +400,9 @@ fn simulate(seed: u64, fences: bool) -> Vec<String> {
         let lives = futures_util::future::join_all(outsides.iter().map(|outside| outside.clone().live()));
         if tokio::time::timeout(STORM + CALM, lives).await.is_err() {
             for outside in &outsides {
-                let bodies = bodies(outside.run, &server.log(outside.run));
-                if bodies.last().is_some_and(|(last, _)| !matches!(last, Body::Ended(_))) {
-                    breaches.note(format!("run {} never ends: {}", outside.run, told(&bodies)));
+                let records = records(outside.run, &server.log(outside.run));
+                if records.last().is_some_and(|(last, _)| !matches!(last.record.body, Body::Ended(_))) {
+                    breaches.note(format!("run {} never ends: {}", outside.run, told(&records)));
                 }
             }
             if breaches.0.lock().unwrap().is_empty() {
@@ -459,6 +457,7 @@ fn without_the_fence_two_workers_write_one_history() {
 #[test]
 #[ignore = "for looking into one seed: FASTAGENCY_SEED=n"]
 fn one_seed() {
+    tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_ansi(false).with_test_writer().init();
     let seed = std::env::var("FASTAGENCY_SEED").expect("FASTAGENCY_SEED").parse().expect("a number");
     let breaches = simulate(seed, true);
     assert!(breaches.is_empty(), "{}", breaches.join("\n"));

@@ -1,0 +1,63 @@
+//! Looking for one question of a run, from its last record back: whoever answers one has most often just been asked.
+
+use futures_util::StreamExt;
+
+use crate::broker::Broker;
+use crate::clock::Timestamp;
+use crate::ids::{MessageId, RunId};
+use crate::message::Message;
+use crate::run::record::{Answered, Assembler, Body, Outcome, Placed};
+use crate::run::{Result, read};
+
+/// A question that a run has asked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    /// The question.
+    pub message: Message,
+    /// Its answer, and since when the log has it.
+    pub answered: Option<(Answered, Timestamp)>,
+    /// The run has ended.
+    pub ended: bool,
+}
+
+/// Finds a question; none: the run has asked no such thing, or is not there.
+pub async fn find(broker: &Broker, run: RunId, question: MessageId) -> Result<Option<Found>> {
+    let mut looking = Looking::default();
+    let mut back = broker.log.back(run);
+    while let Some(stored) = back.next().await {
+        // A piece of a large record can only be read with those before it.
+        let Ok(taken) = Assembler::default().take(run, &stored?) else { break };
+        if taken.records.is_empty() {
+            break;
+        }
+        if let Some(found) = looking.through(taken.records, question) {
+            return Ok(Some(found));
+        }
+    }
+    Ok(Looking::default().through(read(broker, run, 0).await?, question))
+}
+
+/// What was met before the question.
+#[derive(Default)]
+struct Looking {
+    answered: Option<(Answered, Timestamp)>,
+    ended: bool,
+}
+
+impl Looking {
+    fn through(&mut self, records: Vec<Placed>, question: MessageId) -> Option<Found> {
+        for Placed { at, record, .. } in records.into_iter().rev() {
+            match record.body {
+                Body::Said { message, .. } if message.uuid == question && message.says.asks() => {
+                    return Some(Found { message, answered: self.answered.take(), ended: self.ended });
+                }
+                Body::Did { outcome: Outcome::Answer(answered), .. } if answered.question == question => {
+                    self.answered = Some((answered, at));
+                }
+                Body::Ended(_) => self.ended = true,
+                _ => {}
+            }
+        }
+        None
+    }
+}
