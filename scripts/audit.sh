@@ -3,7 +3,7 @@
 # workflow. Usage: scripts/audit.sh PROGRAM [CONVERSATIONS]
 set -euo pipefail
 program=$(realpath "$1")
-conversations=${2:-14300}
+conversations=${2:-20000}
 folder=$(mktemp -d)
 trap 'kill "${tier:-0}" 2>/dev/null || true; rm -rf "$folder"' EXIT
 mkdir "$folder/workflows"

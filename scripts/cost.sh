@@ -5,6 +5,7 @@
 # of the medians.
 #
 #   scripts/cost.sh [ROUNDS] [CONVERSATIONS] [CLIENTS]
+#   COST_OF=vouching scripts/cost.sh …     what it costs that a gateway vouches and the worker insists, instead
 #
 # FASTAGENCY_BIN names the program (default target/release/fastagency), NATS_SERVER the server.
 set -euo pipefail
@@ -28,24 +29,38 @@ b64() { openssl base64 -A | tr '+/' '-_' | tr -d '='; }
 claims="$(printf '{"alg":"HS256","typ":"JWT"}' | b64).$(printf '{"sub":"bench","exp":%d}' $(($(date +%s) + 7200)) | b64)"
 token="$claims.$(printf %s "$claims" | openssl dgst -sha256 -hmac "$secret" -binary | b64)"
 
+what=${COST_OF:-jwt and metrics}
+vouching=
+if [ "$what" = vouching ]; then
+  # A gateway says its public key when it starts.
+  vouch_key=the-vouch-key-of-a-measurement-and-of-nothing-else
+  printf 'version: 1\nnats: { url: "nats://127.0.0.1:%s" }\ngateway: { port: %s, vouch_key: %s }\n' "$nats_port" "$(port)" "$vouch_key" >"$folder/fastagency.yaml"
+  (cd "$folder"; exec "$bin" gateway 2>"$folder/key.log" >/dev/null) & key_pid=$!
+  until public=$(sed -n 's/.*worker.believes: \[\([^]]*\)\].*/\1/p' "$folder/key.log") && [ -n "$public" ]; do kill -0 "$key_pid"; sleep 0.1; done
+  kill "$key_pid"; wait "$key_pid" 2>/dev/null || true
+  vouching=$(printf 'worker: { believes: [%s] }' "$public")
+fi
+
 # Two sets of tiers would share the queue: each pair lives only while it is measured.
 measure() { # off|on
-  local gateway_port key="" more=""
+  local gateway_port key="" more="" vouch=""
   gateway_port=$(port)
-  if [ "$1" = on ]; then
+  if [ "$1" = on ] && [ "$what" = vouching ]; then
+    more="$vouching" vouch=$vouch_key
+  elif [ "$1" = on ]; then
     more="auth: { mode: jwt, jwt: { algorithms: [HS256], secret: $secret } }"
     key=$token
   fi
-  printf 'version: 1\nnats: { url: "nats://127.0.0.1:%s" }\ngateway: { port: %s }\n%s\n' "$nats_port" "$gateway_port" "$more" >"$folder/fastagency.yaml"
+  printf 'version: 1\nnats: { url: "nats://127.0.0.1:%s" }\ngateway: { port: %s%s }\n%s\n' "$nats_port" "$gateway_port" "${vouch:+, vouch_key: $vouch}" "$more" >"$folder/fastagency.yaml"
   local worker_metrics="" gateway_metrics=""
-  if [ "$1" = on ]; then worker_metrics="127.0.0.1:$(port)"; gateway_metrics="127.0.0.1:$(port)"; fi
+  if [ "$1" = on ] && [ "$what" != vouching ]; then worker_metrics="127.0.0.1:$(port)"; gateway_metrics="127.0.0.1:$(port)"; fi
   (cd "$folder"; exec "$bin" worker ${worker_metrics:+--metrics-listen "$worker_metrics"} 2>"$folder/worker.log" >/dev/null) & local worker=$!
   (cd "$folder"; exec "$bin" gateway ${gateway_metrics:+--metrics-listen "$gateway_metrics"} 2>"$folder/gateway.log" >/dev/null) & local gateway=$!
   pids+=("$worker" "$gateway")
   until curl -fs "http://127.0.0.1:$gateway_port/readyz" >/dev/null && grep -q 'worker ready' "$folder/worker.log"; do sleep 0.1; done
   # Scraped as Prometheus does it by default, and oftener.
   local scraper=""
-  if [ "$1" = on ]; then
+  if [ -n "$worker_metrics" ]; then
     (while sleep 5; do curl -fs "http://$worker_metrics/metrics" "http://$gateway_metrics/metrics" >/dev/null || true; done) & scraper=$!
     pids+=("$scraper")
   fi
@@ -63,8 +78,8 @@ for round in $(seq "$rounds"); do
   measure on; on+=("$(rate)")
   echo "round $round: ${off[-1]} conversations/s with nothing, ${on[-1]} with all"
 done
-python3 - "${off[*]}" "${on[*]}" <<'PYTHON'
+python3 - "${off[*]}" "${on[*]}" "$what" <<'PYTHON'
 import statistics, sys
 off, on = (statistics.median(map(float, numbers.split())) for numbers in sys.argv[1:])
-print(f"medians: {off:.1f} with nothing, {on:.1f} with jwt and metrics: {100 * on / off:.0f} %")
+print(f"medians: {off:.1f} with nothing, {on:.1f} with {sys.argv[3]}: {100 * on / off:.0f} %")
 PYTHON

@@ -8,10 +8,12 @@ mod event;
 mod export;
 pub mod keep;
 mod prompts;
+mod runs;
 mod select;
 pub mod verify;
 
 pub use event::event;
 pub use export::{Columns, Format};
 pub use prompts::Prompts;
+pub use runs::every_run;
 pub use select::{How, Selection};

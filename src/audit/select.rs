@@ -1,6 +1,7 @@
 //! Which runs are meant.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::clock::Timestamp;
 use crate::ids::RunId;
@@ -8,7 +9,7 @@ use crate::run::record::Ending;
 use crate::run::summary::{State, Summary};
 
 /// How a run is doing, or how it ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "their names are their documentation")]
 pub enum How {
@@ -21,8 +22,9 @@ pub enum How {
     Cancelled,
 }
 
-/// Which runs are meant: those to which everything that is said applies.
-#[derive(Debug, Clone, Default, Deserialize)]
+/// Which runs are meant: those to which everything that is said applies. Queries of `/api/audit` are read as one, and
+/// written from one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Selection {
     /// The workflow's name.
     pub workflow: Option<String>,
@@ -41,6 +43,23 @@ pub struct Selection {
 }
 
 impl How {
+    /// All there are.
+    pub const ALL: [Self; 7] =
+        [Self::Queued, Self::Running, Self::Waiting, Self::Ended, Self::Completed, Self::Failed, Self::Cancelled];
+
+    /// What it is called where one is asked for.
+    pub fn name(self) -> &'static str {
+        match self {
+            How::Queued => "queued",
+            How::Running => "running",
+            How::Waiting => "waiting",
+            How::Ended => "ended",
+            How::Completed => "completed",
+            How::Failed => "failed",
+            How::Cancelled => "cancelled",
+        }
+    }
+
     fn fits(self, run: &Summary) -> bool {
         match self {
             How::Queued => run.state == State::Queued,
@@ -55,6 +74,12 @@ impl How {
 }
 
 impl Selection {
+    /// As a gateway is asked: names and values of a query.
+    pub fn query(&self) -> Vec<(String, String)> {
+        let Ok(Value::Object(fields)) = serde_json::to_value(self) else { return Vec::new() };
+        fields.into_iter().filter_map(|(name, value)| Some((name, value.as_str()?.to_owned()))).collect()
+    }
+
     /// Whether a run is meant.
     pub fn takes(&self, run: &Summary) -> bool {
         let workflow = run.workflow.as_ref().map(|name| name.as_str()).unwrap_or_default();
@@ -124,5 +149,26 @@ mod tests {
             "321"
         );
         assert_eq!(ids(&Selection { worker: Some("other".into()), ..any() }, None), "");
+    }
+
+    #[test]
+    fn what_is_asked_is_read_as_it_was_meant() {
+        for how in How::ALL {
+            let asked = Selection {
+                workflow: Some("a b&c".into()),
+                user: Some("ann".into()),
+                state: Some(how),
+                worker: Some("w".into()),
+                since: Some(Timestamp::UNIX_EPOCH),
+                until: Some(Timestamp::MAX),
+                q: Some("words".into()),
+            };
+            let query = asked.query();
+            assert_eq!(query.len(), 7);
+            assert!(query.contains(&("state".to_owned(), how.name().to_owned())));
+            let fields = query.into_iter().map(|(name, value)| (name, Value::String(value))).collect();
+            assert_eq!(serde_json::from_value::<Selection>(Value::Object(fields)).unwrap(), asked);
+        }
+        assert_eq!(Selection::default().query(), []);
     }
 }

@@ -34,6 +34,38 @@ pub struct User {
     pub groups: Vec<String>,
 }
 
+/// What a key may be used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// Starting runs.
+    Start,
+    /// Seeing which workflows and runs there are, and what happens in them.
+    See,
+    /// Answering questions.
+    Answer,
+    /// Stopping, renaming and removing runs.
+    Cancel,
+    /// The audit, and what operators see.
+    Audit,
+}
+
+impl Scope {
+    /// All there are.
+    pub const ALL: [Self; 5] = [Self::Start, Self::See, Self::Answer, Self::Cancel, Self::Audit];
+
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::See => "see",
+            Self::Answer => "answer",
+            Self::Cancel => "cancel",
+            Self::Audit => "audit",
+        }
+    }
+}
+
 /// A key of a program.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -45,6 +77,9 @@ pub struct Key {
     /// What it belongs to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
+    /// What it may be used for, of what its user and groups may; empty: all of that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<Scope>,
 }
 
 /// Why the file cannot be used.
@@ -168,7 +203,7 @@ mod tests {
         let path = folder.path().join("access.yaml");
         assert_eq!(People::read(&path).unwrap(), People::default());
         let user = User { password: super::super::passwords::hash("x"), groups: vec!["teachers".into()] };
-        let key = Key { sha256: "ab".repeat(32), user: "billing".into(), groups: vec![] };
+        let key = Key { sha256: "ab".repeat(32), user: "billing".into(), groups: vec![], scopes: vec![] };
         let people = People { users: [("alice".into(), user)].into(), keys: [("k".into(), key)].into() };
         people.write(&path).unwrap();
         assert_eq!(People::read(&path).unwrap(), people);

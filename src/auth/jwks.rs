@@ -3,12 +3,13 @@
 //! changed over there is known here with the first token that it signs.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jsonwebtoken::jwk::{JwkSet, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use reqwest::Client;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::oidc::Discovered;
 use super::{Denied, Error, fetch};

@@ -26,7 +26,7 @@ pub mod session;
 mod throttle;
 mod tokens;
 
-pub use file::{FileError, Key, People, User};
+pub use file::{FileError, Key, People, Scope, User};
 pub use passwords::hash as hash_password;
 
 use file::Watched;
@@ -55,6 +55,8 @@ pub struct Caller {
     pub address: Option<IpAddr>,
     /// He may read everybody's runs in the audit.
     pub is_auditor: bool,
+    /// What the key that he shows is for; empty: for everything that he may do.
+    pub scopes: Vec<Scope>,
 }
 
 /// Why somebody may not come in.
@@ -108,7 +110,6 @@ pub struct Authenticator {
     mode: &'static str,
     way: Way,
     people: Option<Watched>,
-    passwords: Passwords,
     throttle: Throttle,
     remembered: Remembered,
     admins: config::Members,
@@ -118,7 +119,8 @@ pub struct Authenticator {
 
 enum Way {
     Nobody,
-    Basic { issuer: Option<Box<Issuer>> },
+    // Only who checks passwords makes ready for it: that takes 19 MiB, which a process keeps.
+    Basic { passwords: Passwords, issuer: Option<Box<Issuer>> },
     Keys,
     Tokens(Box<Tokens>),
     Header(config::TrustedHeader),
@@ -126,7 +128,13 @@ enum Way {
 
 impl Caller {
     fn new(user: UserId, groups: Vec<String>) -> Self {
-        Self { user: Some(user), groups, is_admin: false, is_auditor: false, address: None }
+        Self { user: Some(user), groups, ..Self::default() }
+    }
+
+    /// The first of these that his key is not for.
+    pub fn lacks(&self, wanted: &[Scope]) -> Option<Scope> {
+        let lacks = |scope: &Scope| !self.scopes.is_empty() && !self.scopes.contains(scope);
+        wanted.iter().copied().find(lacks)
     }
 
     fn is_among(&self, members: &config::Members) -> bool {
@@ -143,7 +151,7 @@ impl Authenticator {
             AuthMode::None => Way::Nobody,
             AuthMode::Basic { token } => {
                 let issuer = token.as_ref().map(|token| Issuer::new(&token.secret, token.lifetime)).transpose()?;
-                Way::Basic { issuer: issuer.map(Box::new) }
+                Way::Basic { passwords: Passwords::new(), issuer: issuer.map(Box::new) }
             }
             AuthMode::ApiKey => Way::Keys,
             AuthMode::Jwt(jwt) => Way::Tokens(Box::new(Tokens::new(jwt)?)),
@@ -154,7 +162,6 @@ impl Authenticator {
             mode: mode_name(&config.mode),
             way,
             people: config.file.as_deref().map(Watched::open).transpose()?,
-            passwords: Passwords::new(),
             throttle: Throttle::default(),
             remembered: Remembered::new(),
             admins: config.admins.clone(),
@@ -202,19 +209,25 @@ impl Authenticator {
         }
         match credentials(headers)? {
             Credentials::Password { user, password } => match &self.way {
-                Way::Basic { .. } => self.with_password(&user, &password, address).await,
+                Way::Basic { passwords, .. } => self.with_password(passwords, &user, &password, address).await,
                 _ => Err(Denied::Wrong { why: "passwords are not taken here".to_owned() }),
             },
             Credentials::Bearer(token) if token.starts_with(KEY_PREFIX) => self.with_key(&token, address),
             Credentials::Bearer(token) => match &self.way {
                 Way::Tokens(tokens) => tokens.check(&token).await,
-                Way::Basic { issuer: Some(issuer) } => self.still_known(issuer.check(&token).await?),
+                Way::Basic { issuer: Some(issuer), .. } => self.still_known(issuer.check(&token).await?),
                 _ => Err(Denied::Wrong { why: "tokens are not taken here".to_owned() }),
             },
         }
     }
 
-    async fn with_password(&self, user: &str, password: &str, address: IpAddr) -> Result<Caller, Denied> {
+    async fn with_password(
+        &self,
+        passwords: &Passwords,
+        user: &str,
+        password: &str,
+        address: IpAddr,
+    ) -> Result<Caller, Denied> {
         if let Some(wait) = self.throttle.wait(user, address, Instant::now()) {
             return Err(Denied::TooOften { wait });
         }
@@ -229,11 +242,11 @@ impl Authenticator {
             return Ok(Caller::new(name.clone(), found.groups.clone()));
         }
         let fits = password.len() <= LONGEST_PASSWORD;
-        let right =
-            self.passwords.check(if fits { password } else { "" }, found.map(|user| user.password.as_str())).await;
+        let right = passwords.check(if fits { password } else { "" }, found.map(|user| user.password.as_str())).await;
         match (found, name) {
             (Some(found), Some(name)) if right && fits => {
                 self.remembered.remember(user, password, version);
+                self.throttle.succeeded(user, address, Instant::now());
                 Ok(Caller::new(name, found.groups.clone()))
             }
             _ => {
@@ -262,7 +275,9 @@ impl Authenticator {
         // The digest of a guess says nothing about how near it is: comparing digests byte by byte gives nothing away.
         let found = people.keys.values().find(|known| known.sha256.eq_ignore_ascii_case(&digest));
         match found.and_then(|found| Some((UserId::new(found.user.as_str())?, found))) {
-            Some((user, found)) => Ok(Caller::new(user, found.groups.clone())),
+            Some((user, found)) => {
+                Ok(Caller { scopes: found.scopes.clone(), ..Caller::new(user, found.groups.clone()) })
+            }
             None => {
                 self.throttle.failed("", address, Instant::now());
                 Err(Denied::Wrong { why: "the key is not known".to_owned() })
@@ -278,8 +293,8 @@ impl Authenticator {
         password: &str,
         address: IpAddr,
     ) -> Option<Result<(String, Duration), Denied>> {
-        let Way::Basic { issuer: Some(issuer) } = &self.way else { return None };
-        let caller = self.with_password(user, password, address).await;
+        let Way::Basic { passwords, issuer: Some(issuer) } = &self.way else { return None };
+        let caller = self.with_password(passwords, user, password, address).await;
         Some(caller.map(|caller| (issuer.issue(user, &caller.groups), issuer.lifetime())))
     }
 

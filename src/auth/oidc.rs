@@ -172,11 +172,14 @@ impl Provider {
         Ok(Given { id_token, fresh_until: ends(&claims), refresh_token: answer.refresh_token })
     }
 
-    /// Gets a new ID token.
-    pub async fn renew(&self, refresh_token: &str) -> Result<Given, LoginError> {
+    /// Gets an ID token in the place of an old one, about the same person.
+    pub async fn renew(&self, refresh_token: &str, old: &str) -> Result<Given, LoginError> {
         let answer = self.ask(&[("grant_type", "refresh_token"), ("refresh_token", refresh_token)]).await?;
         let id_token = answer.id_token.ok_or_else(|| LoginError::Refused("there is no new ID token".to_owned()))?;
         let claims = self.claims(&id_token).await?;
+        if subject(old).is_some_and(|subject| claims.get("sub") != Some(&subject)) {
+            return Err(LoginError::Refused("the new ID token is about somebody else".to_owned()));
+        }
         // A provider that gives no new one lets the old one stand (RFC 6749, 6).
         let refresh_token = answer.refresh_token.or_else(|| Some(refresh_token.to_owned()));
         Ok(Given { id_token, fresh_until: ends(&claims), refresh_token })
@@ -229,6 +232,12 @@ impl Provider {
         }
         Ok(claims)
     }
+}
+
+/// Whom an ID token is about that was checked before.
+fn subject(id_token: &str) -> Option<Value> {
+    let claims = BASE64_URL_SAFE_NO_PAD.decode(id_token.split('.').nth(1)?).ok()?;
+    serde_json::from_slice::<Value>(&claims).ok()?.get("sub").cloned()
 }
 
 fn takes_only_post(provider: &Discovered) -> bool {

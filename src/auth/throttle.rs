@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 const OF_NAME_AT_ADDRESS: (u32, Duration) = (10, Duration::from_secs(6));
 const OF_ADDRESS: (u32, Duration) = (100, Duration::from_secs(1));
 const OF_NAME: (u32, Duration) = (100, Duration::from_secs(1));
+/// How long an address is known as one where a name was right: there it is not locked out by guesses from elsewhere.
+const HOME_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 /// What is kept in mind; of more than that the oldest is forgotten, which a guesser with so many addresses does not need.
 const MOST_KEPT: usize = 50_000;
 
@@ -17,6 +19,8 @@ const MOST_KEPT: usize = 50_000;
 #[derive(Default)]
 pub(super) struct Throttle {
     kept: Mutex<HashMap<Key, Bucket>>,
+    /// Where names were right, and when last.
+    homes: Mutex<HashMap<(String, IpAddr), Instant>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -36,13 +40,30 @@ struct Bucket {
 impl Throttle {
     /// How long this caller must wait before his next try, if at all.
     pub fn wait(&self, name: &str, address: IpAddr, now: Instant) -> Option<Duration> {
+        let is_home = self.is_home(name, address, now);
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let wait = |(key, (free, forgiven_in)): (Key, (u32, Duration))| {
             let bucket = kept.get(&key)?;
             let over = bucket.now(now, forgiven_in) - f64::from(free) + 1.0;
             (over > 0.0).then(|| forgiven_in.mul_f64(over))
         };
-        keys(name, address).into_iter().filter_map(wait).max()
+        let counts = |(key, _): &(Key, _)| !(is_home && matches!(key, Key::Name(_)));
+        keys(name, address).into_iter().filter(counts).filter_map(wait).max()
+    }
+
+    fn is_home(&self, name: &str, address: IpAddr, now: Instant) -> bool {
+        let homes = self.homes.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = homes.get(&(short(name), address));
+        since.is_some_and(|since| now.saturating_duration_since(*since) < HOME_FOR)
+    }
+
+    /// Notes that a name was right.
+    pub fn succeeded(&self, name: &str, address: IpAddr, now: Instant) {
+        let mut homes = self.homes.lock().unwrap_or_else(PoisonError::into_inner);
+        homes.insert((short(name), address), now);
+        if homes.len() > MOST_KEPT {
+            forget_half(&mut homes, |since| *since);
+        }
     }
 
     /// Notes a failure.
@@ -53,11 +74,7 @@ impl Throttle {
             kept.insert(key, Bucket { failures, as_of: now });
         }
         if kept.len() > MOST_KEPT {
-            // All at once and rarely, not one by one and always.
-            let mut moments: Vec<Instant> = kept.values().map(|bucket| bucket.as_of).collect();
-            let middle = moments.len() / 2;
-            let (_, &mut median, _) = moments.select_nth_unstable(middle);
-            kept.retain(|_, bucket| bucket.as_of > median);
+            forget_half(&mut kept, |bucket| bucket.as_of);
         }
     }
 }
@@ -69,9 +86,21 @@ impl Bucket {
     }
 }
 
+/// Forgets the older half: all at once and rarely, not one by one and always.
+fn forget_half<K: Eq + std::hash::Hash, V>(kept: &mut HashMap<K, V>, moment: impl Fn(&V) -> Instant) {
+    let mut moments: Vec<Instant> = kept.values().map(&moment).collect();
+    let middle = moments.len() / 2;
+    let (_, &mut median, _) = moments.select_nth_unstable(middle);
+    kept.retain(|_, value| moment(value) > median);
+}
+
+/// A name that nobody has may be long; what is kept of it need not be.
+fn short(name: &str) -> String {
+    name.chars().take(64).collect()
+}
+
 fn keys(name: &str, address: IpAddr) -> [(Key, (u32, Duration)); 3] {
-    // A name that nobody has may be long; what is kept of it need not be.
-    let name: String = name.chars().take(64).collect();
+    let name = short(name);
     [
         (Key::NameAtAddress(name.clone(), address), OF_NAME_AT_ADDRESS),
         (Key::Address(address), OF_ADDRESS),
@@ -106,6 +135,24 @@ mod tests {
     }
 
     #[test]
+    fn whoever_was_right_from_his_address_is_not_locked_out_by_guesses_from_all_the_world() {
+        let throttle = Throttle::default();
+        let start = Instant::now();
+        throttle.succeeded("alice", HERE, start);
+        for number in 0..1000_u32 {
+            throttle.failed("alice", IpAddr::V4(number.into()), start);
+        }
+        assert_eq!(throttle.wait("alice", HERE, start), None);
+        assert!(throttle.wait("alice", THERE, start).is_some(), "nobody knows who that is");
+        // There, too, it is not for guessing.
+        for _ in 0..10 {
+            throttle.failed("alice", HERE, start);
+        }
+        assert!(throttle.wait("alice", HERE, start).is_some());
+        assert!(!throttle.is_home("alice", HERE, start + HOME_FOR));
+    }
+
+    #[test]
     fn what_is_kept_is_bounded() {
         let throttle = Throttle::default();
         let start = Instant::now();
@@ -113,5 +160,9 @@ mod tests {
             throttle.failed(&number.to_string(), HERE, start + Duration::from_millis(number));
         }
         assert!(throttle.kept.lock().unwrap().len() <= MOST_KEPT);
+        for number in 0..=MOST_KEPT as u64 {
+            throttle.succeeded(&number.to_string(), HERE, start + Duration::from_millis(number));
+        }
+        assert!(throttle.homes.lock().unwrap().len() <= MOST_KEPT);
     }
 }

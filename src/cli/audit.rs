@@ -296,16 +296,16 @@ async fn rows(source: &Source) -> Result<Vec<client::Run>, CliError> {
 
 /// The runs that are meant. A gateway shows everybody's to auditors, and others their own.
 async fn selected(which: &Which, source: &Source) -> Result<Vec<client::Run>, CliError> {
+    let selection = which.selection();
     let rows = match source {
         Source::Broker { .. } => rows(source).await?,
-        Source::Gateway(client) => match client.audited(&which.query(), MOST_LISTED).await {
+        Source::Gateway(client) => match client.audited(&selection.query(), MOST_LISTED).await {
             Ok(rows) => return Ok(rows),
             // Only auditors are told which worker had a run.
-            Err(error) if error.code() == Some("forbidden") && !which.names_worker() => rows(source).await?,
+            Err(error) if error.code() == Some("forbidden") && selection.worker.is_none() => rows(source).await?,
             Err(error) => return Err(unreachable(error)),
         },
     };
-    let selection = which.selection();
     Ok(rows.into_iter().filter(|row| selection.takes(&summary(row))).collect())
 }
 

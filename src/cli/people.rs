@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 
-use crate::auth::{self, Key, People, User as Known};
+use crate::auth::{self, Key, People, Scope, User as Known};
 use crate::cli::outcome::CliError;
 use crate::cli::{Common, project};
 
@@ -71,13 +72,16 @@ enum OfKeys {
         /// A group that it belongs to; as often as needed.
         #[arg(short, long = "group", value_name = "GROUP")]
         groups: Vec<String>,
+        /// What it may be used for; as often as needed (default: everything that its user may do).
+        #[arg(short, long = "scope", value_name = "SCOPE", value_parser = scope())]
+        scopes: Vec<Scope>,
     },
     /// Removes a key.
     Remove {
         /// The key's name.
         name: String,
     },
-    /// Lists the keys by name, with their users and groups.
+    /// Lists the keys by name, with their users, groups and scopes.
     List,
 }
 
@@ -134,7 +138,7 @@ impl KeyCommand {
         let path = self.place.path(&common)?;
         let mut people = read(&path)?;
         match self.what {
-            OfKeys::Add { name, user, groups } => {
+            OfKeys::Add { name, user, groups, scopes } => {
                 if people.keys.contains_key(&name) {
                     return Err(CliError::Usage(format!("there is a key {name:?} already; remove it first")));
                 }
@@ -142,7 +146,7 @@ impl KeyCommand {
                     return Err(CliError::Usage("a key needs a user".to_owned()));
                 }
                 let (key, sha256) = auth::new_key();
-                people.keys.insert(name, Key { sha256, user, groups });
+                people.keys.insert(name, Key { sha256, user, groups, scopes });
                 write(&people, &path)?;
                 eprintln!("it is shown this once; send it as `Authorization: Bearer …` or `X-API-Key`");
                 println!("{key}");
@@ -156,12 +160,20 @@ impl KeyCommand {
             }
             OfKeys::List => {
                 for (name, key) in &people.keys {
-                    println!("{name}: user {}{}", key.user, in_groups(&key.groups));
+                    let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.name()).collect();
+                    let only = if scopes.is_empty() { String::new() } else { format!(", only {}", scopes.join(", ")) };
+                    println!("{name}: user {}{}{only}", key.user, in_groups(&key.groups));
                 }
             }
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// A scope, by its name.
+fn scope() -> impl TypedValueParser<Value = Scope> {
+    PossibleValuesParser::new(Scope::ALL.map(Scope::name))
+        .map(|name| Scope::ALL.into_iter().find(|scope| scope.name() == name).expect("one of these names"))
 }
 
 fn read(path: &std::path::Path) -> Result<People, CliError> {

@@ -313,7 +313,7 @@ impl Client {
     }
 
     /// Everybody's runs, as auditors are shown them, the newest first.
-    pub async fn audited(&self, query: &[(&str, String)], limit: usize) -> Result<Vec<Run>> {
+    pub async fn audited(&self, query: &[(String, String)], limit: usize) -> Result<Vec<Run>> {
         let mut url = self.at("api/audit/runs");
         url.query_pairs_mut().extend_pairs(query).append_pair("limit", &limit.to_string());
         let listed: Listed = self.json(self.http.get(url)).await?;
@@ -327,7 +327,7 @@ impl Client {
     }
 
     /// Opens an export of the audit.
-    pub async fn export(&self, query: &[(&str, String)]) -> Result<Export> {
+    pub async fn export(&self, query: &[(String, String)]) -> Result<Export> {
         let mut url = self.at("api/audit/export");
         url.query_pairs_mut().extend_pairs(query);
         Ok(Export { response: self.send(self.http.get(url)).await?, client: self.clone() })

@@ -2,6 +2,7 @@
 //! down a moment later, many at once. Losing one costs a stale line in a list until the run's next record.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ const AT_ONCE: usize = 64;
 pub struct Shelver {
     waiting: Mutex<HashMap<RunId, Summary>>,
     something: Notify,
+    finished: AtomicBool,
     redactor: Redactor,
 }
 
@@ -53,16 +55,24 @@ impl Shelver {
         waiting.drain().map(|(_, summary)| summary).collect()
     }
 
-    /// Puts summaries down until the end, and the last ones after it has begun.
+    /// Puts summaries down until the end, or until it is finished. To be waited for: what it has taken is nowhere else.
     pub async fn serve(&self, broker: &Broker, shutdown: &Shutdown) {
-        loop {
+        while !self.finished.load(Ordering::Relaxed) {
             tokio::select! {
                 () = self.something.notified() => {}
                 () = shutdown.hard() => return self.flush(broker).await,
             }
-            tokio::time::sleep(DELAY).await;
+            if !self.finished.load(Ordering::Relaxed) {
+                tokio::time::sleep(DELAY).await;
+            }
             self.flush(broker).await;
         }
+    }
+
+    /// Lets [`Shelver::serve`] return when it has put down what there is.
+    pub fn finish(&self) {
+        self.finished.store(true, Ordering::Relaxed);
+        self.something.notify_one();
     }
 
     /// Puts down what is waiting.
@@ -74,5 +84,59 @@ impl Shelver {
                 }
             })
             .await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use async_trait::async_trait;
+    use bytes::Bytes;
+    use futures_util::stream::BoxStream;
+
+    use super::*;
+    use crate::broker::{Catalogue, Entry, Result, Shelf, embedded};
+    use crate::run::summary::list_all;
+
+    /// Shelves on which to put something takes a while.
+    struct Slow(Arc<dyn Catalogue>);
+
+    #[async_trait]
+    impl Catalogue for Slow {
+        async fn put(&self, shelf: Shelf, key: &str, value: Bytes, ttl: Option<Duration>) -> Result<()> {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            self.0.put(shelf, key, value, ttl).await
+        }
+        async fn get(&self, shelf: Shelf, key: &str) -> Result<Option<Bytes>> {
+            self.0.get(shelf, key).await
+        }
+        async fn list(&self, shelf: Shelf, first: Option<&str>) -> Result<Vec<Entry>> {
+            self.0.list(shelf, first).await
+        }
+        async fn delete(&self, shelf: Shelf, key: &str) -> Result<()> {
+            self.0.delete(shelf, key).await
+        }
+        async fn watch(&self, shelf: Shelf) -> Result<BoxStream<'static, ()>> {
+            self.0.watch(shelf).await
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_being_put_down_when_the_end_comes_is_put_down() {
+        const MANY: usize = 3 * AT_ONCE;
+        let folder = tempfile::tempdir().unwrap();
+        let mut broker = embedded::open(folder.path()).unwrap();
+        broker.catalogue = Arc::new(Slow(broker.catalogue.clone()));
+        let (shelver, shutdown) = (Shelver::default(), Shutdown::default());
+        (0..MANY).for_each(|_| shelver.put(&Summary::new(RunId::random())));
+        let in_the_middle = async {
+            while !shelver.waiting.lock().unwrap().is_empty() {
+                tokio::task::yield_now().await;
+            }
+            shelver.finish();
+        };
+        tokio::join!(shelver.serve(&broker, &shutdown), in_the_middle);
+        assert_eq!(list_all(&broker).await.unwrap().len(), MANY);
     }
 }

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::audit::verify::{self, Verifier};
-use crate::audit::{Columns, Format, Prompts, Selection, erase, event};
+use crate::audit::{Columns, Format, Prompts, Selection, erase, event, every_run};
 use crate::auth::Caller;
 use crate::broker::{Overheard, Stored};
 use crate::clock::Timestamp;
@@ -200,7 +200,7 @@ pub async fn export(
     Asked(Exporting { format }): Asked<Exporting>,
 ) -> Result<Response> {
     guard::may_audit(&gateway, &caller)?;
-    let found = selection.of(summary::list_all(&gateway.broker).await?, None);
+    let found = selection.of(every_run(&gateway.broker).await?, None);
     // Of a list of many runs only what is written is kept.
     let todo: Vec<(RunId, Columns)> = found.iter().map(|run| (run.id, Columns::of(run))).collect();
     drop(found);

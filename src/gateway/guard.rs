@@ -118,7 +118,7 @@ fn deny(gateway: &Gateway, request: &Request, address: IpAddr, denied: &Denied) 
 }
 
 /// A refusal in the shape that the path promises; a socket is refused before it is one, as FastAgency's gateway does it.
-fn refusal(gateway: &Gateway, request: &Request, status: StatusCode, what: &str) -> Response {
+pub fn refusal(gateway: &Gateway, request: &Request, status: StatusCode, what: &str) -> Response {
     let wants_socket = request.headers().contains_key(header::UPGRADE);
     let mut response = if wants_socket {
         status.into_response()

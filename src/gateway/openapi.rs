@@ -264,7 +264,13 @@ fn one_run() -> Vec<Operation> {
                 json!({
                 "200": {
                     "description": "Events: `record` (id: its seq; data: a record), `caught_up`, `delta`, `goodbye`, `error`",
-                    "content": {"text/event-stream": {"schema": reference("Record")}},
+                    "content": events(&[
+                        ("record", reference("Record")),
+                        ("caught_up", json!({"type": "object", "required": ["seq"], "properties": {"seq": {"type": "integer"}}})),
+                        ("delta", json!({"type": "object"})),
+                        ("goodbye", json!({"type": "object", "required": ["after"], "properties": {"after": {"type": "integer"}}})),
+                        ("error", reference("Error")),
+                    ]),
                 },
                 "404": problem("`unknown_run`"),
                 "422": problem("`invalid_query`, `invalid_last_event_id`")}),
@@ -454,7 +460,11 @@ fn audit() -> Vec<Operation> {
                 json!({
                     "200": {
                         "description": "Events: `record`, `gap` (something may have been missed), `goodbye`",
-                        "content": {"text/event-stream": {"schema": reference("AuditEvent")}},
+                        "content": events(&[
+                            ("record", reference("AuditEvent")),
+                            ("gap", json!({"type": "object"})),
+                            ("goodbye", json!({"type": "object"})),
+                        ]),
                     },
                     "404": problem("`unknown_run`"),
                     "422": problem("`invalid_query`"),
@@ -667,7 +677,8 @@ fn schemas() -> Value {
         "Run": {"type": "object",
             "required": ["id", "workflow", "title", "state", "outcome", "reason", "question", "user", "created_at", "updated_at"],
             "properties": {
-                "id": {"type": "string"}, "workflow": {"type": "string"}, "title": text_or_null,
+                "id": {"type": "string"}, "title": text_or_null,
+                "workflow": {"type": ["string", "null"], "description": "Null in the audit of a run that was removed"},
                 "state": {"enum": STATES},
                 "outcome": {"enum": ["completed", "failed", "cancelled", null]}, "reason": text_or_null,
                 "question": {"type": ["object", "null"], "properties": {
@@ -712,6 +723,17 @@ fn operation(tag: &str, summary: &str, parameters: Vec<Value>, body: Option<Valu
 
 fn answer(description: &str, schema: Value) -> Value {
     json!({"description": description, "content": {"application/json": {"schema": schema}}})
+}
+
+/// A stream of server-sent events: each with its name and, as JSON in a text, its data.
+fn events(kinds: &[(&str, Value)]) -> Value {
+    let event = |(name, data): &(&str, Value)| {
+        json!({"type": "object", "required": ["event", "data"], "properties": {
+            "event": {"const": name},
+            "id": {"type": "string"},
+            "data": {"type": "string", "contentMediaType": "application/json", "contentSchema": data}}})
+    };
+    json!({"text/event-stream": {"schema": {"oneOf": kinds.iter().map(event).collect::<Vec<_>>()}}})
 }
 
 fn problem(description: &str) -> Value {

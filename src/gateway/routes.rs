@@ -1,13 +1,15 @@
 //! The route table, and what surrounds every request: limits, ids, the access log, and words for what is not there.
 
 use std::any::Any;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::handler::HandlerWithoutStateExt;
-use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, patch, post};
 use serde_json::json;
@@ -18,56 +20,71 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::trace::TraceLayer;
 use tracing::Span;
 
+use crate::auth::{Caller, Scope};
 use crate::gateway::error::ApiError;
 use crate::gateway::{Gateway, audit, docs, events, fastagency, guard, health, overview, runs, socket};
 use crate::ids::MessageId;
 use crate::metrics::Tier;
 use crate::observe::{self, Observed};
 
+/// What a key must be for.
+type Needs = &'static [Scope];
+
+const ANY: Needs = &[];
+const START: Needs = &[Scope::Start];
+const SEE: Needs = &[Scope::See];
+const ANSWER: Needs = &[Scope::Answer];
+const CANCEL: Needs = &[Scope::Cancel];
+const AUDIT: Needs = &[Scope::Audit];
+const ERASE: Needs = &[Scope::Audit, Scope::Cancel];
+/// A whole conversation, as FastAgency's socket has it.
+const TALK: Needs = &[Scope::Start, Scope::See, Scope::Answer];
+
 /// One route.
 pub struct Route {
-    /// Its method, in small letters; the router knows it from the handler.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the test that holds it and the description together"))]
+    /// Its method, in small letters.
     pub method: &'static str,
     /// Its path.
     pub path: &'static str,
+    /// What a key must be for.
+    needs: Needs,
     handler: MethodRouter<Arc<Gateway>>,
 }
 
 /// Every route of the gateway; `/openapi.json` describes the same ones.
 #[rustfmt::skip]
 pub fn table() -> Vec<Route> {
-    let route = |method, path, handler| Route { method, path, handler };
+    let route = |method, path, needs, handler| Route { method, path, needs, handler };
     vec![
-        route("get",    "/api/me", get(guard::me)),
-        route("get",    "/api/workflows", get(runs::workflows)),
-        route("post",   "/api/runs", post(runs::create)),
-        route("get",    "/api/runs", get(runs::list)),
-        route("get",    "/api/runs/{id}", get(runs::get)),
-        route("patch",  "/api/runs/{id}", patch(runs::rename)),
-        route("delete", "/api/runs/{id}", delete(runs::delete)),
-        route("get",    "/api/questions", get(runs::questions)),
-        route("post",   "/api/runs/{id}/cancel", post(runs::cancel)),
-        route("post",   "/api/runs/{id}/answers/{question}", post(runs::answer)),
-        route("get",    "/api/runs/{id}/events", get(events::events)),
-        route("get",    "/api/overview", get(overview::overview)),
-        route("get",    "/api/workers", get(overview::workers)),
-        route("get",    "/api/audit/runs", get(audit::runs)),
-        route("get",    "/api/audit/runs/{id}", get(audit::run)),
-        route("get",    "/api/audit/runs/{id}/verify", get(audit::verify_one)),
-        route("get",    "/api/audit/verify", get(audit::verify_all)),
-        route("post",   "/api/audit/erase", post(audit::erase)),
-        route("get",    "/api/audit/events", get(audit::events)),
-        route("get",    "/api/audit/export", get(audit::export)),
-        route("get",    "/fastagency/discovery", get(fastagency::discovery)),
-        route("post",   "/fastagency/initiate_workflow", post(fastagency::initiate)),
-        route("get",    "/fastagency/ws", get(socket::open)),
-        route("post",   "/token", post(guard::token)),
-        route("get",    "/healthz", get(health::alive)),
-        route("get",    "/readyz", get(health::ready)),
-        route("get",    "/openapi.json", get(docs::openapi)),
-        route("get",    "/docs", get(docs::page)),
-        route("get",    "/", get(fastagency::workflows)),
+        route("get",    "/api/me", ANY, get(guard::me)),
+        route("get",    "/api/workflows", SEE, get(runs::workflows)),
+        route("post",   "/api/runs", START, post(runs::create)),
+        route("get",    "/api/runs", SEE, get(runs::list)),
+        route("get",    "/api/runs/{id}", SEE, get(runs::get)),
+        route("patch",  "/api/runs/{id}", CANCEL, patch(runs::rename)),
+        route("delete", "/api/runs/{id}", CANCEL, delete(runs::delete)),
+        route("get",    "/api/questions", SEE, get(runs::questions)),
+        route("post",   "/api/runs/{id}/cancel", CANCEL, post(runs::cancel)),
+        route("post",   "/api/runs/{id}/answers/{question}", ANSWER, post(runs::answer)),
+        route("get",    "/api/runs/{id}/events", SEE, get(events::events)),
+        route("get",    "/api/overview", AUDIT, get(overview::overview)),
+        route("get",    "/api/workers", AUDIT, get(overview::workers)),
+        route("get",    "/api/audit/runs", AUDIT, get(audit::runs)),
+        route("get",    "/api/audit/runs/{id}", AUDIT, get(audit::run)),
+        route("get",    "/api/audit/runs/{id}/verify", AUDIT, get(audit::verify_one)),
+        route("get",    "/api/audit/verify", AUDIT, get(audit::verify_all)),
+        route("post",   "/api/audit/erase", ERASE, post(audit::erase)),
+        route("get",    "/api/audit/events", AUDIT, get(audit::events)),
+        route("get",    "/api/audit/export", AUDIT, get(audit::export)),
+        route("get",    "/fastagency/discovery", SEE, get(fastagency::discovery)),
+        route("post",   "/fastagency/initiate_workflow", START, post(fastagency::initiate)),
+        route("get",    "/fastagency/ws", TALK, get(socket::open)),
+        route("post",   "/token", ANY, post(guard::token)),
+        route("get",    "/healthz", ANY, get(health::alive)),
+        route("get",    "/readyz", ANY, get(health::ready)),
+        route("get",    "/openapi.json", ANY, get(docs::openapi)),
+        route("get",    "/docs", ANY, get(docs::page)),
+        route("get",    "/", SEE, get(fastagency::workflows)),
     ]
 }
 
@@ -100,6 +117,7 @@ pub fn app(gateway: Arc<Gateway>) -> Router {
     let request_id = HeaderName::from_static("x-request-id");
     router
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(axum::middleware::from_fn_with_state(Scoped::new(gateway.clone()), Scoped::let_in))
         .layer(axum::middleware::from_fn_with_state(gateway.clone(), guard::let_in))
         // Each handler has a limit of its own.
         .layer(DefaultBodyLimit::disable())
@@ -109,6 +127,43 @@ pub fn app(gateway: Arc<Gateway>) -> Router {
         .layer(SetRequestIdLayer::new(request_id, MakeRequestUuid))
         .layer(axum::middleware::from_fn_with_state(observed, observe::request))
         .with_state(gateway)
+}
+
+/// Refuses what a key is not for.
+struct Scoped {
+    gateway: Arc<Gateway>,
+    needs: HashMap<(&'static str, &'static str), Needs>,
+}
+
+impl Scoped {
+    fn new(gateway: Arc<Gateway>) -> Arc<Self> {
+        let needs = table().into_iter().map(|route| ((route.method, route.path), route.needs)).collect();
+        Arc::new(Self { gateway, needs })
+    }
+
+    async fn let_in(State(scoped): State<Arc<Self>>, request: Request, next: Next) -> Response {
+        let caller = request.extensions().get::<Caller>();
+        let Some(caller) = caller.filter(|caller| !caller.scopes.is_empty()) else { return next.run(request).await };
+        let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str).unwrap_or_default();
+        // One slash too many is FastAgency's own.
+        let path = path.strip_prefix('/').filter(|rest| rest.starts_with('/')).unwrap_or(path);
+        let method = match *request.method() {
+            Method::GET | Method::HEAD => "get",
+            Method::POST => "post",
+            Method::PATCH => "patch",
+            Method::DELETE => "delete",
+            _ => "",
+        };
+        // What is no route does nothing.
+        let needs = scoped.needs.get(&(method, path)).copied().unwrap_or_default();
+        match caller.lacks(needs) {
+            None => next.run(request).await,
+            Some(scope) => {
+                let words = format!("this key is not for that: it has not the scope {:?}", scope.name());
+                guard::refusal(&scoped.gateway, &request, StatusCode::FORBIDDEN, &words)
+            }
+        }
+    }
 }
 
 fn is_fastagencys(uri: &Uri) -> bool {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::message::{Content, Message};
 use crate::redact::{REDACTED, Redactor};
-use crate::run::record::{Body, Outcome, Placed, Record};
+use crate::run::record::{Asked, Body, Outcome, Placed, Record};
 use crate::run::summary::Summary;
 
 /// A record in its place, redacted.
@@ -22,10 +22,13 @@ pub fn placed<'p>(redactor: &Redactor, placed: &'p Placed) -> Cow<'p, Placed> {
 /// Redacts a record.
 pub fn record(redactor: &Redactor, record: &mut Record) {
     if let Some(asked) = &mut record.asked {
-        for message in &mut asked.messages {
-            redactor.value(&mut message.content);
-            let calls = message.tool_calls.iter_mut().flatten();
-            calls.for_each(|call| redactor.in_place(&mut call.function.arguments));
+        self::asked(redactor, asked);
+    }
+    // As it is stored, a record may carry the effect before it.
+    if let Some(done) = &mut record.done {
+        outcome(redactor, &mut done.outcome);
+        if let Some(asked) = &mut done.asked {
+            self::asked(redactor, asked);
         }
     }
     match &mut record.body {
@@ -43,6 +46,15 @@ pub fn record(redactor: &Redactor, record: &mut Record) {
         | Body::Part { .. }
         | Body::Removed
         | Body::Kept(_) => {}
+    }
+}
+
+/// Redacts what a model was asked.
+fn asked(redactor: &Redactor, asked: &mut Asked) {
+    for message in &mut asked.messages {
+        redactor.value(&mut message.content);
+        let calls = message.tool_calls.iter_mut().flatten();
+        calls.for_each(|call| redactor.in_place(&mut call.function.arguments));
     }
 }
 

@@ -177,12 +177,15 @@ impl Summary {
                 self.reason = ended.reason.as_deref().map(shortened);
                 self.questions.clear();
             }
-            Body::Did { .. }
-            | Body::Calling { .. }
-            | Body::Parked { .. }
-            | Body::Part { .. }
-            | Body::Removed
-            | Body::Kept(_) => {}
+            // All that is left of a run is its tombstone.
+            Body::Removed => {
+                self.state = State::Ended;
+                if self.workflow.is_none() {
+                    self.created_at = placed.at;
+                }
+                self.questions.clear();
+            }
+            Body::Did { .. } | Body::Calling { .. } | Body::Parked { .. } | Body::Part { .. } | Body::Kept(_) => {}
         }
     }
 

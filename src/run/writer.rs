@@ -137,3 +137,25 @@ pub async fn last_record(broker: &Broker, run: RunId) -> Result<Option<Placed>> 
         Some(stored) => Ok(Assembler::default().take(run, &stored)?.records.pop()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Clock, SystemClock};
+    use crate::run::record::Body;
+
+    #[tokio::test]
+    async fn a_writer_whose_run_another_has_is_refused_which_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let broker = broker::embedded::open(folder.path()).unwrap();
+        let (run, now) = (RunId::random(), SystemClock.now());
+        let parked = || Record::new(Body::Parked { until: None });
+        let writer = |last| Writer::new(broker.clone(), run, WorkerId::random(), last);
+        let mut first = writer(0);
+        drop(first.append(parked(), now).await.unwrap());
+        drop(writer(first.last()).append(parked(), now).await.unwrap());
+        let before = metrics().fencing_refusals.get();
+        assert!(matches!(first.append(parked(), now).await, Err(Error::Lost { .. })));
+        assert_eq!(metrics().fencing_refusals.get() - before, 1);
+    }
+}

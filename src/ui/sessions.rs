@@ -106,7 +106,7 @@ impl Sessions {
         if session.is_over() || self.was_ended(&session) {
             return State::Over;
         }
-        let Proof::Oidc { fresh_until, refresh_token, .. } = &session.proof else {
+        let Proof::Oidc { id_token, fresh_until, refresh_token } = &session.proof else {
             return State::Alive { session: Box::new(session), changed: false };
         };
         let left = fresh_until.saturating_sub(now());
@@ -114,7 +114,7 @@ impl Sessions {
             return State::Alive { session: Box::new(session), changed: false };
         }
         let renewed = match (&self.provider, refresh_token) {
-            (Some(provider), Some(refresh_token)) => self.renew(provider, refresh_token).await,
+            (Some(provider), Some(refresh_token)) => self.renew(provider, refresh_token, id_token).await,
             _ => Err(LoginError::Refused("there is nothing to renew it with".to_owned())),
         };
         match renewed {
@@ -130,21 +130,21 @@ impl Sessions {
     }
 
     /// Renews an ID token once, however many requests want it: a provider may take a second use of a token for a theft.
-    async fn renew(&self, provider: &Arc<Provider>, refresh_token: &str) -> Result<Proof, LoginError> {
+    async fn renew(&self, provider: &Arc<Provider>, refresh_token: &str, id_token: &str) -> Result<Proof, LoginError> {
         let renewal = {
             let mut renewals = self.renewals.lock().unwrap_or_else(PoisonError::into_inner);
             renewals.retain(|_, renewal| renewal.since.elapsed() < RENEWED_KNOWN_FOR);
             let new = || Renewal { since: Instant::now(), outcome: Arc::default() };
             renewals.entry(Sha256::digest(refresh_token).into()).or_insert_with(new).clone()
         };
-        let (provider, refresh_token) = (provider.clone(), refresh_token.to_owned());
+        let (provider, refresh_token, old) = (provider.clone(), refresh_token.to_owned(), id_token.to_owned());
         // On its own: a browser that goes away must not lose what the provider gives only once.
         let renewing = self.shutdown.run(async move {
             let mut outcome = renewal.outcome.lock().await;
             if let Some(known) = &*outcome {
                 return known.clone();
             }
-            let renewed = provider.renew(&refresh_token).await.map(|given| Proof::Oidc {
+            let renewed = provider.renew(&refresh_token, &old).await.map(|given| Proof::Oidc {
                 id_token: given.id_token,
                 fresh_until: given.fresh_until,
                 refresh_token: given.refresh_token,

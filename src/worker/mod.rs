@@ -97,13 +97,15 @@ pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
     for workflow in serves.values() {
         directory::announce(&broker, &card(workflow), workflow.definition.to_bytes()).await?;
     }
+    // Each workflow holds a place while it waits for its next run: with fewer, some would never get one.
+    let max_runs = settings.max_runs.max(serves.len());
     let card = WorkerCard {
         id,
         workflows: serves.keys().cloned().collect(),
         started_at: clock.now(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         runs: 0,
-        max_runs: settings.max_runs,
+        max_runs,
     };
     let sent = Lease::moment(&*clock);
     let span = lease::span(settings.lease);
@@ -135,7 +137,7 @@ pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
         definitions: Mutex::new(definitions),
         let_go: LetGo::default(),
         held: Mutex::new(HashMap::new()),
-        permits: Arc::new(Semaphore::new(settings.max_runs)),
+        permits: Arc::new(Semaphore::new(max_runs)),
         redactor,
         shutdown: shutdown.clone(),
     });
@@ -145,7 +147,7 @@ pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
         contract::join(&worker).await?;
     }
     let names: BTreeSet<&str> = worker.serves.keys().map(Name::as_str).collect();
-    metrics().runs_limit.set(i64::try_from(settings.max_runs).unwrap_or(i64::MAX));
+    metrics().runs_limit.set(i64::try_from(max_runs).unwrap_or(i64::MAX));
     up.store(true, Ordering::Relaxed);
     tracing::info!(worker.id = %id, "worker ready: {}", names.into_iter().collect::<Vec<_>>().join(", "));
     shutdown.run(sweeping::serve(worker.clone(), keep_ended));
@@ -160,19 +162,24 @@ pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
         intakes.spawn(intake::take(worker.clone(), name.clone()));
     }
     let lease = lease::beat(&worker, &card);
-    let shelving = shelver.serve(&broker, &shutdown);
+    let mut shelving = std::pin::pin!(shelver.serve(&broker, &shutdown));
     let working = async {
         while intakes.join_next().await.is_some() {}
         // No permit is out when the last run has left memory.
-        let all = u32::try_from(settings.max_runs).unwrap_or(u32::MAX);
+        let all = u32::try_from(max_runs).unwrap_or(u32::MAX);
         let _ = worker.permits.acquire_many(all).await;
     };
-    tokio::select! {
-        () = working => {}
-        () = lease => {}
-        () = shelving => {}
-    }
+    let is_shelving = tokio::select! {
+        () = working => true,
+        () = lease => true,
+        () = &mut shelving => false,
+    };
     up.store(false, Ordering::Relaxed);
+    // What is being put down is not dropped half-way: lists would not know these runs.
+    shelver.finish();
+    if is_shelving {
+        shelving.await;
+    }
     shelver.flush(&broker).await;
     // Whoever takes a run over need not wait for the lease to end.
     directory::withdraw(&broker, id).await?;

@@ -6,9 +6,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fastagency::audit::erase;
 use fastagency::audit::keep::{self, Stands};
 use fastagency::audit::verify::{Verdict, Verifier, verify};
+use fastagency::audit::{How, Selection, erase, every_run};
 use fastagency::broker::{Broker, Error, Lane, Shelf, Slot, Stored, embedded};
 use fastagency::chain::anchors::{self, Anchors, Fate};
 use fastagency::chain::{Key, chained};
@@ -573,6 +573,40 @@ fn the_command_tells_what_is_wrong_by_its_words_and_its_exit_code() {
 }
 
 #[tokio::test]
+async fn what_is_exported_is_what_the_logs_have_whatever_the_lists_say() {
+    on_both("audit::what_is_exported_is_what_the_logs_have_whatever_the_lists_say", async |broker, _| {
+        let listed = ended(&broker, "ann", &["a"]).await;
+        // Its worker died before it wrote a line; that of the other, before it wrote how it went on; a third is gone.
+        let unlisted = RunId::random();
+        going_on(&broker, unlisted, "ann", &["b"]).await;
+        let stale = RunId::random();
+        let last = going_on(&broker, stale, "ann", &["c"]).await;
+        Summary::of(stale, &run::read(&broker, stale, 0).await.unwrap()).shelve(&broker).await.unwrap();
+        let ended = Ended {
+            outcome: Ending::Failed,
+            reason: Some("no luck".into()),
+            result: json!(null),
+            usage: Usage::default(),
+            message: completed_message(stale, json!(null)),
+        };
+        append(&broker, stale, Body::Ended(ended), last).await;
+        let removed = self::ended(&broker, "ann", &["d"]).await;
+        broker.log.purge(removed, Record::new(Body::Removed).payloads().swap_remove(0)).await.unwrap();
+        run::summary::unshelve(&broker, UserId::new("ann").as_ref(), removed).await.unwrap();
+
+        let runs = every_run(&broker).await.unwrap();
+        let mut found: Vec<RunId> = runs.iter().map(|run| run.id).collect();
+        let mut expected = [listed, unlisted, stale];
+        found.sort();
+        expected.sort();
+        assert_eq!(found, expected);
+        let failed = Selection { state: Some(How::Failed), ..Selection::default() }.of(runs, None);
+        assert_eq!(failed.iter().map(|run| run.id).collect::<Vec<_>>(), [stale]);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn all_runs_are_overheard_on_both_brokers() {
     use futures_util::StreamExt;
     on_both("all_runs_are_overheard_on_both_brokers", async |broker, _| {
@@ -635,4 +669,8 @@ async fn what_is_redacted_is_not_seen_while_it_is_written() {
     assert!(written.contains("card [redacted] and more") && pieces > 3, "{pieces} {written:?}");
     assert!(!events.contains("5678 and") && events.contains("card [redacted] and more words"), "{events}");
     assert!(all.terminate().success());
+    // Now that it has ended, the log itself has them no more.
+    let broker = embedded::open(&folder.path().join("data")).unwrap();
+    let log = raw(&broker, RunId::parse(id).unwrap()).await;
+    assert!(!log.contains("5678") && log.contains("card [redacted] and more words"), "{log}");
 }

@@ -90,3 +90,29 @@ fn the_examples_of_configuration_are_right() {
         }
     }
 }
+
+/// The source of a module, by its path in this binary or in the program.
+fn source(module: &str) -> Option<String> {
+    let path = module.trim_end_matches("::tests").replace("::", "/");
+    let places = ["tests/it/", "tests/it/gateway/", "src/"].into_iter();
+    let files = places.flat_map(|folder| [format!("{folder}{path}.rs"), format!("{folder}{path}/mod.rs")]);
+    let texts: Vec<String> = files.filter_map(|file| std::fs::read_to_string(file).ok()).collect();
+    (!texts.is_empty()).then(|| texts.concat())
+}
+
+#[test]
+fn every_attack_in_the_table_names_tests_that_there_are() {
+    let text = std::fs::read_to_string("docs/security.md").expect("the documentation");
+    let table = text.split("| attack | test |").nth(1).expect("the table of attacks");
+    let rows: Vec<&str> = table.lines().skip(2).take_while(|line| line.starts_with('|')).collect();
+    assert!(rows.len() > 20, "{rows:?}");
+    for row in rows {
+        let tests: Vec<&str> = row.split('`').filter(|part| part.contains("::")).collect();
+        assert!(!tests.is_empty(), "{row}");
+        for test in tests {
+            let (module, name) = test.rsplit_once("::").expect("a module and a test");
+            let found = source(module).is_some_and(|text| text.contains(&format!("fn {name}()")));
+            assert!(found, "there is no test {test}");
+        }
+    }
+}

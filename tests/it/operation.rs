@@ -3,14 +3,18 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use fastagency::client::event::{Body, Event};
 use fastagency::client::{Client, patiently};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 use crate::gateway::house::client;
+use crate::gateway::login::Browser;
 use crate::support::collector::{Collector, KEY, Span};
 use crate::support::nats_server::NatsServer;
+use crate::support::project::{Project, free_port};
 use crate::support::tier::Tier;
 
 const BACK: Duration = Duration::from_secs(30);
@@ -219,6 +223,95 @@ fn asked_for() -> BTreeSet<String> {
     names
 }
 
+/// Calls a tool that fails.
+const CLUMSY: &str = r#"
+version: 1
+name: clumsy
+agents:
+  helper: { system_message: You help., tools: [weather] }
+tools:
+  weather:
+    description: The weather
+    params: { type: object, properties: { city: { type: string } }, required: [city] }
+    do:
+      - fail: "nobody knows the weather of {{ args.city }}"
+steps:
+  - agent: { agent: helper, message: "How is it?" }
+"#;
+
+/// Waits until a tier's figure is as it should be.
+async fn shows(port: u16, line: &str, is_right: impl Fn(f64) -> bool) {
+    let deadline = std::time::Instant::now() + BACK;
+    loop {
+        let (_, scrape) = text(&format!("http://127.0.0.1:{port}/metrics")).await;
+        let found = scrape.lines().find_map(|found| found.strip_prefix(line)).map(|number| number.trim().to_owned());
+        if found.as_deref().is_some_and(|number| is_right(number.parse().expect("a number"))) {
+            return;
+        }
+        assert!(std::time::Instant::now() < deadline, "{line} is {found:?} in\n{scrape}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_waits_and_what_goes_wrong_is_counted() {
+    let Some(server) = NatsServer::start("operation::what_waits_and_what_goes_wrong_is_counted") else { return };
+    let folder = project(&server.url(), "worker: { lease: 1s, max_runs: 1, park_after: 1h }\n");
+    let config = std::fs::read_to_string(folder.path().join("fastagency.yaml")).unwrap();
+    let project = Project::new(&config, &[("errand.yaml", ERRAND), ("clumsy.yaml", CLUMSY)]);
+    let [port, at_gateway, at_first, at_second, at_third] = [(); 5].map(|()| free_port());
+    let listen = |port: u16| format!("127.0.0.1:{port}");
+    let gateway =
+        project.start("gateway", &["gateway", "--port", &port.to_string(), "--metrics-listen", &listen(at_gateway)]);
+    let mut first = project.start("first", &["worker", "--metrics-listen", &listen(at_first)]);
+    first.says("worker ready").await;
+    gateway.says("gateway: http").await;
+    let api = Client::new(&format!("http://127.0.0.1:{port}")).unwrap();
+    let start = async |workflow: &str, key: &str| {
+        patiently(BACK, async || api.start(workflow, &Map::new(), key).await).await.unwrap().id
+    };
+    start("clumsy", "one").await;
+    shows(at_first, r#"fastagency_tool_calls_total{tool="weather",workflow="clumsy",outcome="error"}"#, |n| n == 1.0)
+        .await;
+    shows(at_first, r#"fastagency_runs_ended_total{workflow="clumsy",outcome="completed"}"#, |n| n == 1.0).await;
+
+    // One run asks, and is all that the worker has a place for, beside one for the other workflow: the next waits in the queue.
+    let asking = start("errand", "two").await;
+    shows(at_first, r#"fastagency_worker_runs{workflow="errand",state="waiting"}"#, |n| n == 1.0).await;
+    let queued = start("errand", "three").await;
+    shows(at_first, r#"fastagency_queue_jobs{workflow="errand",state="waiting"}"#, |n| n >= 1.0).await;
+
+    let events = client().get(format!("http://127.0.0.1:{port}/api/runs/{asking}/events")).send().await.unwrap();
+    let socket = crate::gateway::house::socket(&format!("http://127.0.0.1:{port}")).await;
+    shows(at_gateway, "fastagency_sse_clients", |n| n == 1.0).await;
+    shows(at_gateway, r#"fastagency_sockets{tier="gateway"}"#, |n| n == 1.0).await;
+    drop((events, socket));
+    shows(at_gateway, "fastagency_sse_clients", |n| n == 0.0).await;
+    shows(at_gateway, r#"fastagency_sockets{tier="gateway"}"#, |n| n == 0.0).await;
+
+    // The worker stands still; another takes its run over, and it notices when it goes on.
+    first.signal("STOP");
+    std::fs::write(project.path().join("roomy.yaml"), config.replace("max_runs: 1", "max_runs: 9")).unwrap();
+    let mut second = project.start("second", &["worker", "-c", "roomy.yaml", "--metrics-listen", &listen(at_second)]);
+    second.says("worker ready").await;
+    shows(at_second, r#"fastagency_queue_redeliveries_total{workflow="errand"}"#, |n| n >= 1.0).await;
+    first.signal("CONT");
+    shows(at_first, "fastagency_lease_losses_total", |n| n >= 1.0).await;
+    first.terminate().await;
+    second.terminate().await;
+
+    // A worker alone goes round all runs soon.
+    let third = project.start("third", &["worker", "-c", "roomy.yaml", "--metrics-listen", &listen(at_third)]);
+    third.says("worker ready").await;
+    shows(at_third, r#"fastagency_runs{state="ended"}"#, |n| n == 1.0).await;
+    answer(&api, asking).await;
+    answer(&api, queued).await;
+    let tokens = r#"fastagency_model_tokens_total{model="default",workflow="errand",kind="#;
+    shows(at_third, &format!("{tokens}\"input\"}}"), |n| n > 0.0).await;
+    shows(at_third, &format!("{tokens}\"output\"}}"), |n| n > 0.0).await;
+    shows(at_third, r#"fastagency_runs_resumed_total{workflow="errand"}"#, |n| n >= 1.0).await;
+}
+
 #[tokio::test]
 async fn figures_are_for_whoever_shows_the_token() {
     let folder = project("nats://127.0.0.1:1", "metrics: { listen: \"127.0.0.1:0\", token: geheim }\n");
@@ -275,6 +368,16 @@ async fn one_trace_goes_from_the_browsers_request_to_the_model_and_on_after_a_wa
         }
         assert_eq!(status, 404, "{run}");
     };
+    // An answer that comes while it is still in memory brings about no second stay there.
+    let parked = async {
+        let mut follower = api.follow(run, 0);
+        while let Some(event) = follower.next().await.expect("it can be followed") {
+            if matches!(event, Event::Record(record) if matches!(record.body, Body::Parked)) {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(BACK, parked).await.expect("it is parked");
     answer(&api, run).await;
     assert!(worker.terminate().success() && gateway.terminate().success() && ui.terminate().success());
 
@@ -351,4 +454,76 @@ async fn logs_say_whose_run_of_what_it_is() {
     }
     assert!(said.contains("the run was started") && said.contains("the run was taken (Start)"), "{said:?}");
     assert!(all.terminate().success());
+}
+
+const SECRETIVE: &str = r#"
+version: 1
+name: secretive
+steps:
+  - id: pin
+    text_input: { prompt: "The PIN?", password: true }
+  - return: "{{ steps.pin | length }}"
+"#;
+
+#[tokio::test]
+async fn no_password_key_token_or_cookie_is_logged_and_what_is_redacted_neither() {
+    const PASSWORD: &str = "alice's password";
+    let folder = tempfile::tempdir().unwrap();
+    let (_, key) = crate::gateway::access::people(&folder);
+    std::fs::create_dir(folder.path().join("workflows")).unwrap();
+    std::fs::write(folder.path().join("workflows/secretive.yaml"), SECRETIVE).unwrap();
+    let secret = "what tokens are signed with, long enough to be a secret";
+    let config = format!(
+        "version: 1\nauth: {{ mode: basic, file: access.yaml, token: {{ secret: \"{secret}\" }} }}\n\
+         audit: {{ redact: {{ patterns: ['patient-[0-9]+'] }} }}\n"
+    );
+    std::fs::write(folder.path().join("fastagency.yaml"), config).unwrap();
+    let mut all = Tier::start(folder.path(), &["all", "--port", "0", "--ui-port", "0", "-vv"]);
+    let (gateway, page) = (all.url("gateway"), all.url("page"));
+
+    // Every way in: a form with a cookie, a password, a token, a key; and wrong ones.
+    let browser = Browser::at(&page);
+    let login = browser.post("/auth/login", json!({"user": "alice", "password": PASSWORD})).await;
+    assert_eq!(login.status, 204, "{}", login.body);
+    let cookie = browser.cookies.lock().unwrap().values().next().cloned().unwrap();
+    let run = loop {
+        let started = browser.post("/api/runs?wait=20", json!({"workflow": "secretive"})).await;
+        match started.status {
+            201 => break started.body,
+            // The gateway has not heard of the workflow yet.
+            404 => tokio::time::sleep(Duration::from_millis(50)).await,
+            other => panic!("{other}: {}", started.body),
+        }
+    };
+    let (id, question) = (run["id"].as_str().unwrap(), run["question"]["id"].as_str().unwrap());
+    let answered = browser.post(&format!("/api/runs/{id}/answers/{question}"), json!({"value": "pin-of-hers"})).await;
+    assert_eq!(answered.status, 202, "{}", answered.body);
+    assert!(browser.get(&format!("/api/runs/{id}/events")).await.body.as_str().unwrap().contains("11"));
+    let form = format!("username=alice&password={}", PASSWORD.replace(' ', "+"));
+    let given = client().post(format!("{gateway}/token")).header("content-type", "application/x-www-form-urlencoded");
+    let token: Value = given.body(form).send().await.unwrap().json().await.unwrap();
+    let token = token["access_token"].as_str().unwrap().to_owned();
+    let list = || client().get(format!("{gateway}/api/runs"));
+    for (call, expected) in [
+        (list().basic_auth("alice", Some(PASSWORD)), 200),
+        (list().bearer_auth(&token), 200),
+        (list().bearer_auth(&key), 200),
+        (list().header("x-api-key", &key), 200),
+        (list().basic_auth("alice", Some("a wrong guess")), 401),
+        (list().basic_auth("patient-4711", Some("a wrong guess")), 401),
+        (list().bearer_auth(format!("{token}x")), 401),
+        (list().bearer_auth(format!("{key}x")), 401),
+    ] {
+        assert_eq!(call.send().await.unwrap().status().as_u16(), expected);
+    }
+    assert!(all.terminate().success());
+    let log = all.heard().join("\n");
+    assert!(log.contains("wrong user or password for \"alice\""), "{log}");
+    assert!(log.contains("wrong user or password for \"[redacted]\""), "{log}");
+    let basic = BASE64_STANDARD.encode(format!("alice:{PASSWORD}"));
+    for secret in
+        [PASSWORD, "alice%27s", "a wrong guess", "pin-of-hers", secret, &token, &key, &cookie, &basic, "patient-4711"]
+    {
+        assert!(!log.contains(secret), "{secret:?} is in the log: {log}");
+    }
 }

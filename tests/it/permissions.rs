@@ -30,6 +30,16 @@ steps:
   - return: "{{ user.name }} of {{ user.groups | join(', ') }} says {{ steps.said }}"
 "#;
 
+/// Starts the other as a run of its own.
+const PARENT: &str = r#"
+version: 1
+name: parent
+steps:
+  - id: child
+    workflow: { name: who, wait: false }
+  - return: "{{ steps.child }}"
+"#;
+
 /// The server of the example file, but for its passwords.
 fn server(test: &str) -> Option<(NatsServer, TempDir)> {
     let folder = tempfile::tempdir().unwrap();
@@ -62,6 +72,7 @@ fn project(folder: &TempDir, nats: &str, tier: &str, more: &str) {
 fn furnish(folder: &TempDir) {
     std::fs::create_dir(folder.path().join("workflows")).unwrap();
     std::fs::write(folder.path().join("workflows/who.yaml"), WORKFLOW).unwrap();
+    std::fs::write(folder.path().join("workflows/parent.yaml"), PARENT).unwrap();
     let alice = User { password: hash_password(ALICE), groups: vec!["teachers".into(), "readers".into()] };
     People { users: [("alice".to_owned(), alice)].into(), ..People::default() }
         .write(&folder.path().join("access.yaml"))
@@ -227,15 +238,25 @@ impl Alice {
 
     /// Starts the workflow, and waits for its question.
     async fn start(&self) -> (RunId, MessageId) {
+        let run = self.begin("who").await;
+        (RunId::parse(run["id"].as_str().unwrap()).unwrap(), question(&run))
+    }
+
+    /// Starts a workflow, and waits until it asks or has ended.
+    async fn begin(&self, workflow: &str) -> serde_json::Value {
         loop {
-            let run = self.call(reqwest::Method::POST, "/api/runs?wait=20", json!({"workflow": "who"})).await;
-            // No gateway has heard of the workflow yet.
-            if run.is_null() {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
+            let run = self.call(reqwest::Method::POST, "/api/runs?wait=20", json!({"workflow": workflow})).await;
+            if !run.is_null() {
+                return run;
             }
-            return (RunId::parse(run["id"].as_str().unwrap()).unwrap(), question(&run));
+            // No gateway has heard of the workflow yet.
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// What happened in a run that has ended.
+    async fn events(&self, run: &str) -> String {
+        self.call(reqwest::Method::GET, &format!("/api/runs/{run}/events"), json!(null)).await.to_string()
     }
 }
 
@@ -278,16 +299,19 @@ async fn with_a_stolen_login_of_a_worker_nothing_is_done_in_anybodys_name() {
     let forged =
         Voucher::new(&"another".to_owned().into()).vouch(fastagency::vouch::Matter::Answer(run, first), forged);
     answer(&thief, &name, run, first, &forged).await.unwrap();
-    let again = loop {
-        let shown = alice.call(reqwest::Method::GET, &format!("/api/runs/{run}"), json!(null)).await;
-        if shown["state"] == "waiting" && question(&shown) != first {
-            break question(&shown);
+    let asked_again = async {
+        loop {
+            let shown = alice.call(reqwest::Method::GET, &format!("/api/runs/{run}"), json!(null)).await;
+            if shown["state"] == "waiting" && question(&shown) != first {
+                return question(&shown);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
     };
+    let again = tokio::time::timeout(PATIENCE, asked_again).await.expect("the question is asked again");
     let path = format!("/api/runs/{run}/answers/{again}");
     alice.call(reqwest::Method::POST, &path, json!({"value": "hers"})).await;
-    let events = alice.call(reqwest::Method::GET, &format!("/api/runs/{run}/events"), json!(null)).await.to_string();
+    let events = alice.events(&run.to_string()).await;
     assert!(events.contains("no gateway vouches for the answer"), "{events}");
     assert!(events.contains("alice of teachers, readers says hers"), "{events}");
     assert!(!events.contains("says forged"), "{events}");
@@ -296,7 +320,7 @@ async fn with_a_stolen_login_of_a_worker_nothing_is_done_in_anybodys_name() {
     let (run, asked) = alice.start().await;
     assert!(thief.inbox.get(run, Slot::Answer(asked)).await.unwrap().is_none());
     cancel(&thief, &name, run, who.clone(), None).await.unwrap();
-    let events = alice.call(reqwest::Method::GET, &format!("/api/runs/{run}/events"), json!(null)).await.to_string();
+    let events = alice.events(&run.to_string()).await;
     assert!(events.contains("The run was stopped.") && !events.contains("stopped by"), "{events}");
 
     // What the thief starts in her name is done by nobody.
@@ -319,4 +343,66 @@ async fn with_a_stolen_login_of_a_worker_nothing_is_done_in_anybodys_name() {
     let records = fastagency::run::read(&thief, id, 0).await.unwrap();
     assert_eq!(records.len(), 1, "it was never claimed");
     assert!(worker.terminate().success() && gateway.terminate().success());
+}
+
+#[tokio::test]
+async fn what_a_workflow_starts_is_vouched_for_by_its_worker_or_is_not_done() {
+    const TEST: &str = "permissions::what_a_workflow_starts_is_vouched_for_by_its_worker_or_is_not_done";
+    let Some((server, folder)) = server(TEST) else { return };
+    furnish(&folder);
+    let [gateways, workers] =
+        ["a secret of the gateways that nobody else knows", "a secret of the workers that is as long as it"];
+    let public = |secret: &str| Voucher::new(&secret.to_owned().into()).public();
+    project(&folder, &server.url(), "gateway", &format!("gateway: {{ vouch_key: {gateways} }}\n"));
+    let mut gateway = Tier::start(folder.path(), &["gateway", "-c", "gateway.yaml", "--port", "0"]);
+    let url = gateway.url("gateway");
+    let alice = Alice { http: crate::gateway::house::client(), url };
+    let worker = |more: &str| {
+        let believed = public(gateways);
+        project(
+            &folder,
+            &server.url(),
+            "worker",
+            &format!("worker: {{ {} }}\n", more.replace("GATEWAYS", &believed.to_string())),
+        );
+        let mut worker = Tier::start(folder.path(), &["worker", "-c", "worker.yaml"]);
+        worker.says("worker ready");
+        worker
+    };
+
+    // A worker without a key of its own cannot start anything in her name.
+    let mut mute = worker("believes: [GATEWAYS]");
+    let run = alice.begin("parent").await;
+    let events = alice.events(run["id"].as_str().unwrap()).await;
+    assert!(events.contains("nobody would vouch for the new run") && run["outcome"] == "failed", "{run} {events}");
+    assert!(mute.terminate().success());
+
+    // One whose key nobody believes starts what nobody does.
+    let mut unknown = worker(&format!("believes: [GATEWAYS], vouch_key: {workers}"));
+    let run = alice.begin("parent").await;
+    assert_eq!(run["outcome"], "completed", "{run}");
+    unknown.says("vouches for its start");
+    assert!(unknown.terminate().success());
+
+    // One whose key is believed: the child is hers, and does what she says.
+    let mut known = worker(&format!("believes: [GATEWAYS, {}], vouch_key: {workers}", public(workers)));
+    let run = alice.begin("parent").await;
+    let events = alice.events(run["id"].as_str().unwrap()).await;
+    let child = regex::Regex::new("result[^0-9a-f]+([0-9a-f]{32})").unwrap().captures(&events);
+    let child = child.unwrap_or_else(|| panic!("the child's id is the result: {events}"))[1].to_owned();
+    let asked = async {
+        loop {
+            let shown = alice.call(reqwest::Method::GET, &format!("/api/runs/{child}"), json!(null)).await;
+            if shown["state"] == "waiting" {
+                return question(&shown);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let asked = tokio::time::timeout(PATIENCE, asked).await.expect("it asks");
+    let path = format!("/api/runs/{child}/answers/{asked}");
+    alice.call(reqwest::Method::POST, &path, json!({"value": "hello"})).await;
+    let events = alice.events(&child).await;
+    assert!(events.contains("alice of teachers, readers says hello"), "{events}");
+    assert!(known.terminate().success() && gateway.terminate().success());
 }

@@ -128,3 +128,62 @@ describe("the operator's page", { skip: missing ?? false, timeout: 120_000 }, ()
     await page.setViewportSize({ width: 1400, height: 950 });
   });
 });
+
+describe("the operator's page where people sign in", { skip: missing ?? false, timeout: 120_000 }, () => {
+  /** @type {Awaited<ReturnType<typeof startRealHouse>>} */ let house;
+  /** @type {import('playwright-core').Browser} */ let browser;
+
+  before(async () => {
+    const thinking = 'version: 1\nname: think\nagents: { a: { system_message: You think. } }\nsteps:\n  - agent: { agent: a, message: Think. }\n';
+    const auth = 'auth: { mode: basic, file: access.yaml, admins: { users: [root] } }\nprices: { played: { input: 1000, output: 1000 } }\nworker: { max_runs: 1, park_after: 1h }\n';
+    house = await startRealHouse({ letter: asking('letter', 'What?'), think: thinking }, '', { alice: "alice's password", root: "root's password" }, auth);
+    browser = /** @type {import('playwright-core').Browser} */ (await launchBrowser());
+  });
+  after(async () => {
+    await browser?.close();
+    await house?.close();
+  });
+
+  test('it says who works, what waits in the queue, and what it costs by workflow and user', async () => {
+    const headers = { 'Content-Type': 'application/json', Authorization: `Basic ${btoa("alice:alice's password")}` };
+    /** @param {string} workflow */
+    const start = async (workflow) => {
+      let id = '';
+      await until(`a run of ${workflow}`, async () => {
+        const answer = await fetch(`${house.url}/api/runs`, { method: 'POST', headers, body: JSON.stringify({ workflow }) });
+        if (answer.status === 201) id = (await answer.json()).id;
+        return answer.status === 201;
+      });
+      return id;
+    };
+    await start('think');
+    await until('a question to the model', async () => house.model.isAsked());
+    house.model.write('Thought.');
+    house.model.finish({ prompt_tokens: 1500, completion_tokens: 500 });
+    // There is one place for each workflow: the first letter is with the worker, the second waits.
+    await start('letter');
+    await start('letter');
+
+    const context = await browser.newContext({ viewport: { width: 1400, height: 950 } });
+    const page = await context.newPage();
+    page.setDefaultTimeout(20_000);
+    const forAlice = await fetch(`${house.url}/api/overview`, { headers });
+    assert.equal(forAlice.status, 403, 'what operators see is not for everybody');
+    const signedIn = await page.request.post(`${house.url}/auth/login`, { data: { user: 'root', password: "root's password" }, headers: { origin: house.url } });
+    assert.equal(signedIn.status(), 204);
+    await page.goto(`${house.url}/admin`);
+    const cost = page.locator('#cost-by-workflow tr', { hasText: 'think' });
+    await page.locator('#cost-by-workflow tr', { hasText: '2,000' }).waitFor();
+    assert.match(await cost.innerText(), /think\s+1\s+2,000\s+\$2\.00/);
+    assert.match(await page.locator('#cost-by-user tr', { hasText: 'alice' }).innerText(), /alice\s+3\s+2,000\s+\$2\.00/);
+    await page.locator('#workers li', { hasText: '1 of 2 runs' }).waitFor();
+    await page.locator('#queue li', { hasText: /letter: 1 waiting/ }).waitFor();
+    await page.locator('#figures div', { hasText: 'jobs waiting' }).locator('dd', { hasText: '1' }).waitFor();
+    await page.locator('#questions li', { hasText: 'letter · alice' }).waitFor();
+    await page.getByLabel('User', { exact: true }).fill('root');
+    await page.locator('#no-runs:not([hidden])').waitFor();
+    await page.getByLabel('User', { exact: true }).fill('alice');
+    await until('three runs', async () => await page.locator('#runs tr').count() === 3);
+    await context.close();
+  });
+});

@@ -118,8 +118,10 @@ async function playedModel() {
     isAsked: () => answer !== null,
     /** @param {string} text */
     write: (text) => send({ delta: { content: text }, finish_reason: null }),
-    finish: () => {
+    /** @param {{prompt_tokens: number, completion_tokens: number}} [usage] what it has read and written */
+    finish: (usage) => {
       send({ delta: {}, finish_reason: 'stop' });
+      if (usage) answer?.write(`data: ${JSON.stringify({ id: '1', object: 'chat.completion.chunk', created: 1, model: 'played', choices: [], usage })}\n\n`);
       answer?.end('data: [DONE]\n\n');
       answer = null;
     },

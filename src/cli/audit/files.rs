@@ -22,7 +22,6 @@ use crate::ids::{RunId, UserId};
 use crate::redact::Redactor;
 use crate::run::record::Erasure;
 use crate::run::redaction;
-use crate::run::summary::list_all;
 
 /// Which events, and how they are written.
 #[derive(Args)]
@@ -112,7 +111,7 @@ impl Export {
             Format::Jsonl => audit::Format::Jsonl,
             Format::Csv => audit::Format::Csv,
         };
-        let found = self.which.selection().of(list_all(broker).await?, None);
+        let found = self.which.selection().of(audit::every_run(broker).await?, None);
         let todo: Vec<(RunId, Columns)> = found.iter().map(|run| (run.id, Columns::of(run))).collect();
         drop(found);
         let bar = bar(todo.len() as u64, "runs");
@@ -132,9 +131,9 @@ impl Export {
         Ok(out.write_all(lines.as_bytes()))
     }
 
-    fn query(&self) -> Vec<(&'static str, String)> {
+    fn query(&self) -> Vec<(String, String)> {
         let format = if self.format == Format::Csv { "csv" } else { "jsonl" };
-        [("format", format.to_owned())].into_iter().chain(self.which.query()).collect()
+        [("format".to_owned(), format.to_owned())].into_iter().chain(self.which.selection().query()).collect()
     }
 }
 

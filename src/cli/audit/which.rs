@@ -1,14 +1,14 @@
 //! Which runs are meant: the same options for lists and exports.
 
-use clap::{Args, ValueEnum};
-use serde_json::json;
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-use crate::audit::Selection;
+use crate::audit::{How, Selection};
 use crate::cli::bench::span;
 use crate::clock::{Clock, SystemClock, Timestamp};
 
 /// Which runs.
-#[derive(Args)]
+#[derive(Clone, Args)]
 pub(super) struct Which {
     /// Only runs of this workflow.
     #[arg(long, value_name = "NAME")]
@@ -17,7 +17,7 @@ pub(super) struct Which {
     #[arg(long, value_name = "USER")]
     user: Option<String>,
     /// Only those that are so, or that ended so.
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = how())]
     state: Option<How>,
     /// Only those that this worker claimed last.
     #[arg(long, value_name = "ID")]
@@ -33,57 +33,18 @@ pub(super) struct Which {
     q: Option<String>,
 }
 
-/// How a run is doing, or how it ended.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum How {
-    Queued,
-    Running,
-    Waiting,
-    Ended,
-    Completed,
-    Failed,
-    Cancelled,
-}
-
-impl How {
-    /// Its name.
-    fn name(self) -> String {
-        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
-    }
-}
-
 impl Which {
-    /// Whether a worker is named.
-    pub(super) fn names_worker(&self) -> bool {
-        self.worker.is_some()
-    }
-
     /// As the audit selects.
     pub(super) fn selection(&self) -> Selection {
-        Selection {
-            workflow: self.workflow.clone(),
-            user: self.user.clone(),
-            state: self.state.and_then(|how| serde_json::from_value(json!(how.name())).ok()),
-            worker: self.worker.clone(),
-            since: self.since,
-            until: self.until,
-            q: self.q.clone(),
-        }
+        let Self { workflow, user, state, worker, since, until, q } = self.clone();
+        Selection { workflow, user, state, worker, since, until, q }
     }
+}
 
-    /// As a gateway is asked.
-    pub(super) fn query(&self) -> Vec<(&'static str, String)> {
-        let given = [
-            ("workflow", self.workflow.clone()),
-            ("user", self.user.clone()),
-            ("state", self.state.map(|how| how.name())),
-            ("worker", self.worker.clone()),
-            ("since", self.since.map(|time| time.to_string())),
-            ("until", self.until.map(|time| time.to_string())),
-            ("q", self.q.clone()),
-        ];
-        given.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
-    }
+/// A way to be, by its name.
+fn how() -> impl TypedValueParser<Value = How> {
+    PossibleValuesParser::new(How::ALL.map(How::name))
+        .map(|name| How::ALL.into_iter().find(|how| how.name() == name).expect("one of these names"))
 }
 
 /// A time, a day, or how long ago.

@@ -35,6 +35,8 @@ pub(super) struct Doctor {
 #[serde(rename_all = "lowercase")]
 enum Level {
     Ok,
+    /// Neither well nor wrong: something is not there that need not be.
+    Note,
     Warning,
     Error,
 }
@@ -61,6 +63,10 @@ impl Findings {
         self.0.push(Finding { level: Level::Ok, topic, found: found.into(), todo: None });
     }
 
+    fn note(&mut self, topic: &'static str, found: impl Into<String>, todo: impl Into<String>) {
+        self.0.push(Finding { level: Level::Note, topic, found: found.into(), todo: Some(todo.into()) });
+    }
+
     fn warn(&mut self, topic: &'static str, found: impl Into<String>, todo: impl Into<String>) {
         self.0.push(Finding { level: Level::Warning, topic, found: found.into(), todo: Some(todo.into()) });
     }
@@ -79,6 +85,7 @@ impl fmt::Display for Findings {
         for Finding { level, topic, found, todo } in &self.0 {
             let mark = match level {
                 Level::Ok => "ok      ",
+                Level::Note => "note    ",
                 Level::Warning => "warning ",
                 Level::Error => "ERROR   ",
             };
@@ -89,6 +96,7 @@ impl fmt::Display for Findings {
         }
         let count = |level| self.0.iter().filter(|finding| finding.level == level).count();
         match (count(Level::Error), count(Level::Warning)) {
+            (0, 0) if count(Level::Note) > 0 => write!(f, "nothing to repair"),
             (0, 0) => write!(f, "all is well"),
             (errors, warnings) => write!(f, "{errors} to repair, {warnings} to look at"),
         }

@@ -88,7 +88,10 @@ async fn gateway(url: &str, key: &str, is_own: bool, findings: &mut Findings) {
     let info = described.as_ref().map(|document| document["info"].clone()).unwrap_or_default();
     match &described {
         // Nobody has to run here what is configured here.
-        Err(_) if is_own => findings.ok(TOPIC, format!("no gateway is up at {url}")),
+        Err(_) if is_own => {
+            let todo = "start one: fastagency gateway (or `fastagency all`), unless it is to run on another machine";
+            findings.note(TOPIC, format!("no gateway is up at {url}"), todo);
+        }
         Err(why) => findings.fail(
             TOPIC,
             format!("the page's gateway at {url} cannot be asked: {why}"),
@@ -125,6 +128,9 @@ async fn page(url: &str, findings: &mut Findings) {
             version(&format!("the page at {url}"), config["version"].as_str().unwrap_or("unknown"), "", findings);
         }
         Ok(_) => findings.fail(TOPIC, format!("at {url} is another program"), "end it, or set another ui.port"),
-        Err(_) => findings.ok(TOPIC, format!("no page is up at {url}")),
+        Err(_) => {
+            let todo = "start one: fastagency ui (or `fastagency all`), unless it is to run on another machine";
+            findings.note(TOPIC, format!("no page is up at {url}"), todo);
+        }
     }
 }

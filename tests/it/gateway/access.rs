@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
-use fastagency::auth::{Key, People, User, hash_password, new_key};
+use fastagency::auth::{Key, People, Scope, User, hash_password, new_key};
 use fastagency::config::{Access, Act, Auth, AuthMode, Jwt, JwtAlgorithm, JwtKey, Members, TokenIssue, TrustedHeader};
 use fastagency::ids::{MessageId, RunId};
 use ring::hmac;
@@ -16,7 +16,8 @@ use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{self, http};
 
-use crate::gateway::house::{Heard, House, Player, client, hear, hear_json, run_id, say};
+use crate::gateway::house::{Heard, House, Player, hear, hear_json, run_id, say};
+use crate::support::tier::Tier;
 
 const SECRET: &str = "a secret of the test, long enough to be one";
 
@@ -33,15 +34,16 @@ pub fn people(folder: &tempfile::TempDir) -> (std::path::PathBuf, String) {
             ("alice".to_owned(), user("alice's password", &["teachers"])),
             ("bob".to_owned(), user("bob's password", &[])),
             ("root".to_owned(), user("root's password", &["operators"])),
+            ("dora".to_owned(), user("with:colon", &[])),
         ]
         .into(),
-        keys: [("billing".to_owned(), Key { sha256, user: "billing".into(), groups: vec![] })].into(),
+        keys: [("billing".to_owned(), Key { sha256, user: "billing".into(), groups: vec![], scopes: vec![] })].into(),
     };
     people.write(&path).unwrap();
     (path, key)
 }
 
-async fn house(auth: Auth) -> House {
+pub async fn house(auth: Auth) -> House {
     House::with(|_| {}, |settings| settings.auth = auth).await
 }
 
@@ -151,6 +153,29 @@ async fn a_run_is_its_users_alone_on_every_way_to_it() {
 }
 
 #[tokio::test]
+async fn where_nobody_is_asked_only_this_machine_is_let_in_or_it_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("fastagency.yaml"), "version: 1\n").unwrap();
+    std::fs::create_dir(folder.path().join("workflows")).unwrap();
+    let with = |more: &[&str]| {
+        let arguments = [&["all", "--port", "0", "--ui-port", "0", "--mock-llm"], more].concat();
+        Tier::start(folder.path(), &arguments)
+    };
+    let mut usual = with(&[]);
+    let (url, http) = (usual.url("gateway"), crate::gateway::house::client());
+    assert!(url.starts_with("http://127.0.0.1:"), "{url}");
+    assert_eq!(http.get(format!("{url}/api/audit/runs")).send().await.unwrap().status(), 200);
+    assert!(usual.terminate().success());
+    assert!(!usual.heard().concat().contains("auth.mode is none"));
+    // Told to listen to all the world, it warns, and shows nobody everybody's runs.
+    let mut open = with(&["--host", "0.0.0.0"]);
+    let url = open.url("gateway").replace("0.0.0.0", "127.0.0.1");
+    assert_eq!(http.get(format!("{url}/api/audit/runs")).send().await.unwrap().status(), 403);
+    assert!(open.terminate().success());
+    assert!(open.heard().concat().contains("auth.mode is none"));
+}
+
+#[tokio::test]
 async fn passwords_keys_and_tokens_open_and_nothing_else_does() {
     let folder = tempfile::tempdir().unwrap();
     let (file, key) = people(&folder);
@@ -204,6 +229,68 @@ async fn passwords_keys_and_tokens_open_and_nothing_else_does() {
     // Signed with the same secret, but not by us for us.
     let other = hs256(&json!({"sub": "root", "exp": now() + 60}), SECRET.as_bytes());
     assert_eq!(runs(vec![("authorization", format!("Bearer {other}"))]).await, 401);
+    house.end().await;
+}
+
+#[tokio::test]
+async fn a_key_is_for_its_scopes_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, _) = people(&folder);
+    let mut people = People::read(&file).unwrap();
+    let mut given = |name: &str, scopes: &[Scope]| {
+        let (key, sha256) = new_key();
+        // An operator's keys, even.
+        let groups = vec!["operators".to_owned()];
+        people.keys.insert(name.to_owned(), Key { sha256, user: "root".into(), groups, scopes: scopes.to_vec() });
+        format!("Bearer {key}")
+    };
+    let keys = [
+        (&[Scope::Start][..], "start"),
+        (&[Scope::See], "see"),
+        (&[Scope::Answer], "answer"),
+        (&[Scope::Cancel], "cancel"),
+        (&[Scope::Audit], "audit"),
+        (&[Scope::Start, Scope::See, Scope::Answer], "talk"),
+        (&[], "all"),
+    ]
+    .map(|(scopes, name)| (name, given(name, scopes)));
+    people.write(&file).unwrap();
+    let house = house(basic(file)).await;
+    let started = as_user(&house, "root", "POST", "/api/runs", Some(json!({"workflow": "echo"}))).await;
+    let run = run_id(&started.body);
+    let mut player = Player::take(&house, run).await;
+    let question = player.ask(fastagency::message::Content::TextInput(Default::default())).await.uuid;
+    let at = |rest: &str| format!("/api/runs/{run}{rest}");
+    // Each is tried with a key that may not before it is done.
+    let tried: Vec<(&str, String, Option<Value>, &[&str])> = vec![
+        ("GET", "/api/me".into(), None, &["start", "see", "answer", "cancel", "audit", "talk", "all"]),
+        ("GET", "/api/workflows".into(), None, &["see", "talk", "all"]),
+        ("GET", "/api/runs".into(), None, &["see", "talk", "all"]),
+        ("HEAD", "/api/runs".into(), None, &["see", "talk", "all"]),
+        ("GET", at(""), None, &["see", "talk", "all"]),
+        ("GET", at("/events?follow=false"), None, &["see", "talk", "all"]),
+        ("GET", "/api/questions".into(), None, &["see", "talk", "all"]),
+        ("GET", "/fastagency/discovery".into(), None, &["see", "talk", "all"]),
+        ("GET", "//fastagency/discovery".into(), None, &["see", "talk", "all"]),
+        ("GET", "/api/overview".into(), None, &["audit", "all"]),
+        ("GET", "/api/audit/runs".into(), None, &["audit", "all"]),
+        ("POST", "/api/audit/erase".into(), Some(json!({})), &["all"]),
+        ("POST", "/api/runs".into(), Some(json!({"workflow": "echo"})), &["start", "talk", "all"]),
+        ("PATCH", at(""), Some(json!({"title": "mine"})), &["cancel", "all"]),
+        ("DELETE", at(""), None, &["cancel", "all"]),
+        ("POST", at("/cancel"), None, &["cancel", "all"]),
+        ("POST", at(&format!("/answers/{question}")), Some(json!({"value": "x"})), &["answer", "talk", "all"]),
+    ];
+    for (method, path, body, may) in tried {
+        for (name, key) in &keys {
+            let answer = ask(&house, method, &path, &[("authorization", key)], body.clone()).await;
+            assert_eq!(answer.status != 403, may.contains(name), "{name}: {method} {path}: {}", answer.status);
+        }
+    }
+    for (name, key) in &keys {
+        let opened = socket(&house, &[("authorization", key)]).await;
+        assert_eq!(opened.err(), (!["talk", "all"].contains(name)).then_some(403), "{name}");
+    }
     house.end().await;
 }
 
@@ -364,11 +451,11 @@ pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-fn part(json: &Value) -> String {
+pub fn part(json: &Value) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(json.to_string())
 }
 
-fn hs256(claims: &Value, secret: &[u8]) -> String {
+pub fn hs256(claims: &Value, secret: &[u8]) -> String {
     let signed = format!("{}.{}", part(&json!({"alg": "HS256", "typ": "JWT"})), part(claims));
     let signature = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), signed.as_bytes());
     format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))
@@ -385,7 +472,7 @@ pub fn eddsa(key: &Ed25519KeyPair, header: &Value, claims: &Value) -> String {
     format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))
 }
 
-fn jwt(algorithm: JwtAlgorithm, key: JwtKey) -> Auth {
+pub fn jwt(algorithm: JwtAlgorithm, key: JwtKey) -> Auth {
     let jwt = Jwt {
         algorithms: vec![algorithm],
         key,
@@ -398,12 +485,12 @@ fn jwt(algorithm: JwtAlgorithm, key: JwtKey) -> Auth {
     Auth { mode: AuthMode::Jwt(Box::new(jwt)), ..Auth::default() }
 }
 
-fn claims() -> Value {
+pub fn claims() -> Value {
     json!({"iss": "https://issuer.example", "aud": "fastagency", "sub": "alice", "exp": now() + 60})
 }
 
 /// Good claims with something changed; null takes a claim away.
-fn but(changes: Value) -> Value {
+pub fn but(changes: Value) -> Value {
     let mut claims = claims();
     for (name, value) in changes.as_object().unwrap() {
         if value.is_null() {
@@ -415,7 +502,7 @@ fn but(changes: Value) -> Value {
     claims
 }
 
-async fn with_token(house: &House, token: &str) -> u16 {
+pub async fn with_token(house: &House, token: &str) -> u16 {
     ask(house, "GET", "/api/runs", &[("authorization", &format!("Bearer {token}"))], None).await.status
 }
 
@@ -453,16 +540,16 @@ async fn a_token_counts_only_as_it_was_signed() {
 }
 
 #[tokio::test]
-async fn a_public_key_is_never_taken_for_a_secret_and_keys_may_change() {
-    // Where the keys are published: first one key, then another.
+async fn a_public_key_is_never_taken_for_a_secret_and_a_token_brings_no_key() {
+    // The first one is published.
     let keys = Arc::new([ed25519(), ed25519()]);
-    let (published, fetches) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let (serves, at, counts) = (keys.clone(), published.clone(), fetches.clone());
+    let fetches = Arc::new(AtomicUsize::new(0));
+    let (serves, counts) = (keys.clone(), fetches.clone());
     let jwks = move || {
         counts.fetch_add(1, Ordering::Relaxed);
-        let which = at.load(Ordering::Relaxed);
-        let x = BASE64_URL_SAFE_NO_PAD.encode(serves[which].public_key());
-        let set = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": format!("k{which}"), "x": x}]});
+        let x = BASE64_URL_SAFE_NO_PAD.encode(serves[0].public_key());
+        let set =
+            json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": "k0", "x": x}]});
         async move { axum::Json(set) }
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -489,7 +576,7 @@ async fn a_public_key_is_never_taken_for_a_secret_and_keys_may_change() {
     assert_eq!(fetches.load(Ordering::Relaxed), 1, "made-up keys are no requests to the issuer");
     house.end().await;
 
-    // The issuer takes a new key: a gateway that knows the old one fetches it with the first token.
+    // A gateway that cannot ask the issuer says so, and lets nobody in.
     let fresh = self::house(jwt(JwtAlgorithm::EdDsa, JwtKey::Jwks("http://127.0.0.1:1/jwks".into()))).await;
     let away = ask(
         &fresh,
@@ -508,10 +595,22 @@ async fn a_public_key_is_never_taken_for_a_secret_and_keys_may_change() {
 async fn whoever_may_not_answer_is_not_told_which_questions_there_are() {
     let folder = tempfile::tempdir().unwrap();
     let house = house(basic(people(&folder).0)).await;
-    let path = format!("/api/runs/{}/answers/{}", RunId::random(), MessageId::random());
-    let answer = as_user(&house, "bob", "POST", &path, Some(json!({"value": 1}))).await;
-    assert_eq!(answer.body["error"]["code"], "unknown_run");
-    assert_eq!(client().get(format!("{}/healthz", house.url)).send().await.unwrap().status(), 200);
+    let started = as_user(&house, "alice", "POST", "/api/runs", Some(json!({"workflow": "echo"}))).await;
+    let run = run_id(&started.body);
+    let asked = Player::take(&house, run).await.ask(fastagency::message::Content::TextInput(Default::default())).await;
+    // A question that there is, one that there is not, a run that there is not: the same words but for the ids.
+    let mut said = Vec::new();
+    for (run, question) in
+        [(run, asked.uuid), (run, MessageId::random()), (RunId::random(), asked.uuid), (run, asked.uuid)]
+    {
+        let path = format!("/api/runs/{run}/answers/{question}");
+        let answer = as_user(&house, "bob", "POST", &path, Some(json!({"value": {"of": "another kind"}}))).await;
+        assert_eq!((answer.status, &answer.body["error"]["code"]), (404, &json!("unknown_run")), "{}", answer.body);
+        said.push(answer.body.to_string().replace(&run.to_string(), "RUN").replace(&run.dashed(), "RUN"));
+    }
+    assert!(said.iter().all(|words| *words == said[0]), "{said:?}");
+    assert_eq!(as_user(&house, "bob", "GET", "/api/questions", None).await.body["questions"], json!([]));
+    assert_eq!(as_user(&house, "bob", "GET", "/api/questions?everybody=true", None).await.status, 403);
     house.end().await;
 }
 

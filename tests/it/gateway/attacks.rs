@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::access::{as_user, ask, basic, password_of, people, socket};
-use super::house::{House, PATIENCE, Player, beside, run_id, say};
+use super::house::{House, PATIENCE, Player, beside, later, run_id, say};
 use super::ui::Front;
 
 async fn limited(limits: Limits) -> (House, tempfile::TempDir) {
@@ -154,13 +154,80 @@ async fn whoever_takes_more_than_his_share_is_told_when_to_come_back() {
 
     let (house, _folder) =
         limited(Limits { requests_per_minute: Some(5), open_runs: Some(1), ..Limits::default() }).await;
-    let start = async || as_user(&house, "alice", "POST", "/api/runs", Some(json!({"workflow": "echo"}))).await.status;
-    assert_eq!((start().await, start().await), (201, 429), "one run is open");
+    let start = async || as_user(&house, "alice", "POST", "/api/runs", Some(json!({"workflow": "echo"}))).await;
+    assert_eq!(start().await.status, 201);
+    let refused = start().await;
+    assert_eq!(refused.status, 429, "one run is open");
+    assert!(refused.retry_after.is_some_and(|seconds| seconds >= 1));
     for _ in 0..3 {
         assert_eq!(as_user(&house, "alice", "GET", "/api/runs", None).await.status, 200);
     }
     assert_eq!(as_user(&house, "alice", "GET", "/api/runs", None).await.status, 429);
     assert_eq!(as_user(&house, "bob", "GET", "/api/runs", None).await.status, 200);
+    house.end().await;
+}
+
+#[tokio::test]
+async fn whoever_answers_too_fast_waits_over_rest_and_over_a_socket() {
+    let (house, _folder) = limited(Limits { messages_per_minute: Some(2), ..Limits::default() }).await;
+    let started = as_user(&house, "alice", "POST", "/api/runs", Some(json!({"workflow": "echo"}))).await;
+    let run = run_id(&started.body);
+    let mut player = Player::take(&house, run).await;
+    for expected in [202, 202, 429] {
+        let question = player.ask(Content::TextInput(Default::default())).await;
+        let path = format!("/api/runs/{run}/answers/{}", question.uuid);
+        let answer = as_user(&house, "alice", "POST", &path, Some(json!({"value": "x"}))).await;
+        assert_eq!(answer.status, expected, "{}", answer.body);
+        if expected == 202 {
+            player.answered(&question).await;
+        } else {
+            assert!(answer.retry_after.is_some_and(|seconds| (1..=60).contains(&seconds)), "{:?}", answer.retry_after);
+        }
+    }
+    let others = as_user(&house, "bob", "POST", "/api/runs", Some(json!({"workflow": "echo"}))).await;
+    let others = run_id(&others.body);
+    let mut player = Player::take(&house, others).await;
+    let login = password_of("bob");
+    let mut socket = socket(&house, &[("authorization", &login)]).await.unwrap();
+    say(&mut socket, json!({"workflow_uuid": others, "name": "echo", "params": {}}).to_string()).await;
+    for number in 0..3 {
+        let question = player.ask(Content::TextInput(Default::default())).await;
+        while super::house::hear_json(&mut socket).await["type"] != "text_input" {}
+        say(&mut socket, format!("answer {number}")).await;
+        if number < 2 {
+            player.answered(&question).await;
+            continue;
+        }
+        // Nothing is lost: it comes when there is room for it.
+        let early = tokio::time::timeout(Duration::from_millis(300), player.answered(&question)).await;
+        assert!(early.is_err(), "the third within a minute waits");
+        later(Duration::from_secs(31)).await;
+        player.answered(&question).await;
+    }
+    house.end().await;
+}
+
+#[tokio::test]
+async fn a_body_that_comes_for_ever_is_not_waited_for() {
+    let house = House::start().await;
+    let mut stream = TcpStream::connect(address(&house)).await.unwrap();
+    let head =
+        "POST /api/runs HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n{";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // What came is read before it is late.
+    assert_eq!(house.get("/healthz").await.0, 200);
+    let mut answer = Vec::new();
+    let closed = async {
+        loop {
+            later(Duration::from_secs(61)).await;
+            if tokio::time::timeout(Duration::from_millis(100), stream.read_to_end(&mut answer)).await.is_ok() {
+                return;
+            }
+        }
+    };
+    closed.await;
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("request_timeout"), "{answer}");
     house.end().await;
 }
 
@@ -293,6 +360,9 @@ async fn the_page_asks_nobody_but_its_gateway_and_shows_nothing_but_its_files() 
         "/assets/%2e%2e/%2e%2e/etc/passwd",
         "/assets//etc/passwd",
         "/assets/x/../../../etc/passwd",
+        "/assets/x//etc/passwd",
+        "/assets/x/..%2f..%2f..%2f..%2f..%2f..%2f..%2f..%2f..%2f..%2fetc%2fpasswd",
+        "/assets/x/../style.css",
         "/assets/..\\..\\Cargo.toml",
         "/ui/../../etc/passwd",
     ] {

@@ -5,7 +5,7 @@ use fastagency::redact::Redactor;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
-use crate::gateway::house::{Event, House, PATIENCE, Player, text_input};
+use crate::gateway::house::{Event, House, PATIENCE, Player, hear_json, say, text_input};
 
 /// A run that was asked, answered and ended.
 async fn talked(house: &House, answer: &str) -> fastagency::ids::RunId {
@@ -73,6 +73,13 @@ async fn runs_are_listed_told_and_exported() {
     let csv = export("format=csv&q=two").await;
     assert_eq!(csv.lines().count(), 7, "{csv}");
     assert!(csv.contains(",\"'=1+1 two\","), "what looks like a formula is none: {csv}");
+    // What is left of a removed run.
+    assert_eq!(house.call("DELETE", &format!("/api/runs/{second}"), None).await.0, 204);
+    let (_, gone) = house.get(&format!("/api/audit/runs/{second}")).await;
+    assert_eq!(
+        (kinds(&gone), &gone["run"]["state"], &gone["run"]["workflow"]),
+        (vec!["removed"], &json!("ended"), &Value::Null)
+    );
     house.end().await;
 }
 
@@ -112,5 +119,33 @@ async fn what_is_redacted_is_redacted_on_every_way() {
         assert!(answer.contains("[redacted]"), "{path}: {answer}");
         assert!(!answer.contains("s3cret-42") && !answer.contains("1234"), "{path}: {answer}");
     }
+    // A run that still asks, and one that was given a title: pages, lists, events, and FastAgency's socket. The played
+    // worker knows nothing of redaction, as one whose configuration is older.
+    let asking = house.started("echo").await;
+    let mut player = Player::take(&house, asking).await;
+    player.ask(text_input("is it s3cret-77?", false)).await;
+    player.shelve().await;
+    let titled = house.call("PATCH", &format!("/api/runs/{run}"), Some(json!({"title": "my s3cret-88"}))).await;
+    assert_eq!(titled.1["title"], "my [redacted]");
+    for path in [
+        format!("/api/runs/{run}"),
+        format!("/api/runs/{asking}"),
+        format!("/api/runs/{run}/events"),
+        format!("/api/runs/{asking}/events?follow=false"),
+        "/api/runs".to_owned(),
+        "/api/questions".to_owned(),
+        "/api/overview".to_owned(),
+        "/api/audit/runs".to_owned(),
+    ] {
+        let answer = house.http.get(format!("{}{path}", house.url)).send().await.unwrap().text().await.unwrap();
+        assert!(answer.contains("[redacted]") && !answer.contains("s3cret"), "{path}: {answer}");
+    }
+    let mut socket = house.socket().await;
+    say(&mut socket, json!({"workflow_uuid": asking, "name": "echo", "params": {}}).to_string()).await;
+    let mut heard = String::new();
+    while !heard.contains("is it") {
+        heard.push_str(&hear_json(&mut socket).await.to_string());
+    }
+    assert!(heard.contains("is it [redacted]?"), "{heard}");
     house.end().await;
 }

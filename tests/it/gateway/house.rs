@@ -314,6 +314,11 @@ impl Player {
         given
     }
 
+    /// Puts down what lists show of the run.
+    pub async fn shelve(&mut self) {
+        Summary::of(self.run, &self.owned.history).shelve(&self.broker).await.unwrap();
+    }
+
     pub async fn end(mut self, result: Value) -> u64 {
         let ended = Ended {
             outcome: Ending::Completed,
@@ -323,7 +328,7 @@ impl Player {
             message: completed_message(self.run, result),
         };
         let seq = self.append(Body::Ended(ended)).await;
-        Summary::of(self.run, &self.owned.history).shelve(&self.broker).await.unwrap();
+        self.shelve().await;
         seq
     }
 }
@@ -353,4 +358,11 @@ pub fn beside<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static)
 /// The broker, for a fake of one of its parts.
 pub fn shared<T>(value: T) -> Arc<T> {
     Arc::new(value)
+}
+
+/// Makes it later at once.
+pub async fn later(by: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(by).await;
+    tokio::time::resume();
 }

@@ -173,6 +173,8 @@ async fn a_password_that_no_token_is_given_for_and_a_key_log_in_too() {
     let browser = Browser::at(&front.url);
     assert_eq!(browser.post("/auth/login", json!({"user": "bob", "password": "bob's password"})).await.status, 204);
     assert_eq!(browser.get("/auth/me").await.body["user"]["name"], "bob");
+    let colon = json!({"user": "dora", "password": "with:colon"});
+    assert_eq!(Browser::at(&front.url).post("/auth/login", colon).await.status, 204);
     let program = Browser::at(&front.url);
     assert_eq!(program.post("/auth/login", json!({"key": key})).await.status, 204);
     assert_eq!(program.get("/auth/me").await.body["user"]["name"], "billing");
@@ -181,6 +183,7 @@ async fn a_password_that_no_token_is_given_for_and_a_key_log_in_too() {
         json!({"key": ""}),
         json!({"key": "a\nb"}),
         json!({"user": "bob:bob's password", "password": ""}),
+        json!({"user": "dora:with", "password": "colon"}),
     ] {
         assert_eq!(Browser::at(&front.url).post("/auth/login", wrong.clone()).await.status, 401, "{wrong}");
     }
@@ -275,6 +278,7 @@ struct Provider {
     renewals: AtomicUsize,
     other_nonce: AtomicBool,
     other_audience: AtomicBool,
+    other_subject: AtomicBool,
     fat: AtomicBool,
     closed: AtomicBool,
 }
@@ -294,6 +298,7 @@ impl Provider {
             renewals: AtomicUsize::new(0),
             other_nonce: AtomicBool::new(false),
             other_audience: AtomicBool::new(false),
+            other_subject: AtomicBool::new(false),
             fat: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         });
@@ -309,7 +314,8 @@ impl Provider {
 
     fn id_token(&self, nonce: Option<&str>) -> String {
         let audience = if self.other_audience.load(Ordering::Relaxed) { "another program" } else { CLIENT };
-        let mut claims = json!({"iss": self.issuer, "aud": audience, "sub": "carol-1", "email": "carol@example.org",
+        let subject = if self.other_subject.load(Ordering::Relaxed) { "mallory-1" } else { "carol-1" };
+        let mut claims = json!({"iss": self.issuer, "aud": audience, "sub": subject, "email": "carol@example.org",
             "exp": now() + self.lifetime.load(Ordering::Relaxed), "iat": now(), "roles": ["teachers"]});
         if let Some(nonce) = nonce {
             claims["nonce"] = json!(nonce);
@@ -515,6 +521,15 @@ async fn a_login_is_renewed_once_however_many_requests_want_it_and_ends_with_the
     let away = Browser::at(&front.url).call("GET", "/api/runs", &[("cookie", &cookie)], None).await;
     assert_eq!((away.status, &away.body["error"]["code"]), (503, &json!("auth_unavailable")));
     provider.closed.store(false, Ordering::Relaxed);
+    // What is renewed is about somebody else: over.
+    let old = provider.id_token(None);
+    assert_eq!(log_in(&Browser::at(&front.url), "%2F").await.status, 303);
+    let refresh_token = provider.refresh_tokens.lock().unwrap().last().cloned();
+    provider.other_subject.store(true, Ordering::Relaxed);
+    let swapped = Session::begin(Proof::Oidc { id_token: old, fresh_until: 0, refresh_token }, Duration::from_secs(60));
+    let swapped = format!("fastagency=1.{}", CookieKey::new(&KEY.to_owned().into()).seal(Purpose::Session, &swapped));
+    assert_eq!(Browser::at(&front.url).call("GET", "/api/runs", &[("cookie", &swapped)], None).await.status, 401);
+    provider.other_subject.store(false, Ordering::Relaxed);
     // The provider does not know it: over, and the cookie goes.
     let over = Browser::at(&front.url).call("GET", "/api/runs", &[("cookie", &cookie)], None).await;
     assert_eq!(over.status, 401);
