@@ -23,6 +23,7 @@ use crate::serving;
 
 mod brand;
 mod forward;
+mod lean;
 mod login;
 mod page;
 mod parting;

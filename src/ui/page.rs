@@ -16,6 +16,7 @@ use rust_embed::RustEmbed;
 use sha2::Digest;
 
 use crate::ui::Ui;
+use crate::ui::lean::without_comments;
 
 #[derive(RustEmbed)]
 #[folder = "src/ui/assets"]
@@ -86,7 +87,13 @@ static ADMIN: LazyLock<File> = LazyLock::new(|| {
 });
 
 fn read(name: &str) -> Option<File> {
-    Some(File::new(name, Files::get(name)?.data.into_owned().into()))
+    let file = Files::get(name)?.data;
+    let is_source = name.ends_with(".js") || name.ends_with(".css");
+    let sent = match std::str::from_utf8(&file) {
+        Ok(source) if is_source => without_comments(source).into(),
+        _ => file.into_owned().into(),
+    };
+    Some(File::new(name, sent))
 }
 
 impl File {

@@ -172,10 +172,12 @@ describe("the operator's page where people sign in", { skip: missing ?? false, t
     const signedIn = await page.request.post(`${house.url}/auth/login`, { data: { user: 'root', password: "root's password" }, headers: { origin: house.url } });
     assert.equal(signedIn.status(), 204);
     await page.goto(`${house.url}/admin`);
-    const cost = page.locator('#cost-by-workflow tr', { hasText: 'think' });
-    await page.locator('#cost-by-workflow tr', { hasText: '2,000' }).waitFor();
-    assert.match(await cost.innerText(), /think\s+1\s+2,000\s+\$2\.00/);
-    assert.match(await page.locator('#cost-by-user tr', { hasText: 'alice' }).innerText(), /alice\s+3\s+2,000\s+\$2\.00/);
+    // What the page shows may be a moment late.
+    /** @param {string} list @param {string} name @param {RegExp} words */
+    const shows = (list, name, words) =>
+      until(`${name} in ${list}`, async () => words.test(await page.locator(`${list} tr`, { hasText: name }).innerText()));
+    await shows('#cost-by-workflow', 'think', /think\s+1\s+2,000\s+\$2\.00/);
+    await shows('#cost-by-user', 'alice', /alice\s+3\s+2,000\s+\$2\.00/);
     await page.locator('#workers li', { hasText: '1 of 2 runs' }).waitFor();
     await page.locator('#queue li', { hasText: /letter: 1 waiting/ }).waitFor();
     await page.locator('#figures div', { hasText: 'jobs waiting' }).locator('dd', { hasText: '1' }).waitFor();

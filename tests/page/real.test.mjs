@@ -3,8 +3,10 @@
 import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
 import { once } from 'node:events';
+import { readFile, readdir } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { after, before, describe, test } from 'node:test';
+import typescript from 'typescript';
 import { launchBrowser, whatIsMissing } from './browser.mjs';
 import { flat, shownTexts, until } from './house.mjs';
 import { playedProvider, tokenOf } from './played-provider.mjs';
@@ -214,6 +216,25 @@ describe('the page before the real tiers', { skip: missing ?? false, timeout: 12
     await page.context().close();
     server.closeAllConnections();
     server.close();
+  });
+
+  test('what is sent of a script does what its source does', async () => {
+    const folder = new URL('../../src/ui/assets/', import.meta.url);
+    const bare = (/** @type {string} */ source) =>
+      typescript.transpile(source, { target: typescript.ScriptTarget.ESNext, module: typescript.ModuleKind.ESNext, removeComments: true });
+    const names = (await readdir(folder)).filter((name) => name.endsWith('.js'));
+    assert.ok(names.length > 30);
+    let [written, sent] = [0, 0];
+    for (const name of names) {
+      const source = await readFile(new URL(name, folder), 'utf8');
+      const served = await (await fetch(`${house.url}/assets/${name}`)).text();
+      assert.equal(bare(served), bare(source), name);
+      assert.equal(served.split('\n').length, source.split('\n').length, name);
+      written += source.length;
+      sent += served.length;
+    }
+    // Without the comments that have lines of their own.
+    assert.ok(sent < written * 0.9, `${sent} of ${written}`);
   });
 
   test('the first visit is quick and small', async () => {
