@@ -54,6 +54,8 @@ measure() { # off|on
   printf 'version: 1\nnats: { url: "nats://127.0.0.1:%s" }\ngateway: { port: %s%s }\n%s\n' "$nats_port" "$gateway_port" "${vouch:+, vouch_key: $vouch}" "$more" >"$folder/fastagency.yaml"
   local worker_metrics="" gateway_metrics=""
   if [ "$1" = on ] && [ "$what" != vouching ]; then worker_metrics="127.0.0.1:$(port)"; gateway_metrics="127.0.0.1:$(port)"; fi
+  # What the worker before said must not be taken for this one's.
+  rm -f "$folder/worker.log"
   (cd "$folder"; exec "$bin" worker ${worker_metrics:+--metrics-listen "$worker_metrics"} 2>"$folder/worker.log" >/dev/null) & local worker=$!
   (cd "$folder"; exec "$bin" gateway ${gateway_metrics:+--metrics-listen "$gateway_metrics"} 2>"$folder/gateway.log" >/dev/null) & local gateway=$!
   pids+=("$worker" "$gateway")
@@ -76,10 +78,10 @@ measure off # the first warms the disk and the server up, and does not count
 for round in $(seq "$rounds"); do
   measure off; off+=("$(rate)")
   measure on; on+=("$(rate)")
-  echo "round $round: ${off[-1]} conversations/s with nothing, ${on[-1]} with all"
+  echo "round $round: ${off[-1]} conversations/s with nothing, ${on[-1]} with $what"
 done
 python3 - "${off[*]}" "${on[*]}" "$what" <<'PYTHON'
 import statistics, sys
-off, on = (statistics.median(map(float, numbers.split())) for numbers in sys.argv[1:])
+off, on = (statistics.median(map(float, numbers.split())) for numbers in sys.argv[1:3])
 print(f"medians: {off:.1f} with nothing, {on:.1f} with {sys.argv[3]}: {100 * on / off:.0f} %")
 PYTHON

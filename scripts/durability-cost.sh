@@ -37,6 +37,8 @@ measure() { # NAME PROGRAM
   cp workflows/echo.yaml "$folder/$1/workflows/"
   printf 'version: 1\nnats: { url: "nats://127.0.0.1:%s", user: fastagency, password: measured }\ngateway: { port: %s }\n' \
     "${nats_port[$1]}" "$gateway_port" >"$folder/$1/fastagency.yaml"
+  # What the worker before said must not be taken for this one's.
+  rm -f "$folder/$1/worker.log"
   (cd "$folder/$1"; exec "$2" worker >worker.log 2>&1) & local worker=$!
   (cd "$folder/$1"; exec "$2" gateway >gateway.log 2>&1) & local gateway=$!
   pids+=("$worker" "$gateway")
