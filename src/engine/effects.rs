@@ -504,7 +504,7 @@ impl Scoped {
         {
             return Some(format!("the run has made {limit} requests to models, its limit"));
         }
-        let tokens = used.prompt_tokens + used.completion_tokens;
+        let tokens = used.tokens();
         if let Some(limit) = limits.tokens
             && tokens >= limit
         {

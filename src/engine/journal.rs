@@ -424,11 +424,7 @@ impl Journal {
 
     /// Counts what a request to a model used; remembered ones count again on replay.
     pub(super) fn count(&self, usage: model::Usage) {
-        let mut state = lock(&self.state);
-        state.usage.llm_calls += 1;
-        state.usage.prompt_tokens += usage.prompt_tokens;
-        state.usage.completion_tokens += usage.completion_tokens;
-        state.usage.cost_usd += usage.cost_usd;
+        lock(&self.state).usage.add(&usage);
     }
 
     /// Notes that a tool is being called: in the log, so that people see what was under way, and for the limit. Returns
