@@ -9,7 +9,7 @@ import statistics
 import subprocess
 import tempfile
 
-from tiers import BINARY, ROOT, Tiers, get
+from tiers import ROOT, Tiers, bench, get, llms
 
 options = argparse.ArgumentParser()
 options.add_argument("--rounds", type=int, default=3)
@@ -40,29 +40,24 @@ def ag2(model: str, count: int, concurrency: int) -> float:
     return done["turns"] / done["seconds"]
 
 
-def ours(gateway: str, count: int, concurrency: int, folder: pathlib.Path) -> float:
-    command = [BINARY, "bench", "--gateway-url", gateway, "--workflow", "talk", "-n", str(count), "-j", str(concurrency),
-               "--via", "sse", "--no-echo", "--json"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder)
-    figures = json.loads(done.stdout)["conversations"]
-    assert figures["completed"] == count and not figures["errors"], figures
+def ours(gateway: str, count: int, concurrency: int) -> float:
+    figures = bench(gateway, count, concurrency, "--via", "sse", "--no-echo", workflow="talk")
     return count * (2 * options.turns - 1) / figures["seconds"]
 
 
 with tempfile.TemporaryDirectory() as folder, Tiers(pathlib.Path(folder)) as tiers:
-    folder = pathlib.Path(folder)
     model = tiers.model()
     nats = None if options.one_process else tiers.nats()
-    tiers.project(nats, model, {"talk": TALK}, "" if options.stream else ", stream: false")
-    gateway = tiers.one_process() if options.one_process else tiers.house()[0]
-    ours(gateway, 10, 10, folder)
+    tiers.project(nats, {"talk": TALK}, llms(model, "" if options.stream else ", stream: false"))
+    gateway = tiers.one_process() if options.one_process else tiers.house().url
+    ours(gateway, 10, 10)
     for concurrency, (count_ag2, count_ours) in SIZES.items():
         figures = []
         for _ in range(options.rounds):
             before = get(model.removesuffix("/v1"))["answered"]
             theirs = ag2(model, count_ag2, concurrency)
             between = get(model.removesuffix("/v1"))["answered"]
-            mine = ours(gateway, count_ours, concurrency, folder)
+            mine = ours(gateway, count_ours, concurrency)
             after = get(model.removesuffix("/v1"))["answered"]
             each = 2 * options.turns - 1
             # AG2 begins with a conversation that is not counted.
