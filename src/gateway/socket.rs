@@ -95,8 +95,8 @@ async fn converse(gateway: &Arc<Gateway>, caller: Caller, client: &mut Client) -
     drop(text);
     let run = init.run;
     // Boxed, as are the other steps that pass: ten thousand open sockets hold only what they wait with.
-    let created = match Box::pin(enter(gateway, init, caller)).await {
-        Ok(created) => created,
+    let target = match Box::pin(enter(gateway, init, caller)).await {
+        Ok(created) => Target::of(run, &created),
         Err(Entry::Unknown(frame)) => {
             client.send(frame).await;
             return client.linger(gateway).await;
@@ -106,7 +106,7 @@ async fn converse(gateway: &Arc<Gateway>, caller: Caller, client: &mut Client) -
     };
     let mut conversation = Conversation {
         gateway,
-        target: Target::of(run, &created),
+        target,
         client,
         asked: VecDeque::new(),
         answered: HashSet::new(),
@@ -199,7 +199,7 @@ impl Conversation<'_> {
         loop {
             let began = Instant::now();
             let outcome = match Box::pin(attach(&self.gateway.broker, self.target.run, self.last)).await {
-                Ok(attached) => self.follow(attached).await,
+                Ok(mut attached) => self.follow(&mut attached).await,
                 Err(error) => Err(error),
             };
             match outcome {
@@ -222,7 +222,7 @@ impl Conversation<'_> {
         }
     }
 
-    async fn follow(&mut self, mut attached: Attached) -> run::Result<Farewell> {
+    async fn follow(&mut self, attached: &mut Attached) -> run::Result<Farewell> {
         let mut history = Vec::new();
         loop {
             tokio::select! {
