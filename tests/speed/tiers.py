@@ -81,12 +81,12 @@ class Tiers(contextlib.ExitStack):
         until(lambda: socket.create_connection(("127.0.0.1", port)).close())
         return f"nats://127.0.0.1:{port}"
 
-    def project(self, nats_url: str | None, model_url: str, workflows: dict[str, str], llm: str = "") -> None:
+    def project(self, nats_url: str | None, model_url: str, workflows: dict[str, str], llm: str = "", more: str = "") -> None:
         (self.folder / "workflows").mkdir(exist_ok=True)
         nats = f"nats: {{ url: '{nats_url}', user: fastagency, password: fastagency_nats_password }}\n" if nats_url else ""
         (self.folder / "fastagency.yaml").write_text(
             f"version: 1\nname: speed\n{nats}"
-            f"llms: {{ default: {{ provider: compatible, model: instant, base_url: '{model_url}'{llm} }} }}\n"
+            f"llms: {{ default: {{ provider: compatible, model: instant, base_url: '{model_url}'{llm} }} }}\n{more}\n"
         )
         for name, text in workflows.items():
             (self.folder / f"workflows/{name}.yaml").write_text(text)
