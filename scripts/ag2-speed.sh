@@ -9,6 +9,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/speed-tools.sh
+instant_model
 
 packages=("ag2[openai]==0.10.2")
 venv=target/ag2-venv

@@ -166,6 +166,13 @@ pub struct Usage {
     pub cost_usd: Usd,
 }
 
+impl Usage {
+    /// Tokens read and written. A server may say what it likes: the sum stops at the largest number there is.
+    pub fn tokens(&self) -> u64 {
+        self.prompt_tokens.saturating_add(self.completion_tokens)
+    }
+}
+
 fn is_nothing(count: &u64) -> bool {
     *count == 0
 }

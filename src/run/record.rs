@@ -329,6 +329,21 @@ pub struct Usage {
     pub cost_usd: Usd,
 }
 
+impl Usage {
+    /// Counts a request to a model that was answered. Sums stop at the largest number there is: a server may say what it likes.
+    pub fn add(&mut self, used: &model::Usage) {
+        self.llm_calls += 1;
+        self.prompt_tokens = self.prompt_tokens.saturating_add(used.prompt_tokens);
+        self.completion_tokens = self.completion_tokens.saturating_add(used.completion_tokens);
+        self.cost_usd += used.cost_usd;
+    }
+
+    /// Tokens read and written.
+    pub fn tokens(&self) -> u64 {
+        self.prompt_tokens.saturating_add(self.completion_tokens)
+    }
+}
+
 /// A record and its place in the log.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Placed {
@@ -407,6 +422,11 @@ impl From<Done> for Record {
     fn from(Done { key, outcome, asked }: Done) -> Self {
         Self { asked, ..Self::new(Body::Did { key, outcome }) }
     }
+}
+
+/// Whether no piece of a large record comes after this one, by what it says of itself.
+pub fn is_last_piece(index: u32, count: u32) -> bool {
+    index.checked_add(1).is_none_or(|next| next >= count)
 }
 
 /// Cuts a text into pieces of at most `size` bytes, between characters. Escaping may double a piece, hence half the limit.

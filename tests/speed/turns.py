@@ -2,7 +2,6 @@
 alternate, several times; the figure is the median. Run by scripts/ag2-speed.sh."""
 
 import argparse
-import http.client
 import json
 import os
 import pathlib
@@ -11,7 +10,7 @@ import subprocess
 import tempfile
 import time
 
-from tiers import BINARY, ROOT, Tiers, get
+from tiers import ROOT, Tiers, bench, call, get, llms
 
 options = argparse.ArgumentParser()
 options.add_argument("--rounds", type=int, default=3)
@@ -43,12 +42,8 @@ def ag2(model: str, count: int, concurrency: int) -> float:
     return done["turns"] / done["seconds"]
 
 
-def ours(gateway: str, count: int, concurrency: int, folder: pathlib.Path) -> float:
-    command = [BINARY, "bench", "--gateway-url", gateway, "--workflow", "talk", "-n", str(count), "-j", str(concurrency),
-               "--via", "sse", "--no-echo", "--json"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder)
-    figures = json.loads(done.stdout)["conversations"]
-    assert figures["completed"] == count and not figures["errors"], figures
+def ours(gateway: str, count: int, concurrency: int) -> float:
+    figures = bench(gateway, count, concurrency, "--via", "sse", "--no-echo", workflow="talk")
     return count * (2 * options.turns - 1) / figures["seconds"]
 
 
@@ -56,11 +51,9 @@ def unwatched(gateway: str, count: int, model: str) -> float:
     """The worker may have so many runs at once as are to be measured; all are queued, and the time is that of the last one's end."""
     each = 2 * options.turns - 1
     before = answered(model)
-    connection = http.client.HTTPConnection(gateway.removeprefix("http://"))
     begun = time.perf_counter()
     for _ in range(count):
-        connection.request("POST", "/api/runs", '{"workflow": "talk"}', {"content-type": "application/json"})
-        run = json.load(connection.getresponse())["id"]
+        run = call(f"{gateway}/api/runs", {"workflow": "talk"})["id"]
     while answered(model) - before < count * each or get(f"{gateway}/api/runs/{run}")["state"] != "ended":
         time.sleep(0.002)
     return count * each / (time.perf_counter() - begun)
@@ -72,19 +65,18 @@ def answered(model: str) -> int:
 
 for concurrency, (count_ag2, count_ours) in SIZES.items():
     with tempfile.TemporaryDirectory() as folder, Tiers(pathlib.Path(folder)) as tiers:
-        folder = pathlib.Path(folder)
         model = tiers.model()
         nats = None if options.one_process else tiers.nats()
-        more = f"worker: {{ max_runs: {concurrency} }}" if options.unwatched else ""
-        tiers.project(nats, model, {"talk": TALK}, "" if options.stream else ", stream: false", more)
-        gateway = tiers.one_process() if options.one_process else tiers.house()[0]
-        ours(gateway, 10, 10, folder)
+        bound = f"worker: {{ max_runs: {concurrency} }}\n" if options.unwatched else ""
+        tiers.project(nats, {"talk": TALK}, llms(model, "" if options.stream else ", stream: false") + bound)
+        gateway = tiers.one_process() if options.one_process else tiers.house().url
+        ours(gateway, 10, 10)
         figures = []
         for _ in range(options.rounds):
             before = answered(model)
             theirs = ag2(model, count_ag2, concurrency)
             between = answered(model)
-            mine = unwatched(gateway, count_ours, model) if options.unwatched else ours(gateway, count_ours, concurrency, folder)
+            mine = unwatched(gateway, count_ours, model) if options.unwatched else ours(gateway, count_ours, concurrency)
             after = answered(model)
             each = 2 * options.turns - 1
             # AG2 begins with a conversation that is not counted.
