@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { describe, test } from 'node:test';
+import { becomes } from './becomes.mjs';
 import { answerOpenQuestion } from './browser.mjs';
 import { assertTextsAreTheLogs, describePage, flat, until } from './house.mjs';
 
@@ -22,8 +23,8 @@ await describePage('the page in the long run', (onNew) => {
       await page.locator('.opening').waitFor();
       await page.waitForFunction((count) => document.querySelectorAll('.writing').length === count, writing.length);
       await page.waitForFunction((count) => document.querySelectorAll('.log > .stretch > *').length === count, itemsOf(run));
-      assert.deepEqual((await page.locator('.writing').allInnerTexts()).map(flat), writing, `after reload ${reloads}`);
-      assert.deepEqual((await page.locator('.log .is-text .prose').allInnerTexts()).map(words), gateway.texts(run.id).map(words), `after reload ${reloads}`);
+      await becomes(async () => (await page.locator('.writing').allInnerTexts()).map(flat), writing, `after reload ${reloads}`);
+      await becomes(async () => (await page.locator('.log .is-text .prose').allInnerTexts()).map(words), gateway.texts(run.id).map(words), `after reload ${reloads}`);
       gateway.open(run.id, gate ?? '');
       await until(() => run.state === 'ended' || gateway.gateOf(run.id) !== gate);
     }
@@ -33,7 +34,7 @@ await describePage('the page in the long run', (onNew) => {
   });
 
   /** Also what is not laid out, which has no text as it is seen. @param {any} run */
-  const assertAllIsDrawn = async (run) => assert.deepEqual((await house.page.locator('.log .is-text .message-body > .prose').allTextContents()).map(flat), house.gateway.texts(run.id).map(flat));
+  const assertAllIsDrawn = (run) => becomes(async () => (await house.page.locator('.log .is-text .message-body > .prose').allTextContents()).map(flat), house.gateway.texts(run.id).map(flat));
   /** Everything in the log that is drawn as something of its own. @param {any} run */
   const itemsOf = (run) => run.log.filter((record) => record.message && record.kind !== 'ended' && record.message.type !== 'function_call_execution').length;
   /** Letters only: marks of Markdown, heads of code blocks and white space are no words. @param {string} text */
@@ -145,17 +146,17 @@ await describePage('the page in the long run', (onNew) => {
     assert.equal(await page.evaluate(() => 'hacked' in window), false);
     assert.equal(await page.locator('.log :is(img, script, iframe, style, form:not(.asking), input[name=x])').count(), 0);
     assert.equal(await page.locator('.log :is([style*=fixed], [onload], [onerror])').count(), 0);
-    for (const name of ['one', 'two']) assert.equal(await page.locator('.log .prose a', { hasText: new RegExp(`^${name}$`) }).getAttribute('href'), null);
+    for (const name of ['one', 'two']) await becomes(() => page.locator('.log .prose a', { hasText: new RegExp(`^${name}$`) }).getAttribute('href'), null);
     await page.getByText('[picture: a cat]').waitFor();
-    assert.equal(await page.locator('a[href^="https://elsewhere"]').getAttribute('rel'), 'noopener noreferrer nofollow');
+    await becomes(() => page.locator('a[href^="https://elsewhere"]').getAttribute('rel'), 'noopener noreferrer nofollow');
     await page.locator('.tool-name', { hasText: 'pay\\u202eback' }).waitFor();
     await page.locator('.sender', { hasText: 'Mallory\\u202eyrollam' }).waitFor();
     await page.locator('.recipient', { hasText: 'Bank\\u200b' }).waitFor();
-    assert.match(await page.locator('.tool-inside code', { hasText: '"to"' }).innerText(), /"Ann\\u202e"/);
+    await becomes(() => page.locator('.tool-inside code', { hasText: '"to"' }).innerText(), /"Ann\\u202e"/);
     await page.getByRole('button', { name: 'Show all of it (1.0 MB)' }).click();
-    assert.equal(await page.locator('.prose.plain', { hasText: 'y'.repeat(200) }).evaluate((node) => node.textContent?.length), 1_000_000);
-    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
-    assert.ok(await page.evaluate(() => [...document.querySelectorAll('.scroller')].every((each) => each.scrollWidth <= each.clientWidth)));
+    await becomes(() => page.locator('.prose.plain', { hasText: 'y'.repeat(200) }).evaluate((node) => node.textContent?.length), 1_000_000);
+    await becomes(() => page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), true);
+    await becomes(() => page.evaluate(() => [...document.querySelectorAll('.scroller')].every((each) => each.scrollWidth <= each.clientWidth)), true);
     gateway.answer(run, [...run.questions.keys()][0], 'x');
     await page.locator('.ending').waitFor();
     assert.deepEqual([...hosts], [new URL(gateway.url).host]);
@@ -170,9 +171,9 @@ await describePage('the page in the long run', (onNew) => {
         await house.open('every_message');
         for (const answer of ['Ann', 'more', '7', 'sesame', 'A', ['apple']]) await answerOpenQuestion(page, answer);
         await page.locator('.fields').waitFor();
-        assert.ok(await page.evaluate(() => [...document.querySelectorAll('.scroller')].every((each) => each.scrollWidth <= each.clientWidth)));
+        await becomes(() => page.evaluate(() => [...document.querySelectorAll('.scroller')].every((each) => each.scrollWidth <= each.clientWidth)), true);
         await page.getByLabel('Anything else?').fill('yes');
-        assert.ok(await page.getByLabel('Anything else?').isVisible());
+        await becomes(() => page.getByLabel('Anything else?').isVisible(), true);
         const stop = await page.locator('#stop').boundingBox();
         assert.ok(stop && stop.x >= 0 && stop.x + stop.width <= width);
         await answerOpenQuestion(page, {});

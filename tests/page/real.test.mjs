@@ -7,6 +7,7 @@ import { readFile, readdir } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { after, before, describe, test } from 'node:test';
 import typescript from 'typescript';
+import { becomes } from './becomes.mjs';
 import { launchBrowser, whatIsMissing } from './browser.mjs';
 import { flat, shownTexts, until } from './house.mjs';
 import { playedProvider, tokenOf } from './played-provider.mjs';
@@ -124,7 +125,7 @@ describe('the page before the real tiers', { skip: missing ?? false, timeout: 12
     await house.startGateway();
     // Who comes late asks the run for what it has written so far, from its beginning.
     await page.locator('.writing', { hasText: 'word39' }).waitFor();
-    assert.equal(flat(await page.locator('.writing').innerText()), words.slice(0, 40).join('').trim());
+    await becomes(async () => flat(await page.locator('.writing').innerText()), words.slice(0, 40).join('').trim());
     await page.reload();
     await page.locator('.writing', { hasText: 'word39' }).waitFor();
     write(40, 60);
@@ -132,7 +133,7 @@ describe('the page before the real tiers', { skip: missing ?? false, timeout: 12
     await page.locator('.ending').waitFor();
     const whole = words.join('').trim();
     const texts = (await house.log(run)).filter((record) => record.message?.type === 'text_message').map((record) => flat(record.message.content.body));
-    assert.deepEqual(await shownTexts(page), texts);
+    await becomes(() => shownTexts(page), texts);
     assert.ok(texts.includes(whole));
     await page.context().close();
   });
@@ -141,7 +142,7 @@ describe('the page before the real tiers', { skip: missing ?? false, timeout: 12
     const page = await newPage();
     const run = await start(page, 'pays');
     await page.locator('.is-open .approval', { hasText: 'pay_back' }).waitFor();
-    assert.match(await page.locator('.approval-arguments').innerText(), /49\.5/);
+    await becomes(() => page.locator('.approval-arguments').innerText(), /49\.5/);
     await page.getByRole('button', { name: 'Change the arguments' }).click();
     await page.getByLabel('Amount').fill('40');
     await page.getByRole('button', { name: 'Allow once' }).click();
@@ -165,16 +166,16 @@ describe('the page before the real tiers', { skip: missing ?? false, timeout: 12
     await fold.getByLabel('Street').fill('High St');
     await fold.getByLabel('Floor').fill('x');
     await page.getByRole('button', { name: 'Send' }).click();
-    assert.equal(await fold.locator('[data-field=floor] .problem').innerText(), 'Write a number.');
+    await becomes(() => fold.locator('[data-field=floor] .problem').innerText(), 'Write a number.');
     await fold.getByLabel('Floor').fill('3');
     await page.getByRole('button', { name: 'Send' }).click();
     await page.locator('.ending').waitFor();
-    assert.deepEqual(await fold.locator('.filled-in').locator('dt, dd').allInnerTexts(), ['Street', 'High St', 'Floor', '3']);
-    assert.deepEqual(await page.locator('.log > .stretch > .is-text .prose').allInnerTexts(), ['Outside again.']);
+    await becomes(() => fold.locator('.filled-in').locator('dt, dd').allInnerTexts(), ['Street', 'High St', 'Floor', '3']);
+    await becomes(() => page.locator('.log > .stretch > .is-text .prose').allInnerTexts(), ['Outside again.']);
     // A result is Markdown as a message is.
-    assert.equal(await page.locator('.ending .result .prose').innerText(), 'All seen <i>here</i>.');
-    assert.equal(await page.locator('.ending .result strong').innerText(), 'All');
-    assert.equal((await (await fetch(`${house.url}/api/runs/${run}`)).json()).title, 'High St, 3');
+    await becomes(() => page.locator('.ending .result .prose').innerText(), 'All seen <i>here</i>.');
+    await becomes(() => page.locator('.ending .result strong').innerText(), 'All');
+    await becomes(async () => (await (await fetch(`${house.url}/api/runs/${run}`)).json()).title, 'High St, 3');
     await page.context().close();
   });
 
@@ -192,7 +193,7 @@ describe('the page before the real tiers', { skip: missing ?? false, timeout: 12
       assert.match(await link.getAttribute('href') ?? '', /^https:\/\/elsewhere\.example\//);
       assert.equal(await link.getAttribute('rel'), 'noopener noreferrer nofollow');
     }
-    assert.ok(await page.locator('.log a[href]').count() > 0, 'links that are none stay links');
+    await becomes(async () => await page.locator('.log a[href]').count() > 0, true, 'links that are none stay links');
     assert.equal(await page.locator('.log :is(img, script, style, iframe, svg[onload], [onclick])').count(), 0);
     await page.locator('.suggestions button').click();
     await page.locator('.ending').waitFor();
@@ -287,8 +288,8 @@ describe('signing in before the real tiers', { skip: missing ?? false, timeout: 
       await page.getByText('That is not right').waitFor();
       await signIn('open sesame');
       await page.locator('[data-workflow=asks]').click();
-      assert.equal(await page.locator('.account-name').innerText(), 'ann');
-      assert.equal(await page.locator('.account-groups').innerText(), 'teachers');
+      await becomes(() => page.locator('.account-name').innerText(), 'ann');
+      await becomes(() => page.locator('.account-groups').innerText(), 'teachers');
       await page.locator('.composer textarea').fill('half an answer');
       const cookies = await context.cookies();
       assert.ok(cookies.length > 0 && cookies.every((cookie) => cookie.httpOnly && cookie.sameSite === 'Lax'));
@@ -301,7 +302,7 @@ describe('signing in before the real tiers', { skip: missing ?? false, timeout: 
       await page.locator('.ending').waitFor();
       await page.getByRole('button', { name: 'Sign out' }).click();
       await page.getByRole('heading', { name: /^Sign in to/ }).waitFor();
-      assert.deepEqual(await context.cookies(), []);
+      await becomes(() => context.cookies(), []);
     } finally {
       await browser.close();
       await house.close();
@@ -324,8 +325,8 @@ describe('signing in before the real tiers', { skip: missing ?? false, timeout: 
       await page.getByRole('heading', { name: /^Sign in to/ }).waitFor();
       await signIn(page);
       await page.locator('[data-workflow=asks]').click();
-      assert.equal(await page.locator('.account-name').innerText(), user);
-      assert.equal(await page.locator('.account-groups').innerText(), 'teachers');
+      await becomes(() => page.locator('.account-name').innerText(), user);
+      await becomes(() => page.locator('.account-groups').innerText(), 'teachers');
       await page.locator('.composer textarea').fill('half an answer');
       assert.equal(await page.evaluate(() => document.cookie), '');
       const run = new URL(page.url()).pathname;
@@ -339,14 +340,14 @@ describe('signing in before the real tiers', { skip: missing ?? false, timeout: 
         // Back in the same place, with the draft; nothing was sent in between.
         const draft = page.locator('.composer textarea');
         await draft.waitFor();
-        assert.equal(await draft.inputValue(), 'half an answer');
+        await becomes(() => draft.inputValue(), 'half an answer');
         await draft.press('Enter');
       }
       await answer.waitFor();
       await page.locator('.ending').waitFor();
       await page.getByRole('button', { name: 'Sign out' }).click();
       await page.getByRole('heading', { name: /^Sign in to/ }).waitFor();
-      assert.deepEqual((await context.cookies()).filter((cookie) => house.url.includes(cookie.domain)), []);
+      await becomes(async () => (await context.cookies()).filter((cookie) => house.url.includes(cookie.domain)), []);
     } finally {
       await browser.close();
       await house.close();
