@@ -157,7 +157,7 @@ describe("the operator's page where people sign in", { skip: missing ?? false, t
       });
       return id;
     };
-    await start('think');
+    const thought = await start('think');
     await until('a question to the model', async () => house.model.isAsked());
     house.model.write('Thought.');
     house.model.finish({ prompt_tokens: 1500, completion_tokens: 500 });
@@ -187,6 +187,9 @@ describe("the operator's page where people sign in", { skip: missing ?? false, t
     await page.locator('#no-runs:not([hidden])').waitFor();
     await page.getByLabel('User', { exact: true }).fill('alice');
     await until('three runs', async () => await page.locator('#runs tr').count() === 3);
+    // What it cost stands at its end, too.
+    await page.goto(`${house.url}/runs/${thought}`);
+    await becomes(() => page.locator('.totals').innerText(), /1 model call · 2,000 tokens \(1,500 read, 500 written\) · \$2\.00 · /);
     await context.close();
   });
 });

@@ -302,9 +302,27 @@ await describePage('the page in a browser', (onNew) => {
     test('is written live with a caret and replaced by the finished text, once', async () => {
       const run = await open('held_stream');
       await page.locator('.writing', { hasText: 'word6' }).waitFor();
-      await becomes(() => page.locator('.caret').count(), 1);
+      // It stands right behind the last letter, and goes with it.
+      const caret = () => page.locator('.writing').evaluate((writing) => {
+        const texts = document.createTreeWalker(writing, NodeFilter.SHOW_TEXT);
+        let last = /** @type {Node | null} */ (null);
+        while (texts.nextNode()) if (texts.currentNode.textContent?.trim()) last = texts.currentNode;
+        const range = document.createRange();
+        range.setStart(/** @type {Node} */ (last), (last?.textContent?.trimEnd().length ?? 0) - 1);
+        range.setEnd(/** @type {Node} */ (last), last?.textContent?.trimEnd().length ?? 0);
+        const letter = range.getBoundingClientRect();
+        const carets = [...writing.querySelectorAll('.caret')].map((each) => each.getBoundingClientRect());
+        const isBehind = carets.every((each) => each.width > 2 && each.height > 8 && each.left >= letter.right - 1 && each.left < letter.right + 12
+          && each.top < letter.bottom && each.bottom > letter.top);
+        return { count: carets.length, isBehind, place: carets.map((each) => `${each.left} ${each.top}`).join() };
+      });
+      const { place, ...before } = await caret();
+      assert.deepEqual(before, { count: 1, isBehind: true });
       gateway.open(run.id, 'first');
       await page.locator('.writing', { hasText: 'word26' }).waitFor();
+      const { place: placeNow, ...now } = await caret();
+      assert.deepEqual(now, { count: 1, isBehind: true });
+      assert.notEqual(placeNow, place);
       for (const gate of ['second', 'third', 'fourth']) gateway.open(run.id, gate);
       await page.locator('.ending').waitFor();
       await becomes(() => page.locator('.caret').count(), 0);
@@ -493,6 +511,12 @@ await describePage('the page in a browser', (onNew) => {
       await becomes(() => page.locator('#search').inputValue(), '');
       await page.locator('.run').nth(1).waitFor();
       await page.keyboard.press('Control+k');
+      await page.keyboard.type('simple');
+      await page.locator('.run').nth(1).waitFor({ state: 'detached' });
+      await page.keyboard.press('Escape');
+      await page.locator('.run').nth(1).waitFor();
+      assert.equal(await page.locator('dialog').count(), 0, 'nobody wants to stop the run');
+      await page.keyboard.press('Control+k');
       for (const key of ['ArrowDown', 'ArrowDown', 'ArrowUp', 'ArrowUp', 'ArrowDown', 'ArrowDown']) await page.keyboard.press(key);
       await page.keyboard.press('Enter');
       await page.waitForURL(`**/runs/${first.id}`);
@@ -574,6 +598,7 @@ await describePage('the page in a browser', (onNew) => {
       await page.keyboard.press('3');
       await page.keyboard.press('Enter');
       await page.locator('.ending').waitFor();
+      await becomes(() => page.evaluate(() => document.activeElement?.id), 'conversation');
       await page.keyboard.press('n');
       await page.getByRole('heading', { name: 'What shall we do?' }).waitFor();
     });
@@ -585,6 +610,8 @@ await describePage('the page in a browser', (onNew) => {
         await page.locator('.is-open').waitFor();
         await becomes(() => page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), true);
         await becomes(() => page.evaluate(() => [...document.querySelectorAll('.scroller')].every((each) => each.scrollWidth <= each.clientWidth)), true);
+        // The button cannot be pressed before it does something, and is not drawn.
+        assert.match(readFileSync(new URL('../../src/ui/assets/index.html', import.meta.url), 'utf8'), /<button [^>]*id="open-drawer"[^>]* disabled [^>]*><\/button>/);
         await page.getByRole('button', { name: 'Show the conversations' }).click();
         await page.locator('.run').first().waitFor();
         await page.keyboard.press('Escape');

@@ -122,7 +122,9 @@ await describePage('tools and conversations inside the conversation', (onNew) =>
     await page.locator('.writing td', { hasText: '1' }).waitFor();
     await becomes(() => page.locator('.writing pre').innerText(), 'let a = 1;\n\nlet b = 2;');
     assert.ok(await list?.evaluate((node) => node.isConnected), 'the list was drawn anew');
-    await becomes(() => page.locator('.writing ul').count(), 1);
+    send('\n\n- [x] done\n- [ ] op');
+    await becomes(() => page.locator('.writing .task').allInnerTexts(), ['☑ done', '☐ op']);
+    await becomes(() => page.locator('.writing ul').count(), 2);
     await becomes(() => page.locator('.caret').count(), 1);
     for (const gate of ['first', 'second', 'third', 'fourth']) gateway.open(run.id, gate);
     await page.locator('.ending').waitFor();

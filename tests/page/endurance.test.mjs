@@ -181,6 +181,39 @@ await describePage('the page in the long run', (onNew) => {
       });
     }
 
+    test('a keyboard on the screen leaves the question in sight, whether the page becomes smaller for it or is covered by it', async () => {
+      const { page } = house;
+      await page.setViewportSize({ width: 390, height: 800 });
+      await house.open('every_message');
+      await page.locator('.composer textarea').click();
+      const bottomOf = (/** @type {string} */ selector) => page.locator(selector).evaluate((each) => Math.round(each.getBoundingClientRect().bottom));
+      assert.ok(await bottomOf('.composer') > 420, 'it stands where the keyboard will be');
+      await page.setViewportSize({ width: 390, height: 420 });
+      await becomes(async () => await bottomOf('.composer') <= 420, true);
+      await page.setViewportSize({ width: 390, height: 800 });
+      await becomes(async () => await bottomOf('.composer') > 420, true);
+      const seen = (/** @type {number} */ height) => page.evaluate((now) => {
+        Object.defineProperty(visualViewport, 'height', { configurable: true, get: () => now });
+        visualViewport?.dispatchEvent(new Event('resize'));
+      }, height);
+      await seen(400);
+      await becomes(() => bottomOf('body'), 400);
+      await becomes(async () => await bottomOf('.composer') <= 400, true);
+      assert.equal(await page.locator('.head').evaluate((each) => each.getBoundingClientRect().top), 0);
+      await seen(800);
+      await becomes(() => bottomOf('body'), 800);
+      // The field that is written in counts, not the end.
+      await house.open('two_questions');
+      await page.locator('.is-open').nth(1).waitFor();
+      await page.locator('.composer textarea').click();
+      await page.setViewportSize({ width: 390, height: 330 });
+      const isSeen = () => page.locator('.composer').evaluate((each) => {
+        const { top, bottom } = each.getBoundingClientRect();
+        return top >= (document.querySelector('.head')?.getBoundingClientRect().bottom ?? 0) && bottom <= innerHeight;
+      });
+      await becomes(isSeen, true);
+    });
+
     test('nothing moves for those who do not want it', async () => {
       const { page } = house;
       const run = await house.open('held_stream');

@@ -38,7 +38,7 @@ await describePage('what people expect', (onNew) => {
     await becomes(() => problem.locator('pre').innerText(), /401 Unauthorized/);
     const end = page.locator('.ending.is-failed');
     await becomes(() => end.locator('.reason').innerText(), /^[A-Z].*\.$/s);
-    await becomes(() => end.locator('.totals').innerText(), /^1 message · 5 model calls · 2,446 tokens \(1,834 read, 612 written\) · \d/);
+    await becomes(() => end.locator('.totals').innerText(), /^1 message · 5 model calls · 2,446 tokens \(1,834 read, 612 written\) · \$0\.0184 · \d/);
   });
 
   test('a deadline is shown, runs down, and says what happens without an answer', async () => {

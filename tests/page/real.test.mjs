@@ -72,6 +72,30 @@ steps:
   - message: "First: {{ steps.first }}. Second: {{ steps.second }}"
   - return: done
 `,
+  pays_often: `version: 1
+name: pays_often
+tools:
+  pay_back: { description: Pays money back, params: { type: object, properties: { amount: { type: number } } }, approve: always, do: [ { return: "{{ args.amount }}" } ] }
+steps:
+  - { call: { tool: pay_back, args: { amount: 1 } } }
+  - { call: { tool: pay_back, args: { amount: 2 } } }
+  - message: All is paid.
+  - return: done
+`,
+  secret: `version: 1
+name: secret
+steps:
+  - id: word
+    text_input: { prompt: The pass phrase?, password: true }
+  - message: "Thank you; it has {{ steps.word | length }} letters."
+  - return: done
+`,
+  notes: `version: 1
+name: notes
+steps:
+  - message: ${JSON.stringify('- [x] sand is ordered\n- [ ] beach is swept\n- no task\n\nSee the rules.[^1]\n\n[^1]: Those of *today*.')}
+  - return: done
+`,
   hostile: `version: 1
 name: hostile
 description: ${JSON.stringify('<script>window.hacked=1</script>')}
@@ -155,6 +179,62 @@ describe('the page before the real tiers', { skip: missing ?? false, timeout: 12
     assert.match(said, /^First: 40(\.0)? for Ann\. Second: .*he has it already/);
     const answers = (await house.log(run)).filter((record) => record.kind === 'answered');
     assert.deepEqual(answers.map((record) => record.value?.decision), ['once', 'deny']);
+    await page.context().close();
+  });
+
+  test('what is allowed always is not asked again in this run', async () => {
+    const page = await newPage();
+    const run = await start(page, 'pays_often');
+    await page.getByRole('button', { name: 'Allow always in this run' }).click();
+    await page.locator('.ending').waitFor();
+    assert.deepEqual((await shownTexts(page)).slice(-1), ['All is paid.']);
+    const asked = (await house.log(run)).filter((record) => record.kind === 'answered');
+    assert.deepEqual(asked.map((record) => record.value), [{ decision: 'always' }]);
+    await page.context().close();
+  });
+
+  test('a password is in nothing that can be taken away', async () => {
+    const page = await newPage();
+    await page.context().grantPermissions(['clipboard-read', 'clipboard-write']);
+    const run = await start(page, 'secret');
+    await page.locator('input[type=password]').fill('open-sesame');
+    await page.keyboard.press('Enter');
+    await page.locator('.ending').waitFor();
+    await page.getByText('Thank you; it has 11 letters.').waitFor();
+    const taken = [await page.content()];
+    for (const name of ['Download Markdown', 'Download HTML', 'Download JSON']) {
+      await page.getByLabel('More').click();
+      const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name }).click()]);
+      taken.push(await readFile(await download.path(), 'utf8'));
+    }
+    await page.getByLabel('More').click();
+    await page.getByRole('button', { name: 'Copy as Markdown' }).click();
+    await page.getByText('The conversation was copied.').waitFor();
+    taken.push(await page.evaluate(() => navigator.clipboard.readText()));
+    for (const path of [`/api/runs/${run}`, `/api/runs/${run}/events?follow=false`, `/api/audit/runs/${run}`, '/api/audit/export?format=jsonl', '/api/audit/export?format=csv']) {
+      const answer = await fetch(`${house.url}${path}`);
+      assert.equal(answer.status, 200, path);
+      taken.push(await answer.text());
+    }
+    for (const [position, text] of taken.entries()) {
+      assert.ok(text.includes('pass phrase') || text.includes(run), `the ${position}th is of this run`);
+      assert.ok(!text.includes('open-sesame'), `the ${position}th has the password`);
+    }
+    assert.equal(taken.filter((text) => text.includes('••• (given)')).length, 4, 'the page, Markdown twice, HTML');
+    await page.context().close();
+  });
+
+  test('lists of tasks and footnotes', async () => {
+    const page = await newPage();
+    await start(page, 'notes');
+    await page.locator('.ending').waitFor();
+    const tasks = page.locator('.log .task');
+    await becomes(() => tasks.allInnerTexts(), ['☑ sand is ordered', '☐ beach is swept']);
+    assert.deepEqual(await tasks.evaluateAll((all) => all.map((each) => getComputedStyle(each).listStyleType)), ['none', 'none']);
+    const note = page.locator('.log .footnote-definition');
+    await becomes(async () => flat(await note.innerText()), '1 Those of today.');
+    assert.equal(await note.locator('em').count(), 1);
+    assert.equal(await page.locator('.log sup').first().innerText(), '1');
     await page.context().close();
   });
 
