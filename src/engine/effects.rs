@@ -426,8 +426,7 @@ impl Scoped {
         if let Some(why) = in_circles.or_else(|| self.limit_met(llm)) {
             return Err(self.journal.refuse(key, why).await?);
         }
-        // A call that is finished is in the log before another begins, so that no crash repeats two.
-        self.journal.settle().await?;
+        self.journal.store_done();
         self.journal.confirm().await?;
         request.headers.push(("x-fastagency-run", self.journal.run.to_string()));
         request.headers.push(("x-fastagency-effect", key.clone()));

@@ -3,6 +3,8 @@
 //! Records are JSON with a format version. A worker that meets a version newer than [`VERSION`] hands the run back. A record
 //! that is larger than one message may be is stored as several `part`s; [`Assembler`](crate::run::assembler::Assembler) makes it whole again.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -76,7 +78,7 @@ pub struct Asked {
     #[serde(default, skip_serializing_if = "is_none")]
     pub common: usize,
     /// The messages after those.
-    pub messages: Vec<model::ChatMessage>,
+    pub messages: Vec<Arc<model::ChatMessage>>,
     /// The tools; none: those of the other request, or none at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tools: Option<Vec<Value>>,

@@ -17,6 +17,7 @@ use sha2::Digest;
 
 use crate::ui::Ui;
 use crate::ui::lean::without_comments;
+use crate::ui::sessions;
 
 #[derive(RustEmbed)]
 #[folder = "src/ui/assets"]
@@ -47,9 +48,41 @@ static EDITION: LazyLock<String> = LazyLock::new(|| {
 /// What the page runs around its first paint: the one before it, the other to fetch the modules behind it.
 const INLINE_SCRIPTS: [&str; 2] = ["before-paint.js", "after-paint.js"];
 
+/// What a person's choice of colours is kept in, by theme.js.
+const THEME_COOKIE: &str = "fastagency_theme";
+
+/// A page as the system has it, and in the two themes that can be chosen: what is sent has the right colours already. A script
+/// that asked the browser's storage would hold up every first paint.
+struct Themed {
+    auto: File,
+    light: File,
+    dark: File,
+}
+
+impl Themed {
+    fn new(name: &str, page: &str) -> Self {
+        let within = |theme: &str| {
+            let page = page.replacen("<html lang=\"en\"", &format!("<html lang=\"en\" data-theme=\"{theme}\""), 1);
+            File::new(name, page.into())
+        };
+        Self { light: within("light"), dark: within("dark"), auto: File::new(name, page.to_owned().into()) }
+    }
+
+    fn send(&self, headers: &HeaderMap) -> Response {
+        let file = match sessions::find(headers, THEME_COOKIE) {
+            Some("light") => &self.light,
+            Some("dark") => &self.dark,
+            _ => &self.auto,
+        };
+        let mut response = send(file, headers);
+        response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding, cookie"));
+        response
+    }
+}
+
 /// The page itself, and what its content security policy must name so that it works.
 pub struct Index {
-    file: File,
+    page: Themed,
     /// The sources of its inline scripts, as a policy writes them.
     pub scripts: String,
     /// The source of its one inline style sheet.
@@ -76,14 +109,14 @@ impl Index {
         if !has_css {
             page = page.replace("<link rel=\"stylesheet\" href=\"/ui/brand.css\">\n", "");
         }
-        Self { file: File::new("index.html", page.into()), scripts: scripts.join(" "), style: source(&style) }
+        Self { page: Themed::new("index.html", &page), scripts: scripts.join(" "), style: source(&style) }
     }
 }
 
 /// The operator's page.
-static ADMIN: LazyLock<File> = LazyLock::new(|| {
+static ADMIN: LazyLock<Themed> = LazyLock::new(|| {
     let written = String::from_utf8_lossy(&FILES["admin.html"].plain);
-    File::new("admin.html", written.replace("\"/assets/", &format!("\"/assets/{}/", *EDITION)).into())
+    Themed::new("admin.html", &written.replace("\"/assets/", &format!("\"/assets/{}/", *EDITION)))
 });
 
 fn read(name: &str) -> Option<File> {
@@ -131,12 +164,12 @@ fn content_type(name: &str) -> &'static str {
 
 /// `GET /` and `GET /runs/<id>`: the page, which reads its own address.
 pub async fn index(State(ui): State<Arc<Ui>>, headers: HeaderMap) -> Response {
-    send(&ui.brand.index.file, &headers)
+    ui.brand.index.page.send(&headers)
 }
 
 /// `GET /admin`: the operator's page. It holds nothing; what it shows is asked of the gateway, by whoever may.
 pub async fn admin(headers: HeaderMap) -> Response {
-    send(&ADMIN, &headers)
+    ADMIN.send(&headers)
 }
 
 /// `GET /assets/<edition>/<name>`, and `GET /assets/<name>` for whoever names a file without knowing the edition.
@@ -224,7 +257,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_of_this_edition_is_kept_for_ever_and_of_another_is_not() {
-        let index = String::from_utf8(Index::new(false).file.plain.to_vec()).unwrap();
+        let index = String::from_utf8(Index::new(false).page.auto.plain.to_vec()).unwrap();
         let main = index.split('"').find(|part| part.ends_with("/main.js")).unwrap().strip_prefix("/assets/").unwrap();
         let kept = asset(Path(main.to_owned()), HeaderMap::new()).await;
         assert_eq!(kept.status(), StatusCode::OK);
@@ -241,7 +274,7 @@ mod tests {
     #[test]
     fn what_the_first_paint_needs_stands_in_the_page_and_in_its_policy() {
         let index = Index::new(false);
-        let page = String::from_utf8(index.file.plain.to_vec()).unwrap();
+        let page = String::from_utf8(index.page.auto.plain.to_vec()).unwrap();
         let sources = |begin: &str, end: &str| {
             let texts = page.split(begin).skip(1).filter_map(|rest| rest.split(end).next());
             let hashed = texts.map(|text| format!("'sha256-{}'", BASE64_STANDARD.encode(sha2::Sha256::digest(text))));
@@ -256,8 +289,28 @@ mod tests {
             "modules wait for the first paint"
         );
         assert!(!page.contains("rel=\"stylesheet\""), "nothing else is waited for");
-        let branded = String::from_utf8(Index::new(true).file.plain.to_vec()).unwrap();
+        let branded = String::from_utf8(Index::new(true).page.auto.plain.to_vec()).unwrap();
         assert_eq!(branded.matches("<link rel=\"stylesheet\" href=\"/ui/brand.css\">").count(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_page_has_the_colours_that_were_chosen() {
+        let index = Index::new(false).page;
+        for page in [&index, &*ADMIN] {
+            for (cookie, wanted) in [
+                ("fastagency_theme=dark", Some("dark")),
+                ("a=b; fastagency_theme=light", Some("light")),
+                ("fastagency_theme=\"><script>", None),
+                ("theme=dark", None),
+            ] {
+                let response = page.send(&headers(header::COOKIE, cookie));
+                assert_eq!(response.headers()[header::VARY], "accept-encoding, cookie");
+                let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+                let (begin, _) = std::str::from_utf8(&body).unwrap().split_once("<head>").unwrap();
+                assert_eq!(begin.contains("data-theme"), wanted.is_some(), "{cookie}");
+                assert!(wanted.is_none_or(|theme| begin.contains(&format!(" data-theme=\"{theme}\">"))), "{cookie}");
+            }
+        }
     }
 
     #[test]

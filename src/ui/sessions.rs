@@ -288,7 +288,8 @@ fn read(headers: &HeaderMap, name: &str) -> Option<Option<String>> {
     Some(whole())
 }
 
-fn find<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+/// The value of a request's cookie.
+pub fn find<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     let values = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = values.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.find(|(found, _)| *found == name).map(|(_, value)| value)

@@ -435,6 +435,7 @@ async fn logs_say_whose_run_of_what_it_is() {
     );
     let mut all = Tier::start(folder.path(), &["all", "--port", "0", "--ui-port", "0", "--log-format", "json", "-v"]);
     let gateway = all.url("gateway");
+    all.says("worker ready");
     let call = client().post(format!("{gateway}/api/runs")).header("x-user", "alice");
     let answer = call.json(&json!({"workflow": "errand"})).send().await.unwrap();
     let status = answer.status();

@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { becomes } from './becomes.mjs';
 import { launchBrowser, whatIsMissing } from './browser.mjs';
 import { startRealHouse, until, whatRealNeeds } from './real-house.mjs';
 
@@ -59,19 +60,19 @@ describe("the operator's page", { skip: missing ?? false, timeout: 120_000 }, ()
     const run = await start('letter');
     const row = page.locator(`#runs tr:has([data-run="${run}"])`);
     await row.locator('[data-state=waiting]').waitFor();
-    assert.match(await row.innerText(), /What shall the letter say/);
+    await becomes(() => row.innerText(), /What shall the letter say/);
     await page.locator('#questions', { hasText: 'What shall the letter say?' }).waitFor();
     const { question } = await look(run);
     await fetch(`${house.url}/api/runs/${run}/answers/${question.id}`, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ value: 'Dear all' }) });
     await row.locator('[data-state=completed]').waitFor();
-    assert.match(await row.innerText(), /Dear all/);
+    await becomes(() => row.innerText(), /Dear all/);
     await page.locator('#workers li', { hasText: 'letter, order' }).waitFor();
   });
 
   test('the list is filtered, and what is exported is what is seen', async () => {
     await page.getByLabel('Workflow', { exact: true }).fill('order');
     await until('only orders', async () => !(await page.locator('#runs').innerText()).includes('letter'));
-    assert.ok(await page.locator('#runs tr').count() >= 1);
+    await page.locator('#runs tr').first().waitFor();
     const href = String(await page.locator('#export-csv').getAttribute('href'));
     assert.equal(new URL(href, house.url).searchParams.get('workflow'), 'order');
     const csv = await (await fetch(new URL(href, house.url))).text();
@@ -90,14 +91,14 @@ describe("the operator's page", { skip: missing ?? false, timeout: 120_000 }, ()
     await page.keyboard.press('Enter');
     const dialog = page.locator('#timeline');
     await dialog.locator('.events li', { hasText: 'asked' }).waitFor();
-    assert.match(await dialog.innerText(), /What shall the letter say\?/);
+    await becomes(() => dialog.innerText(), /What shall the letter say\?/);
     await page.locator('#cancel-run').focus();
     await page.keyboard.press('Enter');
     assert.equal((await look(run)).state, 'waiting', 'it is asked once more');
     await page.keyboard.press('Enter');
     await dialog.locator('.events li', { hasText: 'cancelled' }).waitFor();
-    assert.equal((await look(run)).outcome, 'cancelled');
-    assert.ok(await page.locator('#cancel-run').isHidden());
+    await becomes(async () => (await look(run)).outcome, 'cancelled');
+    await becomes(() => page.locator('#cancel-run').isHidden(), true);
     await page.keyboard.press('Escape');
     await page.locator(`#runs tr:has([data-run="${run}"]) [data-state=cancelled]`).waitFor();
   });
@@ -156,7 +157,7 @@ describe("the operator's page where people sign in", { skip: missing ?? false, t
       });
       return id;
     };
-    await start('think');
+    const thought = await start('think');
     await until('a question to the model', async () => house.model.isAsked());
     house.model.write('Thought.');
     house.model.finish({ prompt_tokens: 1500, completion_tokens: 500 });
@@ -186,6 +187,9 @@ describe("the operator's page where people sign in", { skip: missing ?? false, t
     await page.locator('#no-runs:not([hidden])').waitFor();
     await page.getByLabel('User', { exact: true }).fill('alice');
     await until('three runs', async () => await page.locator('#runs tr').count() === 3);
+    // What it cost stands at its end, too.
+    await page.goto(`${house.url}/runs/${thought}`);
+    await becomes(() => page.locator('.totals').innerText(), /1 model call · 2,000 tokens \(1,500 read, 500 written\) · \$2\.00 · /);
     await context.close();
   });
 });

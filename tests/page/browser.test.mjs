@@ -9,6 +9,7 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
+import { becomes } from './becomes.mjs';
 import { answerOpenQuestion } from './browser.mjs';
 import { assertTextsAreTheLogs as assertTexts, describePage, until } from './house.mjs';
 
@@ -46,7 +47,7 @@ await describePage('the page in a browser', (onNew) => {
       await page.goto(gateway.url);
       await page.locator('[data-workflow=weather_report]').click();
       await page.getByRole('button', { name: 'Start', exact: true }).click();
-      assert.equal(await page.locator('[data-field=city] .problem').innerText(), 'This is needed.');
+      await becomes(() => page.locator('[data-field=city] .problem').innerText(), 'This is needed.');
       await page.getByLabel('City').fill('Atlantis');
       await page.getByRole('button', { name: 'Start', exact: true }).click();
       await page.getByText('There is no weather in "Atlantis". Try a city above water.').waitFor();
@@ -68,7 +69,7 @@ await describePage('the page in a browser', (onNew) => {
 
     test('a link that lacks something opens the form with the rest', async () => {
       await page.goto(`${gateway.url}/?workflow=weather_report&days=2`);
-      assert.equal(await page.getByLabel('Days').inputValue(), '2');
+      await becomes(() => page.getByLabel('Days').inputValue(), '2');
       assert.equal(gateway.runs.size, 0);
     });
 
@@ -118,8 +119,7 @@ await describePage('the page in a browser', (onNew) => {
     test('every message and every question, to the end', async () => {
       const run = await open('every_message');
       await page.locator('.is-open').waitFor();
-      assert.deepEqual(await page.locator('.log > .stretch > *').evaluateAll((all) => all.map((each) => /** @type {HTMLElement} */ (each).dataset.kind)),
-        ['started', 'text', 'system', 'system', 'tool', 'tool', 'unknown', 'error', 'question']);
+      await becomes(() => page.locator('.log > .stretch > *').evaluateAll((all) => all.map((each) => /** @type {HTMLElement} */ (each).dataset.kind)), ['started', 'text', 'system', 'system', 'tool', 'tool', 'unknown', 'error', 'question']);
       await page.getByRole('button', { name: 'Ben' }).click();
       await asked('Tell me more about it.');
       await page.locator('.composer textarea').fill('first');
@@ -130,7 +130,7 @@ await describePage('the page in a browser', (onNew) => {
       await page.locator('.composer input').fill('old');
       await page.keyboard.press('Enter');
       await page.locator('.asking > .problem', { hasText: '"old" is not a whole number.' }).waitFor();
-      assert.equal(await page.locator('.composer input').getAttribute('aria-invalid'), 'true');
+      await becomes(() => page.locator('.composer input').getAttribute('aria-invalid'), 'true');
       await answerOpenQuestion(page, '7');
       await page.locator('input[type=password]').waitFor();
       await answerOpenQuestion(page, 'sesame');
@@ -138,20 +138,20 @@ await describePage('the page in a browser', (onNew) => {
       assert.ok(!(await page.content()).includes('sesame'));
       assert.ok(!(await page.evaluate(() => JSON.stringify(localStorage))).includes('sesame'));
       await asked('Which grade?');
-      assert.equal(await page.locator('.choices input:checked').getAttribute('value'), 'B');
+      await becomes(() => page.locator('.choices input:checked').getAttribute('value'), 'B');
       await page.keyboard.press('3');
       await page.keyboard.press('Enter');
       await asked('Which fruits?');
       await page.keyboard.press('2');
       await page.keyboard.press('Enter');
-      assert.equal(await page.locator('.asking .problem').innerText(), 'Choose 1 to 2.');
+      await becomes(() => page.locator('.asking .problem').innerText(), 'Choose 1 to 2.');
       await page.keyboard.press('1');
       await page.keyboard.press('3');
       await page.keyboard.press('Enter');
       await asked('Book a room:');
       await page.locator('.fields').waitFor();
       await page.getByRole('button', { name: 'Send' }).click();
-      assert.equal(await page.locator('[data-field=guests] .problem').innerText(), 'This is needed.');
+      await becomes(() => page.locator('[data-field=guests] .problem').innerText(), 'This is needed.');
       await page.getByLabel('Guests').fill('99');
       await answerOpenQuestionFails(page);
       await page.getByText('There are only 40 chairs.').waitFor();
@@ -160,7 +160,7 @@ await describePage('the page in a browser', (onNew) => {
       const answers = run.log.filter((record) => record.kind === 'answered').map((record) => record.text);
       assert.deepEqual(answers, ['Ben', 'first\nsecond', '7', null, 'C', 'apple, plum',
         'name: something\nguests: 4\nday: 2026-12-01\nroom: small\nquiet: true\nnote: window']);
-      assert.equal(await page.evaluate(() => Object.keys(localStorage).filter((key) => key.includes('draft')).length), 0);
+      await becomes(() => page.evaluate(() => Object.keys(localStorage).filter((key) => key.includes('draft')).length), 0);
     });
 
     /** @param {Page} on fills the form, but the server refuses it */
@@ -176,7 +176,7 @@ await describePage('the page in a browser', (onNew) => {
       await page.locator('.composer textarea').fill('half a th');
       await page.reload();
       await page.locator('.composer textarea').waitFor();
-      assert.equal(await page.locator('.composer textarea').inputValue(), 'half a th');
+      await becomes(() => page.locator('.composer textarea').inputValue(), 'half a th');
       await page.locator('.composer textarea').fill('');
       await page.keyboard.press('Enter');
       await page.getByText('Nothing is written yet.').waitFor();
@@ -189,7 +189,7 @@ await describePage('the page in a browser', (onNew) => {
       const run = await house.open('letter');
       await page.getByRole('button', { name: 'Dear Ben,' }).click();
       await page.keyboard.type('your lamp is here.');
-      assert.equal(await page.locator('.composer textarea').inputValue(), 'Dear Ben, your lamp is here.');
+      await becomes(() => page.locator('.composer textarea').inputValue(), 'Dear Ben, your lamp is here.');
       assert.ok(![...run.questions.values()].some((question) => question.answered));
       await page.keyboard.press('Enter');
       await page.locator('.answer-text', { hasText: 'Dear Ben, your lamp is here.' }).waitFor();
@@ -202,7 +202,7 @@ await describePage('the page in a browser', (onNew) => {
       await page.keyboard.press('3');
       await page.reload();
       await page.locator('.choices').waitFor();
-      assert.equal(await page.locator('.choice input:checked').getAttribute('value'), 'That is enough');
+      await becomes(() => page.locator('.choice input:checked').getAttribute('value'), 'That is enough');
     });
 
     test('a question is told outside of the page to those who want it, once, and only while nobody looks', async () => {
@@ -237,12 +237,12 @@ await describePage('the page in a browser', (onNew) => {
       assert.deepEqual(await told(), [], 'nobody has asked for it');
       await page.evaluate(() => /** @type {any} */ (window).look('visible'));
       await page.getByRole('button', { name: 'Notify me' }).click();
-      assert.equal(await page.locator('#notify').getAttribute('aria-pressed'), 'true');
+      await becomes(() => page.locator('#notify').getAttribute('aria-pressed'), 'true');
       const run = gateway.start('simple_learning');
       await hidden();
       await until(async () => (await told()).length > 0);
       await page.clock.fastForward(31_000);
-      assert.deepEqual(await told(), ['Simple learning: What subject would you like to explore?']);
+      await becomes(told, ['Simple learning: What subject would you like to explore?']);
       await page.evaluate(() => /** @type {any} */ (window).told[0].notice.dispatchEvent(new Event('click')));
       await page.waitForURL(new RegExp(run.id));
     });
@@ -253,7 +253,7 @@ await describePage('the page in a browser', (onNew) => {
       await page.getByLabel('Your name').fill('Dora');
       await page.reload();
       await page.locator('.fields').waitFor();
-      assert.equal(await page.getByLabel('Your name').inputValue(), 'Dora');
+      await becomes(() => page.getByLabel('Your name').inputValue(), 'Dora');
       assert.equal(run.state, 'waiting');
     });
 
@@ -263,7 +263,7 @@ await describePage('the page in a browser', (onNew) => {
       await page.locator('[data-question=multiple_choice] .choice').first().click();
       await page.locator('[data-question=multiple_choice] button[type=submit]').click();
       await page.locator('[data-question=multiple_choice]:not(.is-open)').waitFor();
-      assert.equal(await page.locator('.is-open').count(), 1);
+      await becomes(() => page.locator('.is-open').count(), 1);
       await answerOpenQuestion(page, 'Zagreb');
       await page.getByText('From Zagreb, sleeping by the sea.').waitFor();
     });
@@ -302,14 +302,32 @@ await describePage('the page in a browser', (onNew) => {
     test('is written live with a caret and replaced by the finished text, once', async () => {
       const run = await open('held_stream');
       await page.locator('.writing', { hasText: 'word6' }).waitFor();
-      assert.equal(await page.locator('.caret').count(), 1);
+      // It stands right behind the last letter, and goes with it.
+      const caret = () => page.locator('.writing').evaluate((writing) => {
+        const texts = document.createTreeWalker(writing, NodeFilter.SHOW_TEXT);
+        let last = /** @type {Node | null} */ (null);
+        while (texts.nextNode()) if (texts.currentNode.textContent?.trim()) last = texts.currentNode;
+        const range = document.createRange();
+        range.setStart(/** @type {Node} */ (last), (last?.textContent?.trimEnd().length ?? 0) - 1);
+        range.setEnd(/** @type {Node} */ (last), last?.textContent?.trimEnd().length ?? 0);
+        const letter = range.getBoundingClientRect();
+        const carets = [...writing.querySelectorAll('.caret')].map((each) => each.getBoundingClientRect());
+        const isBehind = carets.every((each) => each.width > 2 && each.height > 8 && each.left >= letter.right - 1 && each.left < letter.right + 12
+          && each.top < letter.bottom && each.bottom > letter.top);
+        return { count: carets.length, isBehind, place: carets.map((each) => `${each.left} ${each.top}`).join() };
+      });
+      const { place, ...before } = await caret();
+      assert.deepEqual(before, { count: 1, isBehind: true });
       gateway.open(run.id, 'first');
       await page.locator('.writing', { hasText: 'word26' }).waitFor();
+      const { place: placeNow, ...now } = await caret();
+      assert.deepEqual(now, { count: 1, isBehind: true });
+      assert.notEqual(placeNow, place);
       for (const gate of ['second', 'third', 'fourth']) gateway.open(run.id, gate);
       await page.locator('.ending').waitFor();
-      assert.equal(await page.locator('.caret').count(), 0);
+      await becomes(() => page.locator('.caret').count(), 0);
       await assertTextsAreTheLogs(run.id);
-      assert.equal(await page.locator('.log strong', { hasText: 'Ünïcödé 😀' }).count(), 1);
+      await becomes(() => page.locator('.log strong', { hasText: 'Ünïcödé 😀' }).count(), 1);
     });
 
     test('survives a reload at every gate', async () => {
@@ -319,7 +337,7 @@ await describePage('the page in a browser', (onNew) => {
         const text = await page.locator('.writing').innerText();
         await page.reload();
         await page.locator('.writing', { hasText: seen }).waitFor();
-        assert.equal(await page.locator('.writing').innerText(), text);
+        await becomes(() => page.locator('.writing').innerText(), text);
         await assertTextsAreTheLogs(run.id);
         gateway.open(run.id, gate);
       }
@@ -356,8 +374,8 @@ await describePage('the page in a browser', (onNew) => {
       gateway.open(run.id, 'fourth');
       await page.locator('.ending').waitFor();
       await assertTextsAreTheLogs(run.id);
-      assert.equal(new Set(await page.locator('[data-key]').evaluateAll((all) => all.map((each) => each.getAttribute('data-key')))).size,
-        await page.locator('[data-key]').count());
+      const keys = await page.locator('[data-key]').evaluateAll((all) => all.map((each) => each.getAttribute('data-key')));
+      assert.equal(new Set(keys).size, keys.length);
     });
 
     test('offline is said, and the rest comes when the network is back', async () => {
@@ -449,7 +467,7 @@ await describePage('the page in a browser', (onNew) => {
       gateway.answer(run, [...run.questions.keys()][0], 'yes');
       await page.locator('.ending').waitFor({ state: 'attached' });
       await page.locator('.down-button').waitFor();
-      assert.ok(Math.abs(await scroller.evaluate((element) => element.scrollTop) - top) < 5);
+      await becomes(async () => Math.abs(await scroller.evaluate((element) => element.scrollTop) - top) < 5, true);
       await page.locator('.down-button').click();
       await page.locator('.ending').waitFor();
       await page.locator('.down-button').waitFor({ state: 'hidden' });
@@ -462,13 +480,13 @@ await describePage('the page in a browser', (onNew) => {
       gateway.start('simple_learning');
       await page.goto(`${gateway.url}/runs/${first.id}`);
       await page.locator('.run').nth(1).waitFor();
-      assert.deepEqual(await page.locator('.run').evaluateAll((all) => all.map((each) => each.getAttribute('data-state'))), ['waiting', 'failed']);
+      await becomes(() => page.locator('.run').evaluateAll((all) => all.map((each) => each.getAttribute('data-state'))), ['waiting', 'failed']);
       await page.locator('.menu summary').click();
       await page.getByRole('button', { name: 'Rename…' }).click();
       await page.keyboard.type('Money');
       await page.keyboard.press('Enter');
       await page.locator('.run-title', { hasText: 'Money' }).waitFor();
-      assert.equal(await page.locator('h1').innerText(), 'Money');
+      await becomes(() => page.locator('h1').innerText(), 'Money');
       await page.keyboard.press('Control+k');
       await page.keyboard.type('mon');
       await page.locator('.run').nth(1).waitFor({ state: 'detached' });
@@ -490,8 +508,14 @@ await describePage('the page in a browser', (onNew) => {
       await page.keyboard.press('Enter');
       await page.waitForURL(`**/runs/${second.id}`);
       await page.locator('.is-question.is-open').waitFor();
-      assert.equal(await page.locator('#search').inputValue(), '');
+      await becomes(() => page.locator('#search').inputValue(), '');
       await page.locator('.run').nth(1).waitFor();
+      await page.keyboard.press('Control+k');
+      await page.keyboard.type('simple');
+      await page.locator('.run').nth(1).waitFor({ state: 'detached' });
+      await page.keyboard.press('Escape');
+      await page.locator('.run').nth(1).waitFor();
+      assert.equal(await page.locator('dialog').count(), 0, 'nobody wants to stop the run');
       await page.keyboard.press('Control+k');
       for (const key of ['ArrowDown', 'ArrowDown', 'ArrowUp', 'ArrowUp', 'ArrowDown', 'ArrowDown']) await page.keyboard.press(key);
       await page.keyboard.press('Enter');
@@ -524,8 +548,8 @@ await describePage('the page in a browser', (onNew) => {
       const path = join(tmpdir(), `conversation-${run.id}.html`);
       await download.saveAs(path);
       await file.goto(`file://${path}`);
-      assert.equal(await file.title(), 'triangles');
-      assert.equal(await file.locator('.is-text').count(), gateway.texts(run.id).length);
+      await becomes(() => file.title(), 'triangles');
+      await becomes(() => file.locator('.is-text').count(), gateway.texts(run.id).length);
       await file.locator('.code-block', { hasText: 'def area' }).waitFor();
       await file.getByText('How shall we go on?').waitFor();
       await file.locator('.tool-card summary').click();
@@ -548,7 +572,7 @@ await describePage('the page in a browser', (onNew) => {
       await page.locator('.ending').waitFor();
       await page.getByLabel('More').click();
       await page.getByRole('button', { name: 'Start another with changes' }).click();
-      assert.equal(await page.getByLabel('City').inputValue(), 'Pula');
+      await becomes(() => page.getByLabel('City').inputValue(), 'Pula');
       await page.getByLabel('City').fill('Rijeka');
       await page.getByRole('button', { name: 'Start', exact: true }).click();
       await page.locator('.ending').waitFor();
@@ -574,6 +598,7 @@ await describePage('the page in a browser', (onNew) => {
       await page.keyboard.press('3');
       await page.keyboard.press('Enter');
       await page.locator('.ending').waitFor();
+      await becomes(() => page.evaluate(() => document.activeElement?.id), 'conversation');
       await page.keyboard.press('n');
       await page.getByRole('heading', { name: 'What shall we do?' }).waitFor();
     });
@@ -583,8 +608,10 @@ await describePage('the page in a browser', (onNew) => {
         await page.setViewportSize({ width, height: 700 });
         await open('every_message');
         await page.locator('.is-open').waitFor();
-        assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
-        assert.ok(await page.evaluate(() => [...document.querySelectorAll('.scroller')].every((each) => each.scrollWidth <= each.clientWidth)));
+        await becomes(() => page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), true);
+        await becomes(() => page.evaluate(() => [...document.querySelectorAll('.scroller')].every((each) => each.scrollWidth <= each.clientWidth)), true);
+        // The button cannot be pressed before it does something, and is not drawn.
+        assert.match(readFileSync(new URL('../../src/ui/assets/index.html', import.meta.url), 'utf8'), /<button [^>]*id="open-drawer"[^>]* disabled [^>]*><\/button>/);
         await page.getByRole('button', { name: 'Show the conversations' }).click();
         await page.locator('.run').first().waitFor();
         await page.keyboard.press('Escape');

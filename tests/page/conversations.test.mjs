@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { test } from 'node:test';
+import { becomes } from './becomes.mjs';
 import { describePage, flat } from './house.mjs';
 
 await describePage('tools and conversations inside the conversation', (onNew) => {
@@ -26,7 +27,7 @@ await describePage('tools and conversations inside the conversation', (onNew) =>
     await page.keyboard.press('Enter');
     await page.keyboard.press('Space');
     await page.keyboard.press('1');
-    assert.equal(await page.evaluate(() => document.activeElement?.getAttribute('data-decision')), 'once');
+    await becomes(() => page.evaluate(() => document.activeElement?.getAttribute('data-decision')), 'once');
     assert.deepEqual(answersOf(run), []);
     await page.locator('.tool-state.is-asked', { hasText: 'waits for approval' }).waitFor();
     await page.keyboard.press('Enter');
@@ -41,7 +42,7 @@ await describePage('tools and conversations inside the conversation', (onNew) =>
     await page.getByRole('button', { name: 'Change the arguments' }).click();
     await page.getByLabel('Amount').fill('400');
     await page.getByRole('button', { name: 'Allow once' }).click();
-    assert.equal(await page.locator('[data-field=amount] .problem').innerText(), 'It must be 100 or less.');
+    await becomes(() => page.locator('[data-field=amount] .problem').innerText(), 'It must be 100 or less.');
     assert.deepEqual(answersOf(run), []);
     await page.getByLabel('Amount').fill('40');
     await page.getByRole('button', { name: 'Allow always in this run' }).click();
@@ -79,9 +80,8 @@ await describePage('tools and conversations inside the conversation', (onNew) =>
     await page.locator('.is-open .approval', { hasText: 'write_letter' }).waitFor();
     await page.getByRole('button', { name: 'Allow once' }).click();
     await page.locator('.ending').waitFor();
-    assert.deepEqual(await page.locator('.log > .stretch > article .tool-card').evaluateAll((cards) => cards.map((card) => [card.getAttribute('data-tool-state'), card.hasAttribute('open')])),
-      [['done', false], ['failed', true]]);
-    assert.equal(flat(await page.locator('.tool-result').nth(1).innerText()), 'paid: 49.9, to: "Ann"');
+    await becomes(() => page.locator('.log > .stretch > article .tool-card').evaluateAll((cards) => cards.map((card) => [card.getAttribute('data-tool-state'), card.hasAttribute('open')])), [['done', false], ['failed', true]]);
+    await becomes(async () => flat(await page.locator('.tool-result').nth(1).innerText()), 'paid: 49.9, to: "Ann"');
     await page.locator('.tool-inside', { hasText: 'the printer is out of paper' }).waitFor();
   });
 
@@ -91,16 +91,16 @@ await describePage('tools and conversations inside the conversation', (onNew) =>
     const fold = page.locator('.log > .stretch > .nested');
     // What is written inside is not shown outside.
     await fold.locator('.nested-tail .writing').waitFor({ state: 'attached' });
-    assert.equal(await page.locator('.writing-area .writing').count(), 0);
-    assert.equal(await fold.evaluate((node) => /** @type {HTMLDetailsElement} */ (node).open), false);
+    await becomes(() => page.locator('.writing-area .writing').count(), 0);
+    await becomes(() => fold.evaluate((node) => /** @type {HTMLDetailsElement} */ (node).open), false);
     gateway.open(run.id, 'inside');
     await fold.locator('.nested-count', { hasText: '6 messages' }).waitFor();
-    assert.equal(flat(await fold.locator('> summary .nested-last').innerText()), 'Lawyer: We have done so eleven times this year. Pay.');
+    await becomes(async () => flat(await fold.locator('> summary .nested-last').innerText()), 'Lawyer: We have done so eleven times this year. Pay.');
     await fold.locator('> summary').click();
-    assert.deepEqual(await fold.locator('.nested-title').allInnerTexts(), ['Is this covered by our terms?', 'Have we done so before?']);
+    await becomes(() => fold.locator('.nested-title').allInnerTexts(), ['Is this covered by our terms?', 'Have we done so before?']);
     await fold.locator('.nested > summary').click();
     await fold.getByText('Eleven times this year, each within a day.', { exact: true }).waitFor();
-    assert.equal(await page.locator('.log > .stretch > .is-text').count(), 2);
+    await becomes(() => page.locator('.log > .stretch > .is-text').count(), 2);
     await page.locator('.menu summary').click();
     const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: 'Download Markdown' }).click()]);
     assert.match(readFileSync(await download.path(), 'utf8'), /## Lawyer → Archivist \(inside Is this covered by our terms\? › Have we done so before\?\)/);
@@ -120,10 +120,12 @@ await describePage('tools and conversations inside the conversation', (onNew) =>
     const list = await page.locator('.writing ul').elementHandle();
     send(' = 1;\n\nlet b = 2;\n```\n\n| x | y |\n|---|---|\n| 1 |');
     await page.locator('.writing td', { hasText: '1' }).waitFor();
-    assert.equal(await page.locator('.writing pre').innerText(), 'let a = 1;\n\nlet b = 2;');
+    await becomes(() => page.locator('.writing pre').innerText(), 'let a = 1;\n\nlet b = 2;');
     assert.ok(await list?.evaluate((node) => node.isConnected), 'the list was drawn anew');
-    assert.equal(await page.locator('.writing ul').count(), 1);
-    assert.equal(await page.locator('.caret').count(), 1);
+    send('\n\n- [x] done\n- [ ] op');
+    await becomes(() => page.locator('.writing .task').allInnerTexts(), ['☑ done', '☐ op']);
+    await becomes(() => page.locator('.writing ul').count(), 2);
+    await becomes(() => page.locator('.caret').count(), 1);
     for (const gate of ['first', 'second', 'third', 'fourth']) gateway.open(run.id, gate);
     await page.locator('.ending').waitFor();
   });
@@ -158,8 +160,8 @@ await describePage('tools and conversations inside the conversation', (onNew) =>
       if (answer === 'triangles') await page.locator('.is-open .choices').waitFor();
     }
     await page.locator('.ending').waitFor();
-    assert.equal(await page.locator('.log .formula math msqrt').count(), 1);
-    assert.equal(await page.locator('.log p > math').count(), 4);
+    await becomes(() => page.locator('.log .formula math msqrt').count(), 1);
+    await becomes(() => page.locator('.log p > math').count(), 4);
   });
 
   for (const scheme of /** @type {const} */ (['light', 'dark'])) {

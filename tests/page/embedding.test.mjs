@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { after, before, test } from 'node:test';
+import { becomes } from './becomes.mjs';
 import { answerOpenQuestion } from './browser.mjs';
 import { describePage, until } from './house.mjs';
 import { createMockGateway } from './mock-gateway.mjs';
@@ -51,15 +52,15 @@ await describePage('the page on other sites', (onNew) => {
       const frame = page.frameLocator('iframe[title="Ask us"]');
       await frame.getByRole('heading', { name: 'Simple learning' }).waitFor();
       assert.equal(gateway.runs.size, 0, 'a visit alone starts nothing');
-      assert.equal(await frame.locator('.sidebar').isVisible(), false);
-      assert.equal(await frame.locator('html').getAttribute('data-theme'), 'dark');
+      await becomes(() => frame.locator('.sidebar').isVisible(), false);
+      await becomes(() => frame.locator('html').getAttribute('data-theme'), 'dark');
       await frame.getByRole('button', { name: 'Start', exact: true }).click();
       await frame.getByRole('button', { name: 'triangles' }).click();
       await frame.locator('.choices').waitFor();
       const [run] = gateway.runs.keys();
       await until(async () => (await heard()).length >= 3);
-      assert.deepEqual((await heard()).filter(([name]) => name === 'run-started'), [['run-started', run, null]]);
-      assert.ok((await heard()).some(([name]) => name === 'run-waiting'));
+      await becomes(async () => (await heard()).filter(([name]) => name === 'run-started'), [['run-started', run, null]]);
+      await becomes(async () => (await heard()).some(([name]) => name === 'run-waiting'), true);
       // The site's next page finds the conversation again.
       await page.reload();
       await frame.locator('.choices').waitFor();
@@ -68,7 +69,7 @@ await describePage('the page on other sites', (onNew) => {
       await frame.getByRole('button', { name: 'Send' }).click();
       await frame.locator('.ending').waitFor();
       await until(async () => (await heard()).some(([name]) => name === 'run-ended'));
-      assert.deepEqual((await heard()).at(-1), ['run-ended', run, 'completed']);
+      await becomes(async () => (await heard()).at(-1), ['run-ended', run, 'completed']);
       await frame.getByRole('button', { name: 'New conversation' }).click();
       await frame.getByRole('button', { name: 'Start', exact: true }).waitFor();
       await page.reload();
@@ -80,7 +81,7 @@ await describePage('the page on other sites', (onNew) => {
   test('a bubble opens and closes, and starts with what the site gives it', async () => {
     const { page } = house;
     await onSite(`<fastagency-chat bubble autostart workflow="weather_report" params='{"city": "Split", "days": 2}'></fastagency-chat>`, [site], async (gateway) => {
-      assert.equal(await page.locator('iframe').isVisible(), false);
+      await becomes(() => page.locator('iframe').isVisible(), false);
       assert.equal(gateway.requests.filter((request) => !request.includes('embed.js')).length, 0, 'a closed bubble loads nothing');
       await page.getByRole('button', { name: 'Chat' }).click();
       await page.frameLocator('iframe').locator('.ending').waitFor();
@@ -95,7 +96,7 @@ await describePage('the page on other sites', (onNew) => {
       house.expectComplaint(/frame-ancestors/);
       await onSite('<fastagency-chat workflow="simple_learning"></fastagency-chat>', [...embedIn], async () => {
         await until(() => house.page.frames().some((frame) => frame.url().startsWith('chrome-error:')));
-        assert.equal(await house.page.frameLocator('iframe').locator('#conversation').count(), 0);
+        await becomes(() => house.page.frameLocator('iframe').locator('#conversation').count(), 0);
       });
     });
   }
@@ -109,11 +110,11 @@ await describePage('the page on other sites', (onNew) => {
     await gateway.listen();
     await page.goto(gateway.url);
     await page.locator('#app-title', { hasText: 'Lamps & Co' }).waitFor();
-    assert.equal(await page.locator('#logo img').getAttribute('src'), '/assets/favicon.svg?own');
-    assert.equal(await page.getByRole('link', { name: 'Imprint' }).getAttribute('href'), 'https://lamps.example/imprint');
+    await becomes(() => page.locator('#logo img').getAttribute('src'), '/assets/favicon.svg?own');
+    await becomes(() => page.getByRole('link', { name: 'Imprint' }).getAttribute('href'), 'https://lamps.example/imprint');
     await page.getByText('Answers may be wrong.').waitFor();
     await page.goto(`${gateway.url}/?workflow=weather_report`);
-    assert.equal(await page.getByRole('button', { name: 'Start' }).evaluate((node) => getComputedStyle(node).backgroundColor), 'rgb(11, 107, 58)');
+    await becomes(() => page.getByRole('button', { name: 'Start' }).evaluate((node) => getComputedStyle(node).backgroundColor), 'rgb(11, 107, 58)');
     await gateway.close();
   });
 });

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { describe, test } from 'node:test';
+import { becomes } from './becomes.mjs';
 import { answerOpenQuestion } from './browser.mjs';
 import { assertTextsAreTheLogs, describePage, flat, until } from './house.mjs';
 
@@ -22,8 +23,8 @@ await describePage('the page in the long run', (onNew) => {
       await page.locator('.opening').waitFor();
       await page.waitForFunction((count) => document.querySelectorAll('.writing').length === count, writing.length);
       await page.waitForFunction((count) => document.querySelectorAll('.log > .stretch > *').length === count, itemsOf(run));
-      assert.deepEqual((await page.locator('.writing').allInnerTexts()).map(flat), writing, `after reload ${reloads}`);
-      assert.deepEqual((await page.locator('.log .is-text .prose').allInnerTexts()).map(words), gateway.texts(run.id).map(words), `after reload ${reloads}`);
+      await becomes(async () => (await page.locator('.writing').allInnerTexts()).map(flat), writing, `after reload ${reloads}`);
+      await becomes(async () => (await page.locator('.log .is-text .prose').allInnerTexts()).map(words), gateway.texts(run.id).map(words), `after reload ${reloads}`);
       gateway.open(run.id, gate ?? '');
       await until(() => run.state === 'ended' || gateway.gateOf(run.id) !== gate);
     }
@@ -33,7 +34,7 @@ await describePage('the page in the long run', (onNew) => {
   });
 
   /** Also what is not laid out, which has no text as it is seen. @param {any} run */
-  const assertAllIsDrawn = async (run) => assert.deepEqual((await house.page.locator('.log .is-text .message-body > .prose').allTextContents()).map(flat), house.gateway.texts(run.id).map(flat));
+  const assertAllIsDrawn = (run) => becomes(async () => (await house.page.locator('.log .is-text .message-body > .prose').allTextContents()).map(flat), house.gateway.texts(run.id).map(flat));
   /** Everything in the log that is drawn as something of its own. @param {any} run */
   const itemsOf = (run) => run.log.filter((record) => record.message && record.kind !== 'ended' && record.message.type !== 'function_call_execution').length;
   /** Letters only: marks of Markdown, heads of code blocks and white space are no words. @param {string} text */
@@ -145,17 +146,17 @@ await describePage('the page in the long run', (onNew) => {
     assert.equal(await page.evaluate(() => 'hacked' in window), false);
     assert.equal(await page.locator('.log :is(img, script, iframe, style, form:not(.asking), input[name=x])').count(), 0);
     assert.equal(await page.locator('.log :is([style*=fixed], [onload], [onerror])').count(), 0);
-    for (const name of ['one', 'two']) assert.equal(await page.locator('.log .prose a', { hasText: new RegExp(`^${name}$`) }).getAttribute('href'), null);
+    for (const name of ['one', 'two']) await becomes(() => page.locator('.log .prose a', { hasText: new RegExp(`^${name}$`) }).getAttribute('href'), null);
     await page.getByText('[picture: a cat]').waitFor();
-    assert.equal(await page.locator('a[href^="https://elsewhere"]').getAttribute('rel'), 'noopener noreferrer nofollow');
+    await becomes(() => page.locator('a[href^="https://elsewhere"]').getAttribute('rel'), 'noopener noreferrer nofollow');
     await page.locator('.tool-name', { hasText: 'pay\\u202eback' }).waitFor();
     await page.locator('.sender', { hasText: 'Mallory\\u202eyrollam' }).waitFor();
     await page.locator('.recipient', { hasText: 'Bank\\u200b' }).waitFor();
-    assert.match(await page.locator('.tool-inside code', { hasText: '"to"' }).innerText(), /"Ann\\u202e"/);
+    await becomes(() => page.locator('.tool-inside code', { hasText: '"to"' }).innerText(), /"Ann\\u202e"/);
     await page.getByRole('button', { name: 'Show all of it (1.0 MB)' }).click();
-    assert.equal(await page.locator('.prose.plain', { hasText: 'y'.repeat(200) }).evaluate((node) => node.textContent?.length), 1_000_000);
-    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
-    assert.ok(await page.evaluate(() => [...document.querySelectorAll('.scroller')].every((each) => each.scrollWidth <= each.clientWidth)));
+    await becomes(() => page.locator('.prose.plain', { hasText: 'y'.repeat(200) }).evaluate((node) => node.textContent?.length), 1_000_000);
+    await becomes(() => page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), true);
+    await becomes(() => page.evaluate(() => [...document.querySelectorAll('.scroller')].every((each) => each.scrollWidth <= each.clientWidth)), true);
     gateway.answer(run, [...run.questions.keys()][0], 'x');
     await page.locator('.ending').waitFor();
     assert.deepEqual([...hosts], [new URL(gateway.url).host]);
@@ -170,15 +171,48 @@ await describePage('the page in the long run', (onNew) => {
         await house.open('every_message');
         for (const answer of ['Ann', 'more', '7', 'sesame', 'A', ['apple']]) await answerOpenQuestion(page, answer);
         await page.locator('.fields').waitFor();
-        assert.ok(await page.evaluate(() => [...document.querySelectorAll('.scroller')].every((each) => each.scrollWidth <= each.clientWidth)));
+        await becomes(() => page.evaluate(() => [...document.querySelectorAll('.scroller')].every((each) => each.scrollWidth <= each.clientWidth)), true);
         await page.getByLabel('Anything else?').fill('yes');
-        assert.ok(await page.getByLabel('Anything else?').isVisible());
+        await becomes(() => page.getByLabel('Anything else?').isVisible(), true);
         const stop = await page.locator('#stop').boundingBox();
         assert.ok(stop && stop.x >= 0 && stop.x + stop.width <= width);
         await answerOpenQuestion(page, {});
         await page.locator('.ending').waitFor();
       });
     }
+
+    test('a keyboard on the screen leaves the question in sight, whether the page becomes smaller for it or is covered by it', async () => {
+      const { page } = house;
+      await page.setViewportSize({ width: 390, height: 800 });
+      await house.open('every_message');
+      await page.locator('.composer textarea').click();
+      const bottomOf = (/** @type {string} */ selector) => page.locator(selector).evaluate((each) => Math.round(each.getBoundingClientRect().bottom));
+      assert.ok(await bottomOf('.composer') > 420, 'it stands where the keyboard will be');
+      await page.setViewportSize({ width: 390, height: 420 });
+      await becomes(async () => await bottomOf('.composer') <= 420, true);
+      await page.setViewportSize({ width: 390, height: 800 });
+      await becomes(async () => await bottomOf('.composer') > 420, true);
+      const seen = (/** @type {number} */ height) => page.evaluate((now) => {
+        Object.defineProperty(visualViewport, 'height', { configurable: true, get: () => now });
+        visualViewport?.dispatchEvent(new Event('resize'));
+      }, height);
+      await seen(400);
+      await becomes(() => bottomOf('body'), 400);
+      await becomes(async () => await bottomOf('.composer') <= 400, true);
+      assert.equal(await page.locator('.head').evaluate((each) => each.getBoundingClientRect().top), 0);
+      await seen(800);
+      await becomes(() => bottomOf('body'), 800);
+      // The field that is written in counts, not the end.
+      await house.open('two_questions');
+      await page.locator('.is-open').nth(1).waitFor();
+      await page.locator('.composer textarea').click();
+      await page.setViewportSize({ width: 390, height: 330 });
+      const isSeen = () => page.locator('.composer').evaluate((each) => {
+        const { top, bottom } = each.getBoundingClientRect();
+        return top >= (document.querySelector('.head')?.getBoundingClientRect().bottom ?? 0) && bottom <= innerHeight;
+      });
+      await becomes(isSeen, true);
+    });
 
     test('nothing moves for those who do not want it', async () => {
       const { page } = house;

@@ -2,6 +2,7 @@
 /** What people expect of a chat page for agents, where no other test already tells it in passing. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { becomes } from './becomes.mjs';
 import { answerOpenQuestion } from './browser.mjs';
 import { assertTextsAreTheLogs, describePage } from './house.mjs';
 
@@ -22,7 +23,7 @@ await describePage('what people expect', (onNew) => {
     assert.deepEqual(before.slice(0, 3), ['Planner', 'Researcher', 'Pl']);
     await page.reload();
     await message.waitFor();
-    assert.deepEqual(await look(), before);
+    await becomes(look, before);
     const faces = await page.locator('.log .face:not(.nobody)').evaluateAll((all) => all.map((face) => `${face.textContent} ${getComputedStyle(face).backgroundColor}`));
     assert.equal(new Set(faces.map((face) => face.split(' ').slice(1).join())).size, new Set(faces.map((face) => face.split(' ')[0])).size, 'each its own');
   });
@@ -31,13 +32,13 @@ await describePage('what people expect', (onNew) => {
     const { page } = house;
     await house.open('failing');
     const problem = page.locator('.log .is-problem');
-    assert.match(await problem.locator('.problem-words').innerText(), /its key was refused\. Check the setting OPENAI_API_KEY/);
-    assert.equal(await problem.locator('details[open]').count(), 0);
+    await becomes(() => problem.locator('.problem-words').innerText(), /its key was refused\. Check the setting OPENAI_API_KEY/);
+    await becomes(() => problem.locator('details[open]').count(), 0);
     await problem.locator('summary').click();
-    assert.match(await problem.locator('pre').innerText(), /401 Unauthorized/);
+    await becomes(() => problem.locator('pre').innerText(), /401 Unauthorized/);
     const end = page.locator('.ending.is-failed');
-    assert.match(await end.locator('.reason').innerText(), /^[A-Z].*\.$/s);
-    assert.match(await end.locator('.totals').innerText(), /^1 message · 5 model calls · 2,446 tokens \(1,834 read, 612 written\) · \d/);
+    await becomes(() => end.locator('.reason').innerText(), /^[A-Z].*\.$/s);
+    await becomes(() => end.locator('.totals').innerText(), /^1 message · 5 model calls · 2,446 tokens \(1,834 read, 612 written\) · \$0\.0184 · \d/);
   });
 
   test('a deadline is shown, runs down, and says what happens without an answer', async () => {
@@ -48,11 +49,11 @@ await describePage('what people expect', (onNew) => {
     const line = page.locator('.is-open .deadline');
     await page.clock.runFor(1000);
     await line.waitFor();
-    assert.match(await line.innerText(), /^Answer by \d.* \((9 min( \d+ s)?|10 min) left\)\. Otherwise: the conversation ends here$/);
+    await becomes(() => line.innerText(), /^Answer by \d.* \((9 min( \d+ s)?|10 min) left\)\. Otherwise: the conversation ends here$/);
     await page.clock.fastForward(570_000);
-    assert.equal(await line.getAttribute('class'), 'deadline is-near');
+    await becomes(() => line.getAttribute('class'), 'deadline is-near');
     await page.clock.fastForward(60_000);
-    assert.match(await line.innerText(), /\(the time is over\)/);
+    await becomes(() => line.innerText(), /\(the time is over\)/);
   });
 
   test('the end stays in sight while something is written, for whoever is there', async () => {
@@ -70,10 +71,10 @@ await describePage('what people expect', (onNew) => {
         return each.scrollHeight - each.scrollTop - each.clientHeight < 2;
       });
     }
-    assert.ok(await page.locator('.scroller').evaluate((each) => each.scrollTop) > 0, 'there is something to scroll');
+    await becomes(async () => await page.locator('.scroller').evaluate((each) => each.scrollTop) > 0, true, 'there is something to scroll');
     gateway.open(run.id, 'fourth');
     await page.locator('.ending').waitFor();
-    assert.ok(await fromEnd() < 2);
+    await becomes(async () => await fromEnd() < 2, true);
   });
 
   test('finished messages are read out, what is being written is not', async () => {
@@ -81,14 +82,14 @@ await describePage('what people expect', (onNew) => {
     const run = await house.open('held_stream');
     await page.locator('.writing', { hasText: 'word6' }).waitFor();
     const log = page.getByRole('log', { name: 'Conversation' });
-    assert.equal(await log.locator('.is-text').count(), 1);
-    assert.equal(await log.locator('.writing').count(), 0);
-    assert.equal(await log.getAttribute('aria-busy'), null, 'its history is over');
-    assert.equal(await page.locator('.writing').evaluate((each) => each.closest('[aria-live]')?.getAttribute('aria-live')), 'off');
+    await becomes(() => log.locator('.is-text').count(), 1);
+    await becomes(() => log.locator('.writing').count(), 0);
+    await becomes(() => log.getAttribute('aria-busy'), null, 'its history is over');
+    await becomes(() => page.locator('.writing').evaluate((each) => each.closest('[aria-live]')?.getAttribute('aria-live')), 'off');
     for (const gate of ['first', 'second', 'third', 'fourth']) gateway.open(run.id, gate);
     await page.locator('.ending').waitFor();
-    assert.equal(await log.locator('.is-text').count(), 3);
-    for (const landmark of /** @type {const} */ (['main', 'banner', 'complementary', 'navigation'])) assert.ok(await page.getByRole(landmark).count() > 0, landmark);
+    await becomes(() => log.locator('.is-text').count(), 3);
+    for (const landmark of /** @type {const} */ (['main', 'banner', 'complementary', 'navigation'])) await becomes(async () => await page.getByRole(landmark).count() > 0, true, landmark);
   });
 
   test('a message, its code and the whole can be copied', async () => {
@@ -102,16 +103,16 @@ await describePage('what people expect', (onNew) => {
     await lesson.hover();
     await lesson.getByRole('button', { name: 'Copy this message' }).click();
     await lesson.getByText('Copied').waitFor();
-    assert.equal(await copied(), gateway.texts(run.id)[0]);
+    await becomes(copied, gateway.texts(run.id)[0]);
     const code = page.locator('.code-block', { hasText: 'def area' });
-    assert.equal(await code.locator('.code-head span').first().innerText(), 'python');
+    await becomes(() => code.locator('.code-head span').first().innerText(), 'python');
     await code.getByRole('button', { name: 'Copy this code' }).click();
     await code.getByText('Copied').waitFor();
-    assert.equal(await copied(), (await code.locator('pre').innerText()).trimEnd());
+    await becomes(copied, (await code.locator('pre').innerText()).trimEnd());
     await page.getByLabel('More').click();
     await page.getByRole('button', { name: 'Copy as Markdown' }).click();
     await page.getByText('The conversation was copied.').waitFor();
-    assert.match(await copied(), /## Teacher → Student\n\n/);
+    await becomes(copied, /## Teacher → Student\n\n/);
   });
 
   test('left alone it goes on; what it asks is answered from another device', async () => {
@@ -154,22 +155,27 @@ await describePage('what people expect', (onNew) => {
     const light = await ground();
     const button = page.locator('#theme');
     await button.click();
-    await button.click();
-    assert.equal(await button.innerText(), 'Dark');
-    const dark = await ground();
+    await becomes(() => button.innerText(), 'Light');
+    // The colour is the new one at once, not after some frames of the old one.
+    const dark = await button.evaluate((each) => {
+      /** @type {HTMLElement} */ (each).click();
+      return getComputedStyle(document.body).backgroundColor;
+    });
+    await becomes(() => button.innerText(), 'Dark');
     assert.notEqual(dark, light);
+    assert.equal(await ground(), dark);
     await page.addInitScript(() => {
       new PerformanceObserver(() => { /** @type {any} */ (window).atFirstPaint ??= document.documentElement.dataset.theme; }).observe({ type: 'paint', buffered: true });
     });
     await page.reload();
     await page.locator('[data-workflow]').first().waitFor();
-    assert.equal(await ground(), dark);
+    await becomes(ground, dark);
     await page.waitForFunction(() => 'atFirstPaint' in window);
     assert.equal(await page.evaluate(() => /** @type {any} */ (window).atFirstPaint), 'dark');
     await page.emulateMedia({ colorScheme: 'dark' });
     await button.click();
-    assert.equal(await button.innerText(), 'Auto');
-    assert.equal(await ground(), dark);
+    await becomes(() => button.innerText(), 'Auto');
+    await becomes(ground, dark);
   });
 
   test('keys: to the question, the last answer again, and none of one character for those who want none', async () => {
@@ -184,7 +190,7 @@ await describePage('what people expect', (onNew) => {
     await page.locator('.log .prompt', { hasText: 'Tell me more about it.' }).waitFor();
     await page.locator('.composer textarea:focus').waitFor();
     await page.keyboard.press('ArrowUp');
-    assert.equal(await page.locator('.composer textarea').inputValue(), 'Dora');
+    await becomes(() => page.locator('.composer textarea').inputValue(), 'Dora');
     await page.locator('#new').focus();
     await page.keyboard.press('?');
     await page.getByLabel('Use keys of one character').uncheck();

@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, describe } from 'node:test';
+import { becomes } from './becomes.mjs';
 import { launchBrowser, whatIsMissing } from './browser.mjs';
 import { createMockGateway } from './mock-gateway.mjs';
 
@@ -98,5 +99,5 @@ export const shownTexts = async (page) => {
 
 /** What must never be otherwise. @param {House} house @param {string} runId @param {Page} [on] */
 export async function assertTextsAreTheLogs({ gateway, page }, runId, on = page) {
-  assert.deepEqual(await shownTexts(on), gateway.texts(runId).map(flat));
+  await becomes(() => shownTexts(on), gateway.texts(runId).map(flat));
 }

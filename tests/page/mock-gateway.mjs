@@ -88,7 +88,7 @@ export function createMockGateway({ pace = 0, listed = Object.keys(scripts), emb
     run.outcome = outcome;
     run.question = null;
     append(run, 'ended', {
-      outcome, reason, result, usage: { llm_calls: 5, prompt_tokens: 1834, completion_tokens: 612 },
+      outcome, reason, result, usage: { llm_calls: 5, prompt_tokens: 1834, completion_tokens: 612, cost_usd: 0.0184 },
       message: message({ type: 'workflow_completed', content: { result }, html: typeof result === 'string' ? renderMarkdown(result) : null }),
     });
   }
@@ -214,7 +214,7 @@ export function createMockGateway({ pace = 0, listed = Object.keys(scripts), emb
     const user = doors.userOf(request);
     if (login && !user && url.pathname.startsWith('/api/')) return send(response, 401, { error: { code: 'unauthorized', message: 'say who you are' } });
     if (faults.deny && url.pathname.startsWith('/api/')) return send(response, 401, { error: { code: 'unauthorized', message: 'say who you are' } });
-    if (url.pathname === '/' || url.pathname.startsWith('/runs/')) return sendAsset(response, 'index.html', csp(embedIn));
+    if (url.pathname === '/' || url.pathname.startsWith('/runs/')) return sendAsset(response, 'index.html', csp(embedIn), themeOf(request));
     if (url.pathname.startsWith('/assets/')) return sendAsset(response, url.pathname.slice('/assets/'.length), csp(embedIn));
     if (url.pathname === '/ui/config.json') return send(response, 200, { title: 'Geometry desk', version: '0.1.0', logo: null, footer: null, links: [], ...brand });
     if (url.pathname === '/ui/brand.css') return response.writeHead(200, { 'Content-Type': 'text/css' }).end(css);
@@ -410,12 +410,15 @@ function send(response, status, body) {
   response.end(body === undefined ? undefined : JSON.stringify(body));
 }
 
-async function sendAsset(response, name, policy) {
+/** What was chosen for the page, as the server reads it. */
+const themeOf = (request) => /(?:^|; )fastagency_theme=(light|dark)(?:;|$)/.exec(request.headers.cookie ?? '')?.[1] ?? null;
+
+async function sendAsset(response, name, policy, theme = null) {
   try {
     if (!/^[\w.-]+$/.test(name)) throw new Error('not a file name');
     const content = await readFile(new URL(name, ASSETS));
     response.writeHead(200, { 'Content-Type': TYPES[name.split('.').pop()] ?? 'application/octet-stream', 'Content-Security-Policy': policy, 'Cache-Control': 'no-cache', 'X-Content-Type-Options': 'nosniff' });
-    response.end(content);
+    response.end(theme ? content.toString().replace('<html lang="en"', `<html lang="en" data-theme="${theme}"`) : content);
   } catch {
     send(response, 404, { error: { code: 'not_found', message: 'there is no such file' } });
   }

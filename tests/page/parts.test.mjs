@@ -6,7 +6,7 @@ import { describe, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { hueFor, initialsOf } from '../../src/ui/assets/agents.js';
 import { eventsUrl } from '../../src/ui/assets/api.js';
-import { eventParser } from '../../src/ui/assets/event-stream.js';
+import { eventParser, waitBefore } from '../../src/ui/assets/event-stream.js';
 import { toMarkdown } from '../../src/ui/assets/export.js';
 import { checkList, checkText, fieldsOf, fromLink, hasFields } from '../../src/ui/assets/schema.js';
 import { apply, emptyRun } from '../../src/ui/assets/state.js';
@@ -27,6 +27,19 @@ describe('server-sent events', () => {
   test('are read cut at every place', () => {
     for (let cut = 0; cut <= text.length; cut += 1) assert.deepEqual(parse([text.slice(0, cut), text.slice(cut)]), expected);
     assert.deepEqual(parse([...text]), expected);
+  });
+  test('a thousand pages whose gateway went away come back one after the other, and ever less often', () => {
+    let before = 0;
+    for (const [failures, longest] of [[0, 400], [1, 800], [3, 3200], [6, 15_000], [50, 15_000]]) {
+      const waits = Array.from({ length: 1000 }, () => waitBefore(failures)).sort((one, other) => one - other);
+      assert.ok(waits[0] >= longest / 4 && waits[999] <= longest, `${waits[0]} to ${waits[999]} of ${longest}`);
+      // Spread out: no tenth of the time has more than twice its share of them.
+      const tenths = Array(10).fill(0);
+      for (const wait of waits) tenths[Math.min(9, Math.floor((wait - longest / 4) / (longest * 0.075)))] += 1;
+      assert.ok(tenths.every((inside) => inside < 200), tenths.join());
+      assert.ok(waits[500] >= before * 0.9);
+      before = waits[500];
+    }
   });
   test('half an event is no event', () => assert.deepEqual(parse(['event: record\ndata: {}\n']), []));
   test('are asked for after the last record', () => {

@@ -7,6 +7,7 @@ import { readFile, readdir } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { after, before, describe, test } from 'node:test';
 import typescript from 'typescript';
+import { becomes } from './becomes.mjs';
 import { launchBrowser, whatIsMissing } from './browser.mjs';
 import { flat, shownTexts, until } from './house.mjs';
 import { playedProvider, tokenOf } from './played-provider.mjs';
@@ -71,6 +72,30 @@ steps:
   - message: "First: {{ steps.first }}. Second: {{ steps.second }}"
   - return: done
 `,
+  pays_often: `version: 1
+name: pays_often
+tools:
+  pay_back: { description: Pays money back, params: { type: object, properties: { amount: { type: number } } }, approve: always, do: [ { return: "{{ args.amount }}" } ] }
+steps:
+  - { call: { tool: pay_back, args: { amount: 1 } } }
+  - { call: { tool: pay_back, args: { amount: 2 } } }
+  - message: All is paid.
+  - return: done
+`,
+  secret: `version: 1
+name: secret
+steps:
+  - id: word
+    text_input: { prompt: The pass phrase?, password: true }
+  - message: "Thank you; it has {{ steps.word | length }} letters."
+  - return: done
+`,
+  notes: `version: 1
+name: notes
+steps:
+  - message: ${JSON.stringify('- [x] sand is ordered\n- [ ] beach is swept\n- no task\n\nSee the rules.[^1]\n\n[^1]: Those of *today*.')}
+  - return: done
+`,
   hostile: `version: 1
 name: hostile
 description: ${JSON.stringify('<script>window.hacked=1</script>')}
@@ -124,7 +149,7 @@ describe('the page before the real tiers', { skip: missing ?? false, timeout: 12
     await house.startGateway();
     // Who comes late asks the run for what it has written so far, from its beginning.
     await page.locator('.writing', { hasText: 'word39' }).waitFor();
-    assert.equal(flat(await page.locator('.writing').innerText()), words.slice(0, 40).join('').trim());
+    await becomes(async () => flat(await page.locator('.writing').innerText()), words.slice(0, 40).join('').trim());
     await page.reload();
     await page.locator('.writing', { hasText: 'word39' }).waitFor();
     write(40, 60);
@@ -132,7 +157,7 @@ describe('the page before the real tiers', { skip: missing ?? false, timeout: 12
     await page.locator('.ending').waitFor();
     const whole = words.join('').trim();
     const texts = (await house.log(run)).filter((record) => record.message?.type === 'text_message').map((record) => flat(record.message.content.body));
-    assert.deepEqual(await shownTexts(page), texts);
+    await becomes(() => shownTexts(page), texts);
     assert.ok(texts.includes(whole));
     await page.context().close();
   });
@@ -141,7 +166,7 @@ describe('the page before the real tiers', { skip: missing ?? false, timeout: 12
     const page = await newPage();
     const run = await start(page, 'pays');
     await page.locator('.is-open .approval', { hasText: 'pay_back' }).waitFor();
-    assert.match(await page.locator('.approval-arguments').innerText(), /49\.5/);
+    await becomes(() => page.locator('.approval-arguments').innerText(), /49\.5/);
     await page.getByRole('button', { name: 'Change the arguments' }).click();
     await page.getByLabel('Amount').fill('40');
     await page.getByRole('button', { name: 'Allow once' }).click();
@@ -157,6 +182,62 @@ describe('the page before the real tiers', { skip: missing ?? false, timeout: 12
     await page.context().close();
   });
 
+  test('what is allowed always is not asked again in this run', async () => {
+    const page = await newPage();
+    const run = await start(page, 'pays_often');
+    await page.getByRole('button', { name: 'Allow always in this run' }).click();
+    await page.locator('.ending').waitFor();
+    assert.deepEqual((await shownTexts(page)).slice(-1), ['All is paid.']);
+    const asked = (await house.log(run)).filter((record) => record.kind === 'answered');
+    assert.deepEqual(asked.map((record) => record.value), [{ decision: 'always' }]);
+    await page.context().close();
+  });
+
+  test('a password is in nothing that can be taken away', async () => {
+    const page = await newPage();
+    await page.context().grantPermissions(['clipboard-read', 'clipboard-write']);
+    const run = await start(page, 'secret');
+    await page.locator('input[type=password]').fill('open-sesame');
+    await page.keyboard.press('Enter');
+    await page.locator('.ending').waitFor();
+    await page.getByText('Thank you; it has 11 letters.').waitFor();
+    const taken = [await page.content()];
+    for (const name of ['Download Markdown', 'Download HTML', 'Download JSON']) {
+      await page.getByLabel('More').click();
+      const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name }).click()]);
+      taken.push(await readFile(await download.path(), 'utf8'));
+    }
+    await page.getByLabel('More').click();
+    await page.getByRole('button', { name: 'Copy as Markdown' }).click();
+    await page.getByText('The conversation was copied.').waitFor();
+    taken.push(await page.evaluate(() => navigator.clipboard.readText()));
+    for (const path of [`/api/runs/${run}`, `/api/runs/${run}/events?follow=false`, `/api/audit/runs/${run}`, '/api/audit/export?format=jsonl', '/api/audit/export?format=csv']) {
+      const answer = await fetch(`${house.url}${path}`);
+      assert.equal(answer.status, 200, path);
+      taken.push(await answer.text());
+    }
+    for (const [position, text] of taken.entries()) {
+      assert.ok(text.includes('pass phrase') || text.includes(run), `the ${position}th is of this run`);
+      assert.ok(!text.includes('open-sesame'), `the ${position}th has the password`);
+    }
+    assert.equal(taken.filter((text) => text.includes('••• (given)')).length, 4, 'the page, Markdown twice, HTML');
+    await page.context().close();
+  });
+
+  test('lists of tasks and footnotes', async () => {
+    const page = await newPage();
+    await start(page, 'notes');
+    await page.locator('.ending').waitFor();
+    const tasks = page.locator('.log .task');
+    await becomes(() => tasks.allInnerTexts(), ['☑ sand is ordered', '☐ beach is swept']);
+    assert.deepEqual(await tasks.evaluateAll((all) => all.map((each) => getComputedStyle(each).listStyleType)), ['none', 'none']);
+    const note = page.locator('.log .footnote-definition');
+    await becomes(async () => flat(await note.innerText()), '1 Those of today.');
+    assert.equal(await note.locator('em').count(), 1);
+    assert.equal(await page.locator('.log sup').first().innerText(), '1');
+    await page.context().close();
+  });
+
   test('a called workflow is folded, opens where it asks, and its form is answered', async () => {
     const page = await newPage();
     const run = await start(page, 'outer');
@@ -165,16 +246,16 @@ describe('the page before the real tiers', { skip: missing ?? false, timeout: 12
     await fold.getByLabel('Street').fill('High St');
     await fold.getByLabel('Floor').fill('x');
     await page.getByRole('button', { name: 'Send' }).click();
-    assert.equal(await fold.locator('[data-field=floor] .problem').innerText(), 'Write a number.');
+    await becomes(() => fold.locator('[data-field=floor] .problem').innerText(), 'Write a number.');
     await fold.getByLabel('Floor').fill('3');
     await page.getByRole('button', { name: 'Send' }).click();
     await page.locator('.ending').waitFor();
-    assert.deepEqual(await fold.locator('.filled-in').locator('dt, dd').allInnerTexts(), ['Street', 'High St', 'Floor', '3']);
-    assert.deepEqual(await page.locator('.log > .stretch > .is-text .prose').allInnerTexts(), ['Outside again.']);
+    await becomes(() => fold.locator('.filled-in').locator('dt, dd').allInnerTexts(), ['Street', 'High St', 'Floor', '3']);
+    await becomes(() => page.locator('.log > .stretch > .is-text .prose').allInnerTexts(), ['Outside again.']);
     // A result is Markdown as a message is.
-    assert.equal(await page.locator('.ending .result .prose').innerText(), 'All seen <i>here</i>.');
-    assert.equal(await page.locator('.ending .result strong').innerText(), 'All');
-    assert.equal((await (await fetch(`${house.url}/api/runs/${run}`)).json()).title, 'High St, 3');
+    await becomes(() => page.locator('.ending .result .prose').innerText(), 'All seen <i>here</i>.');
+    await becomes(() => page.locator('.ending .result strong').innerText(), 'All');
+    await becomes(async () => (await (await fetch(`${house.url}/api/runs/${run}`)).json()).title, 'High St, 3');
     await page.context().close();
   });
 
@@ -192,7 +273,7 @@ describe('the page before the real tiers', { skip: missing ?? false, timeout: 12
       assert.match(await link.getAttribute('href') ?? '', /^https:\/\/elsewhere\.example\//);
       assert.equal(await link.getAttribute('rel'), 'noopener noreferrer nofollow');
     }
-    assert.ok(await page.locator('.log a[href]').count() > 0, 'links that are none stay links');
+    await becomes(async () => await page.locator('.log a[href]').count() > 0, true, 'links that are none stay links');
     assert.equal(await page.locator('.log :is(img, script, style, iframe, svg[onload], [onclick])').count(), 0);
     await page.locator('.suggestions button').click();
     await page.locator('.ending').waitFor();
@@ -287,8 +368,8 @@ describe('signing in before the real tiers', { skip: missing ?? false, timeout: 
       await page.getByText('That is not right').waitFor();
       await signIn('open sesame');
       await page.locator('[data-workflow=asks]').click();
-      assert.equal(await page.locator('.account-name').innerText(), 'ann');
-      assert.equal(await page.locator('.account-groups').innerText(), 'teachers');
+      await becomes(() => page.locator('.account-name').innerText(), 'ann');
+      await becomes(() => page.locator('.account-groups').innerText(), 'teachers');
       await page.locator('.composer textarea').fill('half an answer');
       const cookies = await context.cookies();
       assert.ok(cookies.length > 0 && cookies.every((cookie) => cookie.httpOnly && cookie.sameSite === 'Lax'));
@@ -301,7 +382,7 @@ describe('signing in before the real tiers', { skip: missing ?? false, timeout: 
       await page.locator('.ending').waitFor();
       await page.getByRole('button', { name: 'Sign out' }).click();
       await page.getByRole('heading', { name: /^Sign in to/ }).waitFor();
-      assert.deepEqual(await context.cookies(), []);
+      await becomes(() => context.cookies(), []);
     } finally {
       await browser.close();
       await house.close();
@@ -324,8 +405,8 @@ describe('signing in before the real tiers', { skip: missing ?? false, timeout: 
       await page.getByRole('heading', { name: /^Sign in to/ }).waitFor();
       await signIn(page);
       await page.locator('[data-workflow=asks]').click();
-      assert.equal(await page.locator('.account-name').innerText(), user);
-      assert.equal(await page.locator('.account-groups').innerText(), 'teachers');
+      await becomes(() => page.locator('.account-name').innerText(), user);
+      await becomes(() => page.locator('.account-groups').innerText(), 'teachers');
       await page.locator('.composer textarea').fill('half an answer');
       assert.equal(await page.evaluate(() => document.cookie), '');
       const run = new URL(page.url()).pathname;
@@ -339,14 +420,14 @@ describe('signing in before the real tiers', { skip: missing ?? false, timeout: 
         // Back in the same place, with the draft; nothing was sent in between.
         const draft = page.locator('.composer textarea');
         await draft.waitFor();
-        assert.equal(await draft.inputValue(), 'half an answer');
+        await becomes(() => draft.inputValue(), 'half an answer');
         await draft.press('Enter');
       }
       await answer.waitFor();
       await page.locator('.ending').waitFor();
       await page.getByRole('button', { name: 'Sign out' }).click();
       await page.getByRole('heading', { name: /^Sign in to/ }).waitFor();
-      assert.deepEqual((await context.cookies()).filter((cookie) => house.url.includes(cookie.domain)), []);
+      await becomes(async () => (await context.cookies()).filter((cookie) => house.url.includes(cookie.domain)), []);
     } finally {
       await browser.close();
       await house.close();

@@ -44,10 +44,14 @@ const shoot = async (on, name) => {
   if (isForDocs && !DOCS.includes(name)) return;
   // The list tells a moment later what the conversation has told already.
   await on.waitForFunction(() => {
+    const words = (/** @type {string} */ selector) => document.querySelector(selector)?.textContent?.trim() ?? '';
     const state = document.querySelector('#bar .state-chip')?.getAttribute('data-state');
-    const entry = document.querySelector('.run[aria-current] .run-state');
-    return !state || entry?.classList.contains(`is-${state}`);
+    const entry = document.querySelector('.run[aria-current]');
+    return !state || (entry?.getAttribute('data-state') === state && words('.run[aria-current] .run-title') === words('#bar h1')
+      && (state !== 'waiting' || [...document.querySelectorAll('.is-open .prompt')].some((each) => each.textContent?.trim().startsWith(words('.run[aria-current] .run-detail').slice(0, 20)))));
   });
+  // Nothing is under the hand.
+  await on.mouse.move(1, 500);
   await on.screenshot({ path: join(folder, `${name}.png`) });
   console.log(name);
 };

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { test } from 'node:test';
+import { becomes } from './becomes.mjs';
 import { describePage, until } from './house.mjs';
 
 /** @typedef {import('./house.mjs').House} House */
@@ -33,7 +34,7 @@ await describePage('signing in with a password', (onNew) => {
     await page.keyboard.press('Escape');
     await signIn(page, 'ann', 'wrong');
     await page.getByText('That is not right; check it and try again.').waitFor();
-    assert.equal(await page.getByLabel('User').inputValue(), 'ann');
+    await becomes(() => page.getByLabel('User').inputValue(), 'ann');
     gateway.doors.isThrottled = true;
     await signIn(page, 'ann', 'sesame');
     await page.getByText('That was wrong too often; wait 6 seconds and try again.').waitFor();
@@ -41,9 +42,9 @@ await describePage('signing in with a password', (onNew) => {
     await signIn(page, 'ann', 'sesame');
     await page.locator('.is-open').first().waitFor();
     await page.locator('.run').first().waitFor();
-    assert.equal(await page.locator('dialog').count(), 0);
-    assert.equal(await page.locator('.account-name').innerText(), 'ann');
-    assert.equal(await page.locator('.account-groups').innerText(), 'teachers');
+    await becomes(() => page.locator('dialog').count(), 0);
+    await becomes(() => page.locator('.account-name').innerText(), 'ann');
+    await becomes(() => page.locator('.account-groups').innerText(), 'teachers');
   });
 
   test('what is written can be shown, and never is without being asked', async () => {
@@ -51,10 +52,10 @@ await describePage('signing in with a password', (onNew) => {
     await page.goto(gateway.url);
     const field = page.getByLabel('Password', { exact: true });
     await field.fill('sesame');
-    assert.equal(await field.getAttribute('type'), 'password');
+    await becomes(() => field.getAttribute('type'), 'password');
     await page.getByRole('button', { name: 'Show what is written' }).click();
-    assert.equal(await field.getAttribute('type'), 'text');
-    assert.equal(await field.inputValue(), 'sesame');
+    await becomes(() => field.getAttribute('type'), 'text');
+    await becomes(() => field.inputValue(), 'sesame');
   });
 
   test('a session that ends in the middle: the same place, the draft, and the answer is given after all', async () => {
@@ -67,10 +68,10 @@ await describePage('signing in with a password', (onNew) => {
     gateway.doors.endAll();
     gateway.dropConnections();
     await page.getByRole('heading', { name: 'Sign in again' }).waitFor();
-    assert.equal(await page.getByLabel('User').inputValue(), 'ann');
+    await becomes(() => page.getByLabel('User').inputValue(), 'ann');
     await signIn(page, 'ann', 'sesame');
     await page.getByRole('heading', { name: 'Sign in again' }).waitFor({ state: 'detached' });
-    assert.equal(await page.locator('.composer textarea').inputValue(), 'circles, and what is round about them');
+    await becomes(() => page.locator('.composer textarea').inputValue(), 'circles, and what is round about them');
     // Once more, and this time it is the answer itself that is refused.
     gateway.doors.endAll();
     await send(page);
@@ -78,7 +79,7 @@ await describePage('signing in with a password', (onNew) => {
     await signIn(page, 'ann', 'sesame');
     await page.locator('.answer-text', { hasText: 'circles, and what' }).waitFor();
     await page.locator('.choices').waitFor();
-    assert.equal(await page.locator('body').getAttribute('data-same'), 'page');
+    await becomes(() => page.locator('body').getAttribute('data-same'), 'page');
   });
 
   test('somebody else who signs in there begins anew, and nothing is answered in their name', async () => {
@@ -92,7 +93,7 @@ await describePage('signing in with a password', (onNew) => {
     await send(page);
     await signIn(page, 'ben', 'simsim');
     await page.getByText('There is no run with this id.').waitFor();
-    assert.equal(await page.locator('.account-name').innerText(), 'ben');
+    await becomes(() => page.locator('.account-name').innerText(), 'ben');
     assert.ok(!run.log.some((record) => record.kind === 'answered'));
   });
 
@@ -107,12 +108,12 @@ await describePage('signing in with a password', (onNew) => {
     await other.locator('.composer textarea').waitFor();
     await page.getByRole('button', { name: 'Sign out' }).click();
     for (const each of [page, other]) await each.getByRole('heading', { name: 'Sign in to Geometry desk' }).waitFor();
-    assert.deepEqual(await page.evaluate(() => Object.keys(localStorage).filter((key) => key.includes('draft'))), []);
+    await becomes(() => page.evaluate(() => Object.keys(localStorage).filter((key) => key.includes('draft'))), []);
     assert.equal(new URL(page.url()).pathname, '/');
     await signIn(other, 'ann', 'sesame');
     await other.locator('.composer textarea').waitFor();
     await page.locator('[data-workflow]').first().waitFor();
-    assert.equal(await page.locator('dialog').count(), 0);
+    await becomes(() => page.locator('dialog').count(), 0);
   });
 
   const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
@@ -127,8 +128,8 @@ await describePage('signing in with a password', (onNew) => {
         await page.evaluate(axe);
         return page.evaluate(async () => (await /** @type {any} */ (window).axe.run()).violations.map((each) => `${each.id}: ${each.nodes[0].html}`));
       };
-      assert.deepEqual(await faults(), []);
-      assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
+      await becomes(faults, []);
+      await becomes(() => page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), true);
       await until(() => page.getByLabel('User').evaluate((field) => field === document.activeElement));
       await page.keyboard.type('ann');
       await page.keyboard.press('Tab');
@@ -137,7 +138,7 @@ await describePage('signing in with a password', (onNew) => {
       await page.locator('[data-workflow]').first().waitFor();
       await page.locator('#open-drawer').click();
       await page.getByRole('button', { name: 'Sign out' }).waitFor();
-      assert.deepEqual(await faults(), []);
+      await becomes(faults, []);
     });
   }
 }, { login: 'form' });
@@ -150,14 +151,14 @@ await describePage('signing in with a key', (onNew) => {
   test('one field, and no user to name', async () => {
     const { gateway, page } = house;
     await page.goto(gateway.url);
-    assert.equal(await page.getByLabel('User').count(), 0);
+    await becomes(() => page.getByLabel('User').count(), 0);
     await page.getByLabel('Access key').fill('fak_nobody');
     await page.keyboard.press('Enter');
     await page.getByText('That is not right').waitFor();
     await page.getByLabel('Access key').fill(' fak_ann ');
     await page.keyboard.press('Enter');
     await page.locator('[data-workflow]').first().waitFor();
-    assert.equal(await page.locator('.account-name').innerText(), 'ann');
+    await becomes(() => page.locator('.account-name').innerText(), 'ann');
   });
 }, { login: 'key' });
 
@@ -178,7 +179,7 @@ await describePage('signing in at the house’s own provider', (onNew) => {
     await page.getByRole('button', { name: 'Sign in', exact: true }).click();
     await page.locator('.composer textarea').waitFor();
     assert.equal(new URL(page.url()).pathname, pathname);
-    assert.equal(await page.locator('.composer textarea').inputValue(), 'ellipses');
+    await becomes(() => page.locator('.composer textarea').inputValue(), 'ellipses');
     assert.equal(gateway.runs.size, 1);
   });
 }, { login: 'oidc' });

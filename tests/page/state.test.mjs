@@ -1,5 +1,6 @@
 // @ts-check
 import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { apply, emptyRun, openQuestions, phaseOf, totalsOf } from '../../src/ui/assets/state.js';
 
@@ -229,4 +230,28 @@ describe('messages', () => {
     assert.equal(new Set(Object.values(view.hues)).size, names.length);
     assert.deepEqual(after(...log).hues, view.hues);
   });
+});
+
+describe('logs of real runs, as their gateway told them', () => {
+  const folder = new URL('logs/', import.meta.url);
+  for (const name of readdirSync(folder)) {
+    const events = JSON.parse(readFileSync(new URL(name, folder), 'utf8')).map((record) => ({ type: 'record', record }));
+    test(name, () => {
+      const view = after(...events);
+      assert.equal(phaseOf(view), 'ended');
+      assert.deepEqual(view.items.filter((item) => item.kind === 'unknown'), []);
+      assert.deepEqual(openQuestions(view), []);
+      const messages = events.map(({ record }) => record.message).filter(Boolean);
+      assert.deepEqual(view.items.filter((item) => item.kind === 'text').map((item) => item.text),
+        messages.filter((message) => message.type === 'text_message').map((message) => message.content.body));
+      // Each question has the answer that the log has, but for a password.
+      for (const { record } of events.filter(({ record: { kind } }) => kind === 'answered')) {
+        const question = view.items.find((item) => item.kind === 'question' && item.key === record.question);
+        assert.equal(question?.kind === 'question' && question.answer?.text, question?.kind === 'question' && question.content.password ? null : record.text);
+      }
+      for (let cut = 0; cut <= events.length; cut += 1) {
+        assert.deepEqual(after(...events.slice(0, cut), ...events.slice(Math.max(0, cut - 3))), view, `cut after ${cut} records`);
+      }
+    });
+  }
 });

@@ -15,6 +15,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import test from 'node:test';
+import { becomes } from './becomes.mjs';
 import { answerOpenQuestion, launchBrowser, whatIsMissing } from './browser.mjs';
 
 const root = join(import.meta.dirname, '..', '..');
@@ -56,7 +57,7 @@ test('simple_learning over four processes asks the model what AG2 asks it', { sk
   await page.locator('[data-workflow="simple_learning"]').click();
   await answerOpenQuestion(page, trace.setup.pattern.message);
   await page.locator('.ending').waitFor();
-  assert.equal(await page.locator('.ending').getAttribute('data-outcome'), 'completed');
+  await becomes(() => page.locator('.ending').getAttribute('data-outcome'), 'completed');
   const conversation = await page.locator('main').innerText();
   for (const reply of trace.setup.llm_replies) assert.ok(conversation.includes(reply), `the page does not show ${reply}`);
 

@@ -24,7 +24,7 @@ export function askForApproval(item, means) {
   const original = item.content.arguments ?? {};
   /** @type {Editor | null} */
   let editor = null;
-  const reading = h('div', { class: 'approval-arguments' }, valueBlock(original));
+  const reading = h('div', { class: 'approval-arguments' }, valueBlock('Arguments', original));
   const edit = h('button', { type: 'button', class: 'quiet-button', onclick: () => startEditing() }, icon('pencil'), 'Change the arguments');
   const reason = h('input', { type: 'text', id: freshId('reason'), autocomplete: 'off', maxlength: 500 });
   const denial = h('div', { class: 'field approval-reason', hidden: true }, h('label', { for: reason.id }, 'Why not? The agents will read it. (You can leave it empty.)'), reason);

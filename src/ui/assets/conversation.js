@@ -69,6 +69,12 @@ export function openConversation(place, run, listeners) {
   /** @type {{close: () => void} | null} */
   let settling = null;
 
+  // Fields go when they were answered. Whoever goes by keyboard goes on from here then, not from the top of the page.
+  let focusWasHere = false;
+  /** @param {FocusEvent} event */
+  const onFocus = ({ target }) => { focusWasHere = target instanceof Node && place.contains(target); };
+  document.addEventListener('focusin', onFocus);
+
   const scrolling = keepAtEnd(scroller, column, (atEnd) => {
     if (!atEnd) countWhenLeft = view.items.length;
     drawDock();
@@ -152,6 +158,7 @@ export function openConversation(place, run, listeners) {
     // The field that had the focus is gone with its question, or nothing had it: then the next question takes it.
     const isFree = !hadFocus || hadFocus === document.body || hadFocus === place || hadFocus === scroller || !hadFocus.isConnected;
     if ((isNew || !hadFocus?.isConnected) && isFree && scrolling.isFollowing()) focusQuestion();
+    if (focusWasHere && document.activeElement === document.body) place.focus({ preventScroll: true });
   }
 
   function drawItems() {
@@ -338,6 +345,7 @@ export function openConversation(place, run, listeners) {
     close: () => {
       closed = true;
       clearTimeout(patience);
+      document.removeEventListener('focusin', onFocus);
       following.close();
       sight.disconnect();
       later.close();

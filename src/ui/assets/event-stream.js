@@ -104,8 +104,8 @@ export function followRun(run, options) {
   return { close };
 }
 
-/** Full jitter: a thousand pages must not come back in the same instant. @param {number} failures */
-function waitBefore(failures) {
+/** Longer after each failure, and never the same: a thousand pages must not come back in the same instant. @param {number} failures */
+export function waitBefore(failures) {
   const longest = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** failures);
   return longest / 4 + Math.random() * longest * 0.75;
 }

@@ -1,6 +1,7 @@
 // @ts-check
 /** Boots the page and shows what the address says: `/` the start, `/runs/<id>` a conversation. */
 
+import { keepAboveKeyboard } from './above-keyboard.js';
 import { drawAccount } from './account.js';
 import { getConfig } from './api.js';
 import { connectionNotice } from './connection-notice.js';
@@ -18,11 +19,13 @@ import { fetchTitles, onTitles } from './workflow-titles.js';
 const main = byId('conversation', HTMLElement);
 const bar = byId('bar', HTMLElement);
 const sidebar = byId('sidebar', HTMLElement);
-const search = byId('search', HTMLInputElement);
+/** Until now it was only drawn: a browser looks for a field to fill in by itself before it shows a page that has one. */
+const search = h('input', { id: 'search', type: 'search', placeholder: 'Search', 'aria-label': 'Search the conversations', autocomplete: 'off' });
+byId('search-field', HTMLElement).replaceWith(search);
 const drawerButton = byId('open-drawer', HTMLButtonElement);
 const veil = byId('veil', HTMLElement);
 const narrow = matchMedia('(max-width: 52rem)');
-const onConnection = connectionNotice(byId('connection', HTMLElement));
+const showConnection = connectionNotice(byId('connection', HTMLElement));
 
 /** The start has come by then; the modules of a conversation must not be in its way. */
 const RUNS_AFTER_MS = 300;
@@ -47,6 +50,13 @@ const runs = runsList({ list: byId('runs', HTMLElement), search }, {
     drawDocumentTitle();
   },
 });
+
+/** @param {import('./event-stream.js').Connection} connection */
+function onConnection(connection) {
+  showConnection(connection);
+  // The list may say that nobody can be reached.
+  if (connection === 'connected') runs.refresh();
+}
 
 /** @param {boolean} isLink whether the address was opened, not clicked to */
 function show(isLink) {
@@ -157,12 +167,14 @@ veil.addEventListener('click', () => closeDrawer());
 narrow.addEventListener('change', () => closeDrawer());
 
 drawerButton.append(icon('menu'));
+drawerButton.disabled = false;
 byId('close-drawer', HTMLButtonElement).append(icon('close'));
 byId('new', HTMLAnchorElement).prepend(icon('plus'));
 byId('search-icon', HTMLElement).append(icon('search'));
 byId('tools', HTMLElement).append(themeButton(), noticesButton() ?? '',
   h('button', { type: 'button', class: 'quiet-button', id: 'show-keys', onclick: () => showKeys() }, icon('keys'), 'Keys'));
 
+keepAboveKeyboard();
 listenToKeys({
   focusInput: () => { if (!runPage?.focusQuestion()) focusSearch(); },
   searchRuns: () => focusSearch(),

@@ -55,7 +55,7 @@ export function systemMessage(item, hues) {
   const message = /** @type {any} */ (item.message);
   const heading = typeof message?.heading === 'string' ? message.heading : null;
   const words = typeof message === 'string' ? message : typeof message?.body === 'string' ? message.body : null;
-  if (words === null && item.html === null) return folded(item, hues, 'System message', message);
+  if (words === null && item.html === null) return folded(item, hues, heading ?? 'System message', message);
   return h('article', frameAttributes(item, 'notice'), icon('info'), h('div', null,
     speakers({ ...item, sender: item.sender || 'System' }, hues),
     heading ? h('p', { class: 'notice-heading' }, heading) : null,

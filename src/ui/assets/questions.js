@@ -151,7 +151,7 @@ function valueWords(value) {
 /** @param {QuestionItem} item @param {import('./state.js').Answer} answer */
 function changedArguments(item, answer) {
   if (item.question !== 'approval' || !answer.value?.arguments) return null;
-  return fold('With other arguments', valueBlock(answer.value.arguments));
+  return fold('With other arguments', valueBlock('Arguments', answer.value.arguments));
 }
 
 /** @param {QuestionItem} item */

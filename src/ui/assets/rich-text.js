@@ -27,6 +27,7 @@ export function richText(html, text) {
   equipMath(content);
   for (const pre of content.querySelectorAll('pre')) if (!pre.querySelector('.language-math')) equipCode(pre);
   for (const table of content.querySelectorAll('table')) equipTable(table);
+  for (const item of content.querySelectorAll('li')) if (/^[☐☑] /.test(item.textContent ?? '')) item.classList.add('task');
   for (const link of content.querySelectorAll('a[href]')) equipLink(/** @type {HTMLAnchorElement} */ (link));
   return h('div', { class: 'prose' }, ...(content.childElementCount > MANY_BLOCKS ? partsOf(content) : [content]));
 }
@@ -69,13 +70,17 @@ function plainText(text) {
   return place;
 }
 
-/** A block of code, a JSON value for instance; `isWhole` is false while it is being written. @param {string} text @param {string} language */
-export function codeBlock(text, language, isWhole = true) {
+/**
+ * A block of code, a JSON value for instance; `isWhole` is false while it is being written. A value has a title, which says more than
+ * its language.
+ * @param {string} text @param {string} language @param {boolean} [isWhole] @param {string} [title]
+ */
+export function codeBlock(text, language, isWhole = true, title = '') {
   const code = h('code', { class: language ? `language-${language}` : null }, text);
   const pre = h('pre', null, code);
   if (!isWhole) return h('div', { class: 'code-block' }, h('div', { class: 'code-head' }, h('span', null, language)), pre);
   const holder = h('div', null, pre);
-  equipCode(pre);
+  equipCode(pre, title);
   return /** @type {HTMLElement} */ (holder.firstElementChild);
 }
 
@@ -100,8 +105,8 @@ function drawFormula(code, mathOf) {
   (block ?? code).replaceWith(isDisplay ? h('span', { class: 'formula', tabindex: 0, role: 'group', 'aria-label': 'Formula' }, math) : math);
 }
 
-/** @param {HTMLPreElement} pre */
-function equipCode(pre) {
+/** @param {HTMLPreElement} pre @param {string} [title] */
+function equipCode(pre, title = '') {
   const code = pre.querySelector('code') ?? pre;
   const language = (/(?:^|\s)(?:language|lang)-([\w+#.-]+)/.exec(code.className)?.[1] ?? '').toLowerCase();
   const text = (code.textContent ?? '').replace(/\n$/, '');
@@ -109,9 +114,9 @@ function equipCode(pre) {
   // It scrolls sideways by itself, so the keyboard must be able to reach it.
   pre.tabIndex = 0;
   pre.setAttribute('role', 'group');
-  pre.setAttribute('aria-label', language ? `Code in ${language}` : 'Code');
+  pre.setAttribute('aria-label', title || (language ? `Code in ${language}` : 'Code'));
   const block = h('div', { class: 'code-block' },
-    h('div', { class: 'code-head' }, h('span', null, language), copyButton('Copy this code', () => text)));
+    h('div', { class: 'code-head' }, h('span', title ? { class: 'code-title' } : null, title || language), copyButton(title ? `Copy: ${title}` : 'Copy this code', () => text)));
   pre.replaceWith(block);
   block.append(pre);
 }

@@ -101,7 +101,13 @@ export function runsList({ list, search }, { isShown, onRuns }) {
   // From one conversation to another without a mouse: Enter opens the first that was found, arrows walk through them.
   search.addEventListener('keydown', async (event) => {
     if (event.isComposing) return;
-    if (event.key === 'ArrowDown') {
+    if (event.key === 'Escape' && search.value !== '') {
+      // Elsewhere this key stops the run; here somebody has found what they looked for, or not.
+      event.preventDefault();
+      search.value = '';
+      clearTimeout(pause);
+      refresh();
+    } else if (event.key === 'ArrowDown') {
       event.preventDefault();
       step(1);
     } else if (event.key === 'Enter' && search.value.trim() !== '') {

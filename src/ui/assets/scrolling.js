@@ -50,7 +50,14 @@ export function keepAtEnd(scroller, content, onChange) {
   };
   scroller.addEventListener('scroll', onScroll, { passive: true });
   for (const hand of HANDS) scroller.addEventListener(hand, onHand, { passive: true });
-  const grown = new ResizeObserver(() => { if (following) toEnd(); });
+  const grown = new ResizeObserver((entries) => {
+    if (!following) return;
+    toEnd();
+    // A keyboard on the screen makes the window lower: what somebody is about to write in stays in sight.
+    const field = document.activeElement;
+    const isLower = entries.some(({ target }) => target === scroller);
+    if (isLower && field?.matches('input, textarea, select') && content.contains(field)) field.scrollIntoView({ block: 'nearest' });
+  });
   grown.observe(content);
   grown.observe(scroller);
   return {

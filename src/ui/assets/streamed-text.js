@@ -20,6 +20,7 @@ const LONGEST_TEXT = 200_000;
 const FENCE = /^ {0,3}(`{3,}|~{3,})\s*([^\s`]*)[^`]*$/;
 const HEADING = /^ {0,3}(#{1,6})\s+(.*?)\s*#*$/;
 const RULE = /^ {0,3}([-*_])( *\1){2,} *$/;
+const TASK = /^\[([ xX])\]\s/;
 const ITEM = /^(\s*)(?:[-*+]|(\d{1,9})[.)])\s+(.*)$/;
 
 export function streamedText() {
@@ -157,7 +158,12 @@ function listOf(lines) {
   const list = h(isOrdered ? 'ol' : 'ul', isOrdered ? { start: ITEM.exec(lines[0])?.[2] } : null);
   for (const line of lines) {
     const item = ITEM.exec(line);
-    if (item) list.append(h('li', { class: `depth-${Math.min(3, Math.floor(item[1].length / 2))}` }, ...inline(item[3])));
+    if (item) {
+      const [, indent, , said] = item;
+      const task = TASK.exec(said);
+      const words = task ? `${task[1] === ' ' ? '☐' : '☑'} ${said.slice(task[0].length)}` : said;
+      list.append(h('li', { class: `depth-${Math.min(3, Math.floor(indent.length / 2))}${task ? ' task' : ''}` }, ...inline(words)));
+    }
     else list.lastElementChild?.append(' ', ...inline(line.trim()));
   }
   return list;

@@ -1,16 +1,22 @@
 // @ts-check
-/** Light, dark, or as the system has it. before-paint.js applies the choice before the first paint. */
+/**
+ * Light, dark, or as the system has it. The choice is kept in a cookie, so that the server sends the page in its colours
+ * (src/ui/page.rs); it says nothing else.
+ */
 
 import { h } from './dom.js';
 import { icon } from './icons.js';
 
-const KEY = 'fastagency.theme';
+const COOKIE = 'fastagency_theme';
+const YEAR_S = 365 * 24 * 60 * 60;
 const THEMES = /** @type {const} */ (['auto', 'light', 'dark']);
 const ICONS = /** @type {const} */ ({ auto: 'theme', light: 'sun', dark: 'moon' });
 const WORDS = { auto: 'as the system', light: 'light', dark: 'dark' };
 const SHORT = { auto: 'Auto', light: 'Light', dark: 'Dark' };
 
 /** @typedef {typeof THEMES[number]} Theme */
+
+const otherTabs = new BroadcastChannel(COOKIE);
 
 export function themeButton() {
   const words = h('span', { class: 'theme-words' });
@@ -26,9 +32,8 @@ export function themeButton() {
     choose(THEMES[(THEMES.indexOf(chosenTheme()) + 1) % THEMES.length]);
     draw();
   });
-  window.addEventListener('storage', (event) => {
-    if (event.key !== KEY) return;
-    show(chosenTheme());
+  otherTabs.addEventListener('message', ({ data }) => {
+    show(data);
     draw();
   });
   draw();
@@ -37,19 +42,16 @@ export function themeButton() {
 
 /** @returns {Theme} */
 function chosenTheme() {
-  try {
-    return THEMES.find((theme) => theme === localStorage.getItem(KEY)) ?? 'auto';
-  } catch {
-    return 'auto';
-  }
+  return THEMES.find((theme) => theme === document.documentElement.dataset.theme) ?? 'auto';
 }
 
 /** @param {Theme} theme */
 function choose(theme) {
-  try {
-    localStorage.setItem(KEY, theme);
-  } catch { /* then it lasts until the reload */ }
   show(theme);
+  otherTabs.postMessage(theme);
+  try {
+    document.cookie = `${COOKIE}=${theme}; Path=/; SameSite=Lax; Max-Age=${theme === 'auto' ? 0 : YEAR_S}`;
+  } catch { /* then it lasts until the reload */ }
 }
 
 /** @param {Theme} theme */

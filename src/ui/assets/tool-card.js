@@ -24,10 +24,8 @@ export function toolCard(item, hues) {
     h('span', { class: `tool-state is-${state.kind}` }, state.icon, state.words));
   const card = h('details', { class: 'tool-card', 'data-tool-state': state.kind, open: state.kind === 'failed' }, summary);
   const inside = h('div', { class: 'tool-inside' });
-  if (item.asked) inside.append(h('h3', null, 'Arguments'), valueBlock(item.arguments));
-  if (item.executed) {
-    inside.append(h('h3', null, item.executor ? `Result from ${item.executor}` : 'Result'), valueBlock(item.result));
-  }
+  if (item.asked) inside.append(valueBlock('Arguments', item.arguments));
+  if (item.executed) inside.append(valueBlock(item.executor ? `Result from ${item.executor}` : 'Result', item.result));
   card.append(inside);
   return messageFrame(item, hues, card);
 }
@@ -47,15 +45,15 @@ function toolState(item) {
   return { kind: 'running', icon: h('span', { class: 'spinner', 'aria-hidden': 'true' }), words: item.approval === 'allowed' ? 'allowed, running' : 'running' };
 }
 
-/** @param {unknown} value */
-export function valueBlock(value) {
-  if (value === undefined || value === null || value === '') return h('p', { class: 'muted' }, 'none');
-  if (typeof value === 'object' && Object.keys(value).length === 0) return h('p', { class: 'muted' }, 'none');
+/** @param {string} title @param {unknown} value */
+export function valueBlock(title, value) {
+  const isEmpty = value === undefined || value === null || value === '' || (typeof value === 'object' && Object.keys(value).length === 0);
+  if (isEmpty) return h('p', { class: 'muted' }, `${title}: none`);
   // Many tools answer with JSON in a string.
   if (typeof value === 'string' && /^\s*[[{]/.test(value)) {
     try {
-      return codeBlock(prettyJson(JSON.parse(value)), 'json');
+      return codeBlock(prettyJson(JSON.parse(value)), 'json', true, title);
     } catch { /* then it is text */ }
   }
-  return typeof value === 'string' ? codeBlock(value, 'text') : codeBlock(prettyJson(value), 'json');
+  return typeof value === 'string' ? codeBlock(value, 'text', true, title) : codeBlock(prettyJson(value), 'json', true, title);
 }
