@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fuzzes what comes from outside: frames, messages, records of logs, YAML that people write, answers of models' servers.
+# Fuzzes what comes from outside: frames, messages, logs of runs, YAML that people write, answers of models' servers.
 #   scripts/fuzz.sh [SECONDS [TARGET...]]     so long for each target (default 600, all of them)
 # Needs cargo-fuzz (cargo install --locked cargo-fuzz) and a C++ compiler. What crashes is kept in fuzz/artifacts.
 set -euo pipefail
@@ -19,7 +19,11 @@ for target in "${targets[@]}"; do
     yaml) cp workflows/*.yaml tests/samples/*.yaml tests/broken/*.yaml "$corpus/" ;;
     frames | messages) awk -v to="$corpus/" '{ print > (to NR ".json") }' tests/wire/*.jsonl ;;
     sse) cp fuzz/seeds/sse/* "$corpus/" ;;
-    records) awk -v to="$corpus/" '{ print > (to NR ".json") }' tests/histories/*.jsonl ;;
+    # Whole histories, and each record of them alone.
+    records)
+      cp tests/histories/*.jsonl fuzz/seeds/records/*.jsonl "$corpus/"
+      awk -v to="$corpus/" '{ print > (to NR ".json") }' tests/histories/*.jsonl
+      ;;
   esac
   echo "== fuzz $target for $seconds s" >&2
   # Without a sanitizer of memory: there is no unsafe code here, and panics are found all the same.

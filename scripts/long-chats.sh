@@ -5,4 +5,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/speed-tools.sh
+instant_model
 exec python3 tests/speed/long_chats.py "$@"

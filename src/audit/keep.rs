@@ -10,7 +10,7 @@ use crate::chain::{digest, linked, written};
 use crate::ids::RunId;
 use crate::redact::Redactor;
 use crate::run::assembler::Unreadable;
-use crate::run::record::{Body, Erasure, Kept, KeptEntry, PIECE, Record};
+use crate::run::record::{Body, Erasure, Kept, KeptEntry, PIECE, Record, is_last_piece};
 use crate::run::{Result, redaction, summary};
 
 /// How often it is tried when somebody else writes at the same time.
@@ -149,7 +149,7 @@ impl History {
                     }
                     text.push_str(&piece);
                     entry.digest = Some(written(&digest(&payload)));
-                    if index + 1 < count {
+                    if !is_last_piece(index, count) {
                         pieces.push(entry);
                         continue;
                     }

@@ -2,6 +2,7 @@
 //! rest.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -11,7 +12,7 @@ use crate::run::record::{Body, Placed};
 /// The requests of one run, as its records are read in order.
 #[derive(Default)]
 pub struct Prompts {
-    known: HashMap<String, (Vec<ChatMessage>, Vec<Value>)>,
+    known: HashMap<String, (Vec<Arc<ChatMessage>>, Vec<Value>)>,
 }
 
 impl Prompts {

@@ -14,7 +14,7 @@ use crate::chain::anchors::{self, Anchor, Fate, Found};
 use crate::chain::{Head, Key, Link, Mark, digest, linked, read_mark};
 use crate::clock::{self, Timestamp};
 use crate::ids::RunId;
-use crate::run::record::{Body, Kept, Record};
+use crate::run::record::{Body, Kept, Record, is_last_piece};
 
 /// What is wrong, and where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -173,7 +173,7 @@ pub fn verify(key: &Key, run: RunId, stored: &[Stored], anchor: Option<&Anchor>)
                     format!("was written at {written}, and now says that it was stored at {stored}"),
                 );
             }
-        } else if link.number > before.number + 1 {
+        } else if link.number.saturating_sub(before.number) > 1 {
             let missing = link.number - before.number - 1;
             verdict.find(
                 Some(step.seq),
@@ -289,7 +289,7 @@ fn kept_in(payload: &Bytes, text: &mut String) -> Piece {
             text.push_str(&piece);
             match index {
                 0 if count > 1 => Piece::First,
-                _ if index + 1 < count => Piece::Further,
+                _ if !is_last_piece(index, count) => Piece::Further,
                 _ => Piece::Last(kept(std::mem::take(text).as_bytes())),
             }
         }

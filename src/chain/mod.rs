@@ -112,7 +112,8 @@ pub fn read_mark(text: &str) -> Option<Mark> {
 impl Link {
     /// The link of a payload with this digest after a record.
     pub fn after(key: &Key, run: RunId, before: &Head, at: Timestamp, digest: &Mark) -> Self {
-        let number = before.number + 1;
+        // The number of what somebody else has stored may be anything.
+        let number = before.number.saturating_add(1);
         let mark = key.mark(&[
             b"fastagency link v1\0",
             run.to_string().as_bytes(),
@@ -127,7 +128,8 @@ impl Link {
 
     /// Whether it is the link of a payload with this digest after that record.
     pub fn fits(&self, key: &Key, run: RunId, before: &Head, digest: &Mark) -> bool {
-        before.number + 1 == self.number && Self::after(key, run, before, self.at, digest).mark == self.mark
+        before.number.checked_add(1) == Some(self.number)
+            && Self::after(key, run, before, self.at, digest).mark == self.mark
     }
 
     /// Writes it into a payload, which must be a JSON object that is not empty.

@@ -95,7 +95,7 @@ async fn ask_model(
     peer: &Name,
     heard: &[Arc<Line>],
 ) -> Result<Utterance> {
-    let mut messages = vec![unnamed(Role::System, pattern::system_message(stage, agent)?)];
+    let mut messages = vec![Arc::new(unnamed(Role::System, pattern::system_message(stage, agent)?))];
     messages.extend(wire(heard.iter().map(AsRef::as_ref)));
     let request = request(stage, agent, llm, messages)?;
     let speaking = Speaking { sender: agent.name.as_str(), recipient: peer.as_str() };
@@ -114,7 +114,7 @@ pub(super) fn request(
     stage: &mut Stage<'_>,
     agent: &Agent,
     llm: &ModelUse,
-    messages: Vec<ChatMessage>,
+    messages: Vec<Arc<ChatMessage>>,
 ) -> Result<Request> {
     let mut offered = tools::offered(stage, &agent.tools);
     offered.extend(pattern::transfer_tools(stage, agent)?);

@@ -179,10 +179,11 @@ fn introduce(stage: &mut Stage<'_>, group: &Group) {
 
 /// The group hears a message: it is noted, and everybody but its author remembers it.
 fn hear(stage: &mut Stage<'_>, group: &Group, mut line: Line, speaker: &Name) -> Arc<Line> {
-    line.name = Some(speaker.to_string());
+    let heard = line.message_mut();
+    heard.name = Some(speaker.to_string());
     // What AG2 makes of a message without text; models see it.
-    if line.content.is_null() {
-        line.content = json!("None");
+    if heard.content.is_null() {
+        heard.content = json!("None");
     }
     let line = Arc::new(line);
     let manager = &group.manager.name;

@@ -2,6 +2,7 @@
 //! message is relative to the list's owner: his own words are the assistant's.
 
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -11,25 +12,23 @@ use crate::chat::{Result, Stop};
 use crate::ids::{MessageId, Name};
 use crate::model::{ChatMessage, Role, ToolCall};
 
-/// A message as somebody remembers it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// A message as somebody remembers it: its role is the one that the list's owner sees.
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Line {
-    /// Text, a list of parts, or null beside tool calls.
-    pub content: Value,
-    /// Who wrote it, as the list's owner sees it.
-    pub role: Role,
-    /// The name of its author.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// What its author wants to be called.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tool_calls: Vec<ToolCall>,
+    /// As models get it. The requests of a conversation share it.
+    #[serde(flatten)]
+    message: Arc<ChatMessage>,
     /// What came of calls.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tool_responses: Vec<ToolResponse>,
-    /// The call that it is the result of, where it is a result by itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tool_call_id: Option<String>,
+}
+
+impl Deref for Line {
+    type Target = ChatMessage;
+
+    fn deref(&self) -> &ChatMessage {
+        &self.message
+    }
 }
 
 /// What came of a call.
@@ -107,15 +106,15 @@ impl Utterance {
     /// The message in a list where its author's words have this role.
     pub(super) fn line(&self, role: Role, author: &Name) -> Line {
         let calls = !self.tool_calls.is_empty();
-        Line {
+        let message = ChatMessage {
             content: self.content.clone(),
             // Only an assistant calls tools, whoever remembers it.
             role: if calls { Role::Assistant } else { self.role.unwrap_or(role) },
             name: self.name.clone().or_else(|| (!calls).then(|| author.to_string())),
             tool_calls: self.tool_calls.clone(),
-            tool_responses: self.tool_responses.clone(),
             tool_call_id: self.tool_call_id.clone(),
-        }
+        };
+        Line { message: Arc::new(message), tool_responses: self.tool_responses.clone() }
     }
 }
 
@@ -124,6 +123,11 @@ fn text_field(fields: &Map<String, Value>, key: &str) -> Option<String> {
 }
 
 impl Line {
+    /// What models get of it, to change it for this list alone.
+    pub(super) fn message_mut(&mut self) -> &mut ChatMessage {
+        Arc::make_mut(&mut self.message)
+    }
+
     /// Its text; `""` where there is none.
     pub fn text(&self) -> String {
         content_text(&self.content)
@@ -152,34 +156,25 @@ pub(super) fn content_text(content: &Value) -> String {
 }
 
 /// Messages as they go to a model: results of several calls become one message each (`SEMANTICS.md` 2).
-pub(super) fn wire<'a>(lines: impl IntoIterator<Item = &'a Line>) -> Vec<ChatMessage> {
+pub(super) fn wire<'a>(lines: impl IntoIterator<Item = &'a Line>) -> Vec<Arc<ChatMessage>> {
     let mut messages = Vec::new();
     for line in lines {
-        let results = line.tool_responses.iter().map(|response| ChatMessage {
-            content: json!(response.content),
-            role: response.role,
-            name: None,
-            tool_calls: None,
-            tool_call_id: response.tool_call_id.clone(),
+        let results = line.tool_responses.iter().map(|response| {
+            let content = json!(response.content);
+            Arc::new(ChatMessage { tool_call_id: response.tool_call_id.clone(), ..unnamed(response.role, content) })
         });
         messages.extend(results);
         // What a tool says is in its results; what a person says beside them is not.
         if line.tool_responses.is_empty() || line.role != Role::Tool {
-            messages.push(ChatMessage {
-                content: line.content.clone(),
-                role: line.role,
-                name: line.name.clone(),
-                tool_calls: (!line.tool_calls.is_empty()).then(|| line.tool_calls.clone()),
-                tool_call_id: line.tool_call_id.clone(),
-            });
+            messages.push(line.message.clone());
         }
     }
     messages
 }
 
 /// A message without a name.
-pub(super) fn unnamed(role: Role, content: impl Into<String>) -> ChatMessage {
-    ChatMessage { content: Value::String(content.into()), role, name: None, tool_calls: None, tool_call_id: None }
+pub(super) fn unnamed(role: Role, content: impl Into<Value>) -> ChatMessage {
+    ChatMessage { content: content.into(), role, name: None, tool_calls: Vec::new(), tool_call_id: None }
 }
 
 /// What one list holds; what was said to a whole group is there only once.

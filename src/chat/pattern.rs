@@ -285,7 +285,7 @@ async fn play(
     for line in &mut ended.messages {
         // Nobody knows who that is.
         if line.name.as_deref() == Some(USER) {
-            Arc::make_mut(line).name = None;
+            Arc::make_mut(line).message_mut().name = None;
         }
     }
     completed(stage, &ended).await?;
@@ -352,7 +352,7 @@ fn without(list: &[Arc<Line>], hidden: &BTreeSet<String>) -> Lines {
         }
         let mut line = Line::clone(line);
         if !line.tool_calls.is_empty() {
-            line.tool_calls.retain(|call| {
+            line.message_mut().tool_calls.retain(|call| {
                 let hides = hidden.contains(&call.function.name);
                 if hides {
                     removed.insert(call.id.clone());

@@ -163,7 +163,7 @@ async fn ask_model_for_speaker(
         );
         return Err(Stop::failed("workflow", problem));
     };
-    let mut messages = vec![unnamed(Role::System, filled(&selection.message, candidates))];
+    let mut messages = vec![Arc::new(unnamed(Role::System, filled(&selection.message, candidates)))];
     let said = said_so_far(stage, group);
     messages.extend(wire(&said));
     let asked = match &selection.prompt {
@@ -177,8 +177,10 @@ async fn ask_model_for_speaker(
         let request = Request { messages: messages.clone(), parameters, ..Request::default() };
         let Replied { reply, .. } = stage.fx.ask_model(llm, request, None).await?.map_err(Stop::Failed)?;
         let answer = reply.content.unwrap_or_default();
-        let answered =
-            vec![ChatMessage { name: Some(SELECTOR.to_owned()), ..unnamed(Role::Assistant, answer.clone()) }];
+        let answered = vec![Arc::new(ChatMessage {
+            name: Some(SELECTOR.to_owned()),
+            ..unnamed(Role::Assistant, answer.as_str())
+        })];
         tell_selection(stage, selection, SELECTOR, CHECKER, &answered).await?;
         messages.extend(answered);
         // The two who select talk as all agents do, and so this word ends it.
@@ -203,18 +205,18 @@ async fn ask_model_for_speaker(
 fn said_so_far(stage: &Stage<'_>, group: &Group) -> Vec<Line> {
     let mut said: Vec<Line> = stage.memory.group(&group.manager.name).iter().map(|line| Line::clone(line)).collect();
     if let Some(last) = said.last_mut() {
-        last.tool_calls.clear();
+        last.message_mut().tool_calls.clear();
     }
     said
 }
 
-fn checker_says(selection: &Selection, text: &str) -> Vec<ChatMessage> {
+fn checker_says(selection: &Selection, text: &str) -> Vec<Arc<ChatMessage>> {
     let role = match selection.role {
         SelectionRole::System => Role::System,
         SelectionRole::User => Role::User,
         SelectionRole::Assistant => Role::Assistant,
     };
-    vec![ChatMessage { name: Some(CHECKER.to_owned()), ..unnamed(role, text) }]
+    vec![Arc::new(ChatMessage { name: Some(CHECKER.to_owned()), ..unnamed(role, text) })]
 }
 
 async fn tell_selection(
@@ -222,7 +224,7 @@ async fn tell_selection(
     selection: &Selection,
     sender: &str,
     recipient: &str,
-    said: &[ChatMessage],
+    said: &[Arc<ChatMessage>],
 ) -> Result<()> {
     if !selection.verbose {
         return Ok(());

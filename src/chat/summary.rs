@@ -7,7 +7,7 @@ use crate::chat::memory::{content_text, unnamed, wire};
 use crate::chat::pair::Recipient;
 use crate::chat::{Line, Replied, Result, Stage};
 use crate::ids::Name;
-use crate::model::{ChatMessage, Request, Role};
+use crate::model::{Request, Role};
 use crate::workflow::{Agent, SummaryMethod};
 
 const REFLECTION_PROMPT: &str = "Summarize the takeaway from the conversation. Do not add any introductory phrases.";
@@ -53,8 +53,8 @@ pub(super) async fn reflect(
     prompt: Option<&str>,
     role: Option<&str>,
 ) -> Result<String> {
-    let mut messages: Vec<ChatMessage> = wire(lines.iter().map(AsRef::as_ref));
-    messages.push(unnamed(role.map_or(Role::System, role_named), prompt.unwrap_or(REFLECTION_PROMPT)));
+    let mut messages = wire(lines.iter().map(AsRef::as_ref));
+    messages.push(Arc::new(unnamed(role.map_or(Role::System, role_named), prompt.unwrap_or(REFLECTION_PROMPT))));
     let of_recipient = match recipient {
         Recipient::Agent(agent) => agent.llm.as_ref().map(|llm| (llm, Some(agent.as_ref()))),
         Recipient::Group(group) => group.manager.llm.as_ref().map(|llm| (llm, None)),

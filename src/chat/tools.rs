@@ -293,7 +293,8 @@ pub async fn ask_with_tools(stage: &mut Stage<'_>, asked: Asked<'_>) -> Result<(
     let Some(llm) = &agent.llm else {
         return Err(Stop::failed("workflow", format!("agent {:?} has no model", agent.name.as_str())));
     };
-    let mut messages = vec![unnamed(Role::System, agent.system_message.clone()), unnamed(Role::User, asked.message)];
+    let begins = [unnamed(Role::System, agent.system_message.as_str()), unnamed(Role::User, asked.message)];
+    let mut messages: Vec<_> = begins.into_iter().map(Arc::new).collect();
     for round in 0.. {
         let request = request(stage, &agent, llm, messages.clone())?;
         // What people are to read is said; an object is for the workflow.

@@ -181,7 +181,7 @@ impl Audit {
     async fn show(&self, run: RunId, source: &Source) -> Result<io::Result<()>, CliError> {
         let entries = timeline(source, run).await?;
         if entries.is_empty() {
-            return Err(CliError::Usage(format!("there is no run {run}")));
+            return Err(unknown(run));
         }
         if !self.json
             && let Some(first) = entries.first()
@@ -273,6 +273,10 @@ impl Audit {
 
 fn nothing_happens() {
     eprintln!("nobody works in this data folder now: nothing more will happen");
+}
+
+fn unknown(run: RunId) -> CliError {
+    CliError::Usage(format!("there is no run {run}"))
 }
 
 /// The run that an id or the beginning of one names.

@@ -20,6 +20,7 @@ use crate::redact::Redactor;
 use crate::vouch::PublicKey;
 
 mod auth;
+mod models;
 mod operation;
 mod reading;
 mod shapes;

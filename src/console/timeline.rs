@@ -65,7 +65,7 @@ pub fn of_log(placed: &Placed) -> Entry {
         Body::Parked { until: None } => ("parked", "waits for an answer".to_owned()),
         Body::Parked { until: Some(until) } => ("parked", format!("waits, until {until} at the latest")),
         Body::Ended(over) => ("ended", ended(over.outcome, over.reason.as_deref(), &over.result, over.usage.llm_calls)),
-        Body::Part { index, count, .. } => ("part", format!("{} of {count}", index + 1)),
+        Body::Part { index, count, .. } => ("part", format!("{} of {count}", u64::from(*index) + 1)),
         Body::Removed | Body::Kept(_) => ("removed", String::new()),
     };
     Entry { seq: placed.seq, at: placed.at, kind, words, json: stored(placed).to_string() }

@@ -167,8 +167,9 @@ pub(super) struct Surroundings {
 }
 
 impl Journal {
-    pub(super) fn new(around: Surroundings, owned: Owned, limits: Limits, copier: Option<Copier>) -> Self {
-        let Owned { created, history, writer, lapses, .. } = owned;
+    pub(super) fn new(around: Surroundings, owned: Box<Owned>, limits: Limits, copier: Option<Copier>) -> Self {
+        // Taken apart here, so that its room is free again: where it is awaited it would stay as long as the run does.
+        let Owned { created, history, writer, lapses, .. } = *owned;
         let run = writer.run();
         let Surroundings { broker, models, sealer, believes, voucher, shelver, lease, notices } = around;
         let figures = metrics().workflow(created.workflow.as_str());
@@ -424,11 +425,7 @@ impl Journal {
 
     /// Counts what a request to a model used; remembered ones count again on replay.
     pub(super) fn count(&self, usage: model::Usage) {
-        let mut state = lock(&self.state);
-        state.usage.llm_calls += 1;
-        state.usage.prompt_tokens += usage.prompt_tokens;
-        state.usage.completion_tokens += usage.completion_tokens;
-        state.usage.cost_usd += usage.cost_usd;
+        lock(&self.state).usage.add(&usage);
     }
 
     /// Notes that a tool is being called: in the log, so that people see what was under way, and for the limit. Returns

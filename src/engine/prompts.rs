@@ -4,25 +4,25 @@
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde_json::Value;
 
-use crate::model::Request;
+use crate::model::{ChatMessage, Request};
 use crate::run::record::Asked;
 use crate::workflow::ModelUse;
 
 /// How many requests are remembered that a later one may begin as: about one for each agent that takes turns.
 const REMEMBERED: usize = 8;
 
-/// The requests of a run in memory, by the digests of their messages. After a resume it begins anew: the next request is stored
-/// whole.
+/// The last requests of a run in memory. After a resume it begins anew: the next request is stored whole.
 #[derive(Default)]
 pub(super) struct Prompts(VecDeque<Known>);
 
 pub(super) struct Known {
     key: String,
-    messages: Vec<u64>,
+    messages: Vec<Arc<ChatMessage>>,
     tools: u64,
 }
 
@@ -35,11 +35,10 @@ pub(super) struct Noting {
 impl Prompts {
     /// Notes a request.
     pub(super) fn note(&self, key: &str, llm: &ModelUse, request: &Request) -> Noting {
-        // One buffer for all: a long conversation is looked through before each of its turns.
-        let mut text = Vec::with_capacity(1024);
-        let messages: Vec<u64> = request.messages.iter().map(|message| digest(message, &mut text)).collect();
-        let tools = digest(&request.tools, &mut text);
-        let in_common = |known: &Known| known.messages.iter().zip(&messages).take_while(|(a, b)| a == b).count();
+        let tools = digest(&request.tools);
+        // A conversation's requests share their messages, most often: a long one is not read before each of its turns.
+        let same = |(a, b): &(&Arc<ChatMessage>, &Arc<ChatMessage>)| Arc::ptr_eq(a, b) || a == b;
+        let in_common = |known: &Known| known.messages.iter().zip(&request.messages).take_while(same).count();
         let nearest = self.0.iter().map(|known| (in_common(known), known)).max_by_key(|(common, _)| *common);
         let nearest = nearest.filter(|(common, _)| *common > 0);
         let common = nearest.map_or(0, |(common, _)| common);
@@ -54,7 +53,7 @@ impl Prompts {
             response_format: request.response_format.clone(),
             parameters: request.parameters.clone(),
         };
-        Noting { asked, known: Known { key: key.to_owned(), messages, tools } }
+        Noting { asked, known: Known { key: key.to_owned(), messages: request.messages.clone(), tools } }
     }
 
     /// Remembers a request that is stored now.
@@ -74,26 +73,26 @@ impl Noting {
     }
 }
 
-fn digest(value: &impl Serialize, text: &mut Vec<u8>) -> u64 {
-    text.clear();
-    serde_json::to_writer(&mut *text, value).expect("it is JSON");
+fn digest(tools: &[Value]) -> u64 {
     let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
+    if !tools.is_empty() {
+        serde_json::to_vec(tools).expect("it is JSON").hash(&mut hasher);
+    }
     hasher.finish()
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
     use crate::clock::Timestamp;
     use crate::ids::Name;
-    use crate::model::{ChatMessage, Role};
+    use crate::model::Role;
     use crate::run::record::{Body, Outcome, Placed, Record};
 
     fn said(role: Role, text: &str) -> ChatMessage {
-        ChatMessage { content: json!(text), role, name: None, tool_calls: None, tool_call_id: None }
+        ChatMessage { content: json!(text), role, name: None, tool_calls: Vec::new(), tool_call_id: None }
     }
 
     #[test]
@@ -105,7 +104,7 @@ mod tests {
             [&teacher[..], &[said(Role::Assistant, "Three lines."), said(Role::User, "And a square?")]].concat();
         let other = vec![said(Role::System, "You learn."), said(Role::User, "Three lines.")];
         let request = |messages: &[ChatMessage], tools: &[Value]| Request {
-            messages: messages.to_vec(),
+            messages: messages.iter().cloned().map(Arc::new).collect(),
             tools: tools.to_vec(),
             ..Request::default()
         };

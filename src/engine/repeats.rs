@@ -114,7 +114,7 @@ fn digest_of(llm: &Name, request: &Request) -> u64 {
 }
 
 fn length(message: &ChatMessage) -> usize {
-    let calls = message.tool_calls.iter().flatten().map(|call| call.function.arguments.len() + call.id.len());
+    let calls = message.tool_calls.iter().map(|call| call.function.arguments.len() + call.id.len());
     let content = match &message.content {
         Value::String(text) => text.len(),
         Value::Null => 0,
@@ -148,6 +148,8 @@ fn put(value: &Value, hasher: &mut DefaultHasher) {
 mod tests {
     use serde_json::json;
 
+    use std::sync::Arc;
+
     use super::*;
     use crate::model::{Role, Usage};
 
@@ -155,20 +157,20 @@ mod tests {
     #[derive(Default)]
     struct Talk {
         repeats: Repeats,
-        messages: Vec<ChatMessage>,
+        messages: Vec<Arc<ChatMessage>>,
     }
 
     impl Talk {
         /// The model is asked, with one message more than before; the reason if it must not be.
         fn asks(&mut self) -> Option<String> {
             let content = json!(format!("message {}", self.messages.len()));
-            self.messages.push(ChatMessage {
+            self.messages.push(Arc::new(ChatMessage {
                 content,
                 role: Role::User,
                 name: None,
-                tool_calls: None,
+                tool_calls: Vec::new(),
                 tool_call_id: None,
-            });
+            }));
             self.asks_again()
         }
 

@@ -27,7 +27,7 @@ pub struct Frame {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Asked {
     /// The question.
-    pub message: Message,
+    pub message: Box<Message>,
 }
 
 impl Frame {
@@ -36,7 +36,7 @@ impl Frame {
     }
 
     fn asks(run: RunId, message: &Message, redactor: &Redactor) -> Self {
-        Self { asks: Some(Asked { message: message.clone() }), ..Self::shows(run, message, redactor) }
+        Self { asks: Some(Asked { message: Box::new(message.clone()) }), ..Self::shows(run, message, redactor) }
     }
 }
 
@@ -227,7 +227,7 @@ mod tests {
         let name = question("name?", false);
         assert_eq!(
             live(run, &said(1, &name), &Redactor::default()).unwrap().asks,
-            Some(Asked { message: name.clone() })
+            Some(Asked { message: Box::new(name.clone()) })
         );
         assert_eq!(live(run, &answer_to(2, &name, Some("Ann")), &Redactor::default()), None);
     }
@@ -239,7 +239,7 @@ mod tests {
         let pin = question("is it 1234?", false);
         let frame = live(run, &said(1, &pin), &redactor).unwrap();
         assert!(frame.text.contains("is it [redacted]?"), "{}", frame.text);
-        assert_eq!(frame.asks, Some(Asked { message: pin.clone() }));
+        assert_eq!(frame.asks, Some(Asked { message: Box::new(pin.clone()) }));
         let history = [said(1, &pin), answer_to(2, &pin, Some("no, 5678")), said(3, &question("then 9999?", false))];
         let told: Vec<Value> =
             seen(&replay(run, &history, &redactor)).into_iter().map(|(_, _, words, _)| words).collect();

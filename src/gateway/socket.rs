@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::ws::{CloseFrame, Message as WsMessage, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
+use axum::extract::ws::{Utf8Bytes, WebSocketUpgrade, close_code};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use futures_util::future::BoxFuture;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use tokio::time::Instant;
 
 use crate::auth::Caller;
@@ -30,16 +29,19 @@ use crate::run::record::{Body, Created, Placed};
 use crate::run::{self};
 use crate::traces::Span;
 
+mod client;
+mod init;
+
+use client::{Client, Farewell, Heard, nobody};
+pub use init::reads_first_frame;
+use init::{Init, Wrong, parse};
+
 /// The largest frame that is read: what a client may start a run with.
 const LARGEST_FRAME: usize = fastagency::LARGEST;
 /// Read at once. With the default of 128 KiB ten thousand open sockets would hold more than a gigabyte.
 const READ_BUFFER: usize = 1024;
 /// Frames that came before their question was asked. A client that sends more does not speak this protocol.
 const MOST_EARLY: usize = 16;
-/// A silent client is asked this often whether it lives, and given up after two silences.
-const PING_EVERY: Duration = Duration::from_secs(25);
-/// How long a closed socket stays, so that the client reads why before it is gone.
-const FAREWELL: Duration = Duration::from_secs(3);
 /// The pauses between two tries while the broker is away.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -78,73 +80,6 @@ pub async fn open(
         })
 }
 
-/// Why a socket is closed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Farewell {
-    /// The conversation is over.
-    Over,
-    /// The client is gone.
-    Gone,
-    /// The gateway goes down; the client may come back with the same first frame.
-    Restart,
-    /// The client was told in an `error` frame what it did wrong.
-    Refused(u16, &'static str),
-}
-
-/// What is wrong with a first frame.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Wrong {
-    code: u16,
-    what: String,
-}
-
-/// The first frame.
-#[derive(Debug, Clone, PartialEq)]
-struct Init {
-    run: RunId,
-    name: String,
-    params: Map<String, Value>,
-}
-
-/// Reads the first frame. `user_id` is ignored: a client does not say who it is, it proves it.
-fn parse(text: &str) -> Result<Init, Wrong> {
-    let refuse = |what: String| Wrong { code: close_code::POLICY, what };
-    let init: Value = serde_json::from_str(text).map_err(|error| Wrong {
-        code: close_code::UNSUPPORTED,
-        what: format!("the first frame is not JSON: {error}"),
-    })?;
-    let Value::Object(mut init) = init else {
-        return Err(refuse("the first frame must be a JSON object".to_owned()));
-    };
-    let run = match init.get("workflow_uuid") {
-        Some(Value::String(text)) => {
-            RunId::parse(text).map_err(|_| refuse(format!("workflow_uuid: {} is no UUID", shortened(text))))?
-        }
-        Some(_) => return Err(refuse("workflow_uuid: must be a text".to_owned())),
-        None => return Err(refuse("workflow_uuid: is missing".to_owned())),
-    };
-    let name = match init.remove("name") {
-        Some(Value::String(name)) => name,
-        Some(_) => return Err(refuse("name: must be a text".to_owned())),
-        None => return Err(refuse("name: is missing".to_owned())),
-    };
-    let params = match init.remove("params") {
-        Some(Value::Object(params)) => params,
-        Some(Value::Null) | None => Map::new(),
-        Some(_) => return Err(refuse("params: must be an object".to_owned())),
-    };
-    Ok(Init { run, name, params })
-}
-
-/// Whether a text is a first frame, for whoever tries what it may be.
-pub fn reads_first_frame(text: &str) -> bool {
-    parse(text).is_ok()
-}
-
-fn shortened(text: &str) -> String {
-    format!("{:?}", text.chars().take(80).collect::<String>())
-}
-
 /// The whole conversation.
 async fn converse(gateway: &Arc<Gateway>, caller: Caller, client: &mut Client) -> Farewell {
     let text = match client.first_frame(gateway).await {
@@ -180,11 +115,6 @@ async fn converse(gateway: &Arc<Gateway>, caller: Caller, client: &mut Client) -
         replayed: false,
     };
     conversation.go_on().await
-}
-
-/// The run of an error about no run.
-fn nobody() -> RunId {
-    RunId::from(uuid::Uuid::nil())
 }
 
 /// Why a client does not get its run.
@@ -426,178 +356,6 @@ impl Conversation<'_> {
                 () = self.gateway.shutdown.soft() => return Ok(()),
                 () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
             }
-        }
-    }
-}
-
-/// The client at the other end of a socket.
-struct Client {
-    socket: WebSocket,
-    ping_at: Instant,
-    /// A ping was sent and nothing came since.
-    doubted: bool,
-}
-
-/// What a client sent.
-enum Heard {
-    Text(Utf8Bytes),
-    Binary,
-    /// It lives.
-    Nothing,
-    End(Farewell),
-}
-
-impl Client {
-    fn new(socket: WebSocket) -> Self {
-        Self { socket, ping_at: Instant::now() + PING_EVERY, doubted: false }
-    }
-
-    /// What the client sends next. Safe to drop and call again.
-    async fn hear(&mut self) -> Heard {
-        let received = tokio::select! {
-            received = self.socket.recv() => received,
-            () = tokio::time::sleep_until(self.ping_at) => {
-                if self.doubted {
-                    return Heard::End(Farewell::Gone);
-                }
-                self.doubted = true;
-                self.ping_at = Instant::now() + PING_EVERY;
-                return match self.socket.send(WsMessage::Ping(Default::default())).await {
-                    Ok(()) => Heard::Nothing,
-                    Err(_) => Heard::End(Farewell::Gone),
-                };
-            }
-        };
-        self.doubted = false;
-        self.ping_at = Instant::now() + PING_EVERY;
-        match received {
-            Some(Ok(WsMessage::Text(text))) => Heard::Text(text),
-            Some(Ok(WsMessage::Binary(_))) => Heard::Binary,
-            Some(Ok(WsMessage::Ping(_) | WsMessage::Pong(_))) => Heard::Nothing,
-            Some(Ok(WsMessage::Close(_))) | None => Heard::End(Farewell::Gone),
-            Some(Err(error)) if is_too_large(&error) => {
-                Heard::End(Farewell::Refused(close_code::SIZE, "the frame is larger than 16 MiB"))
-            }
-            Some(Err(_)) => Heard::End(Farewell::Gone),
-        }
-    }
-
-    async fn first_frame(&mut self, gateway: &Gateway) -> Result<Utf8Bytes, Farewell> {
-        loop {
-            tokio::select! {
-                () = gateway.shutdown.soft() => return Err(Farewell::Restart),
-                heard = self.hear() => match heard {
-                    Heard::Text(text) => return Ok(text),
-                    Heard::Nothing => {}
-                    Heard::Binary => {
-                        let what = "the first frame must be a text frame".to_owned();
-                        return Err(self.refuse(nobody(), what, close_code::UNSUPPORTED, "text only").await);
-                    }
-                    Heard::End(farewell) => return Err(farewell),
-                },
-            }
-        }
-    }
-
-    /// Sends a text; false if the client is gone.
-    async fn send(&mut self, text: String) -> bool {
-        self.socket.send(WsMessage::Text(text.into())).await.is_ok()
-    }
-
-    /// Tells the client in an `error` frame what is wrong. Boxed, as is [`Client::linger`]: a socket that waits for its run
-    /// holds no room for its end.
-    fn refuse(&mut self, run: RunId, what: String, code: u16, reason: &'static str) -> BoxFuture<'_, Farewell> {
-        Box::pin(async move {
-            let error = frames::error(run, "Gateway", what.clone(), what);
-            self.send(error.text).await;
-            Farewell::Refused(code, reason)
-        })
-    }
-
-    /// Stays open after the last message: FastAgency's clients close by themselves, and some fail when the server does
-    /// so first.
-    fn linger<'a>(&'a mut self, gateway: &'a Gateway) -> BoxFuture<'a, Farewell> {
-        let deadline = Instant::now() + gateway.settings.socket_linger;
-        Box::pin(async move {
-            loop {
-                tokio::select! {
-                    () = gateway.shutdown.soft() => return Farewell::Restart,
-                    () = tokio::time::sleep_until(deadline) => return Farewell::Over,
-                    heard = self.hear() => if let Heard::End(farewell) = heard { return farewell },
-                }
-            }
-        })
-    }
-
-    async fn close(mut self, farewell: Farewell) {
-        let (code, reason) = match farewell {
-            Farewell::Gone => return,
-            Farewell::Over => (close_code::NORMAL, ""),
-            Farewell::Restart => (close_code::RESTART, "the gateway goes down, come back"),
-            Farewell::Refused(code, reason) => (code, reason),
-        };
-        let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
-        if self.socket.send(WsMessage::Close(Some(frame))).await.is_err() {
-            return;
-        }
-        let answered = async {
-            // After a frame that was too large nothing more can be read: the time is for the client to read.
-            if farewell == Farewell::Refused(close_code::SIZE, reason) {
-                std::future::pending::<()>().await;
-            }
-            while let Some(Ok(_)) = self.socket.recv().await {}
-        };
-        let _ = tokio::time::timeout(FAREWELL, answered).await;
-    }
-}
-
-fn is_too_large(error: &axum::Error) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<tokio_tungstenite::tungstenite::Error>() {
-            return matches!(error, tokio_tungstenite::tungstenite::Error::Capacity(_));
-        }
-        cause = error.source();
-    }
-    false
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_first_frame_is_read_as_fastagencys_clients_write_it() {
-        let uuid = "0b9d6e5c-7f4b-4f2a-8c1d-2e3f4a5b6c7d";
-        let init = parse(&format!(
-            r#"{{"user_id": "None", "workflow_uuid": "{uuid}", "name": "echo", "params": {{"name": 1, "ui": 2, "user_id": 3}}}}"#
-        ))
-        .unwrap();
-        assert_eq!((init.run.dashed().as_str(), init.name.as_str()), (uuid, "echo"));
-        assert_eq!(json!(init.params), json!({"name": 1, "ui": 2, "user_id": 3}));
-        let hex = uuid.replace('-', "");
-        assert!(parse(&format!(r#"{{"workflow_uuid": "{hex}", "name": "echo"}}"#)).unwrap().params.is_empty());
-    }
-
-    #[test]
-    fn a_wrong_first_frame_is_answered_in_words() {
-        for (text, code, what) in [
-            ("{", 1003, "the first frame is not JSON"),
-            ("[]", 1008, "must be a JSON object"),
-            ("{}", 1008, "workflow_uuid: is missing"),
-            (r#"{"workflow_uuid": "x", "name": "n"}"#, 1008, "workflow_uuid: \"x\" is no UUID"),
-            (r#"{"workflow_uuid": 1, "name": "n"}"#, 1008, "workflow_uuid: must be a text"),
-            (r#"{"workflow_uuid": "00000000000000000000000000000000"}"#, 1008, "name: is missing"),
-            (r#"{"workflow_uuid": "00000000000000000000000000000000", "name": 1}"#, 1008, "name: must be a text"),
-            (
-                r#"{"workflow_uuid": "00000000000000000000000000000000", "name": "n", "params": []}"#,
-                1008,
-                "params: must be",
-            ),
-        ] {
-            let wrong = parse(text).unwrap_err();
-            assert_eq!(wrong.code, code, "{text}");
-            assert!(wrong.what.contains(what), "{text}: {}", wrong.what);
         }
     }
 }

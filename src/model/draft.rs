@@ -205,11 +205,15 @@ impl<'a> Draft<'a> {
     }
 }
 
+/// No request has read or written more tokens than this, whatever a server says: sums of many are numbers, too.
+pub(super) const LARGEST_COUNT: u64 = 1 << 40;
+
 /// A count in JSON, wherever a server writes it; nothing where there is none.
 pub(super) fn count(of: &Value, key: &str) -> u64 {
     let count = of.get(key);
     // A float becomes the nearest count; the conversion saturates, so that no number can do harm.
-    count.and_then(Value::as_u64).or_else(|| count?.as_f64().map(|count| count as u64)).unwrap_or(0)
+    let count = count.and_then(Value::as_u64).or_else(|| count?.as_f64().map(|count| count as u64)).unwrap_or(0);
+    count.min(LARGEST_COUNT)
 }
 
 pub(super) fn malformed(model: &str, reason: String) -> Error {

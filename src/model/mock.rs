@@ -2,6 +2,8 @@
 //! key, and for load. Each says that it is mock. Tools that are offered are called, one after the other and each once, with
 //! arguments that fit their schemas: tools are real even when models are not, and what they do is to be seen.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 
 use super::content::{shortened, text_of};
@@ -12,7 +14,7 @@ use super::{ChatMessage, FunctionCall, Request, Role, ToolCall};
 const ENDS_WITH_REPLY: usize = 3;
 
 /// How many messages the asked agent has sent in answer.
-pub(super) fn replies_so_far(messages: &[ChatMessage]) -> usize {
+pub(super) fn replies_so_far(messages: &[Arc<ChatMessage>]) -> usize {
     let answered = messages.iter().skip_while(|message| matches!(message.role, Role::System | Role::Assistant));
     answered.filter(|message| message.role == Role::Assistant).count()
 }
@@ -23,7 +25,7 @@ pub(super) fn call(request: &Request) -> Option<ToolCall> {
     if request.messages.last().is_none_or(|last| matches!(last.role, Role::Tool | Role::System)) {
         return None;
     }
-    let calls = request.messages.iter().filter_map(|message| message.tool_calls.as_ref()).flatten();
+    let calls = request.messages.iter().flat_map(|message| &message.tool_calls);
     let called: Vec<&str> = calls.map(|call| call.function.name.as_str()).collect();
     let functions = request.tools.iter().filter_map(|tool| tool.get("function"));
     let (name, function) = functions
@@ -61,13 +63,18 @@ pub(super) fn reply(request: &Request) -> String {
     if let Some(format) = &request.response_format {
         return form(format);
     }
-    let first_system =
-        request.messages.iter().find(|message| message.role == Role::System).map(text).unwrap_or_default();
+    let first_system = request
+        .messages
+        .iter()
+        .find(|message| message.role == Role::System)
+        .map(|message| text(message))
+        .unwrap_or_default();
     let conversation: Vec<&ChatMessage> =
-        request.messages.iter().filter(|message| message.role != Role::System).collect();
+        request.messages.iter().map(AsRef::as_ref).filter(|message| message.role != Role::System).collect();
     let topic = topic(&conversation);
     // What is asked of the conversation as a whole comes as a system message at its end.
-    if let Some(last) = request.messages.last().filter(|message| message.role == Role::System).map(text)
+    if let Some(last) =
+        request.messages.last().filter(|message| message.role == Role::System).map(|message| text(message))
         && !conversation.is_empty()
     {
         if let Some(speaker) = next_speaker(&last, &conversation) {
@@ -271,16 +278,16 @@ const ANYBODY: [&str; 3] = [
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::testing::{message, user};
+    use crate::model::testing::{message, shared, user};
 
     fn replies(system: &str, opening: &str, count: usize) -> Vec<String> {
         let mut request =
-            Request { messages: vec![message(Role::System, system), user(opening)], ..Request::default() };
+            Request { messages: shared([message(Role::System, system), user(opening)]), ..Request::default() };
         (0..count)
             .map(|_| {
                 let words = reply(&request);
                 assert_eq!(reply(&request), words, "the same request, the same reply");
-                request.messages.extend([message(Role::Assistant, &words), user("And then?")]);
+                request.messages.extend(shared([message(Role::Assistant, &words), user("And then?")]));
                 words
             })
             .collect()
@@ -326,7 +333,7 @@ mod tests {
         let asked = |last: &str| {
             let mut messages = conversation.clone();
             messages.push(message(Role::System, last));
-            reply(&Request { messages, ..Request::default() })
+            reply(&Request { messages: shared(messages), ..Request::default() })
         };
         let summary = asked("Summarize the takeaway from the conversation. Do not add any introductory phrases.");
         assert!(summary.starts_with("[mock summary] Student and Teacher talked about **geometry** in 2 messages."));
@@ -342,18 +349,18 @@ mod tests {
         let ask = json!({"type": "object", "properties": {"message": {"type": "string", "description": "For the examiner"}, "n": {"type": "integer"}}});
         let grade = json!({"type": "object", "properties": {"grade": {"enum": ["A", "B"]}}});
         let tools = vec![tool("transfer_to_boss_1", json!({})), tool("ask", ask), tool("grade", grade)];
-        let mut request = Request { messages: vec![user("Go.")], tools, ..Request::default() };
+        let mut request = Request { messages: shared([user("Go.")]), tools, ..Request::default() };
         let mut made = Vec::new();
         for _ in 0..4 {
             match call(&request) {
                 Some(call) => {
                     made.push(format!("{} {}", call.function.name, call.function.arguments));
-                    let asked = ChatMessage { tool_calls: Some(vec![call]), ..message(Role::Assistant, "") };
-                    request.messages.extend([asked, message(Role::Tool, "fine")]);
+                    let asked = ChatMessage { tool_calls: vec![call], ..message(Role::Assistant, "") };
+                    request.messages.extend(shared([asked, message(Role::Tool, "fine")]));
                 }
                 None => {
                     made.push("text".to_owned());
-                    request.messages.extend([message(Role::Assistant, &reply(&request)), user("And?")]);
+                    request.messages.extend(shared([message(Role::Assistant, &reply(&request)), user("And?")]));
                 }
             }
         }
@@ -362,7 +369,7 @@ mod tests {
         assert_eq!(made, wanted);
         assert_eq!(call(&request), None, "each was called");
         let summary = vec![user("Go."), message(Role::System, "Summarize it.")];
-        assert_eq!(call(&Request { messages: summary, ..request }), None, "a summary is a text");
+        assert_eq!(call(&Request { messages: shared(summary), ..request }), None, "a summary is a text");
     }
 
     #[test]
@@ -375,10 +382,10 @@ mod tests {
     #[test]
     fn odd_requests_get_a_reply_too() {
         for messages in [vec![], vec![message(Role::System, "")], vec![message(Role::Assistant, "x")], vec![user("")]] {
-            assert!(reply(&Request { messages, ..Request::default() }).starts_with("[mock reply 1]"));
+            assert!(reply(&Request { messages: shared(messages), ..Request::default() }).starts_with("[mock reply 1]"));
         }
         let parts =
             ChatMessage { content: json!([{"type": "text", "text": "Cats"}, {"type": "image_url"}]), ..user("") };
-        assert!(reply(&Request { messages: vec![parts], ..Request::default() }).contains("**Cats**"));
+        assert!(reply(&Request { messages: shared([parts]), ..Request::default() }).contains("**Cats**"));
     }
 }

@@ -75,8 +75,8 @@ pub struct ChatMessage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// What it wants to be called.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tool_calls: Option<Vec<ToolCall>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<ToolCall>,
     /// The call that this is the result of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool_call_id: Option<String>,
@@ -110,8 +110,8 @@ pub struct FunctionCall {
 /// What a model is asked.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
-    /// The conversation.
-    pub messages: Vec<ChatMessage>,
+    /// The conversation: messages that a request has in common with the one before are shared with it.
+    pub messages: Vec<Arc<ChatMessage>>,
     /// The tools that it may ask for, in the shape of the wire.
     pub tools: Vec<Value>,
     /// What the reply must look like, in the shape of the wire. With it the answer is not streamed (AG2).
@@ -164,6 +164,13 @@ pub struct Usage {
     /// What they cost by the price table; nothing where the model has no price.
     #[serde(skip_serializing_if = "Usd::is_zero")]
     pub cost_usd: Usd,
+}
+
+impl Usage {
+    /// Tokens read and written. A server may say what it likes: the sum stops at the largest number there is.
+    pub fn tokens(&self) -> u64 {
+        self.prompt_tokens.saturating_add(self.completion_tokens)
+    }
 }
 
 fn is_nothing(count: &u64) -> bool {

@@ -117,7 +117,7 @@ impl Remote {
             outcome.map_err(|Failure { error, advice }| Failure { error: self.presentable(error, bearer), advice });
         match &outcome {
             Ok(reply) => {
-                self.gate.used(pass, reply.usage.prompt_tokens + reply.usage.completion_tokens);
+                self.gate.used(pass, reply.usage.tokens());
                 leave.it_lives();
             }
             Err(failure) if speaks_against_the_endpoint(&failure.error) => leave.it_failed(&failure.error),

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::ChatMessage;
-use crate::model::testing::{ask, asking, llm, message, name, user};
+use crate::model::testing::{ask, asking, llm, message, name, shared, user};
 use serde_json::json;
 
 fn scripted(script: Value) -> Scripted {
@@ -11,7 +11,7 @@ fn scripted(script: Value) -> Scripted {
 }
 
 async fn content(model: &Scripted, messages: &[ChatMessage]) -> String {
-    let request = Request { messages: messages.to_vec(), ..Request::default() };
+    let request = Request { messages: shared(messages.iter().cloned()), ..Request::default() };
     ask(model, &request).await.0.unwrap().content.unwrap_or_default()
 }
 
@@ -30,7 +30,7 @@ async fn the_place_in_the_script_follows_from_the_request() {
     asked.extend([mine.clone(), user("Thanks."), message(Role::System, "Summarize.")]);
     assert_eq!(content(&model, &asked).await, "three", "the summary comes after the last reply");
     asked.push(mine.clone());
-    let request = Request { messages: asked, ..Request::default() };
+    let request = Request { messages: shared(asked), ..Request::default() };
     assert!(matches!(ask(&model, &request).await.0, Err(Error::ScriptExhausted { model }) if model == "script"));
 
     assert_eq!(

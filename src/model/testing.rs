@@ -47,7 +47,12 @@ pub(super) fn name(text: &str) -> Name {
 }
 
 pub(super) fn message(role: Role, text: &str) -> ChatMessage {
-    ChatMessage { content: json!(text), role, name: None, tool_calls: None, tool_call_id: None }
+    ChatMessage { content: json!(text), role, name: None, tool_calls: Vec::new(), tool_call_id: None }
+}
+
+/// Messages as requests hold them.
+pub(super) fn shared(messages: impl IntoIterator<Item = ChatMessage>) -> Vec<Arc<ChatMessage>> {
+    messages.into_iter().map(Arc::new).collect()
 }
 
 pub(super) fn user(text: &str) -> ChatMessage {
@@ -56,7 +61,8 @@ pub(super) fn user(text: &str) -> ChatMessage {
 
 /// A conversation that one message begins.
 pub(super) fn asking(text: &str) -> Request {
-    Request { messages: vec![message(Role::System, "You are a math teacher."), user(text)], ..Request::default() }
+    let messages = shared([message(Role::System, "You are a math teacher."), user(text)]);
+    Request { messages, ..Request::default() }
 }
 
 /// What came of asking a model: attempts as `#1`, texts as they are.

@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -66,7 +67,7 @@ pub(super) enum Image<'r> {
 /// Puts a conversation into turns. Instructions in its middle stay where they are, as words of the user. Where several people
 /// or agents speak as users, each text says whose it is: the providers have no other place for names. Without `calls`, calls
 /// and results become text.
-pub(super) fn turns(messages: &[ChatMessage], calls: bool) -> Conversation<'_> {
+pub(super) fn turns(messages: &[Arc<ChatMessage>], calls: bool) -> Conversation<'_> {
     let begins = messages.iter().take_while(|message| message.role == Role::System).count();
     let (instructions, rest) = messages.split_at(begins);
     let system: Vec<String> = instructions.iter().filter_map(|message| text_of(&message.content)).collect();
@@ -117,7 +118,7 @@ impl<'r> Turns<'r> {
                 }
             }
         }
-        for call in message.tool_calls.iter().flatten() {
+        for call in &message.tool_calls {
             self.by_id.insert(&call.id, call);
             if self.calls {
                 self.push(true, Part::Call(call));
@@ -236,7 +237,7 @@ mod tests {
 
     /// A conversation in short: `user: text | call f({}) | result f: 3`.
     fn shown(messages: Value, calls: bool) -> Vec<String> {
-        let messages: Vec<ChatMessage> = serde_json::from_value(messages).unwrap();
+        let messages: Vec<Arc<ChatMessage>> = serde_json::from_value(messages).unwrap();
         let Conversation { system, turns } = turns(&messages, calls);
         let part = |part: &Part<'_>| match part {
             Part::Text(text) => text.to_string(),

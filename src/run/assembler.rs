@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::broker::Stored;
 use crate::ids::RunId;
-use crate::run::record::{Body, KeptEntry, Placed, Record, VERSION};
+use crate::run::record::{Body, KeptEntry, Placed, Record, VERSION, is_last_piece};
 
 /// Why a stored record cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +70,7 @@ impl Assembler {
             self.parts.clear();
         }
         self.parts.push_str(text);
-        if index + 1 < *count {
+        if !is_last_piece(*index, *count) {
             return Ok(Taken::default());
         }
         let whole = std::mem::take(&mut self.parts);

@@ -3,6 +3,8 @@
 //! Records are JSON with a format version. A worker that meets a version newer than [`VERSION`] hands the run back. A record
 //! that is larger than one message may be is stored as several `part`s; [`Assembler`](crate::run::assembler::Assembler) makes it whole again.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -76,7 +78,7 @@ pub struct Asked {
     #[serde(default, skip_serializing_if = "is_none")]
     pub common: usize,
     /// The messages after those.
-    pub messages: Vec<model::ChatMessage>,
+    pub messages: Vec<Arc<model::ChatMessage>>,
     /// The tools; none: those of the other request, or none at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tools: Option<Vec<Value>>,
@@ -327,6 +329,21 @@ pub struct Usage {
     pub cost_usd: Usd,
 }
 
+impl Usage {
+    /// Counts a request to a model that was answered. Sums stop at the largest number there is: a server may say what it likes.
+    pub fn add(&mut self, used: &model::Usage) {
+        self.llm_calls += 1;
+        self.prompt_tokens = self.prompt_tokens.saturating_add(used.prompt_tokens);
+        self.completion_tokens = self.completion_tokens.saturating_add(used.completion_tokens);
+        self.cost_usd += used.cost_usd;
+    }
+
+    /// Tokens read and written.
+    pub fn tokens(&self) -> u64 {
+        self.prompt_tokens.saturating_add(self.completion_tokens)
+    }
+}
+
 /// A record and its place in the log.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Placed {
@@ -405,6 +422,11 @@ impl From<Done> for Record {
     fn from(Done { key, outcome, asked }: Done) -> Self {
         Self { asked, ..Self::new(Body::Did { key, outcome }) }
     }
+}
+
+/// Whether no piece of a large record comes after this one, by what it says of itself.
+pub fn is_last_piece(index: u32, count: u32) -> bool {
+    index.checked_add(1).is_none_or(|next| next >= count)
 }
 
 /// Cuts a text into pieces of at most `size` bytes, between characters. Escaping may double a piece, hence half the limit.

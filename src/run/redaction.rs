@@ -1,6 +1,7 @@
 //! What of a record is redacted: all that people, models and tools have said. Who did what and when stays.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -51,9 +52,9 @@ pub fn record(redactor: &Redactor, record: &mut Record) {
 
 /// Redacts what a model was asked.
 fn asked(redactor: &Redactor, asked: &mut Asked) {
-    for message in &mut asked.messages {
+    for message in asked.messages.iter_mut().map(Arc::make_mut) {
         redactor.value(&mut message.content);
-        let calls = message.tool_calls.iter_mut().flatten();
+        let calls = message.tool_calls.iter_mut();
         calls.for_each(|call| redactor.in_place(&mut call.function.arguments));
     }
 }

@@ -168,7 +168,7 @@ impl Summary {
                 self.state = self.waiting_or_running();
             }
             Body::Did { outcome: Outcome::Reply(reply), .. } => {
-                self.tokens += reply.usage.prompt_tokens + reply.usage.completion_tokens;
+                self.tokens = self.tokens.saturating_add(reply.usage.tokens());
                 self.cost_usd += reply.usage.cost_usd;
             }
             Body::Ended(ended) => {

@@ -16,11 +16,13 @@ mod conversation;
 pub mod expression;
 mod folder;
 mod names;
+mod questions;
 mod reading;
 mod scope;
 mod shapes;
 mod steps;
 mod talks;
+mod values;
 
 pub use called::apply_defaults;
 pub use conversation::{

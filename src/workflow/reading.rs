@@ -9,8 +9,9 @@ use serde_json::Value;
 use super::names::Names;
 use super::scope::{Declared, Scope};
 use super::shapes::{AGENT, LIMITS, TOOL, WORKFLOW};
-use super::steps::{self, Met, Reader};
+use super::steps::{Met, Reader};
 use super::talks::{check_tools, handoffs, nested_chats};
+use super::values;
 use super::{
     Agent, AgentKind, Approve, CONVERSABLE_SYSTEM_MESSAGE, Definition, HumanInputMode, Limits, MOST_AUTO_REPLIES,
     ModelUse, Returns, Schema, Tool, Values, Workflow,
@@ -359,14 +360,14 @@ fn agent(name: Name, field: &Field<'_>, names: &Names, declared: &Declared) -> O
             .unwrap_or(MOST_AUTO_REPLIES),
         default_auto_reply: fields.read("default_auto_reply", Field::text).unwrap_or_default().to_owned(),
         is_termination_msg: fields
-            .read("is_termination_msg", |field| steps::expression(field, &Scope::only(declared, "message"))),
+            .read("is_termination_msg", |field| values::expression(field, &Scope::only(declared, "message"))),
         tools: fields.read("tools", |field| names.tools(field)).unwrap_or_default(),
         executes: fields.read("executes", |field| names.tools(field)).unwrap_or_default(),
         output: fields.read("output", schema),
         nested_chats: fields.read("nested_chats", |field| nested_chats(field, names, declared)).unwrap_or_default(),
         handoffs: fields.read("handoffs", |field| handoffs(field, names, declared)).unwrap_or_default(),
         update_system_message: fields
-            .read("update_system_message", |field| steps::template(field, &Scope::only(declared, "context"))),
+            .read("update_system_message", |field| values::template(field, &Scope::only(declared, "context"))),
     };
     check_tools(&fields, &agent);
     Some(agent)

@@ -10,11 +10,12 @@ use super::conversation::{
 };
 use super::names::Names;
 use super::scope::{Declared, Scope};
-use super::shapes::{
+use super::shapes::talks::{
     AFTER_WORK, CARRYOVER_CONFIG, CHAT, GROUP, GROUP_CHAT, HANDOFFS, LLM_HANDOFF, MANAGER, NESTED_CHAT, NESTED_CHATS,
     QUEUED_CHAT, SUMMARY_ARGS, TARGET,
 };
-use super::steps::{Reader, data, entries, expression, template};
+use super::steps::Reader;
+use super::values::{data, entries, expression, template};
 use super::{Action, Agent, Data, ModelUse};
 use crate::ids::Name;
 use crate::yaml::{Field, Fields};

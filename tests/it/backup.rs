@@ -27,6 +27,25 @@ async fn all(project: &Project) -> (Tier, Gateways) {
     (all, Gateways::new([format!("http://127.0.0.1:{port}")]))
 }
 
+/// A project's process at work, a run of it that waits, and the question that it waits with.
+struct AtWork {
+    model: SlowModel,
+    project: Project,
+    process: Tier,
+    gateways: Gateways,
+    waiting: String,
+    open: String,
+}
+
+async fn at_work() -> AtWork {
+    let model = SlowModel::start(|| Duration::from_millis(50)).await;
+    let project = Project::new(&config(&model), &[("lesson.yaml", LESSON)]);
+    let (process, gateways) = all(&project).await;
+    let waiting = gateways.start("lesson", json!({}), "one that waits").await;
+    let open = question(&gateways, &waiting).await;
+    AtWork { model, project, process, gateways, waiting, open }
+}
+
 /// How the run ended.
 async fn outcome(gateways: &Gateways, run: &str) -> Value {
     soon(async {
@@ -42,13 +61,9 @@ async fn outcome(gateways: &Gateways, run: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backup_brings_back_every_run_and_open_question() {
-    let model = SlowModel::start(|| Duration::from_millis(50)).await;
-    let project = Project::new(&config(&model), &[("lesson.yaml", LESSON)]);
-    let (mut all, gateways) = all(&project).await;
-    let run = gateways.start("lesson", json!({}), "kept").await;
-    let open = question(&gateways, &run).await;
+    let AtWork { model: _model, project, mut process, gateways, waiting, open } = at_work().await;
     // As after a crash: nothing was tidied up.
-    all.kill();
+    process.kill();
     let mut backup = project.start("backup", &["backup", "copy"]);
     assert_eq!(backup.ended().await.0, Some(0), "{}", backup.log());
     let mut occupied = project.start("occupied", &["restore", "copy"]);
@@ -58,19 +73,15 @@ async fn a_backup_brings_back_every_run_and_open_question() {
     let mut restore = project.start("restore", &["restore", "copy"]);
     assert_eq!(restore.ended().await.0, Some(0), "{}", restore.log());
     assert!(project.path().join("data/seal.key").is_file());
-    all.start();
-    all.says("page: http").await;
-    assert!(gateways.answer(&run, &open, "triangles").await);
-    assert_eq!(outcome(&gateways, &run).await, "completed");
+    process.start();
+    process.says("page: http").await;
+    assert!(gateways.answer(&waiting, &open, "triangles").await);
+    assert_eq!(outcome(&gateways, &waiting).await, "completed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backup_of_a_process_at_work_has_every_run_that_was_acknowledged() {
-    let model = SlowModel::start(|| Duration::from_millis(50)).await;
-    let project = Project::new(&config(&model), &[("lesson.yaml", LESSON)]);
-    let (mut original, gateways) = all(&project).await;
-    let waiting = gateways.start("lesson", json!({}), "one that waits").await;
-    let open = question(&gateways, &waiting).await;
+    let AtWork { model, project, process: mut original, gateways, waiting, open } = at_work().await;
     let over = gateways.start("lesson", json!({}), "one that ends").await;
     let asked = question(&gateways, &over).await;
     assert!(gateways.answer(&over, &asked, "squares").await);
@@ -140,11 +151,7 @@ const LATER: Duration = Duration::from_millis(4);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backup_that_is_killed_is_whole_or_nothing_and_holds_nobody_up() {
-    let model = SlowModel::start(|| Duration::from_millis(50)).await;
-    let project = Project::new(&config(&model), &[("lesson.yaml", LESSON)]);
-    let (mut original, gateways) = all(&project).await;
-    let waiting = gateways.start("lesson", json!({}), "one that waits").await;
-    let open = question(&gateways, &waiting).await;
+    let AtWork { model, project, process: mut original, gateways, waiting, open } = at_work().await;
     let mut cut_off = 0;
     for number in 0..KILLED {
         let name = format!("copy{number}");

@@ -218,6 +218,42 @@ async fn a_tool_that_was_cut_off_by_a_kill_goes_on_where_it_was() {
     drop(second);
 }
 
+const THREE_REPLIES: &str = r#"
+version: 1
+name: lesson
+agents:
+  a: { system_message: You answer. }
+steps:
+  - id: topic
+    text_input: { prompt: "What?" }
+  - id: one
+    agent: { agent: a, message: one }
+  - id: two
+    agent: { agent: a, message: two }
+  - id: three
+    agent: { agent: a, message: three }
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_nothing_is_stored_one_request_goes_ahead_and_is_the_only_one_that_a_kill_repeats() {
+    let Some(nats) = NatsServer::start("crash::ahead") else { return };
+    let house = House::with(nats, Duration::from_millis(300), "", THREE_REPLIES).await;
+    let mut first = house.worker("first").await;
+    let run = house.answered().await;
+    house.asked(1).await;
+    house.nats.signal("STOP");
+    house.asked(2).await;
+    // Its reply is here long before this, and nothing may be made of it.
+    let third = tokio::time::timeout(Duration::from_secs(1), house.asked(3)).await;
+    assert!(third.is_err(), "{:?}", house.effects());
+    first.kill();
+    house.nats.signal("CONT");
+    let second = house.worker("second").await;
+    house.ended(&run).await;
+    assert_eq!(house.effects(), ["one#0", "two#0", "two#0", "three#0"], "the first was on its way into the log");
+    drop(second);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stopped_worker_that_comes_back_has_lost_its_run_and_shows_nothing() {
     let Some(house) = House::open("crash::stopped", Duration::from_millis(1500)).await else { return };

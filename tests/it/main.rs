@@ -5,6 +5,7 @@
 mod ag2;
 mod approvals;
 mod audit;
+mod auditing;
 mod backup;
 mod broken_yaml;
 mod broker;

@@ -19,29 +19,39 @@ use crate::support::tier::Tier;
 
 const BACK: Duration = Duration::from_secs(30);
 
-/// Asks a person, then a model that calls a tool, then the model again.
-const ERRAND: &str = r#"
+/// A workflow whose agent asks for the weather, which a tool tells, or not.
+fn weather(name: &str, told: &str, steps: &str) -> String {
+    format!(
+        r#"
 version: 1
-name: errand
+name: {name}
 agents:
-  helper: { system_message: You help., tools: [weather] }
+  helper: {{ system_message: You help., tools: [weather] }}
 tools:
   weather:
     description: The weather
-    params: { type: object, properties: { city: { type: string } }, required: [city] }
+    params: {{ type: object, properties: {{ city: {{ type: string }} }}, required: [city] }}
     do:
-      - return: "Sunny in {{ args.city }}"
+      - {told}
 steps:
-  - id: where
-    text_input: { prompt: "Where?" }
-  - agent: { agent: helper, message: "{{ steps.where }}" }
-"#;
+{steps}
+"#
+    )
+}
+
+/// Asks a person, then a model that calls a tool, then the model again.
+fn errand_workflow() -> String {
+    let steps = r#"
+  - { id: where, text_input: { prompt: "Where?" } }
+  - agent: { agent: helper, message: "{{ steps.where }}" }"#;
+    weather("errand", r#"return: "Sunny in {{ args.city }}""#, steps)
+}
 
 /// A project with that workflow, a model with a script and a price, and more.
 fn project(nats: &str, more: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("workflows")).unwrap();
-    std::fs::write(folder.path().join("workflows/errand.yaml"), ERRAND).unwrap();
+    std::fs::write(folder.path().join("workflows/errand.yaml"), errand_workflow()).unwrap();
     let config = format!(
         "version: 1
 name: operation
@@ -223,22 +233,6 @@ fn asked_for() -> BTreeSet<String> {
     names
 }
 
-/// Calls a tool that fails.
-const CLUMSY: &str = r#"
-version: 1
-name: clumsy
-agents:
-  helper: { system_message: You help., tools: [weather] }
-tools:
-  weather:
-    description: The weather
-    params: { type: object, properties: { city: { type: string } }, required: [city] }
-    do:
-      - fail: "nobody knows the weather of {{ args.city }}"
-steps:
-  - agent: { agent: helper, message: "How is it?" }
-"#;
-
 /// Waits until a tier's figure is as it should be.
 async fn shows(port: u16, line: &str, is_right: impl Fn(f64) -> bool) {
     let deadline = std::time::Instant::now() + BACK;
@@ -258,7 +252,10 @@ async fn what_waits_and_what_goes_wrong_is_counted() {
     let Some(server) = NatsServer::start("operation::what_waits_and_what_goes_wrong_is_counted") else { return };
     let folder = project(&server.url(), "worker: { lease: 1s, max_runs: 1, park_after: 1h }\n");
     let config = std::fs::read_to_string(folder.path().join("fastagency.yaml")).unwrap();
-    let project = Project::new(&config, &[("errand.yaml", ERRAND), ("clumsy.yaml", CLUMSY)]);
+    // Its tool fails.
+    let fails = r#"fail: "nobody knows the weather of {{ args.city }}""#;
+    let clumsy = weather("clumsy", fails, r#"  - agent: { agent: helper, message: "How is it?" }"#);
+    let project = Project::new(&config, &[("errand.yaml", &errand_workflow()), ("clumsy.yaml", &clumsy)]);
     let [port, at_gateway, at_first, at_second, at_third] = [(); 5].map(|()| free_port());
     let listen = |port: u16| format!("127.0.0.1:{port}");
     let gateway =
@@ -438,6 +435,7 @@ async fn logs_say_whose_run_of_what_it_is() {
     );
     let mut all = Tier::start(folder.path(), &["all", "--port", "0", "--ui-port", "0", "--log-format", "json", "-v"]);
     let gateway = all.url("gateway");
+    all.says("worker ready");
     let call = client().post(format!("{gateway}/api/runs")).header("x-user", "alice");
     let answer = call.json(&json!({"workflow": "errand"})).send().await.unwrap();
     let status = answer.status();

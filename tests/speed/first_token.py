@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 
-from tiers import Tiers, call
+from tiers import Tiers, call, llms
 
 TIMES = int(sys.argv[1]) if len(sys.argv) > 1 else 300
 
@@ -82,8 +82,8 @@ class Run:
 
 with tempfile.TemporaryDirectory() as folder, Tiers(pathlib.Path(folder)) as tiers:
     model = tiers.model("0", "10", "2")
-    tiers.project(tiers.nats(), model, {"ask": ASK})
-    gateway, *_ = tiers.house()
+    tiers.project(tiers.nats(), {"ask": ASK}, llms(model))
+    gateway = tiers.house().url
     connection = http.client.HTTPConnection(model.removeprefix("http://").removesuffix("/v1"))
     run = Run(gateway)
     for _ in range(10):

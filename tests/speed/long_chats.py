@@ -8,7 +8,7 @@ import pathlib
 import tempfile
 import time
 
-from tiers import Tiers, call, get
+from tiers import Tiers, call, get, llms, memory
 
 AGENTS, ROUNDS = 30, 200
 TURNS, REPLY = 60, 42_000
@@ -30,12 +30,6 @@ agents:
 steps:
   - chat: {{ sender: a, recipient: b, message: Let us talk., max_turns: {TURNS} }}
 """
-
-
-def memory(pid: int, what: str = "VmRSS") -> float:
-    """In MB."""
-    lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
-    return int(next(line.split()[1] for line in lines if line.startswith(what + ":"))) / 1000
 
 
 def play(gateway: str, workflow: str) -> list[float]:
@@ -64,11 +58,11 @@ for title, workflow, reply in (
 ):
     with tempfile.TemporaryDirectory() as folder, Tiers(pathlib.Path(folder)) as tiers:
         model = tiers.model("0", "1", "0", str(reply))
-        tiers.project(tiers.nats(), model, {"group": GROUP, "chat": CHAT}, ", stream: false")
-        gateway, worker, its_gateway = tiers.house()
-        before = memory(worker.pid)
+        tiers.project(tiers.nats(), {"group": GROUP, "chat": CHAT}, llms(model, ", stream: false"))
+        house = tiers.house()
+        before = memory(house.worker)
         begun = time.perf_counter()
-        moments = play(gateway, workflow)
+        moments = play(house.url, workflow)
         seconds = time.perf_counter() - begun
         sent = get(model.removesuffix("/v1"))
         gaps = [later - earlier for earlier, later in zip(moments, moments[1:])]
@@ -80,5 +74,5 @@ for title, workflow, reply in (
         parts = [mean(gaps[at : at + tenth]) for at in range(0, tenth * 10, tenth)]
         print(f"{title}: {seconds:.2f} s, {sent['answered']} requests of {sent['bytes'] / 1e6:.1f} MB in all")
         print(f"  ms a round, tenth by tenth: {' '.join(f'{part:.2f}' for part in parts)}")
-        grown = memory(worker.pid, "VmHWM") - before
-        print(f"  worker: {before:.0f} MB before, at most {grown:.0f} MB more; gateway at most {memory(its_gateway.pid, 'VmHWM'):.0f} MB")
+        grown = memory(house.worker, "VmHWM") - before
+        print(f"  worker: {before:.0f} MB before, at most {grown:.0f} MB more; gateway at most {memory(house.gateway, 'VmHWM'):.0f} MB")

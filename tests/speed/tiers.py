@@ -1,4 +1,4 @@
-"""What the measurements start and end: a NATS server, our tiers, and the instant model, each on a port of its own."""
+"""What the measurements start and end: NATS servers, our tiers, and the instant model, each on a port of its own."""
 
 import contextlib
 import json
@@ -7,11 +7,15 @@ import pathlib
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 import urllib.request
+from typing import NamedTuple
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = os.environ["FASTAGENCY_BIN"]
+# The workflow that most measurements have their conversations with.
+ECHO = {"echo": (ROOT / "workflows/echo.yaml").read_text()}
 
 
 def free_port() -> int:
@@ -20,8 +24,16 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def get(url: str) -> dict:
-    with urllib.request.urlopen(url, timeout=30) as answer:
+def get(url: str, key: str | None = None) -> dict:
+    request = urllib.request.Request(url, headers={"authorization": f"Bearer {key}"} if key else {})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
+
+
+def call(url: str, body: dict | None = None) -> dict:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=120) as answer:
         return json.load(answer)
 
 
@@ -37,11 +49,47 @@ def until(what, patience: float = 20):
             time.sleep(0.05)
 
 
+def memory(process: subprocess.Popen, what: str = "VmRSS") -> float:
+    """In MB."""
+    lines = pathlib.Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith(what + ":"))) / 1024
+
+
+def llms(model_url: str, more: str = "") -> str:
+    """The settings of a project whose agents ask the instant model."""
+    return f"llms: {{ default: {{ provider: compatible, model: instant, base_url: '{model_url}'{more} }} }}\n"
+
+
+def bench(gateway: str, conversations: int, clients: int, *more: str, workflow: str = "echo", key: str | None = None) -> dict:
+    """The figures of `fastagency bench`; it must not have met an error."""
+    command = [BINARY, "bench", "--gateway-url", gateway, "--workflow", workflow, "-n", str(conversations), "-j", str(clients), "--json", *more]
+    environment = {**os.environ, **({"FASTAGENCY_KEY": key} if key else {})}
+    with tempfile.TemporaryDirectory() as elsewhere:
+        done = subprocess.run(command, capture_output=True, text=True, cwd=elsewhere, env=environment)
+    if not done.stdout:
+        raise SystemExit(done.stderr)
+    figures = json.loads(done.stdout)["conversations"]
+    if figures["errors"] or figures["crossed"] or figures["completed"] != conversations:
+        raise SystemExit(f"{figures}\n{done.stderr}")
+    return figures
+
+
+class House(NamedTuple):
+    """A worker and a gateway at work."""
+
+    url: str
+    worker: subprocess.Popen
+    gateway: subprocess.Popen
+    # Where they show their figures, if they do.
+    figures: tuple[str, ...] = ()
+
+
 class Tiers(contextlib.ExitStack):
     """Processes that are ended together, in the order opposite to their start."""
 
     def __init__(self, folder: pathlib.Path):
         super().__init__()
+        folder.mkdir(exist_ok=True)
         self.folder = folder
 
     def spawn(self, name: str, *command: str, env: dict | None = None, **more) -> subprocess.Popen:
@@ -54,12 +102,14 @@ class Tiers(contextlib.ExitStack):
         return child
 
     @staticmethod
-    def end(child: subprocess.Popen) -> None:
-        child.send_signal(signal.SIGTERM)
-        try:
-            child.wait(10)
-        except subprocess.TimeoutExpired:
-            child.kill()
+    def end(*children: subprocess.Popen) -> None:
+        for child in children:
+            child.send_signal(signal.SIGTERM)
+        for child in children:
+            try:
+                child.wait(10)
+            except subprocess.TimeoutExpired:
+                child.kill()
 
     def model(self, *arguments: str) -> str:
         """The instant model; returns its base_url."""
@@ -67,10 +117,11 @@ class Tiers(contextlib.ExitStack):
         return child.stdout.readline().strip()
 
     def nats(self) -> str:
-        """A NATS server with the settings that we ship; returns its URL."""
-        port = free_port()
+        """A NATS server with the settings that we ship; returns its URL. `monitor` is where it tells of itself."""
+        port, monitor = free_port(), free_port()
+        self.monitor = f"http://127.0.0.1:{monitor}"
         settings = (ROOT / "nats-server.conf").read_text()
-        for line, mine in (("listen: 127.0.0.1:4222", f"listen: 127.0.0.1:{port}"), ("http: 127.0.0.1:8222", "")):
+        for line, mine in (("listen: 127.0.0.1:4222", f"listen: 127.0.0.1:{port}"), ("http: 127.0.0.1:8222", f"http: 127.0.0.1:{monitor}")):
             assert line in settings, f"nats-server.conf has no {line!r}"
             settings = settings.replace(line, mine, 1)
         begin, rest = settings.split("websocket {", 1)
@@ -81,22 +132,21 @@ class Tiers(contextlib.ExitStack):
         until(lambda: socket.create_connection(("127.0.0.1", port)).close())
         return f"nats://127.0.0.1:{port}"
 
-    def project(self, nats_url: str | None, model_url: str, workflows: dict[str, str], llm: str = "") -> None:
+    def project(self, nats_url: str | None, workflows: dict[str, str], settings: str = "") -> None:
         (self.folder / "workflows").mkdir(exist_ok=True)
         nats = f"nats: {{ url: '{nats_url}', user: fastagency, password: fastagency_nats_password }}\n" if nats_url else ""
-        (self.folder / "fastagency.yaml").write_text(
-            f"version: 1\nname: speed\n{nats}"
-            f"llms: {{ default: {{ provider: compatible, model: instant, base_url: '{model_url}'{llm} }} }}\n"
-        )
+        (self.folder / "fastagency.yaml").write_text(f"version: 1\nname: speed\n{nats}{settings}")
         for name, text in workflows.items():
             (self.folder / f"workflows/{name}.yaml").write_text(text)
 
-    def house(self) -> tuple[str, subprocess.Popen, subprocess.Popen]:
-        """One worker and one gateway; returns the gateway's URL and both processes."""
+    def house(self, program: str = BINARY, show_figures: bool = False, key: str | None = None) -> House:
+        """One worker and one gateway, which serve; `key`: of a caller, if the gateway asks for one."""
         port = free_port()
-        worker = self.spawn("worker", BINARY, "worker")
-        gateway = self.spawn("gateway", BINARY, "gateway", "--port", str(port))
-        return self.served(port), worker, gateway
+        figures = tuple(f"127.0.0.1:{free_port()}" for _ in range(2)) if show_figures else ()
+        flags = [("--metrics-listen", place) for place in figures] or [(), ()]
+        worker = self.spawn("worker", program, "worker", *flags[0])
+        gateway = self.spawn("gateway", program, "gateway", "--port", str(port), *flags[1])
+        return House(self.served(port, key), worker, gateway, tuple(f"http://{place}/metrics" for place in figures))
 
     def one_process(self) -> str:
         """`fastagency all`, with its own broker unless the project names a NATS server; returns the gateway's URL."""
@@ -105,20 +155,13 @@ class Tiers(contextlib.ExitStack):
         return self.served(port)
 
     @staticmethod
-    def served(port: int) -> str:
+    def served(port: int, key: str | None = None) -> str:
         url = f"http://127.0.0.1:{port}"
 
         def served():
-            workflows = get(f"{url}/api/workflows")["workflows"]
+            workflows = get(f"{url}/api/workflows", key)["workflows"]
             if not workflows or not all(one["available"] for one in workflows):
                 raise OSError("no worker yet")
 
         until(served)
         return url
-
-
-def call(url: str, body: dict | None = None) -> dict:
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"content-type": "application/json"})
-    with urllib.request.urlopen(request, timeout=120) as answer:
-        return json.load(answer)

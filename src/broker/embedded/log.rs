@@ -160,6 +160,7 @@ fn insert(session: &mut Session<'_>, run: RunId, payload: Bytes, head: Head) -> 
         .sql
         .prepare_cached("insert into records (seq, run, at, payload) values (?1, ?2, ?3, ?4)")?
         .execute(params![seq, head.no, session.now_millis(), &payload[..]])?;
+    session.appended += 1;
     session.heads.insert(run, Head { last: seq, ..head });
     let stored = Stored { seq, at: session.now, payload };
     session.told.push(Told::Live(run, Live::Record { stored, previous: head.last }));

@@ -18,7 +18,7 @@ const FORMAT: i64 = 1;
 /// "FAgy": tells `file` and us that the file is ours.
 const APPLICATION_ID: i64 = 0x4641_6779;
 
-/// Sequences are shared by all runs and never used twice, even after a purge: the last one is kept in `counters`.
+/// Sequences are shared by all runs and never used twice, even after a purge: `counters` has one that none was above.
 /// Records lie in the order in which they were written, and the runs that are written now lie together in their index:
 /// a commit of many runs' records touches few pages.
 /// Jobs know nothing of who holds them: after a restart all that are left are delivered again.
@@ -89,14 +89,13 @@ fn settings(connection: &Connection) -> rusqlite::Result<()> {
     // One process holds the folder's lock, so that the write-ahead log needs no shared memory.
     connection.pragma_update(None, "locking_mode", "exclusive")?;
     connection.pragma_update(None, "journal_mode", "wal")?;
-    // What is removed is overwritten: somebody's words are not to be found in the file's free pages.
+    // What is removed is overwritten: somebody's words, or the envelope of a password, are not to be found in the file's free
+    // pages.
     connection.pragma_update(None, "secure_delete", true)?;
     // A commit reaches the system, which a killed process cannot undo; the disk follows with the next checkpoint.
     connection.pragma_update(None, "synchronous", "normal")?;
     // The store's thread checkpoints by the clock instead, see `store.rs`.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-    // What a purge removed (passwords' envelopes among it) is overwritten.
-    connection.pragma_update(None, "secure_delete", "on")?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(())
 }

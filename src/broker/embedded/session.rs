@@ -21,6 +21,8 @@ pub(super) struct Session<'a> {
     pub(super) heads: &'a mut HashMap<RunId, Head>,
     /// The last sequence that was given out.
     pub(super) sequence: &'a mut u64,
+    /// How many records were appended.
+    pub(super) appended: u64,
 }
 
 /// What an append must know of its run.

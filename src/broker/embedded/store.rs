@@ -23,6 +23,8 @@ use crate::ids::RunId;
 const WAITING_CALLS: usize = 4096;
 /// Calls in one transaction: enough to pay for the commit, few enough that the first does not wait long.
 const BATCH: usize = 512;
+/// Sequences that are reserved at once: not every append needs to say in the file that its number is used.
+const SEQUENCES: u64 = 1024;
 /// Heads of runs kept in memory, some hundred bytes each; with one more all are read again as they are needed.
 const HEADS: usize = 65_536;
 /// How long a commit may stay in the system's hands only. A crash of the machine loses at most about this much.
@@ -75,7 +77,7 @@ impl Store {
             connection,
             house,
             heads: HashMap::new(),
-            saved_sequence: sequence,
+            reserved: sequence,
             sequence,
             dirty_since: None,
             next_due: Some(0),
@@ -175,7 +177,8 @@ struct Keeper {
     house: House,
     heads: HashMap<RunId, Head>,
     sequence: u64,
-    saved_sequence: u64,
+    /// Sequences up to this one are given out, or never will be after a restart: the file says so.
+    reserved: u64,
     /// When the oldest commit that the disk may not have was made.
     dirty_since: Option<Instant>,
     /// When the next timer or expiry in the file is due, in milliseconds.
@@ -264,30 +267,46 @@ impl Keeper {
 
     /// Runs `act` in a transaction. A transaction that only read costs nothing to commit.
     fn commit(&mut self, act: impl FnOnce(&mut Session<'_>) -> rusqlite::Result<()>) -> rusqlite::Result<Vec<Told>> {
+        // Prepared once: to read these few words would take as long as to do what they say.
+        self.connection.prepare_cached("begin")?.execute([])?;
+        let outcome = self.act_and_commit(act);
+        if outcome.is_err() && !self.connection.is_autocommit() {
+            self.connection.prepare_cached("rollback")?.execute([])?;
+        }
+        outcome
+    }
+
+    fn act_and_commit(
+        &mut self,
+        act: impl FnOnce(&mut Session<'_>) -> rusqlite::Result<()>,
+    ) -> rusqlite::Result<Vec<Told>> {
         let before = self.connection.total_changes();
-        let transaction = self.connection.unchecked_transaction()?;
         let mut session = Session {
-            sql: &transaction,
+            sql: &self.connection,
             now: clock::Clock::now(&clock::SystemClock),
             told: Vec::new(),
             heads: &mut self.heads,
             sequence: &mut self.sequence,
+            appended: 0,
         };
         act(&mut session)?;
-        let told = session.told;
+        let Session { told, appended, .. } = session;
         if self.heads.len() > HEADS {
             self.heads.clear();
         }
-        if self.sequence != self.saved_sequence {
-            transaction
-                .prepare_cached("update counters set value = ?1 where name = 'sequence'")?
-                .execute([self.sequence])?;
+        let mut reserved = self.reserved;
+        if self.sequence > reserved {
+            reserved = self.sequence + SEQUENCES;
+            let reserve = "update counters set value = ?1 where name = 'sequence'";
+            self.connection.prepare_cached(reserve)?.execute([reserved])?;
         }
-        let wrote = transaction.total_changes() != before;
-        transaction.commit()?;
-        self.saved_sequence = self.sequence;
-        if wrote {
+        let written = self.connection.total_changes() - before;
+        self.connection.prepare_cached("commit")?.execute([])?;
+        self.reserved = reserved;
+        if written > 0 {
             self.dirty_since.get_or_insert_with(Instant::now);
+        }
+        if written > appended {
             // A timer or an expiry may be among what was written; whether it is the first is cheap to ask.
             self.next_due = due::next(&self.connection)?;
         }

@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::which::Which;
-use super::{Source, find, unreachable};
+use super::{Source, find, unknown, unreachable};
 use crate::audit::verify::{self, Report, Verdict, Verifier};
 use crate::audit::{self, Columns};
 use crate::broker::Broker;
@@ -67,9 +67,19 @@ pub(super) struct Erase {
 
 /// A bar on the terminal; nothing where there is none.
 fn bar(length: u64, what: &'static str) -> ProgressBar {
-    let bar = if io::stderr().is_terminal() { ProgressBar::new(length) } else { ProgressBar::hidden() };
-    let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}").expect("the template is right");
-    bar.with_style(style).with_message(what)
+    shown(ProgressBar::new(length), "{msg} {wide_bar} {pos}/{len} {eta}").with_message(what)
+}
+
+/// What a gateway has sent so far; how much there is it does not say.
+fn received() -> ProgressBar {
+    shown(ProgressBar::no_length(), "received {bytes} in {elapsed}")
+}
+
+fn shown(bar: ProgressBar, template: &str) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    bar.with_style(ProgressStyle::with_template(template).expect("the template is right"))
 }
 
 impl Export {
@@ -85,12 +95,15 @@ impl Export {
             Source::Broker { broker, redactor, .. } => self.of_broker(broker, redactor, &mut out).await?,
             Source::Gateway(client) => {
                 let mut export = client.export(&self.query()).await.map_err(unreachable)?;
+                let received = received();
                 let mut written = Ok(());
                 while written.is_ok()
                     && let Some(piece) = export.next().await.map_err(unreachable)?
                 {
                     written = out.write_all(&piece);
+                    received.inc(piece.len() as u64);
                 }
+                received.finish_and_clear();
                 written
             }
         };
@@ -322,7 +335,11 @@ pub(super) async fn prompts(run: RunId, source: &Source) -> Result<io::Result<()
     match source {
         Source::Broker { broker, redactor, .. } => {
             let mut prompts = audit::Prompts::default();
-            for placed in crate::run::read(broker, run, 0).await? {
+            let records = crate::run::read(broker, run, 0).await?;
+            if records.is_empty() {
+                return Err(unknown(run));
+            }
+            for placed in records {
                 let placed = redaction::placed(redactor, &placed);
                 let event = audit::event(run, &placed, redactor);
                 if let Some(prompt) = prompts.of(&placed)

@@ -1,5 +1,7 @@
 //! The body of a request as AG2 sends it: which keys, whose value wins, and the rules of the o1 models.
 
+use std::sync::Arc;
+
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::{Map, Value, json};
 
@@ -59,7 +61,7 @@ impl Serialize for Body<'_> {
     }
 }
 
-struct Messages<'r>(&'r Llm, &'r [ChatMessage]);
+struct Messages<'r>(&'r Llm, &'r [Arc<ChatMessage>]);
 
 impl Serialize for Messages<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -68,7 +70,7 @@ impl Serialize for Messages<'_> {
         for message in *messages {
             match suited(llm, message) {
                 Some(other) => sent.serialize_element(&other)?,
-                None => sent.serialize_element(message)?,
+                None => sent.serialize_element(&**message)?,
             }
         }
         sent.end()
@@ -87,12 +89,14 @@ fn suited(llm: &Llm, message: &ChatMessage) -> Option<ChatMessage> {
         let google = |extra: &Value| llm.provider == Provider::Compatible && extra.get("google").is_some();
         call.extra_content.as_ref().is_some_and(|extra| !google(extra))
     };
-    let calls = message.tool_calls.as_ref().filter(|calls| calls.iter().any(foreign))?;
+    if !message.tool_calls.iter().any(foreign) {
+        return None;
+    }
     let own = |call: &ToolCall| {
         let extra_content = call.extra_content.clone().filter(|_| !foreign(call));
         ToolCall { extra_content, ..call.clone() }
     };
-    Some(ChatMessage { tool_calls: Some(calls.iter().map(own).collect()), ..message.clone() })
+    Some(ChatMessage { tool_calls: message.tool_calls.iter().map(own).collect(), ..message.clone() })
 }
 
 fn suit_o1(body: &mut Map<String, Value>) {
@@ -105,7 +109,7 @@ fn suit_o1(body: &mut Map<String, Value>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::testing::{llm, user};
+    use crate::model::testing::{llm, shared, user};
 
     fn body(llm: &Llm, request: &Request) -> (Value, bool) {
         let (text, streamed) = super::body(llm, request);
@@ -118,13 +122,13 @@ mod tests {
     }
 
     fn system(text: &str) -> ChatMessage {
-        ChatMessage { content: json!(text), role: Role::System, name: None, tool_calls: None, tool_call_id: None }
+        ChatMessage { content: json!(text), role: Role::System, name: None, tool_calls: Vec::new(), tool_call_id: None }
     }
 
     fn request(parameters: Value) -> Request {
         let named = ChatMessage { name: Some("Student_Agent".to_owned()), ..user("Teach me.") };
         Request {
-            messages: vec![system("You are a math teacher."), named],
+            messages: shared([system("You are a math teacher."), named]),
             parameters: object(parameters),
             ..Request::default()
         }

@@ -1,5 +1,6 @@
 //! A tier of the program as a child of the test: the real binary with a configuration of its own.
 
+use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -12,8 +13,17 @@ const PATIENCE: Duration = Duration::from_secs(40);
 /// The process; it is killed when this is dropped.
 pub struct Tier {
     child: Child,
-    lines: Receiver<String>,
+    lines: Receiver<(Pipe, String)>,
+    /// What nobody waited for yet. Which of two pipes is read first is chance, so each has a list of its own.
+    unheard: [VecDeque<String>; 2],
     said: Vec<String>,
+}
+
+/// What the program says on standard output, and what on standard error.
+#[derive(Clone, Copy)]
+enum Pipe {
+    Output,
+    Error,
 }
 
 impl Tier {
@@ -30,22 +40,25 @@ impl Tier {
             .spawn()
             .expect("the program starts");
         let (sender, lines) = channel();
-        read(child.stdout.take().expect("a pipe"), sender.clone());
-        read(child.stderr.take().expect("a pipe"), sender);
-        Self { child, lines, said: Vec::new() }
+        read(child.stdout.take().expect("a pipe"), Pipe::Output, sender.clone());
+        read(child.stderr.take().expect("a pipe"), Pipe::Error, sender);
+        Self { child, lines, unheard: Default::default(), said: Vec::new() }
     }
 
-    /// Waits until it prints a line with `what` in it, and returns the line. What it printed before was heard already.
+    /// Waits until it prints a line with `what` in it, and returns the line. What it printed before on the same pipe was heard
+    /// already.
     pub fn says(&mut self, what: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
+            for lines in &mut self.unheard {
+                if let Some(at) = lines.iter().position(|line| line.contains(what)) {
+                    return lines.drain(..=at).next_back().expect("it was found");
+                }
+            }
             match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(line) => {
-                    let hit = line.contains(what);
+                Ok((pipe, line)) => {
                     self.said.push(line.clone());
-                    if hit {
-                        return line;
-                    }
+                    self.unheard[pipe as usize].push_back(line);
                 }
                 Err(RecvTimeoutError::Timeout) => panic!("it did not say {what:?}, but: {:#?}", self.said),
                 Err(RecvTimeoutError::Disconnected) => panic!("it ended without {what:?}: {:#?}", self.said),
@@ -80,7 +93,10 @@ impl Tier {
 
     /// Everything that it has printed so far.
     pub fn heard(&mut self) -> &[String] {
-        self.said.extend(self.lines.try_iter());
+        for (pipe, line) in self.lines.try_iter() {
+            self.said.push(line.clone());
+            self.unheard[pipe as usize].push_back(line);
+        }
         &self.said
     }
 }
@@ -93,10 +109,10 @@ impl Drop for Tier {
 }
 
 /// Passes on the lines of a pipe until it is closed; a pipe that nobody reads would hold the process up.
-fn read(pipe: impl Read + Send + 'static, lines: Sender<String>) {
+fn read(from: impl Read + Send + 'static, pipe: Pipe, lines: Sender<(Pipe, String)>) {
     std::thread::spawn(move || {
-        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-            if lines.send(line).is_err() {
+        for line in BufReader::new(from).lines().map_while(Result::ok) {
+            if lines.send((pipe, line)).is_err() {
                 break;
             }
         }

@@ -1,0 +1,171 @@
+//! The client at the other end of a socket: what it sends, what it is sent, and whether it lives.
+
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message as WsMessage, Utf8Bytes, WebSocket, close_code};
+use futures_util::future::BoxFuture;
+use tokio::time::Instant;
+
+use crate::gateway::{Gateway, frames};
+use crate::ids::RunId;
+
+/// A silent client is asked this often whether it lives, and given up after two silences.
+const PING_EVERY: Duration = Duration::from_secs(25);
+/// How long a closed socket stays, so that the client reads why before it is gone.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// Why a socket is closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Farewell {
+    /// The conversation is over.
+    Over,
+    /// The client is gone.
+    Gone,
+    /// The gateway goes down; the client may come back with the same first frame.
+    Restart,
+    /// The client was told in an `error` frame what it did wrong.
+    Refused(u16, &'static str),
+}
+
+/// The client at the other end of a socket.
+pub(super) struct Client {
+    socket: WebSocket,
+    ping_at: Instant,
+    /// A ping was sent and nothing came since.
+    doubted: bool,
+}
+
+/// What a client sent.
+pub(super) enum Heard {
+    Text(Utf8Bytes),
+    Binary,
+    /// It lives.
+    Nothing,
+    End(Farewell),
+}
+
+impl Client {
+    pub(super) fn new(socket: WebSocket) -> Self {
+        Self { socket, ping_at: Instant::now() + PING_EVERY, doubted: false }
+    }
+
+    /// What the client sends next. Safe to drop and call again.
+    pub(super) async fn hear(&mut self) -> Heard {
+        let received = tokio::select! {
+            received = self.socket.recv() => received,
+            () = tokio::time::sleep_until(self.ping_at) => {
+                if self.doubted {
+                    return Heard::End(Farewell::Gone);
+                }
+                self.doubted = true;
+                self.ping_at = Instant::now() + PING_EVERY;
+                return match self.socket.send(WsMessage::Ping(Default::default())).await {
+                    Ok(()) => Heard::Nothing,
+                    Err(_) => Heard::End(Farewell::Gone),
+                };
+            }
+        };
+        self.doubted = false;
+        self.ping_at = Instant::now() + PING_EVERY;
+        match received {
+            Some(Ok(WsMessage::Text(text))) => Heard::Text(text),
+            Some(Ok(WsMessage::Binary(_))) => Heard::Binary,
+            Some(Ok(WsMessage::Ping(_) | WsMessage::Pong(_))) => Heard::Nothing,
+            Some(Ok(WsMessage::Close(_))) | None => Heard::End(Farewell::Gone),
+            Some(Err(error)) if is_too_large(&error) => {
+                Heard::End(Farewell::Refused(close_code::SIZE, "the frame is larger than 16 MiB"))
+            }
+            Some(Err(_)) => Heard::End(Farewell::Gone),
+        }
+    }
+
+    pub(super) async fn first_frame(&mut self, gateway: &Gateway) -> Result<Utf8Bytes, Farewell> {
+        loop {
+            tokio::select! {
+                () = gateway.shutdown.soft() => return Err(Farewell::Restart),
+                heard = self.hear() => match heard {
+                    Heard::Text(text) => return Ok(text),
+                    Heard::Nothing => {}
+                    Heard::Binary => {
+                        let what = "the first frame must be a text frame".to_owned();
+                        return Err(self.refuse(nobody(), what, close_code::UNSUPPORTED, "text only").await);
+                    }
+                    Heard::End(farewell) => return Err(farewell),
+                },
+            }
+        }
+    }
+
+    /// Sends a text; false if the client is gone.
+    pub(super) async fn send(&mut self, text: String) -> bool {
+        self.socket.send(WsMessage::Text(text.into())).await.is_ok()
+    }
+
+    /// Tells the client in an `error` frame what is wrong. Boxed, as is [`Client::linger`]: a socket that waits for its run
+    /// holds no room for its end.
+    pub(super) fn refuse(
+        &mut self,
+        run: RunId,
+        what: String,
+        code: u16,
+        reason: &'static str,
+    ) -> BoxFuture<'_, Farewell> {
+        Box::pin(async move {
+            let error = frames::error(run, "Gateway", what.clone(), what);
+            self.send(error.text).await;
+            Farewell::Refused(code, reason)
+        })
+    }
+
+    /// Stays open after the last message: FastAgency's clients close by themselves, and some fail when the server does
+    /// so first.
+    pub(super) fn linger<'a>(&'a mut self, gateway: &'a Gateway) -> BoxFuture<'a, Farewell> {
+        let deadline = Instant::now() + gateway.settings.socket_linger;
+        Box::pin(async move {
+            loop {
+                tokio::select! {
+                    () = gateway.shutdown.soft() => return Farewell::Restart,
+                    () = tokio::time::sleep_until(deadline) => return Farewell::Over,
+                    heard = self.hear() => if let Heard::End(farewell) = heard { return farewell },
+                }
+            }
+        })
+    }
+
+    pub(super) async fn close(mut self, farewell: Farewell) {
+        let (code, reason) = match farewell {
+            Farewell::Gone => return,
+            Farewell::Over => (close_code::NORMAL, ""),
+            Farewell::Restart => (close_code::RESTART, "the gateway goes down, come back"),
+            Farewell::Refused(code, reason) => (code, reason),
+        };
+        let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
+        if self.socket.send(WsMessage::Close(Some(frame))).await.is_err() {
+            return;
+        }
+        let answered = async {
+            // After a frame that was too large nothing more can be read: the time is for the client to read.
+            if farewell == Farewell::Refused(close_code::SIZE, reason) {
+                std::future::pending::<()>().await;
+            }
+            while let Some(Ok(_)) = self.socket.recv().await {}
+        };
+        let _ = tokio::time::timeout(FAREWELL, answered).await;
+    }
+}
+
+fn is_too_large(error: &axum::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<tokio_tungstenite::tungstenite::Error>() {
+            return matches!(error, tokio_tungstenite::tungstenite::Error::Capacity(_));
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// The run of an error about no run.
+pub(super) fn nobody() -> RunId {
+    RunId::from(uuid::Uuid::nil())
+}

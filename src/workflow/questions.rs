@@ -1,0 +1,216 @@
+//! Reads the steps that show people something or ask them.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::reading::{passwords_in, schema};
+use super::scope::Scope;
+use super::shapes::{CHOICE, FORM, MESSAGE, MULTIPLE_CHOICE, ON_TIMEOUT, TEXT_INPUT};
+use super::values::{data, entries, list_or_expression, template};
+use super::{Action, Asking, Choice, Choices, Data, MessageAction, MessageContent, OnTimeout, Template, ValueType};
+use crate::yaml::{Field, Fields};
+
+fn asking(fields: &Fields<'_>, scope: &Scope<'_>) -> Option<Asking> {
+    let text = |key: &'static str, default: &str| {
+        fields.get(key).map_or_else(|| Some(Template::plain(default)), |field| template(&field, scope))
+    };
+    let prompt = fields.read("prompt", |field| template(field, scope));
+    let (sender, recipient) = (text("sender", "Workflow"), text("recipient", "User"));
+    let timeout = fields.read("timeout", Field::duration);
+    let on_timeout = fields.read("on_timeout", |field| {
+        if !field.is_map() {
+            let fails = field.scalar().is_some_and(|scalar| scalar.text == "fail");
+            return if fails { Some(OnTimeout::Fail) } else { field.is_not("fail or { default: … }") };
+        }
+        data(&field.fields(&ON_TIMEOUT)?.get("default")?, scope).map(OnTimeout::Default)
+    });
+    if fields.get("on_timeout").is_some() && fields.get("timeout").is_none() {
+        fields.field.review.add(fields.problem_at_key("on_timeout", "without a `timeout` this never happens"));
+    }
+    Some(Asking {
+        prompt: prompt?,
+        sender: sender?,
+        recipient: recipient?,
+        timeout,
+        on_timeout: on_timeout.unwrap_or_default(),
+    })
+}
+
+pub fn text_input(field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
+    let fields = field.fields(&TEXT_INPUT)?;
+    let asking = asking(&fields, scope);
+    let suggestions = match fields.get("suggestions") {
+        None => Some(Data::List(Vec::new())),
+        Some(field) => list_or_expression(&field, scope, |field| {
+            if field.is_list() {
+                let texts: Vec<_> = field.items()?.iter().map(|item| template(item, scope).map(Data::Text)).collect();
+                return texts.into_iter().collect::<Option<_>>().map(Data::List);
+            }
+            template(field, scope).map(Data::Text)
+        }),
+    };
+    let pattern = fields.read("pattern", |field| {
+        let pattern = field.text()?;
+        match regex::Regex::new(pattern) {
+            Ok(_) => Some(pattern.to_owned()),
+            Err(error) => {
+                let reason = error.to_string();
+                let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ");
+                field.note(format!("this is not a regular expression: {reason}"));
+                None
+            }
+        }
+    });
+    let types = [("string", ValueType::String), ("integer", ValueType::Integer), ("number", ValueType::Number)];
+    let value_type = fields.read("type", |field| field.one_of(&types)).unwrap_or_default();
+    Some(Action::TextInput {
+        password: fields.read("password", Field::bool).unwrap_or(false),
+        multiline: fields.read("multiline", Field::bool).unwrap_or(false),
+        suggestions_fill: fields.read("suggestions_fill", Field::bool).unwrap_or(false),
+        pattern,
+        value_type,
+        asking: asking?,
+        suggestions: suggestions?,
+    })
+}
+
+pub fn multiple_choice(field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
+    let fields = field.fields(&MULTIPLE_CHOICE)?;
+    let asking = asking(&fields, scope);
+    let choices = fields.get("choices").and_then(|field| {
+        if !field.is_list() {
+            return list_or_expression(&field, scope, |field| template(field, scope)).map(Choices::Computed);
+        }
+        let items = field.items()?;
+        if items.is_empty() {
+            field.note("there is nothing to choose from");
+        }
+        let choices: Vec<_> = items.iter().map(|item| choice(item, scope)).collect();
+        let choices = choices.into_iter().collect::<Option<Vec<_>>>()?;
+        check_labels(&items, &choices);
+        Some(Choices::Written(choices))
+    });
+    let default = fields.read("default", |field| {
+        let label = Template::plain(&field.scalar()?.text);
+        let label = if field.text().is_some() { template(field, scope)? } else { label };
+        if let (Some(Choices::Written(choices)), Some(text)) = (&choices, label.as_plain()) {
+            let labels: Option<Vec<_>> = choices.iter().map(|choice| choice.label.as_plain()).collect();
+            if let Some(labels) = labels
+                && !labels.contains(&text)
+            {
+                field.note_with_hint(
+                    format!("{text:?} is not one of the choices"),
+                    format!("there is {}", labels.join(", ")),
+                );
+            }
+        }
+        Some(label)
+    });
+    let single = fields.read("single", Field::bool).unwrap_or(true);
+    let min = fields.read("min", |field| field.whole(0));
+    let max: Option<usize> = fields.read("max", |field| field.whole(1));
+    for key in ["min", "max"] {
+        if single && fields.get(key).is_some() {
+            fields.field.review.add(fields.problem_at_key(key, "this is for `single: false`"));
+        }
+    }
+    if let (Some(least), Some(most)) = (min, max)
+        && least > most
+    {
+        fields.field.review.add(fields.problem_at_key("min", format!("{least} is more than `max`, which is {most}")));
+    }
+    Some(Action::MultipleChoice { default, single, min, max, asking: asking?, choices: choices? })
+}
+
+fn choice(field: &Field<'_>, scope: &Scope<'_>) -> Option<Choice> {
+    if !field.is_map() {
+        let Some(scalar) = field.scalar().filter(|_| !field.is_null()) else { return field.is_not("a choice") };
+        return match field.json() {
+            Value::String(_) => Some(Choice { label: template(field, scope)?, value: None, description: None }),
+            // A number or a truth keeps its type.
+            plain => Some(Choice {
+                label: Template::plain(&scalar.text),
+                value: Some(Data::Plain(plain)),
+                description: None,
+            }),
+        };
+    }
+    let fields = field.fields(&CHOICE)?;
+    let value = fields.read("value", |field| data(field, scope));
+    let description = fields.read("description", |field| template(field, scope));
+    Some(Choice { label: fields.read("label", |field| template(field, scope))?, value, description })
+}
+
+fn check_labels(items: &[Field<'_>], choices: &[Choice]) {
+    let mut labels = BTreeSet::new();
+    for (field, choice) in items.iter().zip(choices) {
+        if let Some(label) = choice.label.as_plain()
+            && !labels.insert(label)
+        {
+            field.note(format!("the choice {label:?} is there twice"));
+        }
+    }
+}
+
+pub fn form(field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
+    let fields = field.fields(&FORM)?;
+    let asking = asking(&fields, scope);
+    let schema = fields.get("schema").and_then(|field| {
+        let schema = schema(&field)?;
+        let of_object = schema.json.get("type").is_none_or(|kind| kind == "object");
+        if !of_object {
+            field.note("a form gives an object: `type: object`");
+        }
+        // What a form gives is stored as it is, and a password never may be.
+        for name in passwords_in(&schema.json) {
+            field.note_with_hint(
+                format!("the form's field {name:?} is a password, and a form is stored in clear"),
+                "ask for it with `text_input` and `password: true`",
+            );
+        }
+        Some(schema)
+    });
+    Some(Action::Form { asking: asking?, schema: schema? })
+}
+
+pub fn message(field: &Field<'_>, scope: &Scope<'_>) -> Option<MessageAction> {
+    let plain = |text: &str| Template::plain(text);
+    if !field.is_map() {
+        let content = MessageContent::Text(template(field, scope)?);
+        return Some(MessageAction { content, sender: plain("Workflow"), recipient: plain("User") });
+    }
+    #[derive(Clone, Copy, PartialEq)]
+    enum Type {
+        Text,
+        System,
+        Error,
+    }
+    let fields = field.fields(&MESSAGE)?;
+    let types = [("text", Type::Text), ("system", Type::System), ("error", Type::Error)];
+    let kind = fields.get("type").map_or(Some(Type::Text), |field| field.one_of(&types));
+    let sender = fields.get("sender").map_or_else(|| Some(plain("Workflow")), |field| template(&field, scope));
+    let recipient = fields.get("recipient").map_or_else(|| Some(plain("User")), |field| template(&field, scope));
+    let body = fields.read("body", |field| template(field, scope));
+    let long = fields.read("long", |field| template(field, scope));
+    let data = fields.read("data", |field| entries(field, scope));
+    let kind = kind?;
+    let (wanted, unwanted): (_, &[_]) = match kind {
+        Type::Text => ("body", &["data", "long"]),
+        Type::System => ("data", &["body", "long"]),
+        Type::Error => ("body", &["data"]),
+    };
+    let word = types.iter().find(|(_, each)| *each == kind).map_or("text", |(word, _)| word);
+    if fields.get(wanted).is_none() {
+        field.note(format!("a message of type {word} needs {wanted:?}"));
+    }
+    for key in unwanted.iter().copied().filter(|key| fields.get(key).is_some()) {
+        field.review.add(fields.problem_at_key(key, format!("a message of type {word} has no {key:?}")));
+    }
+    let content = match kind {
+        Type::Text => MessageContent::Text(body?),
+        Type::System => MessageContent::System(data?),
+        Type::Error => MessageContent::Error { short: body?, long },
+    };
+    Some(MessageAction { content, sender: sender?, recipient: recipient? })
+}

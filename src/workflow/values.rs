@@ -1,0 +1,93 @@
+//! Reads the values that people write in steps: expressions, templates, and data whose texts are templates.
+
+use serde_json::Value;
+
+use super::scope::Scope;
+use super::{Data, EvaluationError, Expression, Template};
+use crate::yaml::{Content, Field};
+
+/// Notes what is wrong with a template or an expression.
+fn parsed<T>(field: &Field<'_>, result: Result<T, EvaluationError>) -> Option<T> {
+    match result {
+        Ok(value) => Some(value),
+        Err(error) => {
+            let text = field.scalar().map_or("", |scalar| scalar.text.as_str());
+            let assigns = error.message == "unexpected input after expression" && text.contains(" = ");
+            match assigns {
+                true => field.note_with_hint(error.message, "to compare, write =="),
+                false => field.note(error.message),
+            }
+            None
+        }
+    }
+}
+
+/// A bare expression; `true` and `false` are ones, too.
+pub fn expression(field: &Field<'_>, scope: &Scope<'_>) -> Option<Expression> {
+    let Some(scalar) = field.scalar() else { return field.is_not("an expression") };
+    if scalar.text.trim_start().starts_with("{{") {
+        let inner = scalar.text.trim().trim_start_matches("{{").trim_end_matches("}}").trim();
+        field.note_with_hint("an expression here is written without braces", format!("write: {inner}"));
+        return None;
+    }
+    if field.is_null() {
+        return field.is_not("an expression");
+    }
+    let expression = parsed(field, Expression::parse(&scalar.text))?;
+    scope.check(field, expression.names());
+    Some(expression)
+}
+
+/// A text with templates in it.
+pub fn template(field: &Field<'_>, scope: &Scope<'_>) -> Option<Template> {
+    let template = parsed(field, Template::parse(field.text()?))?;
+    scope.check(field, template.names());
+    Some(template)
+}
+
+/// Any value; its texts are templates.
+pub fn data(field: &Field<'_>, scope: &Scope<'_>) -> Option<Data> {
+    match &field.node.content {
+        Content::List(_) => {
+            let items: Vec<Option<Data>> = field.items()?.iter().map(|item| data(item, scope)).collect();
+            items.into_iter().collect::<Option<_>>().map(Data::List)
+        }
+        Content::Map(_) => entries(field, scope).map(Data::Map),
+        Content::Scalar(_) => match field.json() {
+            Value::String(_) => template(field, scope).map(Data::Text),
+            plain => Some(Data::Plain(plain)),
+        },
+    }
+}
+
+/// A map of any values; their texts are templates.
+pub fn entries(field: &Field<'_>, scope: &Scope<'_>) -> Option<Vec<(String, Data)>> {
+    let entries: Vec<_> =
+        field.entries()?.into_iter().map(|(entry, value)| Some((entry.key.clone(), data(&value, scope)?))).collect();
+    entries.into_iter().collect()
+}
+
+/// A list, or a text that is one expression, which may give a list.
+pub fn list_or_expression<T>(
+    field: &Field<'_>,
+    scope: &Scope<'_>,
+    read: impl FnOnce(&Field<'_>) -> Option<T>,
+) -> Option<T> {
+    if field.is_list() {
+        return read(field);
+    }
+    if !matches!(field.json(), Value::String(_)) {
+        return field.is_not("a list");
+    }
+    let template = template(field, scope)?;
+    if !template.is_one_expression() {
+        let message = "this is not a list";
+        match template.as_plain() {
+            Some(text) => field
+                .note_with_hint(message, format!("an expression that gives one needs braces: \"{{{{ {text} }}}}\"")),
+            None => field.note(message),
+        }
+        return None;
+    }
+    read(field)
+}
