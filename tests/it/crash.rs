@@ -218,26 +218,12 @@ async fn a_tool_that_was_cut_off_by_a_kill_goes_on_where_it_was() {
     drop(second);
 }
 
-const THREE_REPLIES: &str = r#"
-version: 1
-name: lesson
-agents:
-  a: { system_message: You answer. }
-steps:
-  - id: topic
-    text_input: { prompt: "What?" }
-  - id: one
-    agent: { agent: a, message: one }
-  - id: two
-    agent: { agent: a, message: two }
-  - id: three
-    agent: { agent: a, message: three }
-"#;
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_nothing_is_stored_one_request_goes_ahead_and_is_the_only_one_that_a_kill_repeats() {
     let Some(nats) = NatsServer::start("crash::ahead") else { return };
-    let house = House::with(nats, Duration::from_millis(300), "", THREE_REPLIES).await;
+    let third = "  - id: three\n    agent: { agent: a, message: three }\n  - return:";
+    let lesson = LESSON.replace("  - return:", third);
+    let house = House::with(nats, Duration::from_millis(300), "", &lesson).await;
     let mut first = house.worker("first").await;
     let run = house.answered().await;
     house.asked(1).await;
