@@ -367,33 +367,29 @@ impl Scoped {
     }
 
     /// Asks a person, and waits: for seconds or for weeks.
-    pub(super) fn ask(&self, question: Question) -> impl Future<Output = Result<Answer>> + Send {
-        // Thousands of runs wait here. What is handed to an `async fn` is in its future twice.
-        let mut question = Box::new(question);
-        async move {
-            let base = self.key();
-            let mut key = base.clone();
-            let prompt = question.says.prompt().unwrap_or_default().to_owned();
-            for attempt in 1..=MOST_REFUSALS {
-                let answered = self.ask_once(&key, &question).await?;
-                if answered.on_timeout {
-                    return Ok(answered.value.map_or(Answer::TimedOut, Answer::Given));
-                }
-                if let Some(value) = answered.value {
-                    return Ok(Answer::Given(value));
-                }
-                if let Some(sealed) = answered.sealed.filter(|sealed| !sealed.is_empty())
-                    && let Some(secret) = Box::pin(self.journal.open_secret(answered.question, &sealed)).await?
-                {
-                    return Ok(Answer::Given(Value::String(secret)));
-                }
-                // Refused, or a password that nobody remembers: ask again, under a new id, and say why.
-                let reason = answered.refused.as_deref().unwrap_or("the answer was lost in a restart");
-                question.says.set_prompt(format!("{reason}\n\n{prompt}"));
-                key = format!("{base}/again{attempt}");
+    pub(super) async fn ask(&self, mut question: Question) -> Result<Answer> {
+        let base = self.key();
+        let mut key = base.clone();
+        let prompt = question.says.prompt().unwrap_or_default().to_owned();
+        for attempt in 1..=MOST_REFUSALS {
+            let answered = self.ask_once(&key, &question).await?;
+            if answered.on_timeout {
+                return Ok(answered.value.map_or(Answer::TimedOut, Answer::Given));
             }
-            Err(Stop::failed("answer", format!("no answer of {MOST_REFUSALS} fitted the question")))
+            if let Some(value) = answered.value {
+                return Ok(Answer::Given(value));
+            }
+            if let Some(sealed) = answered.sealed.filter(|sealed| !sealed.is_empty())
+                && let Some(secret) = Box::pin(self.journal.open_secret(answered.question, &sealed)).await?
+            {
+                return Ok(Answer::Given(Value::String(secret)));
+            }
+            // Refused, or a password that nobody remembers: ask again, under a new id, and say why.
+            let reason = answered.refused.as_deref().unwrap_or("the answer was lost in a restart");
+            question.says.set_prompt(format!("{reason}\n\n{prompt}"));
+            key = format!("{base}/again{attempt}");
         }
+        Err(Stop::failed("answer", format!("no answer of {MOST_REFUSALS} fitted the question")))
     }
 
     /// Asks a model. With `speaking`, its text is shown while it is written. A failure of the model is remembered too, and so is
@@ -426,7 +422,8 @@ impl Scoped {
         if let Some(why) = in_circles.or_else(|| self.limit_met(llm)) {
             return Err(self.journal.refuse(key, why).await?);
         }
-        self.journal.store_done();
+        // A call that is finished is in the log before another begins, so that no crash repeats two.
+        self.journal.settle().await?;
         self.journal.confirm().await?;
         request.headers.push(("x-fastagency-run", self.journal.run.to_string()));
         request.headers.push(("x-fastagency-effect", key.clone()));

@@ -167,9 +167,8 @@ pub(super) struct Surroundings {
 }
 
 impl Journal {
-    pub(super) fn new(around: Surroundings, owned: Box<Owned>, limits: Limits, copier: Option<Copier>) -> Self {
-        // Taken apart here, so that its room is free again: where it is awaited it would stay as long as the run does.
-        let Owned { created, history, writer, lapses, .. } = *owned;
+    pub(super) fn new(around: Surroundings, owned: Owned, limits: Limits, copier: Option<Copier>) -> Self {
+        let Owned { created, history, writer, lapses, .. } = owned;
         let run = writer.run();
         let Surroundings { broker, models, sealer, believes, voucher, shelver, lease, notices } = around;
         let figures = metrics().workflow(created.workflow.as_str());

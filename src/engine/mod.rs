@@ -158,7 +158,7 @@ impl Engine {
             ),
             _ => None,
         };
-        let journal = Arc::new(Journal::new(self.around.clone(), owned, workflow.limits.clone(), copier));
+        let journal = Arc::new(Journal::new(self.around.clone(), *owned, workflow.limits.clone(), copier));
         journal.shelve().await;
         let _leaving = Leaving(&journal);
         let (ending, cancelling) = (own_scope(&workflow, "end"), own_scope(&workflow, "cancel"));

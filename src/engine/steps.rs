@@ -85,8 +85,8 @@ impl<'a> Execution<'a> {
             match &step.retry {
                 Some(retry) if attempt <= retry.max && (retry.on.is_empty() || retry.on.contains(&failure.kind)) => {
                     let pause = self.scoped(format!("{place}/pause"));
-                    let until = Box::pin(pause.moment_after(retry.delay)).await?;
-                    Box::pin(pause.wait_until(until)).await;
+                    let until = pause.moment_after(retry.delay).await?;
+                    pause.wait_until(until).await;
                     attempt += 1;
                 }
                 _ => break failure,
@@ -114,13 +114,7 @@ impl<'a> Execution<'a> {
     /// A step within its time-out. What it changed counts only if it ended in time: so a replay, which does not execute a step
     /// that is known to have been too slow, comes to the same.
     async fn timed(&self, step: &Step, scope: &mut Scope, place: &str) -> Result<Flow> {
-        match step.timeout {
-            None => self.action(step, scope, place).await,
-            Some(timeout) => Box::pin(self.in_time(timeout, step, scope, place)).await,
-        }
-    }
-
-    async fn in_time(&self, timeout: Duration, step: &Step, scope: &mut Scope, place: &str) -> Result<Flow> {
+        let Some(timeout) = step.timeout else { return self.action(step, scope, place).await };
         let timer = self.scoped(format!("{place}/timeout"));
         let deadline = timer.moment_after(timeout).await?;
         let too_slow = || Stop::failed("timeout", format!("the step took longer than {timeout:?}"));
@@ -162,7 +156,7 @@ impl<'a> Execution<'a> {
                     value_type: text_value(*value_type),
                     ..TextInput::default()
                 });
-                ask(&fx, scope, asking, says)?.await?
+                ask(&fx, scope, asking, says).await?
             }
             Action::MultipleChoice { asking, choices, default, single, min, max } => {
                 let choices = offered(choices, scope)?;
@@ -180,7 +174,7 @@ impl<'a> Execution<'a> {
                     max: *max,
                     ..MultipleChoice::default()
                 });
-                chosen(ask(&fx, scope, asking, says)?.await?, &choices)
+                chosen(ask(&fx, scope, asking, says).await?, &choices)
             }
             Action::Form { asking, schema } => {
                 let says = Content::Form(Form {
@@ -188,10 +182,10 @@ impl<'a> Execution<'a> {
                     schema: schema.json.clone(),
                     deadline: message::Deadline::default(),
                 });
-                ask(&fx, scope, asking, says)?.await?
+                ask(&fx, scope, asking, says).await?
             }
-            // Boxed, as are all others: a run that waits for an answer to a plain question must not have their room in it.
-            Action::Message(message) => Box::pin(show(&fx, scope, message)).await?,
+            Action::Message(message) => show(&fx, scope, message).await?,
+            // Boxed: a run that waits for an answer to a plain question must not have the room of a whole group in it.
             Action::Agent(asking) => Box::pin(self.ask_agent(&fx, scope, place, asking)).await?,
             Action::Chat(chat) => Box::pin(self.chat(&fx, scope, place, chat)).await?,
             Action::Chats(chats) => Box::pin(self.chats(&fx, scope, place, chats)).await?,
@@ -201,15 +195,14 @@ impl<'a> Execution<'a> {
                 let args = scope.map(args)?;
                 Box::pin(self.call(&fx, scope, place, tool, args)).await?
             }
-            Action::Branch(arms) => return Box::pin(self.branch(arms, scope, place)).await,
+            Action::Branch(arms) => return self.branch(arms, scope, place).await,
             Action::Loop { max, condition, body } => {
-                return Box::pin(self.repeat(*max, condition.as_ref(), body, scope, place)).await;
+                return self.repeat(*max, condition.as_ref(), body, scope, place).await;
             }
             Action::Foreach { items, variable, parallel, body } => {
-                let items = scope.value(items)?;
-                return Box::pin(self.foreach(items, variable, *parallel, body, scope, place)).await;
+                return self.foreach(scope.value(items)?, variable, *parallel, body, scope, place).await;
             }
-            Action::Parallel(branches) => Box::pin(self.parallel(branches, scope, place)).await?,
+            Action::Parallel(branches) => self.parallel(branches, scope, place).await?,
             Action::Workflow { name, params, wait } => {
                 let params = scope.map(params)?;
                 if *wait {
@@ -225,7 +218,7 @@ impl<'a> Execution<'a> {
                 }
                 Value::Null
             }
-            Action::Wait(wait) => Box::pin(pause(&fx, scope, wait)).await?,
+            Action::Wait(wait) => pause(&fx, scope, wait).await?,
             Action::Return(data) => return Ok(Flow::Return(scope.value(data)?)),
             Action::Fail(message) => return Err(Stop::failed("fail", scope.text(message)?)),
         };
@@ -459,13 +452,7 @@ fn text(value: Value) -> String {
     }
 }
 
-/// Asks, once awaited. Not an `async fn`, whose future would have the whole question in it as long as nobody answers.
-fn ask<'f>(
-    fx: &'f Scoped,
-    scope: &Scope,
-    asking: &'f Asking,
-    says: Content,
-) -> Result<impl Future<Output = Result<Value>> + Send + use<'f>> {
+async fn ask(fx: &Scoped, scope: &Scope, asking: &Asking, says: Content) -> Result<Value> {
     let default = match &asking.on_timeout {
         OnTimeout::Fail => None,
         OnTimeout::Default(data) => Some(scope.value(data)?),
@@ -477,16 +464,13 @@ fn ask<'f>(
         timeout: asking.timeout,
         default,
     };
-    let answered = fx.ask(question);
-    Ok(async move {
-        match answered.await? {
-            Answer::Given(value) => Ok(value),
-            Answer::TimedOut => {
-                let timeout = asking.timeout.unwrap_or_default();
-                Err(Stop::failed("timeout", format!("nobody answered within {timeout:?}")))
-            }
+    match fx.ask(question).await? {
+        Answer::Given(value) => Ok(value),
+        Answer::TimedOut => {
+            let timeout = asking.timeout.unwrap_or_default();
+            Err(Stop::failed("timeout", format!("nobody answered within {timeout:?}")))
         }
-    })
+    }
 }
 
 /// A choice as it is offered.

@@ -1,10 +1,8 @@
 //! What of a run is in the log, and what is on its way there.
 //!
 //! What came of a request to a model is kept back while the run goes on, and the next record carries it: most often the message
-//! that says it, which the run need not wait for either. While that is on its way, the next request may already be with its
-//! model: nobody sees a request, and the one that is under way when a worker dies is made again in any case. Before the run does
-//! anything that others would notice, all that has happened is in the log ([`Journal::settle`]), and so is what came of one
-//! request before anything is made of the next one's ([`Journal::done`]).
+//! that says it, which the run need not wait for either. Before the run does anything that others would notice, all that has
+//! happened is in the log ([`Journal::settle`]).
 
 use std::sync::Arc;
 use std::task::Poll;
@@ -67,7 +65,7 @@ impl Journal {
     }
 
     /// Appends a message that says what was done right before it, without waiting for it. Every other append waits until it
-    /// is stored, and so do every piece of a later text and what comes of a later request to a model.
+    /// is stored, and so do every piece of a later text and every request to a model.
     pub(in crate::engine) async fn append_behind(self: &Arc<Self>, body: Body) -> Result<()> {
         self.stored().await?;
         self.store_behind(match self.take_done() {
@@ -106,7 +104,7 @@ impl Journal {
     }
 
     /// Begins to store a finished effect that no record carries yet.
-    pub(in crate::engine) fn store_done(self: &Arc<Self>) {
+    fn store_done(self: &Arc<Self>) {
         if let Some(done) = self.take_done() {
             self.store_behind(Record::from(done));
         }
