@@ -24,7 +24,8 @@ impl Log for Embedded {
     async fn append(&self, run: RunId, _lane: Lane, payload: Bytes, expected: u64) -> Result<u64> {
         Self::fits(&payload)?;
         let begun = Instant::now();
-        let outcome = self.store.call("append a record", move |session| append(session, run, payload, expected)).await;
+        let append = move |session: &mut Session<'_>| append(session, run, payload, expected);
+        let outcome = self.store.short_call("append a record", append).await;
         count_append(&outcome, begun);
         outcome
     }

@@ -1,9 +1,14 @@
-//! The thread that owns the file. Calls are pieces of work sent to it; it does all that wait in one transaction, commits,
-//! tells the house (followers, queues, watchers) what happened, and then answers.
+//! The keeper of the file, and the thread that it works on. Calls are pieces of work sent to the thread; it does all that wait in
+//! one transaction, commits, tells the house (followers, queues, watchers) what happened, and then answers.
+//!
+//! A short call that finds nobody at work borrows the keeper and has it work right there: two changes of threads, there and
+//! back, take longer than to store a record. Where many call at once, the thread is quicker, for they share its commits.
 
 use std::collections::HashMap;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -23,6 +28,11 @@ use crate::ids::RunId;
 const WAITING_CALLS: usize = 4096;
 /// Calls in one transaction: enough to pay for the commit, few enough that the first does not wait long.
 const BATCH: usize = 512;
+/// After a sign that many call at once, or that the disk is slow, so many short calls go to the thread before one tries again to
+/// be done where it is made.
+const CROWD: u32 = 8;
+/// A commit that took longer than this is none to be waited for by whatever else its caller's thread has to do.
+const SLOW_COMMIT: Duration = Duration::from_millis(1);
 /// Sequences that are reserved at once: not every append needs to say in the file that its number is used.
 const SEQUENCES: u64 = 1024;
 /// Heads of runs kept in memory, some hundred bytes each; with one more all are read again as they are needed.
@@ -34,10 +44,39 @@ const HELD_LONG: Duration = Duration::from_secs(60);
 /// The longest sleep while anything is due by the wall clock, which may be set while we sleep.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
-/// The way to the thread. Dropping the last one ends the thread, and waits for that: the folder is free afterwards.
+/// The way to the keeper. Dropping the last one ends its thread, and waits for that: the folder is free afterwards.
 pub(super) struct Store {
+    desk: Arc<Desk>,
     sender: Option<mpsc::Sender<Work>>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// Where the keeper sits: its thread has it while it works, and so has a caller for a short call.
+struct Desk {
+    /// `None` once the thread has ended.
+    keeper: Mutex<Option<Keeper>>,
+    /// How many short calls are yet to go to the thread.
+    crowd: AtomicU32,
+}
+
+impl Desk {
+    /// The keeper, for a short call, if nobody else is likely to want it.
+    fn if_quiet(&self) -> Option<MutexGuard<'_, Option<Keeper>>> {
+        if self.crowd.load(Ordering::Relaxed) > 0 {
+            // One too many or too few is of no importance.
+            let _ = self.crowd.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |crowd| crowd.checked_sub(1));
+            return None;
+        }
+        let keeper = self.keeper.try_lock().ok();
+        if keeper.is_none() {
+            self.is_crowded();
+        }
+        keeper
+    }
+
+    fn is_crowded(&self) {
+        self.crowd.store(CROWD, Ordering::Relaxed);
+    }
 }
 
 /// The way to the thread for streams and deliveries, which must not keep the broker alive.
@@ -84,13 +123,51 @@ impl Store {
             still,
             held_since: None,
             write_ahead: dir.join(schema::WRITE_AHEAD),
+            wakes: None,
             _lock: lock,
         };
+        let desk = Arc::new(Desk { keeper: Mutex::new(Some(keeper)), crowd: AtomicU32::new(0) });
         let thread = std::thread::Builder::new()
             .name("embedded-store".to_owned())
-            .spawn(move || keeper.run(&runtime, calls))
+            .spawn({
+                let desk = desk.clone();
+                move || run(&desk, &runtime, calls)
+            })
             .map_err(unusable)?;
-        Ok(Self { sender: Some(sender), thread: Some(thread) })
+        Ok(Self { desk, sender: Some(sender), thread: Some(thread) })
+    }
+
+    /// [`Store::call`] for what takes some microseconds: done right here if the keeper is free.
+    pub(super) async fn short_call<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        act: impl FnOnce(&mut Session<'_>) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T> {
+        match self.right_here(doing, act) {
+            Ok(outcome) => outcome,
+            Err(act) => self.call(doing, act).await,
+        }
+    }
+
+    /// Has the keeper do `act` on this thread, or gives it back.
+    fn right_here<T, A>(&self, doing: &'static str, act: A) -> std::result::Result<Result<T>, A>
+    where
+        A: FnOnce(&mut Session<'_>) -> Result<T, Fault>,
+    {
+        let Some(mut borrowed) = self.desk.if_quiet() else { return Err(act) };
+        let Some(keeper) = borrowed.as_mut() else { return Err(act) };
+        let begun = Instant::now();
+        let outcome = keeper.transact_one(doing, act);
+        if begun.elapsed() > SLOW_COMMIT {
+            self.desk.is_crowded();
+        }
+        let sleeps_too_long = keeper.sleeps_too_long();
+        drop(borrowed);
+        if sleeps_too_long && let Some(sender) = &self.sender {
+            // A full queue wakes it as well.
+            let _ = sender.try_send(Work { act: Box::new(|_| (Ok(()), Box::new(|_| ()))) });
+        }
+        Ok(outcome)
     }
 
     /// Has the thread do `act` inside a transaction, and returns what came of it once that is committed. `doing` names the
@@ -189,33 +266,45 @@ struct Keeper {
     held_since: Option<Instant>,
     /// The write-ahead log's file.
     write_ahead: PathBuf,
+    /// When the thread wakes by itself, if it sleeps; `None`: only when it is called.
+    wakes: Option<Instant>,
     _lock: File,
 }
 
-impl Keeper {
-    fn run(mut self, runtime: &tokio::runtime::Runtime, mut calls: mpsc::Receiver<Work>) {
-        let mut batch = Vec::with_capacity(BATCH);
-        loop {
-            let sleep = self.sleep();
-            let received = runtime.block_on(async {
-                match sleep {
-                    Some(sleep) => tokio::time::timeout(sleep, calls.recv_many(&mut batch, BATCH)).await.ok(),
-                    None => Some(calls.recv_many(&mut batch, BATCH).await),
-                }
-            });
-            if received == Some(0) {
-                break;
+/// The thread: does what was sent to it, and what is due by the clock, until nobody can send any more.
+fn run(desk: &Desk, runtime: &tokio::runtime::Runtime, mut calls: mpsc::Receiver<Work>) {
+    // Whoever panics with the keeper in hand leaves it in an unknown state: nothing more is stored.
+    const WHOLE: &str = "nobody panics with the keeper in hand";
+    let mut batch = Vec::with_capacity(BATCH);
+    loop {
+        let sleep = desk.keeper.lock().expect(WHOLE).as_mut().and_then(Keeper::plan_sleep);
+        let received = runtime.block_on(async {
+            match sleep {
+                Some(sleep) => tokio::time::timeout(sleep, calls.recv_many(&mut batch, BATCH)).await.ok(),
+                None => Some(calls.recv_many(&mut batch, BATCH).await),
             }
-            let mut waiting = batch.drain(..).peekable();
-            while waiting.peek().is_some() {
-                self.transact(&mut waiting);
+        });
+        let mut borrowed = desk.keeper.lock().expect(WHOLE);
+        if received == Some(0) {
+            if let Some(keeper) = borrowed.take() {
+                keeper.end();
             }
-            drop(waiting);
-            self.turn();
+            return;
         }
-        self.end();
+        if batch.len() > 2 {
+            desk.is_crowded();
+        }
+        let Some(keeper) = borrowed.as_mut() else { return };
+        let mut waiting = batch.drain(..).peekable();
+        while waiting.peek().is_some() {
+            keeper.transact(&mut waiting);
+        }
+        drop(waiting);
+        keeper.turn();
     }
+}
 
+impl Keeper {
     /// Leaves everything in the main file, or, where a backup reads that now, in the write-ahead log as a killed process does.
     fn end(mut self) {
         match self.still.try_lock() {
@@ -234,8 +323,7 @@ impl Keeper {
     /// Does the calls in one transaction, commits it, tells the house and answers. A call that the file fails undoes the
     /// transaction and ends it; the calls after it are left for the next one.
     fn transact(&mut self, calls: impl Iterator<Item = Work>) {
-        let mut answers = Vec::with_capacity(BATCH);
-        let mut told = Vec::new();
+        let mut answers = Vec::new();
         let outcome = self.commit(|session| {
             for work in calls {
                 let (sql, answer) = (work.act)(session);
@@ -244,25 +332,44 @@ impl Keeper {
             }
             Ok(())
         });
-        let committed = match outcome {
-            Ok(happened) => {
-                told = happened;
-                Ok(())
-            }
-            Err(source) => {
-                // What was undone in the file was written into the heads.
-                self.heads.clear();
-                tracing::error!(error = %source, "the embedded broker could not write its file");
-                Err(Failure::from(&source))
-            }
-        };
+        let committed = self.tell(outcome);
+        for answer in answers {
+            answer(committed.as_ref().copied());
+        }
+    }
+
+    /// Does one call in a transaction of its own.
+    fn transact_one<T>(
+        &mut self,
+        doing: &'static str,
+        act: impl FnOnce(&mut Session<'_>) -> Result<T, Fault>,
+    ) -> Result<T> {
+        let mut answer = None;
+        let outcome = self.commit(|session| {
+            answer = Some(match act(session) {
+                Ok(value) => Ok(value),
+                Err(Fault::Ours(error)) => Err(error),
+                Err(Fault::Sql(source)) => return Err(source),
+            });
+            Ok(())
+        });
+        self.tell(outcome).map_err(|failure| failure.error(doing))?;
+        answer.expect("a transaction that is committed has done its work")
+    }
+
+    /// Tells the house what a transaction brought, or the log why it failed.
+    fn tell(&mut self, outcome: rusqlite::Result<Vec<Told>>) -> std::result::Result<(), Failure> {
+        let told = outcome.map_err(|source| {
+            // What was undone in the file was written into the heads.
+            self.heads.clear();
+            tracing::error!(error = %source, "the embedded broker could not write its file");
+            Failure::from(&source)
+        })?;
         let now = Instant::now();
         for one in told {
             self.house.tell(one, now);
         }
-        for answer in answers {
-            answer(committed.as_ref().copied());
-        }
+        Ok(())
     }
 
     /// Runs `act` in a transaction. A transaction that only read costs nothing to commit.
@@ -331,6 +438,19 @@ impl Keeper {
         if self.dirty_since.is_some_and(|since| since.elapsed() >= SYNC_EVERY) {
             self.checkpoint();
         }
+    }
+
+    /// How long the thread may sleep now, which is noted.
+    fn plan_sleep(&mut self) -> Option<Duration> {
+        let sleep = self.sleep();
+        self.wakes = sleep.map(|sleep| Instant::now() + sleep);
+        sleep
+    }
+
+    /// Whether there is something to do before the thread wakes by itself.
+    fn sleeps_too_long(&self) -> bool {
+        let Some(sleep) = self.sleep() else { return false };
+        self.wakes.is_none_or(|wakes| Instant::now() + sleep < wakes)
     }
 
     /// How long there is nothing to do without a call; `None`: for ever.
