@@ -37,6 +37,7 @@ use crate::seal::Sealer;
 use crate::vouch::{Matter, PublicKey, Voucher, is_vouched};
 use crate::workflow::Limits;
 
+mod awaited;
 mod storing;
 
 /// The keys of permissions begin so; no step does.

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, FutureExt, Shared};
+use futures_util::future::BoxFuture;
 
+use super::awaited::Awaited;
 use super::{Journal, Pen, asks_secret, lock};
 use crate::chat::{Result, Stop};
 use crate::engine::prompts::Noting;
@@ -28,7 +29,7 @@ pub(super) enum Behind {
     Storing(Storing),
 }
 
-type Storing = Shared<BoxFuture<'static, Result<()>>>;
+type Storing = Awaited<Result<()>>;
 
 impl Behind {
     fn storing(&self) -> Option<Storing> {
@@ -117,7 +118,7 @@ impl Journal {
             let Some(storing) = lock(&self.behind).storing() else { return Ok(()) };
             storing.clone().await?;
             let mut behind = lock(&self.behind);
-            if behind.storing().is_some_and(|newer| newer.ptr_eq(&storing)) {
+            if behind.storing().is_some_and(|newer| newer.is(&storing)) {
                 *behind = Behind::Nothing;
             }
         }
@@ -130,7 +131,7 @@ impl Journal {
     fn store_behind(self: &Arc<Self>, record: Record) {
         let journal = self.clone();
         let storing = async move { journal.write(record).await.map(drop) };
-        *lock(&self.behind) = Behind::Storing(storing.boxed().shared());
+        *lock(&self.behind) = Behind::Storing(Awaited::new(storing));
     }
 
     /// Goes on storing what is to be stored; returns when it could not be.
@@ -139,8 +140,8 @@ impl Journal {
             // The run has had its turn, and waits for something.
             self.store_done();
             let mut behind = lock(&self.behind);
-            if let Behind::Storing(storing) = &mut *behind {
-                match storing.poll_unpin(context) {
+            if let Behind::Storing(storing) = &*behind {
+                match storing.poll_for_others(context) {
                     Poll::Ready(Err(stop)) => return Poll::Ready(stop),
                     Poll::Ready(Ok(())) => *behind = Behind::Nothing,
                     // What is begun later is begun by this task, which comes back here then.
