@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Agent turns per second beside AG2's: the same conversations of two agents, with the same model's server, which answers at once.
-# Theirs: AG2 alone in one Python process. Ours: one worker, one gateway and NATS as shipped, from the start of a run to its end,
-# durable, followed over SSE. Takes about four minutes of a quiet machine.
-#   scripts/ag2-speed.sh [--one-process] [--unwatched] [--stream] [--rounds N] [--turns N]
-# With --one-process ours is `fastagency all` with its own broker, as durable: what AG2 in one process is beside. With --unwatched
-# nobody follows our runs over SSE, as nobody follows AG2's.
+# Theirs: AG2 in one Python process. Ours: one worker in one process (`fastagency all`), from the start of each run to its end, every
+# message stored before the next request. Nobody watches either. Takes about two minutes of a quiet machine.
+#   scripts/ag2-speed.sh [--over-nats] [--followed] [--stream] [--rounds N] [--turns N]
+# With --over-nats ours is a worker, a gateway and a NATS server as shipped, each a process of its own. With --followed a client
+# follows each of our runs over SSE.
 # Takes FASTAGENCY_BIN (a release binary) and NATS_SERVER from the environment where they are set.
 set -euo pipefail
 cd "$(dirname "$0")/.."

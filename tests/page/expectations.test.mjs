@@ -56,6 +56,33 @@ await describePage('what people expect', (onNew) => {
     await becomes(() => line.innerText(), /\(the time is over\)/);
   });
 
+  test('an answer that could not be sent says so again when the network is back, and is still there', async () => {
+    const { page, context } = house;
+    await house.open('simple_learning');
+    const problem = page.locator('.is-open .problem');
+    const draft = page.locator('.composer textarea');
+    await draft.fill('triangles');
+    await context.setOffline(true);
+    await draft.press('Enter');
+    await becomes(() => problem.innerText(), /cannot be reached/);
+    await context.setOffline(false);
+    await becomes(() => problem.innerText(), /connected again\. Your answer was not sent/);
+    await becomes(() => draft.inputValue(), 'triangles');
+    await draft.press('Enter');
+    await page.locator('.answer-text', { hasText: 'triangles' }).waitFor();
+  });
+
+  test('a long answer does not bury what is said about it', async () => {
+    const { page } = house;
+    await house.open('simple_learning');
+    const long = 'All that I know about triangles. '.repeat(200);
+    await answerOpenQuestion(page, long);
+    const answer = page.locator('.answer-text');
+    await becomes(async () => (await answer.innerText()).length < 2000, true);
+    await answer.getByRole('button', { name: 'Show all of it' }).click();
+    await becomes(async () => (await answer.innerText()).trim(), long.trim());
+  });
+
   test('the end stays in sight while something is written, for whoever is there', async () => {
     const { page, gateway } = house;
     await page.setViewportSize({ width: 700, height: 300 });

@@ -1,5 +1,5 @@
-"""Agent turns per second: AG2 in Python, and one worker of ours with gateway and NATS, on the same instant model. Both sides
-alternate, several times; the figure is the median. Run by scripts/ag2-speed.sh."""
+"""Agent turns per second: AG2 in Python, and one worker of ours, on the same instant model. Both sides alternate, several times; the
+figure is the median. Run by scripts/ag2-speed.sh."""
 
 import argparse
 import json
@@ -15,8 +15,8 @@ from tiers import ROOT, Tiers, bench, call, get, llms
 options = argparse.ArgumentParser()
 options.add_argument("--rounds", type=int, default=3)
 options.add_argument("--turns", type=int, default=25, help="a message and its reply; a conversation has 2 * TURNS - 1 requests")
-options.add_argument("--one-process", action="store_true", help="`fastagency all` with its own broker instead of tiers over NATS")
-options.add_argument("--unwatched", action="store_true", help="nobody follows our runs, as nobody follows AG2's: the worker takes them one by one")
+options.add_argument("--over-nats", action="store_true", help="a worker, a gateway and NATS instead of `fastagency all` with its own broker")
+options.add_argument("--followed", action="store_true", help="a client follows each of our runs over SSE, from its start to its end")
 options.add_argument("--stream", action="store_true", help="let models stream on both sides")
 options = options.parse_args()
 
@@ -42,7 +42,7 @@ def ag2(model: str, count: int, concurrency: int) -> float:
     return done["turns"] / done["seconds"]
 
 
-def ours(gateway: str, count: int, concurrency: int) -> float:
+def followed(gateway: str, count: int, concurrency: int) -> float:
     figures = bench(gateway, count, concurrency, "--via", "sse", "--no-echo", workflow="talk")
     return count * (2 * options.turns - 1) / figures["seconds"]
 
@@ -66,17 +66,17 @@ def answered(model: str) -> int:
 for concurrency, (count_ag2, count_ours) in SIZES.items():
     with tempfile.TemporaryDirectory() as folder, Tiers(pathlib.Path(folder)) as tiers:
         model = tiers.model()
-        nats = None if options.one_process else tiers.nats()
-        bound = f"worker: {{ max_runs: {concurrency} }}\n" if options.unwatched else ""
+        nats = tiers.nats() if options.over_nats else None
+        bound = "" if options.followed else f"worker: {{ max_runs: {concurrency} }}\n"
         tiers.project(nats, {"talk": TALK}, llms(model, "" if options.stream else ", stream: false") + bound)
-        gateway = tiers.one_process() if options.one_process else tiers.house().url
-        ours(gateway, 10, 10)
+        gateway = tiers.house().url if options.over_nats else tiers.one_process()
+        followed(gateway, 10, 10)
         figures = []
         for _ in range(options.rounds):
             before = answered(model)
             theirs = ag2(model, count_ag2, concurrency)
             between = answered(model)
-            mine = unwatched(gateway, count_ours, model) if options.unwatched else ours(gateway, count_ours, concurrency)
+            mine = followed(gateway, count_ours, concurrency) if options.followed else unwatched(gateway, count_ours, model)
             after = answered(model)
             each = 2 * options.turns - 1
             # AG2 begins with a conversation that is not counted.

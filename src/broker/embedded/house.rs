@@ -1,5 +1,5 @@
-//! What the store's thread keeps in memory: who listens to what, and which jobs are ready, held or put off. Only that
-//! thread touches it, and only after a commit, so that nobody ever hears what was not stored.
+//! What the keeper has in memory: who listens to what, and which jobs are ready, held or put off. Nobody else
+//! touches it, and it only after a commit, so that nobody ever hears what was not stored.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};

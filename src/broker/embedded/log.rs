@@ -18,14 +18,20 @@ use crate::ids::RunId;
 
 /// How many records are read back at most.
 const LAST_RECORDS: u32 = 48;
+/// A record that is larger takes too long to be written where it is made.
+const SHORT: usize = 64 * 1024;
 
 #[async_trait]
 impl Log for Embedded {
     async fn append(&self, run: RunId, _lane: Lane, payload: Bytes, expected: u64) -> Result<u64> {
         Self::fits(&payload)?;
         let begun = Instant::now();
+        let is_short = payload.len() <= SHORT;
         let append = move |session: &mut Session<'_>| append(session, run, payload, expected);
-        let outcome = self.store.short_call("append a record", append).await;
+        let outcome = match is_short {
+            true => self.store.short_call("append a record", append).await,
+            false => self.store.call("append a record", append).await,
+        };
         count_append(&outcome, begun);
         outcome
     }

@@ -1,7 +1,7 @@
 //! The broker inside this process, kept in a file: for one machine.
 //!
-//! One thread owns a SQLite file (`store.rs`); every call is a piece of work for it. It does what waits in one transaction,
-//! and only after the commit does it answer and tell followers. Everything that was acknowledged therefore survives
+//! One keeper works with a SQLite file (`keeper.rs`), most often on a thread of its own (`store.rs`); every call is a piece of
+//! work for it. It does what waits in one transaction, and only after the commit does it answer and tell followers. Everything that was acknowledged therefore survives
 //! `kill -9`; the disk itself is synchronised about once a second (`docs/broker.md` says what survives what).
 //!
 //! Always true here: one process per data folder, held by a lock on a file that the system releases however the process
@@ -18,6 +18,7 @@ mod due;
 mod folder;
 mod house;
 mod inbox;
+mod keeper;
 mod log;
 mod queue;
 mod schema;

@@ -1,4 +1,4 @@
-//! What a call to the store's thread works with.
+//! What a call to the keeper works with.
 
 use std::collections::HashMap;
 

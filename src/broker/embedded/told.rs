@@ -1,4 +1,4 @@
-//! What the store's thread tells its memory after a commit, and the two ends through which it is heard.
+//! What the keeper tells its memory after a commit, and the two ends through which it is heard.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -102,7 +102,10 @@ export function openConversation(place, run, listeners) {
       else if (name === 'delta') change({ type: 'delta', delta: data });
       else if (name === 'caught_up') change({ type: 'caught_up' });
     },
-    onConnection: listeners.onConnection,
+    onConnection: (connection) => {
+      if (connection === 'connected') for (const { question } of drawn) question?.reconnected();
+      listeners.onConnection(connection);
+    },
     onRefusal: (error) => {
       const notice = h('div', { class: 'notice is-problem', role: 'alert' }, icon('warning'), h('div', null, h('p', { class: 'problem-words' }, error.words),
         h('button', { type: 'button', class: 'secondary-button', onclick: () => listeners.onNew() }, 'New conversation')));

@@ -2,7 +2,7 @@
 /**
  * A question, where it was asked: open, with its controls, and afterwards, with its answer.
  *
- * An open question hands back a handle (`focus`, `choose`) for the keyboard. Sending is the same for all kinds: the controls
+ * An open question hands back a handle (`focus`, `choose`) for the keyboard, which also learns that the server can be reached again. Sending is the same for all kinds: the controls
  * rest while the answer is under way, a refusal is said at them, and only the log's `answered` record closes the question,
  * so that two tabs can never disagree.
  */
@@ -13,7 +13,7 @@ import { freshId, h } from './dom.js';
 import { keepDraft, readDraft } from './drafts.js';
 import { icon } from './icons.js';
 import { fold, messageFrame } from './messages.js';
-import { richText } from './rich-text.js';
+import { plainText, richText } from './rich-text.js';
 import { fieldsOf } from './schema.js';
 import { schemaForm } from './schema-form.js';
 import { valueBlock } from './tool-card.js';
@@ -33,8 +33,11 @@ import { answererWords, answerText, duration, timeOfDay } from './words.js';
  *
  * @typedef {{send: (value: unknown) => void, say: (words: string) => void, submit: () => void, promptId: string, problemId: string}} Means
  *
- * @typedef {{frame: HTMLElement, focus: () => void, choose: (position: number) => boolean}} QuestionHandle
+ * @typedef {{frame: HTMLElement, focus: () => void, choose: (position: number) => boolean, reconnected: () => void}} QuestionHandle
  */
+
+/** Of a longer answer so much is shown at once: what was pasted must not bury what is said about it. */
+const ANSWER_SHOWN_AT_ONCE = 1500;
 
 /** The texts sent from this tab, for the ↑ key. Passwords never come here. @type {string[]} */
 const sentTexts = [];
@@ -45,9 +48,11 @@ export function openQuestion(item, context) {
   const problem = h('p', { class: 'problem', id: freshId('problem'), role: 'alert', hidden: true });
   const controls = h('fieldset', { class: 'controls' });
   const form = h('form', { class: 'asking', novalidate: true }, controls, problem);
+  let isUnsent = false;
 
   /** @param {string} words */
   const say = (words) => {
+    isUnsent = false;
     problem.textContent = words;
     problem.hidden = words === '';
     if (words) asking.invalid?.setAttribute('aria-invalid', 'true');
@@ -73,8 +78,12 @@ export function openQuestion(item, context) {
       }
       controls.disabled = false;
       say(wordsOf(error));
+      isUnsent = error instanceof ApiError && error.code === 'unreachable';
       asking.focus();
     }
+  };
+  const reconnected = () => {
+    if (isUnsent) say('You are connected again. Your answer was not sent: send it once more.');
   };
 
   const asking = askingOf(item, context, { send, say, submit: () => form.requestSubmit(), promptId: prompt.id, problemId: problem.id });
@@ -102,7 +111,7 @@ export function openQuestion(item, context) {
     if (question.question === 'form') return askForForm(question, where, means);
     return question.content.password ? askForPassword(means) : askForText(question, where, means);
   }
-  return { frame, focus: asking.focus, choose: (position) => !controls.disabled && (asking.choose?.(position) ?? false) };
+  return { frame, focus: asking.focus, choose: (position) => !controls.disabled && (asking.choose?.(position) ?? false), reconnected };
 }
 
 /** @param {QuestionItem} item @param {Context} context */
@@ -126,7 +135,7 @@ function answerBubble(item, answer, user) {
   const who = answer.onTimeout ? 'Nobody answered in time; this was taken instead' : answererWords(answer, user);
   const text = answer.onTimeout && answer.text === null ? 'no answer' : answerText(answer);
   return h('div', { class: `answer${answer.onTimeout ? ' is-default' : ''}` },
-    h('div', { class: 'answer-text' }, filledIn(item, answer) ?? (text || '(an empty answer)')),
+    h('div', { class: 'answer-text' }, filledIn(item, answer) ?? (text ? plainText(text, ANSWER_SHOWN_AT_ONCE) : '(an empty answer)')),
     changedArguments(item, answer),
     h('div', { class: 'answer-meta' }, `${who} · `, h('time', { datetime: answer.at }, timeOfDay(answer.at))));
 }

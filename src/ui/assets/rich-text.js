@@ -60,13 +60,17 @@ function purify(content) {
   }
 }
 
-/** A megabyte in one line would cost seconds to lay out; whoever wants it asks for it. @param {string} text */
-function plainText(text) {
+/**
+ * A text as it is. A megabyte in one line would cost seconds to lay out; whoever wants it asks for it.
+ * @param {string} text @param {number} [shownAtOnce]
+ */
+export function plainText(text, shownAtOnce = SHOWN_AT_ONCE) {
   const place = h('div', { class: 'prose plain' }, text);
-  if (text.length <= SHOWN_AT_ONCE) return place;
+  // Not for a line or two.
+  if (text.length <= shownAtOnce * 1.2) return place;
   const all = h('button', { type: 'button', class: 'secondary-button', onclick: () => place.replaceChildren(text) },
     `Show all of it (${bytes(text.length)})`);
-  place.replaceChildren(`${text.slice(0, SHOWN_AT_ONCE)}… `, h('span', { class: 'rest-of-text' }, all));
+  place.replaceChildren(`${text.slice(0, shownAtOnce)}… `, h('span', { class: 'rest-of-text' }, all));
   return place;
 }
 

@@ -3,6 +3,7 @@
 use std::error::Error as _;
 use std::time::Duration;
 
+use bytes::Bytes;
 use fastagency::broker::nats::{self, ConnectError};
 use fastagency::broker::{Lane, embedded};
 use fastagency::config::Nats;
@@ -107,6 +108,33 @@ async fn a_data_folder_has_one_owner_at_a_time() {
     drop(broker);
     assert_eq!(embedded::running_address(dir.path()), None);
     embedded::open(dir.path()).unwrap();
+}
+
+/// A lone record is stored where it is made; the thread that synchronises the disk sleeps meanwhile, and must be told.
+#[tokio::test]
+async fn a_lone_record_reaches_the_main_file_though_nobody_calls_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = embedded::open(dir.path()).unwrap();
+    let record = b"a record that is stored alone";
+    let (run, mut last, mut stored) = (RunId::random(), 0, 0);
+    // Some at first, for what the thread does at its start sends the first ones there.
+    for some in [20, 1, 1] {
+        for _ in 0..some {
+            last = broker.log.append(run, Lane::Did, Bytes::from_static(record), last).await.unwrap();
+        }
+        stored += some;
+        let in_main_file = || {
+            let file = std::fs::read(dir.path().join("store.sqlite")).unwrap();
+            file.windows(record.len()).filter(|part| part == record).count()
+        };
+        tokio::time::timeout(super::SOON, async {
+            while in_main_file() < stored {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        })
+        .await
+        .expect("the main file has it");
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,319 @@
+//! The keeper of the file: does calls in transactions, tells the house (followers, queues, watchers) what came of them once they
+//! are committed, and looks after the disk and what is due by the clock.
+
+use std::collections::HashMap;
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OptionalExtension};
+
+use super::house::House;
+use super::session::{Fault, Head, Session};
+use super::told::Told;
+use super::{OpenError, due, folder, schema};
+use crate::broker::{Error, Result};
+use crate::clock;
+use crate::ids::RunId;
+
+/// Sequences that are reserved at once: not every append needs to say in the file that its number is used.
+const SEQUENCES: u64 = 1024;
+/// Heads of runs kept in memory, some hundred bytes each; with one more all are read again as they are needed.
+const HEADS: usize = 65_536;
+/// How long a commit may stay in the system's hands only. A crash of the machine loses at most about this much.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
+/// How long a backup may read the main file before it is said that it does, and again after as long.
+const HELD_LONG: Duration = Duration::from_secs(60);
+/// The longest sleep while anything is due by the wall clock, which may be set while we sleep.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+
+/// A call: what to do inside the transaction, and how to answer once that is committed or has failed.
+pub(super) type Act = Box<dyn FnOnce(&mut Session<'_>) -> (rusqlite::Result<()>, Answer) + Send>;
+/// How a call is answered.
+pub(super) type Answer = Box<dyn FnOnce(std::result::Result<(), &Failure>) + Send>;
+
+/// A failed transaction, in words that can be given to everyone who was in it.
+pub(super) struct Failure {
+    full: bool,
+    text: String,
+}
+
+impl From<&rusqlite::Error> for Failure {
+    fn from(source: &rusqlite::Error) -> Self {
+        Self { full: source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull), text: source.to_string() }
+    }
+}
+
+impl Failure {
+    /// What is said to whoever was `doing` something.
+    pub(super) fn error(&self, doing: &str) -> Error {
+        if self.full {
+            return Error::Full { what: format!("the disk of the data folder ({})", self.text) };
+        }
+        Error::Unavailable { doing: doing.to_owned(), source: Some(self.text.clone().into()) }
+    }
+}
+
+/// All that works with the file; whoever has it is alone with that.
+pub(super) struct Keeper {
+    connection: Connection,
+    house: House,
+    heads: HashMap<RunId, Head>,
+    sequence: u64,
+    /// Sequences up to this one are given out, or never will be after a restart: the file says so.
+    reserved: u64,
+    /// When the oldest commit that the disk may not have was made.
+    dirty_since: Option<Instant>,
+    /// When the next timer or expiry in the file is due, in milliseconds.
+    next_due: Option<i64>,
+    /// Taken while the main file is written; a backup that reads it holds it.
+    still: File,
+    /// Since when the main file could not be written because a backup reads it.
+    held_since: Option<Instant>,
+    /// The write-ahead log's file.
+    write_ahead: PathBuf,
+    /// When the thread wakes by itself, if it sleeps; `None`: only when it is called.
+    wakes: Option<Instant>,
+    _lock: File,
+}
+
+impl Keeper {
+    /// Opens the file in `dir`, and keeps `lock` for as long as it works with it.
+    pub(super) fn open(dir: &Path, lock: File) -> std::result::Result<Self, OpenError> {
+        let trouble = |source| OpenError::Store { file: dir.join(schema::FILE), source };
+        let unusable = |source| OpenError::Folder { dir: dir.to_owned(), source };
+        // Before there is anything to copy: whoever copies and finds no such file believes that nobody works here.
+        let still = folder::stillness(dir).map_err(unusable)?;
+        let connection = schema::open(dir)?;
+        let sequence = connection
+            .query_row("select value from counters where name = 'sequence'", [], |row| row.get(0))
+            .map_err(trouble)?;
+        let mut house = House::new();
+        for job in due::queued(&connection).map_err(trouble)? {
+            house.tell(job, Instant::now());
+        }
+        Ok(Self {
+            connection,
+            house,
+            heads: HashMap::new(),
+            reserved: sequence,
+            sequence,
+            dirty_since: None,
+            next_due: Some(0),
+            still,
+            held_since: None,
+            write_ahead: dir.join(schema::WRITE_AHEAD),
+            wakes: None,
+            _lock: lock,
+        })
+    }
+
+    /// Leaves everything in the main file, or, where a backup reads that now, in the write-ahead log as a killed process does.
+    pub(super) fn end(mut self) {
+        match self.still.try_lock() {
+            // Held until the connection is closed, which writes the main file, too.
+            Ok(()) => self.write_main_file(),
+            Err(_) => {
+                self.sync_write_ahead();
+                let kept = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+                if let Err(error) = kept {
+                    tracing::error!(%error, "the embedded broker may disturb the backup that is being made");
+                }
+            }
+        }
+    }
+
+    /// Does the calls in one transaction, commits it, tells the house and answers. A call that the file fails undoes the
+    /// transaction and ends it; the calls after it are left for the next one.
+    pub(super) fn transact(&mut self, calls: impl Iterator<Item = Act>) {
+        let mut answers = Vec::new();
+        let outcome = self.commit(|session| {
+            for act in calls {
+                let (sql, answer) = act(session);
+                answers.push(answer);
+                sql?;
+            }
+            Ok(())
+        });
+        let committed = self.tell(outcome);
+        for answer in answers {
+            answer(committed.as_ref().copied());
+        }
+    }
+
+    /// Does one call in a transaction of its own.
+    pub(super) fn transact_one<T>(
+        &mut self,
+        doing: &'static str,
+        act: impl FnOnce(&mut Session<'_>) -> Result<T, Fault>,
+    ) -> Result<T> {
+        let mut answer = None;
+        let outcome = self.commit(|session| {
+            answer = Some(match act(session) {
+                Ok(value) => Ok(value),
+                Err(Fault::Ours(error)) => Err(error),
+                Err(Fault::Sql(source)) => return Err(source),
+            });
+            Ok(())
+        });
+        self.tell(outcome).map_err(|failure| failure.error(doing))?;
+        answer.expect("a transaction that is committed has done its work")
+    }
+
+    /// Tells the house what a transaction brought, or the log why it failed.
+    fn tell(&mut self, outcome: rusqlite::Result<Vec<Told>>) -> std::result::Result<(), Failure> {
+        let told = outcome.map_err(|source| {
+            // What was undone in the file was written into the heads.
+            self.heads.clear();
+            tracing::error!(error = %source, "the embedded broker could not write its file");
+            Failure::from(&source)
+        })?;
+        let now = Instant::now();
+        for one in told {
+            self.house.tell(one, now);
+        }
+        Ok(())
+    }
+
+    /// Runs `act` in a transaction. A transaction that only read costs nothing to commit.
+    fn commit(&mut self, act: impl FnOnce(&mut Session<'_>) -> rusqlite::Result<()>) -> rusqlite::Result<Vec<Told>> {
+        // Prepared once: to read these few words would take as long as to do what they say.
+        self.connection.prepare_cached("begin")?.execute([])?;
+        let outcome = self.act_and_commit(act);
+        if outcome.is_err() && !self.connection.is_autocommit() {
+            self.connection.prepare_cached("rollback")?.execute([])?;
+        }
+        outcome
+    }
+
+    fn act_and_commit(
+        &mut self,
+        act: impl FnOnce(&mut Session<'_>) -> rusqlite::Result<()>,
+    ) -> rusqlite::Result<Vec<Told>> {
+        let before = self.connection.total_changes();
+        let mut session = Session {
+            sql: &self.connection,
+            now: clock::Clock::now(&clock::SystemClock),
+            told: Vec::new(),
+            heads: &mut self.heads,
+            sequence: &mut self.sequence,
+            appended: 0,
+        };
+        act(&mut session)?;
+        let Session { told, appended, .. } = session;
+        if self.heads.len() > HEADS {
+            self.heads.clear();
+        }
+        let mut reserved = self.reserved;
+        if self.sequence > reserved {
+            reserved = self.sequence + SEQUENCES;
+            let reserve = "update counters set value = ?1 where name = 'sequence'";
+            self.connection.prepare_cached(reserve)?.execute([reserved])?;
+        }
+        let written = self.connection.total_changes() - before;
+        self.connection.prepare_cached("commit")?.execute([])?;
+        self.reserved = reserved;
+        if written > 0 {
+            self.dirty_since.get_or_insert_with(Instant::now);
+        }
+        if written > appended {
+            // A timer or an expiry may be among what was written; whether it is the first is cheap to ask.
+            self.next_due = due::next(&self.connection)?;
+        }
+        Ok(told)
+    }
+
+    /// Does what is due by the clock: deliveries that nobody settled, timers, expired entries, the disk.
+    pub(super) fn turn(&mut self) {
+        self.house.turn(Instant::now());
+        let now = clock::Clock::now(&clock::SystemClock).as_millisecond();
+        if self.next_due.is_some_and(|due| due <= now) {
+            match self.commit(due::ripen) {
+                Ok(told) => told.into_iter().for_each(|one| self.house.tell(one, Instant::now())),
+                Err(source) => {
+                    tracing::error!(error = %source, "the embedded broker could not fire its timers");
+                    // Not at once again: a full disk would keep this thread busy for nothing.
+                    self.next_due = Some(now + SYNC_EVERY.as_millis() as i64);
+                }
+            }
+            self.next_due = due::next(&self.connection).unwrap_or(self.next_due);
+        }
+        if self.dirty_since.is_some_and(|since| since.elapsed() >= SYNC_EVERY) {
+            self.checkpoint();
+        }
+    }
+
+    /// How long the thread may sleep now, which is noted.
+    pub(super) fn plan_sleep(&mut self) -> Option<Duration> {
+        let sleep = self.sleep();
+        self.wakes = sleep.map(|sleep| Instant::now() + sleep);
+        sleep
+    }
+
+    /// Whether there is something to do before the thread wakes by itself.
+    pub(super) fn sleeps_too_long(&self) -> bool {
+        let Some(sleep) = self.sleep() else { return false };
+        self.wakes.is_none_or(|wakes| Instant::now() + sleep < wakes)
+    }
+
+    /// How long there is nothing to do without a call; `None`: for ever.
+    fn sleep(&self) -> Option<Duration> {
+        let now = Instant::now();
+        let sync = self.dirty_since.map(|since| (since + SYNC_EVERY).saturating_duration_since(now));
+        let unsettled = self.house.next_deadline().map(|at| at.saturating_duration_since(now));
+        let due = self.next_due.map(|due| {
+            let millis = due - clock::Clock::now(&clock::SystemClock).as_millisecond();
+            Duration::from_millis(u64::try_from(millis).unwrap_or(0)).min(LONGEST_SLEEP)
+        });
+        [sync, unsettled, due].into_iter().flatten().min()
+    }
+
+    /// Brings everything to the disk, and into the main file unless a backup reads that now.
+    fn checkpoint(&mut self) {
+        match self.still.try_lock() {
+            Ok(()) => {
+                self.held_since = None;
+                self.write_main_file();
+                if let Err(error) = self.still.unlock() {
+                    tracing::error!(%error, "no backup can be made while this process works");
+                }
+            }
+            Err(TryLockError::WouldBlock) => {
+                if self.held_since.get_or_insert_with(Instant::now).elapsed() >= HELD_LONG {
+                    tracing::warn!(
+                        "a backup has held the embedded broker's file for a minute; what is written lies beside it"
+                    );
+                    self.held_since = None;
+                }
+                self.sync_write_ahead();
+                self.dirty_since = Some(Instant::now());
+            }
+            Err(TryLockError::Error(error)) => {
+                tracing::error!(%error, "the embedded broker could not ask whether a backup is being made");
+                self.sync_write_ahead();
+                self.dirty_since = Some(Instant::now());
+            }
+        }
+    }
+
+    /// Writes what is in the write-ahead log into the main file, synchronises both, and starts the log anew. Nobody else reads
+    /// through SQLite, so that a passive checkpoint is always a whole one.
+    fn write_main_file(&mut self) {
+        if self.dirty_since.take().is_none() {
+            return;
+        }
+        let outcome = self.connection.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(())).optional();
+        if let Err(source) = outcome {
+            tracing::error!(error = %source, "the embedded broker could not bring its file to the disk");
+            self.dirty_since = Some(Instant::now());
+        }
+    }
+
+    /// What was committed reaches the disk also while the main file must not be written.
+    fn sync_write_ahead(&self) {
+        if let Err(error) = File::open(&self.write_ahead).and_then(|file| file.sync_data()) {
+            tracing::error!(%error, "the embedded broker could not bring its commits to the disk");
+        }
+    }
+}
