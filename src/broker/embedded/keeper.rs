@@ -23,6 +23,9 @@ const SEQUENCES: u64 = 1024;
 const HEADS: usize = 65_536;
 /// How long a commit may stay in the system's hands only. A crash of the machine loses at most about this much.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
+/// Nothing here is so urgent that the thread must be woken to be earlier by less; what is due by the wall clock is known in whole
+/// milliseconds only.
+const PUNCTUAL: Duration = Duration::from_millis(10);
 /// How long a backup may read the main file before it is said that it does, and again after as long.
 const HELD_LONG: Duration = Duration::from_secs(60);
 /// The longest sleep while anything is due by the wall clock, which may be set while we sleep.
@@ -254,7 +257,7 @@ impl Keeper {
     /// Whether there is something to do before the thread wakes by itself.
     pub(super) fn sleeps_too_long(&self) -> bool {
         let Some(sleep) = self.sleep() else { return false };
-        self.wakes.is_none_or(|wakes| Instant::now() + sleep < wakes)
+        self.wakes.is_none_or(|wakes| Instant::now() + sleep + PUNCTUAL < wakes)
     }
 
     /// How long there is nothing to do without a call; `None`: for ever.

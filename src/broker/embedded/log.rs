@@ -109,7 +109,7 @@ impl Log for Embedded {
     async fn whisper(&self, run: RunId, delta: Bytes) -> Result<()> {
         Self::fits(&delta)?;
         self.store
-            .call("send a delta", move |session| {
+            .short_call("send a delta", move |session| {
                 session.told.push(Told::Live(run, Live::Delta(delta)));
                 Ok(())
             })
