@@ -216,6 +216,7 @@ fn run(desk: &Desk, runtime: &tokio::runtime::Runtime, mut calls: mpsc::Receiver
 
 #[cfg(test)]
 mod tests {
+    use std::task::{Context, Waker};
     use std::thread::{self, ThreadId};
 
     use super::super::folder;
@@ -236,7 +237,8 @@ mod tests {
 
         let at_work = store.desk.keeper.lock().unwrap();
         let mut call = Box::pin(thread_of_short_call(&store));
-        assert!(futures_util::poll!(&mut call).is_pending(), "nobody waits for the keeper but its thread");
+        let polled = call.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(polled.is_pending(), "nobody waits for the keeper but its thread");
         drop(at_work);
         assert_ne!(call.await, here);
         for _ in 0..CROWD {

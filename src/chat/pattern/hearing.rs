@@ -1,0 +1,62 @@
+//! What a member of a group that hands over hears, and what its model is told first.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::playing::in_words;
+use crate::chat::memory::{Line, Lines};
+use crate::chat::{Result, Stage};
+use crate::ids::Name;
+use crate::workflow::Agent;
+
+/// What a member hears: without the calls that hand over and their results, if the group hides them (`SEMANTICS.md` 8).
+pub(in crate::chat) fn heard(stage: &Stage<'_>, agent: &Agent, peer: &Name) -> Lines {
+    let list = stage.memory.list(&agent.name, peer);
+    match &stage.playing {
+        Some(playing) if playing.plays(&agent.name) && !playing.hidden.is_empty() => without(list, &playing.hidden),
+        _ => list.to_vec(),
+    }
+}
+
+fn without(list: &[Arc<Line>], hidden: &BTreeSet<String>) -> Lines {
+    let mut removed: BTreeSet<String> = BTreeSet::new();
+    let mut kept = Vec::with_capacity(list.len());
+    for line in list {
+        if line.tool_calls.is_empty() && line.tool_responses.is_empty() {
+            kept.push(line.clone());
+            continue;
+        }
+        let mut line = Line::clone(line);
+        if !line.tool_calls.is_empty() {
+            line.message_mut().tool_calls.retain(|call| {
+                let hides = hidden.contains(&call.function.name);
+                if hides {
+                    removed.insert(call.id.clone());
+                }
+                !hides
+            });
+            if line.tool_calls.is_empty() && matches!(line.text().as_str(), "" | "None") {
+                continue;
+            }
+        }
+        if !line.tool_responses.is_empty() {
+            let is_removed = |id: &Option<String>| id.as_ref().is_some_and(|id| removed.contains(id));
+            line.tool_responses.retain(|response| !is_removed(&response.tool_call_id));
+            if line.tool_responses.is_empty() {
+                continue;
+            }
+        }
+        kept.push(Arc::new(line));
+    }
+    kept
+}
+
+/// What an agent's model is told first: in a group it may be made anew of what the agents share.
+pub(in crate::chat) fn system_message(stage: &Stage<'_>, agent: &Agent) -> Result<String> {
+    match (&stage.playing, &agent.update_system_message) {
+        (Some(playing), Some(template)) if playing.plays(&agent.name) => {
+            template.render(&playing.in_context()).map_err(in_words)
+        }
+        _ => Ok(agent.system_message.clone()),
+    }
+}
