@@ -1,0 +1,213 @@
+//! Asking people: a question is in the log before anybody can see it, and its answer before anything follows from it.
+
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use super::{Scoped, diverged, sleep_until};
+use crate::broker::{Put, Slot, Stored};
+use crate::chat::{Answer, Question, Result, Stop};
+use crate::clock::{self, Timestamp};
+use crate::engine::journal::Remembered;
+use crate::ids::MessageId;
+use crate::message::{self, Content, Message};
+use crate::run::answer::{self, Given};
+use crate::run::record::{Answered, Body, Outcome};
+
+/// How often a question is asked again after answers that do not fit: a program that answers by itself must not fill the log.
+const MOST_REFUSALS: u32 = 20;
+
+impl Scoped {
+    /// Asks a person, and waits: for seconds or for weeks.
+    pub(in crate::engine) async fn ask(&self, mut question: Question) -> Result<Answer> {
+        let base = self.key();
+        let mut key = base.clone();
+        let prompt = question.says.prompt().unwrap_or_default().to_owned();
+        for attempt in 1..=MOST_REFUSALS {
+            let answered = self.ask_once(&key, &question).await?;
+            if answered.on_timeout {
+                return Ok(answered.value.map_or(Answer::TimedOut, Answer::Given));
+            }
+            if let Some(value) = answered.value {
+                return Ok(Answer::Given(value));
+            }
+            if let Some(sealed) = answered.sealed.filter(|sealed| !sealed.is_empty())
+                && let Some(secret) = Box::pin(self.journal.open_secret(answered.question, &sealed)).await?
+            {
+                return Ok(Answer::Given(Value::String(secret)));
+            }
+            // Refused, or a password that nobody remembers: ask again, under a new id, and say why.
+            let reason = answered.refused.as_deref().unwrap_or("the answer was lost in a restart");
+            question.says.set_prompt(format!("{reason}\n\n{prompt}"));
+            key = format!("{base}/again{attempt}");
+        }
+        Err(Stop::failed("answer", format!("no answer of {MOST_REFUSALS} fitted the question")))
+    }
+
+    /// Says the question if it is not said yet, and waits for its answer.
+    async fn ask_once(&self, key: &str, question: &Question) -> Result<Answered> {
+        let journal = &self.journal;
+        let answer_key = format!("{key}/answer");
+        let known = match journal.remembered(key) {
+            Some(Remembered::Said(message)) => Some(message),
+            Some(other) => return Err(diverged(key, "a question", &other)),
+            None => None,
+        };
+        match journal.remembered(&answer_key) {
+            Some(Remembered::Did(Outcome::Answer(answered))) if known.is_some() => return Ok(answered),
+            Some(other) => return Err(diverged(&answer_key, "an answer", &other)),
+            None => {}
+        }
+        // Boxed, as it passes: what waits for the answer holds only what it needs then.
+        let asked = Box::pin(self.put_question(key, question, known)).await?;
+        let stored = self.wait_for_answer(&asked.says, asked.uuid, asked.listener, asked.was_said).await?;
+        let _busy = journal.busy();
+        let answered = Box::pin(self.read_answer(asked.uuid, &asked.says, stored.as_ref(), question)).await?;
+        journal.append(Body::Did { key: answer_key, outcome: Outcome::Answer(answered.clone()) }).await?;
+        // A password that was only told goes on in memory, never in the log.
+        let told = (answered.sealed.as_deref() == Some("")).then(|| journal.take_told(asked.uuid)).flatten();
+        Ok(match told {
+            Some(secret) => Answered { value: Some(Value::String(secret)), ..answered },
+            None => answered,
+        })
+    }
+
+    /// Says a question that is not `known` yet, and listens for its answer.
+    async fn put_question(&self, key: &str, question: &Question, known: Option<Message>) -> Result<Asked> {
+        let was_said = known.is_some();
+        let message = known.unwrap_or_else(|| self.question_message(key, question));
+        let (uuid, says) = (message.uuid, message.says.clone());
+        // Listening begins before the question exists, so that no answer can come too early.
+        let listener = self.journal.listen(uuid);
+        if !was_said {
+            self.check_new(key)?;
+            let _busy = self.journal.busy();
+            self.journal.append(Body::Said { key: key.to_owned(), message }).await?;
+        }
+        Ok(Asked { uuid, says, listener, was_said })
+    }
+
+    fn question_message(&self, key: &str, question: &Question) -> Message {
+        let mut says = question.says.clone();
+        if let Some(timeout) = question.timeout {
+            set_deadline(&mut says, clock::after(self.journal.clock().now(), timeout), question.default.as_ref());
+        }
+        Message {
+            uuid: self.message_id(key),
+            sender: Some(question.sender.clone()),
+            recipient: Some(question.recipient.clone()),
+            auto_reply: false,
+            alias: None,
+            within: self.within(),
+            says,
+        }
+    }
+
+    /// Waits for the stored answer; `None` if the deadline closed the question.
+    async fn wait_for_answer(
+        &self,
+        says: &Content,
+        question: MessageId,
+        listener: oneshot::Receiver<Stored>,
+        look_first: bool,
+    ) -> Result<Option<Stored>> {
+        let journal = &self.journal;
+        let deadline = says.deadline();
+        let slot = Slot::Answer(question);
+        if look_first {
+            // Not yet a wait: a run is not parked while it looks for its answer.
+            let _busy = journal.busy();
+            if let Some(stored) = journal.inbox(slot).await? {
+                return Ok(Some(stored));
+            }
+        }
+        let _waiting = journal.waiting(deadline);
+        tokio::select! {
+            Ok(stored) = listener => return Ok(Some(stored)),
+            () = sleep_until(journal, deadline) => {}
+        }
+        // Closing the question is an answer like any other: whoever is first counts.
+        let closed = Given::new(answer::Answer::TimedOut, None);
+        let payload = serde_json::to_vec(&closed).expect("an answer is JSON");
+        loop {
+            match journal.broker.inbox.put(journal.run, slot, payload.clone().into()).await {
+                Ok(Put::First) => return Ok(None),
+                Ok(Put::Taken(stored)) => return Ok(Some(stored)),
+                Err(crate::broker::Error::Unavailable { .. }) => {
+                    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+                }
+                Err(error) => return Err(Stop::Halted(error.to_string())),
+            }
+        }
+    }
+
+    /// Turns what the inbox holds into what the log will say.
+    async fn read_answer(
+        &self,
+        question: MessageId,
+        says: &Content,
+        stored: Option<&Stored>,
+        asked: &Question,
+    ) -> Result<Answered> {
+        let given = stored.and_then(|stored| serde_json::from_slice::<Given>(&stored.payload).ok());
+        let by = given.as_ref().and_then(|given| given.by.clone());
+        let nothing = Answered { question, by, ..empty_answer(question) };
+        if let Some(doubt) = given.as_ref().and_then(|given| self.journal.doubt(question, given, says)) {
+            return Ok(Answered { refused: Some(doubt.to_owned()), ..empty_answer(question) });
+        }
+        Ok(match given.map(|given| given.answer) {
+            None if stored.is_some() => Answered { refused: Some("the answer cannot be read".to_owned()), ..nothing },
+            None | Some(answer::Answer::TimedOut) => Answered {
+                value: asked.default.clone(),
+                text: asked.default.as_ref().map(value_text),
+                on_timeout: true,
+                ..nothing
+            },
+            Some(answer::Answer::Value(value)) => checked(nothing, message::check_answer(says, &value), says),
+            Some(answer::Answer::Text(text)) => checked(nothing, message::check_text_answer(says, &text), says),
+            Some(answer::Answer::Sealed(sealed)) => match self.journal.open_secret(question, &sealed).await? {
+                Some(_) => Answered { sealed: Some(sealed), ..nothing },
+                None => Answered { refused: Some("the password was sealed with another key".to_owned()), ..nothing },
+            },
+            // Known only to the worker that was told; another asks again.
+            Some(answer::Answer::Told) => Answered { sealed: Some(String::new()), ..nothing },
+            Some(answer::Answer::Cancel) => Answered { refused: Some("this is no answer".to_owned()), ..nothing },
+        })
+    }
+}
+
+/// A question that is in the log and waits for its answer.
+struct Asked {
+    uuid: MessageId,
+    says: Content,
+    listener: oneshot::Receiver<Stored>,
+    /// It was asked in an earlier life of the run: its answer may be there already.
+    was_said: bool,
+}
+
+fn empty_answer(question: MessageId) -> Answered {
+    Answered { question, value: None, sealed: None, text: None, refused: None, by: None, on_timeout: false }
+}
+
+fn checked(nothing: Answered, fits: std::result::Result<message::Fits, String>, says: &Content) -> Answered {
+    match fits {
+        // Only a foreign client can have sent a password in clear; it must not be logged.
+        Ok(_) if says.is_secret() => Answered { refused: Some("a password came in clear".to_owned()), ..nothing },
+        Ok(fits) => Answered { value: Some(fits.value), text: Some(fits.text), ..nothing },
+        Err(reason) => Answered { refused: Some(reason), ..nothing },
+    }
+}
+
+fn value_text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn set_deadline(says: &mut Content, at: Timestamp, default: Option<&Value>) {
+    let in_words = match default {
+        Some(default) => format!("the answer will be {}", value_text(default)),
+        None => "the step fails".to_owned(),
+    };
+    says.set_deadline(message::Deadline { deadline: Some(at), on_timeout: Some(in_words) });
+}

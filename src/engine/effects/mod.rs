@@ -1,0 +1,207 @@
+//! The effects that remember: each looks into the log first, and only what is not there is performed, and then appended
+//! before anything follows from it.
+//!
+//! The key of an effect is its scope (the place of its step, iteration, branch and attempt) and a number within it. Within a
+//! scope everything happens in order, so the same execution meets the same keys.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::chat::{LIMIT, Result, Stop};
+use crate::clock::{self, Timestamp};
+use crate::engine::journal::{Journal, Remembered};
+use crate::ids::MessageId;
+use crate::message::{Content, Message, Within};
+use crate::run::record::{Body, Outcome};
+
+mod asking;
+mod models;
+
+/// The kind of a failure of a run whose log does not fit the program. No step can catch it.
+pub(super) const REPLAY: &str = "replay";
+/// How exactly the limit of a run's time is kept.
+const LIMIT_LOOKED_AT_EVERY: Duration = Duration::from_millis(20);
+
+/// The effects of one scope.
+pub(super) struct Scoped {
+    pub journal: Arc<Journal>,
+    scope: String,
+    within: Mutex<Vec<Within>>,
+    next: AtomicU32,
+}
+
+impl Scoped {
+    /// The effects of the scope with that name, in the conversations that it is inside of.
+    pub(super) fn new(journal: Arc<Journal>, scope: impl Into<String>, within: Vec<Within>) -> Self {
+        Self { journal, scope: scope.into(), within: Mutex::new(within), next: AtomicU32::new(0) }
+    }
+
+    /// The conversations that it is inside of now.
+    pub(super) fn within(&self) -> Vec<Within> {
+        self.inside().clone()
+    }
+
+    /// Begins a conversation inside of the present one.
+    pub(super) fn enter(&self, conversation: Within) {
+        self.inside().push(conversation);
+    }
+
+    /// Ends the innermost conversation.
+    pub(super) fn leave(&self) {
+        self.inside().pop();
+    }
+
+    fn inside(&self) -> std::sync::MutexGuard<'_, Vec<Within>> {
+        self.within.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn key(&self) -> String {
+        format!("{}#{}", self.scope, self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Refuses to perform an effect that the log does not remember although it remembers a later one of the same scope.
+    fn check_new(&self, key: &str) -> Result<()> {
+        let number = self.next.load(Ordering::Relaxed) - 1;
+        match self.journal.remembered_after(&self.scope, number) {
+            None => Ok(()),
+            Some(later) => Err(Stop::failed(
+                REPLAY,
+                format!("the run cannot be continued: its log holds nothing at {key:?}, but something at {later:?}"),
+            )),
+        }
+    }
+
+    fn message_id(&self, key: &str) -> MessageId {
+        self.journal.run.derive(&format!("message/{key}"))
+    }
+
+    /// A value that is made once, and remembered: a time, a random choice.
+    pub(super) async fn once(&self, make: impl FnOnce() -> Value) -> Result<Value> {
+        let key = self.key();
+        match self.journal.remembered(&key) {
+            Some(Remembered::Did(Outcome::Value(value))) => return Ok(value),
+            Some(other) => return Err(diverged(&key, "a value", &other)),
+            None => self.check_new(&key)?,
+        }
+        let _busy = self.journal.busy();
+        let value = make();
+        self.journal.append(Body::Did { key, outcome: Outcome::Value(value.clone()) }).await?;
+        Ok(value)
+    }
+
+    /// The moment `span` from now, the same after a restart.
+    pub(super) async fn moment_after(&self, span: std::time::Duration) -> Result<Timestamp> {
+        let clock = self.journal.clock();
+        let value = self.once(|| Value::String(clock::after(clock.now(), span).to_string())).await?;
+        value.as_str().and_then(|text| text.parse().ok()).ok_or_else(|| Stop::Halted(format!("{value} is not a time")))
+    }
+
+    /// Waits until a moment has come, for seconds or for weeks.
+    pub(super) async fn wait_until(&self, moment: Timestamp) {
+        let _waiting = self.journal.waiting(Some(moment));
+        sleep_until(&self.journal, Some(moment)).await;
+    }
+
+    /// Waits until a moment has come, if the run's limit of time allows.
+    pub(super) async fn pause_until(&self, moment: Timestamp) -> Result<()> {
+        if self.journal.clock().now() >= moment {
+            return Ok(());
+        }
+        self.within_duration(self.wait_until(moment)).await
+    }
+
+    /// Appends a value that another part of the engine decided.
+    pub(super) async fn remember(&self, key: &str, outcome: Outcome) -> Result<()> {
+        let _busy = self.journal.busy();
+        self.journal.append(Body::Did { key: format!("{}/{key}", self.scope), outcome }).await
+    }
+
+    /// What was remembered by [`Scoped::remember`].
+    pub(super) fn recalled(&self, key: &str) -> Option<Outcome> {
+        match self.journal.remembered(&format!("{}/{key}", self.scope))? {
+            Remembered::Did(outcome) => Some(outcome),
+            Remembered::Said(_) | Remembered::Calling => None,
+        }
+    }
+
+    /// Says something to people. `message` is the id of a text that was shown while it was written.
+    pub(super) async fn say(
+        &self,
+        sender: &str,
+        recipient: &str,
+        says: Content,
+        message: Option<MessageId>,
+    ) -> Result<()> {
+        let key = self.key();
+        match self.journal.remembered(&key) {
+            Some(Remembered::Said(_)) => return Ok(()),
+            Some(other) => return Err(diverged(&key, "a message", &other)),
+            None => self.check_new(&key)?,
+        }
+        // What was shown while a model wrote it is in the log already, as the model's reply.
+        let is_remembered = message.is_some();
+        let uuid = message.unwrap_or_else(|| self.message_id(&key));
+        let message = Message {
+            uuid,
+            sender: Some(sender.to_owned()),
+            recipient: Some(recipient.to_owned()),
+            auto_reply: false,
+            alias: None,
+            within: self.within(),
+            says,
+        };
+        let _busy = self.journal.busy();
+        let said = Body::Said { key, message };
+        if is_remembered { self.journal.append_behind(said).await } else { self.journal.append(said).await }
+    }
+
+    /// Does something as long as the run's limit of time allows. What is cut off leaves no record: when the run is executed
+    /// again, the limit is exceeded all the more.
+    async fn within_duration<T>(&self, work: impl Future<Output = T>) -> Result<T> {
+        let Some(limit) = self.journal.limits.duration else { return Ok(work.await) };
+        let mut work = std::pin::pin!(work);
+        loop {
+            let left = limit.saturating_sub(self.journal.spent());
+            if left.is_zero() {
+                return Err(Stop::failed(LIMIT, format!("the run has been at work for {limit:?}, its limit")));
+            }
+            // Time does not count while another branch waits for a person: what is left is looked at again.
+            tokio::select! {
+                done = &mut work => return Ok(done),
+                () = tokio::time::sleep(left.max(LIMIT_LOOKED_AT_EVERY)) => {}
+            }
+        }
+    }
+}
+
+/// Sleeps until a moment by the run's clock; for ever if there is none.
+async fn sleep_until(journal: &Journal, moment: Option<Timestamp>) {
+    let Some(moment) = moment else { return std::future::pending().await };
+    loop {
+        let rest = clock::until(journal.clock().now(), moment);
+        if rest.is_zero() {
+            return;
+        }
+        // The machine's clock may be set while we sleep: look again every now and then.
+        tokio::time::sleep(rest.min(std::time::Duration::from_secs(60))).await;
+    }
+}
+
+/// The log holds something else under this key: the workflow, or the program, is not what it was when that was written.
+fn diverged(key: &str, expected: &str, found: &Remembered) -> Stop {
+    let found = match found {
+        Remembered::Said(message) => format!("a {}", message.says.kind()),
+        Remembered::Calling => "a call of a tool".to_owned(),
+        Remembered::Did(Outcome::Answer(_)) => "an answer".to_owned(),
+        Remembered::Did(Outcome::Reply(_)) => "a model's reply".to_owned(),
+        Remembered::Did(Outcome::Failed { .. }) => "a failure".to_owned(),
+        Remembered::Did(Outcome::Value(_)) => "a value".to_owned(),
+    };
+    Stop::failed(
+        REPLAY,
+        format!("the run cannot be continued: at {key:?} its log holds {found}, and the workflow now wants {expected}"),
+    )
+}
