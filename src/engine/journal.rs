@@ -10,35 +10,36 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::broker::{Broker, Slot, Stored};
+use crate::broker::{Broker, Stored};
 use crate::chat::{LIMIT, Result, Stop};
 use crate::clock::{Clock, Timestamp};
 use crate::engine::copier::Copier;
 use crate::engine::prompts::Prompts;
 use crate::engine::shelver::Shelver;
 use crate::engine::watch::Watch;
-use crate::ids::{MessageId, RunId, UserId};
-use crate::message::{Content, Message, Within};
+use crate::ids::{MessageId, RunId};
+use crate::message::Message;
 use crate::metrics::{OfWorkflow, metrics};
 use crate::model::{self, Models};
-use crate::redact::{Redactor, Shown};
-use crate::run::answer::{self, Given};
-use crate::run::attach::Delta;
+use crate::redact::Redactor;
 use crate::run::claim::{Owned, is_still_mine, last_claim};
 use crate::run::lease::Lease;
 use crate::run::notice::Notices;
 use crate::run::record::{Body, Created, Outcome, Placed, Record, Usage};
 use crate::run::redaction;
-use crate::run::secret;
 use crate::run::spent::Spent;
 use crate::run::summary::Summary;
 use crate::run::writer::Writer;
 use crate::seal::Sealer;
-use crate::vouch::{Matter, PublicKey, Voucher, is_vouched};
+use crate::vouch::{PublicKey, Voucher};
 use crate::workflow::Limits;
 
+mod answers;
 mod awaited;
 mod storing;
+mod writing;
+
+pub(super) use writing::Writing;
 
 /// The keys of permissions begin so; no step does.
 const ALLOWED: &str = "!allowed/";
@@ -113,18 +114,6 @@ struct State {
     allowed: HashSet<String>,
     usage: Usage,
     spent: Spent,
-}
-
-/// A text that a model is writing now.
-#[derive(Debug, Clone)]
-pub(super) struct Writing {
-    pub attempt: u32,
-    pub sender: String,
-    pub recipient: String,
-    pub within: Vec<Within>,
-    pub text: String,
-    /// What followers are told of it, where something is redacted.
-    shown: Shown,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -289,86 +278,6 @@ impl Journal {
         lock(&self.state).waits.values().flatten().min().copied()
     }
 
-    /// Hears the answer to a question from now on.
-    pub(super) fn listen(&self, question: MessageId) -> oneshot::Receiver<Stored> {
-        let (tell, hear) = oneshot::channel();
-        lock(&self.state).listeners.insert(question, tell);
-        hear
-    }
-
-    /// Whether somebody waits for the answer to a question.
-    pub(super) fn awaited(&self) -> Vec<MessageId> {
-        lock(&self.state).listeners.keys().copied().collect()
-    }
-
-    /// Hands an answer to whoever waits for it; an answer that nobody waits for stays in the inbox.
-    pub(super) fn deliver(&self, question: MessageId, stored: Stored) {
-        let mut state = lock(&self.state);
-        if stored.seq == 0 {
-            // Told, not stored: kept until its marker comes.
-            if let Ok(secret) = String::from_utf8(stored.payload.to_vec()) {
-                state.told.insert(question, secret);
-            }
-            return;
-        }
-        if let Some(listener) = state.listeners.remove(&question) {
-            // The listener may have been dropped with its branch.
-            let _ = listener.send(stored);
-        }
-    }
-
-    /// The password that was told as the answer to a question.
-    pub(super) fn take_told(&self, question: MessageId) -> Option<String> {
-        let mut state = lock(&self.state);
-        let secret = state.told.remove(&question);
-        state.holds_secret |= secret.is_some();
-        secret
-    }
-
-    /// Notes another piece of a text that is being written, and returns what followers are to be told of it now, if anything.
-    pub(super) fn extend_writing(&self, delta: Delta) -> Option<Delta> {
-        let mut state = lock(&self.state);
-        let writing = state.writing.entry(delta.message).or_insert_with(|| Writing {
-            attempt: delta.attempt,
-            sender: delta.sender.clone().unwrap_or_default(),
-            recipient: delta.recipient.clone().unwrap_or_default(),
-            within: delta.within.clone(),
-            text: String::new(),
-            shown: Shown::default(),
-        });
-        if delta.offset == 0 {
-            writing.attempt = delta.attempt;
-            writing.text.clear();
-            writing.shown = Shown::default();
-        }
-        writing.text.push_str(&delta.text);
-        if self.redactor.is_empty() {
-            return Some(delta);
-        }
-        let (offset, text) = writing.shown.go_on(&self.redactor, &writing.text);
-        (!text.is_empty()).then_some(Delta { offset, text, ..delta })
-    }
-
-    /// Tells followers again what is being written, from its beginning: somebody has come late.
-    pub(super) async fn tell_writing(&self) {
-        let so_far: Vec<Delta> = lock(&self.state)
-            .writing
-            .iter()
-            .map(|(message, writing)| Delta {
-                message: *message,
-                attempt: writing.attempt,
-                offset: 0,
-                text: if self.redactor.is_empty() { writing.text.clone() } else { writing.shown.text().to_owned() },
-                sender: Some(writing.sender.clone()),
-                recipient: Some(writing.recipient.clone()),
-                within: writing.within.clone(),
-            })
-            .collect();
-        for delta in so_far {
-            self.whisper(&delta).await;
-        }
-    }
-
     /// Returns once it is certain that the run is still this worker's: at once, unless its lease may have run out since that
     /// was last certain. To be called before an effect that others would notice.
     pub(super) async fn confirm(&self) -> Result<()> {
@@ -401,26 +310,6 @@ impl Journal {
                 return lost;
             }
         }
-    }
-
-    /// Tells followers a piece of text, if the run is certainly this worker's. One that is lost is made good by the message
-    /// itself.
-    pub(super) async fn whisper(&self, delta: &Delta) {
-        if !self.is_certain() {
-            return;
-        }
-        let payload = serde_json::to_vec(delta).expect("a delta is JSON");
-        let _ = self.broker.log.whisper(self.run, payload.into()).await;
-    }
-
-    /// Notes that a text is no longer being written.
-    pub(super) fn finish_writing(&self, message: MessageId) {
-        lock(&self.state).writing.remove(&message);
-    }
-
-    /// The texts that were being written when the run was stopped.
-    pub(super) fn take_writing(&self) -> Vec<(MessageId, Writing)> {
-        lock(&self.state).writing.drain().collect()
     }
 
     /// Counts what a request to a model used; remembered ones count again on replay.
@@ -482,43 +371,6 @@ impl Journal {
         lock(&self.state).spent.until(self.clock().now())
     }
 
-    /// What is in a slot of the inbox, through outages.
-    pub(super) async fn inbox(&self, slot: Slot) -> Result<Option<Stored>> {
-        let mut pause = Duration::from_millis(50);
-        loop {
-            match self.broker.inbox.get(self.run, slot).await {
-                Ok(found) => return Ok(found),
-                Err(crate::broker::Error::Unavailable { .. }) => tokio::time::sleep(pause).await,
-                Err(error) => return Err(Stop::Halted(error.to_string())),
-            }
-            pause = (pause * 2).min(Duration::from_secs(2));
-        }
-    }
-
-    /// A password that was sealed; `None` if it cannot be opened.
-    pub(super) async fn open_secret(&self, question: MessageId, sealed: &str) -> Result<Option<String>> {
-        let Some(sealer) = &self.sealer else { return Ok(None) };
-        let key = self.inbox(Slot::Key).await?;
-        Ok(key.and_then(|key| secret::open(sealer, self.run, &key, question, sealed)))
-    }
-
-    /// Why an answer cannot be taken for what it says; none: it can.
-    pub(super) fn doubt(&self, question: MessageId, given: &Given, says: &Content) -> Option<&'static str> {
-        if self.believes.is_empty() {
-            return None;
-        }
-        match given.answer {
-            // Workers close questions, which is nobody's word; but only some can be closed.
-            answer::Answer::TimedOut => says.deadline().is_none().then_some("the question was closed before its time"),
-            // Only its mark is signed, and the password might be anybody's.
-            answer::Answer::Told => Some("a password cannot be vouched for without a seal_key"),
-            _ => {
-                let vouched = is_vouched(&self.believes, Matter::Answer(self.run, question), given);
-                (!vouched).then_some("no gateway vouches for the answer")
-            }
-        }
-    }
-
     /// What vouches for a run that this one starts; none: nothing has to.
     pub(super) fn voucher(&self) -> Result<Option<&Voucher>> {
         if self.voucher.is_none() && !self.believes.is_empty() {
@@ -528,24 +380,6 @@ impl Journal {
             ));
         }
         Ok(self.voucher.as_ref())
-    }
-
-    /// Whose wish it was that the run ends; none: that is not known.
-    pub(super) fn cancelled_by(&self, payload: &[u8]) -> Option<UserId> {
-        let given: Given = serde_json::from_slice(payload).ok()?;
-        let believed = self.believes.is_empty() || is_vouched(&self.believes, Matter::Cancel(self.run), &given);
-        given.by.filter(|_| believed)
-    }
-
-    /// Deletes the key of the run's passwords, once it has ended. A key that stays behind is deleted on the next tour
-    /// (`run::sweep`).
-    pub(super) async fn forget_secrets(&self) {
-        if !lock(&self.state).asked_secret {
-            return;
-        }
-        if let Err(error) = secret::forget(&self.broker, self.run).await {
-            tracing::debug!(run.id = %self.run, "the key of the run's passwords is still there: {error}");
-        }
     }
 }
 
