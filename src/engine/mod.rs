@@ -185,7 +185,8 @@ impl Engine {
                         return Box::pin(cancel(&journal, &stored.payload, cancelling)).await;
                     }
                 }
-                rang = bell.next() => match rang {
+                // Also by a run that does one thing after the other without ever waiting.
+                rang = tokio::task::coop::unconstrained(bell.next()) => match rang {
                     Some(Bell::Rang { slot: Slot::Answer(question), stored }) => journal.deliver(question, stored),
                     // Of interest to whoever opens a password only.
                     Some(Bell::Rang { slot: Slot::Key, .. }) => {}

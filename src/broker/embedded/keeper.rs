@@ -23,9 +23,6 @@ const SEQUENCES: u64 = 1024;
 const HEADS: usize = 65_536;
 /// How long a commit may stay in the system's hands only. A crash of the machine loses at most about this much.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
-/// Nothing here is so urgent that the thread must be woken to be earlier by less; what is due by the wall clock is known in whole
-/// milliseconds only.
-const PUNCTUAL: Duration = Duration::from_millis(10);
 /// How long a backup may read the main file before it is said that it does, and again after as long.
 const HELD_LONG: Duration = Duration::from_secs(60);
 /// The longest sleep while anything is due by the wall clock, which may be set while we sleep.
@@ -35,6 +32,21 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 pub(super) type Act = Box<dyn FnOnce(&mut Session<'_>) -> (rusqlite::Result<()>, Answer) + Send>;
 /// How a call is answered.
 pub(super) type Answer = Box<dyn FnOnce(std::result::Result<(), &Failure>) + Send>;
+
+/// The answers to the calls of one transaction, to be sent when the keeper is free again: whoever gets one may call anew at once.
+pub(super) struct Answers {
+    committed: std::result::Result<(), Failure>,
+    answers: Vec<Answer>,
+}
+
+impl Answers {
+    /// Answers all calls.
+    pub(super) fn send(self) {
+        for answer in self.answers {
+            answer(self.committed.as_ref().copied());
+        }
+    }
+}
 
 /// A failed transaction, in words that can be given to everyone who was in it.
 pub(super) struct Failure {
@@ -58,7 +70,7 @@ impl Failure {
     }
 }
 
-/// All that works with the file; whoever has it is alone with that.
+/// All that works with the file; whoever has it is alone with it.
 pub(super) struct Keeper {
     connection: Connection,
     house: House,
@@ -76,8 +88,6 @@ pub(super) struct Keeper {
     held_since: Option<Instant>,
     /// The write-ahead log's file.
     write_ahead: PathBuf,
-    /// When the thread wakes by itself, if it sleeps; `None`: only when it is called.
-    wakes: Option<Instant>,
     _lock: File,
 }
 
@@ -107,7 +117,6 @@ impl Keeper {
             still,
             held_since: None,
             write_ahead: dir.join(schema::WRITE_AHEAD),
-            wakes: None,
             _lock: lock,
         })
     }
@@ -127,9 +136,15 @@ impl Keeper {
         }
     }
 
-    /// Does the calls in one transaction, commits it, tells the house and answers. A call that the file fails undoes the
-    /// transaction and ends it; the calls after it are left for the next one.
-    pub(super) fn transact(&mut self, calls: impl Iterator<Item = Act>) {
+    /// Whether there are commits that the disk may not have. If there are none, the next commit begins the write-ahead log anew,
+    /// and SQLite synchronises that: it may take long.
+    pub(super) fn is_dirty(&self) -> bool {
+        self.dirty_since.is_some()
+    }
+
+    /// Does the calls in one transaction, commits it, tells the house, and returns the answers. A call that the file fails undoes
+    /// the transaction and ends it; the calls after it are left for the next one.
+    pub(super) fn transact(&mut self, calls: impl Iterator<Item = Act>) -> Answers {
         let mut answers = Vec::new();
         let outcome = self.commit(|session| {
             for act in calls {
@@ -139,10 +154,7 @@ impl Keeper {
             }
             Ok(())
         });
-        let committed = self.tell(outcome);
-        for answer in answers {
-            answer(committed.as_ref().copied());
-        }
+        Answers { committed: self.tell(outcome), answers }
     }
 
     /// Does one call in a transaction of its own.
@@ -247,21 +259,8 @@ impl Keeper {
         }
     }
 
-    /// How long the thread may sleep now, which is noted.
-    pub(super) fn plan_sleep(&mut self) -> Option<Duration> {
-        let sleep = self.sleep();
-        self.wakes = sleep.map(|sleep| Instant::now() + sleep);
-        sleep
-    }
-
-    /// Whether there is something to do before the thread wakes by itself.
-    pub(super) fn sleeps_too_long(&self) -> bool {
-        let Some(sleep) = self.sleep() else { return false };
-        self.wakes.is_none_or(|wakes| Instant::now() + sleep + PUNCTUAL < wakes)
-    }
-
     /// How long there is nothing to do without a call; `None`: for ever.
-    fn sleep(&self) -> Option<Duration> {
+    pub(super) fn sleep(&self) -> Option<Duration> {
         let now = Instant::now();
         let sync = self.dirty_since.map(|since| (since + SYNC_EVERY).saturating_duration_since(now));
         let unsettled = self.house.next_deadline().map(|at| at.saturating_duration_since(now));

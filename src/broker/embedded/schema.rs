@@ -94,7 +94,7 @@ fn settings(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "secure_delete", true)?;
     // A commit reaches the system, which a killed process cannot undo; the disk follows with the next checkpoint.
     connection.pragma_update(None, "synchronous", "normal")?;
-    // The store's thread checkpoints by the clock instead, see `store.rs`.
+    // The store's thread checkpoints by the clock instead, see `keeper.rs`.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(())

@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 use super::OpenError;
-use super::keeper::{Act, Answer, Failure, Keeper};
+use super::keeper::{Act, Answer, Answers, Failure, Keeper};
 use super::session::{Fault, Session};
 use crate::broker::{Error, Result};
 
@@ -42,25 +42,40 @@ struct Desk {
     keeper: Mutex<Option<Keeper>>,
     /// How many short calls are yet to go to the thread.
     crowd: AtomicU32,
+    /// A call was given up that may still wait for the thread: none that its caller makes later may overtake it.
+    given_up: AtomicBool,
 }
 
 impl Desk {
-    /// The keeper, for a short call, if nobody else is likely to want it.
+    /// The keeper, for a short call, if nobody else is likely to want it, and it needs no more than a moment.
     fn if_quiet(&self) -> Option<MutexGuard<'_, Option<Keeper>>> {
         if self.crowd.load(Ordering::Relaxed) > 0 {
             // One too many or too few is of no importance.
             let _ = self.crowd.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |crowd| crowd.checked_sub(1));
             return None;
         }
-        let keeper = self.keeper.try_lock().ok();
-        if keeper.is_none() {
-            self.expect_crowd(CROWD);
+        if self.given_up.load(Ordering::SeqCst) {
+            return None;
         }
-        keeper
+        let Ok(keeper) = self.keeper.try_lock() else {
+            self.expect_crowd(CROWD);
+            return None;
+        };
+        // The thread does the first call after each synchronisation, and so knows that there is something to synchronise again.
+        keeper.as_ref().is_some_and(Keeper::is_dirty).then_some(keeper)
     }
 
     fn expect_crowd(&self, calls: u32) {
         self.crowd.fetch_max(calls, Ordering::Relaxed);
+    }
+}
+
+/// Held by whoever waits for the thread, and forgotten with the answer: dropped before, it says that the call was given up.
+struct Patience<'a>(&'a Desk);
+
+impl Drop for Patience<'_> {
+    fn drop(&mut self) {
+        self.0.given_up.store(true, Ordering::SeqCst);
     }
 }
 
@@ -74,7 +89,11 @@ impl Store {
         let keeper = Keeper::open(dir, lock)?;
         let (sender, calls) = mpsc::channel(WAITING_CALLS);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(unusable)?;
-        let desk = Arc::new(Desk { keeper: Mutex::new(Some(keeper)), crowd: AtomicU32::new(0) });
+        let desk = Arc::new(Desk {
+            keeper: Mutex::new(Some(keeper)),
+            crowd: AtomicU32::new(0),
+            given_up: AtomicBool::new(false),
+        });
         let thread = std::thread::Builder::new()
             .name("embedded-store".to_owned())
             .spawn({
@@ -85,7 +104,7 @@ impl Store {
         Ok(Self { desk, sender: Some(sender), thread: Some(thread) })
     }
 
-    /// [`Store::call`] for what takes some microseconds: done right here if the keeper is free.
+    /// [`Store::call`] for what takes some microseconds and makes nothing due by the clock: done right here if the keeper is free.
     pub(super) async fn short_call<T: Send + 'static>(
         &self,
         doing: &'static str,
@@ -93,7 +112,12 @@ impl Store {
     ) -> Result<T> {
         match self.right_here(doing, act) {
             Ok(outcome) => outcome,
-            Err(act) => self.call(doing, act).await,
+            Err(act) => {
+                let patience = Patience(&self.desk);
+                let outcome = self.call(doing, act).await;
+                std::mem::forget(patience);
+                outcome
+            }
         }
     }
 
@@ -108,12 +132,6 @@ impl Store {
         let outcome = keeper.transact_one(doing, act);
         if begun.elapsed() > SLOW {
             self.desk.expect_crowd(AFTER_SLOW);
-        }
-        let sleeps_too_long = keeper.sleeps_too_long();
-        drop(borrowed);
-        if sleeps_too_long && let Some(sender) = &self.sender {
-            // A full queue wakes it as well.
-            let _ = sender.try_send(Box::new(|_| (Ok(()), Box::new(|_| ()))));
         }
         Ok(outcome)
     }
@@ -187,7 +205,10 @@ fn run(desk: &Desk, runtime: &tokio::runtime::Runtime, mut calls: mpsc::Receiver
     const WHOLE: &str = "nobody panics with the keeper in hand";
     let mut batch = Vec::with_capacity(BATCH);
     loop {
-        let sleep = desk.keeper.lock().expect(WHOLE).as_mut().and_then(Keeper::plan_sleep);
+        let sleep = desk.keeper.lock().expect(WHOLE).as_mut().and_then(|keeper| {
+            keeper.turn();
+            keeper.sleep()
+        });
         let received = runtime.block_on(async {
             match sleep {
                 Some(sleep) => tokio::time::timeout(sleep, calls.recv_many(&mut batch, BATCH)).await.ok(),
@@ -205,45 +226,94 @@ fn run(desk: &Desk, runtime: &tokio::runtime::Runtime, mut calls: mpsc::Receiver
             desk.expect_crowd(CROWD);
         }
         let Some(keeper) = borrowed.as_mut() else { return };
+        let mut answers = Vec::new();
         let mut waiting = batch.drain(..).peekable();
         while waiting.peek().is_some() {
-            keeper.transact(&mut waiting);
+            answers.push(keeper.transact(&mut waiting));
         }
         drop(waiting);
-        keeper.turn();
+        // In this order: what is given up after the look says so itself.
+        desk.given_up.store(false, Ordering::SeqCst);
+        if !calls.is_empty() {
+            desk.given_up.store(true, Ordering::SeqCst);
+        }
+        drop(borrowed);
+        answers.into_iter().for_each(Answers::send);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
     use std::task::{Context, Waker};
     use std::thread::{self, ThreadId};
+
+    use tempfile::TempDir;
 
     use super::super::folder;
     use super::*;
 
-    async fn thread_of_short_call(store: &Store) -> ThreadId {
-        store.short_call("see where this is done", |_| Ok(thread::current().id())).await.unwrap()
+    fn store() -> (TempDir, Store) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), folder::lock(dir.path()).unwrap()).unwrap();
+        (dir, store)
+    }
+
+    /// A short call that writes, and says where that was done.
+    async fn short_call(store: &Store) -> ThreadId {
+        let act = |session: &mut Session<'_>| {
+            session.sql.execute("update counters set value = value", [])?;
+            Ok(thread::current().id())
+        };
+        store.short_call("see where this is done", act).await.unwrap()
+    }
+
+    fn poll_once(call: Pin<&mut impl Future>) {
+        let polled = call.poll(&mut Context::from_waker(Waker::noop()));
+        assert!(polled.is_pending(), "nobody waits for the keeper but its thread");
     }
 
     #[tokio::test]
     async fn a_short_call_is_done_where_it_is_made_unless_the_keeper_is_at_work() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), folder::lock(dir.path()).unwrap()).unwrap();
+        let (_dir, store) = store();
         let here = thread::current().id();
-        // The first call of all may find the thread still at what is due at the start.
-        store.call("begin", |_| Ok(())).await.unwrap();
-        while thread_of_short_call(&store).await != here {}
+        assert_ne!(short_call(&store).await, here, "the first one begins the write-ahead log");
+        // The thread may still be at what is due at the start.
+        while short_call(&store).await != here {}
 
         let at_work = store.desk.keeper.lock().unwrap();
-        let mut call = Box::pin(thread_of_short_call(&store));
-        let polled = call.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        assert!(polled.is_pending(), "nobody waits for the keeper but its thread");
+        let mut call = Box::pin(short_call(&store));
+        poll_once(call.as_mut());
         drop(at_work);
         assert_ne!(call.await, here);
         for _ in 0..CROWD {
-            assert_ne!(thread_of_short_call(&store).await, here);
+            assert_ne!(short_call(&store).await, here);
         }
-        while thread_of_short_call(&store).await != here {}
+        while short_call(&store).await != here {}
+    }
+
+    #[tokio::test]
+    async fn no_call_overtakes_one_that_its_caller_gave_up() {
+        let (_dir, store) = store();
+        let done = Arc::new(Mutex::new(Vec::new()));
+        let note = |number: u32| {
+            let done = done.clone();
+            let act = move |_: &mut Session<'_>| {
+                done.lock().unwrap().push(number);
+                Ok(())
+            };
+            store.short_call("note the order", act)
+        };
+        for round in 0..200 {
+            short_call(&store).await;
+            let at_work = store.desk.keeper.lock().unwrap();
+            let mut given_up = Box::pin(note(2 * round));
+            poll_once(given_up.as_mut());
+            drop(given_up);
+            store.desk.crowd.store(0, Ordering::Relaxed);
+            drop(at_work);
+            note(2 * round + 1).await.unwrap();
+        }
+        assert!(done.lock().unwrap().is_sorted());
     }
 }

@@ -8,7 +8,8 @@ use futures_util::future::BoxFuture;
 
 use super::lock;
 
-/// Work that several wait for; a clone is the same work. Unlike `futures_util`'s `Shared`, whoever sees it end is not woken by
+/// Work that several wait for, all of one task, which polls the work itself last whenever it is polled
+/// ([`Awaited::poll_for_others`]): only the last one who polled is woken to go on with it. A clone is the same work. Unlike `futures_util`'s `Shared`, whoever sees it end is not woken by
 /// that: a run would be polled once more for nothing after each of its appends, and another thread be woken to do that.
 #[derive(Clone)]
 pub(super) struct Awaited<T>(Arc<Mutex<Progress<T>>>);
