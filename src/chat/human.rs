@@ -7,7 +7,7 @@ use crate::chat::agent::{Silence, ends_conversation};
 use crate::chat::memory::Utterance;
 use crate::chat::{Answer, Effects, Event, Line, Question, Result, Stage, ToolResponse};
 use crate::ids::Name;
-use crate::message::{Content, TextInput};
+use crate::message::{Content, InShort, TextInput};
 use crate::workflow::{Agent, HumanInputMode};
 
 const END: &str = "Press enter or type 'exit' to stop the conversation: ";
@@ -42,15 +42,25 @@ pub(super) async fn check_termination(
     let over = ends_conversation(agent.is_termination_msg.as_ref(), &agent.name, last)?;
     let count = stage.memory.auto_replies(&agent.name, peer);
     let exhausted = count >= agent.max_consecutive_auto_reply;
-    let prompt = match agent.human_input_mode {
-        HumanInputMode::Always => format!("Replying as {}. Provide feedback to {peer}. {SKIP_ALWAYS}", agent.name),
+    let reply = format!("Your reply to {peer}");
+    let (prompt, in_short) = match agent.human_input_mode {
+        HumanInputMode::Always => (
+            format!("Replying as {}. Provide feedback to {peer}. {SKIP_ALWAYS}", agent.name),
+            InShort::new(reply, [skip(), end()]),
+        ),
         HumanInputMode::Never if exhausted => return stop(stage, agent, peer, Over::Limit).await,
         HumanInputMode::Never if over => return stop(stage, agent, peer, Over::Rule).await,
-        HumanInputMode::Terminate if over => format!("Please give feedback to {peer}. {END}"),
-        HumanInputMode::Terminate if exhausted => format!("Please give feedback to {peer}. {SKIP}"),
+        HumanInputMode::Terminate if over => (
+            format!("Please give feedback to {peer}. {END}"),
+            InShort::new(format!("{reply}; without one the conversation ends"), [end()]),
+        ),
+        HumanInputMode::Terminate if exhausted => {
+            (format!("Please give feedback to {peer}. {SKIP}"), InShort::new(reply, [skip(), end()]))
+        }
         HumanInputMode::Never | HumanInputMode::Terminate => return go_on(stage, agent, peer, count).await,
     };
-    let input = ask_person(agent.name.as_str(), prompt, stage.fx).await?;
+    let says = TextInput { prompt: Some(prompt), in_short: Some(in_short), ..TextInput::default() };
+    let input = ask_person(agent.name.as_str(), says, stage.fx).await?;
     if input.is_empty() {
         stage.tell(Event::NoHumanInput { sender: peer.clone(), recipient: agent.name.clone() }).await?;
     }
@@ -66,6 +76,14 @@ pub(super) async fn check_termination(
             Ok(Verdict::Reply(interruption(input, last)))
         }
     }
+}
+
+fn skip() -> (String, String) {
+    ("Skip".to_owned(), String::new())
+}
+
+fn end() -> (String, String) {
+    ("End the conversation".to_owned(), "exit".to_owned())
 }
 
 async fn go_on(stage: &mut Stage<'_>, agent: &Agent, peer: &Name, count: u32) -> Result<Verdict> {
@@ -97,20 +115,14 @@ fn interruption(input: String, last: &Line) -> Utterance {
 }
 
 /// Asks a person for a line of text; nobody ever answers in time for somebody else, so there is no time-out.
-pub(super) async fn ask_person(sender: &str, prompt: String, fx: &dyn Effects) -> Result<String> {
-    ask_person_with(sender, prompt, Vec::new(), fx).await
-}
-
-/// The same, with answers to pick from.
-pub(super) async fn ask_person_with(
-    sender: &str,
-    prompt: String,
-    suggestions: Vec<String>,
-    fx: &dyn Effects,
-) -> Result<String> {
-    let says = Content::TextInput(TextInput { prompt: Some(prompt), suggestions, ..TextInput::default() });
-    let question =
-        Question { sender: sender.to_owned(), recipient: "User".to_owned(), says, timeout: None, default: None };
+pub(super) async fn ask_person(sender: &str, says: TextInput, fx: &dyn Effects) -> Result<String> {
+    let question = Question {
+        sender: sender.to_owned(),
+        recipient: "User".to_owned(),
+        says: Content::TextInput(says),
+        timeout: None,
+        default: None,
+    };
     Ok(match fx.ask(question).await? {
         Answer::Given(Value::String(text)) => text,
         Answer::Given(other) => other.to_string(),

@@ -12,6 +12,7 @@ use crate::chat::memory::{Lines, Utterance};
 use crate::chat::summary::summarize;
 use crate::chat::{Event, Result, Stage, Stop, own_name};
 use crate::ids::Name;
+use crate::message::{InShort, TextInput};
 use crate::workflow::{Agent, Expression, HumanInputMode, SummaryMethod};
 
 /// A conversation that is about to begin.
@@ -141,7 +142,14 @@ pub(super) async fn initiate(
     prepare(stage, &sender.name, recipient, chat.clear_history);
     let message = match chat.message {
         Some(message) => message,
-        None => json!(ask_person(sender.name.as_str(), ">".to_owned(), stage.fx).await?),
+        None => {
+            let says = TextInput {
+                prompt: Some(">".to_owned()),
+                in_short: Some(InShort::new(format!("Your message to {}", recipient.name()), [])),
+                ..TextInput::default()
+            };
+            json!(ask_person(sender.name.as_str(), says, stage.fx).await?)
+        }
     };
     let opening = with_carryover(Utterance::from_value(message)?, &chat.carryover);
     let mut talk = Talk { sender, recipient, silent: chat.silent, last_speaker: sender.name.clone() };

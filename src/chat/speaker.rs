@@ -6,11 +6,12 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::chat::group::{Floor, Group};
-use crate::chat::human::ask_person_with;
+use crate::chat::human::ask_person;
 use crate::chat::memory::{unnamed, wire};
 use crate::chat::pattern::{Next, next_in_pattern};
 use crate::chat::{Event, Line, Replied, Result, Stage, Stop, own_name};
 use crate::ids::Name;
+use crate::message::{InShort, TextInput};
 use crate::model::{ChatMessage, Request, Role};
 use crate::workflow::{Agent, Selection, SelectionMethod, SelectionRole, Transitions};
 
@@ -133,8 +134,13 @@ async fn ask_for_speaker(
     let agents: Vec<Name> = candidates.iter().map(|agent| agent.name.clone()).collect();
     stage.tell(Event::SelectSpeaker { manager: manager.clone(), agents: agents.clone() }).await?;
     for _ in 0..MOST_TRIES {
-        let numbers = (1..=candidates.len()).map(|number| number.to_string()).collect();
-        let input = ask_person_with(manager.as_str(), WHO_NEXT.to_owned(), numbers, stage.fx).await?;
+        let says = TextInput {
+            prompt: Some(WHO_NEXT.to_owned()),
+            suggestions: (1..=agents.len()).map(|number| number.to_string()).collect(),
+            in_short: Some(who_next(&agents, group.floor)),
+            ..TextInput::default()
+        };
+        let input = ask_person(manager.as_str(), says, stage.fx).await?;
         if input.is_empty() || input == "q" {
             return Ok(None);
         }
@@ -146,6 +152,16 @@ async fn ask_for_speaker(
     }
     stage.tell(Event::SelectSpeakerTryCountExceeded { try_count: MOST_TRIES + 1, agents }).await?;
     Ok(None)
+}
+
+fn who_next(agents: &[Name], floor: Floor) -> InShort {
+    let numbered = agents.iter().enumerate().map(|(index, name)| (name.to_string(), (index + 1).to_string()));
+    // As `next_speaker` goes on then.
+    let others = match floor {
+        Floor::Method(_) => "Whoever is next in line",
+        Floor::Pattern => "Let a model choose",
+    };
+    InShort::new("Who speaks next?", numbered.chain([(others.to_owned(), String::new())]))
 }
 
 /// A model's choice. An answer that names nobody, or several, is asked again; at last it is the next in order.

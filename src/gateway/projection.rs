@@ -123,6 +123,7 @@ fn content(content: &Content) -> Value {
             ("password", json!(false)),
             ("multiline", json!(false)),
             ("pattern", Value::Null),
+            ("in_short", Value::Null),
             ("deadline", Value::Null),
             ("on_timeout", Value::Null),
         ],
@@ -250,7 +251,7 @@ mod tests {
                     "uuid": "1".repeat(32), "sender": "Teacher", "recipient": null, "auto_reply": false,
                     "type": "text_input", "content": {
                         "prompt": "name?", "suggestions": [], "suggestions_fill": false, "password": false, "multiline": false, "pattern": null,
-                        "value_type": "string", "deadline": null, "on_timeout": null},
+                        "in_short": null, "value_type": "string", "deadline": null, "on_timeout": null},
                     "html": "<p>name?</p>\n"}}),
             ),
             (

@@ -146,9 +146,38 @@ pub struct TextInput {
     /// What kind of value the answer is.
     #[serde(default)]
     pub value_type: TextValue,
+    /// The same for whoever can show buttons: AG2's own prompts are made for a terminal. The prompt is not needed then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_short: Option<InShort>,
     /// When it is too late.
     #[serde(flatten)]
     pub deadline: Deadline,
+}
+
+/// A text input for a page: a shorter prompt, and buttons.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct InShort {
+    /// What is asked; markdown.
+    pub prompt: String,
+    /// Answers that stand for something else than their words. Nothing written is one of them, or means what the prompt says.
+    pub answers: Vec<ShortAnswer>,
+}
+
+/// An answer that a button gives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShortAnswer {
+    /// The words on the button.
+    pub label: String,
+    /// What is sent; it may be empty.
+    pub answer: String,
+}
+
+impl InShort {
+    /// A prompt, and pairs of a label and its answer.
+    pub fn new(prompt: impl Into<String>, answers: impl IntoIterator<Item = (String, String)>) -> Self {
+        let answers = answers.into_iter().map(|(label, answer)| ShortAnswer { label, answer }).collect();
+        Self { prompt: prompt.into(), answers }
+    }
 }
 
 /// What kind of value the answer to a text input is.

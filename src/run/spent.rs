@@ -135,6 +135,7 @@ mod tests {
             multiline: false,
             pattern: None,
             value_type: TextValue::default(),
+            in_short: None,
             deadline: Deadline::default(),
         });
         message

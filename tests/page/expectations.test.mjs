@@ -83,6 +83,42 @@ await describePage('what people expect', (onNew) => {
     await becomes(async () => (await answer.innerText()).trim(), long.trim());
   });
 
+  test('who speaks for an agent is asked in few words, may leave it, and says it once', async () => {
+    const { page } = house;
+    await house.open('for_an_agent');
+    const question = page.locator('.is-open');
+    await becomes(() => question.locator('.prompt').innerText(), 'Your reply to poet');
+    await page.locator('.composer textarea').fill('Too many moons.');
+    await page.keyboard.press('Enter');
+    // Said once, by whom it is said, with who wrote it.
+    const said = page.locator('.log article', { hasText: 'Too many moons.' }).filter({ visible: true });
+    await becomes(async () => (await said.innerText()).replace(/\s+/g, ' '), /^Cr critic to poet .* Too many moons\. You · /);
+    assert.equal(await said.count(), 1);
+    // Nothing written means something here: it is sent at once.
+    await page.locator('.composer textarea').press('Enter');
+    await page.locator('.answer-text', { hasText: 'Skip' }).waitFor();
+    await question.getByRole('button', { name: 'critic' }).click();
+    await page.locator('.answer-text', { hasText: /^critic$/ }).waitFor();
+    await page.reload();
+    await page.locator('.ending').waitFor();
+    await becomes(() => page.locator('.answer-text').allInnerTexts(), ['Too many moons.', 'Skip', 'critic']);
+  });
+
+  test('a form that is taller than the window opens at its beginning', async () => {
+    const { page } = house;
+    await house.open('tall_form');
+    const top = () => page.locator('.is-open').evaluate((form) => Math.round(form.getBoundingClientRect().top - /** @type {Element} */ (form.closest('.scroller')).getBoundingClientRect().top));
+    const atTop = async () => (await top()) >= 0 && (await top()) < 200;
+    await becomes(atTop, true);
+    assert.equal(await page.evaluate(() => document.activeElement?.closest('.field')?.textContent?.trim()), 'Field 0');
+    await page.reload();
+    await page.locator('.is-open').waitFor();
+    await becomes(atTop, true);
+    await page.getByRole('button', { name: 'Send', exact: true }).click();
+    await page.locator('.ending').waitFor();
+    await becomes(() => page.locator('.ending').evaluate((end) => end.getBoundingClientRect().bottom <= innerHeight), true);
+  });
+
   test('the end stays in sight while something is written, for whoever is there', async () => {
     const { page, gateway } = house;
     await page.setViewportSize({ width: 700, height: 300 });

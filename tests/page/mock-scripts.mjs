@@ -226,5 +226,29 @@ export const scripts = {
     play: (stage) => stage.ask('Clerk', 'text_input', { prompt: 'What shall I write?', suggestions: ['Dear Ann, ', 'Dear Ben, '], suggestions_fill: true }),
   },
 
+  for_an_agent: {
+    title: 'For an agent', description: 'A person speaks for an agent, as in AG2.',
+    play: async (stage) => {
+      const reply = {
+        prompt: "Replying as critic. Provide feedback to poet. Press enter to skip and use auto-reply, or type 'exit' to end the conversation: ",
+        in_short: { prompt: 'Your reply to poet', answers: [{ label: 'Skip', answer: '' }, { label: 'End the conversation', answer: 'exit' }] },
+      };
+      stage.say('critic', 'poet', 'text_message', { body: await stage.ask('critic', 'text_input', reply) });
+      await stage.ask('critic', 'text_input', reply);
+      return stage.ask('chat_manager', 'text_input', {
+        prompt: 'Enter the number of the next speaker (enter nothing or `q` to use auto selection): ', suggestions: ['1', '2'],
+        in_short: { prompt: 'Who speaks next?', answers: [{ label: 'poet', answer: '1' }, { label: 'critic', answer: '2' }, { label: 'Let a model choose', answer: '' }] },
+      });
+    },
+  },
+
+  tall_form: {
+    title: 'A tall form', description: 'A form that is taller than the window.',
+    play: (stage) => stage.ask('Clerk', 'form', {
+      prompt: 'Tell us all about it:',
+      schema: { type: 'object', properties: Object.fromEntries(Array.from({ length: 20 }, (_, number) => [`field${number}`, { type: 'string', title: `Field ${number}` }])) },
+    }),
+  },
+
   night_shift: { title: 'Night shift', description: 'Nobody works on this one at the moment.', available: false, play: async () => null },
 };

@@ -154,13 +154,19 @@ export function openConversation(place, run, listeners) {
       if (isFirst || isLive) later.some(FIRST_SLICE_MS);
       if (isLive && later.isDone()) endHistory();
     }
-    if (scrolling.isFollowing()) scrolling.toEnd();
+    const fresh = drawn.filter((each) => each.question && !openBefore.has(each.item.key));
+    const isFollowing = scrolling.isFollowing();
+    if (isFollowing) {
+      const tall = fresh.find(({ node }) => node.offsetHeight > scroller.clientHeight);
+      scrolling.toEnd();
+      if (tall) scrolling.showBeginning(tall.node);
+    }
     drawDock();
     listeners.onView(view);
-    const isNew = openQuestions(view).some((question) => !openBefore.has(question.key));
+    const isNew = fresh.length > 0;
     // The field that had the focus is gone with its question, or nothing had it: then the next question takes it.
     const isFree = !hadFocus || hadFocus === document.body || hadFocus === place || hadFocus === scroller || !hadFocus.isConnected;
-    if ((isNew || !hadFocus?.isConnected) && isFree && scrolling.isFollowing()) focusQuestion();
+    if ((isNew || !hadFocus?.isConnected) && isFree && isFollowing) focusQuestion();
     if (focusWasHere && document.activeElement === document.body) place.focus({ preventScroll: true });
   }
 

@@ -116,7 +116,8 @@ export function openQuestion(item, context) {
 
 /** @param {QuestionItem} item @param {Context} context */
 export function closedQuestion(item, context) {
-  const frame = messageFrame(item, context.hues, promptOf(item));
+  const frame = item.saidTo === null ? messageFrame(item, context.hues, promptOf(item))
+    : messageFrame({ ...item, kind: 'text', recipient: item.saidTo }, context.hues);
   frame.dataset.question = item.question;
   const body = /** @type {HTMLElement} */ (frame.lastElementChild);
   if (item.answer === null) {
@@ -133,7 +134,8 @@ function answerBubble(item, answer, user) {
     return h('p', { class: 'problem unanswered' }, `This answer could not be taken: ${answer.refused}. The question is asked again.`);
   }
   const who = answer.onTimeout ? 'Nobody answered in time; this was taken instead' : answererWords(answer, user);
-  const text = answer.onTimeout && answer.text === null ? 'no answer' : answerText(answer);
+  const label = shortAnswers(item).find((each) => each.answer === answer.text)?.label;
+  const text = label ?? (answer.onTimeout && answer.text === null ? 'no answer' : answerText(answer));
   return h('div', { class: `answer${answer.onTimeout ? ' is-default' : ''}` },
     h('div', { class: 'answer-text' }, filledIn(item, answer) ?? (text ? plainText(text, ANSWER_SHOWN_AT_ONCE) : '(an empty answer)')),
     changedArguments(item, answer),
@@ -165,10 +167,16 @@ function changedArguments(item, answer) {
 
 /** @param {QuestionItem} item */
 function promptOf(item) {
-  const prompt = richText(item.html, item.content.prompt ?? '');
+  const inShort = item.content.in_short;
+  const prompt = inShort ? richText(null, inShort.prompt) : richText(item.html, item.content.prompt ?? '');
   prompt.classList.add('prompt');
   prompt.id = freshId('prompt');
   return prompt;
+}
+
+/** Answers that stand for something else than their words. @param {QuestionItem} item @returns {{label: string, answer: string}[]} */
+function shortAnswers(item) {
+  return item.content.in_short?.answers ?? [];
 }
 
 /** @param {ApiError} error */
@@ -216,7 +224,12 @@ function askForText(item, context, means) {
     input.focus();
     input.setSelectionRange(suggestion.length, suggestion.length);
   };
-  const chips = Array.isArray(suggestions) && suggestions.length > 0
+  const short = shortAnswers(item);
+  const buttons = short.length > 0
+    ? h('div', { class: 'suggestions', role: 'group', 'aria-label': 'Answers to pick from' },
+      ...short.map(({ label, answer }) => h('button', { type: 'button', class: 'chip', onclick: () => { means.send(answer); } }, label)))
+    : null;
+  const chips = !buttons && Array.isArray(suggestions) && suggestions.length > 0
     ? h('div', { class: 'suggestions', role: 'group', 'aria-label': 'Suggested answers' },
       ...suggestions.map((suggestion) => h('button', {
         type: 'button', class: 'chip', onclick: () => {
@@ -229,13 +242,13 @@ function askForText(item, context, means) {
       }, suggestion, isFilledIn ? icon('pencil') : null)))
     : null;
   return {
-    element: h('div', null, chips, composer(input)),
+    element: h('div', null, buttons ?? chips, composer(input)),
     invalid: input,
     focus: () => input.focus({ preventScroll: true }),
     afterSending: () => { if (input.value) sentTexts.push(input.value); },
     read: () => {
       // An empty answer can be meant ("go on by yourself"), but it can also be a slip.
-      if (input.value.trim() === '' && !emptyOnce) {
+      if (input.value.trim() === '' && !emptyOnce && short.length === 0) {
         emptyOnce = true;
         means.say('Nothing is written yet. Send once more to give an empty answer.');
         return null;

@@ -70,6 +70,13 @@ export function keepAtEnd(scroller, content, onChange) {
       lastTop = scroller.scrollTop;
       if (isNear()) set(true);
     },
+    /** Shows an element from its beginning, because it is taller than the window: its end would hide what it asks. @param {Element} element */
+    showBeginning: (element) => {
+      set(false);
+      element.scrollIntoView({ block: 'start' });
+      lastTop = scroller.scrollTop;
+      lastHeight = scroller.scrollHeight;
+    },
     close: () => { grown.disconnect(); scroller.removeEventListener('scroll', onScroll); },
   };
 }

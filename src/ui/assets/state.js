@@ -28,14 +28,14 @@ import { hueFor } from './agents.js';
  * @property {readonly Within[]} within   the conversations inside the workflow's own that it belongs to, outermost first
  *
  * @typedef {import('./api.js').Within} Within
- * @typedef {ItemBase & {kind: 'text', text: string, html: string | null, stopped: boolean}} TextItem
+ * @typedef {ItemBase & {kind: 'text', text: string, html: string | null, stopped: boolean, isEcho: boolean}} TextItem
  * @typedef {ItemBase & {kind: 'tool', callId: string | null, name: string, arguments: unknown, asked: boolean,
  *   executed: boolean, executor: string, result: unknown, failed: boolean, executedAt: string | null, abandoned: boolean,
  *   approval: 'asked' | 'allowed' | 'denied' | null}} ToolItem
  * @typedef {'text_input' | 'multiple_choice' | 'form' | 'approval'} QuestionType
  * @typedef {{text: string | null, value: any, by: string | null, at: string, onTimeout: boolean, refused: string | null}} Answer
  * @typedef {ItemBase & {kind: 'question', question: QuestionType, content: Record<string, any>, html: string | null,
- *   answer: Answer | null, open: boolean}} QuestionItem
+ *   answer: Answer | null, open: boolean, saidTo: string | null}} QuestionItem   `saidTo`: what was answered was then said to somebody
  * @typedef {ItemBase & {kind: 'system', message: unknown, html: string | null}} SystemItem
  * @typedef {ItemBase & {kind: 'started', name: string, description: string | null, params: unknown}} StartedItem
  * @typedef {ItemBase & {kind: 'error', short: string, long: string | null}} ErrorItem
@@ -157,7 +157,18 @@ function withMessage(view, message, at) {
   if (message.type === 'workflow_completed') return finished;
   if (message.type === 'function_call_execution') return withExecution(finished, message, at);
   const item = itemOf(message, at);
+  if (item.kind === 'text') return withText(finished, item);
   return withItem(item.kind === 'question' ? withApproval(finished, item, 'asked') : finished, item);
+}
+
+/**
+ * A person who speaks for an agent is asked for the agent's words, and then the agent says them: they are shown once, as theirs.
+ * @param {RunView} view @param {TextItem} item @returns {RunView}
+ */
+function withText(view, item) {
+  const asked = view.items.at(-1);
+  if (asked?.kind !== 'question' || !asked.content.in_short || asked.sender !== item.sender || asked.answer?.text !== item.text) return withItem(view, item);
+  return withItem({ ...view, items: view.items.with(-1, { ...asked, saidTo: item.recipient }) }, { ...item, isEcho: true });
 }
 
 /** @param {RunView} view @param {Item} item @returns {RunView} */
@@ -174,7 +185,7 @@ function itemOf(message, at) {
   const base = baseOf(message, at);
   switch (message.type) {
     case 'text_message':
-      return { ...base, kind: 'text', text: asText(content.body), html, stopped: content.stopped === true };
+      return { ...base, kind: 'text', text: asText(content.body), html, stopped: content.stopped === true, isEcho: false };
     case 'suggested_function_call':
       return {
         ...base, kind: 'tool', callId: content.call_id ?? null, name: asText(content.function_name),
@@ -185,7 +196,7 @@ function itemOf(message, at) {
     case 'multiple_choice':
     case 'form':
     case 'approval':
-      return { ...base, kind: 'question', question: message.type, content, html, answer: null, open: true };
+      return { ...base, kind: 'question', question: message.type, content, html, answer: null, open: true, saidTo: null };
     case 'system_message':
       return { ...base, kind: 'system', message: content.message ?? content, html };
     case 'workflow_started':
