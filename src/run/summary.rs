@@ -54,7 +54,7 @@ pub struct Summary {
     pub id: RunId,
     /// Its workflow.
     pub workflow: Option<Name>,
-    /// The first answer, or what a person called it.
+    /// The first answer that says something, or what a person called it.
     pub title: Option<String>,
     /// How it is doing.
     pub state: State,
@@ -80,7 +80,7 @@ pub struct Summary {
     pub cost_usd: Usd,
     /// When it was created.
     pub created_at: Timestamp,
-    /// When its last record was stored.
+    /// When its last record was stored, but for those of parking.
     pub updated_at: Timestamp,
     /// The sequence of its last record.
     pub seq: u64,
@@ -92,6 +92,13 @@ const SHORT: usize = 120;
 fn shortened(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if line.chars().count() <= SHORT { line } else { line.chars().take(SHORT - 1).chain(['…']).collect() }
+}
+
+/// Whether a run could be told from others by it: "30" or "ok" are no titles. Outside of ASCII a letter may be a word.
+fn says_something(title: &str) -> bool {
+    const LETTERS: usize = 3;
+    let weight = |letter: char| if letter.is_ascii() { 1 } else { LETTERS };
+    title.chars().filter(|letter| letter.is_alphabetic()).map(weight).sum::<usize>() >= LETTERS
 }
 
 /// What a run is called after an answer: its text, or what stands in the fields of a form.
@@ -139,7 +146,10 @@ impl Summary {
     /// Takes the next record in.
     pub fn apply(&mut self, placed: &Placed) {
         self.seq = placed.seq;
-        self.updated_at = placed.at;
+        // Who waits is not moved by where the run is kept meanwhile.
+        if !matches!(placed.record.body, Body::Parked { .. }) {
+            self.updated_at = placed.at;
+        }
         match &placed.record.body {
             Body::Created(created) => {
                 self.workflow = Some(created.workflow.clone());
@@ -163,7 +173,8 @@ impl Summary {
                 let place = self.questions.iter().position(|question| question.id == answered.question);
                 let entitles = place.is_none_or(|place| self.questions.remove(place).entitles);
                 if entitles && self.title.is_none() && answered.refused.is_none() {
-                    self.title = title_of(answered).map(|title| shortened(&title)).filter(|title| !title.is_empty());
+                    self.title =
+                        title_of(answered).map(|title| shortened(&title)).filter(|title| says_something(title));
                 }
                 self.state = self.waiting_or_running();
             }
@@ -275,4 +286,18 @@ pub async fn unshelve(broker: &Broker, user: Option<&UserId>, run: RunId) -> Res
     let (title, line) = (title_key(user, run), key(user, run));
     tokio::try_join!(broker.catalogue.delete(Shelf::Runs, &title), broker.catalogue.delete(Shelf::Runs, &line))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_title_tells_a_run_from_others() {
+        for (answer, says) in
+            [("30", false), ("ok", false), ("x?", false), ("", false), ("Ann", true), ("三角形", true), ("猫", true)]
+        {
+            assert_eq!(says_something(answer), says, "{answer}");
+        }
+    }
 }

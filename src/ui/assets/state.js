@@ -31,7 +31,7 @@ import { hueFor } from './agents.js';
  * @typedef {ItemBase & {kind: 'text', text: string, html: string | null, stopped: boolean, isEcho: boolean}} TextItem
  * @typedef {ItemBase & {kind: 'tool', callId: string | null, name: string, arguments: unknown, asked: boolean,
  *   executed: boolean, executor: string, result: unknown, failed: boolean, executedAt: string | null, abandoned: boolean,
- *   approval: 'asked' | 'allowed' | 'denied' | null}} ToolItem
+ *   approval: 'asked' | 'allowed' | 'denied' | null, person: 'asked' | 'answered' | null}} ToolItem   `person`: the tool asks somebody
  * @typedef {'text_input' | 'multiple_choice' | 'form' | 'approval'} QuestionType
  * @typedef {{text: string | null, value: any, by: string | null, at: string, onTimeout: boolean, refused: string | null}} Answer
  * @typedef {ItemBase & {kind: 'question', question: QuestionType, content: Record<string, any>, html: string | null,
@@ -158,7 +158,7 @@ function withMessage(view, message, at) {
   if (message.type === 'function_call_execution') return withExecution(finished, message, at);
   const item = itemOf(message, at);
   if (item.kind === 'text') return withText(finished, item);
-  return withItem(item.kind === 'question' ? withApproval(finished, item, 'asked') : finished, item);
+  return withItem(item.kind === 'question' ? withPerson(withApproval(finished, item, 'asked'), item, 'asked') : finished, item);
 }
 
 /**
@@ -190,7 +190,7 @@ function itemOf(message, at) {
       return {
         ...base, kind: 'tool', callId: content.call_id ?? null, name: asText(content.function_name),
         arguments: content.arguments, asked: true, executed: false, executor: '', result: undefined, failed: false,
-        executedAt: null, abandoned: false, approval: null,
+        executedAt: null, abandoned: false, approval: null, person: null,
       };
     case 'text_input':
     case 'multiple_choice':
@@ -246,7 +246,7 @@ function withExecution(view, message, at) {
   }
   return withItem(view, {
     ...baseOf(message, at), kind: 'tool', callId: content.call_id ?? null, name: asText(content.function_name),
-    arguments: undefined, asked: false, abandoned: false, approval: null, ...result,
+    arguments: undefined, asked: false, abandoned: false, approval: null, person: null, ...result,
   });
 }
 
@@ -267,6 +267,18 @@ function withApproval(view, question, approval) {
   return { ...view, items: view.items.with(position, { ...call, approval }) };
 }
 
+/**
+ * Whoever is asked while a tool is being called is asked by it: it waits then, and that time is not the tool's.
+ * @param {RunView} view @param {QuestionItem} question @param {ToolItem['person']} person @returns {RunView}
+ */
+function withPerson(view, question, person) {
+  if (question.question === 'approval') return view;
+  const position = view.items.findLastIndex((item) => item.kind === 'tool' && item.asked && !item.executed && item.approval !== 'asked');
+  if (position < 0) return view;
+  const call = /** @type {ToolItem} */ (view.items[position]);
+  return { ...view, items: view.items.with(position, { ...call, person }) };
+}
+
 /** @param {RunView} view @param {RunRecord} record @returns {RunView} */
 function withAnswer(view, record) {
   const position = view.items.findLastIndex((item) => item.kind === 'question' && item.key === record.question);
@@ -280,7 +292,7 @@ function withAnswer(view, record) {
   const answered = { ...view, items: view.items.with(position, { ...question, answer, open: false }) };
   // A refused answer is asked for again, and the question that does it says so of the call.
   if (answer.refused !== null) return answered;
-  return withApproval(answered, question, answer.value?.decision === 'deny' ? 'denied' : 'allowed');
+  return withApproval(withPerson(answered, question, 'answered'), question, answer.value?.decision === 'deny' ? 'denied' : 'allowed');
 }
 
 /** @param {RunView} view @param {RunRecord} record @returns {RunView} */

@@ -36,11 +36,12 @@ function toolState(item) {
   if (item.executed) {
     const took = item.asked && item.executedAt ? duration(Date.parse(item.executedAt) - Date.parse(item.at)) : '';
     const words = item.failed ? 'failed' : item.approval === 'allowed' ? 'allowed, done' : 'done';
-    // The time that a person took to allow it says nothing about the tool.
-    const isTimed = took && took !== '0 ms' && item.approval === null;
+    // The time that a person took to allow it, or to answer it, says nothing about the tool.
+    const isTimed = took && took !== '0 ms' && item.approval === null && item.person === null;
     return { kind: item.failed ? 'failed' : 'done', icon: icon(item.failed ? 'warning' : 'check'), words: isTimed ? `${words} in ${took}` : words };
   }
   if (item.abandoned) return { kind: 'abandoned', icon: icon('stop'), words: 'no result' };
+  if (item.person === 'asked') return { kind: 'asked', icon: icon('question'), words: 'waits for an answer' };
   if (item.approval === 'asked') return { kind: 'asked', icon: icon('shield'), words: 'waits for approval' };
   return { kind: 'running', icon: h('span', { class: 'spinner', 'aria-hidden': 'true' }), words: item.approval === 'allowed' ? 'allowed, running' : 'running' };
 }
