@@ -60,20 +60,20 @@ describe('the course of a run', () => {
   });
 
   test('a tool that asks somebody waits for an answer, and says so no longer than that', () => {
-    const call = said('c', 'suggested_function_call', { function_name: 'f', call_id: '1', arguments: {} });
+    const call = () => said('c', 'suggested_function_call', { function_name: 'f', call_id: '1', arguments: {} });
     const person = (view) => view.items.find((item) => item.kind === 'tool')?.person;
-    const asked = after(created(), call, said('q', 'text_input', { prompt: 'Which?' }));
+    const asked = after(created(), call(), said('q', 'text_input', { prompt: 'Which?' }));
     assert.equal(person(asked), 'asked');
     const answered = apply(asked, record('answered', { question: 'q', text: 'this' }));
     assert.equal(person(answered), 'answered');
     const done = apply(answered, said('r', 'function_call_execution', { function_name: 'f', call_id: '1', retval: 1 }));
     assert.equal(person(apply(done, said('q2', 'text_input', { prompt: 'And now?' }))), 'answered', 'it asks no more');
-    assert.equal(person(after(created(), call, said('a', 'approval', { call_id: '1' }))), null, 'to be allowed is something else');
+    assert.equal(person(after(created(), call(), said('a', 'approval', { call_id: '1' }))), null, 'to be allowed is something else');
   });
 
   test('what a person said for an agent is an echo only if it is just that', () => {
-    const reply = said('q', 'text_input', { prompt: '…', in_short: { prompt: 'Your reply', answers: [] } }, { sender: 'critic' });
-    const echo = (text, sender) => after(created(), reply, record('answered', { question: 'q', text: 'Too long.' }), said('m', 'text_message', { body: text }, { sender, recipient: 'poet' }))
+    const reply = () => said('q', 'text_input', { prompt: '…', in_short: { prompt: 'Your reply', answers: [] } }, { sender: 'critic' });
+    const echo = (text, sender) => after(created(), reply(), record('answered', { question: 'q', text: 'Too long.' }), said('m', 'text_message', { body: text }, { sender, recipient: 'poet' }))
       .items.map((item) => item.kind === 'text' ? item.isEcho : item.kind === 'question' && item.saidTo);
     assert.deepEqual(echo('Too long.', 'critic'), ['poet', true]);
     assert.deepEqual(echo('Too long.', 'poet'), [null, false]);
