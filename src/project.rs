@@ -28,8 +28,8 @@ pub struct Summary {
     pub config: Option<String>,
     /// The folder of workflows.
     pub folder: String,
-    /// The names of the workflows; none if they could not be read.
-    pub workflows: Vec<Name>,
+    /// The names of the workflows; `None` if one of them could not be read.
+    pub workflows: Option<Vec<Name>>,
     /// The names of the models.
     pub models: Vec<Name>,
 }
@@ -65,7 +65,7 @@ pub fn check_project(named: Option<&Path>, environment: Environment<'_>) -> Repo
                     problems.extend(workflow::check_models(workflow, models, &unpriced).err().into_iter().flatten());
                 }
             }
-            summary.workflows = workflows.into_iter().map(|workflow| workflow.name).collect();
+            summary.workflows = Some(workflows.into_iter().map(|workflow| workflow.name).collect());
         }
         // Missing workflows are no second mistake where the configuration, which may name them, is the first.
         Err(wrong) if config.is_some() || folder.exists() => problems.extend(wrong),
@@ -83,7 +83,10 @@ impl fmt::Display for Summary {
         };
         writeln!(f, "configuration  {}", self.config.as_deref().unwrap_or("not usable"))?;
         writeln!(f, "models         {}", listed(&self.models))?;
-        write!(f, "workflows      {} in {}: {}", self.workflows.len(), self.folder, listed(&self.workflows))
+        match &self.workflows {
+            Some(names) => write!(f, "workflows      {} in {}: {}", names.len(), self.folder, listed(names)),
+            None => write!(f, "workflows      not usable, in {}", self.folder),
+        }
     }
 }
 
@@ -110,6 +113,7 @@ mod tests {
         write("fastagency.yaml", "version: 2\n");
         write("workflows/b.yaml", "version: 1\nname: b\n");
         let problems = report().problems.unwrap();
+        assert!(report().summary.to_string().contains("workflows      not usable, in "), "{}", report().summary);
         let messages: Vec<_> = problems.iter().map(|problem| problem.message.as_str()).collect();
         assert_eq!(messages, ["2 is not a version of this language", "\"steps\" is missing"]);
 

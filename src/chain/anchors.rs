@@ -110,11 +110,14 @@ impl Anchors {
         Ok(Arc::new(Self { shared, thread: Some(thread) }))
     }
 
-    /// Notes where a log ends now.
+    /// Notes where a log ends now. Who stored a record may come to note it when the log has been removed already.
     pub fn note(&self, run: RunId, anchor: Anchor) {
         let mut waiting = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let first = waiting.anchors.is_empty();
-        waiting.anchors.insert(run, anchor);
+        let known = waiting.anchors.entry(run).or_insert(anchor);
+        if anchor.is_later_than(known) {
+            *known = anchor;
+        }
         drop(waiting);
         if first {
             self.shared.changed.notify_one();
@@ -299,6 +302,7 @@ mod tests {
             let second = Anchors::open(folder.path(), &key).unwrap();
             anchors.note(one, anchor(number, Fate::Open));
             second.note(other, anchor(number, Fate::Removed));
+            second.note(other, anchor(number - 1, Fate::Open));
         }
         let found = read(folder.path(), &key).unwrap();
         assert_eq!((found.files, found.wrong.len()), (2, 0), "{:?}", found.wrong);

@@ -173,7 +173,12 @@ fn effects(log: &[Record]) -> BTreeSet<String> {
     let steps = log.iter().cloned().flat_map(Record::steps);
     steps
         .filter_map(|record| match &record.body {
-            Body::Said { key, message } => Some(format!("said {key}: {}", serde_json::to_string(message).unwrap())),
+            Body::Said { key, message } => {
+                let mut said = serde_json::to_value(message).unwrap();
+                // Younger than the histories.
+                said["says"].as_object_mut().unwrap().remove("in_short");
+                Some(format!("said {key}: {said}"))
+            }
             Body::Did { key, .. } => Some(format!("did {key}")),
             _ => None,
         })

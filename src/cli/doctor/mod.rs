@@ -137,7 +137,7 @@ fn configuration(common: &Common, findings: &mut Findings) -> Option<Config> {
     }
     let config = crate::cli::project::load(common).ok()?;
     if report.problems.is_none() {
-        let count = report.summary.workflows.len();
+        let count = report.summary.workflows.map_or(0, |names| names.len());
         let workflows = if count == 1 { "1 workflow" } else { &format!("{count} workflows") };
         findings.ok(TOPIC, format!("{} is right, with {workflows}", config.path.display()));
     }

@@ -23,7 +23,7 @@ async fn a_run_is_started_answered_listed_renamed_and_removed() {
     let answers = format!("/api/runs/{run}/answers/{}", question.uuid);
     assert_eq!(house.call("DELETE", &format!("/api/runs/{run}"), None).await.1["error"]["code"], "run_not_ended");
     assert_eq!(house.post(&answers, json!({"value": {"not": "a text"}})).await.1["error"]["code"], "invalid_answer");
-    assert_eq!(house.post(&answers, json!({"value": "hi"})).await.0, 202);
+    assert_eq!(house.post(&answers, json!({"value": "hello"})).await.0, 202);
     let (status, late) = house.post(&answers, json!({"value": "ho"})).await;
     assert_eq!((status, &late["error"]["code"]), (409, &json!("already_answered")));
     assert!(late["error"]["at"].is_string() && late["error"].get("by").is_some(), "{late}");
@@ -34,7 +34,7 @@ async fn a_run_is_started_answered_listed_renamed_and_removed() {
     let (_, found) = house.get(&format!("/api/runs/{run}")).await;
     assert_eq!(
         (&found["state"], &found["outcome"], &found["title"]),
-        (&json!("ended"), &json!("completed"), &json!("hi"))
+        (&json!("ended"), &json!("completed"), &json!("hello"))
     );
     assert_eq!(house.post(&format!("/api/runs/{run}/cancel"), json!({})).await.1["error"]["code"], "run_ended");
     let (status, renamed) = house.call("PATCH", &format!("/api/runs/{run}"), Some(json!({"title": " My run "}))).await;
@@ -43,7 +43,7 @@ async fn a_run_is_started_answered_listed_renamed_and_removed() {
     assert_eq!(list["runs"].as_array().unwrap().len(), 1, "{list}");
     assert_eq!(list["runs"][0]["title"], "My run");
     let (_, renamed) = house.call("PATCH", &format!("/api/runs/{run}"), Some(json!({"title": null}))).await;
-    assert_eq!(renamed["title"], "hi");
+    assert_eq!(renamed["title"], "hello");
 
     assert_eq!(house.call("DELETE", &format!("/api/runs/{run}"), None).await.0, 204);
     assert_eq!(house.get(&format!("/api/runs/{run}")).await.1["error"]["code"], "unknown_run");
