@@ -334,8 +334,19 @@ impl Content {
         }
     }
 
-    /// Makes a question ask something else.
+    /// What a question asks, in as few words as it can be asked.
+    pub fn short_prompt(&self) -> Option<&str> {
+        match self {
+            Content::TextInput(TextInput { in_short: Some(in_short), .. }) => Some(&in_short.prompt),
+            other => other.prompt(),
+        }
+    }
+
+    /// Makes a question ask something else, for everybody.
     pub fn set_prompt(&mut self, words: String) {
+        if let Content::TextInput(asked) = self {
+            asked.in_short = None;
+        }
         match self {
             Content::TextInput(TextInput { prompt, .. })
             | Content::MultipleChoice(MultipleChoice { prompt, .. })

@@ -163,7 +163,7 @@ impl Summary {
             }
             Body::Said { message, .. } => {
                 if message.says.asks() {
-                    let prompt = shortened(message.says.prompt().unwrap_or_default());
+                    let prompt = shortened(message.says.short_prompt().unwrap_or_default());
                     let entitles = !matches!(message.says, Content::Approval(_));
                     self.questions.push(OpenQuestion { id: message.uuid, prompt, at: placed.at, entitles });
                 }

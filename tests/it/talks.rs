@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fastagency::config;
 use fastagency::ids::RunId;
-use fastagency::message::Content;
+use fastagency::message::{Content, ShortAnswer};
 use fastagency::model::{Models, open_all};
 use fastagency::run::answer::{Accepted, Answer};
 use fastagency::run::record::{Body, Ending, Outcome, Placed};
@@ -195,6 +195,21 @@ async fn a_group_hands_over_by_model_and_by_context_with_a_person_in_it() {
     house.close().await;
 }
 
+/// The text inputs of a run as a page with buttons shows them.
+fn in_short(seen: &[Placed]) -> Vec<String> {
+    let asked = seen.iter().filter_map(|placed| match &placed.record.body {
+        Body::Said { message, .. } => match &message.says {
+            Content::TextInput(asked) => asked.in_short.as_ref(),
+            _ => None,
+        },
+        _ => None,
+    });
+    let buttons = |answers: &[ShortAnswer]| {
+        answers.iter().map(|each| format!(" [{}={}]", each.label, each.answer)).collect::<String>()
+    };
+    asked.map(|asked| asked.prompt.clone() + &buttons(&asked.answers)).collect()
+}
+
 const LOTTERY: &str = r#"
 version: 1
 name: lottery
@@ -235,6 +250,7 @@ async fn what_chance_has_chosen_is_not_chosen_again() {
     assert_eq!(after.ended().await, (Ending::Completed, json!("12 from b")));
     assert_eq!(texts(&after.seen)[..12], spoken);
     assert!(texts(&after.seen).contains(&"chat_manager: Who speaks next?\n\n1. a\n2. b\n3. c".to_owned()));
+    assert_eq!(in_short(&after.seen)[0], "Who speaks next? [a=1] [b=2] [c=3] [Whoever is next in line=]");
     house.close().await;
 }
 
@@ -358,6 +374,7 @@ steps:
     let prompt = "Replying as critic. Provide feedback to writer. Press enter to skip and use auto-reply, or type 'exit' to end the conversation: ";
     answered(&house, run, &mut follower, prompt, "Too long.").await;
     assert_eq!(follower.ended().await, (Ending::Completed, json!("Too long.")));
+    assert_eq!(in_short(&follower.seen), ["Your reply to writer [Skip=] [End the conversation=exit]"]);
     let places: Vec<(String, Vec<String>)> = follower
         .seen
         .iter()
