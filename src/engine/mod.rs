@@ -29,6 +29,7 @@ mod effects;
 mod journal;
 mod permits;
 mod prompts;
+mod questions;
 mod repeats;
 mod scope;
 mod shelver;

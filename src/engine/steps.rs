@@ -9,19 +9,19 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use minijinja::context;
 use serde_json::{Map, Value, json};
 
-use crate::chat::{Answer, Failure, Question, Result, Stop};
+use crate::chat::{Failure, Result, Stop};
 use crate::clock::Timestamp;
 use crate::engine::effects::{REPLAY, Scoped};
 use crate::engine::journal::Journal;
+use crate::engine::questions::{ask, chosen, offered, text_value, texts};
 use crate::engine::scope::Scope;
 use crate::ids::{Name, RunId};
-use crate::message::{self, Content, Form, MultipleChoice, TextInput, TextValue, Within};
+use crate::message::{self, Content, Form, MultipleChoice, TextInput, Within};
 use crate::run::record::{Origin, Outcome};
 use crate::run::start::{Start, start};
 use crate::workflow::expression::seen;
 use crate::workflow::{
-    Action, Agent, Arm, Asking, Choices, Data, LoopCondition, MessageAction, MessageContent, OnError, OnTimeout, Step,
-    ValueType, Wait, Workflow,
+    Action, Agent, Arm, LoopCondition, MessageAction, MessageContent, OnError, Step, Wait, Workflow,
 };
 
 /// How a body ends.
@@ -427,103 +427,6 @@ fn joined(scope: &mut Scope, branches: Vec<(Value, Scope)>) -> Vec<Value> {
 
 fn loop_value(index: u64) -> minijinja::Value {
     context! { index0 => index, index => index + 1, first => index == 0 }
-}
-
-fn text_value(kind: ValueType) -> TextValue {
-    match kind {
-        ValueType::String => TextValue::String,
-        ValueType::Integer => TextValue::Integer,
-        ValueType::Number => TextValue::Number,
-    }
-}
-
-fn texts(value: Value) -> Vec<String> {
-    match value {
-        Value::Array(items) => items.into_iter().map(text).collect(),
-        Value::Null => Vec::new(),
-        one => vec![text(one)],
-    }
-}
-
-fn text(value: Value) -> String {
-    match value {
-        Value::String(text) => text,
-        other => other.to_string(),
-    }
-}
-
-async fn ask(fx: &Scoped, scope: &Scope, asking: &Asking, says: Content) -> Result<Value> {
-    let default = match &asking.on_timeout {
-        OnTimeout::Fail => None,
-        OnTimeout::Default(data) => Some(scope.value(data)?),
-    };
-    let question = Question {
-        sender: scope.text(&asking.sender)?,
-        recipient: scope.text(&asking.recipient)?,
-        says,
-        timeout: asking.timeout,
-        default,
-    };
-    match fx.ask(question).await? {
-        Answer::Given(value) => Ok(value),
-        Answer::TimedOut => {
-            let timeout = asking.timeout.unwrap_or_default();
-            Err(Stop::failed("timeout", format!("nobody answered within {timeout:?}")))
-        }
-    }
-}
-
-/// A choice as it is offered.
-struct Offer {
-    label: String,
-    value: Option<Value>,
-    description: Option<String>,
-}
-
-fn offered(choices: &Choices, scope: &Scope) -> Result<Vec<Offer>> {
-    let offers: Vec<Offer> = match choices {
-        Choices::Written(choices) => choices
-            .iter()
-            .map(|choice| {
-                Ok(Offer {
-                    label: scope.text(&choice.label)?,
-                    value: choice.value.as_ref().map(|value| scope.value(value)).transpose()?,
-                    description: choice.description.as_ref().map(|text| scope.text(text)).transpose()?,
-                })
-            })
-            .collect::<Result<_>>()?,
-        Choices::Computed(template) => match scope.value(&Data::Text(template.clone()))? {
-            Value::Array(items) => items.into_iter().map(computed_offer).collect(),
-            other => return Err(Stop::failed("template", format!("choices must be a list, not {other}"))),
-        },
-    };
-    if offers.is_empty() {
-        return Err(Stop::failed("template", "there is nothing to choose from"));
-    }
-    Ok(offers)
-}
-
-fn computed_offer(item: Value) -> Offer {
-    match item {
-        Value::Object(mut fields) => {
-            let value = fields.remove("value");
-            let label = fields.remove("label").or_else(|| value.clone()).map(text).unwrap_or_default();
-            Offer { label, value, description: fields.remove("description").map(text) }
-        }
-        label => Offer { label: text(label), value: None, description: None },
-    }
-}
-
-/// What was chosen, as values instead of labels.
-fn chosen(answer: Value, offers: &[Offer]) -> Value {
-    let value_of = |label: Value| {
-        let offer = offers.iter().find(|offer| Some(offer.label.as_str()) == label.as_str());
-        offer.and_then(|offer| offer.value.clone()).unwrap_or(label)
-    };
-    match answer {
-        Value::Array(labels) => labels.into_iter().map(value_of).collect(),
-        label => value_of(label),
-    }
 }
 
 async fn show(fx: &Scoped, scope: &Scope, action: &MessageAction) -> Result<Value> {
