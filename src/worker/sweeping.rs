@@ -9,7 +9,7 @@ use crate::run::sweep::{Sweeper, Swept};
 use crate::worker::{Worker, intake};
 
 /// How often all runs are looked at.
-const EVERY: Duration = Duration::from_secs(30);
+const EVERY: Duration = Duration::from_secs(10);
 /// A tour that takes long is followed by a rest so many times as long: it costs a twentieth of a core at most.
 const REST: u32 = 20;
 
