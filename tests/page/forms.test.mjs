@@ -58,7 +58,7 @@ await describePage('forms and what is written in them', (onNew) => {
     await page.getByLabel('I agree').check();
     await refuse('**/api/runs', 'invalid_params', 'the parameters do not fit: address.zip: this is not a zip in Zagreb; the lorry is full');
     await start();
-    await becomes(() => problemAt('zip'), 'this is not a zip in Zagreb');
+    await becomes(() => problemAt('zip'), 'This is not a zip in Zagreb.');
     await becomes(focused, 'zip');
     await becomes(() => page.locator('.start-form > .problem').innerText(), 'The lorry is full.');
     await page.getByLabel('Zip').fill('10000');
@@ -83,7 +83,7 @@ await describePage('forms and what is written in them', (onNew) => {
     await page.unroute('**/answers/*');
     await refuse('**/answers/*', 'invalid_answer', 'phone: nobody answers there');
     await send();
-    await becomes(() => problemAt('phone'), 'nobody answers there');
+    await becomes(() => problemAt('phone'), 'Nobody answers there.');
     await becomes(focused, 'phone');
   });
 
@@ -177,6 +177,7 @@ await describePage('forms and what is written in them', (onNew) => {
     await becomes(() => field.inputValue(), 'My long thoughts');
     await page.reload();
     await unsent.waitFor();
+    await becomes(() => field.inputValue(), 'My long thoughts', 'it is a draft again');
   });
 
   test('words that a deadline or the end overtook stay; a password does not', async () => {

@@ -245,6 +245,7 @@ function askForText(item, context, means) {
     if (key.key === 'ArrowUp' && input.value === '' && last !== null) {
       key.preventDefault();
       input.value = last;
+      input.dispatchEvent(new Event('input', { bubbles: true }));
     }
     // Enter also ends the choice of a character in many Asian keyboards; that one is not ours. On a phone it is the only
     // way to a new line.

@@ -1,6 +1,7 @@
 // @ts-check
 /** The form for a JSON Schema: one labelled control per field, with its message beside it. Used for parameters and for questions. */
 
+import { sentenceOf } from './api.js';
 import { freshId, h } from './dom.js';
 import { placesOf } from './refusals.js';
 import { checkList, checkText, checkTick, fieldsOf, mustBeTicked, patternWords } from './schema.js';
@@ -71,7 +72,7 @@ export function schemaForm(schema, initial = {}) {
         const control = places.find((place) => place.path === path)?.control;
         if (!control) continue;
         const field = control.field.item ?? control.field;
-        say(control, / does not match "/.test(words) && field.schema.pattern ? patternWords(field) : words);
+        say(control, / does not match "/.test(words) && field.schema.pattern ? patternWords(field) : sentenceOf(words));
       }
       return focusProblem() ? rest : null;
     },
