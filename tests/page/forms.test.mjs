@@ -203,6 +203,17 @@ await describePage('forms and what is written in them', (onNew) => {
     await becomes(() => page.locator('.unsent').innerText(), /Dear Ann, I$/);
     await page.reload();
     await becomes(() => page.locator('.unsent').innerText(), /Dear Ann, I$/);
+    // So do those whose run ended while nobody was there.
+    const left = await house.open('letter');
+    await page.locator('.composer textarea').fill('Dear Ben, I');
+    await page.goto(gateway.url);
+    await page.locator('[data-workflow]').first().waitFor();
+    await fetch(`${gateway.url}/api/runs/${left.id}/cancel`, { method: 'POST' });
+    for (const _ of ['first', 'again']) {
+      await page.goto(`${gateway.url}/runs/${left.id}`);
+      await page.locator('.ending').waitFor();
+      await becomes(() => page.locator('.unsent').innerText(), /Dear Ben, I$/);
+    }
   });
 
   test('what was written in a form that was closed elsewhere stays, without its password', async () => {

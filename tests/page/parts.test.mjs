@@ -99,11 +99,11 @@ describe('forms of a JSON Schema', () => {
 
   test('lists come back from a link item by item', () => {
     const lists = fieldsOf({ properties: {
-      tags: { type: 'array', items: { type: 'string' } }, sizes: { type: 'array', items: { type: 'integer' } }, extras: { type: 'array', items: { enum: ['a', 'b, c'] } },
+      tags: { type: 'array', items: { type: 'string' } }, sizes: { type: 'array', items: { type: 'integer' } }, extras: { type: 'array', items: { enum: ['a', 'b, c'] } }, mixed: { type: 'array' },
     } });
     const back = (params) => fromLink(lists, new URL(toLink('w', params), 'http://page').searchParams).given;
     for (const params of [{ tags: ['a', 'b c'] }, { tags: ['a, b', 'c'] }, { tags: ['[x]', ' y'] }, { tags: ['1', 'true'] }, { tags: [] },
-      { sizes: [1, 2] }, { sizes: [[1], [2, 3]] }, { extras: ['a', 'b, c'] }]) assert.deepEqual(back(params), params.tags?.length === 0 ? {} : params);
+      { sizes: [1, 2] }, { sizes: [[1], [2, 3]] }, { extras: ['a', 'b, c'] }, { mixed: ['1', 1, 'x'] }, { mixed: ['x', 'y'] }]) assert.deepEqual(back(params), params.tags?.length === 0 ? {} : params);
     assert.equal(toLink('w', { tags: ['a', 'b c'], none: null }), '/?workflow=w&tags=a%2Cb+c');
     assert.equal(toLink('w', { tags: ['a, b', 'c'] }), `/?${new URLSearchParams({ workflow: 'w', tags: '["a, b","c"]' })}`);
     assert.deepEqual(fromLink(lists, new URLSearchParams('tags=a, b&sizes=1,2&extras=a')).given, { tags: ['a', 'b'], sizes: [1, 2], extras: ['a'] });
