@@ -85,6 +85,11 @@ await describePage('forms and what is written in them', (onNew) => {
     await send();
     await becomes(() => problemAt('phone'), 'Nobody answers there.');
     await becomes(focused, 'phone');
+    await page.unroute('**/answers/*');
+    await refuse('**/answers/*', 'invalid_answer', 'code: "sesame" is too short');
+    await page.getByLabel('Code').fill('sesame');
+    await send();
+    await becomes(() => problemAt('code'), 'This does not fit.');
   });
 
   test('a group that nobody needs is left out while it is empty, and checked once something is in it', async () => {
@@ -222,8 +227,10 @@ await describePage('forms and what is written in them', (onNew) => {
     await page.locator('.is-open .fields').first().waitFor();
     await page.getByLabel('Phone').fill('+385 1');
     await page.getByLabel('Code').fill('sesame');
-    gateway.closeQuestion(run, [...run.questions.keys()][0], { text: '-', value: {}, by: 'ben', on_timeout: false });
-    await becomes(() => page.locator('.unsent .prose').innerText(), 'Phone: +385 1');
+    await page.getByLabel('Street').fill('Ilica 1');
+    await page.getByLabel('Tags').fill('fragile');
+    gateway.closeQuestion(run, [...run.questions.keys()][0], { text: '-', value: { tags: ['fragile'], address: { street: 'Ilica 2' } }, by: 'ben', on_timeout: false });
+    await becomes(() => page.locator('.unsent .prose').innerText(), 'Phone: +385 1\nStreet: Ilica 1');
   });
 
   test('while nothing answers, it is said that it takes long, and nobody is told to leave', async () => {

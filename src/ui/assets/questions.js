@@ -32,7 +32,8 @@ import { answererWords, answerText, duration, timeOfDay } from './words.js';
  * @property {(position: number) => boolean} [choose]   from 0; whether there was such a choice
  * @property {HTMLElement | null} invalid   the input that gets aria-invalid when the server refuses
  * @property {() => void} [afterSending]
- * @property {() => string} [unsent]   the words that stand there; never a password
+ * @property {(answer: import('./state.js').Answer | null) => string} [unsent]   the words that stand there and not in the answer that
+ *   was given elsewhere; never a password
  * @property {(message: string) => string | null} [refuse]   says at its fields what the server refused, and goes there; returns what
  *   is left to say, and null if no field was meant
  *
@@ -142,7 +143,7 @@ export function openQuestion(item, context) {
     closed: ({ answer }) => {
       // The log may tell of an answer before the server's word that it was taken.
       const isOwn = isTaken || (isSending() && (typeof sent !== 'string' || sent.trim() === answer?.text?.trim()));
-      keepUnsent(context.run, item.key, isOwn ? '' : asking.unsent?.() ?? '');
+      keepUnsent(context.run, item.key, isOwn ? '' : asking.unsent?.(answer) ?? '');
     },
   };
 }
@@ -384,7 +385,7 @@ function askForForm(item, context, means) {
   return {
     element: h('div', { role: 'group', 'aria-labelledby': means.promptId }, form.element,
       h('button', { type: 'submit', class: 'primary-button' }, 'Send')),
-    invalid: null, focus: form.focus, refuse: form.refuse, unsent: form.touchedWords,
+    invalid: null, focus: form.focus, refuse: form.refuse, unsent: (answer) => form.touchedWords(answer?.value),
     read: () => {
       const read = form.read();
       return read.valid ? { value: read.value } : null;

@@ -72,20 +72,29 @@ export function schemaForm(schema, initial = {}) {
         const control = places.find((place) => place.path === path)?.control;
         if (!control) continue;
         const field = control.field.item ?? control.field;
-        say(control, / does not match "/.test(words) && field.schema.pattern ? patternWords(field) : sentenceOf(words));
+        say(control, refusalWords(field, words));
       }
       return focusProblem() ? rest : null;
     },
     focusProblem,
-    /** What somebody wrote and chose, to be read; without passwords. */
-    touchedWords: () => places.filter(({ control }) => !control.inner && !control.isAsDrawn())
-      .map(({ control }) => ({ label: control.field.label, written: control.written() }))
-      .filter(({ written }) => typeof written === 'string' && written.trim() !== '')
-      .map(({ label, written }) => `${label}: ${written}`).join('\n'),
+    /** What somebody wrote and chose, to be read, but for what stands in `given`, too; without passwords. @param {unknown} given */
+    touchedWords: (given) => places.filter(({ control }) => !control.inner && !control.isAsDrawn())
+      .map(({ path, control }) => ({ field: control.field, written: control.written(), taken: asWritten(control.field, valueAt(given, path)) }))
+      .filter(({ written, taken }) => typeof written === 'string' && written.trim() !== '' && written.trim() !== taken)
+      .map(({ field, written }) => `${field.label}: ${written}`).join('\n'),
     written: () => writtenIn(controls),
     focus: () => controls.all[0]?.focus(),
   };
 }
+
+/** A refusal as it is said at its field. The server's words may repeat what was written. @param {Field} field @param {string} words */
+function refusalWords(field, words) {
+  if (/ does not match "/.test(words) && field.schema.pattern) return patternWords(field);
+  return field.format === 'password' && words.includes('"') ? 'This does not fit.' : sentenceOf(words);
+}
+
+/** @param {unknown} value @param {readonly string[]} path */
+const valueAt = (value, path) => path.reduce((/** @type {any} */ place, name) => place?.[name], value);
 
 /** @param {Controls} controls @param {readonly string[]} [path] @returns {{path: readonly string[], control: Control}[]} */
 function placesIn(controls, path = []) {

@@ -100,7 +100,8 @@ export function openStart(place, query, isLink, actions) {
     const fields = fieldsOf(schema);
     const { value, given, misfits, complete } = fromLink(fields, query);
     const brought = Object.fromEntries(Object.entries(misfits).map(([name, { written }]) => [name, written]));
-    const draft = readDraft(START, draftName());
+    const startsAtOnce = isLink && complete;
+    const draft = startsAtOnce ? null : readDraft(START, draftName());
     const form = schemaForm(schema, draft ?? { ...given, ...brought });
     const refusal = h('p', { class: 'problem', role: 'alert', tabindex: -1 });
     const say = (/** @type {string} */ words) => { refusal.textContent = words; };
@@ -133,8 +134,8 @@ export function openStart(place, query, isLink, actions) {
     column.replaceChildren(h('h1', null, workflowTitle(workflow)),
       workflow.description ? h('p', { class: 'lead' }, workflow.description) : '', unavailable(workflow) ?? '', element);
     // What stands inside a group, only its fields can tell.
-    if (isLink && complete && form.check().valid) start(workflow, value, key, true, onRefused);
-    else if (isLink && complete) form.read();
+    if (startsAtOnce && form.check().valid) start(workflow, value, key, true, onRefused);
+    else if (startsAtOnce) form.read();
     else {
       if (!draft) for (const field of fields) if (misfits[field.name]) form.sayAt(field.name, misfitWords(field, misfits[field.name], form.written()[field.name]));
       if (!form.focusProblem()) form.focus();
