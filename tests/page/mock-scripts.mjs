@@ -36,6 +36,23 @@ const tripSchema = {
   },
 };
 
+const deliverySchema = {
+  type: 'object', required: ['phone', 'terms'],
+  properties: {
+    phone: { type: 'string', title: 'Phone', pattern: '^\\+[0-9 ]{6,}$', description: 'With the country, like +385 1 234.' },
+    hours: { type: 'number', title: 'Hours', multipleOf: 0.5, maximum: 40 },
+    tier: { enum: ['silver', 'golden'], title: 'Tier', default: 'silver' },
+    wrapping: { enum: ['paper', 'box'], title: 'Wrapping' },
+    tags: { type: 'array', items: { type: 'string' }, title: 'Tags' },
+    address: {
+      type: 'object', title: 'Address', required: ['street', 'zip'],
+      properties: { street: { type: 'string', title: 'Street' }, zip: { type: 'string', title: 'Zip' }, country: { enum: ['HR', 'SI'], title: 'Country', default: 'HR' } },
+    },
+    code: { type: 'string', title: 'Code', format: 'password' },
+    terms: { type: 'boolean', const: true, title: 'I agree to the terms' },
+  },
+};
+
 /** @type {Record<string, any>} */
 export const scripts = {
   simple_learning: {
@@ -218,6 +235,15 @@ export const scripts = {
       stage.text('Clerk', 'User', decision.decision === 'deny' ? 'Nothing was paid.' : 'The money is on its way.');
       const again = await stage.approve('Clerk', 'Bank', 'write_letter', { to: 'Ann', lines: ['Dear Ann', 'we are sorry'] }, { prompt: 'May I also write to her?', schema: null }, () => 'Error: the printer is out of paper');
       return again.decision;
+    },
+  },
+
+  delivery: {
+    description: 'Brings a lamp.', params: deliverySchema,
+    play: async (stage) => {
+      stage.text('Driver', 'User', 'It is on its way.');
+      await stage.ask('Driver', 'form', { prompt: 'Was all well?', schema: { ...deliverySchema, required: ['phone'] } });
+      return null;
     },
   },
 

@@ -8,7 +8,9 @@ import { hueFor, initialsOf } from '../../src/ui/assets/agents.js';
 import { eventsUrl } from '../../src/ui/assets/api.js';
 import { eventParser, waitBefore } from '../../src/ui/assets/event-stream.js';
 import { toMarkdown } from '../../src/ui/assets/export.js';
-import { checkList, checkText, fieldsOf, fromLink, hasFields } from '../../src/ui/assets/schema.js';
+import { fromLink, toLink } from '../../src/ui/assets/links.js';
+import { placesOf } from '../../src/ui/assets/refusals.js';
+import { checkList, checkText, fieldsOf, hasFields } from '../../src/ui/assets/schema.js';
 import { apply, emptyRun } from '../../src/ui/assets/state.js';
 import { blocksOf } from '../../src/ui/assets/streamed-text.js';
 import { answererWords, dayWords, duration, oneLine, plainLine, prettyJson, timeOfDay, visible } from '../../src/ui/assets/words.js';
@@ -88,9 +90,61 @@ describe('forms of a JSON Schema', () => {
 
   test('a link is complete when it brings all that is needed', () => {
     assert.deepEqual(fromLink(fields, new URLSearchParams('workflow=w&name=Ann&kind=small&days=2')),
-      { value: { name: 'Ann', kind: 'small', days: 2, sure: true }, complete: true });
+      { value: { name: 'Ann', kind: 'small', days: 2, sure: true }, given: { name: 'Ann', kind: 'small', days: 2 }, misfits: {}, complete: true });
     assert.equal(fromLink(fields, new URLSearchParams('name=Ann')).complete, false);
-    assert.equal(fromLink(fields, new URLSearchParams('name=Ann&kind=small&days=99')).complete, false);
+    const misfit = fromLink(fields, new URLSearchParams('name=Ann&kind=small&days=99'));
+    assert.equal(misfit.complete, false);
+    assert.deepEqual(misfit.misfits, { days: { written: '99', problem: 'It must be 7 or less.' } });
+  });
+
+  test('lists come back from a link item by item', () => {
+    const lists = fieldsOf({ properties: {
+      tags: { type: 'array', items: { type: 'string' } }, sizes: { type: 'array', items: { type: 'integer' } }, extras: { type: 'array', items: { enum: ['a', 'b, c'] } }, mixed: { type: 'array' },
+    } });
+    const back = (params) => fromLink(lists, new URL(toLink('w', params), 'http://page').searchParams).given;
+    for (const params of [{ tags: ['a', 'b c'] }, { tags: ['a, b', 'c'] }, { tags: ['[x]', ' y'] }, { tags: ['1', 'true'] }, { tags: [] },
+      { sizes: [1, 2] }, { sizes: [[1], [2, 3]] }, { extras: ['a', 'b, c'] }, { mixed: ['1', 1, 'x'] }, { mixed: ['x', 'y'] }]) assert.deepEqual(back(params), params.tags?.length === 0 ? {} : params);
+    assert.equal(toLink('w', { tags: ['a', 'b c'], none: null }), '/?workflow=w&tags=a%2Cb+c');
+    assert.equal(toLink('w', { tags: ['a, b', 'c'] }), `/?${new URLSearchParams({ workflow: 'w', tags: '["a, b","c"]' })}`);
+    assert.deepEqual(fromLink(lists, new URLSearchParams('tags=a, b&sizes=1,2&extras=a')).given, { tags: ['a', 'b'], sizes: [1, 2], extras: ['a'] });
+    assert.deepEqual(fromLink(lists, new URLSearchParams('tags=[a,b]')).given, { tags: ['[a', 'b]'] });
+  });
+
+  test('what only JSON Schema says is checked here, too, in words', () => {
+    const strict = fieldsOf({
+      required: ['terms', 'zip'], properties: {
+        zip: { type: 'string', pattern: '^[0-9]{5}$', description: 'Five digits.' }, plate: { type: 'string', pattern: '^\\p{Lu}+$', examples: ['ZG'] },
+        odd: { type: 'string', pattern: '(?i)x' }, bare: { type: 'string', pattern: '^x$' }, hours: { type: 'number', multipleOf: 0.5 }, cents: { type: 'number', multipleOf: 0.01 },
+        terms: { type: 'boolean', const: true }, spam: { const: false }, kind: { const: 'lamp' }, zips: { type: 'array', uniqueItems: true, items: { type: 'string', pattern: '^[0-9]{5}$', description: 'Five digits.' } },
+      },
+    });
+    const check = (name, written) => checkText(strict.find((each) => each.name === name) ?? assert.fail(name), written);
+    assert.deepEqual(check('zip', '12'), { problem: 'This does not fit. Five digits.' });
+    assert.deepEqual(check('zip', '10000'), { value: '10000' });
+    assert.deepEqual(check('plate', 'zg'), { problem: 'This does not fit. Write it like ZG.' });
+    assert.deepEqual(check('plate', 'ŽG'), { value: 'ŽG' });
+    assert.deepEqual(check('odd', 'anything'), { value: 'anything' }, 'JavaScript cannot read it');
+    assert.deepEqual(check('bare', 'y'), { problem: 'This does not have the form that is needed (^x$).' });
+    assert.deepEqual(check('hours', '7.3'), { problem: 'It must be in steps of 0.5, like 7 or 7.5.' });
+    assert.deepEqual([check('hours', '7.5'), check('cents', '19.99'), check('cents', '0.07')], [{ value: 7.5 }, { value: 19.99 }, { value: 0.07 }]);
+    assert.deepEqual(check('cents', '0.075'), { problem: 'It must be in steps of 0.01, like 0.07 or 0.08.' });
+    assert.deepEqual(check('terms', 'no'), { problem: 'This must be ticked.' });
+    assert.deepEqual(check('spam', 'yes'), { problem: 'This must not be ticked.' });
+    assert.deepEqual([check('kind', 'lamp'), check('kind', 'x')], [{ value: 'lamp' }, { problem: 'Choose one of lamp.' }]);
+    assert.deepEqual(check('zips', '10000\n12'), { problem: '“12”: This does not fit. Five digits.' });
+    assert.deepEqual(check('zips', '10000\n10000'), { problem: 'Give each of them only once.' });
+  });
+
+  test('a refusal is taken apart by the fields that it means', () => {
+    const paths = [['Address'], ['Address', 'zip'], ['tags'], ['city']];
+    assert.deepEqual(placesOf('Address/zip: "12" does not match "^[0-9]{5}$"; tags/1: 3 is not of type "string"; nobody is there', paths), {
+      placed: [{ path: ['Address', 'zip'], words: '"12" does not match "^[0-9]{5}$"' }, { path: ['tags'], words: 'Number 2: 3 is not of type "string"' }],
+      rest: 'nobody is there',
+    });
+    assert.deepEqual(placesOf('the parameters do not fit: Address.zip: x; "city" is a required property; Address: "zip" is a required property', paths), {
+      placed: [{ path: ['Address', 'zip'], words: 'x' }, { path: ['city'], words: 'This is needed.' }, { path: ['Address', 'zip'], words: 'This is needed.' }], rest: '',
+    });
+    assert.deepEqual(placesOf('there is no weather in "city": Atlantis', paths).placed, []);
   });
 });
 

@@ -200,7 +200,7 @@ export async function request(path, init) {
 const runPath = (id) => `/api/runs/${encodeURIComponent(id)}`;
 
 /** @param {string} text */
-function sentenceOf(text) {
+export function sentenceOf(text) {
   const trimmed = text.trim();
   return trimmed.charAt(0).toUpperCase() + trimmed.slice(1) + (/[.!?]$/.test(trimmed) ? '' : '.');
 }

@@ -14,7 +14,7 @@ import { visible } from './words.js';
 /**
  * @typedef {import('./questions.js').Asking} Asking
  * @typedef {import('./questions.js').Means} Means
- * @typedef {{element: HTMLElement, read: () => Record<string, unknown> | null, focus: () => void}} Editor
+ * @typedef {{element: HTMLElement, read: () => Record<string, unknown> | null, focus: () => void, refuse?: (message: string) => string | null}} Editor
  */
 
 /** @param {import('./state.js').QuestionItem} item @param {Means} means @returns {Asking} */
@@ -69,6 +69,8 @@ export function askForApproval(item, means) {
     reading, denial, h('div', { class: 'form-actions' }, ...buttons));
   return {
     element, invalid: null, read: () => null,
+    refuse: (message) => editor?.refuse?.(message) ?? null,
+    unsent: () => reason.value,
     focus: () => element.focus({ preventScroll: true }),
     choose: (position) => {
       buttons[position]?.focus();
@@ -84,7 +86,7 @@ function editorOf(schema, original) {
   if (schema && hasFields(schema) && Object.keys(original).every((name) => known.includes(name))) {
     const form = schemaForm(schema, original);
     return {
-      element: form.element, focus: form.focus,
+      element: form.element, focus: form.focus, refuse: form.refuse,
       read: () => {
         const read = form.read();
         return read.valid ? { ...read.value } : null;

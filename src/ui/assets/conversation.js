@@ -9,7 +9,7 @@
 import { announce } from './dialogs.js';
 import { h } from './dom.js';
 import { drawnLater } from './drawn-later.js';
-import { forgetDrafts } from './drafts.js';
+import { endDrafts } from './drafts.js';
 import { endingBlock } from './ending.js';
 import { followRun } from './event-stream.js';
 import { icon } from './icons.js';
@@ -189,6 +189,7 @@ export function openConversation(place, run, listeners) {
   /** @param {number} position @param {Item} item */
   function drawAnew(position, item) {
     const before = drawn[position].node;
+    if (item.kind === 'question' && !item.open) drawn[position].question?.closed(item);
     const after = equipped(item);
     sight.unobserve(before);
     outOfSight.delete(before);
@@ -253,7 +254,7 @@ export function openConversation(place, run, listeners) {
       case 'started': return { node: startedNotice(item), question: null };
       case 'error': return { node: errorMessage(item, view.hues), question: null };
       case 'question': {
-        const context = { run, user: view.user, hues: view.hues, onSent };
+        const context = { run, user: view.user, hues: view.hues, onSent, onSending: drawStatus };
         if (!item.open) return { node: closedQuestion(item, context), question: null };
         const question = openQuestion(item, context);
         return { node: question.frame, question };
@@ -268,7 +269,7 @@ export function openConversation(place, run, listeners) {
   }
 
   function drawStatus() {
-    const words = statusWords(view);
+    const words = statusWords(view, drawn.some(({ question }) => question?.isSending()));
     const isBusy = words !== '' && phaseOf(view) !== 'waiting';
     if (status.dataset.words === words) return;
     status.dataset.words = words;
@@ -279,7 +280,7 @@ export function openConversation(place, run, listeners) {
   function drawEnd() {
     if (!view.ending || endIsDrawn) return;
     endIsDrawn = true;
-    forgetDrafts(run);
+    endDrafts(run);
     const block = endingBlock(view, { onAgain: startAgain, onNew: listeners.onNew });
     if (block) end.replaceChildren(block);
   }
@@ -364,11 +365,11 @@ export function openConversation(place, run, listeners) {
   };
 }
 
-/** What to say below the last message while nobody is seen writing. @param {RunView} view */
-function statusWords(view) {
+/** What to say below the last message while nobody is seen writing. @param {RunView} view @param {boolean} isSending an answer is under way */
+function statusWords(view, isSending) {
   switch (phaseOf(view)) {
     case 'queued': return view.createdAt ? 'Waiting for a worker to take this up' : '';
-    case 'waiting': return openQuestions(view).some((question) => question.content.deadline) ? ''
+    case 'waiting': return isSending || openQuestions(view).some((question) => question.content.deadline) ? ''
       : 'You can close this page; the conversation waits for your answer.';
     case 'running': return view.writing.length > 0 ? '' : 'Working';
     default: return '';

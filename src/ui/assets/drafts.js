@@ -5,6 +5,8 @@
  */
 
 const PREFIX = 'fastagency.draft.';
+/** Behind the name of a question: what was written there and can no longer be sent. */
+export const UNSENT = '.unsent';
 
 /** @param {string} run @param {string} question @returns {any} */
 export function readDraft(run, question) {
@@ -20,6 +22,22 @@ export function keepDraft(run, question, value) {
   try {
     if (value === '' || value === null || value === undefined) localStorage.removeItem(PREFIX + run + '.' + question);
     else localStorage.setItem(PREFIX + run + '.' + question, JSON.stringify(value));
+  } catch { /* see above */ }
+}
+
+/**
+ * A run has ended, so nothing of it will be sent any more. A text that somebody began stays as their unsent words (unsent.js).
+ * @param {string} run
+ */
+export function endDrafts(run) {
+  const prefix = `${PREFIX}${run}.`;
+  try {
+    for (const key of Object.keys(localStorage)) {
+      if (!key.startsWith(prefix) || key.endsWith(UNSENT)) continue;
+      const kept = localStorage.getItem(key) ?? 'null';
+      localStorage.removeItem(key);
+      if (typeof JSON.parse(kept) === 'string') localStorage.setItem(key + UNSENT, kept);
+    }
   } catch { /* see above */ }
 }
 

@@ -4,7 +4,7 @@
 import { h } from './dom.js';
 
 /** What only a living page needs. */
-const CONTROLS = '.controls, .deadline, .message-actions, .copy-button, .writing-area, .nested-tail, .run-status, .ending-actions, .rest-of-text, .problem[hidden]';
+const CONTROLS = '.controls, .deadline, .unsent, .sending-words, .message-actions, .copy-button, .writing-area, .nested-tail, .run-status, .ending-actions, .rest-of-text, .problem[hidden]';
 /** The page is one window high; a file is as long as it is. */
 const AS_A_FILE = 'html, body { height: auto; } body { display: block; overflow: auto; }';
 

@@ -2,13 +2,13 @@
 /**
  * A question, where it was asked: open, with its controls, and afterwards, with its answer.
  *
- * An open question hands back a handle (`focus`, `choose`) for the keyboard, which also learns that the server can be reached again. Sending is the same for all kinds: the controls
- * rest while the answer is under way, a refusal is said at them, and only the log's `answered` record closes the question,
- * so that two tabs can never disagree.
+ * An open question hands back a handle (`focus`, `choose`) for the keyboard, which also learns that the server can be reached again,
+ * and that the question was closed. Sending is the same for all kinds: the controls rest while the answer is under way, a refusal is
+ * said at them, and only the log's `answered` record closes the question, so that two tabs can never disagree.
  */
 
 import { askForApproval } from './approval.js';
-import { answerQuestion, ApiError, wordsOf } from './api.js';
+import { answerQuestion, ApiError, sentenceOf, wordsOf } from './api.js';
 import { freshId, h } from './dom.js';
 import { keepDraft, readDraft } from './drafts.js';
 import { icon } from './icons.js';
@@ -17,11 +17,13 @@ import { plainText, richText } from './rich-text.js';
 import { fieldsOf } from './schema.js';
 import { schemaForm } from './schema-form.js';
 import { valueBlock } from './tool-card.js';
+import { keepUnsent, lastText, rememberText, unsentNote } from './unsent.js';
 import { answererWords, answerText, duration, timeOfDay } from './words.js';
 
 /**
  * @typedef {import('./state.js').QuestionItem} QuestionItem
- * @typedef {{run: string, user: string | null, hues: import('./faces.js').Hues, onSent: () => void}} Context
+ * @typedef {{run: string, user: string | null, hues: import('./faces.js').Hues, onSent: () => void,
+ *   onSending: () => void}} Context   `onSending`: an answer is under way, or is not any more
  *
  * @typedef {object} Asking          the controls of one kind of question
  * @property {HTMLElement} element
@@ -30,25 +32,35 @@ import { answererWords, answerText, duration, timeOfDay } from './words.js';
  * @property {(position: number) => boolean} [choose]   from 0; whether there was such a choice
  * @property {HTMLElement | null} invalid   the input that gets aria-invalid when the server refuses
  * @property {() => void} [afterSending]
+ * @property {(answer: import('./state.js').Answer | null) => string} [unsent]   the words that stand there and not in the answer that
+ *   was given elsewhere; never a password
+ * @property {(message: string) => string | null} [refuse]   says at its fields what the server refused, and goes there; returns what
+ *   is left to say, and null if no field was meant
  *
  * @typedef {{send: (value: unknown) => void, say: (words: string) => void, submit: () => void, promptId: string, problemId: string}} Means
  *
- * @typedef {{frame: HTMLElement, focus: () => void, choose: (position: number) => boolean, reconnected: () => void}} QuestionHandle
+ * @typedef {{frame: HTMLElement, focus: () => void, choose: (position: number) => boolean, reconnected: () => void,
+ *   isSending: () => boolean, closed: (item: QuestionItem) => void}} QuestionHandle
  */
 
 /** Of a longer answer so much is shown at once: what was pasted must not bury what is said about it. */
 const ANSWER_SHOWN_AT_ONCE = 1500;
 
-/** The texts sent from this tab, for the ↑ key. Passwords never come here. @type {string[]} */
-const sentTexts = [];
+/** What is said while an answer takes its time, and after how long. */
+const WHILE_SENDING = /** @type {const} */ ([[2000, 'Sending…'], [8000, 'This takes unusually long; keep this page open.']]);
 
 /** @param {QuestionItem} item @param {Context} context @returns {QuestionHandle} */
 export function openQuestion(item, context) {
   const prompt = promptOf(item);
-  const problem = h('p', { class: 'problem', id: freshId('problem'), role: 'alert', hidden: true });
+  const problem = h('p', { class: 'problem', id: freshId('problem'), role: 'alert', tabindex: -1, hidden: true });
+  const progress = h('p', { class: 'sending-words', role: 'status' });
   const controls = h('fieldset', { class: 'controls' });
-  const form = h('form', { class: 'asking', novalidate: true }, controls, problem);
+  const form = h('form', { class: 'asking', novalidate: true }, controls, progress, problem);
   let isUnsent = false;
+  /** Undefined until something is sent. @type {unknown} */
+  let sent;
+  let isTaken = false;
+  const isSending = () => form.classList.contains('is-sending');
 
   /** @param {string} words */
   const say = (words) => {
@@ -64,23 +76,37 @@ export function openQuestion(item, context) {
     if (controls.disabled) return;
     say('');
     controls.disabled = true;
+    sent = value;
     form.classList.add('is-sending');
+    const calm = sayWhileSending(progress);
+    context.onSending();
     try {
       await answerQuestion(context.run, item.key, value);
+      isTaken = true;
+      calm();
       asking.afterSending?.();
       keepDraft(context.run, item.key, null);
       context.onSent();
     } catch (error) {
+      calm();
       form.classList.remove('is-sending');
+      context.onSending();
       if (error instanceof ApiError && error.code === 'already_answered') {
         say(alreadyAnswered(error));
         return;
       }
       controls.disabled = false;
-      say(wordsOf(error));
+      const rest = error instanceof ApiError && error.status === 422 ? asking.refuse?.(error.message) ?? null : null;
+      say(rest === null ? wordsOf(error) : rest && sentenceOf(rest));
       isUnsent = error instanceof ApiError && error.code === 'unreachable';
-      asking.focus();
+      if (rest === null) goToProblem();
     }
+  };
+  /** What is said of a whole form stands below it, maybe out of sight; elsewhere the field is right there. */
+  const goToProblem = () => {
+    if (asking.refuse) problem.focus({ preventScroll: true });
+    else asking.focus();
+    problem.scrollIntoView({ block: 'nearest' });
   };
   const reconnected = () => {
     if (isUnsent) say('You are connected again. Your answer was not sent: send it once more.');
@@ -111,7 +137,24 @@ export function openQuestion(item, context) {
     if (question.question === 'form') return askForForm(question, where, means);
     return question.content.password ? askForPassword(means) : askForText(question, where, means);
   }
-  return { frame, focus: asking.focus, choose: (position) => !controls.disabled && (asking.choose?.(position) ?? false), reconnected };
+  return {
+    frame, reconnected, isSending, focus: asking.focus,
+    choose: (position) => !controls.disabled && (asking.choose?.(position) ?? false),
+    closed: ({ answer }) => {
+      // The log may tell of an answer before the server's word that it was taken.
+      const isOwn = isTaken || (isSending() && (typeof sent !== 'string' || sent.trim() === answer?.text?.trim()));
+      keepUnsent(context.run, item.key, isOwn ? '' : asking.unsent?.(answer) ?? '');
+    },
+  };
+}
+
+/** Says how an answer is getting on, once it takes longer than usual. Returns what ends it. @param {HTMLElement} place */
+function sayWhileSending(place) {
+  const timers = WHILE_SENDING.map(([after, words]) => setTimeout(() => { place.textContent = words; }, after));
+  return () => {
+    for (const timer of timers) clearTimeout(timer);
+    place.textContent = '';
+  };
 }
 
 /** @param {QuestionItem} item @param {Context} context */
@@ -125,6 +168,8 @@ export function closedQuestion(item, context) {
   } else {
     body.append(answerBubble(item, item.answer, context.user));
   }
+  const unsent = item.content.password ? null : unsentNote(context.run, item);
+  if (unsent) body.append(unsent);
   return frame;
 }
 
@@ -205,9 +250,11 @@ function askForText(item, context, means) {
   });
   input.addEventListener('keydown', (event) => {
     const key = /** @type {KeyboardEvent} */ (event);
-    if (key.key === 'ArrowUp' && input.value === '' && sentTexts.length > 0) {
+    const last = lastText();
+    if (key.key === 'ArrowUp' && input.value === '' && last !== null) {
       key.preventDefault();
-      input.value = sentTexts[sentTexts.length - 1];
+      input.value = last;
+      input.dispatchEvent(new Event('input', { bubbles: true }));
     }
     // Enter also ends the choice of a character in many Asian keyboards; that one is not ours. On a phone it is the only
     // way to a new line.
@@ -235,7 +282,7 @@ function askForText(item, context, means) {
         type: 'button', class: 'chip', onclick: () => {
           if (isFilledIn) fillIn(suggestion);
           else {
-            sentTexts.push(suggestion);
+            rememberText(suggestion);
             means.send(suggestion);
           }
         },
@@ -245,7 +292,8 @@ function askForText(item, context, means) {
     element: h('div', null, buttons ?? chips, composer(input)),
     invalid: input,
     focus: () => input.focus({ preventScroll: true }),
-    afterSending: () => { if (input.value) sentTexts.push(input.value); },
+    afterSending: () => { if (input.value) rememberText(input.value); },
+    unsent: () => input.value,
     read: () => {
       // An empty answer can be meant ("go on by yourself"), but it can also be a slip.
       if (input.value.trim() === '' && !emptyOnce && short.length === 0) {
@@ -350,7 +398,7 @@ function askForForm(item, context, means) {
   return {
     element: h('div', { role: 'group', 'aria-labelledby': means.promptId }, form.element,
       h('button', { type: 'submit', class: 'primary-button' }, 'Send')),
-    invalid: null, focus: form.focus,
+    invalid: null, focus: form.focus, refuse: form.refuse, unsent: (answer) => form.touchedWords(answer?.value),
     read: () => {
       const read = form.read();
       return read.valid ? { value: read.value } : null;

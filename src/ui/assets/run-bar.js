@@ -8,7 +8,7 @@ import { h } from './dom.js';
 import { forgetDrafts } from './drafts.js';
 import { face } from './faces.js';
 import { icon } from './icons.js';
-import { toLink } from './schema.js';
+import { toLink } from './links.js';
 import { phaseOf } from './state.js';
 import { stateWords } from './words.js';
 import { titleOf } from './workflow-titles.js';

@@ -20,6 +20,7 @@
  * @property {string} format        of a text: 'date', 'email', 'password', ...; '' if none
  * @property {readonly Option[]} options
  * @property {readonly Field[]} fields   of a group
+ * @property {Field | null} item         of a list of texts: what each of them must be
  * @property {unknown} initial
  * @property {Schema} schema
  *
@@ -48,6 +49,7 @@ function fieldOf(name, raw, required, root, depth) {
     format: schema.writeOnly ? 'password' : schema.format ?? '',
     options: optionsOf(kind === 'choices' ? resolved(schema.items, root) : schema),
     fields: kind === 'group' ? fieldsOf(schema, root, depth + 1) : [],
+    item: kind === 'lines' ? fieldOf(name, schema.items, true, root, depth) : null,
     initial: schema.default,
   };
 }
@@ -81,6 +83,7 @@ function target(pointer, root) {
 /** @param {Schema} schema @param {Schema} root @param {number} depth @returns {FieldKind} */
 function kindOf(schema, root, depth) {
   if (optionsOf(schema).length > 0) return 'choice';
+  if (typeof schema.const === 'boolean') return 'boolean';
   switch (schema.type) {
     case 'string': return schema.format === 'textarea' || schema.format === 'multiline' || schema.maxLength > 300 ? 'long' : 'text';
     case 'integer': return 'integer';
@@ -98,6 +101,7 @@ function kindOf(schema, root, depth) {
 
 /** @param {Schema} schema @returns {Option[]} */
 function optionsOf(schema) {
+  if ('const' in schema && typeof schema.const !== 'boolean') return [{ label: labelOf(schema.const), value: schema.const }];
   if (Array.isArray(schema.enum)) return schema.enum.map((value) => ({ label: labelOf(value), value }));
   const named = schema.oneOf ?? schema.anyOf;
   if (Array.isArray(named) && named.length > 0 && named.every((part) => 'const' in part)) {
@@ -120,8 +124,8 @@ export function checkText(field, written) {
     case 'integer':
     case 'number': return checkNumber(field, text);
     case 'boolean':
-      if (/^(true|1|yes|on)$/i.test(text)) return { value: true };
-      return /^(false|0|no|off)$/i.test(text) ? { value: false } : { problem: 'Write true or false.' };
+      if (/^(true|1|yes|on)$/i.test(text)) return checkTick(field, true);
+      return /^(false|0|no|off)$/i.test(text) ? checkTick(field, false) : { problem: 'Write true or false.' };
     case 'choice': {
       const option = field.options.find((candidate) => candidate.label === text || labelOf(candidate.value) === text);
       return option ? { value: option.value } : { problem: `Choose one of ${field.options.map((each) => each.label).join(', ')}.` };
@@ -145,9 +149,25 @@ export function checkList(field, labels) {
   if (labels.length === 0 && !field.required) return { absent: true };
   if (labels.length < minItems) return { problem: minItems === 1 ? 'Give at least one.' : `Give at least ${minItems}.` };
   if (labels.length > maxItems) return { problem: `Give at most ${maxItems}.` };
-  if (field.kind === 'lines') return { value: labels };
-  const chosen = labels.map((label) => field.options.find((option) => option.label === label));
+  if (field.schema.uniqueItems && new Set(labels).size < labels.length) return { problem: 'Give each of them only once.' };
+  const { item } = field;
+  if (item) {
+    const wrong = labels.map((label) => ({ label, checked: checkString(item, label) })).find(({ checked }) => 'problem' in checked);
+    return wrong && 'problem' in wrong.checked ? { problem: `“${wrong.label}”: ${wrong.checked.problem}` } : { value: labels };
+  }
+  const chosen = labels.map((label) => field.options.find((option) => option.label === label || labelOf(option.value) === label));
   return chosen.every(Boolean) ? { value: chosen.map((option) => option?.value) } : { problem: 'Choose from the list.' };
+}
+
+/** Whether a box must be ticked: a consent, for instance. @param {Field} field */
+export const mustBeTicked = (field) => field.required && field.schema.const === true;
+
+/** @param {Field} field @param {boolean} ticked @returns {Checked} */
+export function checkTick(field, ticked) {
+  const { const: only } = field.schema;
+  if (typeof only !== 'boolean' || ticked === only) return { value: ticked };
+  if (!ticked && !field.required) return { absent: true };
+  return { problem: ticked ? 'This must not be ticked.' : 'This must be ticked.' };
 }
 
 /** @param {Field} field @param {string} text @returns {Checked} */
@@ -155,12 +175,25 @@ function checkNumber(field, text) {
   const number = Number(text.replace(/^(-?\d+),(\d+)$/, '$1.$2'));
   if (!Number.isFinite(number)) return { problem: 'Write a number.' };
   if (field.kind === 'integer' && !Number.isInteger(number)) return { problem: 'Write a whole number.' };
-  const { minimum, maximum, exclusiveMinimum, exclusiveMaximum } = field.schema;
+  const { minimum, maximum, exclusiveMinimum, exclusiveMaximum, multipleOf } = field.schema;
   if (minimum !== undefined && number < minimum) return { problem: `It must be ${minimum} or more.` };
   if (maximum !== undefined && number > maximum) return { problem: `It must be ${maximum} or less.` };
   if (exclusiveMinimum !== undefined && number <= exclusiveMinimum) return { problem: `It must be more than ${exclusiveMinimum}.` };
   if (exclusiveMaximum !== undefined && number >= exclusiveMaximum) return { problem: `It must be less than ${exclusiveMaximum}.` };
+  if (multipleOf > 0 && !isMultiple(number, multipleOf)) return { problem: `It must be in steps of ${multipleOf}, like ${stepsAround(number, multipleOf)}.` };
   return { value: number };
+}
+
+/** As exactly as fractions are kept: 0.3 is three times 0.1. @param {number} number @param {number} step */
+function isMultiple(number, step) {
+  const steps = number / step;
+  return Math.abs(steps - Math.round(steps)) <= 1e-9 * Math.max(1, Math.abs(steps));
+}
+
+/** @param {number} number @param {number} step */
+function stepsAround(number, step) {
+  const below = Math.floor(number / step);
+  return [below, below + 1].map((steps) => Number((steps * step).toPrecision(12))).join(' or ');
 }
 
 /** @param {Field} field @param {string} text @returns {Checked} */
@@ -169,6 +202,7 @@ function checkString(field, text) {
   const length = [...text].length;
   if (length < minLength) return { problem: `Write at least ${minLength} characters.` };
   if (length > maxLength) return { problem: `Write at most ${maxLength} characters; these are ${length}.` };
+  if (!fitsPattern(field.schema.pattern, text)) return { problem: patternWords(field) };
   if (field.format === 'email' && !/^\S+@\S+$/.test(text)) return { problem: 'Write an e-mail address, like ann@example.org.' };
   if (field.format === 'date' && !/^\d{4}-\d{2}-\d{2}$/.test(text)) return { problem: 'Write a date, like 2026-11-22.' };
   // A date-time input knows no zone; the reader's own is meant.
@@ -176,33 +210,21 @@ function checkString(field, text) {
   return { value: text };
 }
 
-/**
- * Reads the parameters of a link. `complete` says that nothing required is missing and all of it fits.
- * @param {readonly Field[]} fields @param {URLSearchParams} query
- */
-export function fromLink(fields, query) {
-  /** @type {Record<string, unknown>} */
-  const value = {};
-  let complete = true;
-  for (const field of fields) {
-    const written = query.get(field.name);
-    const checked = checkText(field, written ?? '');
-    if ('value' in checked) value[field.name] = checked.value;
-    else if (written !== null && 'problem' in checked) complete = false;
-    else if (field.required && field.initial === undefined) complete = false;
-    else if (field.initial !== undefined) value[field.name] = field.initial;
+/** A pattern that cannot be read here is left to the server. @param {unknown} pattern @param {string} text */
+function fitsPattern(pattern, text) {
+  if (typeof pattern !== 'string') return true;
+  try {
+    return new RegExp(pattern, 'u').test(text);
+  } catch {
+    return true;
   }
-  return { value, complete };
 }
 
-/** The link that brings these parameters, as `fromLink` reads it. @param {string} workflow @param {unknown} params */
-export function toLink(workflow, params) {
-  const query = new URLSearchParams({ workflow });
-  for (const [name, value] of Object.entries(params && typeof params === 'object' ? params : {})) {
-    const isList = Array.isArray(value) && value.every((part) => typeof part !== 'object');
-    query.set(name, isList ? value.join(',') : typeof value === 'string' ? value : JSON.stringify(value));
-  }
-  return `/?${query}`;
+/** What a text must look like, in the field's own words where it has some. @param {Field} field */
+export function patternWords(field) {
+  if (field.help) return `This does not fit. ${field.help}`;
+  const [example] = Array.isArray(field.schema.examples) ? field.schema.examples : [];
+  return typeof example === 'string' ? `This does not fit. Write it like ${example}.` : `This does not have the form that is needed (${field.schema.pattern}).`;
 }
 
 /** @param {string} name */

@@ -1,20 +1,24 @@
 // @ts-check
 /** Where a conversation begins: the workflows as cards, and the form for the parameters of one. */
 
-import { isNotLetIn, listWorkflows, startRun, randomKey, wordsOf } from './api.js';
+import { ApiError, isNotLetIn, listWorkflows, startRun, randomKey, sentenceOf, wordsOf } from './api.js';
+import { keepDraft, readDraft } from './drafts.js';
 import { h } from './dom.js';
 import { hueFor } from './agents.js';
 import { face } from './faces.js';
 import { isFramed } from './framed.js';
 import { icon } from './icons.js';
+import { fromLink } from './links.js';
 import { schemaForm } from './schema-form.js';
-import { fieldsOf, fromLink, hasFields } from './schema.js';
+import { fieldsOf, hasFields } from './schema.js';
 import { workflowTitle } from './words.js';
 import { learnTitles } from './workflow-titles.js';
 
 /** @typedef {import('./api.js').Workflow} Workflow */
 
 const RETRY_MS = 4000;
+/** What stands for the run in the name of a draft, where there is none yet. */
+const START = 'start';
 
 /**
  * @typedef {object} StartActions
@@ -79,7 +83,7 @@ export function openStart(place, query, isLink, actions) {
         return;
       }
       button.disabled = true;
-      await start(workflow, {}, randomKey(), refusal, false);
+      await start(workflow, {}, randomKey(), false, (error) => { refusal.textContent = wordsOf(error); });
       button.disabled = false;
     } },
     h('span', { class: 'card-head' }, face(workflowTitle(workflow), hues), icon('arrow')),
@@ -93,9 +97,26 @@ export function openStart(place, query, isLink, actions) {
   /** @param {Workflow} workflow */
   const drawOne = (workflow) => {
     const schema = workflow.params ?? {};
-    const { value, complete } = fromLink(fieldsOf(schema), query);
-    const form = schemaForm(schema, value);
-    const refusal = h('p', { class: 'problem', role: 'alert' });
+    const fields = fieldsOf(schema);
+    const { value, given, misfits, complete } = fromLink(fields, query);
+    const brought = Object.fromEntries(Object.entries(misfits).map(([name, { written }]) => [name, written]));
+    const startsAtOnce = isLink && complete;
+    const draft = startsAtOnce ? null : readDraft(START, draftName());
+    const form = schemaForm(schema, draft ?? { ...given, ...brought });
+    const refusal = h('p', { class: 'problem', role: 'alert', tabindex: -1 });
+    const say = (/** @type {string} */ words) => { refusal.textContent = words; };
+    form.element.addEventListener('input', () => {
+      say('');
+      keepDraft(START, draftName(), form.written());
+    });
+    /** @param {unknown} error */
+    const onRefused = (error) => {
+      const rest = error instanceof ApiError && error.code === 'invalid_params' ? form.refuse(error.message) : null;
+      say(rest === null ? wordsOf(error) : rest && sentenceOf(rest));
+      if (rest !== null) return;
+      refusal.focus({ preventScroll: true });
+      refusal.scrollIntoView({ block: 'nearest' });
+    };
     const key = keyOfThisVisit();
     const submit = h('button', { type: 'submit', class: 'primary-button' }, 'Start');
     const element = h('form', { class: 'start-form', novalidate: true, 'data-workflow-form': workflow.name },
@@ -105,24 +126,33 @@ export function openStart(place, query, isLink, actions) {
       event.preventDefault();
       const read = form.read();
       if (!read.valid) return;
+      say('');
       submit.disabled = true;
-      await start(workflow, read.value, randomKey(), refusal, false);
+      await start(workflow, read.value, randomKey(), false, onRefused);
       submit.disabled = false;
     });
     column.replaceChildren(h('h1', null, workflowTitle(workflow)),
       workflow.description ? h('p', { class: 'lead' }, workflow.description) : '', unavailable(workflow) ?? '', element);
-    if (isLink && complete) start(workflow, value, key, refusal, true);
-    else form.focus();
+    // What stands inside a group, only its fields can tell.
+    if (startsAtOnce && form.check().valid) start(workflow, value, key, true, onRefused);
+    else if (startsAtOnce) form.read();
+    else {
+      if (!draft) for (const field of fields) if (misfits[field.name]) form.sayAt(field.name, misfitWords(field, misfits[field.name], form.written()[field.name]));
+      if (!form.focusProblem()) form.focus();
+    }
   };
 
-  /** @param {Workflow} workflow @param {unknown} params @param {string} key @param {HTMLElement} refusal @param {boolean} replace */
-  const start = async (workflow, params, key, refusal, replace) => {
-    refusal.textContent = '';
+  /** A form belongs to its address: a link that brings something has a draft of its own. */
+  const draftName = () => query.toString();
+
+  /** @param {Workflow} workflow @param {unknown} params @param {string} key @param {boolean} replace @param {(error: unknown) => void} onRefused */
+  const start = async (workflow, params, key, replace, onRefused) => {
     try {
       const run = await startRun(workflow.name, params, key);
+      keepDraft(START, draftName(), null);
       if (!closed) actions.onStarted(run, replace);
     } catch (error) {
-      refusal.textContent = wordsOf(error);
+      onRefused(error);
     }
   };
 
@@ -144,6 +174,14 @@ function cardsToCome() {
 function needs(workflow) {
   const labels = fieldsOf(workflow.params ?? {}).map((field) => field.label);
   return labels.length > 0 ? h('span', { class: 'card-needs' }, `Asks for: ${labels.join(', ')}`) : null;
+}
+
+/**
+ * What is wrong with what a link brings; it is named where its field could not take it.
+ * @param {import('./schema.js').Field} field @param {import('./links.js').Misfit} misfit @param {unknown} shown
+ */
+function misfitWords(field, { written, problem }, shown) {
+  return shown === written || field.format === 'password' ? problem : `The link brings “${written}” here, which does not fit. ${problem}`;
 }
 
 /** @param {Workflow} workflow */
