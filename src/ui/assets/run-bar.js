@@ -91,7 +91,7 @@ export function runBar(place, run, { view, column, onChanged, onDeleted, onStart
       entry('Delete…', remove)));
     details.addEventListener('keydown', (event) => {
       const entries = [...details.querySelectorAll('button')].filter((button) => !button.hidden);
-      const next = nextOf(entries, event.key);
+      const next = details.open || event.key.startsWith('Arrow') ? nextOf(entries, event.key) : null;
       if (!next) return;
       event.preventDefault();
       details.open = true;

@@ -94,7 +94,8 @@ export function runsList({ list, search }, { isShown, onRuns, onLeave }) {
     if (!row) return;
     isSought = false;
     const [inside, around] = [row.getBoundingClientRect(), list.getBoundingClientRect()];
-    list.scrollTop += Math.min(0, inside.top - around.top) + Math.max(0, inside.bottom - around.bottom);
+    // Into the middle, so that it stays in sight when what is around the list gets its height.
+    if (inside.top < around.top || inside.bottom > around.bottom) list.scrollTop += (inside.top + inside.bottom - around.top - around.bottom) / 2;
   };
 
   /** @returns {Node[]} */

@@ -132,7 +132,8 @@ export function plainDetailOf(item) {
 export function reasonOf(view) {
   const reason = view.ending?.reason?.trim() ?? '';
   if (reason === '' || /^(the run (was |has )?)?(completed|failed|stopped|cancelled)[.!]?$/i.test(reason)) return null;
-  const error = view.items.findLast((item) => item.kind === 'error');
+  // What is said inside of a conversation inside is folded.
+  const error = view.items.findLast((item) => item.kind === 'error' && item.within.length === 0);
   if (error?.kind === 'error' && (error.short.includes(reason) || plainDetailOf(error)?.includes(reason))) return null;
   return reason;
 }
