@@ -30,8 +30,6 @@ export function runsList({ list, search }, { isShown, onRuns, onLeave }) {
   let listed = [];
   /** As its log has it, which is earlier than the list. @type {Standing | null} */
   let standing = null;
-  /** Whether `listed` is not what was searched for. */
-  let isWhole = false;
   /** @type {string | null} */
   let problem = null;
   /** @type {string | null} */
@@ -56,15 +54,13 @@ export function runsList({ list, search }, { isShown, onRuns, onLeave }) {
     clearTimeout(timer);
     const mine = ++asked;
     try {
-      const words = search.value.trim();
-      const answer = await listRuns({ search: words, limit });
+      const answer = await listRuns({ search: search.value.trim(), limit });
       if (mine !== asked) return;
       listed = answer;
-      isWhole = words === '';
       problem = null;
       isShut = false;
       loaded = true;
-      if (isWhole) onRuns(runs());
+      if (search.value.trim() === '') onRuns(runs());
     } catch (error) {
       if (mine !== asked) return;
       problem = wordsOf(error);
@@ -187,15 +183,13 @@ export function runsList({ list, search }, { isShown, onRuns, onLeave }) {
     refreshNow: () => { refresh(); },
     /** @param {string | null} id */
     setCurrent: (id) => {
-      isSought = id !== current;
+      isSought ||= id !== current;
       current = id;
       draw();
-      seek();
     },
     /** How the run stands whose log is open; null once nobody hears of it. @param {Standing | null} now */
     setStanding: (now) => {
       standing = now;
-      if (isWhole) onRuns(runs());
       draw();
     },
   };
