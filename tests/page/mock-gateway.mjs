@@ -87,9 +87,11 @@ export function createMockGateway({ pace = 0, listed = Object.keys(scripts), emb
     run.state = 'ended';
     run.outcome = outcome;
     run.question = null;
+    // As the engine has it: the message of another end tells that end in words.
+    const told = outcome === 'completed' ? result : outcome === 'failed' ? `The run failed: ${reason}` : 'The run was stopped.';
     append(run, 'ended', {
       outcome, reason, result, usage: { llm_calls: 5, prompt_tokens: 1834, completion_tokens: 612, cost_usd: 0.0184 },
-      message: message({ type: 'workflow_completed', content: { result }, html: typeof result === 'string' ? renderMarkdown(result) : null }),
+      message: message({ type: 'workflow_completed', content: { result: told }, html: typeof told === 'string' ? renderMarkdown(told) : null }),
     });
   }
 
@@ -242,7 +244,11 @@ export function createMockGateway({ pace = 0, listed = Object.keys(scripts), emb
       if (run.state === 'queued') end(run, 'cancelled', 'stopped by a person', null);
       return { status: 202 };
     }
-    if (request.method === 'PATCH') { run.title = body.title; return { status: 200, body: publicRun(run) }; }
+    if (request.method === 'PATCH') {
+      if (body.title.length > 120) return refusal(422, 'invalid_title', 'title: must be one line of at most 120 characters');
+      run.title = body.title;
+      return { status: 200, body: publicRun(run) };
+    }
     if (request.method === 'DELETE') {
       if (run.state !== 'ended') return refusal(409, 'run_not_ended', 'this run is still alive; cancel it first');
       runs.delete(run.id);

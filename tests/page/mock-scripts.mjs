@@ -179,6 +179,26 @@ export const scripts = {
     },
   },
 
+  breaks_down: {
+    title: 'A step breaks', description: 'Fails as the engine says it: an error, and an end with the same words.',
+    play: async (stage) => {
+      const why = 'the step `pay` has no model (pay)';
+      stage.say('Workflow', 'User', 'error', { short: 'Unhandled exception occurred when executing the workflow.', long: why });
+      throw new Error(why);
+    },
+  },
+
+  keepsake: {
+    title: 'Something to keep', description: 'Long texts, and what people wrote, to be taken away.',
+    play: async (stage) => {
+      stage.text('Writer', 'User', '# A chapter\n\nIts text.\n\n```sh\n# no heading\n```');
+      stage.say('Writer', 'User', 'text_message', { body: `${'not rendered '.repeat(3000)}to its very end` });
+      await stage.ask('Writer', 'text_input', { prompt: 'Your notes?', multiline: true });
+      await stage.ask('Writer', 'form', { prompt: 'Who are you?', schema: tripSchema });
+      return null;
+    },
+  },
+
   many_messages: {
     title: 'A very long talk', description: 'Two thousand messages, and one of 200 kB.',
     play: async (stage) => {

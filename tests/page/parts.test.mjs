@@ -13,7 +13,7 @@ import { placesOf } from '../../src/ui/assets/refusals.js';
 import { checkList, checkText, fieldsOf, hasFields } from '../../src/ui/assets/schema.js';
 import { apply, emptyRun } from '../../src/ui/assets/state.js';
 import { blocksOf } from '../../src/ui/assets/streamed-text.js';
-import { answererWords, dayWords, duration, oneLine, plainLine, prettyJson, timeOfDay, visible } from '../../src/ui/assets/words.js';
+import { answererWords, dayWords, duration, exactTime, oneLine, plainLine, prettyJson, timeOfDay, visible } from '../../src/ui/assets/words.js';
 
 describe('server-sent events', () => {
   const parse = (chunks) => {
@@ -205,9 +205,29 @@ test('a conversation as Markdown', () => {
     { kind: 'ended', outcome: 'completed', reason: null, result: 'done' },
   ].reduce((now, record, position) => apply(now, { type: 'record', record: { seq: position + 1, at, ...record } }), emptyRun());
   assert.equal(toMarkdown(view, 'triangles'), [
-    '# triangles', `Workflow: Simple learning, started ${at}`, '## Teacher → Student', 'A **triangle**.', '## Teacher → Student', 'Word?',
-    '> **You:** ••• (given)', '## Teacher → Student', 'Tool `f`', '````json\n{\n  "code": "```"\n}\n````', '---', 'The run has completed', 'done',
+    '# triangles', `Workflow: Simple learning, started ${exactTime(at)}`, '## Teacher → Student', 'A **triangle**.', '## Teacher → Student', 'Word?',
+    '> **You:** ••• (given)', '## Teacher → Student', 'Tool `f`', '````json\n{\n  "code": "```"\n}\n````', '---', `The run has completed (${exactTime(at)})`, 'done',
   ].join('\n\n') + '\n');
+});
+
+describe('in a conversation as Markdown', () => {
+  const at = '2026-11-22T10:00:00Z';
+  const message = (type, content, uuid) => ({ uuid, sender: 'Teacher', recipient: 'Student', type, content });
+  const markdown = (...records) => toMarkdown(records.reduce((now, record, position) => apply(now, { type: 'record', record: { seq: position + 1, at, ...record } }), emptyRun()), 't');
+  const answered = (text) => markdown({ kind: 'said', message: message('text_input', { prompt: '?' }, 'q') }, { kind: 'answered', question: 'q', text, by: null }).split('**You:** ')[1].split('\n\n')[0];
+  const said = (body) => markdown({ kind: 'said', message: message('text_message', { body }, 'm') }).split('## Teacher → Student\n\n')[1].split('\n\n*(this run')[0];
+
+  for (const [written, escaped] of [
+    ['<b>bold</b> <script>x</script>', '\\<b>bold\\</b> \\<script>x\\</script>'], ['# title', '\\# title'], ['* one', '\\* one'], ['- one', '\\- one'],
+    ['1. one', '1\\. one'], ['2026', '2026'], ['snake_case, _so_', 'snake_case, \\_so\\_'], ['a ~~b~~ `c` [d](e) \\f', 'a \\~\\~b\\~\\~ \\`c\\` \\[d\\](e) \\\\f'],
+    ['Ben & Ann &lt; https://x.example/?a=1&b=2', 'Ben & Ann \\&lt; https://x.example/?a=1&b=2'], ['one\n  two', 'one\\\n> \u00a0\u00a0two'], ['one\n===', 'one\\\n> \\==='],
+  ]) test(`people’s ${JSON.stringify(written)} stays what it is`, () => assert.equal(answered(written), escaped));
+
+  for (const [written, below] of [
+    ['# one\n###### six\n#no', '### one\n###### six\n#no'], ['one\n===\n\ntwo\n---\n\n---', '### one\n\n#### two\n\n---'], ['> # said', '> ### said'],
+    ['- ```sh\n  # no\n  ```\n# yes', '- ```sh\n  # no\n  ```\n### yes'], ['````\n```\n# no\n````\n# yes', '````\n```\n# no\n````\n### yes'],
+    ['~~~\n# never ended', '~~~\n# never ended\n~~~'], ['| a |\n|---|\n| 1 |', '| a |\n|---|\n| 1 |'],
+  ]) test(`headings in ${JSON.stringify(written)} are below the speaker’s`, () => assert.equal(said(written), below));
 });
 
 describe('the files of the page', () => {

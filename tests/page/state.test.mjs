@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
-import { apply, emptyRun, openQuestions, phaseOf, totalsOf } from '../../src/ui/assets/state.js';
+import { apply, emptyRun, openQuestions, phaseOf, reasonOf, totalsOf } from '../../src/ui/assets/state.js';
 
 let seq = 0;
 const at = (second = 0) => `2026-11-22T10:00:${String(second).padStart(2, '0')}.000Z`;
@@ -30,6 +30,17 @@ describe('the course of a run', () => {
     assert.deepEqual(view.items.map((item) => item.kind), ['started', 'question']);
     assert.equal(view.ending?.result, 'fine');
     assert.equal(totalsOf(view).milliseconds, 5000);
+  });
+
+  test('why it ended is told unless it was told already', () => {
+    const reason = (outcome, why, before = () => []) => reasonOf(after(created(), ...before(), record('ended', { outcome, reason: why })));
+    assert.deepEqual([null, '', 'stopped', 'Stopped.', 'The run was stopped.', 'stopped by ann', 'no model'].map((why) => reason('cancelled', why)), [null, null, null, null, null, 'stopped by ann', 'no model']);
+    const error = (short, long, more) => () => [said('e', 'error', { short, long }, more)];
+    assert.equal(reason('failed', 'no model', error('It broke.', 'no model')), null);
+    assert.equal(reason('failed', 'no model', error('It broke: no model.', null)), null);
+    // These details are folded.
+    assert.equal(reason('failed', 'no model', error('It broke.', 'no model\n  at step 1')), 'no model');
+    assert.equal(reason('failed', 'no model', error('It broke.', 'no model', { within: [{ id: 'i', title: 'Inside' }] })), 'no model');
   });
 
   test('a record that came before changes nothing, in any order of repetition', () => {

@@ -71,8 +71,14 @@ export function openConversation(place, run, listeners) {
 
   // Fields go when they were answered. Whoever goes by keyboard goes on from here then, not from the top of the page.
   let focusWasHere = false;
+  /** The key of the question that had the focus last. @type {string | null} */
+  let questionWithFocus = null;
   /** @param {FocusEvent} event */
-  const onFocus = ({ target }) => { focusWasHere = target instanceof Node && place.contains(target); };
+  const onFocus = ({ target }) => {
+    focusWasHere = target instanceof Node && place.contains(target);
+    const question = target instanceof Element && focusWasHere ? target.closest('.is-open') : null;
+    questionWithFocus = question instanceof HTMLElement ? question.dataset.key ?? null : null;
+  };
   document.addEventListener('focusin', onFocus);
 
   const scrolling = keepAtEnd(scroller, column, (atEnd) => {
@@ -167,6 +173,14 @@ export function openConversation(place, run, listeners) {
     // The field that had the focus is gone with its question, or nothing had it: then the next question takes it.
     const isFree = !hadFocus || hadFocus === document.body || hadFocus === place || hadFocus === scroller || !hadFocus.isConnected;
     if ((isNew || !hadFocus?.isConnected) && isFree && isFollowing) focusQuestion();
+    // Of two questions one was answered: the other is next, wherever it stands.
+    const next = openQuestions(view)[0];
+    const isAnswered = questionWithFocus !== null && openBefore.has(questionWithFocus) && !openQuestions(view).some(({ key }) => key === questionWithFocus);
+    if (isAnswered && next && document.activeElement === document.body) {
+      const node = drawn.find((each) => each.item.key === next.key);
+      if (node && outOfSight.has(node.node)) goTo(next.key);
+      else node?.question?.focus();
+    }
     if (focusWasHere && document.activeElement === document.body) place.focus({ preventScroll: true });
   }
 

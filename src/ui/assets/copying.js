@@ -9,13 +9,15 @@ const SAID_FOR_MS = 1600;
 /** @param {string} text */
 export async function copyText(text) {
   if (navigator.clipboard) return navigator.clipboard.writeText(text);
-  // Under plain http there is no clipboard; the old way still works.
+  // Under plain http there is no clipboard; the old way still works, but takes the focus.
+  const focused = document.activeElement;
   const field = h('textarea', { class: 'visually-hidden' });
   field.value = text;
   document.body.append(field);
   field.select();
   const done = document.execCommand('copy');
   field.remove();
+  if (focused instanceof HTMLElement) focused.focus({ preventScroll: true });
   if (!done) throw new Error('this browser does not let the page copy');
 }
 

@@ -1,7 +1,7 @@
 // @ts-check
 /** Small modal dialogs. The browser's own element keeps the focus inside, closes on Esc and gives the focus back. */
 
-import { h } from './dom.js';
+import { freshId, h } from './dom.js';
 
 /**
  * Asks for a yes. Resolves to false if the dialog is closed in any other way.
@@ -16,11 +16,17 @@ export function confirmed({ title, text, yes, no, danger = false }) {
   return new Promise((resolve) => dialog.addEventListener('close', () => resolve(dialog.returnValue === 'yes')));
 }
 
-/** Asks for one line of text; null if the dialog is closed without it. @param {string} title @param {string} text @returns {Promise<string | null>} */
-export function askedFor(title, text) {
-  const input = h('input', { type: 'text', 'aria-label': title, autofocus: true, maxlength: 200 });
+/**
+ * Asks for one line of text; null if the dialog is closed without it.
+ * @param {string} title @param {string} text what stands there at first
+ * @param {{longest: number, problem?: string}} about   `problem`: what was wrong with the text, if it was asked for before
+ * @returns {Promise<string | null>}
+ */
+export function askedFor(title, text, { longest, problem = '' }) {
+  const problemId = freshId('problem');
+  const input = h('input', { type: 'text', 'aria-label': title, autofocus: true, maxlength: longest, 'aria-invalid': problem ? 'true' : null, 'aria-describedby': problemId });
   input.value = text;
-  const dialog = dialogWith(title, input, h('div', { class: 'dialog-actions' },
+  const dialog = dialogWith(title, input, h('p', { class: 'problem', id: problemId, role: 'alert' }, problem), h('div', { class: 'dialog-actions' },
     h('button', { value: 'no', class: 'secondary-button', formnovalidate: true, type: 'button', onclick: () => dialog.close('no') }, 'Cancel'),
     h('button', { value: 'yes', class: 'primary-button' }, 'Save')));
   input.select();
@@ -38,11 +44,11 @@ export function dialogWith(title, ...content) {
   return dialog;
 }
 
-/** A sentence that everybody should hear and that goes away by itself. @param {string} words */
+/** A sentence that everybody should hear and that goes away by itself; the one before is no longer true then. @param {string} words */
 export function announce(words) {
   const place = document.getElementById('announcements');
   if (!place) return;
   const toast = h('div', { class: 'toast' }, words);
-  place.append(toast);
+  place.replaceChildren(toast);
   setTimeout(() => toast.remove(), Math.max(5000, words.length * 70));
 }

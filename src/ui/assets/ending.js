@@ -4,8 +4,8 @@
 import { h } from './dom.js';
 import { icon } from './icons.js';
 import { fold } from './messages.js';
-import { codeBlock, richText } from './rich-text.js';
-import { totalsOf } from './state.js';
+import { codeBlock, richText, withCode } from './rich-text.js';
+import { reasonOf, totalsOf } from './state.js';
 import { counted, duration, prettyJson, timeOfDay } from './words.js';
 
 const HEADINGS = { completed: 'Completed', failed: 'Failed', cancelled: 'Stopped' };
@@ -17,11 +17,12 @@ const HEADINGS = { completed: 'Completed', failed: 'Failed', cancelled: 'Stopped
 export function endingBlock(view, actions) {
   const ending = view.ending;
   if (!ending) return null;
+  const reason = reasonOf(view);
   const again = h('button', { type: 'button', class: 'primary-button', onclick: () => actions.onAgain(again) }, icon('again'), 'Start again');
   return h('section', { class: `ending is-${ending.outcome}`, 'data-outcome': ending.outcome, 'aria-label': 'The end of this run' },
     h('h2', null, icon(ending.outcome === 'completed' ? 'check' : ending.outcome === 'failed' ? 'warning' : 'stop'),
       HEADINGS[ending.outcome] ?? 'Ended', h('time', { datetime: ending.at }, timeOfDay(ending.at))),
-    ending.reason ? h('p', { class: 'reason' }, sentence(ending.reason)) : null,
+    reason ? h('p', { class: 'reason' }, ...withCode(sentence(reason))) : null,
     resultOf(view, ending),
     h('p', { class: 'totals' }, totalsWords(view)),
     h('div', { class: 'ending-actions' }, again,
@@ -30,8 +31,9 @@ export function endingBlock(view, actions) {
 
 /** @param {import('./state.js').RunView} view @param {import('./state.js').Ending} ending */
 function resultOf(view, ending) {
-  const { result, html } = ending;
-  if (result === null || result === undefined || result === '') return null;
+  const { outcome, result, html } = ending;
+  // What another end gives as its result only tells that end once more.
+  if (outcome !== 'completed' || result === null || result === undefined || result === '') return null;
   // An empty list says no more than nothing does; a number or a truth is read at a glance.
   if (typeof result === 'object') return Object.keys(result).length > 0 ? fold('Result', codeBlock(prettyJson(result), 'json')) : null;
   if (typeof result !== 'string') return h('div', { class: 'result' }, h('h3', null, 'Result'), h('p', null, String(result)));

@@ -20,7 +20,7 @@ const main = byId('conversation', HTMLElement);
 const bar = byId('bar', HTMLElement);
 const sidebar = byId('sidebar', HTMLElement);
 /** Until now it was only drawn: a browser looks for a field to fill in by itself before it shows a page that has one. */
-const search = h('input', { id: 'search', type: 'search', placeholder: 'Search', 'aria-label': 'Search the conversations', autocomplete: 'off' });
+const search = h('input', { id: 'search', type: 'search', placeholder: 'Search titles', 'aria-label': 'Search titles and workflows of the conversations', autocomplete: 'off' });
 byId('search-field', HTMLElement).replaceWith(search);
 const drawerButton = byId('open-drawer', HTMLButtonElement);
 const veil = byId('veil', HTMLElement);
@@ -32,6 +32,8 @@ const RUNS_AFTER_MS = 300;
 
 let appTitle = 'FastAgency';
 let waitingRuns = 0;
+/** Whether the run that is shown has ended, as its log has it. */
+let isEnded = false;
 /** @type {{close: () => void} | null} */
 let open = null;
 /** @type {import('./run-page.js').RunPage | null} */
@@ -49,6 +51,11 @@ const runs = runsList({ list: byId('runs', HTMLElement), search }, {
     if (current?.title) runPage?.setTitle(current.title);
     drawDocumentTitle();
   },
+  onLeave: (to) => {
+    if (closeDrawer()) return;
+    if (to?.isConnected) to.focus();
+    if (sidebar.contains(document.activeElement)) main.focus();
+  },
 });
 
 /** @param {import('./event-stream.js').Connection} connection */
@@ -56,12 +63,15 @@ function onConnection(connection) {
   showConnection(connection);
   // The list may say that nobody can be reached.
   if (connection === 'connected') runs.refresh();
+  // Without its log, the list knows better how the run stands; an end is final.
+  else if (!isEnded) runs.setStanding(null);
 }
 
 /** @param {boolean} isLink whether the address was opened, not clicked to */
 function show(isLink) {
   open?.close();
   open = runPage = currentRun = null;
+  isEnded = false;
   onConnection('closed');
   const run = /^\/runs\/([^/]+)\/?$/.exec(location.pathname)?.[1];
   closeDrawer();
@@ -95,6 +105,10 @@ async function showRun(run) {
   open = runPage = module.openRun({ main, bar }, run, {
     onConnection,
     onDrawn: () => drawDocumentTitle(),
+    onStanding: (standing) => {
+      isEnded = standing.state === 'ended';
+      runs.setStanding(standing);
+    },
     onChanged: () => runs.refresh(),
     onMissing: () => drawBarOfStart(),
     onHome: () => goHome(),

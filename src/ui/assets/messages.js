@@ -4,7 +4,8 @@
 import { h } from './dom.js';
 import { icon } from './icons.js';
 import { face, speakers } from './faces.js';
-import { codeBlock, richText } from './rich-text.js';
+import { codeBlock, richText, withCode } from './rich-text.js';
+import { plainDetailOf } from './state.js';
 import { copyButton } from './copying.js';
 import { streamedText } from './streamed-text.js';
 import { prettyJson } from './words.js';
@@ -75,10 +76,12 @@ export function startedNotice(item) {
 
 /** @param {import('./state.js').ErrorItem} item @param {Hues} hues */
 export function errorMessage(item, hues) {
+  const detail = plainDetailOf(item);
   return h('article', frameAttributes(item, 'notice is-problem'), icon('warning'), h('div', null,
     speakers({ ...item, sender: item.sender || 'Error' }, hues),
-    h('p', { class: 'problem-words' }, item.short),
-    item.long && item.long !== item.short ? fold('Details', codeBlock(item.long, 'text')) : null));
+    h('p', { class: 'problem-words' }, ...withCode(item.short)),
+    detail ? h('p', { class: 'problem-words problem-detail' }, ...withCode(detail)) : null,
+    item.long && !detail && item.long !== item.short ? fold('Details', codeBlock(item.long, 'text')) : null));
 }
 
 /** @param {import('./state.js').UnknownItem} item @param {Hues} hues */

@@ -53,7 +53,7 @@ const nameOf = (run) => `${run.id}/${run.question?.id}`;
 /** @param {Run} run @param {(run: string) => void} open */
 function notify(run, open) {
   try {
-    const notice = new Notification(run.title || titleOf(run.workflow), { body: plainLine(run.question?.prompt ?? '', 160), tag: nameOf(run), icon: '/assets/favicon.svg' });
+    const notice = new Notification(plainLine(run.title ?? '') || titleOf(run.workflow), { body: plainLine(run.question?.prompt ?? '', 160), tag: nameOf(run), icon: '/assets/favicon.svg' });
     notice.addEventListener('click', () => {
       window.focus();
       open(run.id);

@@ -14,7 +14,7 @@ import { keepDraft, readDraft } from './drafts.js';
 import { icon } from './icons.js';
 import { fold, messageFrame } from './messages.js';
 import { plainText, richText } from './rich-text.js';
-import { fieldsOf } from './schema.js';
+import { labelled } from './schema.js';
 import { schemaForm } from './schema-form.js';
 import { valueBlock } from './tool-card.js';
 import { keepUnsent, lastText, rememberText, unsentNote } from './unsent.js';
@@ -45,6 +45,7 @@ import { answererWords, answerText, duration, timeOfDay } from './words.js';
 
 /** Of a longer answer so much is shown at once: what was pasted must not bury what is said about it. */
 const ANSWER_SHOWN_AT_ONCE = 1500;
+const ANSWER_LINES_AT_ONCE = 12;
 
 /** What is said while an answer takes its time, and after how long. */
 const WHILE_SENDING = /** @type {const} */ ([[2000, 'Sending…'], [8000, 'This takes unusually long; keep this page open.']]);
@@ -182,26 +183,19 @@ function answerBubble(item, answer, user) {
   const label = shortAnswers(item).find((each) => each.answer === answer.text)?.label;
   const text = label ?? (answer.onTimeout && answer.text === null ? 'no answer' : answerText(answer));
   return h('div', { class: `answer${answer.onTimeout ? ' is-default' : ''}` },
-    h('div', { class: 'answer-text' }, filledIn(item, answer) ?? (text ? plainText(text, ANSWER_SHOWN_AT_ONCE) : '(an empty answer)')),
+    h('div', { class: 'answer-text' }, filledIn(item, answer) ?? (text ? answerPart(text) : '(an empty answer)')),
     changedArguments(item, answer),
     h('div', { class: 'answer-meta' }, `${who} · `, h('time', { datetime: answer.at }, timeOfDay(answer.at))));
 }
 
+/** @param {string} text */
+const answerPart = (text) => plainText(text, ANSWER_SHOWN_AT_ONCE, ANSWER_LINES_AT_ONCE);
+
 /** A form as it was filled in, under the words that were asked. @param {QuestionItem} item @param {import('./state.js').Answer} answer */
 function filledIn(item, answer) {
   if (item.question !== 'form' || !answer.value || typeof answer.value !== 'object') return null;
-  const fields = new Map(fieldsOf(item.content.schema ?? {}).map((field) => [field.name, field]));
-  return h('dl', { class: 'filled-in' }, ...Object.entries(answer.value).flatMap(([name, value]) => [
-    h('dt', null, fields.get(name)?.label ?? name),
-    h('dd', null, fields.get(name)?.format === 'password' ? '••• (given)' : valueWords(value)),
-  ]));
-}
-
-/** @param {unknown} value */
-function valueWords(value) {
-  if (typeof value === 'boolean') return value ? 'yes' : 'no';
-  if (Array.isArray(value)) return value.map((part) => typeof part === 'string' ? part : JSON.stringify(part)).join(', ');
-  return typeof value === 'string' ? value : JSON.stringify(value);
+  return h('dl', { class: 'filled-in' },
+    ...labelled(item.content.schema, answer.value).flatMap(({ label, words }) => [h('dt', null, label), h('dd', null, answerPart(words))]));
 }
 
 /** @param {QuestionItem} item @param {import('./state.js').Answer} answer */

@@ -7,7 +7,7 @@
 import { h } from './dom.js';
 import { copyButton } from './copying.js';
 import { highlight } from './highlight.js';
-import { bytes } from './words.js';
+import { bytes, counted } from './words.js';
 
 /** So much of a text that the server did not render is shown at once. */
 const SHOWN_AT_ONCE = 20_000;
@@ -60,18 +60,37 @@ function purify(content) {
   }
 }
 
+/** The texts of which only the beginning stands on the page, for whoever takes it away. @type {WeakMap<Element, string>} */
+const cutTexts = new WeakMap();
+
+/** The whole text of a place that shows its beginning; null where everything stands there. @param {Element} place */
+export function cutTextOf(place) {
+  return cutTexts.get(place) ?? null;
+}
+
 /**
  * A text as it is. A megabyte in one line would cost seconds to lay out; whoever wants it asks for it.
- * @param {string} text @param {number} [shownAtOnce]
+ * @param {string} text @param {number} [shownAtOnce] characters @param {number} [linesAtOnce]
  */
-export function plainText(text, shownAtOnce = SHOWN_AT_ONCE) {
+export function plainText(text, shownAtOnce = SHOWN_AT_ONCE, linesAtOnce = Infinity) {
   const place = h('div', { class: 'prose plain' }, text);
+  const lines = text.split('\n');
+  const isHigh = lines.length > linesAtOnce * 1.2;
   // Not for a line or two.
-  if (text.length <= shownAtOnce * 1.2) return place;
-  const all = h('button', { type: 'button', class: 'secondary-button', onclick: () => place.replaceChildren(text) },
-    `Show all of it (${bytes(text.length)})`);
-  place.replaceChildren(`${text.slice(0, shownAtOnce)}… `, h('span', { class: 'rest-of-text' }, all));
+  if (text.length <= shownAtOnce * 1.2 && !isHigh) return place;
+  const beginning = (isHigh ? lines.slice(0, linesAtOnce).join('\n') : text).slice(0, shownAtOnce);
+  const all = h('button', { type: 'button', class: 'secondary-button', onclick: () => {
+    cutTexts.delete(place);
+    place.replaceChildren(text);
+  } }, `Show all of it (${isHigh ? counted(lines.length, 'line') : bytes(text.length)})`);
+  place.replaceChildren(`${beginning}… `, h('span', { class: 'rest-of-text' }, all));
+  cutTexts.set(place, text);
   return place;
+}
+
+/** A sentence that may name things in `backticks`: these are drawn as code. @param {string} text @returns {(string | Node)[]} */
+export function withCode(text) {
+  return text.split(/`([^`\n]+)`/).map((part, position) => position % 2 ? h('code', null, part) : part);
 }
 
 /**

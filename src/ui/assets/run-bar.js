@@ -1,7 +1,7 @@
 // @ts-check
 /** The bar above a conversation: what it is, who takes part, how it stands, and what can be done with it. */
 
-import { cancelRun, deleteRun, eventsUrl, refusalOf, renameRun, request, startRun, wordsOf } from './api.js';
+import { ApiError, cancelRun, deleteRun, eventsUrl, refusalOf, renameRun, request, startRun, wordsOf } from './api.js';
 import { copyText } from './copying.js';
 import { announce, askedFor, confirmed } from './dialogs.js';
 import { h } from './dom.js';
@@ -10,12 +10,17 @@ import { face } from './faces.js';
 import { icon } from './icons.js';
 import { toLink } from './links.js';
 import { phaseOf } from './state.js';
-import { stateWords } from './words.js';
+import { plainLine, stateWords } from './words.js';
 import { titleOf } from './workflow-titles.js';
 
 /** @typedef {import('./state.js').RunView} RunView */
 
 const FACES_SHOWN = 5;
+/** As the server has it. */
+const LONGEST_TITLE = 120;
+/** So often, and so many times, a run that was stopped is asked to go: it first finishes what cannot be broken off. */
+const DELETE_EVERY_MS = 400;
+const DELETE_ATTEMPTS = 75;
 
 /**
  * @param {HTMLElement} place @param {string} run
@@ -57,9 +62,12 @@ export function runBar(place, run, { view, column, onChanged, onDeleted, onStart
   }
 
   function menuOf() {
-    const details = h('details', { class: 'menu' }, h('summary', { 'aria-label': 'More' }, icon('more')));
+    const summary = h('summary', { 'aria-label': 'More' }, icon('more'));
+    const details = h('details', { class: 'menu' }, summary);
     /** @param {string} words @param {() => void | Promise<void>} act */
     const entry = (words, act) => h('button', { type: 'button', onclick: async () => {
+      // What is folded away cannot keep the focus; a dialog gives it back to where it was.
+      summary.focus();
       details.open = false;
       try {
         await act();
@@ -77,10 +85,18 @@ export function runBar(place, run, { view, column, onChanged, onDeleted, onStart
       entry('Download Markdown', async () => download(await markdown(), 'text/markdown', 'md')),
       entry('Download HTML', async () => {
         const { toHtml } = await import('./export-page.js');
-        download(toHtml(column(), currentTitle()), 'text/html', 'html');
+        download(toHtml(column(), { title: currentTitle(), workflow: titleOf(view().workflow ?? ''), startedAt: view().createdAt }), 'text/html', 'html');
       }),
       entry('Download JSON', downloadJson),
       entry('Delete…', remove)));
+    details.addEventListener('keydown', (event) => {
+      const entries = [...details.querySelectorAll('button')].filter((button) => !button.hidden);
+      const next = details.open || event.key.startsWith('Arrow') ? nextOf(entries, event.key) : null;
+      if (!next) return;
+      event.preventDefault();
+      details.open = true;
+      next.focus();
+    });
     details.addEventListener('focusout', (event) => {
       if (event.relatedTarget instanceof Node && !details.contains(event.relatedTarget)) details.open = false;
     });
@@ -91,25 +107,66 @@ export function runBar(place, run, { view, column, onChanged, onDeleted, onStart
   }
 
   async function rename() {
-    const wanted = await askedFor('Rename this conversation', currentTitle());
-    if (!wanted) return;
-    title = (await renameRun(run, wanted)).title;
-    draw(view());
-    onChanged();
+    let words = title ?? currentTitle();
+    let problem = '';
+    for (;;) {
+      const wanted = await askedFor('Rename this conversation', words, { longest: LONGEST_TITLE, problem });
+      if (!wanted) return;
+      try {
+        title = (await renameRun(run, wanted)).title;
+        draw(view());
+        onChanged();
+        return;
+      } catch (error) {
+        // What was written comes back, with what is wrong with it.
+        words = wanted;
+        problem = wordsOf(error);
+      }
+    }
   }
 
   async function remove() {
-    if (!view().ending) {
-      announce('This run is still going on. Stop it first, then delete it.');
-      return;
-    }
-    const yes = await confirmed({
-      title: 'Delete this conversation?', text: 'It is deleted for good, for everybody.', yes: 'Delete it', no: 'Keep it', danger: true,
-    });
+    const yes = await confirmed(view().ending
+      ? { title: 'Delete this conversation?', text: 'It is deleted for good, for everybody.', yes: 'Delete it', no: 'Keep it', danger: true }
+      : { title: 'Stop and delete this conversation?', text: 'It is still going on. It is stopped, and then deleted for good, for everybody.', yes: 'Stop and delete', no: 'Keep it', danger: true });
     if (!yes) return;
-    await deleteRun(run);
+    try {
+      if (!view().ending) await stopForGood();
+      if (!await isDeleted()) {
+        announce('This conversation has not stopped yet, so it is still there. Try again in a moment.');
+        return;
+      }
+    } finally {
+      stopping = false;
+      draw(view());
+    }
     forgetDrafts(run);
     onDeleted();
+    announce('Deleted.');
+  }
+
+  async function stopForGood() {
+    stopping = true;
+    draw(view());
+    try {
+      await cancelRun(run);
+    } catch (error) {
+      if (!(error instanceof ApiError && error.code === 'run_ended')) throw error;
+    }
+  }
+
+  /** Deletes the run once it has ended; false if it does not end. What the server lists learns of an end a moment after its log. */
+  async function isDeleted() {
+    for (let attempt = 1; attempt <= DELETE_ATTEMPTS; attempt += 1) {
+      try {
+        await deleteRun(run);
+        return true;
+      } catch (error) {
+        if (!(error instanceof ApiError && error.code === 'run_not_ended')) throw error;
+        await new Promise((resolve) => setTimeout(resolve, DELETE_EVERY_MS));
+      }
+    }
+    return false;
   }
 
   async function markdown() {
@@ -136,12 +193,12 @@ export function runBar(place, run, { view, column, onChanged, onDeleted, onStart
     setTimeout(() => URL.revokeObjectURL(url), 10_000);
   }
 
-  /** The title from the server, or the first answer until the server has told. */
+  /** The title from the server, or the first answer until the server has told; without the marks of Markdown. */
   function currentTitle() {
     const answered = view().items.find((item) => item.kind === 'question' && item.question !== 'approval' && item.answer?.text && !item.answer.onTimeout && item.answer.refused === null);
     const first = answered?.kind === 'question' ? answered.answer?.text ?? null : null;
     const workflow = view().workflow;
-    return (title ?? first) || (workflow ? titleOf(workflow) : 'Conversation');
+    return plainLine(title ?? first ?? '', LONGEST_TITLE) || (workflow ? titleOf(workflow) : 'Conversation');
   }
 
   /** @param {RunView} now */
@@ -173,6 +230,23 @@ export function runBar(place, run, { view, column, onChanged, onDeleted, onStart
     draw, stop, title: currentTitle,
     /** @param {string | null} fromServer */
     setTitle: (fromServer) => { title = fromServer; draw(view()); },
-    closeMenu: () => { const was = menu.open; menu.open = false; return was; },
+    closeMenu: () => {
+      const was = menu.open;
+      if (menu.contains(document.activeElement)) menu.querySelector('summary')?.focus();
+      menu.open = false;
+      return was;
+    },
   };
+}
+
+/** Where a key goes among the entries of a menu; null for a key that goes nowhere. @param {HTMLElement[]} entries @param {string} key */
+function nextOf(entries, key) {
+  const at = entries.findIndex((entry) => entry === document.activeElement);
+  switch (key) {
+    case 'ArrowDown': return entries[(at + 1) % entries.length];
+    case 'ArrowUp': return entries.at(at < 0 ? -1 : at - 1) ?? null;
+    case 'Home': return entries[0];
+    case 'End': return entries.at(-1) ?? null;
+    default: return null;
+  }
 }

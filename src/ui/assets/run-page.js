@@ -5,12 +5,13 @@ import { getRun } from './api.js';
 import { openConversation } from './conversation.js';
 import { tellSite } from './framed.js';
 import { runBar } from './run-bar.js';
-import { phaseOf } from './state.js';
+import { openQuestions, phaseOf } from './state.js';
 
 /**
  * @typedef {object} RunListeners
  * @property {(connection: import('./event-stream.js').Connection) => void} onConnection
  * @property {() => void} onDrawn      something of it is otherwise now, its title perhaps
+ * @property {(standing: import('./runs-list.js').Standing) => void} onStanding   how it stands, as its log has it
  * @property {() => void} onChanged    the list of the conversations tells the same story a moment later
  * @property {() => void} onMissing    there is nothing to show
  * @property {() => void} onHome
@@ -40,6 +41,9 @@ export function openRun({ main, bar }, run, listeners) {
       if (now !== phase && view.caughtUp) {
         listeners.onChanged();
         const stage = phaseOf(view);
+        const [asked] = openQuestions(view);
+        listeners.onStanding({ id: run, state: stage, outcome: view.ending?.outcome ?? null,
+          question: asked ? { id: asked.key, prompt: asked.content.prompt ?? '' } : null });
         if (stage !== 'queued') tellSite(stage, run, view.ending?.outcome ?? null);
       }
       phase = now;
@@ -50,7 +54,11 @@ export function openRun({ main, bar }, run, listeners) {
     view: conversation.view,
     column: conversation.column,
     onChanged: listeners.onChanged,
-    onDeleted: () => { listeners.onChanged(); listeners.onHome(); },
+    onDeleted: () => {
+      listeners.onChanged();
+      // It may have taken a while, and the reader may read something else by now.
+      if (ownBar) listeners.onHome();
+    },
     onStarted: listeners.onStarted,
     onNavigate: listeners.onNavigate,
   });

@@ -7,7 +7,10 @@ import { icon } from './icons.js';
 import { dayWords, plainLine, stateWords, timeOfDay } from './words.js';
 import { onTitles, titleOf } from './workflow-titles.js';
 
-/** @typedef {import('./api.js').Run} Run */
+/**
+ * @typedef {import('./api.js').Run} Run
+ * @typedef {Pick<Run, 'id' | 'state' | 'outcome' | 'question'>} Standing   how a run stands
+ */
 
 const EVERY_MS = 5000;
 const EVERY_HIDDEN_MS = 30_000;
@@ -19,11 +22,14 @@ const PAGE = 50;
 
 /**
  * @param {{list: HTMLElement, search: HTMLInputElement}} elements
- * @param {{isShown: boolean, onRuns: (runs: Run[]) => void}} listeners   a list that nobody sees asks for nothing
+ * @param {{isShown: boolean, onRuns: (runs: Run[]) => void, onLeave: (to: HTMLElement | null) => void}} listeners
+ *   a list that nobody sees asks for nothing; `onLeave`: somebody has done here, and goes back to where they came from
  */
-export function runsList({ list, search }, { isShown, onRuns }) {
-  /** @type {Run[]} */
-  let runs = [];
+export function runsList({ list, search }, { isShown, onRuns, onLeave }) {
+  /** @type {Run[]} as the server has them */
+  let listed = [];
+  /** As its log has it, which is earlier than the list. @type {Standing | null} */
+  let standing = null;
   /** @type {string | null} */
   let problem = null;
   /** @type {string | null} */
@@ -32,12 +38,16 @@ export function runsList({ list, search }, { isShown, onRuns }) {
   let loaded = false;
   /** Until someone asks again. */
   let isShut = false;
+  /** The current one is to be brought into sight once its row is there. */
+  let isSought = false;
   let asked = 0;
   let drawn = '';
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let soon;
+
+  const runs = () => listed.map((run) => (run.id === standing?.id ? { ...run, ...standing } : run));
 
   const refresh = async () => {
     if (!isShown) return;
@@ -46,11 +56,11 @@ export function runsList({ list, search }, { isShown, onRuns }) {
     try {
       const answer = await listRuns({ search: search.value.trim(), limit });
       if (mine !== asked) return;
-      runs = answer;
+      listed = answer;
       problem = null;
       isShut = false;
       loaded = true;
-      if (search.value.trim() === '') onRuns(runs);
+      if (search.value.trim() === '') onRuns(runs());
     } catch (error) {
       if (mine !== asked) return;
       problem = wordsOf(error);
@@ -64,26 +74,40 @@ export function runsList({ list, search }, { isShown, onRuns }) {
 
   const draw = () => {
     // Redrawing the same would take the focus from someone who walks through the list.
-    const now = JSON.stringify([runs, problem, current, loaded, search.value]);
+    const now = JSON.stringify([runs(), problem, current, loaded, search.value]);
     if (now === drawn) return;
     drawn = now;
     const focused = document.activeElement instanceof HTMLElement && list.contains(document.activeElement)
       ? document.activeElement.dataset.run : null;
     list.replaceChildren(...contents());
     if (focused) /** @type {HTMLElement | null} */ (list.querySelector(`[data-run="${CSS.escape(focused)}"]`))?.focus();
+    seek();
+  };
+
+  /** The list is longer than the window. Not by `scrollIntoView`, which would also move what is around it. */
+  const seek = () => {
+    const row = isSought ? list.querySelector('[aria-current]') : null;
+    if (!row) return;
+    isSought = false;
+    const [inside, around] = [row.getBoundingClientRect(), list.getBoundingClientRect()];
+    // Into the middle, so that it stays in sight when what is around the list gets its height.
+    if (inside.top < around.top || inside.bottom > around.bottom) list.scrollTop += (inside.top + inside.bottom - around.top - around.bottom) / 2;
   };
 
   /** @returns {Node[]} */
   const contents = () => {
     const again = isShut ? h('button', { type: 'button', class: 'quiet-button', onclick: () => refresh() }, 'Try again') : null;
     if (!loaded) return [h('p', { class: 'list-note' }, problem ?? 'Loading…'), ...(again ? [again] : [])];
-    const waiting = runs.filter((run) => run.state === 'waiting');
-    const others = runs.filter((run) => run.state !== 'waiting');
-    const note = problem ?? (runs.length === 0 ? (search.value ? 'Nothing found.' : 'No conversations yet.') : null);
+    const all = runs();
+    const waiting = all.filter((run) => run.state === 'waiting');
+    const others = all.filter((run) => run.state !== 'waiting');
+    const note = all.length > 0 ? null : search.value ? 'Nothing found. Titles and workflows are searched.' : 'No conversations yet.';
     return [
-      note ? h('p', { class: 'list-note' }, note) : null, again,
+      note ? h('p', { class: 'list-note' }, note) : null,
       ...group('Waiting for you', waiting), ...byDay(others).flatMap(([heading, members]) => group(heading, members)),
-      runs.length >= limit ? h('button', { type: 'button', class: 'quiet-button more-runs', onclick: () => { limit += PAGE; refresh(); } }, 'Show more') : null,
+      all.length >= limit ? h('button', { type: 'button', class: 'quiet-button more-runs', onclick: () => { limit += PAGE; refresh(); } }, 'Show more') : null,
+      // At the foot, over the rows: above them it would move what somebody is about to press.
+      problem ? h('div', { class: 'list-problem' }, h('p', { class: 'list-note' }, problem), again) : null,
     ].filter((node) => node !== null);
   };
 
@@ -98,12 +122,21 @@ export function runsList({ list, search }, { isShown, onRuns }) {
     limit = PAGE;
     pause = setTimeout(refresh, SEARCH_PAUSE_MS);
   });
+  /** @type {HTMLElement | null} */
+  let cameFrom = null;
+  search.addEventListener('focus', ({ relatedTarget }) => {
+    if (!(relatedTarget instanceof Node && list.contains(relatedTarget))) cameFrom = relatedTarget instanceof HTMLElement ? relatedTarget : null;
+  });
   // From one conversation to another without a mouse: Enter opens the first that was found, arrows walk through them.
   search.addEventListener('keydown', async (event) => {
     if (event.isComposing) return;
-    if (event.key === 'Escape' && search.value !== '') {
+    if (event.key === 'Escape') {
       // Elsewhere this key stops the run; here somebody has found what they looked for, or not.
       event.preventDefault();
+      if (search.value === '') {
+        onLeave(cameFrom);
+        return;
+      }
       search.value = '';
       clearTimeout(pause);
       refresh();
@@ -122,6 +155,11 @@ export function runsList({ list, search }, { isShown, onRuns }) {
     }
   });
   list.addEventListener('keydown', (event) => {
+    if (event.key === 'Escape') {
+      event.preventDefault();
+      onLeave(cameFrom);
+      return;
+    }
     if (event.key !== 'ArrowDown' && event.key !== 'ArrowUp') return;
     event.preventDefault();
     step(event.key === 'ArrowDown' ? 1 : -1);
@@ -144,7 +182,16 @@ export function runsList({ list, search }, { isShown, onRuns }) {
     refresh: () => { clearTimeout(soon); soon = setTimeout(refresh, SOON_MS); },
     refreshNow: () => { refresh(); },
     /** @param {string | null} id */
-    setCurrent: (id) => { current = id; draw(); },
+    setCurrent: (id) => {
+      isSought ||= id !== current;
+      current = id;
+      draw();
+    },
+    /** How the run stands whose log is open; null once nobody hears of it. @param {Standing | null} now */
+    setStanding: (now) => {
+      standing = now;
+      draw();
+    },
   };
 }
 
@@ -169,7 +216,7 @@ function runLink(run, isCurrent) {
   },
   h('span', { class: `run-state is-${kind}` }, stateMark(kind)),
   h('span', { class: 'run-words' },
-    h('span', { class: 'run-title' }, run.title || titleOf(run.workflow)),
+    h('span', { class: 'run-title' }, plainLine(run.title ?? '', 120) || titleOf(run.workflow)),
     detail ? h('span', { class: 'run-detail' }, detail) : null,
     h('span', { class: 'run-meta' }, [
       kind === 'waiting' ? null : stateWords(run), timeOfDay(run.updated_at), run.title ? titleOf(run.workflow) : null,

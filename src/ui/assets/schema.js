@@ -232,3 +232,22 @@ function readable(name) {
   const words = name.replace(/[_-]+/g, ' ').replace(/([a-z])([A-Z])/g, '$1 $2').trim();
   return words.charAt(0).toUpperCase() + words.slice(1);
 }
+
+/**
+ * What a form was filled in with, under the words that were asked.
+ * @param {unknown} schema @param {Record<string, unknown>} values @returns {{label: string, words: string}[]}
+ */
+export function labelled(schema, values) {
+  const fields = new Map(fieldsOf(schema ?? {}).map((field) => [field.name, field]));
+  return Object.entries(values).map(([name, value]) => ({
+    label: fields.get(name)?.label ?? name,
+    words: fields.get(name)?.format === 'password' ? '••• (given)' : valueWords(value),
+  }));
+}
+
+/** @param {unknown} value */
+function valueWords(value) {
+  if (typeof value === 'boolean') return value ? 'yes' : 'no';
+  if (Array.isArray(value)) return value.map((part) => typeof part === 'string' ? part : JSON.stringify(part)).join(', ');
+  return typeof value === 'string' ? value : JSON.stringify(value);
+}

@@ -119,6 +119,25 @@ export function totalsOf(view) {
   };
 }
 
+/** What is so short stands below an error at once; the rest is folded. */
+const SHORT_DETAIL = 300;
+
+/** The details of an error that stand below it at once. @param {ErrorItem} item */
+export function plainDetailOf(item) {
+  const long = item.long?.trim() ?? '';
+  return long && !item.short.includes(long) && long.length <= SHORT_DETAIL && !long.includes('\n') ? long : null;
+}
+
+/** Why a run ended, unless that was said already: by the word for the end, or by the last error. @param {RunView} view */
+export function reasonOf(view) {
+  const reason = view.ending?.reason?.trim() ?? '';
+  if (reason === '' || /^(the run (was |has )?)?(completed|failed|stopped|cancelled)[.!]?$/i.test(reason)) return null;
+  // What is said inside of a conversation inside is folded.
+  const error = view.items.findLast((item) => item.kind === 'error' && item.within.length === 0);
+  if (error?.kind === 'error' && (error.short.includes(reason) || plainDetailOf(error)?.includes(reason))) return null;
+  return reason;
+}
+
 /** @param {RunView} view @param {RunRecord} record @returns {RunView} */
 function applyRecord(view, record) {
   if (record.seq <= view.lastSeq) return view;
