@@ -13,7 +13,7 @@ import { placesOf } from '../../src/ui/assets/refusals.js';
 import { checkList, checkText, fieldsOf, hasFields } from '../../src/ui/assets/schema.js';
 import { apply, emptyRun } from '../../src/ui/assets/state.js';
 import { blocksOf } from '../../src/ui/assets/streamed-text.js';
-import { answererWords, dayWords, duration, exactTime, oneLine, plainLine, prettyJson, timeOfDay, visible } from '../../src/ui/assets/words.js';
+import { answererWords, dayWords, duration, exactTime, oneLine, plainLine, prettyJson, saysSomething, timeOfDay, visible } from '../../src/ui/assets/words.js';
 
 describe('server-sent events', () => {
   const parse = (chunks) => {
@@ -154,6 +154,8 @@ describe('words', () => {
   test('durations', () => assert.deepEqual([12, 1500, 42_000, 61_000, 3_600_000, NaN].map(duration), ['12 ms', '1.5 s', '42 s', '1 min 1 s', '1 h', '']));
   test('who answered', () => assert.deepEqual([answererWords({ by: null }, null), answererWords({ by: 'ann' }, 'ann'), answererWords({ by: 'ben' }, 'ann')], ['You', 'You', 'ben']));
   test('one line', () => assert.equal(oneLine({ city: 'Zagreb', days: 3 }), 'city: "Zagreb", days: 3'));
+  test('what is a title', () => assert.deepEqual(['30', 'ok', '', 'Ann', '猫'].map(saysSomething), [false, false, false, true, true]));
+
   test('a plain line of Markdown', () => assert.equal(plainLine('## The **Clerk** wants to [pay](https://x.example/) `5` *now*'), 'The Clerk wants to pay 5 now'));
   test('what turns letters around is shown, also in JSON', () => {
     assert.equal(visible('pay\u202Eback\u200B 👩‍💻 \u001b'), 'pay\\u202eback\\u200b 👩‍💻 \\u001b');

@@ -10,7 +10,7 @@ import { face } from './faces.js';
 import { icon } from './icons.js';
 import { toLink } from './links.js';
 import { phaseOf } from './state.js';
-import { plainLine, stateWords } from './words.js';
+import { plainLine, saysSomething, stateWords } from './words.js';
 import { titleOf } from './workflow-titles.js';
 
 /** @typedef {import('./state.js').RunView} RunView */
@@ -195,7 +195,7 @@ export function runBar(place, run, { view, column, onChanged, onDeleted, onStart
 
   /** The title from the server, or the first answer until the server has told; without the marks of Markdown. */
   function currentTitle() {
-    const answered = view().items.find((item) => item.kind === 'question' && item.question !== 'approval' && item.answer?.text && !item.answer.onTimeout && item.answer.refused === null);
+    const answered = view().items.find((item) => item.kind === 'question' && item.question !== 'approval' && item.answer?.text && saysSomething(item.answer.text) && !item.answer.onTimeout && item.answer.refused === null);
     const first = answered?.kind === 'question' ? answered.answer?.text ?? null : null;
     const workflow = view().workflow;
     return plainLine(title ?? first ?? '', LONGEST_TITLE) || (workflow ? titleOf(workflow) : 'Conversation');

@@ -105,6 +105,15 @@ export function oneLine(value, limit = 90) {
   return text.length > limit ? `${[...text].slice(0, limit - 1).join('')}…` : text;
 }
 
+/**
+ * Whether a conversation could be told from others by it, as the server has it (`run::summary`): "30" or "ok" are no titles. Outside
+ * of ASCII a letter may be a word. @param {string} title
+ */
+export function saysSomething(title) {
+  const letters = title.match(/\p{Alphabetic}/gu) ?? [];
+  return letters.length >= 3 || letters.some((letter) => letter > '\x7f');
+}
+
 /** Markdown as a plain line of words, for places that are too small for it. @param {string} markdown @param {number} [limit] */
 export function plainLine(markdown, limit = 90) {
   return oneLine(markdown.slice(0, limit * 8).replace(/!?\[([^\]\n]*)\]\([^)\s]*\)/g, '$1').replace(/(\*\*|__|`+|^#{1,6} |^> ?)/gm, '').replace(/(?<!\w)[*_](\S[^*_\n]*)[*_](?!\w)/g, '$1'), limit);
