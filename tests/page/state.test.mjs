@@ -91,6 +91,15 @@ describe('the course of a run', () => {
     assert.deepEqual(echo('Something else.', 'critic'), [null, false]);
   });
 
+  test('a list of speakers is not shown where there are buttons for them', () => {
+    const hidden = (text, inShort) => after(created(), said('m', 'text_message', { body: text }, { sender: 'chat_manager', recipient: 'User' }),
+      said('q', 'text_input', { prompt: 'Enter the number', in_short: inShort }, { sender: 'chat_manager' })).items.map((item) => item.kind === 'text' && item.isEcho);
+    const buttons = { prompt: 'Who speaks next?', answers: [{ label: 'a', answer: '1' }] };
+    assert.deepEqual(hidden('Who speaks next?\n\n1. a\n2. b', buttons), [true, false]);
+    assert.deepEqual(hidden('Who speaks next? I do.', buttons), [false, false]);
+    assert.deepEqual(hidden('Who speaks next?\n\n1. a\n2. b', null), [false, false]);
+  });
+
   test('nothing of an earlier view is changed', () => {
     const freeze = (value) => { if (value && typeof value === 'object') Object.values(Object.freeze(value)).forEach(freeze); return value; };
     [created(), said('m1', 'text_message', { body: 'x' }), delta('m2', 0, 'a'), delta('m2', 1, 'b'), said('q', 'form', { schema: {} }),

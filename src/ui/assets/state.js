@@ -113,7 +113,7 @@ export function phaseOf(view) {
 /** @param {RunView} view */
 export function totalsOf(view) {
   return {
-    messages: view.items.filter((item) => item.kind === 'text').length,
+    messages: view.items.filter((item) => item.kind === 'text' ? !item.isEcho : item.kind === 'question' && item.saidTo !== null).length,
     toolCalls: view.items.filter((item) => item.kind === 'tool').length,
     milliseconds: view.createdAt && view.ending ? Date.parse(view.ending.at) - Date.parse(view.createdAt) : null,
   };
@@ -177,7 +177,8 @@ function withMessage(view, message, at) {
   if (message.type === 'function_call_execution') return withExecution(finished, message, at);
   const item = itemOf(message, at);
   if (item.kind === 'text') return withText(finished, item);
-  return withItem(item.kind === 'question' ? withPerson(withApproval(finished, item, 'asked'), item, 'asked') : finished, item);
+  if (item.kind === 'question') return withItem(withPerson(withApproval(withoutList(finished, item), item, 'asked'), item, 'asked'), item);
+  return withItem(finished, item);
 }
 
 /**
@@ -188,6 +189,17 @@ function withText(view, item) {
   const asked = view.items.at(-1);
   if (asked?.kind !== 'question' || !asked.content.in_short || asked.sender !== item.sender || asked.answer?.text !== item.text) return withItem(view, item);
   return withItem({ ...view, items: view.items.with(-1, { ...asked, saidTo: item.recipient }) }, { ...item, isEcho: true });
+}
+
+/**
+ * Who is asked for a speaker by buttons needs no list with numbers before it.
+ * @param {RunView} view @param {QuestionItem} question @returns {RunView}
+ */
+function withoutList(view, question) {
+  const listed = view.items.at(-1);
+  const asks = question.content.in_short?.prompt;
+  if (!asks || listed?.kind !== 'text' || listed.sender !== question.sender || !listed.text.startsWith(`${asks}\n\n1. `)) return view;
+  return { ...view, items: view.items.with(-1, { ...listed, isEcho: true }) };
 }
 
 /** @param {RunView} view @param {Item} item @returns {RunView} */
