@@ -34,6 +34,7 @@
  *   outcome: 'completed' | 'failed' | 'cancelled' | null, question: {id: string, prompt: string} | null,
  *   user: string | null, created_at: string, updated_at: string}} Run
  */
+import { sentenceOf } from './words.js';
 
 const PATIENCE_MS = 30_000;
 const START_ATTEMPTS = 3;
@@ -198,9 +199,3 @@ export async function request(path, init) {
 
 /** @param {string} id */
 const runPath = (id) => `/api/runs/${encodeURIComponent(id)}`;
-
-/** @param {string} text */
-export function sentenceOf(text) {
-  const trimmed = text.trim();
-  return trimmed.charAt(0).toUpperCase() + trimmed.slice(1) + (/[.!?]$/.test(trimmed) ? '' : '.');
-}

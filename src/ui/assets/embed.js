@@ -114,7 +114,9 @@
       } catch {
         console.error('<fastagency-chat>: its params are no JSON');
       }
-      for (const [name, value] of Object.entries(params)) url.searchParams.set(name, typeof value === 'string' ? value : JSON.stringify(value));
+      for (const [name, value] of Object.entries(params)) {
+        if (value !== null) url.searchParams.set(name, typeof value === 'string' ? value : JSON.stringify(value));
+      }
       return url.href;
     }
 

@@ -6,7 +6,7 @@ import { icon } from './icons.js';
 import { fold } from './messages.js';
 import { codeBlock, richText, withCode } from './rich-text.js';
 import { reasonOf, totalsOf } from './state.js';
-import { counted, duration, prettyJson, timeOfDay } from './words.js';
+import { counted, duration, prettyJson, sentenceOf, timeOfDay } from './words.js';
 
 const HEADINGS = { completed: 'Completed', failed: 'Failed', cancelled: 'Stopped' };
 
@@ -22,7 +22,7 @@ export function endingBlock(view, actions) {
   return h('section', { class: `ending is-${ending.outcome}`, 'data-outcome': ending.outcome, 'aria-label': 'The end of this run' },
     h('h2', null, icon(ending.outcome === 'completed' ? 'check' : ending.outcome === 'failed' ? 'warning' : 'stop'),
       HEADINGS[ending.outcome] ?? 'Ended', h('time', { datetime: ending.at }, timeOfDay(ending.at))),
-    reason ? h('p', { class: 'reason' }, ...withCode(sentence(reason))) : null,
+    reason ? h('p', { class: 'reason' }, ...withCode(sentenceOf(reason))) : null,
     resultOf(view, ending),
     h('p', { class: 'totals' }, totalsWords(view)),
     h('div', { class: 'ending-actions' }, again,
@@ -56,10 +56,4 @@ export function totalsWords(view) {
     usage?.cost_usd && `$${usage.cost_usd.toLocaleString(undefined, { minimumFractionDigits: 2, maximumFractionDigits: 6 })}`,
     totals.milliseconds !== null && duration(totals.milliseconds),
   ].filter(Boolean).join(' · ');
-}
-
-/** @param {string} text */
-function sentence(text) {
-  const trimmed = text.trim();
-  return trimmed.charAt(0).toUpperCase() + trimmed.slice(1) + (/[.!?]$/.test(trimmed) ? '' : '.');
 }

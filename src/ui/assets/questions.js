@@ -8,7 +8,7 @@
  */
 
 import { askForApproval } from './approval.js';
-import { answerQuestion, ApiError, sentenceOf, wordsOf } from './api.js';
+import { answerQuestion, ApiError, wordsOf } from './api.js';
 import { freshId, h } from './dom.js';
 import { keepDraft, readDraft } from './drafts.js';
 import { icon } from './icons.js';
@@ -18,7 +18,7 @@ import { labelled } from './schema.js';
 import { schemaForm } from './schema-form.js';
 import { valueBlock } from './tool-card.js';
 import { keepUnsent, lastText, rememberText, unsentNote } from './unsent.js';
-import { answererWords, answerText, duration, timeOfDay } from './words.js';
+import { answerText, answererWords, duration, sentenceOf, timeOfDay } from './words.js';
 
 /**
  * @typedef {import('./state.js').QuestionItem} QuestionItem

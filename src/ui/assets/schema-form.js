@@ -1,10 +1,10 @@
 // @ts-check
 /** The form for a JSON Schema: one labelled control per field, with its message beside it. Used for parameters and for questions. */
 
-import { sentenceOf } from './api.js';
 import { freshId, h } from './dom.js';
 import { placesOf } from './refusals.js';
 import { checkList, checkText, checkTick, fieldsOf, mustBeTicked, patternWords } from './schema.js';
+import { sentenceOf } from './words.js';
 
 /**
  * @typedef {import('./schema.js').Field} Field

@@ -1,7 +1,7 @@
 // @ts-check
 /** Where a conversation begins: the workflows as cards, and the form for the parameters of one. */
 
-import { ApiError, isNotLetIn, listWorkflows, startRun, randomKey, sentenceOf, wordsOf } from './api.js';
+import { ApiError, isNotLetIn, listWorkflows, startRun, randomKey, wordsOf } from './api.js';
 import { keepDraft, readDraft } from './drafts.js';
 import { h } from './dom.js';
 import { hueFor } from './agents.js';
@@ -11,7 +11,7 @@ import { icon } from './icons.js';
 import { fromLink } from './links.js';
 import { schemaForm } from './schema-form.js';
 import { fieldsOf, hasFields } from './schema.js';
-import { workflowTitle } from './words.js';
+import { sentenceOf, workflowTitle } from './words.js';
 import { learnTitles } from './workflow-titles.js';
 
 /** @typedef {import('./api.js').Workflow} Workflow */

@@ -123,3 +123,9 @@ export function plainLine(markdown, limit = 90) {
 export function prettyJson(value) {
   return typeof value === 'string' ? value : visible(JSON.stringify(value, null, 2) ?? '');
 }
+
+/** Words as a sentence. @param {string} text */
+export function sentenceOf(text) {
+  const trimmed = text.trim();
+  return trimmed.charAt(0).toUpperCase() + trimmed.slice(1) + (/[.!?]$/.test(trimmed) ? '' : '.');
+}
