@@ -12,6 +12,7 @@ use crate::ids::{MessageId, Name, RunId, UserId, WorkerId, user_token};
 use crate::message::Content;
 use crate::money::Usd;
 use crate::run::Result;
+use crate::run::assembler::Assembler;
 use crate::run::record::{Answered, Body, Ending, Origin, Outcome, Placed};
 
 /// How a run is doing.
@@ -214,11 +215,25 @@ impl Summary {
         key(self.user.as_ref(), self.id)
     }
 
-    /// Puts it on the shelf.
+    /// Puts it on the shelf. Summaries are put there late: one of a run that was removed as soon as it had ended does not stay.
     pub async fn shelve(&self, broker: &Broker) -> Result<()> {
         let value = serde_json::to_vec(self).expect("a summary is JSON");
-        Ok(broker.catalogue.put(Shelf::Runs, &self.key(), value.into(), None).await?)
+        broker.catalogue.put(Shelf::Runs, &self.key(), value.into(), None).await?;
+        // Whoever removes it after this look takes the line away, too.
+        if self.state == State::Ended && is_removed(broker, self.id).await? {
+            unshelve(broker, self.user.as_ref(), self.id).await?;
+        }
+        Ok(())
     }
+}
+
+/// Whether all that is left of a run is its tombstone.
+async fn is_removed(broker: &Broker, run: RunId) -> Result<bool> {
+    let Some(last) = broker.log.last(run).await? else { return Ok(false) };
+    // A piece of a large record cannot be read by itself, and is no tombstone.
+    let taken = Assembler::default().take(run, &last);
+    let removed = |placed: &Placed| matches!(placed.record.body, Body::Removed);
+    Ok(taken.is_ok_and(|taken| taken.records.last().is_some_and(removed)))
 }
 
 fn key(user: Option<&UserId>, run: RunId) -> String {

@@ -164,6 +164,9 @@ async fn lost_runs_are_found_and_old_ones_removed(broker: Broker) {
     assert!(broker.inbox.get(over, Slot::Cancel).await.unwrap().is_none());
     let left = run::read(&broker, over, 0).await.unwrap();
     assert!(matches!(left.as_slice(), [only] if only.record.body == Body::Removed), "{left:?}");
+    // Nor does a worker that puts its last line down only now.
+    Summary { state: State::Ended, ..Summary::new(over) }.shelve(&broker).await.unwrap();
+    assert!(summary::list_all(&broker).await.unwrap().iter().all(|line| line.id != over));
     for expected in [0, expected] {
         let late = broker.log.append(over, Lane::Did, Bytes::from_static(b"{}"), expected).await;
         assert!(matches!(late, Err(Error::Conflict { .. })), "{late:?}");

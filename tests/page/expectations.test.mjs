@@ -120,6 +120,22 @@ await describePage('what people expect', (onNew) => {
     await becomes(() => page.locator('.ending').evaluate((end) => end.getBoundingClientRect().bottom <= innerHeight), true);
   });
 
+  test('of two questions the tall one that is shown from its beginning has the cursor, also when the other was answered', async () => {
+    const { page } = house;
+    await house.open('two_forms');
+    const field = () => page.evaluate(() => {
+      const { activeElement: at } = document;
+      const { top, bottom } = at?.getBoundingClientRect() ?? { top: -1, bottom: -1 };
+      return [at?.closest('.field')?.textContent?.trim(), top > 0 && bottom < innerHeight];
+    });
+    await page.locator('.is-open').nth(1).waitFor();
+    await becomes(field, ['Field 0', true]);
+    await page.locator('.composer textarea').fill('word');
+    await page.locator('.composer textarea').press('Enter');
+    await page.locator('.answer-text', { hasText: 'word' }).waitFor();
+    await becomes(field, ['Field 0', true]);
+  });
+
   test('the end stays in sight while something is written, for whoever is there', async () => {
     const { page, gateway } = house;
     await page.setViewportSize({ width: 700, height: 300 });

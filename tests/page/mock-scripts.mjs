@@ -296,5 +296,16 @@ export const scripts = {
     }),
   },
 
+  two_forms: {
+    title: 'Two at once, one of them tall', description: 'A short question, and a form that is taller than the window.',
+    play: (stage) => Promise.all([
+      stage.ask('Clerk', 'text_input', { prompt: 'A word?' }),
+      stage.ask('Clerk', 'form', {
+        prompt: 'And all of this:',
+        schema: { type: 'object', properties: Object.fromEntries(Array.from({ length: 20 }, (_, number) => [`field${number}`, { type: 'string', title: `Field ${number}` }])) },
+      }),
+    ]),
+  },
+
   night_shift: { title: 'Night shift', description: 'Nobody works on this one at the moment.', available: false, play: async () => null },
 };

@@ -212,6 +212,20 @@ test('a conversation as Markdown', () => {
   ].join('\n\n') + '\n');
 });
 
+test('what was said for an agent, and what buttons gave, as Markdown', () => {
+  const at = '2026-11-22T10:00:00Z';
+  const inShort = { prompt: 'Your reply to poet', answers: [{ label: 'Skip', answer: '' }] };
+  const ask = (uuid) => ({ kind: 'said', message: { uuid, sender: 'critic', recipient: 'User', type: 'text_input', content: { prompt: 'Replying as critic. Press enter to skip', in_short: inShort } } });
+  const view = [
+    ask('q'), { kind: 'answered', question: 'q', text: 'Too long.', by: null },
+    { kind: 'said', message: { uuid: 'm', sender: 'critic', recipient: 'poet', type: 'text_message', content: { body: 'Too long.' } } },
+    ask('r'), { kind: 'answered', question: 'r', text: '', by: null },
+  ].reduce((now, record, position) => apply(now, { type: 'record', record: { seq: position + 1, at, ...record } }), emptyRun());
+  assert.deepEqual(toMarkdown(view, 't').split('\n\n').slice(2), [
+    '## critic → poet', '> **You:** Too long.', '## critic → User', 'Your reply to poet', '> **You:** Skip', '*(this run is still going on)*\n',
+  ]);
+});
+
 describe('in a conversation as Markdown', () => {
   const at = '2026-11-22T10:00:00Z';
   const message = (type, content, uuid) => ({ uuid, sender: 'Teacher', recipient: 'Student', type, content });

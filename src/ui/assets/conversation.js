@@ -162,22 +162,26 @@ export function openConversation(place, run, listeners) {
     }
     const fresh = drawn.filter((each) => each.question && !openBefore.has(each.item.key));
     const isFollowing = scrolling.isFollowing();
-    if (isFollowing) {
-      const tall = fresh.find(({ node }) => node.offsetHeight > scroller.clientHeight);
-      scrolling.toEnd();
-      if (tall) scrolling.showBeginning(tall.node);
-    }
+    const isTall = (/** @type {HTMLElement} */ node) => node.offsetHeight > scroller.clientHeight;
+    const tall = isFollowing ? fresh.find(({ node }) => isTall(node)) : undefined;
+    if (isFollowing) scrolling.toEnd();
+    if (tall) scrolling.showBeginning(tall.node);
     drawDock();
     listeners.onView(view);
     const isNew = fresh.length > 0;
     // The field that had the focus is gone with its question, or nothing had it: then the next question takes it.
     const isFree = !hadFocus || hadFocus === document.body || hadFocus === place || hadFocus === scroller || !hadFocus.isConnected;
-    if ((isNew || !hadFocus?.isConnected) && isFree && isFollowing) focusQuestion();
+    if ((isNew || !hadFocus?.isConnected) && isFree && isFollowing) {
+      // The cursor is where the eyes are.
+      if (tall) tall.question?.focus();
+      else focusQuestion();
+    }
     // Of two questions one was answered: the other is next, wherever it stands.
     const next = openQuestions(view)[0];
     const isAnswered = questionWithFocus !== null && openBefore.has(questionWithFocus) && !openQuestions(view).some(({ key }) => key === questionWithFocus);
     if (isAnswered && next && document.activeElement === document.body) {
       const node = drawn.find((each) => each.item.key === next.key);
+      if (node && isTall(node.node)) scrolling.showBeginning(node.node);
       if (node && outOfSight.has(node.node)) goTo(next.key);
       else node?.question?.focus();
     }

@@ -8,7 +8,7 @@
 
 import { labelled } from './schema.js';
 import { reasonOf } from './state.js';
-import { answererWords, answerText, exactTime, outcomeWords, prettyJson } from './words.js';
+import { answererWords, answerText, exactTime, labelOf, outcomeWords, prettyJson } from './words.js';
 import { titleOf } from './workflow-titles.js';
 
 /** The speakers' headings are of the second rank; what is in a message is below them. */
@@ -27,22 +27,29 @@ function itemMarkdown(item, view) {
   const inside = item.within.length > 0 ? ` (inside ${item.within.map(({ title }) => title).join(' › ')})` : '';
   const speakers = escapedLine([item.sender, item.recipient].filter(Boolean).join(' → ') + inside);
   switch (item.kind) {
-    case 'text': return [`## ${speakers || 'Message'}`, below(item.text) + (item.stopped ? ' … (stopped)' : '')];
+    // It stands there already, as the answer to the question for it, or as its buttons.
+    case 'text': return item.isEcho ? [] : [`## ${speakers || 'Message'}`, below(item.text) + (item.stopped ? ' … (stopped)' : '')];
     case 'tool': return [
       `## ${speakers || 'Tool'}`, `Tool \`${item.name}\``,
       ...(item.asked ? [fenced(prettyJson(item.arguments ?? {}), 'json')] : []),
       ...(item.executed ? ['Result:', fenced(prettyJson(item.result), typeof item.result === 'string' ? '' : 'json')] : []),
     ];
-    case 'question': return item.answer?.refused != null ? [] : [
-      `## ${speakers || 'Question'}`, below(item.content.prompt ?? ''),
-      item.answer ? quoted(answerMarkdown(item, item.answer, view.user)) : '*(not answered)*',
-    ];
+    case 'question': return questionMarkdown(item, inside, view.user);
     case 'system': return [`## ${speakers || 'System'}`, systemMarkdown(item.message)];
     case 'started': return item.description ? [escaped(item.description)] : [];
     case 'error': return [`## Error${speakers ? ` (${speakers})` : ''}`, escaped(item.short), ...(item.long ? [fenced(item.long, '')] : [])];
     case 'unknown': return [`## ${speakers || escapedLine(item.type)}`, fenced(prettyJson(item.raw), 'json')];
     default: return [];
   }
+}
+
+/** @param {import('./state.js').QuestionItem} item @param {string} inside @param {string | null} user @returns {string[]} */
+function questionMarkdown(item, inside, user) {
+  if (item.answer?.refused != null) return [];
+  // What was said for an agent is told as said by it.
+  const speakers = escapedLine([item.sender, item.saidTo ?? item.recipient].filter(Boolean).join(' → ') + inside);
+  const asked = item.saidTo === null ? [below(item.content.in_short?.prompt ?? item.content.prompt ?? '')] : [];
+  return [`## ${speakers || 'Question'}`, ...asked, item.answer ? quoted(answerMarkdown(item, item.answer, user)) : '*(not answered)*'];
 }
 
 /** @param {import('./state.js').QuestionItem} item @param {import('./state.js').Answer} answer @param {string | null} user */
@@ -53,7 +60,7 @@ function answerMarkdown(item, answer, user) {
     return [who, lines.join('\n')].join('\n\n');
   }
   const changed = item.question === 'approval' && answer.value?.arguments;
-  return `${who} ${escaped(answerText(answer))}${changed ? `\n\nWith other arguments:\n\n${fenced(prettyJson(changed), 'json')}` : ''}`;
+  return `${who} ${escaped(labelOf(item.content, answer.text) ?? answerText(answer))}${changed ? `\n\nWith other arguments:\n\n${fenced(prettyJson(changed), 'json')}` : ''}`;
 }
 
 /** @param {any} message */

@@ -18,7 +18,7 @@ import { labelled } from './schema.js';
 import { schemaForm } from './schema-form.js';
 import { valueBlock } from './tool-card.js';
 import { keepUnsent, lastText, rememberText, unsentNote } from './unsent.js';
-import { answerText, answererWords, duration, sentenceOf, timeOfDay } from './words.js';
+import { answerText, answererWords, duration, labelOf, sentenceOf, timeOfDay } from './words.js';
 
 /**
  * @typedef {import('./state.js').QuestionItem} QuestionItem
@@ -180,8 +180,7 @@ function answerBubble(item, answer, user) {
     return h('p', { class: 'problem unanswered' }, `This answer could not be taken: ${answer.refused}. The question is asked again.`);
   }
   const who = answer.onTimeout ? 'Nobody answered in time; this was taken instead' : answererWords(answer, user);
-  const label = shortAnswers(item).find((each) => each.answer === answer.text)?.label;
-  const text = label ?? (answer.onTimeout && answer.text === null ? 'no answer' : answerText(answer));
+  const text = labelOf(item.content, answer.text) ?? (answer.onTimeout && answer.text === null ? 'no answer' : answerText(answer));
   return h('div', { class: `answer${answer.onTimeout ? ' is-default' : ''}` },
     h('div', { class: 'answer-text' }, filledIn(item, answer) ?? (text ? answerPart(text) : '(an empty answer)')),
     changedArguments(item, answer),

@@ -82,6 +82,9 @@ export function plainText(text, shownAtOnce = SHOWN_AT_ONCE, linesAtOnce = Infin
   const all = h('button', { type: 'button', class: 'secondary-button', onclick: () => {
     cutTexts.delete(place);
     place.replaceChildren(text);
+    // The button that had the focus is gone.
+    place.tabIndex = -1;
+    place.focus({ preventScroll: true });
   } }, `Show all of it (${isHigh ? counted(lines.length, 'line') : bytes(text.length)})`);
   place.replaceChildren(`${beginning}… `, h('span', { class: 'rest-of-text' }, all));
   cutTexts.set(place, text);

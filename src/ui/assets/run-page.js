@@ -43,7 +43,7 @@ export function openRun({ main, bar }, run, listeners) {
         const stage = phaseOf(view);
         const [asked] = openQuestions(view);
         listeners.onStanding({ id: run, state: stage, outcome: view.ending?.outcome ?? null,
-          question: asked ? { id: asked.key, prompt: asked.content.prompt ?? '' } : null });
+          question: asked ? { id: asked.key, prompt: asked.content.in_short?.prompt ?? asked.content.prompt ?? '' } : null });
         if (stage !== 'queued') tellSite(stage, run, view.ending?.outcome ?? null);
       }
       phase = now;

@@ -128,6 +128,12 @@ export function runsList({ list, search }, { isShown, onRuns, onLeave }) {
     if (!(relatedTarget instanceof Node && list.contains(relatedTarget))) cameFrom = relatedTarget instanceof HTMLElement ? relatedTarget : null;
   });
   // From one conversation to another without a mouse: Enter opens the first that was found, arrows walk through them.
+  const endSearch = () => {
+    search.value = '';
+    isSought = true;
+    clearTimeout(pause);
+    refresh();
+  };
   search.addEventListener('keydown', async (event) => {
     if (event.isComposing) return;
     if (event.key === 'Escape') {
@@ -137,9 +143,7 @@ export function runsList({ list, search }, { isShown, onRuns, onLeave }) {
         onLeave(cameFrom);
         return;
       }
-      search.value = '';
-      clearTimeout(pause);
-      refresh();
+      endSearch();
     } else if (event.key === 'ArrowDown') {
       event.preventDefault();
       step(1);
@@ -157,6 +161,7 @@ export function runsList({ list, search }, { isShown, onRuns, onLeave }) {
   list.addEventListener('keydown', (event) => {
     if (event.key === 'Escape') {
       event.preventDefault();
+      if (search.value !== '') endSearch();
       onLeave(cameFrom);
       return;
     }

@@ -40,6 +40,11 @@ export function unsentNote(run, item) {
     keepDraft(run, unsentName(item.key), null);
     return null;
   }
+  // ↑ brings them back also where another life of this page wrote them.
+  if (!inThisTab.has(item.key)) {
+    inThisTab.set(item.key, words);
+    rememberText(words);
+  }
   return h('div', { class: 'unsent' },
     h('div', { class: 'unsent-head' }, h('p', null, 'Your unsent words:'), copyButton('Copy your unsent words', () => words)),
     plainText(words, SHOWN_AT_ONCE));

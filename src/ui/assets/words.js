@@ -77,6 +77,11 @@ export function answererWords(answer, user) {
   return !answer.by || answer.by === user ? 'You' : answer.by;
 }
 
+/** The words on the button that gives an answer; null if none does. @param {Record<string, any>} content @param {string | null} answer @returns {string | null} */
+export function labelOf(content, answer) {
+  return content.in_short?.answers.find((/** @type {{answer: string}} */ each) => each.answer === answer)?.label ?? null;
+}
+
 /** @param {{text: string | null}} answer */
 export function answerText(answer) {
   return answer.text === null ? '••• (given)' : answer.text;
