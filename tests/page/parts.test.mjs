@@ -10,7 +10,7 @@ import { eventParser, waitBefore } from '../../src/ui/assets/event-stream.js';
 import { toMarkdown } from '../../src/ui/assets/export.js';
 import { fromLink, toLink } from '../../src/ui/assets/links.js';
 import { placesOf } from '../../src/ui/assets/refusals.js';
-import { checkList, checkText, fieldsOf, hasFields } from '../../src/ui/assets/schema.js';
+import { checkList, checkText, fieldsOf, hasFields, labelled } from '../../src/ui/assets/schema.js';
 import { apply, emptyRun } from '../../src/ui/assets/state.js';
 import { blocksOf } from '../../src/ui/assets/streamed-text.js';
 import { answererWords, dayWords, duration, exactTime, oneLine, plainLine, prettyJson, saysSomething, timeOfDay, visible } from '../../src/ui/assets/words.js';
@@ -133,6 +133,15 @@ describe('forms of a JSON Schema', () => {
     assert.deepEqual([check('kind', 'lamp'), check('kind', 'x')], [{ value: 'lamp' }, { problem: 'Choose one of lamp.' }]);
     assert.deepEqual(check('zips', '10000\n12'), { problem: '“12”: This does not fit. Five digits.' });
     assert.deepEqual(check('zips', '10000\n10000'), { problem: 'Give each of them only once.' });
+  });
+
+  test('what was filled in is told in the words of the form, inside groups, too', () => {
+    const schema = { properties: {
+      colour: { oneOf: [{ const: 'r', title: 'Red' }, { const: 'g', title: 'Green' }] }, tags: { type: 'array', items: { type: 'string' } },
+      address: { title: 'Address', type: 'object', properties: { street: { title: 'Street', type: 'string' }, key: { title: 'Key', type: 'string', format: 'password' } } },
+    } };
+    const told = labelled(schema, { colour: 'r', tags: ['x, y', 'z'], address: { street: 'Elm', key: 'secret' }, other: true });
+    assert.deepEqual(told.map(({ label, words }) => `${label}=${words}`), ['Colour=Red', 'Tags=x, y\nz', 'Address: Street=Elm', 'Address: Key=••• (given)', 'other=yes']);
   });
 
   test('a refusal is taken apart by the fields that it means', () => {

@@ -194,6 +194,8 @@ export function runsList({ list, search }, { isShown, onRuns, onLeave }) {
     },
     /** How the run stands whose log is open; null once nobody hears of it. @param {Standing | null} now */
     setStanding: (now) => {
+      // Its row moves to another part of the list, and is looked for there.
+      isSought ||= now?.state !== standing?.state;
       standing = now;
       draw();
     },

@@ -238,16 +238,29 @@ function readable(name) {
  * @param {unknown} schema @param {Record<string, unknown>} values @returns {{label: string, words: string}[]}
  */
 export function labelled(schema, values) {
-  const fields = new Map(fieldsOf(schema ?? {}).map((field) => [field.name, field]));
-  return Object.entries(values).map(([name, value]) => ({
-    label: fields.get(name)?.label ?? name,
-    words: fields.get(name)?.format === 'password' ? '••• (given)' : valueWords(value),
-  }));
+  return wordsOfFields(fieldsOf(schema ?? {}), values);
 }
 
-/** @param {unknown} value */
-function valueWords(value) {
+/** @param {readonly Field[]} fields @param {Record<string, unknown>} values @returns {{label: string, words: string}[]} */
+function wordsOfFields(fields, values) {
+  return Object.entries(values).flatMap(([name, value]) => {
+    const field = fields.find((each) => each.name === name);
+    const label = field?.label ?? name;
+    if (field?.kind === 'group' && value && typeof value === 'object') {
+      return wordsOfFields(field.fields, /** @type {Record<string, unknown>} */ (value)).map((inner) => ({ ...inner, label: `${label}: ${inner.label}` }));
+    }
+    return [{ label, words: field?.format === 'password' ? '••• (given)' : valueWords(value, field) }];
+  });
+}
+
+/** @param {unknown} value @param {Field} [field] @returns {string} */
+function valueWords(value, field) {
+  if (Array.isArray(value)) {
+    const words = value.map((part) => valueWords(part, field));
+    return words.join(words.some((each) => each.includes(',')) ? '\n' : ', ');
+  }
+  const chosen = field?.options.find((option) => option.value === value);
+  if (chosen) return chosen.label;
   if (typeof value === 'boolean') return value ? 'yes' : 'no';
-  if (Array.isArray(value)) return value.map((part) => typeof part === 'string' ? part : JSON.stringify(part)).join(', ');
   return typeof value === 'string' ? value : JSON.stringify(value);
 }

@@ -19,6 +19,7 @@ export function keepAtEnd(scroller, content, onChange) {
   let following = true;
   let lastTop = 0;
   let lastHeight = 0;
+  let lastClient = 0;
   let handAt = -Infinity;
   const isNear = () => scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR_PX;
   /** @param {boolean} now */
@@ -51,12 +52,16 @@ export function keepAtEnd(scroller, content, onChange) {
   scroller.addEventListener('scroll', onScroll, { passive: true });
   for (const hand of HANDS) scroller.addEventListener(hand, onHand, { passive: true });
   const grown = new ResizeObserver((entries) => {
-    if (!following) return;
-    toEnd();
+    if (following) toEnd();
     // A keyboard on the screen makes the window lower: what somebody is about to write in stays in sight.
     const field = document.activeElement;
     const isLower = entries.some(({ target }) => target === scroller);
-    if (isLower && field?.matches('input, textarea, select') && content.contains(field)) field.scrollIntoView({ block: 'nearest' });
+    const before = lastClient;
+    lastClient = scroller.clientHeight;
+    if (!isLower || !field?.matches('input, textarea, select') || !content.contains(field)) return;
+    // A reader who has left it for older messages is not called back.
+    const above = field.getBoundingClientRect().top - scroller.getBoundingClientRect().top;
+    if (following || (above >= 0 && above < before)) field.scrollIntoView({ block: 'nearest' });
   });
   grown.observe(content);
   grown.observe(scroller);
