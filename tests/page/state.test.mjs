@@ -85,7 +85,7 @@ describe('the course of a run', () => {
   test('what a person said for an agent is an echo only if it is just that', () => {
     const reply = () => said('q', 'text_input', { prompt: '…', in_short: { prompt: 'Your reply', answers: [] } }, { sender: 'critic' });
     const echo = (text, sender) => after(created(), reply(), record('answered', { question: 'q', text: 'Too long.' }), said('m', 'text_message', { body: text }, { sender, recipient: 'poet' }))
-      .items.map((item) => item.kind === 'text' ? item.isEcho : item.kind === 'question' && item.saidTo);
+      .items.map((item) => item.kind === 'text' ? item.standsInQuestion : item.kind === 'question' && item.saidTo);
     assert.deepEqual(echo('Too long.', 'critic'), ['poet', true]);
     assert.deepEqual(echo('Too long.', 'poet'), [null, false]);
     assert.deepEqual(echo('Something else.', 'critic'), [null, false]);
@@ -93,7 +93,7 @@ describe('the course of a run', () => {
 
   test('a list of speakers is not shown where there are buttons for them', () => {
     const hidden = (text, inShort) => after(created(), said('m', 'text_message', { body: text }, { sender: 'chat_manager', recipient: 'User' }),
-      said('q', 'text_input', { prompt: 'Enter the number', in_short: inShort }, { sender: 'chat_manager' })).items.map((item) => item.kind === 'text' && item.isEcho);
+      said('q', 'text_input', { prompt: 'Enter the number', in_short: inShort }, { sender: 'chat_manager' })).items.map((item) => item.kind === 'text' && item.standsInQuestion);
     const buttons = { prompt: 'Who speaks next?', answers: [{ label: 'a', answer: '1' }] };
     assert.deepEqual(hidden('Who speaks next?\n\n1. a\n2. b', buttons), [true, false]);
     assert.deepEqual(hidden('Who speaks next? I do.', buttons), [false, false]);

@@ -164,13 +164,15 @@ export function openConversation(place, run, listeners) {
     const isFollowing = scrolling.isFollowing();
     const isTall = (/** @type {HTMLElement} */ node) => node.offsetHeight > scroller.clientHeight;
     const tall = isFollowing ? fresh.find(({ node }) => isTall(node)) : undefined;
+    // The field that had the focus is gone with its question, or nothing had it: then the next question takes it.
+    const isFree = !hadFocus || hadFocus === document.body || hadFocus === place || hadFocus === scroller || !hadFocus.isConnected;
     if (isFollowing) scrolling.toEnd();
-    if (tall) scrolling.showBeginning(tall.node);
+    // Who writes somewhere already keeps that before the eyes.
+    if (tall && !isFree && hadFocus && column.contains(hadFocus)) scrolling.show(hadFocus);
+    else if (tall) scrolling.showBeginning(tall.node);
     drawDock();
     listeners.onView(view);
     const isNew = fresh.length > 0;
-    // The field that had the focus is gone with its question, or nothing had it: then the next question takes it.
-    const isFree = !hadFocus || hadFocus === document.body || hadFocus === place || hadFocus === scroller || !hadFocus.isConnected;
     if ((isNew || !hadFocus?.isConnected) && isFree && isFollowing) {
       // The cursor is where the eyes are.
       if (tall) tall.question?.focus();

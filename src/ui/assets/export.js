@@ -8,7 +8,7 @@
 
 import { labelled } from './schema.js';
 import { reasonOf } from './state.js';
-import { answererWords, answerText, exactTime, labelOf, outcomeWords, prettyJson } from './words.js';
+import { answererWords, answerText, buttonLabel, exactTime, outcomeWords, prettyJson } from './words.js';
 import { titleOf } from './workflow-titles.js';
 
 /** The speakers' headings are of the second rank; what is in a message is below them. */
@@ -28,7 +28,7 @@ function itemMarkdown(item, view) {
   const speakers = escapedLine([item.sender, item.recipient].filter(Boolean).join(' → ') + inside);
   switch (item.kind) {
     // It stands there already, as the answer to the question for it, or as its buttons.
-    case 'text': return item.isEcho ? [] : [`## ${speakers || 'Message'}`, below(item.text) + (item.stopped ? ' … (stopped)' : '')];
+    case 'text': return item.standsInQuestion ? [] : [`## ${speakers || 'Message'}`, below(item.text) + (item.stopped ? ' … (stopped)' : '')];
     case 'tool': return [
       `## ${speakers || 'Tool'}`, `Tool \`${item.name}\``,
       ...(item.asked ? [fenced(prettyJson(item.arguments ?? {}), 'json')] : []),
@@ -60,7 +60,7 @@ function answerMarkdown(item, answer, user) {
     return [who, lines.join('\n')].join('\n\n');
   }
   const changed = item.question === 'approval' && answer.value?.arguments;
-  return `${who} ${escaped(labelOf(item.content, answer.text) ?? answerText(answer))}${changed ? `\n\nWith other arguments:\n\n${fenced(prettyJson(changed), 'json')}` : ''}`;
+  return `${who} ${escaped(buttonLabel(item.content, answer.text) ?? answerText(answer))}${changed ? `\n\nWith other arguments:\n\n${fenced(prettyJson(changed), 'json')}` : ''}`;
 }
 
 /** @param {any} message */

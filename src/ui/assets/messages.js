@@ -33,7 +33,7 @@ export function frameAttributes(item, className = 'message') {
 /** @param {import('./state.js').TextItem} item @param {Hues} hues */
 export function textMessage(item, hues) {
   // It stands there already, as the answer to the question for it.
-  if (item.isEcho) return h('article', { ...frameAttributes(item), hidden: true });
+  if (item.standsInQuestion) return h('article', { ...frameAttributes(item), hidden: true });
   const body = item.text.trim() || item.html?.trim() ? richText(item.html, item.text) : h('p', { class: 'muted' }, '(an empty message)');
   const frame = messageFrame(item, hues, body);
   if (item.stopped) frame.lastElementChild?.append(h('p', { class: 'stopped-mark' }, icon('stop'), 'Stopped here; the rest was never written.'));

@@ -18,7 +18,7 @@ import { labelled } from './schema.js';
 import { schemaForm } from './schema-form.js';
 import { valueBlock } from './tool-card.js';
 import { keepUnsent, lastText, rememberText, unsentNote } from './unsent.js';
-import { answerText, answererWords, duration, labelOf, sentenceOf, timeOfDay } from './words.js';
+import { answerText, answererWords, buttonLabel, duration, sentenceOf, timeOfDay } from './words.js';
 
 /**
  * @typedef {import('./state.js').QuestionItem} QuestionItem
@@ -180,7 +180,7 @@ function answerBubble(item, answer, user) {
     return h('p', { class: 'problem unanswered' }, `This answer could not be taken: ${answer.refused}. The question is asked again.`);
   }
   const who = answer.onTimeout ? 'Nobody answered in time; this was taken instead' : answererWords(answer, user);
-  const text = labelOf(item.content, answer.text) ?? (answer.onTimeout && answer.text === null ? 'no answer' : answerText(answer));
+  const text = buttonLabel(item.content, answer.text) ?? (answer.onTimeout && answer.text === null ? 'no answer' : answerText(answer));
   return h('div', { class: `answer${answer.onTimeout ? ' is-default' : ''}` },
     h('div', { class: 'answer-text' }, filledIn(item, answer) ?? (text ? answerPart(text) : '(an empty answer)')),
     changedArguments(item, answer),

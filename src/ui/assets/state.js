@@ -28,7 +28,7 @@ import { hueFor } from './agents.js';
  * @property {readonly Within[]} within   the conversations inside the workflow's own that it belongs to, outermost first
  *
  * @typedef {import('./api.js').Within} Within
- * @typedef {ItemBase & {kind: 'text', text: string, html: string | null, stopped: boolean, isEcho: boolean}} TextItem
+ * @typedef {ItemBase & {kind: 'text', text: string, html: string | null, stopped: boolean, standsInQuestion: boolean}} TextItem
  * @typedef {ItemBase & {kind: 'tool', callId: string | null, name: string, arguments: unknown, asked: boolean,
  *   executed: boolean, executor: string, result: unknown, failed: boolean, executedAt: string | null, abandoned: boolean,
  *   approval: 'asked' | 'allowed' | 'denied' | null, person: 'asked' | 'answered' | null}} ToolItem   `person`: the tool asks somebody
@@ -113,7 +113,7 @@ export function phaseOf(view) {
 /** @param {RunView} view */
 export function totalsOf(view) {
   return {
-    messages: view.items.filter((item) => item.kind === 'text' ? !item.isEcho : item.kind === 'question' && item.saidTo !== null).length,
+    messages: view.items.filter((item) => item.kind === 'text' ? !item.standsInQuestion : item.kind === 'question' && item.saidTo !== null).length,
     toolCalls: view.items.filter((item) => item.kind === 'tool').length,
     milliseconds: view.createdAt && view.ending ? Date.parse(view.ending.at) - Date.parse(view.createdAt) : null,
   };
@@ -188,7 +188,7 @@ function withMessage(view, message, at) {
 function withText(view, item) {
   const asked = view.items.at(-1);
   if (asked?.kind !== 'question' || !asked.content.in_short || asked.sender !== item.sender || asked.answer?.text !== item.text) return withItem(view, item);
-  return withItem({ ...view, items: view.items.with(-1, { ...asked, saidTo: item.recipient }) }, { ...item, isEcho: true });
+  return withItem({ ...view, items: view.items.with(-1, { ...asked, saidTo: item.recipient }) }, { ...item, standsInQuestion: true });
 }
 
 /**
@@ -199,7 +199,7 @@ function withoutList(view, question) {
   const listed = view.items.at(-1);
   const asks = question.content.in_short?.prompt;
   if (!asks || listed?.kind !== 'text' || listed.sender !== question.sender || !listed.text.startsWith(`${asks}\n\n1. `)) return view;
-  return { ...view, items: view.items.with(-1, { ...listed, isEcho: true }) };
+  return { ...view, items: view.items.with(-1, { ...listed, standsInQuestion: true }) };
 }
 
 /** @param {RunView} view @param {Item} item @returns {RunView} */
@@ -216,7 +216,7 @@ function itemOf(message, at) {
   const base = baseOf(message, at);
   switch (message.type) {
     case 'text_message':
-      return { ...base, kind: 'text', text: asText(content.body), html, stopped: content.stopped === true, isEcho: false };
+      return { ...base, kind: 'text', text: asText(content.body), html, stopped: content.stopped === true, standsInQuestion: false };
     case 'suggested_function_call':
       return {
         ...base, kind: 'tool', callId: content.call_id ?? null, name: asText(content.function_name),

@@ -78,7 +78,7 @@ export function answererWords(answer, user) {
 }
 
 /** The words on the button that gives an answer; null if none does. @param {Record<string, any>} content @param {string | null} answer @returns {string | null} */
-export function labelOf(content, answer) {
+export function buttonLabel(content, answer) {
   return content.in_short?.answers.find((/** @type {{answer: string}} */ each) => each.answer === answer)?.label ?? null;
 }
 
