@@ -3,6 +3,7 @@
 //! The map, in reading order. A module names only modules on lower floors (`docs/architecture.md`).
 
 // Ground: names, time, money, what is wrong where, tasks, logs, figures, traces.
+pub mod bounds;
 pub mod clock;
 pub mod ids;
 pub mod lifecycle;

@@ -57,7 +57,7 @@ fn one(run: RunId, redactor: &Redactor, payload: &Bytes) {
         return;
     }
     assert_eq!(serde_json::to_vec(&again).expect("a record is JSON"), written);
-    assert!(!record.payloads().is_empty());
+    assert!(record.payloads().is_ok_and(|payloads| !payloads.is_empty()));
 
     let apart: Vec<Record> = record.clone().steps().collect();
     assert_eq!(apart.len(), 1 + usize::from(record.done.is_some()));
@@ -69,7 +69,7 @@ fn one(run: RunId, redactor: &Redactor, payload: &Bytes) {
     assert_eq!(redacted.steps().collect::<Vec<_>>(), apart_redacted, "redacted before and after it is taken apart");
 
     if record.version <= VERSION && !matches!(record.body, Body::Part { .. } | Body::Kept(_)) {
-        let pieces = read(run, &log(record.payloads_within(SMALL_MESSAGE)));
+        let pieces = read(run, &log(record.payloads_within(SMALL_MESSAGE).unwrap_or_default()));
         assert_eq!(
             pieces.into_iter().map(|placed| placed.record).collect::<Vec<_>>(),
             apart,

@@ -1,7 +1,7 @@
 //! Erasing a person's data: everything that was said in their runs goes, everywhere; what is left is the proof of what was
 //! there, and who erased it, when and why.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -12,6 +12,7 @@ use crate::audit::keep::{self, Stands};
 use crate::broker::{Broker, Sighting};
 use crate::ids::{RunId, UserId, user_token};
 use crate::run::record::{Body, Created, Erasure, Origin, Outcome};
+use crate::run::summary::Summary;
 use crate::run::{self, Result, answer, summary};
 
 /// How long a run that is going on may take to end after it was cancelled.
@@ -31,6 +32,9 @@ pub struct Erased {
     pub not_ended: Vec<RunId>,
     /// Runs of others in which the person has answered something: those words are theirs too, and stay.
     pub answered_elsewhere: Vec<RunId>,
+    /// Runs of which a record cannot be read, so that it is not known whose they are, or whether the person answered there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<RunId>,
 }
 
 /// Erases everything of a user's runs. Those that are going on are cancelled first. After a failure, or if some have not
@@ -38,11 +42,26 @@ pub struct Erased {
 pub async fn erase(broker: &Broker, user: &UserId, erasure: &Erasure) -> Result<Erased> {
     let mut erased = Erased::default();
     let mut going_on = Vec::new();
+    // How a run began may be what cannot be read; then its line in the lists says whose it is.
+    let lines: BTreeMap<RunId, Summary> =
+        summary::list(broker, Some(user)).await?.into_iter().map(|line| (line.id, line)).collect();
     for run in all_runs(broker).await? {
-        let records = run::read(broker, run, 0).await?;
-        let Some(Body::Created(created)) = records.first().map(|first| &first.record.body) else { continue };
+        let looked = run::look(broker, run, 0).await?;
+        let created = match (looked.created(), lines.get(&run)) {
+            (Some(created), _) => created.clone(),
+            (None, Some(line)) if !looked.unreadable.is_empty() => line.as_created(),
+            (None, _) => {
+                if !looked.unreadable.is_empty() {
+                    erased.unreadable.push(run);
+                }
+                continue;
+            }
+        };
         if created.user.as_ref() != Some(user) {
-            let answered = records.iter().any(|placed| match &placed.record.body {
+            if !looked.unreadable.is_empty() {
+                erased.unreadable.push(run);
+            }
+            let answered = looked.records.iter().any(|placed| match &placed.record.body {
                 Body::Did { outcome: Outcome::Answer(answered), .. } => answered.by.as_ref() == Some(user),
                 _ => false,
             });
@@ -54,10 +73,10 @@ pub async fn erase(broker: &Broker, user: &UserId, erasure: &Erasure) -> Result<
         match keep::erase(broker, run, erasure).await? {
             Stands::NotEnded => {
                 answer::cancel(broker, &created.workflow, run, None, None).await?;
-                going_on.push((run, created.clone()));
+                going_on.push((run, created));
             }
             _ => {
-                forget(broker, run, created).await?;
+                forget(broker, run, &created).await?;
                 erased.erased.push(run);
             }
         }
@@ -73,7 +92,13 @@ pub async fn erase(broker: &Broker, user: &UserId, erasure: &Erasure) -> Result<
                 break;
             }
             if Instant::now() >= until {
-                erased.not_ended.push(run);
+                // One that cannot be read will never end.
+                if keep::erase_unreadable(broker, run, erasure).await? == Stands::Anew {
+                    forget(broker, run, &created).await?;
+                    erased.erased.push(run);
+                } else {
+                    erased.not_ended.push(run);
+                }
                 break;
             }
             tokio::time::sleep(LOOK_EVERY).await;

@@ -5,8 +5,9 @@ use serde_json::{Map, Value, json};
 use crate::ids::RunId;
 use crate::message::Message;
 use crate::redact::Redactor;
+use crate::run::assembler::Unread;
 use crate::run::record::{Answered, Body, Outcome, Placed};
-use crate::run::redaction;
+use crate::run::{Looked, redaction};
 
 /// A record as JSON: `run`, `seq`, `at`, `kind`, and what belongs to the kind (`docs/audit.md` lists it).
 pub fn event(run: RunId, placed: &Placed, redactor: &Redactor) -> Value {
@@ -45,6 +46,25 @@ pub fn event(run: RunId, placed: &Placed, redactor: &Redactor) -> Value {
         shown.insert("asked".to_owned(), json!(asked));
     }
     Value::Object(shown)
+}
+
+/// A record that cannot be read, or not whole, in its place: who reads on knows that something is missing.
+pub fn unreadable(run: RunId, unread: &Unread) -> Value {
+    json!({"run": run, "seq": unread.seq, "at": unread.at, "kind": "unreadable", "reason": unread.why.to_string()})
+}
+
+/// All events of a log, in order.
+pub fn events(run: RunId, looked: &Looked, redactor: &Redactor) -> Vec<Value> {
+    let mut unread = looked.unreadable.iter().peekable();
+    let mut events = Vec::with_capacity(looked.records.len());
+    for placed in &looked.records {
+        while let Some(before) = unread.next_if(|unread| unread.seq <= placed.seq) {
+            events.push(unreadable(run, before));
+        }
+        events.push(event(run, placed, redactor));
+    }
+    events.extend(unread.map(|unread| unreadable(run, unread)));
+    events
 }
 
 fn did(key: String, outcome: Outcome) -> (&'static str, Value) {

@@ -9,9 +9,9 @@ use crate::broker::{self, Broker, Lane, Stored};
 use crate::chain::{digest, linked, written};
 use crate::ids::RunId;
 use crate::redact::Redactor;
-use crate::run::assembler::Unreadable;
-use crate::run::record::{Body, Erasure, Kept, KeptEntry, PIECE, Record, is_last_piece};
-use crate::run::{Result, redaction, summary};
+use crate::run::assembler::{Unreadable, readable};
+use crate::run::record::{Body, Erasure, Kept, KeptEntry, PIECE, Record, VERSION, is_last_piece};
+use crate::run::{Error, Result, redaction, summary};
 
 /// How often it is tried when somebody else writes at the same time.
 const TRIES: u32 = 4;
@@ -31,9 +31,9 @@ pub enum Stands {
 
 /// Redacts the log of a run that has ended, its line in the lists with it. After a failure it may be called again.
 pub async fn redact(broker: &Broker, run: RunId, redactor: &Redactor) -> Result<Stands> {
-    let stands = anew(broker, run, &mut |record| redaction::record(redactor, record), None).await?;
+    let stands = anew(broker, run, &mut |record| redaction::record(redactor, record), None, Of::Ended).await?;
     if stands == Stands::Anew {
-        let mut line = summary::Summary::of(run, &crate::run::read(broker, run, 0).await?);
+        let mut line = summary::Summary::of(run, &crate::run::look(broker, run, 0).await?.records);
         redaction::summary(redactor, &mut line);
         line.shelve(broker).await?;
     }
@@ -42,7 +42,21 @@ pub async fn redact(broker: &Broker, run: RunId, redactor: &Redactor) -> Result<
 
 /// Takes everything out of the log of a run that has ended. What is left proves what was there, and says who erased it and why.
 pub async fn erase(broker: &Broker, run: RunId, erasure: &Erasure) -> Result<Stands> {
-    anew(broker, run, &mut |_| {}, Some(erasure)).await
+    anew(broker, run, &mut |_| {}, Some(erasure), Of::Ended).await
+}
+
+/// The same of a run that cannot go on, because a record of it cannot be read; it need not have ended.
+pub async fn erase_unreadable(broker: &Broker, run: RunId, erasure: &Erasure) -> Result<Stands> {
+    anew(broker, run, &mut |_| {}, Some(erasure), Of::Unreadable).await
+}
+
+/// Which runs are stored anew.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    /// Those that have ended.
+    Ended,
+    /// Those as well of which a record cannot be read.
+    Unreadable,
 }
 
 async fn anew(
@@ -50,6 +64,7 @@ async fn anew(
     run: RunId,
     change: &mut (dyn for<'r> FnMut(&'r mut Record) + Send),
     erased: Option<&Erasure>,
+    of: Of,
 ) -> Result<Stands> {
     for _ in 0..TRIES {
         let stored = broker.log.read(run, 0).await?;
@@ -62,6 +77,7 @@ async fn anew(
                 return Ok(Stands::Already);
             }
             Stands::Already => {}
+            Stands::NotEnded if of == Of::Unreadable && history.unreadable => {}
             other => return Ok(other),
         }
         let mut entries = history.entries;
@@ -82,23 +98,24 @@ async fn anew(
         }
         let entries = entries.into_iter().map(|(entry, _)| entry).collect();
         let kept = Record::new(Body::Kept(Kept { entries, erased: erased.cloned() }));
-        let last = stored.last().expect("it has ended").seq;
+        let last = stored.last().expect("it has a record").seq;
         match append(broker, run, &kept, last).await {
             Ok(first) => {
                 broker.log.forget(run, first).await?;
                 return Ok(Stands::Anew);
             }
-            Err(broker::Error::Conflict { .. }) => {}
-            Err(error) => return Err(error.into()),
+            Err(Error::Broker(broker::Error::Conflict { .. })) => {}
+            Err(error) => return Err(error),
         }
     }
     Err(broker::Error::Conflict { expected: 0 }.into())
 }
 
 /// Appends a record whatever its size, and returns the sequence of its first piece.
-async fn append(broker: &Broker, run: RunId, record: &Record, mut last: u64) -> broker::Result<u64> {
+async fn append(broker: &Broker, run: RunId, record: &Record, mut last: u64) -> Result<u64> {
+    let unstorable = |source| Error::Unstorable { run, source };
     let mut largest = PIECE;
-    let mut payloads = record.payloads().into_iter();
+    let mut payloads = record.payloads().map_err(unstorable)?.into_iter();
     let mut first = None;
     while let Some(payload) = payloads.next() {
         match broker.log.append(run, Lane::Did, payload, last).await {
@@ -109,9 +126,9 @@ async fn append(broker: &Broker, run: RunId, record: &Record, mut last: u64) -> 
             // This broker carries less than most do.
             Err(broker::Error::TooLarge { max, .. }) if max < largest && first.is_none() => {
                 largest = max;
-                payloads = record.payloads_within(max).into_iter();
+                payloads = record.payloads_within(max).map_err(unstorable)?.into_iter();
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(first.expect("a record has a payload"))
@@ -125,24 +142,53 @@ struct History {
     erased: bool,
     /// Where what was stored anew begins.
     anew_from: u64,
+    /// A record of it cannot be read, or not whole.
+    unreadable: bool,
+}
+
+/// A record that was read to be changed.
+enum Read {
+    /// Whole.
+    Whole(Record),
+    /// Without what is too deep.
+    Shallow(Record),
+    /// It is no record.
+    Not,
+}
+
+impl Read {
+    /// Reads the text of a record. One of a newer program is that one's to keep.
+    fn of(run: RunId, seq: u64, text: &[u8]) -> Result<Self> {
+        let record = match readable(text) {
+            Ok(record) => Read::Whole(record),
+            Err((Some(record), _)) => Read::Shallow(*record),
+            Err((None, _)) => Read::Not,
+        };
+        match &record {
+            Read::Whole(Record { version, .. }) | Read::Shallow(Record { version, .. }) if *version > VERSION => {
+                Err(Unreadable::TooNew { run, seq, version: *version }.into())
+            }
+            _ => Ok(record),
+        }
+    }
 }
 
 impl History {
     fn of(run: RunId, stored: &[Stored]) -> Result<Self> {
-        let mut history = Self { stands: Stands::Gone, entries: Vec::new(), erased: false, anew_from: 0 };
+        let mut history =
+            Self { stands: Stands::Gone, entries: Vec::new(), erased: false, anew_from: 0, unreadable: false };
         let mut text = String::new();
         // The stored pieces of the record that is being read.
         let mut pieces: Vec<KeptEntry> = Vec::new();
         for one in stored {
-            let malformed = |source| Unreadable::Malformed { run, seq: one.seq, source };
             let (payload, chain) = match linked(&one.payload) {
                 Some(linked) => (linked.payload(), Some(linked.text.to_owned())),
                 None => (one.payload.clone(), None),
             };
-            let record: Record = serde_json::from_slice(&payload).map_err(malformed)?;
+            let read = Read::of(run, one.seq, &payload)?;
             let mut entry = KeptEntry { seq: one.seq, at: one.at, chain, digest: None, text: None };
-            let record = match record.body {
-                Body::Part { index, count, text: piece, .. } => {
+            let read = match read {
+                Read::Whole(Record { body: Body::Part { index, count, text: piece, .. }, .. }) => {
                     if index == 0 {
                         history.entries.extend(pieces.drain(..).map(|piece| (piece, None)));
                         text.clear();
@@ -154,38 +200,61 @@ impl History {
                         continue;
                     }
                     entry.text = Some(std::mem::take(&mut text));
-                    serde_json::from_str(entry.text.as_deref().unwrap_or_default()).map_err(malformed)?
+                    Read::of(run, one.seq, entry.text.as_deref().unwrap_or_default().as_bytes())?
                 }
-                _ => {
+                read => {
                     entry.text = Some(String::from_utf8_lossy(&payload).into_owned());
-                    record
+                    read
                 }
             };
+            let record = history.readable(&mut entry, read, &payload);
             pieces.push(entry);
             history.take(run, record, &mut pieces)?;
         }
         Ok(history)
     }
 
+    /// What of a record can be looked at. Of the rest nothing is kept but its digest: what it says is not known.
+    fn readable(&mut self, entry: &mut KeptEntry, read: Read, stored: &[u8]) -> Option<Record> {
+        let record = match read {
+            Read::Whole(record) => return Some(record),
+            Read::Shallow(record) => Some(record),
+            Read::Not => None,
+        };
+        self.unreadable = true;
+        entry.digest.get_or_insert_with(|| written(&digest(stored)));
+        entry.text = record.as_ref().map(|record| serde_json::to_string(record).expect("a record is JSON"));
+        record
+    }
+
     /// Takes the next record, which is stored in these pieces.
-    fn take(&mut self, run: RunId, record: Record, pieces: &mut Vec<KeptEntry>) -> Result<()> {
+    fn take(&mut self, run: RunId, record: Option<Record>, pieces: &mut Vec<KeptEntry>) -> Result<()> {
         let from = pieces.first().map_or(0, |piece| piece.seq);
-        let Body::Kept(kept) = record.body else {
-            self.stands = match &record.body {
-                Body::Ended(_) => Stands::Anew,
-                Body::Removed => Stands::Gone,
-                _ => Stands::NotEnded,
-            };
-            let last = pieces.pop().expect("a record is stored in one piece at least");
-            self.entries.extend(pieces.drain(..).map(|piece| (piece, None)));
-            self.entries.push((last, Some(record)));
-            return Ok(());
+        let kept = match record {
+            Some(Record { body: Body::Kept(kept), .. }) => kept,
+            record => {
+                self.stands = match record.as_ref().map(|record| &record.body) {
+                    Some(Body::Ended(_)) => Stands::Anew,
+                    Some(Body::Removed) => Stands::Gone,
+                    _ => Stands::NotEnded,
+                };
+                let last = pieces.pop().expect("a record is stored in one piece at least");
+                self.entries.extend(pieces.drain(..).map(|piece| (piece, None)));
+                self.entries.push((last, record));
+                return Ok(());
+            }
         };
         // It stands for everything before it. Of itself only its places are kept in the next one.
         self.entries.clear();
-        for entry in kept.entries {
-            let malformed = |source| Unreadable::Malformed { run, seq: entry.seq, source };
-            let record = entry.text.as_deref().map(serde_json::from_str).transpose().map_err(malformed)?;
+        for mut entry in kept.entries {
+            let record = match entry.text.take() {
+                Some(text) => {
+                    let read = Read::of(run, entry.seq, text.as_bytes())?;
+                    entry.text = Some(text.clone());
+                    self.readable(&mut entry, read, text.as_bytes())
+                }
+                None => None,
+            };
             self.entries.push((entry, record));
         }
         for mut piece in pieces.drain(..) {

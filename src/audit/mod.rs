@@ -12,7 +12,7 @@ mod runs;
 mod select;
 pub mod verify;
 
-pub use event::event;
+pub use event::{event, events, unreadable};
 pub use export::{Columns, Format};
 pub use prompts::Prompts;
 pub use runs::every_run;

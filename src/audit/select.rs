@@ -84,7 +84,10 @@ impl Selection {
     pub fn takes(&self, run: &Summary) -> bool {
         let workflow = run.workflow.as_ref().map(|name| name.as_str()).unwrap_or_default();
         let user = run.user.as_ref().map(|user| user.as_str()).unwrap_or_default();
-        let same = |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|wanted| wanted == found);
+        // Whose run it is cannot be read: it may be the one that is meant.
+        let unknown = run.workflow.is_none() && run.user.is_none();
+        let same =
+            |wanted: &Option<String>, found: &str| unknown || wanted.as_deref().is_none_or(|wanted| wanted == found);
         same(&self.workflow, workflow)
             && same(&self.user, user)
             && self.state.is_none_or(|how| how.fits(run))

@@ -14,6 +14,7 @@ use crate::chain::anchors::{self, Anchor, Fate, Found};
 use crate::chain::{Head, Key, Link, Mark, digest, linked, read_mark};
 use crate::clock::{self, Timestamp};
 use crate::ids::RunId;
+use crate::run::look_through;
 use crate::run::record::{Body, Kept, Record, is_last_piece};
 
 /// What is wrong, and where.
@@ -39,6 +40,9 @@ pub struct Verdict {
     pub removed: bool,
     /// What is wrong.
     pub findings: Vec<Finding>,
+    /// Records that cannot be read, or not whole: whether they are what was written or not, nobody can tell what they say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<Finding>,
 }
 
 /// How far the store's clock and the writers' may differ: more is a time that somebody changed.
@@ -77,11 +81,19 @@ pub struct Report {
     pub anchors_wrong: Vec<String>,
     /// The runs with which something is wrong.
     pub tampered: Vec<(RunId, Vec<Finding>)>,
+    /// The runs with records that cannot be read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<(RunId, Vec<Finding>)>,
 }
 
 impl Report {
-    /// Whether everything is as it was written, as far as that is known.
+    /// Whether everything is as it was written, as far as that is known, and can be read.
     pub fn is_clean(&self) -> bool {
+        self.is_as_written() && self.unreadable.is_empty()
+    }
+
+    /// Whether everything is as it was written, as far as that is known.
+    pub fn is_as_written(&self) -> bool {
         self.tampered.is_empty() && self.anchors_wrong.is_empty()
     }
 
@@ -89,11 +101,14 @@ impl Report {
         self.runs += 1;
         self.chained += verdict.chained;
         self.unanchored += u64::from(!verdict.anchored);
-        if verdict.chained == 0 && verdict.unchained > 0 && verdict.is_clean() {
+        if verdict.chained == 0 && verdict.unchained > 0 && verdict.findings.is_empty() {
             self.unchained.push(run);
         }
-        if !verdict.is_clean() {
+        if !verdict.findings.is_empty() {
             self.tampered.push((run, verdict.findings));
+        }
+        if !verdict.unreadable.is_empty() {
+            self.unreadable.push((run, verdict.unreadable));
         }
     }
 }
@@ -146,8 +161,14 @@ impl Verifier {
 /// Verifies the log of a run. `anchor` must have been read before the log was: a run may be going on.
 pub fn verify(key: &Key, run: RunId, stored: &[Stored], anchor: Option<&Anchor>) -> Verdict {
     let (steps, erased) = steps(stored);
-    let mut verdict =
-        Verdict { chained: 0, unchained: 0, anchored: anchor.is_some(), removed: erased, findings: Vec::new() };
+    let mut verdict = Verdict {
+        chained: 0,
+        unchained: 0,
+        anchored: anchor.is_some(),
+        removed: erased,
+        findings: Vec::new(),
+        unreadable: unreadable(run, stored),
+    };
     let mut head = Head::default();
     for (place, step) in steps.iter().enumerate() {
         let Some(link) = step.link else {
@@ -192,10 +213,16 @@ pub fn verify(key: &Key, run: RunId, stored: &[Stored], anchor: Option<&Anchor>)
     verdict
 }
 
+/// The records of a log that cannot be read.
+fn unreadable(run: RunId, stored: &[Stored]) -> Vec<Finding> {
+    let unread = look_through(run, stored, 0).unreadable.into_iter();
+    unread.map(|unread| Finding { seq: Some(unread.seq), what: unread.why.to_string() }).collect()
+}
+
 impl Verdict {
-    /// Whether everything is as it was written, as far as that is known.
+    /// Whether everything is as it was written, as far as that is known, and can be read.
     pub fn is_clean(&self) -> bool {
-        self.findings.is_empty()
+        self.findings.is_empty() && self.unreadable.is_empty()
     }
 
     fn find(&mut self, seq: Option<u64>, what: impl Into<String>) {

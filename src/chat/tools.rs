@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use crate::bounds::{OUTSIDE, Unfit, read};
 use crate::chat::agent::{request, tell_sent};
 use crate::chat::memory::{Line, Utterance, unnamed, wire};
 use crate::chat::{Call, Event, Permission, Replied, Result, Speaking, Stage, Stop, ToolResponse};
@@ -157,10 +158,11 @@ pub(super) fn read_arguments(written: &str) -> std::result::Result<Map<String, V
             other => text.push(other),
         }
     }
-    match serde_json::from_str(&text) {
+    match read(text.as_bytes(), &OUTSIDE) {
         Ok(Value::Object(arguments)) => Ok(arguments),
         Ok(other) => Err(format!("Error: the arguments are {other}\n The argument must be a JSON object.")),
-        Err(error) => Err(format!("Error: {error}\n The argument must be in JSON format.")),
+        Err(Unfit::Exceeded(exceeded)) => Err(format!("Error: {exceeded}\n The argument must be simpler.")),
+        Err(Unfit::Json(error)) => Err(format!("Error: {error}\n The argument must be in JSON format.")),
     }
 }
 

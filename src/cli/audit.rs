@@ -365,8 +365,10 @@ fn summary(row: &client::Run) -> Summary {
 async fn timeline(source: &Source, run: RunId) -> Result<Vec<Entry>, CliError> {
     match source {
         Source::Broker { broker, redactor, .. } => {
-            let records = read_log(broker, run, 0).await?;
-            Ok(records.iter().map(|placed| timeline::of_log(&redaction::placed(redactor, placed))).collect())
+            let looked = read_log(broker, run, 0).await?;
+            looked.unreadable.iter().for_each(|unread| eprintln!("{}", unread.why));
+            let records = looked.records.iter();
+            Ok(records.map(|placed| timeline::of_log(&redaction::placed(redactor, placed))).collect())
         }
         Source::Gateway(client) => {
             let mut follower = client.follow(run, 0);

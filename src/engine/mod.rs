@@ -178,7 +178,10 @@ impl Engine {
                 biased;
                 lost = &mut lost => return Err(lost),
                 done = &mut execution => return Box::pin(finish(&journal, done, ending)).await,
-                failure = journal.failure_behind() => return Err(failure),
+                failure = journal.failure_behind() => {
+                    drop(execution);
+                    return Box::pin(finish(&journal, Err(failure), ending)).await;
+                }
                 found = &mut look, if !looked => {
                     looked = true;
                     if let Some(stored) = found? {
@@ -291,10 +294,11 @@ fn own_scope(workflow: &Workflow, name: &str) -> String {
 
 async fn finish(journal: &Arc<Journal>, done: crate::chat::Result<Value>, scope: String) -> crate::chat::Result<Left> {
     let failure = match done {
-        Ok(result) => {
-            end(journal, Ending::Completed, None, result.clone(), result).await?;
-            return Ok(Left::Ended);
-        }
+        Ok(result) => match end(journal, Ending::Completed, None, result.clone(), result).await {
+            Ok(()) => return Ok(Left::Ended),
+            Err(Stop::Failed(failure)) => failure,
+            Err(halted) => return Err(halted),
+        },
         Err(Stop::Failed(failure)) => failure,
         Err(halted) => return Err(halted),
     };

@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use minijinja::Value as Seen;
 use serde_json::{Map, Value};
 
+use crate::bounds::{MADE, check_value};
 use crate::chat::{Memory, Result, Stop};
 use crate::ids::{Name, RunId};
 use crate::run::record::Created;
@@ -156,13 +157,21 @@ impl Scope {
         match data {
             Data::Plain(value) => Ok(value.clone()),
             Data::Text(template) if template.as_plain().is_some() => self.text(template).map(Value::String),
-            other => other.evaluate(&self.context()).map_err(in_words),
+            other => within_bounds(other.evaluate(&self.context()).map_err(in_words)?),
         }
     }
 
     /// The values of a map.
     pub(super) fn map(&self, entries: &[(String, Data)]) -> Result<Map<String, Value>> {
         entries.iter().map(|(key, data)| Ok((key.clone(), self.value(data)?))).collect()
+    }
+}
+
+/// A value that a workflow has made, if it is no more than can be stored, shown and given on.
+pub(super) fn within_bounds(value: Value) -> Result<Value> {
+    match check_value(&value, &MADE) {
+        Ok(()) => Ok(value),
+        Err(exceeded) => Err(Stop::failed("template", format!("the value is too much: {exceeded}"))),
     }
 }
 

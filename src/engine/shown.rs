@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::bounds::{OUTSIDE, read};
 use crate::chat::Event;
 use crate::message::Content;
 use crate::model::ToolCall;
@@ -95,7 +96,7 @@ fn text_of(content: &Value) -> String {
 
 /// The arguments of a call; what is no object is shown as it was written.
 fn arguments_of(call: &ToolCall) -> Map<String, Value> {
-    match serde_json::from_str(&call.function.arguments) {
+    match read(call.function.arguments.as_bytes(), &OUTSIDE) {
         Ok(Value::Object(arguments)) => arguments,
         _ => Map::from_iter([("arguments".to_owned(), json!(call.function.arguments))]),
     }

@@ -14,7 +14,7 @@ use crate::clock::Timestamp;
 use crate::engine::effects::{REPLAY, Scoped};
 use crate::engine::journal::Journal;
 use crate::engine::questions::{ask, chosen, offered, text_value, texts};
-use crate::engine::scope::Scope;
+use crate::engine::scope::{Scope, within_bounds};
 use crate::ids::{Name, RunId};
 use crate::message::{self, Content, Form, MultipleChoice, TextInput, Within};
 use crate::run::record::{Origin, Outcome};
@@ -279,7 +279,7 @@ impl<'a> Execution<'a> {
             }
         }
         scope.unbind("loop", outer);
-        Ok(returned.map_or(Flow::Next(Value::Array(values)), Flow::Return))
+        all_or(values, returned)
     }
 
     async fn foreach(
@@ -316,7 +316,7 @@ impl<'a> Execution<'a> {
         }
         scope.unbind(variable.as_str(), outer_item);
         scope.unbind("loop", outer_loop);
-        Ok(returned.map_or(Flow::Next(Value::Array(values)), Flow::Return))
+        all_or(values, returned)
     }
 
     async fn foreach_at_once(
@@ -340,7 +340,7 @@ impl<'a> Execution<'a> {
             .buffered(parallel)
             .try_collect()
             .await?;
-        Ok(Value::Array(joined(scope, branches)))
+        within_bounds(Value::Array(joined(scope, branches)))
     }
 
     async fn parallel(&self, branches: &[(Name, Vec<Step>)], scope: &mut Scope, place: &str) -> Result<Value> {
@@ -352,7 +352,7 @@ impl<'a> Execution<'a> {
         });
         let ended = futures_util::future::try_join_all(running).await?;
         let values = joined(scope, ended);
-        Ok(branches.iter().map(|(name, _)| name.to_string()).zip(values).collect::<Map<_, _>>().into())
+        within_bounds(branches.iter().map(|(name, _)| name.to_string()).zip(values).collect::<Map<_, _>>().into())
     }
 
     /// Another workflow, within this run.
@@ -405,6 +405,14 @@ fn placed(stop: Stop, step: &Step) -> Stop {
             Stop::Failed(Failure { step: failure.step.or_else(|| Some(step.place.clone())), ..failure })
         }
         halted => halted,
+    }
+}
+
+/// What all rounds of a loop came to, or what one of them returned.
+fn all_or(values: Vec<Value>, returned: Option<Value>) -> Result<Flow> {
+    match returned {
+        Some(value) => Ok(Flow::Return(value)),
+        None => within_bounds(Value::Array(values)).map(Flow::Next),
     }
 }
 

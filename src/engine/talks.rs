@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 
+use crate::bounds::{OUTSIDE, Unfit, read};
 use crate::chat::{
     self, Answer, Asked, Call, Effects, Event, Failure, Grouped, LIMIT, Led, Permission, Question, Replied, Result,
     Speaking, Stage, Stop,
@@ -101,8 +102,12 @@ impl Execution<'_> {
             fx.say(agent.name.as_str(), "User", Content::text(text.clone()), Some(message)).await?;
             return Ok(json!(text));
         };
-        let value: Value = serde_json::from_str(&text).map_err(|error| {
-            Stop::failed("output", format!("agent {:?} did not reply with JSON: {error}", agent.name))
+        let value: Value = read(text.as_bytes(), &OUTSIDE).map_err(|unfit| {
+            let why = match unfit {
+                Unfit::Exceeded(exceeded) => format!("replied with too much: {exceeded}"),
+                Unfit::Json(error) => format!("did not reply with JSON: {error}"),
+            };
+            Stop::failed("output", format!("agent {:?} {why}", agent.name))
         })?;
         match schema.validator.validate(&value) {
             Ok(()) => Ok(value),

@@ -18,9 +18,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::audit::verify::{self, Verifier};
-use crate::audit::{Columns, Format, Prompts, Selection, erase, event, every_run};
+use crate::audit::{Columns, Format, Prompts, Selection, erase, event, events as events_of, every_run, unreadable};
 use crate::auth::Caller;
-use crate::broker::{Overheard, Stored};
+use crate::broker::{self, Overheard, Stored};
 use crate::clock::Timestamp;
 use crate::gateway::body::{Asked, Json};
 use crate::gateway::error::{ApiError, Result};
@@ -97,11 +97,11 @@ pub async fn run(
 ) -> Result<Reply<Value>> {
     guard::may_audit(&gateway, &caller)?;
     let run = run_id(&id)?;
-    let records = run::read(&gateway.broker, run, 0).await?;
-    if records.is_empty() {
+    let looked = run::look(&gateway.broker, run, 0).await?;
+    if looked.is_empty() {
         return Err(ApiError::unknown_run(&id));
     }
-    let mut summary = Summary::of(run, &records);
+    let mut summary = Summary::of(run, &looked.records);
     if let Some(title) = summary::title(&gateway.broker, summary.user.as_ref(), run).await? {
         summary.title = Some(title);
     }
@@ -116,7 +116,9 @@ pub async fn run(
         }
         shown
     };
-    let events: Vec<Value> = records.iter().map(tell).collect();
+    let mut events: Vec<Value> = looked.records.iter().map(tell).collect();
+    events.extend(looked.unreadable.iter().map(|unread| unreadable(run, unread)));
+    events.sort_by_key(|event| event["seq"].as_u64());
     Ok(Reply(json!({"run": line(&gateway, &mut summary), "events": events})))
 }
 
@@ -223,10 +225,11 @@ pub async fn export(
     Ok(response)
 }
 
-async fn lines(gateway: &Gateway, run: RunId, columns: &Columns, format: Format) -> run::Result<Bytes> {
+async fn lines(gateway: &Gateway, run: RunId, columns: &Columns, format: Format) -> broker::Result<Bytes> {
     let mut out = String::new();
-    for placed in run::read(&gateway.broker, run, 0).await? {
-        columns.write(format, &event(run, &placed, &gateway.settings.redactor), &mut out);
+    let looked = run::look(&gateway.broker, run, 0).await?;
+    for event in events_of(run, &looked, &gateway.settings.redactor) {
+        columns.write(format, &event, &mut out);
     }
     Ok(out.into())
 }
@@ -268,6 +271,13 @@ pub async fn events(
 struct Whose {
     workflow: String,
     user: Option<String>,
+}
+
+/// An event as a watcher is sent it.
+fn shown(mut event: Value, whose: &Whose) -> Bytes {
+    event["workflow"] = json!(whose.workflow);
+    event["user"] = json!(whose.user);
+    events::event("record", None, &event.to_string())
 }
 
 /// What one watcher is sent.
@@ -318,13 +328,19 @@ impl Tail {
             return None;
         }
         let mut assembler = self.parts.remove(&run).unwrap_or_default();
-        let taken = assembler.take(run, stored).ok()?;
-        if taken.records.is_empty() {
+        let taken = assembler.look(run, stored);
+        if taken.records.is_empty() && taken.unreadable.is_empty() {
             self.parts.insert(run, assembler);
         }
         // All of a history that was stored anew was told before.
         let news = if taken.anew { Vec::new() } else { taken.records };
         let mut told = BytesMut::new();
+        if !taken.unreadable.is_empty() {
+            let whose = self.look_up(run).await;
+            for unread in taken.unreadable.iter().filter(|_| self.is_wanted(&whose)) {
+                told.extend(shown(unreadable(run, unread), &whose));
+            }
+        }
         for placed in &news {
             told.extend(self.tell(run, placed).await.into_iter().flatten());
         }
@@ -343,15 +359,12 @@ impl Tail {
         if matches!(placed.record.body, Body::Ended(_) | Body::Removed) {
             self.whose.remove(&run);
         }
-        let wanted = self.watching.workflow.as_ref().is_none_or(|workflow| *workflow == whose.workflow)
-            && self.watching.user.as_ref().is_none_or(|user| whose.user.as_ref() == Some(user));
-        if !wanted {
-            return None;
-        }
-        let mut shown = event(run, placed, &self.gateway.settings.redactor);
-        shown["workflow"] = json!(whose.workflow);
-        shown["user"] = json!(whose.user);
-        Some(events::event("record", None, &shown.to_string()))
+        self.is_wanted(&whose).then(|| shown(event(run, placed, &self.gateway.settings.redactor), &whose))
+    }
+
+    fn is_wanted(&self, whose: &Whose) -> bool {
+        self.watching.workflow.as_ref().is_none_or(|workflow| *workflow == whose.workflow)
+            && self.watching.user.as_ref().is_none_or(|user| whose.user.as_ref() == Some(user))
     }
 
     fn remember(&mut self, run: RunId, whose: Whose) -> Whose {
@@ -366,8 +379,8 @@ impl Tail {
         if let Some(known) = self.whose.get(&run) {
             return known.clone();
         }
-        let found = run::read(&self.gateway.broker, run, 0).await.ok().and_then(|records| {
-            let summary = Summary::of(run, &records);
+        let found = run::look(&self.gateway.broker, run, 0).await.ok().and_then(|looked| {
+            let summary = Summary::of(run, &looked.records);
             let user = summary.user.as_ref().map(ToString::to_string);
             Some(Whose { workflow: summary.workflow?.to_string(), user })
         });

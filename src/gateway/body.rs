@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 
+use crate::bounds::{self, OUTSIDE, Unfit};
 use crate::gateway::error::ApiError;
 
 /// The largest body that `/api` reads. Whatever is started or answered must fit into one stored message (about 1 MB);
@@ -40,15 +41,17 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
             return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", words));
         }
         let bytes = read(request.into_body(), LARGEST).await?;
-        serde_json::from_slice(&bytes).map(Json).map_err(|error| {
-            if error.is_data() {
-                ApiError::new(
-                    StatusCode::UNPROCESSABLE_ENTITY,
-                    "invalid_body",
-                    format!("the body does not fit: {error}"),
-                )
-            } else {
-                ApiError::new(StatusCode::BAD_REQUEST, "malformed_json", format!("the body is not JSON: {error}"))
+        bounds::read(&bytes, &OUTSIDE).map(Json).map_err(|unfit| {
+            let unfitting = |why: &str| {
+                let words = format!("the body does not fit: {why}");
+                ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_body", words)
+            };
+            match unfit {
+                Unfit::Exceeded(exceeded) => unfitting(&exceeded.to_string()),
+                Unfit::Json(error) if error.is_data() => unfitting(&error.to_string()),
+                Unfit::Json(error) => {
+                    ApiError::new(StatusCode::BAD_REQUEST, "malformed_json", format!("the body is not JSON: {error}"))
+                }
             }
         })
     }

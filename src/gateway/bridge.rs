@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
+use crate::bounds::{self, OUTSIDE, STORED, cut};
 use crate::broker::contract::Carried;
 use crate::broker::{self, Broker, Slot};
 use crate::clock::{self, Clock, SystemClock};
@@ -19,7 +20,7 @@ use crate::message::{Content, Message, from_envelope};
 use crate::run::answer::{Accepted, Answer, Given};
 use crate::run::record::{Answered, Body, Ended, Ending, Origin, Outcome, Placed, Record, Usage, completed_message};
 use crate::run::summary::Summary;
-use crate::run::{Result, answer as inbox, read};
+use crate::run::{Result, answer as inbox, look};
 
 /// The runs that are kept in mind; a forgotten one is read again.
 const MOST_REMEMBERED: usize = 10_000;
@@ -75,7 +76,14 @@ fn said(carried: &Carried) -> Option<(RunId, Message)> {
     if carried.copy_of.is_some() {
         return None;
     }
-    let body: Value = serde_json::from_slice(&carried.body).ok()?;
+    // What is too deep is cut off: the message may be the one that ends the run.
+    let shallow = cut(&carried.body, OUTSIDE.depth);
+    let body = shallow.as_deref().unwrap_or(&carried.body);
+    if let Err(exceeded) = bounds::check(body, &STORED) {
+        tracing::warn!("a message of a FastAgency worker is left out: {exceeded}");
+        return None;
+    }
+    let body: Value = serde_json::from_slice(body).ok()?;
     let run = RunId::parse(body.get("workflow_uuid")?.as_str()?).ok()?;
     Some((run, from_envelope(&body)?))
 }
@@ -108,7 +116,7 @@ impl Runs {
             if self.known.len() >= MOST_REMEMBERED {
                 self.known.clear();
             }
-            self.known.insert(run, Copied::of(run, &read(broker, run, 0).await?));
+            self.known.insert(run, Copied::of(run, &look(broker, run, 0).await?.records));
         }
         let Some(known) = self.known.get_mut(&run) else { return Ok(()) };
         while let Some(copied) = known
@@ -127,7 +135,7 @@ impl Runs {
                     return Ok(());
                 }
                 // Another gateway was first, or an answer came in between: look again.
-                Err(broker::Error::Conflict { .. }) => *known = Copied::of(run, &read(broker, run, 0).await?),
+                Err(broker::Error::Conflict { .. }) => *known = Copied::of(run, &look(broker, run, 0).await?.records),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -213,7 +221,11 @@ fn body(seq: u64, message: &Message, failed: Option<&str>) -> Body {
 async fn append(broker: &Broker, run: RunId, expected: u64, body: Body) -> broker::Result<Placed> {
     let record = Record::new(body);
     let mut seq = expected;
-    for payload in record.payloads() {
+    let payloads = record.payloads().map_err(|exceeded| broker::Error::Refused {
+        doing: "store a message of a FastAgency worker".to_owned(),
+        reason: exceeded.to_string(),
+    })?;
+    for payload in payloads {
         seq = broker.log.append(run, record.lane(), payload, seq).await?;
     }
     Ok(Placed { seq, at: SystemClock.now(), record })
@@ -222,7 +234,7 @@ async fn append(broker: &Broker, run: RunId, expected: u64, body: Body) -> broke
 /// Appends what `decide` says about the run as it is; `None`: nothing is to be appended.
 async fn append_to_current(broker: &Broker, run: RunId, decide: impl Fn(&Summary) -> Option<Body>) -> Result<bool> {
     loop {
-        let records = read(broker, run, 0).await?;
+        let records = look(broker, run, 0).await?.records;
         let Some(mut copied) = Copied::of(run, &records) else { return Ok(false) };
         let Some(body) = decide(&copied.summary) else { return Ok(false) };
         match append(broker, run, copied.last, body).await {
@@ -254,8 +266,8 @@ pub async fn end(broker: &Broker, run: RunId, outcome: Ending, reason: Option<&s
 
 /// Puts a FastAgency worker's run on the shelf. That it may fail is no matter: its next message puts it there.
 pub async fn shelve(broker: &Broker, run: RunId) {
-    if let Ok(records) = read(broker, run, 0).await
-        && let Some(copied) = Copied::of(run, &records)
+    if let Ok(looked) = look(broker, run, 0).await
+        && let Some(copied) = Copied::of(run, &looked.records)
     {
         copied.shelve(broker).await;
     }
@@ -334,7 +346,7 @@ async fn pass_on_again(broker: &Broker, run: RunId, question: MessageId) -> Resu
     if clock::until(stored.at, SystemClock.now()) < PASSED_ON_WITHIN {
         return Ok(());
     }
-    let records = read(broker, run, 0).await?;
+    let records = look(broker, run, 0).await?.records;
     let Some(Body::Created(created)) = records.first().map(|first| &first.record.body) else { return Ok(()) };
     let target = Target::of(run, created);
     let is_over = matches!(records.last().map(|last| &last.record.body), Some(Body::Ended(_) | Body::Removed));

@@ -140,6 +140,9 @@ impl From<run::Error> for ApiError {
         match error {
             run::Error::Broker(error) => error.into(),
             run::Error::Unknown { run } => Self::unknown_run(&run.to_string()),
+            run::Error::Unstorable { source, .. } => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "too_complex", source.to_string())
+            }
             other => Self::internal(&other),
         }
     }

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use crate::auth::Caller;
+use crate::bounds::{self, OUTSIDE, Unfit};
 use crate::gateway::Gateway;
 use crate::gateway::body;
 use crate::gateway::error::ApiError;
@@ -80,7 +81,10 @@ fn check(body: &[u8], content_type: Option<&str>) -> Result<(String, Map<String,
     if !content_type.is_none_or(body::is_json) {
         return Err(vec![not_an_object(json!(String::from_utf8_lossy(body)))]);
     }
-    let body: Value = serde_json::from_slice(body).map_err(|error| vec![not_json(body, &error)])?;
+    let body: Value = bounds::read(body, &OUTSIDE).map_err(|unfit| match unfit {
+        Unfit::Exceeded(exceeded) => vec![problem("value_error", json!(["body"]), &exceeded.to_string(), Value::Null)],
+        Unfit::Json(error) => vec![not_json(body, &error)],
+    })?;
     let Value::Object(mut fields) = body else {
         return Err(vec![not_an_object(body)]);
     };

@@ -266,29 +266,47 @@ pub async fn questions(
 struct Found {
     created: Created,
     summary: Summary,
+    /// What of its log cannot be read, in sentences.
+    unreadable: Vec<String>,
 }
 
 /// Reads a run. Somebody else's, a removed one and one that never was are all unknown.
 async fn look_up(gateway: &Gateway, run: RunId, caller: &Caller) -> Result<Found> {
-    let records = run::read(&gateway.broker, run, 0).await?;
-    let created = match records.first().map(|first| &first.record.body) {
-        Some(Body::Created(created))
-            if gateway.auth.may(caller, Act::See, created.workflow.as_str(), created.user.as_ref()) =>
-        {
-            created.clone()
-        }
-        _ => return Err(ApiError::unknown_run(&run.to_string())),
+    let looked = run::look(&gateway.broker, run, 0).await?;
+    let unknown = || ApiError::unknown_run(&run.to_string());
+    let created = match looked.created() {
+        Some(created) => created.clone(),
+        None if looked.unreadable.is_empty() => return Err(unknown()),
+        // How it began cannot be read. Its line in the lists says whose it is; without one it is for admins.
+        None => match summary::line_of(&gateway.broker, run).await? {
+            Some(line) => line.as_created(),
+            None if caller.is_admin => Summary::new(run).as_created(),
+            None => return Err(unknown()),
+        },
     };
+    if !gateway.auth.may(caller, Act::See, created.workflow.as_str(), created.user.as_ref()) {
+        return Err(unknown());
+    }
     let mut summary = Summary::new(run);
-    records.iter().for_each(|placed| summary.apply(&redaction::placed(&gateway.settings.redactor, placed)));
+    looked.records.iter().for_each(|placed| summary.apply(&redaction::placed(&gateway.settings.redactor, placed)));
     if let Some(title) = summary::title(&gateway.broker, created.user.as_ref(), run).await? {
         summary.title = Some(title);
     }
     redaction::summary(&gateway.settings.redactor, &mut summary);
-    Ok(Found { created, summary })
+    let unreadable = looked.unreadable.iter().map(|unread| unread.why.to_string()).collect();
+    Ok(Found { created, summary, unreadable })
 }
 
 impl Found {
+    /// What is shown of it.
+    fn shown(&self) -> Value {
+        let mut shown = projection::run(&self.summary);
+        if !self.unreadable.is_empty() {
+            shown["unreadable"] = json!(self.unreadable);
+        }
+        shown
+    }
+
     /// Refuses what only its user and admins may do.
     fn allow_owner(&self, caller: &Caller) -> Result<()> {
         if caller.is_admin || caller.user == self.created.user {
@@ -314,7 +332,7 @@ pub fn run_id(text: &str) -> Result<RunId> {
 /// `GET /api/runs/{id}`.
 pub async fn get(State(gateway): State<Arc<Gateway>>, caller: Caller, Path(id): Path<String>) -> Result<Reply<Value>> {
     let found = look_up(&gateway, run_id(&id)?, &caller).await?;
-    Ok(Reply(projection::run(&found.summary)))
+    Ok(Reply(found.shown()))
 }
 
 /// The body of `PATCH /api/runs/{id}`.
@@ -353,7 +371,8 @@ pub async fn delete(State(gateway): State<Arc<Gateway>>, caller: Caller, Path(id
     let run = run_id(&id)?;
     let found = look_up(&gateway, run, &caller).await?;
     found.allow_owner(&caller)?;
-    if found.summary.state != RunState::Ended {
+    // One that cannot be read may never end.
+    if found.summary.state != RunState::Ended && found.unreadable.is_empty() {
         return Err(ApiError::new(StatusCode::CONFLICT, "run_not_ended", "the run has not ended")
             .hint(Some("cancel it first".to_owned())));
     }

@@ -145,6 +145,7 @@ async fn enter(gateway: &Gateway, init: Init, caller: Caller) -> Result<Created,
         Err(Refused::Run(run::Error::Unknown { run })) => {
             return Err(Entry::Refused(format!("the run {run} was removed; start another")));
         }
+        Err(Refused::Run(run::Error::Unstorable { source, .. })) => return Err(Entry::Refused(source.to_string())),
         Err(Refused::Run(run::Error::Broker(broker::Error::TooLarge { .. }))) => {
             return Err(Entry::Refused("params: are larger than what can be stored".to_owned()));
         }
@@ -157,10 +158,7 @@ async fn enter(gateway: &Gateway, init: Init, caller: Caller) -> Result<Created,
 }
 
 async fn existing(gateway: &Gateway, run: RunId) -> run::Result<Option<Created>> {
-    Ok(match run::read(&gateway.broker, run, 0).await?.into_iter().next() {
-        Some(Placed { record: crate::run::record::Record { body: Body::Created(created), .. }, .. }) => Some(created),
-        _ => None,
-    })
+    run::created(&gateway.broker, run).await
 }
 
 fn failed(error: run::Error) -> Entry {

@@ -262,7 +262,7 @@ async fn shelve_if_unclaimed(broker: &Broker, run: RunId) -> run::Result<()> {
     }
     Summary::of(run, &[last]).shelve(broker).await?;
     // A worker may have claimed and shelved it in between; then ours is the older one and must not stay.
-    let records = run::read(broker, run, 0).await?;
+    let records = run::look(broker, run, 0).await?.records;
     if records.len() > 1 {
         Summary::of(run, &records).shelve(broker).await?;
     }

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::bounds::{OUTSIDE, read};
+
 use super::{Approval, Content, Decision, Form, MultipleChoice, TextInput, TextValue, Verdict};
 
 /// What a person answered: checked, in the form in which it is stored and shown.
@@ -38,8 +40,8 @@ pub fn check_text_answer(question: &Content, answer: &str) -> Result<Fits, Strin
             check_choice(asked, &Value::Array(labels))
         }
         Content::Form(asked) => {
-            let object =
-                serde_json::from_str(answer).map_err(|error| format!("the answer must be a JSON object: {error}"))?;
+            let object = read(answer.as_bytes(), &OUTSIDE)
+                .map_err(|error| format!("the answer must be a JSON object: {error}"))?;
             check_form(asked, &object)
         }
         Content::Approval(asked) => {
@@ -52,7 +54,7 @@ pub fn check_text_answer(question: &Content, answer: &str) -> Result<Fits, Strin
                     let reason = answer.split_once(':').map_or("", |(_, reason)| reason.trim());
                     json!({"decision": "deny", "reason": reason})
                 }
-                _ => serde_json::from_str(answer)
+                _ => read(answer.as_bytes(), &OUTSIDE)
                     .map_err(|_| "answer once, always or deny (deny: with a reason)".to_owned())?,
             };
             check_verdict(asked, &decision)

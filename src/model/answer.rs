@@ -4,6 +4,8 @@
 
 use serde_json::Value;
 
+use crate::bounds::{SERVED, Unfit, read};
+
 use super::draft::{Draft, malformed, too_long};
 use super::sse::{self, TooLong};
 use super::told::{error_in, told};
@@ -83,9 +85,8 @@ impl<'a> Reader<'a> {
             Form::Unknown => Err(malformed(self.draft.model(), "it is empty".to_owned())),
             Form::Whole(body) => {
                 let body = String::from_utf8_lossy(&body);
-                let answer = serde_json::from_str::<Value>(body.trim_start_matches('\u{feff}')).map_err(|error| {
-                    malformed(self.draft.model(), format!("it is not JSON ({error}): {}", body.trim()))
-                })?;
+                let answer = read_served(body.trim_start_matches('\u{feff}'))
+                    .map_err(|why| malformed(self.draft.model(), format!("it {why}: {}", body.trim())))?;
                 match &answer {
                     // A stream that came as a list, all at once.
                     Value::Array(pieces) => pieces.iter().try_for_each(|piece| self.take(piece, "", show))?,
@@ -125,8 +126,8 @@ impl<'a> Reader<'a> {
                 self.draft.done = true;
                 return Ok(Heard::End);
             }
-            let chunk = serde_json::from_str::<Value>(data)
-                .map_err(|error| malformed(self.draft.model(), format!("a piece is not JSON ({error}): {}", data)));
+            let chunk =
+                read_served(data).map_err(|why| malformed(self.draft.model(), format!("a piece {why}: {}", data)));
             // An error that is no JSON is still an error that the server tells.
             let chunk = if event.name == "error" { chunk.unwrap_or_else(|_| Value::from(data)) } else { chunk? };
             self.take(&chunk, &event.name, show)?;
@@ -162,6 +163,14 @@ fn form_of(first: u8, declared_events: bool) -> Form {
         _ => declared_events,
     };
     if events { Form::Events(sse::Reader::new(LONGEST_PIECE)) } else { Form::Whole(Vec::new()) }
+}
+
+/// Reads what a server has sent. What it is not, in words.
+fn read_served(text: &str) -> Result<Value, String> {
+    read(text.as_bytes(), &SERVED).map_err(|unfit| match unfit {
+        Unfit::Exceeded(exceeded) => format!("is too much ({exceeded})"),
+        Unfit::Json(error) => format!("is not JSON ({error})"),
+    })
 }
 
 #[cfg(test)]

@@ -2,12 +2,15 @@
 //! that a record carries is a record of its own.
 
 use serde::Deserialize;
+use serde_json::error::Category;
 
+use crate::bounds::{STORED, cut};
 use crate::broker::Stored;
+use crate::clock::Timestamp;
 use crate::ids::RunId;
 use crate::run::record::{Body, KeptEntry, Placed, Record, VERSION, is_last_piece};
 
-/// Why a stored record cannot be used.
+/// Why a stored record cannot be used. Nothing of what it holds is told: people may have said it.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
     /// A newer program wrote it.
@@ -22,17 +25,44 @@ pub enum Unreadable {
         /// Its version.
         version: u8,
     },
+    /// A value in it is nested deeper than is read.
+    #[error("record {seq} of run {run} cannot be read whole: a value in it is nested deeper than {} levels", STORED.depth)]
+    TooDeep {
+        /// The run.
+        run: RunId,
+        /// The record's sequence.
+        seq: u64,
+    },
     /// It is no record.
-    #[error("record {seq} of run {run} cannot be read: {source}")]
+    #[error("record {seq} of run {run} cannot be read: {}", in_words(.problem))]
     Malformed {
         /// The run.
         run: RunId,
         /// The record's sequence.
         seq: u64,
-        /// What is wrong with it.
-        #[source]
-        source: serde_json::Error,
+        /// What is wrong with it. Its words may be the record's.
+        problem: serde_json::Error,
     },
+}
+
+fn in_words(problem: &serde_json::Error) -> String {
+    let what = match problem.classify() {
+        Category::Eof => "it is cut off",
+        Category::Data => "it is no record",
+        Category::Syntax | Category::Io => "it is not JSON",
+    };
+    format!("{what} (line {}, column {})", problem.line(), problem.column())
+}
+
+/// A record that cannot be read, or not whole, and its place in the log.
+#[derive(Debug)]
+pub struct Unread {
+    /// Its sequence.
+    pub seq: u64,
+    /// When it was stored.
+    pub at: Timestamp,
+    /// Why.
+    pub why: Unreadable,
 }
 
 /// Reads stored payloads in order, and gives the records that are complete.
@@ -48,68 +78,108 @@ pub struct Taken {
     pub records: Vec<Placed>,
     /// They are a history that was stored anew: they stand for everything that was taken before.
     pub anew: bool,
+    /// What of it cannot be read. A record that is too deep is among the records as well, without what is too deep.
+    pub unreadable: Vec<Unread>,
 }
 
 impl Assembler {
     /// Takes the next stored payload. Nothing is complete with a part of which more are to come.
     pub fn take(&mut self, run: RunId, stored: &Stored) -> Result<Taken, Unreadable> {
-        let malformed = |source| Unreadable::Malformed { run, seq: stored.seq, source };
-        let record = match parse(&stored.payload) {
-            Ok(record) => record,
-            Err(source) => return Err(too_new(run, stored).unwrap_or_else(|| malformed(source))),
-        };
-        if record.version > VERSION {
-            return Err(Unreadable::TooNew { run, seq: stored.seq, version: record.version });
-        }
+        let mut taken = self.look(run, stored);
+        if taken.unreadable.is_empty() { Ok(taken) } else { Err(taken.unreadable.swap_remove(0).why) }
+    }
+
+    /// Takes the next stored payload as far as it can be read.
+    pub fn look(&mut self, run: RunId, stored: &Stored) -> Taken {
+        let place = Place { run, seq: stored.seq, at: stored.at };
+        let mut taken = Taken::default();
+        let Some(record) = place.read(&stored.payload, &mut taken.unreadable) else { return taken };
         let Body::Part { index, count, text, .. } = &record.body else {
             self.parts.clear();
-            return taken(run, stored, record);
+            place.take(record, &mut taken);
+            return taken;
         };
         // A writer that was cut off between two parts begins again with part 0.
         if *index == 0 {
             self.parts.clear();
         }
         self.parts.push_str(text);
-        if !is_last_piece(*index, *count) {
-            return Ok(Taken::default());
+        if is_last_piece(*index, *count) {
+            let whole = std::mem::take(&mut self.parts);
+            if let Some(record) = place.read(whole.as_bytes(), &mut taken.unreadable) {
+                place.take(record, &mut taken);
+            }
         }
-        let whole = std::mem::take(&mut self.parts);
-        taken(run, stored, parse(whole.as_bytes()).map_err(malformed)?)
+        taken
     }
 }
 
-/// What a whole record says in its place.
-fn taken(run: RunId, stored: &Stored, record: Record) -> Result<Taken, Unreadable> {
-    let placed = |seq, at, record: Record| record.steps().map(move |record| Placed { seq, at, record });
-    let Body::Kept(kept) = record.body else {
-        return Ok(Taken { records: placed(stored.seq, stored.at, record).collect(), anew: false });
-    };
-    let mut records = Vec::with_capacity(kept.entries.len());
-    if kept.erased.is_none() {
-        for KeptEntry { seq, at, text, .. } in kept.entries {
-            let Some(text) = text else { continue };
-            let record = parse(text.as_bytes()).map_err(|source| Unreadable::Malformed { run, seq, source })?;
-            records.extend(placed(seq, at, record));
+/// Where a record is stored.
+#[derive(Clone, Copy)]
+struct Place {
+    run: RunId,
+    seq: u64,
+    at: Timestamp,
+}
+
+impl Place {
+    /// Reads a record; of one that is too deep, what is not.
+    fn read(self, text: &[u8], unreadable: &mut Vec<Unread>) -> Option<Record> {
+        let Self { run, seq, at } = self;
+        let (record, why) = match readable(text) {
+            Ok(record) if record.version > VERSION => (None, Unreadable::TooNew { run, seq, version: record.version }),
+            Ok(record) => return Some(record),
+            Err((record, problem)) => match (newer_version(text), record) {
+                (Some(version), _) => (None, Unreadable::TooNew { run, seq, version }),
+                (None, Some(record)) => (Some(*record), Unreadable::TooDeep { run, seq }),
+                (None, None) => (None, Unreadable::Malformed { run, seq, problem }),
+            },
+        };
+        unreadable.push(Unread { seq, at, why });
+        record
+    }
+
+    /// What a whole record says in its place.
+    fn take(self, record: Record, taken: &mut Taken) {
+        let placed = |at: Self, record: Record| record.steps().map(move |record| at.holds(record));
+        let Body::Kept(kept) = record.body else {
+            taken.records.extend(placed(self, record));
+            return;
+        };
+        taken.anew = true;
+        if kept.erased.is_none() {
+            for KeptEntry { seq, at, text, .. } in kept.entries {
+                let place = Self { seq, at, ..self };
+                let record = text.and_then(|text| place.read(text.as_bytes(), &mut taken.unreadable));
+                taken.records.extend(record.into_iter().flat_map(|record| placed(place, record)));
+            }
+        }
+        if taken.records.is_empty() {
+            taken.records.push(self.holds(Record { body: Body::Removed, ..record }));
         }
     }
-    if records.is_empty() {
-        let removed = Record { body: Body::Removed, ..record };
-        records.push(Placed { seq: stored.seq, at: stored.at, record: removed });
+
+    fn holds(self, record: Record) -> Placed {
+        Placed { seq: self.seq, at: self.at, record }
     }
-    Ok(Taken { records, anew: true })
 }
 
-fn parse(payload: &[u8]) -> serde_json::Result<Record> {
-    serde_json::from_slice(payload)
+/// Reads the text of a record. The error of one that is too deep has the record without what is too deep.
+pub fn readable(text: &[u8]) -> Result<Record, (Option<Box<Record>>, serde_json::Error)> {
+    serde_json::from_slice(text).map_err(|problem| {
+        let shallow = cut(text, STORED.depth).and_then(|text| serde_json::from_slice(&text).ok());
+        (shallow.map(Box::new), problem)
+    })
 }
 
-fn too_new(run: RunId, stored: &Stored) -> Option<Unreadable> {
+/// The version that a text says it has, if this program does not know it.
+fn newer_version(text: &[u8]) -> Option<u8> {
     #[derive(Deserialize)]
     struct Versioned {
         v: u8,
     }
-    let Versioned { v } = serde_json::from_slice(&stored.payload).ok()?;
-    (v > VERSION).then_some(Unreadable::TooNew { run, seq: stored.seq, version: v })
+    let Versioned { v } = serde_json::from_slice(text).ok()?;
+    (v > VERSION).then_some(v)
 }
 
 #[cfg(test)]
@@ -118,7 +188,6 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::clock::Timestamp;
     use crate::message::Content;
     use crate::run::record::{Done, Outcome, completed_message};
 
@@ -132,7 +201,7 @@ mod tests {
         let mut message = completed_message(run, Value::Null);
         message.says = Content::text("\"ü\n".repeat(1_000_000));
         let record = Record::new(Body::Said { key: "1".into(), message });
-        let payloads = record.payloads();
+        let payloads = record.payloads().unwrap();
         assert!(payloads.len() > 4);
         let mut assembler = Assembler::default();
         let mut whole = Vec::new();
@@ -149,7 +218,7 @@ mod tests {
         let run = RunId::random();
         let done = Done { key: "talk#0".into(), outcome: Outcome::Value(Value::from(7)), asked: None };
         let says = Body::Said { key: "talk#1".into(), message: completed_message(run, Value::Null) };
-        let payload = Record::carrying(done, says.clone()).payloads().swap_remove(0);
+        let payload = Record::carrying(done, says.clone()).payload();
         let records = Assembler::default().take(run, &stored(5, payload)).unwrap().records;
         let bodies: Vec<(u64, Body)> = records.into_iter().map(|placed| (placed.seq, placed.record.body)).collect();
         let did = Body::Did { key: "talk#0".into(), outcome: Outcome::Value(Value::from(7)) };

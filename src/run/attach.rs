@@ -15,7 +15,7 @@ use crate::ids::RunId;
 use crate::message::Within;
 use crate::run::assembler::Assembler;
 use crate::run::record::{Body, Placed};
-use crate::run::{Result, read};
+use crate::run::{Looked, Result, look};
 
 /// What a follower is given.
 #[derive(Debug, Clone, PartialEq)]
@@ -99,9 +99,9 @@ pub async fn attach(broker: &Broker, run: RunId, after: u64) -> Result<Attached>
     Ok(attached)
 }
 
-/// Reads a run's records from after sequence `after`, without following it.
-pub async fn plain(broker: &Broker, run: RunId, after: u64) -> Result<Vec<Placed>> {
-    read(broker, run, after).await
+/// Reads a run's records from after sequence `after`, as far as they can be read, without following it.
+pub async fn plain(broker: &Broker, run: RunId, after: u64) -> Result<Looked> {
+    Ok(look(broker, run, after).await?)
 }
 
 impl Attached {
@@ -128,7 +128,7 @@ impl Attached {
             self.look_at = Instant::now() + IDLE_LOOK;
             match heard {
                 Ok(Some(Live::Record { stored, .. })) if stored.seq <= self.last => {}
-                Ok(Some(Live::Record { stored, previous })) if previous == self.last => self.take(&stored)?,
+                Ok(Some(Live::Record { stored, previous })) if previous == self.last => self.take(&stored),
                 Ok(Some(Live::Delta(delta))) => return Ok(Some(Seen::Delta(delta))),
                 Ok(Some(Live::Record { .. } | Live::Gap)) | Err(_) => self.behind = true,
                 Ok(None) => (self.deaf, self.behind) = (true, true),
@@ -148,15 +148,20 @@ impl Attached {
 
     async fn catch_up(&mut self) -> Result<()> {
         for stored in self.broker.log.read(self.run, self.last).await? {
-            self.take(&stored)?;
+            self.take(&stored);
         }
         Ok(())
     }
 
-    fn take(&mut self, stored: &crate::broker::Stored) -> Result<()> {
+    /// Takes what is stored as far as it can be read: a follower is shown the rest of the run.
+    fn take(&mut self, stored: &crate::broker::Stored) {
         self.last = stored.seq;
         let given = self.given;
-        for placed in self.assembler.take(self.run, stored)?.records {
+        let taken = self.assembler.look(self.run, stored);
+        for unread in &taken.unreadable {
+            tracing::debug!(run.id = %self.run, "a follower is not shown all of the run: {}", unread.why);
+        }
+        for placed in taken.records {
             self.ended |= matches!(placed.record.body, Body::Ended(_) | Body::Removed);
             // A history that was stored anew holds again what was given before.
             if placed.seq > given {
@@ -164,6 +169,5 @@ impl Attached {
                 self.waiting.push_back(Seen::Record(Box::new(placed)));
             }
         }
-        Ok(())
     }
 }

@@ -4,11 +4,12 @@
 use crate::broker::{self, Broker, Lane, Shelf, Slot};
 use crate::clock::Timestamp;
 use crate::ids::{RunId, WorkerId};
+use crate::run::assembler::Unreadable;
 use crate::run::lease::Lease;
-use crate::run::record::{Body, Created, Placed, Record, started_message};
+use crate::run::record::{Body, Created, Ended, Ending, Placed, Record, Usage, completed_message, started_message};
 use crate::run::summary::Summary;
 use crate::run::writer::Writer;
-use crate::run::{Error, Result, read};
+use crate::run::{Error, Looked, Result, look, read};
 
 /// What came of an attempt to take a run over.
 pub enum Claim<T> {
@@ -68,7 +69,10 @@ where
 {
     let (worker, lapses) = (lease.worker(), lease.lapses());
     loop {
-        let mut history = read(broker, run, 0).await?;
+        let Looked { records: mut history, unreadable } = look(broker, run, 0).await?;
+        if let Some(unread) = unreadable.into_iter().next() {
+            return end_unreadable(broker, lease, run, &history, unread.why).await;
+        }
         let Some(first) = history.first() else {
             return Ok(Claim::Nothing);
         };
@@ -103,8 +107,17 @@ where
         let epoch = claimant.map_or(1, |(_, epoch)| epoch + 1);
         let message = (epoch == 1).then(|| started_message(run, &created, description.as_deref()));
         let record = Record::new(Body::Claimed { worker, epoch, message });
-        let payload = record.payloads().swap_remove(0);
-        match broker.log.append(run, Lane::Did, payload, expected).await {
+        let payloads = match record.payloads() {
+            Ok(payloads) => payloads,
+            Err(source) => return end(broker, lease, run, &history, &Error::Unstorable { run, source }).await,
+        };
+        let mut appended = Ok(expected);
+        for payload in payloads {
+            if let Ok(last) = appended {
+                appended = broker.log.append(run, Lane::Did, payload, last).await;
+            }
+        }
+        match appended {
             Ok(seq) => {
                 history.push(Placed { seq, at: lease.clock().now(), record });
                 let writer = Writer::new(broker.clone(), run, worker, seq);
@@ -114,6 +127,56 @@ where
             Err(broker::Error::Conflict { .. }) => continue,
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+/// A run with a record that this program cannot read is not executed: what it would come to is not what it came to before.
+/// If no other program can read it either, it has failed.
+async fn end_unreadable<T>(
+    broker: &Broker,
+    lease: &Lease,
+    run: RunId,
+    history: &[Placed],
+    why: Unreadable,
+) -> Result<Claim<T>> {
+    match (&why, history.first().map(|first| &first.record.body)) {
+        (Unreadable::TooDeep { .. } | Unreadable::Malformed { .. }, Some(Body::Created(_))) => {
+            end(broker, lease, run, history, &why.into()).await
+        }
+        _ => Err(why.into()),
+    }
+}
+
+/// Ends a run that can never go on. Another worker that has it, and can, goes on.
+async fn end<T>(broker: &Broker, lease: &Lease, run: RunId, history: &[Placed], why: &Error) -> Result<Claim<T>> {
+    if history.iter().any(|placed| matches!(placed.record.body, Body::Ended(_) | Body::Removed)) {
+        return Ok(Claim::Nothing);
+    }
+    if let Some((other, _)) = last_claim(history)
+        && other != lease.worker()
+        && (!lease.may_take_over() || is_alive(broker, other).await?)
+    {
+        return Ok(Claim::Held { by: other });
+    }
+    let Some(last) = broker.log.last(run).await? else { return Ok(Claim::Nothing) };
+    let reason = format!("the run cannot go on: {why}");
+    let message = completed_message(run, serde_json::Value::String(reason.clone()));
+    let ended = Ended {
+        outcome: Ending::Failed,
+        reason: Some(reason),
+        result: serde_json::Value::Null,
+        usage: Usage::default(),
+        message,
+    };
+    let record = Record::new(Body::Ended(ended));
+    let payload = record.payload();
+    match broker.log.append(run, record.lane(), payload, last.seq).await {
+        Ok(_) => {
+            tracing::warn!(run.id = %run, "the run was ended: {why}");
+            Summary::of(run, &look(broker, run, 0).await?.records).shelve(broker).await?;
+            Ok(Claim::Nothing)
+        }
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -32,6 +32,14 @@ pub enum Error {
     /// A record cannot be used.
     #[error(transparent)]
     Unreadable(#[from] assembler::Unreadable),
+    /// A record would be more than anybody could read again.
+    #[error("what happened in run {run} cannot be stored: {source}")]
+    Unstorable {
+        /// The run.
+        run: crate::ids::RunId,
+        /// What is too much.
+        source: crate::bounds::Exceeded,
+    },
     /// There is no such run.
     #[error("there is no run {run}")]
     Unknown {
@@ -49,28 +57,64 @@ pub enum Error {
 /// The result of a call about a run.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Reads a run's records after sequence `after`.
+/// A log as far as it can be read.
+#[derive(Debug, Default)]
+pub struct Looked {
+    /// Its records.
+    pub records: Vec<record::Placed>,
+    /// What of it cannot be read. Records that are too deep are among the records as well, without what is too deep.
+    pub unreadable: Vec<assembler::Unread>,
+}
+
+impl Looked {
+    /// How the run began, if that can be read.
+    pub fn created(&self) -> Option<&record::Created> {
+        match &self.records.first()?.record.body {
+            record::Body::Created(created) => Some(created),
+            _ => None,
+        }
+    }
+
+    /// Nothing is stored.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.unreadable.is_empty()
+    }
+}
+
+/// Reads a run's records after sequence `after`, for whoever must know them all: one that cannot be read is an error.
 pub async fn read(broker: &crate::broker::Broker, run: crate::ids::RunId, after: u64) -> Result<Vec<record::Placed>> {
+    let mut looked = look(broker, run, after).await?;
+    if looked.unreadable.is_empty() { Ok(looked.records) } else { Err(looked.unreadable.swap_remove(0).why.into()) }
+}
+
+/// Reads a run's records after sequence `after` as far as they can be read, for whoever shows, counts or removes them.
+pub async fn look(broker: &crate::broker::Broker, run: crate::ids::RunId, after: u64) -> crate::broker::Result<Looked> {
+    Ok(look_through(run, &broker.log.read(run, after).await?, after))
+}
+
+/// What is stored of a run after sequence `after`, as far as it can be read.
+pub fn look_through(run: crate::ids::RunId, stored: &[crate::broker::Stored], after: u64) -> Looked {
     let mut assembler = assembler::Assembler::default();
-    let mut records = Vec::new();
-    for stored in broker.log.read(run, after).await? {
-        let taken = assembler.take(run, &stored)?;
+    let mut looked = Looked::default();
+    for stored in stored {
+        let taken = assembler.look(run, stored);
         if taken.anew {
-            records.clear();
+            looked = Looked::default();
         }
         // Those of a history that was stored anew have places that are older than where they were read.
-        records.extend(taken.records.into_iter().filter(|placed| placed.seq > after));
+        looked.records.extend(taken.records.into_iter().filter(|placed| placed.seq > after));
+        looked.unreadable.extend(taken.unreadable.into_iter().filter(|unread| unread.seq > after));
     }
-    Ok(records)
+    looked
 }
 
 /// How a run began: one read, however long its log is. None if there is no such run any more.
 pub async fn created(broker: &crate::broker::Broker, run: crate::ids::RunId) -> Result<Option<record::Created>> {
     let Some(stored) = broker.log.first(run).await? else { return Ok(None) };
-    let first = match assembler::Assembler::default().take(run, &stored)?.records.into_iter().next() {
+    let first = match assembler::Assembler::default().look(run, &stored).records.into_iter().next() {
         Some(first) => Some(first),
-        // Its first record came in pieces.
-        None => read(broker, run, 0).await?.into_iter().next(),
+        // Its first record came in pieces, or cannot be read.
+        None => look(broker, run, 0).await?.records.into_iter().next(),
     };
     Ok(match first.map(|first| first.record.body) {
         Some(record::Body::Created(created)) => Some(created),

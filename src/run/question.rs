@@ -8,7 +8,7 @@ use crate::ids::{MessageId, RunId};
 use crate::message::Message;
 use crate::run::assembler::Assembler;
 use crate::run::record::{Answered, Body, Outcome, Placed};
-use crate::run::{Result, read};
+use crate::run::{Result, look};
 
 /// A question that a run has asked.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,7 +35,7 @@ pub async fn find(broker: &Broker, run: RunId, question: MessageId) -> Result<Op
             return Ok(Some(found));
         }
     }
-    Ok(Looking::default().through(read(broker, run, 0).await?, question))
+    Ok(Looking::default().through(look(broker, run, 0).await?.records, question))
 }
 
 /// What was met before the question.

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::bounds::{self, Exceeded};
 use crate::broker::Lane;
 use crate::clock::Timestamp;
 use crate::ids::{MessageId, Name, RunId, UserId, WorkerId};
@@ -384,27 +385,31 @@ impl Record {
         }
     }
 
-    /// The payloads to store, in order: one, or the pieces of a large record.
-    pub fn payloads(&self) -> Vec<Bytes> {
+    /// The payloads to store, in order: one, or the pieces of a large record. An error: nobody could read it again.
+    pub fn payloads(&self) -> Result<Vec<Bytes>, Exceeded> {
         self.payloads_within(PIECE)
     }
 
     /// The same for a broker that carries at most `largest` bytes in one message.
-    pub fn payloads_within(&self, largest: usize) -> Vec<Bytes> {
+    pub fn payloads_within(&self, largest: usize) -> Result<Vec<Bytes>, Exceeded> {
         let text = serde_json::to_string(self).expect("a record is JSON");
+        bounds::check(text.as_bytes(), &bounds::STORED)?;
         if text.len() <= largest {
-            return vec![text.into()];
+            return Ok(vec![text.into()]);
         }
         // A piece is a record of its own: something is written around it, and what is quoted grows.
         let pieces = pieces(&text, (largest / 2).saturating_sub(AROUND_PIECE).max(SMALLEST_PIECE));
         let count = pieces.len() as u32;
-        (0..)
-            .zip(pieces)
-            .map(|(index, text)| {
-                let part = Record::new(Body::Part { of: self.id, index, count, text: text.to_owned() });
-                Bytes::from(serde_json::to_vec(&part).expect("a part is JSON"))
-            })
-            .collect()
+        let part = |(index, text): (u32, &str)| {
+            let part = Record::new(Body::Part { of: self.id, index, count, text: text.to_owned() });
+            Bytes::from(serde_json::to_vec(&part).expect("a part is JSON"))
+        };
+        Ok((0..).zip(pieces).map(part).collect())
+    }
+
+    /// The one payload of a record that holds nothing of others.
+    pub fn payload(&self) -> Bytes {
+        serde_json::to_vec(self).expect("a record is JSON").into()
     }
 
     /// The message that it shows to people, if it shows one.

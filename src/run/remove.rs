@@ -13,7 +13,7 @@ pub async fn remove(broker: &Broker, run: RunId, created: &Created) -> Result<()
     {
         contract.purge(&user_token(created.user.as_ref()), run).await?;
     }
-    let tombstone = Record::new(Body::Removed).payloads().swap_remove(0);
+    let tombstone = Record::new(Body::Removed).payload();
     broker.log.purge(run, tombstone).await?;
     summary::unshelve(broker, created.user.as_ref(), run).await
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::broker::{self, Broker, Job, Lane, Reason};
 use crate::ids::{Name, RunId, UserId};
 use crate::run::record::{Body, Created, Origin, Record};
-use crate::run::{Error, Result, read};
+use crate::run::{Error, Result, look};
 use crate::traces;
 use crate::vouch::{Matter, Voucher};
 
@@ -56,7 +56,7 @@ pub async fn start(broker: &Broker, start: Start, voucher: Option<&Voucher>) -> 
         created = voucher.vouch(Matter::Start(run), created);
     }
     let record = Record::new(Body::Created(created));
-    let mut payloads = record.payloads();
+    let mut payloads = record.payloads().map_err(|source| Error::Unstorable { run, source })?;
     let first = payloads.swap_remove(0);
     if !payloads.is_empty() {
         // Parameters are checked before; a start that does not fit one message is refused, not cut into pieces.
@@ -91,12 +91,14 @@ pub async fn enqueue_start(broker: &Broker, workflow: &Name, run: RunId) -> Resu
 /// What is there of a run of that id, if it has records: by a lost acknowledgement of our own, an earlier call, or somebody
 /// else's.
 async fn existing(broker: &Broker, run: RunId, mine: crate::ids::MessageId) -> Result<Option<Started>> {
-    let records = read(broker, run, 0).await?;
-    let Some(first) = records.first() else { return Ok(None) };
-    let Body::Created(created) = &first.record.body else {
+    let looked = look(broker, run, 0).await?;
+    if looked.is_empty() {
+        return Ok(None);
+    }
+    let (Some(first), Some(created)) = (looked.records.first(), looked.created()) else {
         return Err(Error::Unknown { run });
     };
-    if records.len() == 1 && created.origin != Origin::ForeignWorker {
+    if looked.records.len() + looked.unreadable.len() == 1 && created.origin != Origin::ForeignWorker {
         // Created but never claimed: whoever created it may have died before it was queued.
         enqueue_start(broker, &created.workflow, run).await?;
     }

@@ -13,7 +13,7 @@ use crate::message::Content;
 use crate::money::Usd;
 use crate::run::Result;
 use crate::run::assembler::Assembler;
-use crate::run::record::{Answered, Body, Ending, Origin, Outcome, Placed};
+use crate::run::record::{Answered, Body, Created, Ending, Origin, Outcome, Placed};
 
 /// How a run is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -210,6 +210,20 @@ impl Summary {
         self.questions.iter().map(|question| question.id)
     }
 
+    /// How the run began, as far as the lists know, for one whose log cannot be read.
+    pub fn as_created(&self) -> Created {
+        Created {
+            workflow: self.workflow.clone().unwrap_or_else(|| Name::parse("unreadable").expect("a name")),
+            definition: None,
+            params: serde_json::Map::new(),
+            user: self.user.clone(),
+            groups: Box::default(),
+            origin: self.origin.unwrap_or(Origin::Gateway),
+            trace: None,
+            vouched: None,
+        }
+    }
+
     /// Its key on the shelf.
     pub fn key(&self) -> String {
         key(self.user.as_ref(), self.id)
@@ -231,9 +245,8 @@ impl Summary {
 async fn is_removed(broker: &Broker, run: RunId) -> Result<bool> {
     let Some(last) = broker.log.last(run).await? else { return Ok(false) };
     // A piece of a large record cannot be read by itself, and is no tombstone.
-    let taken = Assembler::default().take(run, &last);
-    let removed = |placed: &Placed| matches!(placed.record.body, Body::Removed);
-    Ok(taken.is_ok_and(|taken| taken.records.last().is_some_and(removed)))
+    let records = Assembler::default().look(run, &last).records;
+    Ok(records.last().is_some_and(|placed| matches!(placed.record.body, Body::Removed)))
 }
 
 fn key(user: Option<&UserId>, run: RunId) -> String {
@@ -294,6 +307,11 @@ async fn listed(broker: &Broker, first: Option<&str>) -> Result<Vec<Summary>> {
     }
     summaries.sort_by_key(|summary| summary.created_at);
     Ok(summaries)
+}
+
+/// The line of a run in the lists, whoever it belongs to.
+pub async fn line_of(broker: &Broker, run: RunId) -> Result<Option<Summary>> {
+    Ok(list_all(broker).await?.into_iter().find(|line| line.id == run))
 }
 
 /// Takes a run from the shelf, and what a person called it.

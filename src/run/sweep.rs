@@ -23,7 +23,7 @@ use crate::run::lease::Lease;
 use crate::run::record::{Body, Created, Origin, Placed};
 use crate::run::remove::remove;
 use crate::run::summary::{self, Summary};
-use crate::run::{self, Result, directory, read, secret};
+use crate::run::{self, Result, directory, look, secret};
 
 /// How long a job, a wake or a timer may be under way before it counts as lost.
 const UNDER_WAY: Duration = Duration::from_secs(20);
@@ -184,19 +184,18 @@ impl Sweeper {
                     if runs.get(&run).is_some_and(|met| met.seq > stored.seq) {
                         continue;
                     }
-                    let placed = match Assembler::default().take(run, &stored) {
-                        Ok(taken) => taken.records.into_iter().next_back(),
-                        // It may be the last piece of a large record.
-                        Err(_) => match read(&self.broker, run, 0).await {
-                            Ok(mut records) => records.pop(),
-                            Err(run::Error::Broker(error)) => return Err(error.into()),
-                            // A record that this program cannot read is for a newer worker, and so is the run.
-                            Err(_) => {
-                                runs.remove(&run);
-                                continue;
-                            }
-                        },
-                    };
+                    let mut taken = Assembler::default().look(run, &stored);
+                    // It may be the last piece of a large record.
+                    if taken.records.is_empty() && !taken.unreadable.is_empty() {
+                        let looked = look(&self.broker, run, 0).await?;
+                        // A record that this program cannot read at all is for a newer worker, and so is the run.
+                        if looked.unreadable.iter().any(|unread| unread.seq >= stored.seq) {
+                            runs.remove(&run);
+                            continue;
+                        }
+                        taken.records = looked.records;
+                    }
+                    let placed = taken.records.pop();
                     let kept = placed.as_ref().is_some_and(|placed| placed.seq != stored.seq);
                     let stand = placed.map_or(Stand::UnderWay, |placed| Stand::of(&placed.record.body));
                     runs.insert(run, Met { seq: stored.seq, at: stored.at, stand, kept, asked: None, has_key: false });
@@ -237,7 +236,7 @@ impl Sweeper {
             }
             Stand::UnderWay if silent_for >= SILENT => true,
             Stand::UnderWay if silent_for >= lease.span() + UNDER_WAY => {
-                match last_claim(&read(&self.broker, run, 0).await?) {
+                match last_claim(&look(&self.broker, run, 0).await?.records) {
                     Some((worker, _)) => !is_alive(&self.broker, worker).await?,
                     None => true,
                 }
@@ -283,7 +282,7 @@ impl Sweeper {
             if right || clock::until(met.at, now) < LINE_LATE {
                 continue;
             }
-            let records = read(&self.broker, *run, 0).await?;
+            let records = look(&self.broker, *run, 0).await?.records;
             if self.is_shown_wrong(*run, &records).await? {
                 Summary::of(*run, &records).shelve(&self.broker).await?;
                 corrected += 1;
@@ -294,8 +293,8 @@ impl Sweeper {
 
     /// Whether a run that was not met on the tour is really not there: it may have been created meanwhile.
     async fn is_gone(&self, run: RunId) -> Result<bool> {
-        let records = read(&self.broker, run, 0).await?;
-        Ok(records.first().is_none_or(|first| matches!(first.record.body, Body::Removed)))
+        let looked = look(&self.broker, run, 0).await?;
+        Ok(looked.is_empty() || looked.records.first().is_some_and(|first| matches!(first.record.body, Body::Removed)))
     }
 
     /// Whether the line still says something else: its worker may have written it meanwhile.
@@ -338,7 +337,14 @@ impl Sweeper {
     }
 
     async fn remove_one(&self, run: RunId) -> Result<bool> {
-        let Some(created) = run::created(&self.broker, run).await? else { return Ok(false) };
+        let created = match run::created(&self.broker, run).await? {
+            Some(created) => created,
+            // It is gone, or how it began cannot be read.
+            None => match summary::line_of(&self.broker, run).await? {
+                Some(line) => line.as_created(),
+                None => return Ok(false),
+            },
+        };
         remove(&self.broker, run, &created).await?;
         Ok(true)
     }

@@ -53,10 +53,14 @@ impl Writer {
     /// Appends a record and gives what it says as it is stored. While the broker is away it waits: drop the future to give up.
     /// [`Error::Lost`] if another worker has claimed the run.
     pub async fn append(&mut self, record: Record, now: Timestamp) -> Result<impl Iterator<Item = Placed> + use<>> {
-        match self.append_all(&record, record.payloads()).await {
+        let run = self.run;
+        let unstorable = move |source| Error::Unstorable { run, source };
+        let payloads = record.payloads().map_err(unstorable)?;
+        match self.append_all(&record, payloads).await {
             // This broker carries less than most do.
             Err(Error::Broker(broker::Error::TooLarge { max, .. })) if max < PIECE => {
-                self.append_all(&record, record.payloads_within(max)).await?;
+                let payloads = record.payloads_within(max).map_err(unstorable)?;
+                self.append_all(&record, payloads).await?;
             }
             appended => appended?,
         }
@@ -130,11 +134,11 @@ async fn last(broker: &Broker, run: RunId) -> Result<Option<Stored>> {
     Ok(broker.log.last(run).await?)
 }
 
-/// The run's last record, whole if it is stored in one piece.
+/// The run's last record, whole if it is stored in one piece and can be read.
 pub async fn last_record(broker: &Broker, run: RunId) -> Result<Option<Placed>> {
     match broker.log.last(run).await? {
         None => Ok(None),
-        Some(stored) => Ok(Assembler::default().take(run, &stored)?.records.pop()),
+        Some(stored) => Ok(Assembler::default().look(run, &stored).records.pop()),
     }
 }
 

@@ -8,11 +8,12 @@ use futures_util::StreamExt;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::bounds::{self, OUTSIDE, Unfit};
 use crate::broker::contract::{Contract, Settle};
 use crate::broker::{self, Slot};
 use crate::ids::{MessageId, Name, RunId, UserId, user_token};
 use crate::run::answer::{self, Answer, Given};
-use crate::run::record::{Body, Origin};
+use crate::run::record::Origin;
 use crate::run::start::{Start, Started, start};
 use crate::run::{self, secret};
 use crate::worker::Worker;
@@ -49,9 +50,16 @@ async fn take_starts(worker: Arc<Worker>) {
     each(&worker, "starts", |contract| async move { contract.initiations().await }, |worker, message| {
         let worker = worker.clone();
         async move {
-            let Ok(initiation) = serde_json::from_slice::<Initiation>(message.body()) else {
-                tracing::warn!("a message on {} is no start of a workflow", message.subject());
-                return message.ack().await;
+            let initiation: Initiation = match bounds::read(message.body(), &OUTSIDE) {
+                Ok(initiation) => initiation,
+                Err(Unfit::Exceeded(exceeded)) => {
+                    tracing::warn!("a start on {} is refused: {exceeded}", message.subject());
+                    return message.ack().await;
+                }
+                Err(Unfit::Json(_)) => {
+                    tracing::warn!("a message on {} is no start of a workflow", message.subject());
+                    return message.ack().await;
+                }
             };
             let served = Name::parse(&initiation.name).ok().and_then(|name| worker.serves.get(&name).cloned());
             let (Some(workflow), Ok(run)) = (served, RunId::parse(&initiation.workflow_uuid)) else {
@@ -134,13 +142,14 @@ async fn bring_in(worker: &Worker, message: &dyn Settle) -> run::Result<()> {
     let mut tokens = message.subject().rsplit('.');
     let (Some(run), Some(user)) = (tokens.next(), tokens.next()) else { return Ok(()) };
     let Ok(run) = RunId::parse(run) else { return Ok(()) };
-    let records = run::read(&worker.broker, run, 0).await?;
-    let Some(Body::Created(created)) = records.first().map(|first| &first.record.body) else { return Ok(()) };
+    let looked = run::look(&worker.broker, run, 0).await?;
+    let Some(created) = looked.created() else { return Ok(()) };
     if created.origin != Origin::FastAgency || user_token(created.user.as_ref()) != user {
         return Ok(());
     }
     let named = answer.question_uuid.and_then(|uuid| MessageId::parse(&uuid).ok());
-    let asked = records.iter().filter_map(|placed| placed.record.message()).find(|said| Some(said.uuid) == named);
+    let asked =
+        looked.records.iter().filter_map(|placed| placed.record.message()).find(|said| Some(said.uuid) == named);
     let (Some(question), Some(text), false) = (asked, answer.msg, answer.error) else { return Ok(()) };
     if !question.says.asks() {
         return Ok(());

@@ -19,7 +19,7 @@ use crate::model::http;
 use crate::run::notice::{lane, occasion};
 use crate::run::record::{Body, Placed};
 use crate::run::summary::Summary;
-use crate::run::{self, read};
+use crate::run::{self, look};
 
 /// Notices on their way at once to one webhook.
 const AT_ONCE: usize = 16;
@@ -103,7 +103,7 @@ impl Caller {
     }
 
     async fn notice(&self, run: RunId, about: MessageId) -> run::Result<Notice> {
-        Ok(notice(run, about, &read(&self.broker, run, 0).await?))
+        Ok(notice(run, about, &look(&self.broker, run, 0).await?.records))
     }
 
     async fn call(&self, about: MessageId, body: &Value) -> Result<(), String> {

@@ -63,7 +63,7 @@ fn said(text: &str) -> Message {
 
 async fn append(broker: &Broker, run: RunId, body: Body, mut last: u64) -> u64 {
     let record = Record::new(body);
-    for payload in record.payloads() {
+    for payload in record.payloads().unwrap() {
         last = broker.log.append(run, record.lane(), payload, last).await.unwrap();
     }
     last
@@ -240,7 +240,7 @@ fn cuts_insertions_moves_and_other_keys_are_found() {
     }
     tampered("a record without a link", &|log| {
         let plain = Record::new(Body::Said { key: "x".into(), message: said("forged") });
-        let place = Stored { seq: log[3].seq + 1, at: log[3].at, payload: plain.payloads().swap_remove(0) };
+        let place = Stored { seq: log[3].seq + 1, at: log[3].at, payload: plain.payload() };
         log.insert(4, place);
     });
     tampered("all links taken away", &|log| {
@@ -292,7 +292,7 @@ async fn what_is_done_to_the_stream_of_a_nats_server_is_found() {
     let forged = Record::new(Body::Said { key: "9".into(), message: said("forged") });
     let before = seqs(runs[3]).await;
     let plain = server.broker().await;
-    plain.log.append(runs[3], Lane::Said, forged.payloads().swap_remove(0), *before.last().unwrap()).await.unwrap();
+    plain.log.append(runs[3], Lane::Said, forged.payload(), *before.last().unwrap()).await.unwrap();
     let report = verifier.all(&broker, &|_, _| {}).await.unwrap();
     let tampered: Vec<RunId> = report.tampered.iter().map(|(run, _)| *run).collect();
     assert!(runs.iter().all(|run| tampered.contains(run)), "{report:?}");
@@ -331,7 +331,7 @@ async fn a_run_that_goes_on_is_verified_all_the_while() {
         assert!(!String::from_utf8_lossy(&stored.payload).contains("chain"));
         let late = broker.log.append(run, Lane::Did, Bytes::from_static(b"{\"a\":1}"), last - 1).await;
         assert!(matches!(late, Err(Error::Conflict { .. })));
-        broker.log.purge(run, Record::new(Body::Removed).payloads().swap_remove(0)).await.unwrap();
+        broker.log.purge(run, Record::new(Body::Removed).payload()).await.unwrap();
         let removed = verdict(&broker, &anchors, run).await;
         assert!(removed.is_clean() && removed.removed, "{removed:?}");
     })
@@ -591,7 +591,7 @@ async fn what_is_exported_is_what_the_logs_have_whatever_the_lists_say() {
         };
         append(&broker, stale, Body::Ended(ended), last).await;
         let removed = self::ended(&broker, "ann", &["d"]).await;
-        broker.log.purge(removed, Record::new(Body::Removed).payloads().swap_remove(0)).await.unwrap();
+        broker.log.purge(removed, Record::new(Body::Removed).payload()).await.unwrap();
         run::summary::unshelve(&broker, UserId::new("ann").as_ref(), removed).await.unwrap();
 
         let runs = every_run(&broker).await.unwrap();

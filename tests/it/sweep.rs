@@ -63,7 +63,7 @@ async fn stored(broker: &Broker, bodies: Vec<Body>) -> RunId {
     let mut last = 0;
     for body in std::iter::once(Body::Created(created)).chain(bodies) {
         let record = Record::new(body);
-        last = broker.log.append(run, record.lane(), record.payloads().swap_remove(0), last).await.unwrap();
+        last = broker.log.append(run, record.lane(), record.payload(), last).await.unwrap();
     }
     run
 }
@@ -115,7 +115,7 @@ async fn lost_runs_are_found_and_old_ones_removed(broker: Broker) {
     let over = stored(&broker, vec![]).await;
     let record = Record::new(ended(over));
     let expected = broker.log.last(over).await.unwrap().unwrap().seq;
-    broker.log.append(over, Lane::Said, record.payloads().swap_remove(0), expected).await.unwrap();
+    broker.log.append(over, Lane::Said, record.payload(), expected).await.unwrap();
     broker.inbox.put(over, Slot::Cancel, Bytes::from_static(b"{}")).await.unwrap();
     // Keys of passwords: one is in use and no answer, one was left by whoever ended the run.
     for run in [waiting, over] {

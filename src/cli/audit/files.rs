@@ -131,8 +131,10 @@ impl Export {
         let mut lines = format.head();
         // The oldest first, one run in memory at a time.
         for (run, columns) in todo.into_iter().rev() {
-            for placed in crate::run::read(broker, run, 0).await? {
-                columns.write(format, &audit::event(run, &placed, redactor), &mut lines);
+            let looked = crate::run::look(broker, run, 0).await.map_err(crate::run::Error::from)?;
+            looked.unreadable.iter().for_each(|unread| bar.suspend(|| eprintln!("{}", unread.why)));
+            for event in audit::events(run, &looked, redactor) {
+                columns.write(format, &event, &mut lines);
             }
             if let Err(error) = out.write_all(lines.as_bytes()) {
                 return Ok(Err(error));
@@ -181,15 +183,14 @@ impl Verify {
                         return Ok(ExitCode::from(CANNOT_TELL));
                     }
                 };
-                match (as_json, run) {
-                    (true, _) => Ok(code(print_json(&answer) && answer["clean"] == true)),
-                    (false, Some(run)) => {
+                match run {
+                    Some(run) => {
                         let verdict = serde_json::from_value(answer["verdict"].clone()).context("an odd answer")?;
-                        Ok(say_one(run, &verdict, false))
+                        Ok(say_one(run, &verdict, as_json))
                     }
-                    (false, None) => {
+                    None => {
                         let report = serde_json::from_value(answer["report"].clone()).context("an odd answer")?;
-                        Ok(say_all(&report, false))
+                        Ok(say_all(&report, as_json))
                     }
                 }
             }
@@ -222,18 +223,24 @@ fn print_json(value: &Value) -> bool {
     true
 }
 
-fn code(clean: bool) -> ExitCode {
-    if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+/// 0: all is as it was written; 1: something is not; 2: it cannot be told of all of it.
+fn code(is_as_written: bool, is_readable: bool) -> ExitCode {
+    match (is_as_written, is_readable) {
+        (false, _) => ExitCode::FAILURE,
+        (true, false) => ExitCode::from(CANNOT_TELL),
+        (true, true) => ExitCode::SUCCESS,
+    }
 }
 
 fn say_one(run: RunId, verdict: &Verdict, as_json: bool) -> ExitCode {
     if as_json {
         print_json(&json!({"clean": verdict.is_clean(), "run": run, "verdict": verdict}));
-        return code(verdict.is_clean());
+        return code(verdict.findings.is_empty(), verdict.unreadable.is_empty());
     }
     say_findings(run, &verdict.findings);
+    say_unreadable(&verdict.unreadable);
     if !verdict.is_clean() {
-        return code(false);
+        return code(verdict.findings.is_empty(), false);
     }
     if verdict.chained == 0 && verdict.unchained > 0 {
         println!("run {run}: its {} records are not chained: nothing is known of them", verdict.unchained);
@@ -258,13 +265,18 @@ fn say_findings(run: RunId, findings: &[verify::Finding]) {
     }
 }
 
+fn say_unreadable(unreadable: &[verify::Finding]) {
+    unreadable.iter().for_each(|finding| println!("{}", plain(&finding.what)));
+}
+
 fn say_all(report: &Report, as_json: bool) -> ExitCode {
     if as_json {
         print_json(&json!({"clean": report.is_clean(), "report": report}));
-        return code(report.is_clean());
+        return code(report.is_as_written(), report.unreadable.is_empty());
     }
     report.anchors_wrong.iter().for_each(|wrong| println!("anchors: {wrong}"));
     report.tampered.iter().for_each(|(run, findings)| say_findings(*run, findings));
+    report.unreadable.iter().for_each(|(_, unreadable)| say_unreadable(unreadable));
     let tampered = report.tampered.len();
     println!(
         "{} runs, {} chained records: {}",
@@ -275,13 +287,16 @@ fn say_all(report: &Report, as_json: bool) -> ExitCode {
             runs => format!("{runs} runs are not as they were written"),
         }
     );
+    if !report.unreadable.is_empty() {
+        println!("{} runs hold records that cannot be read: nobody can tell what they say", report.unreadable.len());
+    }
     if !report.unchained.is_empty() {
         println!("{} runs are not chained: nothing is known of them", report.unchained.len());
     }
     if report.unanchored > 0 {
         println!("{} runs have no anchor: what was cut off at their end would not be noticed", report.unanchored);
     }
-    code(report.is_clean())
+    code(report.is_as_written(), report.unreadable.is_empty())
 }
 
 impl Erase {
@@ -307,7 +322,7 @@ impl Erase {
         let (gone, left, elsewhere) = (count("erased"), count("not_ended"), count("answered_elsewhere"));
         if as_json {
             print_json(&erased);
-            return Ok(code(left == 0));
+            return Ok(code(left == 0, true));
         }
         println!("{gone} runs were erased");
         let ids = |what: &str| -> String {
@@ -320,7 +335,12 @@ impl Erase {
         if left > 0 {
             println!("{left} runs were cancelled and have not ended yet; erase again later: {}", ids("not_ended"));
         }
-        Ok(code(left == 0))
+        let unreadable = count("unreadable");
+        if unreadable > 0 {
+            let words = "runs cannot be read, and may hold something of this user; an admin can remove them";
+            println!("{unreadable} {words}: {}", ids("unreadable"));
+        }
+        Ok(code(left == 0, true))
     }
 }
 
@@ -335,11 +355,12 @@ pub(super) async fn prompts(run: RunId, source: &Source) -> Result<io::Result<()
     match source {
         Source::Broker { broker, redactor, .. } => {
             let mut prompts = audit::Prompts::default();
-            let records = crate::run::read(broker, run, 0).await?;
-            if records.is_empty() {
+            let looked = crate::run::look(broker, run, 0).await.map_err(crate::run::Error::from)?;
+            if looked.is_empty() {
                 return Err(unknown(run));
             }
-            for placed in records {
+            looked.unreadable.iter().for_each(|unread| eprintln!("{}", unread.why));
+            for placed in looked.records {
                 let placed = redaction::placed(redactor, &placed);
                 let event = audit::event(run, &placed, redactor);
                 if let Some(prompt) = prompts.of(&placed)

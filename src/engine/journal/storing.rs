@@ -15,6 +15,7 @@ use super::{Journal, Pen, asks_secret, lock};
 use crate::chat::{Result, Stop};
 use crate::engine::prompts::Noting;
 use crate::model;
+use crate::run;
 use crate::run::record::{Body, Done, Outcome, Record};
 use crate::run::redaction;
 use crate::workflow::ModelUse;
@@ -116,11 +117,14 @@ impl Journal {
         loop {
             // Several branches may wait for the same.
             let Some(storing) = lock(&self.behind).storing() else { return Ok(()) };
-            storing.clone().await?;
+            let outcome = storing.clone().await;
             let mut behind = lock(&self.behind);
-            if behind.storing().is_some_and(|newer| newer.is(&storing)) {
+            // What can never be stored is given up: that the run has failed is to be stored after it.
+            if !matches!(outcome, Err(Stop::Halted(_))) && behind.storing().is_some_and(|newer| newer.is(&storing)) {
                 *behind = Behind::Nothing;
             }
+            drop(behind);
+            outcome?;
         }
     }
 
@@ -142,7 +146,12 @@ impl Journal {
             let mut behind = lock(&self.behind);
             if let Behind::Storing(storing) = &*behind {
                 match storing.poll_for_others(context) {
-                    Poll::Ready(Err(stop)) => return Poll::Ready(stop),
+                    Poll::Ready(Err(stop)) => {
+                        if let Stop::Failed(_) = stop {
+                            *behind = Behind::Nothing;
+                        }
+                        return Poll::Ready(stop);
+                    }
                     Poll::Ready(Ok(())) => *behind = Behind::Nothing,
                     // What is begun later is begun by this task, which comes back here then.
                     Poll::Pending => {}
@@ -162,8 +171,12 @@ impl Journal {
         self.notices.announce(self.run, &record.body).await.map_err(|error| Stop::Halted(error.to_string()))?;
         let mut pen = self.pen.lock().await;
         let Pen { writer, summary, watch, copier, shelver } = &mut *pen;
-        let written =
-            writer.append(record, self.clock().now()).await.map_err(|error| Stop::Halted(error.to_string()))?;
+        let written = writer.append(record, self.clock().now()).await.map_err(|error| match error {
+            run::Error::Unstorable { source, .. } => {
+                Stop::failed("template", format!("what happened cannot be stored: {source}"))
+            }
+            error => Stop::Halted(error.to_string()),
+        })?;
         for placed in written {
             summary.apply(&redaction::placed(shelver.redactor(), &placed));
             watch.saw(summary, &placed);

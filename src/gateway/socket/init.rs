@@ -3,6 +3,7 @@
 use axum::extract::ws::close_code;
 use serde_json::{Map, Value};
 
+use crate::bounds::{self, OUTSIDE, Unfit};
 use crate::ids::RunId;
 
 /// What is wrong with a first frame.
@@ -23,9 +24,11 @@ pub(super) struct Init {
 /// Reads the first frame. `user_id` is ignored: a client does not say who it is, it proves it.
 pub(super) fn parse(text: &str) -> Result<Init, Wrong> {
     let refuse = |what: String| Wrong { code: close_code::POLICY, what };
-    let init: Value = serde_json::from_str(text).map_err(|error| Wrong {
-        code: close_code::UNSUPPORTED,
-        what: format!("the first frame is not JSON: {error}"),
+    let init: Value = bounds::read(text.as_bytes(), &OUTSIDE).map_err(|unfit| match unfit {
+        Unfit::Exceeded(exceeded) => refuse(exceeded.to_string()),
+        Unfit::Json(error) => {
+            Wrong { code: close_code::UNSUPPORTED, what: format!("the first frame is not JSON: {error}") }
+        }
     })?;
     let Value::Object(mut init) = init else {
         return Err(refuse("the first frame must be a JSON object".to_owned()));
@@ -83,6 +86,7 @@ mod tests {
             ("{", 1003, "the first frame is not JSON"),
             ("[]", 1008, "must be a JSON object"),
             ("{}", 1008, "workflow_uuid: is missing"),
+            (&format!("{{\"params\": {}{}}}", "[".repeat(64), "]".repeat(64)), 1008, "nested deeper than 64 levels"),
             (r#"{"workflow_uuid": "x", "name": "n"}"#, 1008, "workflow_uuid: \"x\" is no UUID"),
             (r#"{"workflow_uuid": 1, "name": "n"}"#, 1008, "workflow_uuid: must be a text"),
             (r#"{"workflow_uuid": "00000000000000000000000000000000"}"#, 1008, "name: is missing"),

@@ -1,0 +1,428 @@
+//! How deep, wide and long a JSON value may be. What comes from outside is measured at the door, well below what every
+//! reader takes; a record is measured before it is stored. So nothing is stored that cannot be read again.
+//!
+//! A JSON text is measured by one scan of its bytes, before it is parsed: no value of it is ever made that is too deep. The
+//! sentence of a refusal names the place and the limit.
+
+use std::fmt::{self, Write};
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// How much a value may be. Lists and objects count as levels, and the value itself is the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Levels of lists and objects.
+    pub depth: usize,
+    /// Elements of lists and fields of objects, in all of the value.
+    pub elements: usize,
+    /// The longest name of a field, in bytes as it is written.
+    pub key: usize,
+    /// The longest text, in bytes as it is written.
+    pub text: usize,
+    /// All of it, in bytes as it is written.
+    pub size: usize,
+}
+
+const MIB: usize = 1 << 20;
+
+/// What comes from outside: parameters, answers, frames, what a model gives to a tool or replies instead of a text. Each door
+/// has a limit of its own for the size as well, most of them smaller.
+pub const OUTSIDE: Bounds = Bounds { depth: 64, elements: 100_000, key: 1024, text: 4 * MIB, size: 16 * MIB };
+/// What a model's server sends around a reply, which may hold a probability for each of thousands of tokens.
+pub const SERVED: Bounds = Bounds { elements: 2_000_000, text: 64 * MIB, size: 64 * MIB, ..OUTSIDE };
+/// What the steps of a workflow make of other values: they may put something around what came from outside.
+pub const MADE: Bounds = Bounds { depth: 80, elements: 1_000_000, key: 64 * 1024, ..OUTSIDE };
+/// A record as it is stored: it puts a few levels around a value. The parser of every reader takes 127.
+pub const STORED: Bounds =
+    Bounds { depth: 100, elements: usize::MAX, key: usize::MAX, text: usize::MAX, size: usize::MAX };
+
+/// The name of a field that the JSON parser keeps for itself: it would read the field's text as JSON of its own, however deep.
+const RESERVED: &str = "$serde_json::private::RawValue";
+
+/// The longest place that is named whole: parts of it, and characters of a part.
+const PARTS: usize = 6;
+const LETTERS: usize = 40;
+
+/// Where a value is more than it may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exceeded {
+    /// Where: `params.x[0]`; empty: the value itself.
+    pub place: String,
+    /// Which limit.
+    pub limit: Limit,
+}
+
+/// A limit that a value does not keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "they are the fields of `Bounds`")]
+pub enum Limit {
+    Depth(usize),
+    Elements(usize),
+    Key(usize),
+    Text(usize),
+    Size(usize),
+    /// The name of a field that the parser keeps for itself.
+    Reserved,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Limit::Depth(most) => write!(f, "nested deeper than {most} levels"),
+            Limit::Elements(most) => write!(f, "more than {most} elements and fields in all"),
+            Limit::Key(most) => write!(f, "the name of a field is longer than {most} bytes"),
+            Limit::Text(most) => write!(f, "a text is longer than {most} bytes"),
+            Limit::Size(most) => write!(f, "the whole is larger than {most} bytes"),
+            Limit::Reserved => write!(f, "a field may not be named {RESERVED:?}"),
+        }
+    }
+}
+
+impl fmt::Display for Exceeded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.place.as_str() {
+            "" => write!(f, "{}", self.limit),
+            place => write!(f, "{place}: {}", self.limit),
+        }
+    }
+}
+
+impl std::error::Error for Exceeded {}
+
+/// Why a JSON text is not read.
+#[derive(Debug, thiserror::Error)]
+pub enum Unfit {
+    /// It is more than it may be.
+    #[error(transparent)]
+    Exceeded(#[from] Exceeded),
+    /// It is not JSON, or not what is wanted.
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+}
+
+/// Reads a JSON text, if it is within bounds.
+pub fn read<T: DeserializeOwned>(text: &[u8], bounds: &Bounds) -> Result<T, Unfit> {
+    check(text, bounds)?;
+    Ok(serde_json::from_slice(text)?)
+}
+
+/// Whether a JSON text is within bounds. Of a text that is not JSON nothing is said: the parser refuses it.
+pub fn check(text: &[u8], bounds: &Bounds) -> Result<(), Exceeded> {
+    match scan(text, bounds) {
+        Ok(()) => Ok(()),
+        Err((offset, limit)) => Err(Exceeded { place: place(text, offset), limit }),
+    }
+}
+
+/// The first place at which a text is out of bounds.
+fn scan(text: &[u8], bounds: &Bounds) -> Result<(), (usize, Limit)> {
+    if text.len() > bounds.size {
+        return Err((0, Limit::Size(bounds.size)));
+    }
+    let (mut depth, mut elements) = (0_usize, 0_usize);
+    // The last text: if a colon follows, it is the name of a field.
+    let mut last = 0..0;
+    let mut at = 0;
+    while let Some(byte) = text.get(at) {
+        match byte {
+            b'"' => {
+                let end = end_of_text(text, at + 1);
+                last = at + 1..end;
+                if last.len() > bounds.key.min(bounds.text) {
+                    let is_name = next_is_colon(text, end + 1);
+                    if is_name && last.len() > bounds.key {
+                        return Err((at, Limit::Key(bounds.key)));
+                    }
+                    if !is_name && last.len() > bounds.text {
+                        return Err((at, Limit::Text(bounds.text)));
+                    }
+                }
+                at = end;
+            }
+            b'[' | b'{' => {
+                depth += 1;
+                elements += 1;
+                if depth > bounds.depth {
+                    return Err((at, Limit::Depth(bounds.depth)));
+                }
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b',' => elements += 1,
+            b':' if is_reserved(&text[last.clone()]) => return Err((at, Limit::Reserved)),
+            _ => {}
+        }
+        if elements > bounds.elements {
+            return Err((at, Limit::Elements(bounds.elements)));
+        }
+        at += 1;
+    }
+    Ok(())
+}
+
+/// Where the text that begins here ends: at its closing quotation mark, or at the end of everything.
+fn end_of_text(text: &[u8], mut at: usize) -> usize {
+    loop {
+        match text[at.min(text.len())..].iter().position(|byte| matches!(byte, b'"' | b'\\')) {
+            Some(found) if text[at + found] == b'"' => return at + found,
+            Some(found) => at += found + 2,
+            None => return text.len(),
+        }
+    }
+}
+
+fn next_is_colon(text: &[u8], at: usize) -> bool {
+    text[at.min(text.len())..].iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b':')
+}
+
+/// Whether a name is the one that the parser keeps for itself, however it is written.
+fn is_reserved(name: &[u8]) -> bool {
+    if !name.contains(&b'\\') {
+        return name == RESERVED.as_bytes();
+    }
+    // Each of its letters is one escape of six bytes at most.
+    name.len() <= 6 * RESERVED.len()
+        && serde_json::from_slice::<String>(&[b"\"", name, b"\""].concat()).is_ok_and(|name| name == RESERVED)
+}
+
+/// A step on the way to a place.
+enum Part<'t> {
+    Field(&'t [u8]),
+    Index(usize),
+    /// An object before its first field.
+    Object,
+}
+
+/// The place in a JSON text that a byte belongs to.
+fn place(text: &[u8], offset: usize) -> String {
+    let mut parts: Vec<Part<'_>> = Vec::new();
+    let mut last = 0..0;
+    let mut at = 0;
+    while at < offset
+        && let Some(byte) = text.get(at)
+    {
+        match byte {
+            b'"' => {
+                let end = end_of_text(text, at + 1);
+                last = at + 1..end;
+                at = end;
+            }
+            b'[' => parts.push(Part::Index(0)),
+            b'{' => parts.push(Part::Object),
+            b']' | b'}' => drop(parts.pop()),
+            b',' => {
+                if let Some(Part::Index(index)) = parts.last_mut() {
+                    *index += 1;
+                }
+            }
+            b':' => {
+                if let Some(part) = parts.last_mut() {
+                    *part = Part::Field(&text[last.clone()]);
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    named(parts.iter())
+}
+
+fn named<'p, 't: 'p>(parts: impl Iterator<Item = &'p Part<'t>>) -> String {
+    let mut shown = String::new();
+    for (count, part) in parts.enumerate() {
+        if count == PARTS {
+            shown.push('…');
+            break;
+        }
+        match part {
+            Part::Index(index) => write!(shown, "[{index}]").expect("a text takes everything"),
+            Part::Field(name) => {
+                let name = String::from_utf8_lossy(name);
+                let cut = name.chars().count() > LETTERS;
+                let name: String = name.chars().take(LETTERS).flat_map(char::escape_debug).collect();
+                let dot = if shown.is_empty() { "" } else { "." };
+                write!(shown, "{dot}{name}{}", if cut { "…" } else { "" }).expect("a text takes everything");
+            }
+            Part::Object => {}
+        }
+    }
+    shown
+}
+
+/// Whether a value is within bounds. Its size is counted roughly: its texts and names, and a few bytes for each element.
+pub fn check_value(value: &Value, bounds: &Bounds) -> Result<(), Exceeded> {
+    let mut left = *bounds;
+    let mut way = Vec::new();
+    measure(value, bounds, &mut left, &mut way).map_err(|limit| Exceeded { place: named(way.iter().rev()), limit })
+}
+
+/// Roughly what an element takes beside its texts.
+const ELEMENT: usize = 8;
+
+/// Takes a value from what is left. Goes no deeper than the bounds allow. After a refusal `way` holds the way to it, backwards.
+fn measure<'v>(value: &'v Value, bounds: &Bounds, left: &mut Bounds, way: &mut Vec<Part<'v>>) -> Result<(), Limit> {
+    let mut take = |bytes: usize| match left.size.checked_sub(bytes) {
+        Some(size) => {
+            left.size = size;
+            Ok(())
+        }
+        None => Err(Limit::Size(bounds.size)),
+    };
+    take(ELEMENT)?;
+    match value {
+        Value::String(text) if text.len() > bounds.text => return Err(Limit::Text(bounds.text)),
+        Value::String(text) => take(text.len())?,
+        Value::Array(_) | Value::Object(_) if left.depth == 0 => return Err(Limit::Depth(bounds.depth)),
+        _ => {}
+    }
+    let count = match value {
+        Value::Array(items) => items.len(),
+        Value::Object(fields) => fields.len(),
+        _ => return Ok(()),
+    };
+    left.elements = left.elements.checked_sub(count).ok_or(Limit::Elements(bounds.elements))?;
+    left.depth -= 1;
+    match value {
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                measure(item, bounds, left, way).inspect_err(|_| way.push(Part::Index(index)))?;
+            }
+        }
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                if name.len() > bounds.key {
+                    return Err(Limit::Key(bounds.key));
+                }
+                if name == RESERVED {
+                    return Err(Limit::Reserved);
+                }
+                left.size = left.size.checked_sub(name.len()).ok_or(Limit::Size(bounds.size))?;
+                measure(field, bounds, left, way).inspect_err(|_| way.push(Part::Field(name.as_bytes())))?;
+            }
+        }
+        _ => {}
+    }
+    left.depth += 1;
+    Ok(())
+}
+
+/// A JSON text in which nothing is deeper than `depth` levels: in the place of what is, a text says so. None: nothing is.
+pub fn cut(text: &[u8], depth: usize) -> Option<Vec<u8>> {
+    let bounds = Bounds { depth, ..STORED };
+    match scan(text, &bounds) {
+        Err((_, Limit::Depth(_))) => {}
+        _ => return None,
+    }
+    let note = format!("\"(nested deeper than {depth} levels)\"");
+    let mut shown = Vec::with_capacity(text.len());
+    let (mut level, mut at) = (0_usize, 0);
+    // Where what is kept begins; none: this is too deep.
+    let mut from = Some(0);
+    while let Some(byte) = text.get(at) {
+        match byte {
+            b'"' => at = end_of_text(text, at + 1),
+            b'[' | b'{' => {
+                level += 1;
+                if level == depth + 1
+                    && let Some(from) = from.take()
+                {
+                    shown.extend_from_slice(&text[from..at]);
+                    shown.extend_from_slice(note.as_bytes());
+                }
+            }
+            b']' | b'}' => {
+                level = level.saturating_sub(1);
+                if level == depth && from.is_none() {
+                    from = Some(at + 1);
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    if let Some(from) = from {
+        shown.extend_from_slice(&text[from.min(text.len())..]);
+    }
+    Some(shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn nested(depth: usize) -> String {
+        format!("{}{}", "[".repeat(depth), "]".repeat(depth))
+    }
+
+    fn refused(text: &str, bounds: &Bounds) -> String {
+        check(text.as_bytes(), bounds).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_is_within_bounds_is_read_and_what_is_not_is_named() {
+        let small = Bounds { depth: 3, elements: 6, key: 4, text: 8, size: 100 };
+        for text in [nested(3), r#"{"a": [1, 2, {"b": "[[[[ \" [["}]}"#.to_owned(), "[1,2,3,4,5,6]".to_owned()] {
+            read::<Value>(text.as_bytes(), &Bounds { text: 20, ..small }).unwrap();
+        }
+        for (text, sentence) in [
+            (r#"{"params": {"x": [[1]]}}"#, "params.x[0]: nested deeper than 3 levels"),
+            (r#"{"a": [1, 2, [[]]]}"#, "a[2][0]: nested deeper than 3 levels"),
+            ("[1,2,3,4,5,6,7]", "[6]: more than 6 elements and fields in all"),
+            (r#"{"names": 1}"#, "the name of a field is longer than 4 bytes"),
+            (r#"{"a": "123456789"}"#, "a: a text is longer than 8 bytes"),
+            ("{\"\u{1b}\": [[[]]]}", "\\u{1b}[0][0]: nested deeper than 3 levels"),
+        ] {
+            assert_eq!(refused(text, &small), sentence, "{text}");
+        }
+        assert_eq!(refused(&" ".repeat(101), &small), "the whole is larger than 100 bytes");
+        assert_eq!(refused(&nested(65), &OUTSIDE), "[0][0][0][0][0][0]…: nested deeper than 64 levels");
+        assert!(matches!(read::<Value>(b"[", &OUTSIDE), Err(Unfit::Json(_))));
+        for broken in ["\"", "\"\\", "[\"\\", "]]]]", "{:", ",,:,"] {
+            check(broken.as_bytes(), &OUTSIDE).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_name_that_the_parser_keeps_for_itself_is_refused_however_it_is_written() {
+        for name in [RESERVED.to_owned(), format!("\\u0024{}", &RESERVED[1..])] {
+            let text = format!(r#"{{"x": {{"{name}" : "[[]]"}}}}"#);
+            assert_eq!(refused(&text, &STORED), format!("x: a field may not be named {RESERVED:?}"));
+            let value = json!({"x": {RESERVED: "[]"}});
+            assert_eq!(check_value(&value, &MADE).unwrap_err().limit, Limit::Reserved);
+        }
+    }
+
+    #[test]
+    fn a_value_is_measured_as_its_text_is() {
+        let small = Bounds { depth: 3, elements: 6, key: 4, text: 8, size: 200 };
+        for value in [json!([[[]]]), json!({"a": {"b": [1, 2, 3]}}), json!("12345678"), json!(null)] {
+            check_value(&value, &small).unwrap();
+            check(value.to_string().as_bytes(), &small).unwrap();
+        }
+        for (value, sentence) in [
+            (json!({"x": [[[]]]}), "x[0][0]: nested deeper than 3 levels"),
+            (json!([1, 2, 3, 4, 5, 6, 7]), "more than 6 elements and fields in all"),
+            (json!({"a": {"names": 1}}), "a: the name of a field is longer than 4 bytes"),
+            (json!([1, {"a": "123456789"}]), "[1].a: a text is longer than 8 bytes"),
+        ] {
+            assert_eq!(check_value(&value, &small).unwrap_err().to_string(), sentence);
+        }
+        let large = json!(vec!["x".repeat(8); 6]);
+        assert_eq!(check_value(&large, &Bounds { size: 64, ..small }).unwrap_err().limit, Limit::Size(64));
+    }
+
+    #[test]
+    fn what_is_too_deep_is_cut_off_and_the_rest_stays() {
+        assert_eq!(cut(nested(5).as_bytes(), 5), None);
+        let shown = |text: &str, depth| String::from_utf8(cut(text.as_bytes(), depth).unwrap()).unwrap();
+        assert_eq!(shown(&nested(5), 2), r#"[["(nested deeper than 2 levels)"]]"#);
+        let text = r#"{"a": [{"b": "}]"}, [1, [2, "]"]]], "c": {"d": {}}, "e": "{[\"["}"#;
+        let note = "\"(nested deeper than 2 levels)\"";
+        assert_eq!(shown(text, 2), format!(r#"{{"a": [{note}, {note}], "c": {{"d": {note}}}, "e": "{{[\"["}}"#));
+        let deep = nested(1_000_000);
+        let value: Value = serde_json::from_slice(&cut(deep.as_bytes(), 100).unwrap()).unwrap();
+        check(value.to_string().as_bytes(), &STORED).unwrap();
+    }
+}
