@@ -13,7 +13,7 @@ use crate::broker::{Broker, Sighting};
 use crate::ids::{RunId, UserId, user_token};
 use crate::run::record::{Body, Created, Erasure, Origin, Outcome};
 use crate::run::summary::Summary;
-use crate::run::{self, Result, answer, summary};
+use crate::run::{self, Result, answer, remove, summary};
 
 /// How long a run that is going on may take to end after it was cancelled.
 const ENDS_WITHIN: Duration = Duration::from_secs(20);
@@ -30,6 +30,8 @@ pub struct Erased {
     pub erased: Vec<RunId>,
     /// Runs that could not be erased yet, because nobody ends them: they were cancelled, and are to be erased again later.
     pub not_ended: Vec<RunId>,
+    /// Runs that were removed before: who they belonged to is gone now.
+    pub removed: Vec<RunId>,
     /// Runs of others in which the person has answered something: those words are theirs too, and stay.
     pub answered_elsewhere: Vec<RunId>,
     /// Runs of which a record cannot be read, so that it is not known whose they are, or whether the person answered there.
@@ -38,8 +40,9 @@ pub struct Erased {
 }
 
 /// Erases everything of a user's runs. Those that are going on are cancelled first. After a failure, or if some have not
-/// ended, it may be called again.
-pub async fn erase(broker: &Broker, user: &UserId, erasure: &Erasure) -> Result<Erased> {
+/// ended, it may be called again. What is left of runs that were removed before names the person no more, and is kept for
+/// `kept` from now on.
+pub async fn erase(broker: &Broker, user: &UserId, erasure: &Erasure, kept: Duration) -> Result<Erased> {
     let mut erased = Erased::default();
     let mut going_on = Vec::new();
     // How a run began may be what cannot be read; then its line in the lists says whose it is.
@@ -47,6 +50,12 @@ pub async fn erase(broker: &Broker, user: &UserId, erasure: &Erasure) -> Result<
         summary::list(broker, Some(user)).await?.into_iter().map(|line| (line.id, line)).collect();
     for run in all_runs(broker).await? {
         let looked = run::look(broker, run, 0).await?;
+        if let Some(Body::Removed(left)) = looked.records.first().map(|first| &first.record.body) {
+            if remove::erase(broker, run, left, user, erasure, kept).await? {
+                erased.removed.push(run);
+            }
+            continue;
+        }
         let created = match (looked.created(), lines.get(&run)) {
             (Some(created), _) => created.clone(),
             (None, Some(line)) if !looked.unreadable.is_empty() => line.as_created(),
@@ -77,6 +86,7 @@ pub async fn erase(broker: &Broker, user: &UserId, erasure: &Erasure) -> Result<
             }
             _ => {
                 forget(broker, run, &created).await?;
+                list_as_erased(broker, run).await?;
                 erased.erased.push(run);
             }
         }
@@ -87,6 +97,7 @@ pub async fn erase(broker: &Broker, user: &UserId, erasure: &Erasure) -> Result<
         loop {
             if keep::erase(broker, run, erasure).await? != Stands::NotEnded {
                 forget(broker, run, &created).await?;
+                list_as_erased(broker, run).await?;
                 just_ended.push((run, created));
                 erased.erased.push(run);
                 break;
@@ -122,6 +133,11 @@ async fn forget(broker: &Broker, run: RunId, created: &Created) -> Result<()> {
         contract.purge(&user_token(created.user.as_ref()), run).await?;
     }
     summary::unshelve(broker, created.user.as_ref(), run).await
+}
+
+/// The audit's lists show that it was erased, and by whom.
+async fn list_as_erased(broker: &Broker, run: RunId) -> Result<()> {
+    Summary::of(run, &run::read(broker, run, 0).await?).shelve_removed(broker, None).await
 }
 
 async fn all_runs(broker: &Broker) -> Result<BTreeSet<RunId>> {

@@ -2,12 +2,14 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::clock::Timestamp;
 use crate::ids::RunId;
 use crate::message::Message;
 use crate::redact::Redactor;
 use crate::run::assembler::Unread;
-use crate::run::record::{Answered, Body, Outcome, Placed};
-use crate::run::{Looked, redaction};
+use crate::run::record::{Answered, Body, Outcome, Placed, Removal};
+use crate::run::redaction;
+use crate::run::summary::Rename;
 
 /// A record as JSON: `run`, `seq`, `at`, `kind`, and what belongs to the kind (`docs/audit.md` lists it).
 pub fn event(run: RunId, placed: &Placed, redactor: &Redactor) -> Value {
@@ -31,7 +33,8 @@ pub fn event(run: RunId, placed: &Placed, redactor: &Redactor) -> Value {
             ("ended", fields)
         }
         Body::Part { .. } => ("part", json!({})),
-        Body::Removed | Body::Kept(_) => ("removed", json!({})),
+        Body::Removed(removal) => ("removed", removed(&removal)),
+        Body::Kept(_) => ("removed", json!({})),
     };
     let mut shown = Map::new();
     shown.insert("run".to_owned(), json!(run));
@@ -51,20 +54,6 @@ pub fn event(run: RunId, placed: &Placed, redactor: &Redactor) -> Value {
 /// A record that cannot be read, or not whole, in its place: who reads on knows that something is missing.
 pub fn unreadable(run: RunId, unread: &Unread) -> Value {
     json!({"run": run, "seq": unread.seq, "at": unread.at, "kind": "unreadable", "reason": unread.why.to_string()})
-}
-
-/// All events of a log, in order.
-pub fn events(run: RunId, looked: &Looked, redactor: &Redactor) -> Vec<Value> {
-    let mut unread = looked.unreadable.iter().peekable();
-    let mut events = Vec::with_capacity(looked.records.len());
-    for placed in &looked.records {
-        while let Some(before) = unread.next_if(|unread| unread.seq <= placed.seq) {
-            events.push(unreadable(run, before));
-        }
-        events.push(event(run, placed, redactor));
-    }
-    events.extend(unread.map(|unread| unreadable(run, unread)));
-    events
 }
 
 fn did(key: String, outcome: Outcome) -> (&'static str, Value) {
@@ -93,6 +82,29 @@ fn message(message: &Message) -> Value {
     shown
 }
 
+/// What is left of a run: what it was is told beside who removed it. Of the time the record has that of its storing.
+fn removed(removal: &Removal) -> Value {
+    let mut fields = json!({"removed_at": removal.at, "by": removal.by, "reason": removal.reason, "rule": removal.rule,
+        "erased": removal.erased});
+    if let (Value::Object(fields), Ok(Value::Object(evidence))) = (&mut fields, serde_json::to_value(&removal.evidence))
+    {
+        fields.extend(evidence);
+    }
+    fields
+}
+
+/// That a run was given another title, as the audit tells it. Such events lie beside the log, and have no place in it.
+pub fn renamed(run: RunId, rename: &Rename, redactor: &Redactor) -> Value {
+    let title = |title: &Option<String>| title.as_deref().map(|title| redactor.text(title).into_owned());
+    json!({"run": run, "seq": null, "at": rename.renamed.at, "kind": "renamed", "by": rename.renamed.by,
+        "from": title(&rename.from), "to": title(&rename.to)})
+}
+
+/// That the history of an ended run was stored anew without what is not to be seen.
+pub fn redacted(run: RunId, seq: u64, at: Timestamp) -> Value {
+    json!({"run": run, "seq": seq, "at": at, "kind": "redacted"})
+}
+
 /// An answer, without a password in whatever form.
 fn answer(answered: &Answered) -> Value {
     let mut shown = json!(answered);
@@ -107,7 +119,6 @@ fn answer(answered: &Answered) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Timestamp;
     use crate::ids::MessageId;
     use crate::run::record::Record;
 

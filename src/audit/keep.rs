@@ -10,7 +10,7 @@ use crate::chain::{digest, linked, written};
 use crate::ids::RunId;
 use crate::redact::Redactor;
 use crate::run::assembler::{Unreadable, readable};
-use crate::run::record::{Body, Erasure, Kept, KeptEntry, PIECE, Record, VERSION, is_last_piece};
+use crate::run::record::{Body, Erasure, Evidence, Kept, KeptEntry, PIECE, Placed, Record, VERSION, is_last_piece};
 use crate::run::{Error, Result, redaction, summary};
 
 /// How often it is tried when somebody else writes at the same time.
@@ -34,6 +34,8 @@ pub async fn redact(broker: &Broker, run: RunId, redactor: &Redactor) -> Result<
     let stands = anew(broker, run, &mut |record| redaction::record(redactor, record), None, Of::Ended).await?;
     if stands == Stands::Anew {
         let mut line = summary::Summary::of(run, &crate::run::look(broker, run, 0).await?.records);
+        // Titles that people gave it before it was said what is not to be seen.
+        summary::change_titles(broker, line.user.as_ref(), run, &|title| redactor.in_place(title)).await?;
         redaction::summary(redactor, &mut line);
         line.shelve(broker).await?;
     }
@@ -80,6 +82,7 @@ async fn anew(
             Stands::NotEnded if of == Of::Unreadable && history.unreadable => {}
             other => return Ok(other),
         }
+        let evidence = erased.and_then(|_| history.evidence());
         let mut entries = history.entries;
         for (entry, record) in &mut entries {
             if erased.is_some() {
@@ -97,7 +100,7 @@ async fn anew(
             }
         }
         let entries = entries.into_iter().map(|(entry, _)| entry).collect();
-        let kept = Record::new(Body::Kept(Kept { entries, erased: erased.cloned() }));
+        let kept = Record::new(Body::Kept(Kept { entries, erased: erased.cloned(), evidence }));
         let last = stored.last().expect("it has a record").seq;
         match append(broker, run, &kept, last).await {
             Ok(first) => {
@@ -227,6 +230,17 @@ impl History {
         record
     }
 
+    /// What the run was, without who it belonged to.
+    fn evidence(&self) -> Option<Box<Evidence>> {
+        let placed = |(entry, record): &(KeptEntry, Option<Record>)| {
+            Some(Placed { seq: entry.seq, at: entry.at, record: record.clone()? })
+        };
+        // The record of an effect before the end may be one append with it.
+        let first = self.entries.iter().find_map(placed)?;
+        let last = self.entries.iter().rev().find_map(placed)?;
+        Evidence::of(&[first, last]).map(|evidence| Box::new(Evidence { user: None, ..evidence }))
+    }
+
     /// Takes the next record, which is stored in these pieces.
     fn take(&mut self, run: RunId, record: Option<Record>, pieces: &mut Vec<KeptEntry>) -> Result<()> {
         let from = pieces.first().map_or(0, |piece| piece.seq);
@@ -235,7 +249,7 @@ impl History {
             record => {
                 self.stands = match record.as_ref().map(|record| &record.body) {
                     Some(Body::Ended(_)) => Stands::Anew,
-                    Some(Body::Removed) => Stands::Gone,
+                    Some(Body::Removed(_)) => Stands::Gone,
                     _ => Stands::NotEnded,
                 };
                 let last = pieces.pop().expect("a record is stored in one piece at least");

@@ -6,14 +6,16 @@
 pub mod erase;
 mod event;
 mod export;
+mod history;
 pub mod keep;
 mod prompts;
 mod runs;
 mod select;
 pub mod verify;
 
-pub use event::{event, events, unreadable};
+pub use event::{event, unreadable};
 pub use export::{Columns, Format};
+pub use history::{History, history};
 pub use prompts::Prompts;
-pub use runs::every_run;
+pub use runs::{every_run, listed};
 pub use select::{How, Selection};

@@ -4,10 +4,12 @@ use std::collections::HashMap;
 
 use futures_util::StreamExt;
 
-use crate::broker::{Broker, Sighting};
+use super::select::{How, Selection};
+use crate::broker::{Broker, Sighting, Stored};
 use crate::ids::RunId;
+use crate::run::assembler::Assembler;
 use crate::run::record::Body;
-use crate::run::summary::{Summary, list_all};
+use crate::run::summary::{Summary, list_all, list_all_and_removed};
 use crate::run::{self, Result};
 
 /// Every run in a few words. Lists come a moment after the logs, and a line is lost with a worker that dies before it writes
@@ -18,6 +20,15 @@ pub async fn every_run(broker: &Broker) -> Result<Vec<Summary>> {
     let mut tour = broker.log.survey().await?;
     while let Some(sighting) = tour.next().await {
         if let Sighting::Record { run, stored } = sighting? {
+            // There may be many tombstones; each says all that there is.
+            if let Some(removed) = removed(run, &stored) {
+                last.remove(&run);
+                runs.insert(run, removed);
+                continue;
+            }
+            if runs.get(&run).is_some_and(|known| known.removed.is_some() && known.seq > stored.seq) {
+                continue;
+            }
             let seen = last.entry(run).or_default();
             *seen = stored.seq.max(*seen);
         }
@@ -31,11 +42,12 @@ pub async fn every_run(broker: &Broker) -> Result<Vec<Summary>> {
             Some(_) => {}
             None => {
                 let looked = run::look(broker, run, 0).await?;
-                let tombstone = looked.records.first().is_some_and(|first| matches!(first.record.body, Body::Removed));
-                // Of a removed one there is only a tombstone. How one began may be what cannot be read.
-                if looked.created().is_some() || (!tombstone && !looked.unreadable.is_empty()) {
+                let first = looked.records.first().map(|first| &first.record.body);
+                let removed = matches!(first, Some(Body::Removed(_)));
+                // How one began may be what cannot be read.
+                if looked.created().is_some() || removed || !looked.unreadable.is_empty() {
                     let mut summary = Summary::of(run, &looked.records);
-                    if let (None, Some(unread)) = (looked.created(), looked.unreadable.first()) {
+                    if let (None, false, Some(unread)) = (looked.created(), removed, looked.unreadable.first()) {
                         summary.created_at = unread.at;
                     }
                     runs.insert(run, summary);
@@ -44,4 +56,19 @@ pub async fn every_run(broker: &Broker) -> Result<Vec<Summary>> {
         }
     }
     Ok(runs.into_values().collect())
+}
+
+/// The runs that are meant, as lists have them: with those that people have removed or erased. Those that a rule has removed
+/// are shown to who asks for removed ones.
+pub async fn listed(broker: &Broker, selection: &Selection) -> Result<Vec<Summary>> {
+    if selection.state == Some(How::Removed) { every_run(broker).await } else { list_all_and_removed(broker).await }
+}
+
+/// What a tombstone tells of its run; none: it is another record.
+fn removed(run: RunId, stored: &Stored) -> Option<Summary> {
+    let taken = Assembler::default().look(run, stored);
+    let [only] = taken.records.as_slice() else { return None };
+    let Body::Removed(removal) = &only.record.body else { return None };
+    // A program before left nothing in it.
+    (removal.evidence.is_some() || removal.erased.is_some()).then(|| Summary::of(run, &taken.records))
 }

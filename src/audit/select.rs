@@ -20,6 +20,7 @@ pub enum How {
     Completed,
     Failed,
     Cancelled,
+    Removed,
 }
 
 /// Which runs are meant: those to which everything that is said applies. Queries of `/api/audit` are read as one, and
@@ -44,8 +45,16 @@ pub struct Selection {
 
 impl How {
     /// All there are.
-    pub const ALL: [Self; 7] =
-        [Self::Queued, Self::Running, Self::Waiting, Self::Ended, Self::Completed, Self::Failed, Self::Cancelled];
+    pub const ALL: [Self; 8] = [
+        Self::Queued,
+        Self::Running,
+        Self::Waiting,
+        Self::Ended,
+        Self::Completed,
+        Self::Failed,
+        Self::Cancelled,
+        Self::Removed,
+    ];
 
     /// What it is called where one is asked for.
     pub fn name(self) -> &'static str {
@@ -57,6 +66,7 @@ impl How {
             How::Completed => "completed",
             How::Failed => "failed",
             How::Cancelled => "cancelled",
+            How::Removed => "removed",
         }
     }
 
@@ -69,6 +79,7 @@ impl How {
             How::Completed => run.outcome == Some(Ending::Completed),
             How::Failed => run.outcome == Some(Ending::Failed),
             How::Cancelled => run.outcome == Some(Ending::Cancelled),
+            How::Removed => run.removed.is_some(),
         }
     }
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::broker::{Broker, Sighting, Stored};
 use crate::chain::anchors::{self, Anchor, Fate, Found};
 use crate::chain::{Head, Key, Link, Mark, digest, linked, read_mark};
-use crate::clock::{self, Timestamp};
+use crate::clock::{self, Clock, SystemClock, Timestamp};
 use crate::ids::RunId;
 use crate::run::look_through;
 use crate::run::record::{Body, Kept, Record, is_last_piece};
@@ -73,6 +73,12 @@ pub struct Report {
     pub chained: u64,
     /// Runs that are not chained at all: nothing is known of them.
     pub unchained: Vec<RunId>,
+    /// Runs that were removed or erased, and of which what is left is what was left then: who removed them, and what they were.
+    #[serde(default)]
+    pub removed: u64,
+    /// Runs that were removed so long ago that nothing is left but their anchor.
+    #[serde(default)]
+    pub forgotten: u64,
     /// Runs of which the anchors know nothing: what was cut off at their end could not be noticed.
     pub unanchored: u64,
     /// Files of anchors that were read.
@@ -101,7 +107,12 @@ impl Report {
         self.runs += 1;
         self.chained += verdict.chained;
         self.unanchored += u64::from(!verdict.anchored);
-        if verdict.chained == 0 && verdict.unchained > 0 && verdict.findings.is_empty() {
+        let as_written = verdict.findings.is_empty();
+        if verdict.removed && as_written {
+            let count = if verdict.chained > 0 { &mut self.removed } else { &mut self.forgotten };
+            *count += 1;
+        }
+        if verdict.chained == 0 && verdict.unchained > 0 && as_written {
             self.unchained.push(run);
         }
         if !verdict.findings.is_empty() {
@@ -231,8 +242,11 @@ impl Verdict {
 
     fn compare(&mut self, head: &Head, anchor: &Anchor, empty: bool) {
         let known = anchor.head;
-        if anchor.fate == Fate::Removed {
+        if let Fate::Removed { until } = anchor.fate {
             self.removed = true;
+            if let Some(until) = until.filter(|until| empty && SystemClock.now() < *until) {
+                self.find(None, format!("it was removed, and what was left of it until {until} is gone"));
+            }
             // It was removed by somebody who has the key; another run may have been started under its id since.
             if head.number == known.number && head.mark != known.mark {
                 self.find(None, "it was removed, and what is left is not what was left then");

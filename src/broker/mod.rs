@@ -156,7 +156,7 @@ pub enum Sighting {
     },
 }
 
-/// How long the tombstone of a removed run is kept: a late writer is not as late as that.
+/// How long the tombstone of a removed run is kept at least: a late writer is not as late as that.
 pub const TOMBSTONE_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The logs of the runs: each an ordered list of records, written by one writer at a time.
@@ -200,8 +200,8 @@ pub trait Log: Send + Sync {
     async fn forget(&self, run: RunId, before: u64) -> Result<()>;
 
     /// Removes the run's records, its inbox and its timer for ever. `tombstone` is kept in their place, under
-    /// [`Lane::Did`], for [`TOMBSTONE_KEPT`], so that a late writer meets a conflict.
-    async fn purge(&self, run: RunId, tombstone: Bytes) -> Result<()>;
+    /// [`Lane::Did`], for `kept` ([`TOMBSTONE_KEPT`] or longer), so that a late writer meets a conflict.
+    async fn purge(&self, run: RunId, tombstone: Bytes, kept: Duration) -> Result<()>;
 
     /// Whether the broker can be reached and takes records; the error says why not.
     async fn ready(&self) -> Result<()>;

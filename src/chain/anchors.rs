@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::{Head, Key, Mark, read_mark, written};
+use crate::clock::Timestamp;
 use crate::ids::RunId;
 
 /// How long anchors are gathered before they are written: of a run that writes often only the last counts.
@@ -21,13 +22,19 @@ const MOST_FILES: u32 = 64;
 /// A file that is larger than this at the start, in bytes, is written anew with only the last anchor of each run.
 const LARGE: u64 = 8 << 20;
 
+/// What stands before the time until which something is left of a removed log.
+const REMOVED_UNTIL: &str = "removed-until:";
+
 /// What has become of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
     /// It is there.
     Open,
     /// It was removed; what is left of it may vanish.
-    Removed,
+    Removed {
+        /// Not before then, if that is known.
+        until: Option<Timestamp>,
+    },
 }
 
 /// Where a log ended.
@@ -47,8 +54,9 @@ impl Anchor {
 
     fn line(&self, run: RunId) -> String {
         let fate = match self.fate {
-            Fate::Open => "open",
-            Fate::Removed => "removed",
+            Fate::Open => "open".to_owned(),
+            Fate::Removed { until: None } => "removed".to_owned(),
+            Fate::Removed { until: Some(until) } => format!("{REMOVED_UNTIL}{}", until.as_second()),
         };
         format!("{run} {} {} {} {fate}", self.head.number, self.head.seq, written(&self.head.mark))
     }
@@ -60,8 +68,11 @@ impl Anchor {
         let head = Head { number, seq: words.next()?.parse().ok()?, mark: read_mark(words.next()?)? };
         let fate = match words.next()? {
             "open" => Fate::Open,
-            "removed" => Fate::Removed,
-            _ => return None,
+            "removed" => Fate::Removed { until: None },
+            other => {
+                let until = other.strip_prefix(REMOVED_UNTIL)?.parse().ok()?;
+                Fate::Removed { until: Some(Timestamp::from_second(until).ok()?) }
+            }
         };
         words.next().is_none().then_some((run, Self { head, fate }))
     }
@@ -301,13 +312,13 @@ mod tests {
             let anchors = Anchors::open(folder.path(), &key).unwrap();
             let second = Anchors::open(folder.path(), &key).unwrap();
             anchors.note(one, anchor(number, Fate::Open));
-            second.note(other, anchor(number, Fate::Removed));
+            second.note(other, anchor(number, Fate::Removed { until: None }));
             second.note(other, anchor(number - 1, Fate::Open));
         }
         let found = read(folder.path(), &key).unwrap();
         assert_eq!((found.files, found.wrong.len()), (2, 0), "{:?}", found.wrong);
         assert_eq!(found.anchors[&one], anchor(3, Fate::Open));
-        assert_eq!(found.anchors[&other], anchor(3, Fate::Removed));
+        assert_eq!(found.anchors[&other], anchor(3, Fate::Removed { until: None }));
 
         let path = folder.path().join("anchors-0.log");
         let text = std::fs::read_to_string(&path).unwrap();

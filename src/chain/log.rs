@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -136,15 +137,16 @@ impl Log for Chained {
         self.inner.forget(run, before).await
     }
 
-    async fn purge(&self, run: RunId, tombstone: Bytes) -> Result<()> {
+    async fn purge(&self, run: RunId, tombstone: Bytes, kept: Duration) -> Result<()> {
         let before = self.inner.last(run).await?.map_or_else(Head::default, |last| head_of(&last));
         let link = Link::after(&self.key, run, &before, self.clock.now(), &digest(&tombstone));
         // What came before it will be gone: it must stand by itself.
         let link = Link { before: Some((before.seq, before.mark)), ..link };
         self.heads().remove(&run);
-        self.inner.purge(run, link.write_into(&tombstone)).await?;
+        self.inner.purge(run, link.write_into(&tombstone), kept).await?;
         let head = Head { seq: 0, number: link.number, mark: link.mark };
-        self.anchors.note(run, Anchor { head, fate: Fate::Removed });
+        let until = self.clock.now().checked_add(kept).ok();
+        self.anchors.note(run, Anchor { head, fate: Fate::Removed { until } });
         Ok(())
     }
 

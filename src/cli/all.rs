@@ -71,6 +71,7 @@ impl All {
             sealer,
             voucher: project::voucher(&config),
             redactor: config.audit.redactor.clone(),
+            keep_evidence: config.audit.keep_evidence,
             verifier: project::verifier(&config, folder)?,
             ..gateway::Settings::default()
         };

@@ -13,6 +13,7 @@ use futures_util::StreamExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::audit;
 use crate::audit::verify::Verifier;
 use crate::broker::{Broker, Shelf, embedded};
 use crate::cli::outcome::CliError;
@@ -100,6 +101,8 @@ enum Source {
         verifier: Option<Verifier>,
         /// What is not to be seen.
         redactor: Redactor,
+        /// How long it is kept what a removed run was.
+        keep_evidence: Duration,
     },
     Gateway(Client),
 }
@@ -164,7 +167,8 @@ impl Audit {
         let writes = matches!(self.what, What::Erase(_));
         let broker = if writes { project::chained(config, broker, data_dir)? } else { broker };
         let verifier = project::verifier(config, data_dir)?;
-        Ok(Source::Broker { broker, idle: data_dir.is_some(), verifier, redactor: config.audit.redactor.clone() })
+        let (idle, redactor) = (data_dir.is_some(), config.audit.redactor.clone());
+        Ok(Source::Broker { broker, idle, verifier, redactor, keep_evidence: config.audit.keep_evidence })
     }
 
     async fn list(&self, list: &List, source: &Source) -> Result<io::Result<()>, CliError> {
@@ -302,7 +306,11 @@ async fn rows(source: &Source) -> Result<Vec<client::Run>, CliError> {
 async fn selected(which: &Which, source: &Source) -> Result<Vec<client::Run>, CliError> {
     let selection = which.selection();
     let rows = match source {
-        Source::Broker { .. } => rows(source).await?,
+        Source::Broker { broker, redactor, .. } => {
+            let mut all = audit::listed(broker, &selection).await?;
+            all.iter_mut().for_each(|run| redaction::summary(redactor, run));
+            all.iter().map(row).collect()
+        }
         Source::Gateway(client) => match client.audited(&selection.query(), MOST_LISTED).await {
             Ok(rows) => return Ok(rows),
             // Only auditors are told which worker had a run.
@@ -344,6 +352,7 @@ fn row(summary: &Summary) -> client::Run {
         created_at: summary.created_at,
         worker: summary.worker.map(|worker| worker.to_string()),
         updated_at: summary.updated_at,
+        removed: summary.removed.as_ref().map(|removal| serde_json::json!(removal)),
     }
 }
 
@@ -358,6 +367,7 @@ fn summary(row: &client::Run) -> Summary {
         user: row.user.as_deref().and_then(UserId::new),
         worker: row.worker.as_deref().and_then(|worker| WorkerId::parse(worker).ok()),
         created_at: row.created_at,
+        removed: row.removed.as_ref().map(|_| Box::default()),
         ..Summary::new(row.id)
     }
 }
@@ -436,6 +446,7 @@ fn table(rows: &[client::Run], now: Timestamp) -> String {
     cells.extend(rows.iter().map(|row| {
         let state =
             row.outcome.map_or_else(|| word(serde_json::json!(row.state)), |over| word(serde_json::json!(over)));
+        let state = if row.removed.is_some() { "removed".to_owned() } else { state };
         let until = if row.state == State::Ended { row.updated_at } else { now };
         [
             row.id.to_string(),
@@ -493,6 +504,7 @@ mod tests {
             worker: None,
             created_at: "2026-11-22T10:00:00Z".parse().unwrap(),
             updated_at: "2026-11-22T10:01:30Z".parse().unwrap(),
+            removed: None,
         }
     }
 

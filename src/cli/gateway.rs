@@ -34,6 +34,7 @@ impl Gateway {
             sealer: project::sealer(&config, None)?,
             voucher: project::voucher(&config),
             redactor: config.audit.redactor.clone(),
+            keep_evidence: config.audit.keep_evidence,
             verifier: project::verifier(&config, None)?,
             ..gateway::Settings::default()
         };

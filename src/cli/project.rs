@@ -175,6 +175,7 @@ pub(super) fn worker_parts(
         sealer,
         settings: config.worker.clone(),
         keep_ended: config.keep_ended,
+        keep_evidence: config.audit.keep_evidence,
         redactor: config.audit.redactor.clone(),
         webhooks: config.webhooks.clone(),
         up: Arc::default(),

@@ -153,6 +153,7 @@ impl Run {
             sealer,
             voucher: project::voucher(config),
             redactor: config.audit.redactor.clone(),
+            keep_evidence: config.audit.keep_evidence,
             verifier: project::verifier(config, data_dir)?,
             ..gateway::Settings::default()
         };

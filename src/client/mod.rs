@@ -183,6 +183,9 @@ pub struct Run {
     pub created_at: Timestamp,
     /// When something last happened to it.
     pub updated_at: Timestamp,
+    /// Who removed or erased it, when and why, as auditors are told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed: Option<Value>,
 }
 
 /// The question that a run waits with.

@@ -199,7 +199,12 @@ pub struct Audit {
     pub anchors: PathBuf,
     /// What is redacted.
     pub redactor: Redactor,
+    /// How long it is kept what a removed run was, and who removed it (default a year).
+    pub keep_evidence: Duration,
 }
+
+/// How long it is kept what a removed run was: a year, as accounts are looked through once a year.
+pub const KEEP_EVIDENCE: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// `gateway:`.
 #[derive(Debug, Clone)]
@@ -289,6 +294,8 @@ pub struct Webhook {
     pub secret: SecretString,
     /// When.
     pub on: Vec<Occasion>,
+    /// Whether what is not to be seen is taken out of what it is sent.
+    pub redact: bool,
 }
 
 /// When a webhook is called.

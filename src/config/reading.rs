@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::shapes::{AUDIT, CONFIG, GATEWAY, GATEWAY_LIMITS, LINK, NATS, REDACT, TLS, UI, WEBHOOK, WORKER};
 use super::variables::{self, Environment};
-use super::{Audit, Auth, Config, Gateway, Limits, Nats, Occasion, Section, Tls, Ui, Webhook, Worker};
+use super::{Audit, Auth, Config, Gateway, KEEP_EVIDENCE, Limits, Nats, Occasion, Section, Tls, Ui, Webhook, Worker};
 use super::{models, operation};
 use crate::ids::Name;
 use crate::problem::{Problem, Problems};
@@ -78,6 +78,7 @@ impl Reader<'_> {
                 key: None,
                 anchors,
                 redactor: Redactor::default(),
+                keep_evidence: KEEP_EVIDENCE,
             }),
             metrics: fields.read("metrics", operation::metrics).unwrap_or_default(),
             telemetry: fields.read("telemetry", operation::telemetry).flatten(),
@@ -100,6 +101,7 @@ impl Reader<'_> {
             key: secret(&fields, "key"),
             anchors: self.path(&fields, "anchors").unwrap_or_else(|| anchors.to_owned()),
             redactor: fields.read("redact", redactor).unwrap_or_default(),
+            keep_evidence: fields.read("keep_evidence", Field::duration).unwrap_or(KEEP_EVIDENCE),
         })
     }
 
@@ -351,6 +353,7 @@ fn webhook(field: &Field<'_>) -> Option<Webhook> {
         url: url.unwrap_or_default(),
         secret: secret.unwrap_or_default(),
         on: on.unwrap_or_else(|| vec![Occasion::Waiting, Occasion::Ended]),
+        redact: fields.read("redact", Field::bool).unwrap_or(true),
     })
 }
 

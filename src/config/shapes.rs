@@ -55,6 +55,11 @@ pub static AUDIT: Shape = Shape {
             Kind::Shape(&REDACT),
             "What is not to be seen: in the audit, on pages, and in logs of ended runs.",
         ),
+        may(
+            "keep_evidence",
+            Kind::Duration,
+            "How long it is kept what a removed run was, and who removed it (default 365d, 7d or longer).",
+        ),
     ],
     shared: &[],
 };
@@ -315,6 +320,7 @@ pub static WEBHOOK: Shape = Shape {
         must("url", Kind::Text, "Where notices are sent to, by POST."),
         must("secret", Kind::Text, "What they are signed with, as Standard Webhooks has it."),
         may("on", Kind::List(&Kind::OneOf(&["waiting", "ended"])), "When (default: both)."),
+        may("redact", Kind::Bool, "Whether what `audit.redact` names is taken out of notices, too (default true)."),
     ],
     shared: &[],
 };

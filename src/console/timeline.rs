@@ -7,7 +7,7 @@ use super::render::{in_words, line, plain};
 use crate::client::event;
 use crate::clock::Timestamp;
 use crate::message::Content;
-use crate::run::record::{Answered, Body, Ending, Origin, Outcome, Placed};
+use crate::run::record::{Answered, Body, Ending, Origin, Outcome, Placed, Removal};
 
 /// The longest value that is shown in a line, in characters; `--json` shows all of it.
 const VALUE_SHOWN: usize = 200;
@@ -66,7 +66,8 @@ pub fn of_log(placed: &Placed) -> Entry {
         Body::Parked { until: Some(until) } => ("parked", format!("waits, until {until} at the latest")),
         Body::Ended(over) => ("ended", ended(over.outcome, over.reason.as_deref(), &over.result, over.usage.llm_calls)),
         Body::Part { index, count, .. } => ("part", format!("{} of {count}", u64::from(*index) + 1)),
-        Body::Removed | Body::Kept(_) => ("removed", String::new()),
+        Body::Removed(removal) => ("removed", removed(removal)),
+        Body::Kept(_) => ("removed", String::new()),
     };
     Entry { seq: placed.seq, at: placed.at, kind, words, json: stored(placed).to_string() }
 }
@@ -108,6 +109,28 @@ fn stored(placed: &Placed) -> Value {
         answer.insert("secret".to_owned(), json!(true));
     }
     Value::Object(shown)
+}
+
+fn removed(removal: &Removal) -> String {
+    let by = |by: &Option<String>| by.as_deref().map(|by| format!(" by {}", line(by))).unwrap_or_default();
+    let mut words = String::new();
+    if let Some(evidence) = &removal.evidence {
+        let user = evidence.user.as_ref().map(|user| format!(" of {}", line(user.as_str()))).unwrap_or_default();
+        words = format!("{}{user}, begun at {}; ", line(evidence.workflow.as_str()), evidence.created_at);
+    }
+    match (&removal.rule, &removal.erased) {
+        (Some(rule), _) => words.push_str(&format!("removed by the rule {}", line(rule))),
+        (None, Some(_)) if removal.by.is_none() => {}
+        _ => words.push_str(&format!("removed{}", by(&removal.by))),
+    }
+    if let Some(reason) = &removal.reason {
+        words.push_str(&format!(": {}", line(reason)));
+    }
+    if let Some(erased) = &removal.erased {
+        let and = if words.is_empty() || words.ends_with("; ") { "" } else { "; " };
+        words.push_str(&format!("{and}erased{} at {}: {}", by(&erased.by), erased.at, line(&erased.reason)));
+    }
+    words
 }
 
 fn started(workflow: &str, params: &Map<String, Value>, user: Option<&str>) -> String {
@@ -241,7 +264,7 @@ mod tests {
         for (body, wanted) in [
             (Body::Calling { key: "2/tool".into() }, "calling 2/tool"),
             (Body::Parked { until: None }, "parked waits for an answer"),
-            (Body::Removed, "removed "),
+            (Body::Removed(Default::default()), "removed "),
             (
                 Body::Did {
                     key: "3".into(),

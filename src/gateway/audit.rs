@@ -18,9 +18,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::audit::verify::{self, Verifier};
-use crate::audit::{Columns, Format, Prompts, Selection, erase, event, events as events_of, every_run, unreadable};
+use crate::audit::{Columns, Format, Prompts, Selection, erase, event, every_run, history, listed, unreadable};
 use crate::auth::Caller;
-use crate::broker::{self, Overheard, Stored};
+use crate::broker::{Overheard, Stored};
 use crate::clock::Timestamp;
 use crate::gateway::body::{Asked, Json};
 use crate::gateway::error::{ApiError, Result};
@@ -55,7 +55,7 @@ pub async fn runs(
 ) -> Result<Reply<Value>> {
     guard::may_audit(&gateway, &caller)?;
     let after = page.cursor.as_deref().map(read_cursor).transpose()?;
-    let mut found = selection.of(summary::list_all(&gateway.broker).await?, after);
+    let mut found = selection.of(listed(&gateway.broker, &selection).await?, after);
     let limit = page.limit.unwrap_or(LISTED).min(MOST_LISTED);
     let more = found.len() > limit;
     found.truncate(limit);
@@ -79,6 +79,11 @@ fn line(gateway: &Gateway, run: &mut Summary) -> Value {
     redaction::summary(&gateway.settings.redactor, run);
     let mut shown = projection::run(run);
     shown["worker"] = json!(run.worker);
+    if let Some(removed) = &run.removed {
+        shown["removed"] = json!({"at": removed.at, "by": removed.by, "reason": removed.reason, "rule": removed.rule,
+            "erased": removed.erased});
+        shown["usage"] = json!(removed.evidence.as_ref().map(|evidence| evidence.usage));
+    }
     shown
 }
 
@@ -97,15 +102,15 @@ pub async fn run(
 ) -> Result<Reply<Value>> {
     guard::may_audit(&gateway, &caller)?;
     let run = run_id(&id)?;
-    let looked = run::look(&gateway.broker, run, 0).await?;
-    if looked.is_empty() {
+    let redactor = &gateway.settings.redactor;
+    let history = history(&gateway.broker, run, redactor).await?;
+    if history.is_empty() {
         return Err(ApiError::unknown_run(&id));
     }
-    let mut summary = Summary::of(run, &looked.records);
+    let mut summary = Summary::of(run, &history.records);
     if let Some(title) = summary::title(&gateway.broker, summary.user.as_ref(), run).await? {
         summary.title = Some(title);
     }
-    let redactor = &gateway.settings.redactor;
     let mut prompts = Prompts::default();
     let tell = |placed: &Placed| {
         let mut shown = event(run, placed, redactor);
@@ -116,9 +121,7 @@ pub async fn run(
         }
         shown
     };
-    let mut events: Vec<Value> = looked.records.iter().map(tell).collect();
-    events.extend(looked.unreadable.iter().map(|unread| unreadable(run, unread)));
-    events.sort_by_key(|event| event["seq"].as_u64());
+    let events = history.events(tell);
     Ok(Reply(json!({"run": line(&gateway, &mut summary), "events": events})))
 }
 
@@ -183,7 +186,7 @@ pub async fn erase(
     }
     let by = caller.user.as_ref().map(ToString::to_string);
     let erasure = Erasure { by, reason, at: gateway.clock.now() };
-    let erased = erase::erase(&gateway.broker, &user, &erasure).await?;
+    let erased = erase::erase(&gateway.broker, &user, &erasure, gateway.settings.keep_evidence).await?;
     tracing::warn!("{} runs of a user were erased, {} have not ended yet", erased.erased.len(), erased.not_ended.len());
     Ok(Reply(json!(erased)))
 }
@@ -203,6 +206,8 @@ pub async fn export(
 ) -> Result<Response> {
     guard::may_audit(&gateway, &caller)?;
     let found = selection.of(every_run(&gateway.broker).await?, None);
+    let by = caller.user.as_ref().map(UserId::as_str);
+    tracing::info!(user.id = by, "the audit of {} runs was exported", found.len());
     // Of a list of many runs only what is written is kept.
     let todo: Vec<(RunId, Columns)> = found.iter().map(|run| (run.id, Columns::of(run))).collect();
     drop(found);
@@ -225,10 +230,10 @@ pub async fn export(
     Ok(response)
 }
 
-async fn lines(gateway: &Gateway, run: RunId, columns: &Columns, format: Format) -> broker::Result<Bytes> {
+async fn lines(gateway: &Gateway, run: RunId, columns: &Columns, format: Format) -> run::Result<Bytes> {
     let mut out = String::new();
-    let looked = run::look(&gateway.broker, run, 0).await?;
-    for event in events_of(run, &looked, &gateway.settings.redactor) {
+    let redactor = &gateway.settings.redactor;
+    for event in history(&gateway.broker, run, redactor).await?.told(redactor) {
         columns.write(format, &event, &mut out);
     }
     Ok(out.into())
@@ -356,7 +361,7 @@ impl Tail {
             }
             _ => self.look_up(run).await,
         };
-        if matches!(placed.record.body, Body::Ended(_) | Body::Removed) {
+        if matches!(placed.record.body, Body::Ended(_) | Body::Removed(_)) {
             self.whose.remove(&run);
         }
         self.is_wanted(&whose).then(|| shown(event(run, placed, &self.gateway.settings.redactor), &whose))

@@ -349,7 +349,7 @@ async fn pass_on_again(broker: &Broker, run: RunId, question: MessageId) -> Resu
     let records = look(broker, run, 0).await?.records;
     let Some(Body::Created(created)) = records.first().map(|first| &first.record.body) else { return Ok(()) };
     let target = Target::of(run, created);
-    let is_over = matches!(records.last().map(|last| &last.record.body), Some(Body::Ended(_) | Body::Removed));
+    let is_over = matches!(records.last().map(|last| &last.record.body), Some(Body::Ended(_) | Body::Removed(_)));
     let last = records.iter().rev().find_map(|placed| match &placed.record.body {
         Body::Said { message, .. } => Some(message),
         _ => None,

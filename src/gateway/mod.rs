@@ -59,6 +59,8 @@ pub struct Settings {
     pub voucher: Option<Voucher>,
     /// What is not to be seen.
     pub redactor: Redactor,
+    /// How long it is kept what a removed run was, and who removed it.
+    pub keep_evidence: Duration,
     /// What tells whether logs are what was written; none: they are not chained.
     pub verifier: Option<Verifier>,
     /// How often a comment goes over a silent stream of events: proxies commonly give up after 60 s.
@@ -81,6 +83,7 @@ impl Default for Settings {
             sealer: None,
             voucher: None,
             redactor: Redactor::default(),
+            keep_evidence: config::KEEP_EVIDENCE,
             verifier: None,
             keep_alive: Duration::from_secs(15),
             limits: config::Limits::default(),

@@ -34,7 +34,8 @@ struct Cost {
 /// `GET /api/overview`.
 pub async fn overview(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Result<Reply<Value>> {
     guard::may_audit(&gateway, &caller)?;
-    let runs = summary::list_all(&gateway.broker).await?;
+    let all = summary::list_all_and_removed(&gateway.broker).await?;
+    let runs: Vec<Summary> = all.iter().filter(|run| run.removed.is_none()).cloned().collect();
     let count = |state| runs.iter().filter(|run| run.state == state).count();
     let ended = |outcome| runs.iter().filter(|run| run.outcome == Some(outcome)).count();
     let names: Vec<_> = gateway.known.all().await?.native.keys().cloned().collect();
@@ -52,7 +53,8 @@ pub async fn overview(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Re
         "outcomes": {"completed": ended(Ending::Completed), "failed": ended(Ending::Failed),
                      "cancelled": ended(Ending::Cancelled)},
         "queue": queue,
-        "costs": {"by_workflow": dearest(&runs, "workflow", workflow), "by_user": dearest(&runs, "user", user)},
+        // What a removed run has cost was spent all the same.
+        "costs": {"by_workflow": dearest(&all, "workflow", workflow), "by_user": dearest(&all, "user", user)},
         "questions": questions(&gateway, runs),
     });
     Ok(Reply(shown))

@@ -70,7 +70,7 @@ pub fn record(placed: &Placed) -> Option<Value> {
                 "message": message(&ended.message),
             }),
         ),
-        Body::Did { .. } | Body::Calling { .. } | Body::Part { .. } | Body::Removed | Body::Kept(_) => {
+        Body::Did { .. } | Body::Calling { .. } | Body::Part { .. } | Body::Removed(_) | Body::Kept(_) => {
             return None;
         }
     };
@@ -308,7 +308,7 @@ mod tests {
             Body::Did { key: "1".into(), outcome: Outcome::Value(json!("secret")) },
             Body::Did { key: "1".into(), outcome: Outcome::Failed { kind: "x".into(), message: "y".into() } },
             Body::Calling { key: "1".into() },
-            Body::Removed,
+            Body::Removed(Default::default()),
         ] {
             let placed = Placed { seq: 1, at: Timestamp::UNIX_EPOCH, record: Record::new(body) };
             assert_eq!(record(&placed), None);

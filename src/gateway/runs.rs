@@ -21,7 +21,7 @@ use crate::message::check_answer;
 use crate::run;
 use crate::run::answer::{Accepted, Answer, Given};
 use crate::run::attach::{Seen, attach};
-use crate::run::record::{Body, Created, Placed, Record};
+use crate::run::record::{Body, Created, Placed, Record, Removal, Renamed};
 use crate::run::redaction;
 use crate::run::remove::remove;
 use crate::run::summary::{self, State as RunState, Summary};
@@ -34,6 +34,8 @@ const LISTED: usize = 50;
 const MOST_LISTED: usize = 500;
 /// The longest title, in characters.
 const LONGEST_TITLE: usize = 120;
+/// The longest reason why a run is removed, in characters.
+const LONGEST_REASON: usize = 500;
 /// The longest `Idempotency-Key`, in bytes; a UUID has 36.
 const LONGEST_KEY: usize = 255;
 
@@ -361,13 +363,27 @@ pub async fn rename(
             format!("title: must be one line of at most {LONGEST_TITLE} characters"),
         ));
     }
-    summary::rename(&gateway.broker, owner.as_ref(), run, title).await?;
+    // No run needs its title: what is not to be seen is not kept in the first place.
+    let title = title.map(|title| gateway.settings.redactor.text(title));
+    let renamed = Renamed { by: caller.user.clone(), at: gateway.clock.now() };
+    summary::rename(&gateway.broker, owner.as_ref(), run, title.as_deref(), renamed).await?;
     let found = look_up(&gateway, run, &caller).await?;
     Ok(Reply(projection::run(&found.summary)))
 }
 
-/// `DELETE /api/runs/{id}`.
-pub async fn delete(State(gateway): State<Arc<Gateway>>, caller: Caller, Path(id): Path<String>) -> Result<StatusCode> {
+/// The query of `DELETE /api/runs/{id}`.
+#[derive(Deserialize)]
+pub struct Removing {
+    reason: Option<String>,
+}
+
+/// `DELETE /api/runs/{id}`. Who removed it, when and why is kept, with what the run was.
+pub async fn delete(
+    State(gateway): State<Arc<Gateway>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Asked(Removing { reason }): Asked<Removing>,
+) -> Result<StatusCode> {
     let run = run_id(&id)?;
     let found = look_up(&gateway, run, &caller).await?;
     found.allow_owner(&caller)?;
@@ -376,7 +392,24 @@ pub async fn delete(State(gateway): State<Arc<Gateway>>, caller: Caller, Path(id
         return Err(ApiError::new(StatusCode::CONFLICT, "run_not_ended", "the run has not ended")
             .hint(Some("cancel it first".to_owned())));
     }
-    remove(&gateway.broker, run, &found.created).await?;
+    let reason = reason.map(|reason| reason.trim().to_owned()).filter(|reason| !reason.is_empty());
+    if reason
+        .as_deref()
+        .is_some_and(|reason| reason.chars().count() > LONGEST_REASON || reason.chars().any(char::is_control))
+    {
+        return Err(ApiError::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invalid_query",
+            format!("reason: must be one line of at most {LONGEST_REASON} characters"),
+        ));
+    }
+    let removal = Removal {
+        at: Some(gateway.clock.now()),
+        by: caller.user.as_ref().map(ToString::to_string),
+        reason: reason.map(|reason| gateway.settings.redactor.text(&reason).into_owned()),
+        ..Removal::default()
+    };
+    remove(&gateway.broker, run, &found.created, removal, gateway.settings.keep_evidence).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

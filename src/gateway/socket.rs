@@ -259,7 +259,7 @@ impl Conversation<'_> {
 
     async fn replay(&mut self, history: Vec<Placed>) -> run::Result<Option<Farewell>> {
         self.replayed = true;
-        if history.iter().any(|placed| matches!(placed.record.body, Body::Removed)) {
+        if history.iter().any(|placed| matches!(placed.record.body, Body::Removed(_))) {
             let what = "the run was removed".to_owned();
             return Ok(Some(self.client.refuse(self.target.run, what, close_code::POLICY, "removed").await));
         }

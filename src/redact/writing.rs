@@ -9,7 +9,8 @@ use regex_automata::nfa::thompson;
 use regex_automata::{Anchored, Input, MatchKind};
 use regex_syntax::hir::{Hir, HirKind};
 
-use super::{REDACTED, Redactor};
+use super::json::may_be_json;
+use super::{BEFORE, Redactor, decoded, without};
 
 /// What is shown so far of a text that is being written.
 #[derive(Debug, Clone, Default)]
@@ -40,61 +41,39 @@ impl Shown {
 impl Redactor {
     /// How far a text can be shown that goes on from what it is, and is shown up to `from`.
     fn settled(&self, text: &str, from: usize) -> usize {
-        if !self.fields.is_empty() && text.trim_start().starts_with(['{', '[']) {
+        if !self.is_empty() && may_be_json(text) {
             // JSON: which field a value is of is known when all of it is there.
             return from;
         }
         let mut upto = match &self.lookout {
-            None if self.patterns.is_empty() => text.len(),
-            None => from,
-            Some(lookout) => lookout.first_open(text, from).unwrap_or(text.len()),
+            None if self.patterns.is_empty() => return text.len(),
+            None => return from,
+            Some(lookout) => {
+                let open = lookout.first_open(text, from).unwrap_or(text.len());
+                let before = text.floor_char_boundary(from.saturating_sub(BEFORE));
+                let read = decoded::rounds(text, before).into_iter().map(|decoded| {
+                    // What an escape will be is known when it is whole; until then the text ends before it.
+                    let whole = &decoded.text[..decoded.open];
+                    let at = decoded.first_from(from).min(decoded.open);
+                    decoded.place(lookout.first_open(whole, at).unwrap_or(decoded.open))
+                });
+                read.chain([open]).min().unwrap_or(open).max(from)
+            }
         };
         // A find is shown as one, or not yet.
-        while let Some(start) = self.patterns.iter().filter_map(|pattern| cut(pattern, text, from, upto)).min() {
-            upto = start;
+        let finds = self.finds(text, from);
+        while let Some(start) = finds.iter().filter(|find| find.0 < upto && find.1 > upto).map(|find| find.0).min() {
+            upto = start.max(from);
         }
         upto
     }
 
     /// A part of a text, redacted; no find reaches out of it.
     fn between(&self, text: &str, from: usize, upto: usize) -> String {
-        let mut finds: Vec<(usize, usize)> = self
-            .patterns
-            .iter()
-            .flat_map(|pattern| finds(pattern, text, from).take_while(move |find| find.1 <= upto))
-            .collect();
-        finds.sort_unstable();
-        let (mut shown, mut at) = (String::new(), from);
-        for (start, end) in finds {
-            if start >= at {
-                shown.push_str(&text[at..start]);
-                shown.push_str(REDACTED);
-            }
-            at = at.max(end);
-        }
-        shown.push_str(&text[at..upto]);
-        shown
+        let mut finds = self.finds(text, from);
+        finds.retain(|find| find.1 <= upto);
+        without(text, from, upto, &finds)
     }
-}
-
-/// What a pattern finds in a text from a place on, but for nothings.
-fn finds<'t>(pattern: &'t Regex, text: &'t str, from: usize) -> impl Iterator<Item = (usize, usize)> + 't {
-    let mut at = from;
-    std::iter::from_fn(move || {
-        loop {
-            let find = pattern.find_at(text, at)?;
-            if !find.is_empty() {
-                at = find.end();
-                return Some((find.start(), find.end()));
-            }
-            at = find.end() + text[find.end()..].chars().next()?.len_utf8();
-        }
-    })
-}
-
-/// Where a find begins that reaches over `upto`.
-fn cut(pattern: &Regex, text: &str, from: usize, upto: usize) -> Option<usize> {
-    finds(pattern, text, from).take_while(|find| find.0 < upto).find(|find| find.1 > upto).map(|find| find.0)
 }
 
 /// Sees where a find may have begun that the text does not finish.
@@ -199,6 +178,35 @@ mod tests {
                     let (told, held) = stream(&redactor, &[&text[..first], &text[first..second], &text[second..]]);
                     let whole = told.concat() + &redactor.text(&held);
                     assert_eq!(whole, redactor.text(text), "{first} {second} {told:?} {held:?}");
+                }
+            }
+            let single: Vec<&str> = places.windows(2).map(|at| &text[at[0]..at[1]]).collect();
+            let (told, held) = stream(&redactor, &single);
+            assert_eq!(told.concat() + &redactor.text(&held), redactor.text(text), "{told:?} {held:?}");
+        }
+    }
+
+    #[test]
+    fn what_only_reads_as_a_find_is_not_shown_either() {
+        let redactor = redactor(&[r"\b\d{4}-\d{4}\b", r"sk-[a-z0-9]{4,}"]);
+        for text in [
+            r"It is \u0031234-5678, x",
+            "It is %31234%2D5678, %41 and 100%",
+            "It is &#49;234&hyphen;5678 & more &amp; s&#107;-abcd.",
+            "It is 1234\u{200B}-56\u{AD}78, 12\u{200B}34 and 1234\u{2011}567",
+            "It is %2531234-5678, s%256B-abcd1 \\u0061",
+            r#"{"a": "\u0031234-5678", "b": 1}"#,
+            r"[1] It is 1234\-5678 [2]",
+        ] {
+            let places: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
+            for (first, &at) in places.iter().enumerate() {
+                for &next in &places[first..] {
+                    let (told, held) = stream(&redactor, &[&text[..at], &text[at..next], &text[next..]]);
+                    assert_eq!(
+                        told.concat() + &redactor.text(&held),
+                        redactor.text(text),
+                        "{at} {next} {told:?} {held:?}"
+                    );
                 }
             }
             let single: Vec<&str> = places.windows(2).map(|at| &text[at[0]..at[1]]).collect();

@@ -8,7 +8,7 @@ use crate::bounds::{STORED, cut};
 use crate::broker::Stored;
 use crate::clock::Timestamp;
 use crate::ids::RunId;
-use crate::run::record::{Body, KeptEntry, Placed, Record, VERSION, is_last_piece};
+use crate::run::record::{Body, Evidence, Kept, KeptEntry, Placed, Record, Removal, VERSION, is_last_piece};
 
 /// Why a stored record cannot be used. Nothing of what it holds is told: people may have said it.
 #[derive(Debug, thiserror::Error)]
@@ -140,13 +140,17 @@ impl Place {
     }
 
     /// What a whole record says in its place.
-    fn take(self, record: Record, taken: &mut Taken) {
+    fn take(self, mut record: Record, taken: &mut Taken) {
         let placed = |at: Self, record: Record| record.steps().map(move |record| at.holds(record));
+        if let Body::Removed(removal) = &mut record.body {
+            count_records(removal);
+        }
         let Body::Kept(kept) = record.body else {
             taken.records.extend(placed(self, record));
             return;
         };
         taken.anew = true;
+        let removal = Box::new(removal_of(&kept));
         if kept.erased.is_none() {
             for KeptEntry { seq, at, text, .. } in kept.entries {
                 let place = Self { seq, at, ..self };
@@ -155,12 +159,33 @@ impl Place {
             }
         }
         if taken.records.is_empty() {
-            taken.records.push(self.holds(Record { body: Body::Removed, ..record }));
+            taken.records.push(self.holds(Record { body: Body::Removed(removal), ..record }));
         }
     }
 
     fn holds(self, record: Record) -> Placed {
         Placed { seq: self.seq, at: self.at, record }
+    }
+}
+
+/// What is left of a run whose words were erased.
+fn removal_of(kept: &Kept) -> Removal {
+    let count = |evidence: &Evidence| Evidence { records: Some(kept.entries.len() as u64), ..evidence.clone() };
+    Removal {
+        at: kept.erased.as_ref().map(|erasure| erasure.at),
+        evidence: kept.evidence.as_deref().map(count),
+        erased: kept.erased.clone(),
+        ..Removal::default()
+    }
+}
+
+/// The link of a tombstone has its number: so many records were before it.
+fn count_records(removal: &mut Removal) {
+    let number = removal.chain.as_deref().and_then(|link| link.split('.').next()?.parse::<u64>().ok());
+    if let Some(evidence) = &mut removal.evidence
+        && evidence.records.is_none()
+    {
+        evidence.records = number.and_then(|number| number.checked_sub(1));
     }
 }
 

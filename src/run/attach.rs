@@ -162,7 +162,7 @@ impl Attached {
             tracing::debug!(run.id = %self.run, "a follower is not shown all of the run: {}", unread.why);
         }
         for placed in taken.records {
-            self.ended |= matches!(placed.record.body, Body::Ended(_) | Body::Removed);
+            self.ended |= matches!(placed.record.body, Body::Ended(_) | Body::Removed(_));
             // A history that was stored anew holds again what was given before.
             if placed.seq > given {
                 self.given = placed.seq;

@@ -84,7 +84,7 @@ where
         let expected = last.seq;
         let claimant = last_claim(&history);
         match &last.record.body {
-            Body::Ended(_) | Body::Removed => return Ok(Claim::Nothing),
+            Body::Ended(_) | Body::Removed(_) => return Ok(Claim::Nothing),
             Body::Parked { until } => {
                 let due = until.is_some_and(|until| until <= lease.clock().now());
                 if !due && !has_unread(broker, run, &history).await? {
@@ -149,7 +149,7 @@ async fn end_unreadable<T>(
 
 /// Ends a run that can never go on. Another worker that has it, and can, goes on.
 async fn end<T>(broker: &Broker, lease: &Lease, run: RunId, history: &[Placed], why: &Error) -> Result<Claim<T>> {
-    if history.iter().any(|placed| matches!(placed.record.body, Body::Ended(_) | Body::Removed)) {
+    if history.iter().any(|placed| matches!(placed.record.body, Body::Ended(_) | Body::Removed(_))) {
         return Ok(Claim::Nothing);
     }
     if let Some((other, _)) = last_claim(history)
@@ -191,7 +191,7 @@ pub fn last_claim(history: &[Placed]) -> Option<(WorkerId, u64)> {
 /// Whether the claim at sequence `claimed` is still the last one, and the run there.
 pub async fn is_still_mine(broker: &Broker, run: RunId, claimed: u64) -> Result<bool> {
     let since = read(broker, run, claimed).await?;
-    Ok(!since.iter().any(|placed| matches!(placed.record.body, Body::Claimed { .. } | Body::Removed)))
+    Ok(!since.iter().any(|placed| matches!(placed.record.body, Body::Claimed { .. } | Body::Removed(_))))
 }
 
 /// Whether the inbox holds something that the log does not know yet.

@@ -150,9 +150,129 @@ pub enum Body {
         text: String,
     },
     /// All that is left of a run that was removed.
-    Removed,
+    Removed(Box<Removal>),
     /// All that is left of the records before it, which it stands for. Nobody above the assembler sees it.
     Kept(Kept),
+}
+
+/// What is left of a run that was removed or erased: what must be accounted for, and nothing that people, models or tools have
+/// said. A program before had nothing in it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Removal {
+    /// When it was removed; none: when this was stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
+    /// Who removed it; none: a rule did, or nobody in particular.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Why, in the words of who removed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The rule by which it was removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// What the run was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Evidence>,
+    /// Who erased what was said in it, or who it belonged to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erased: Option<Erasure>,
+    /// The link of the record, where logs are chained: it names the last record that was there.
+    #[serde(default, skip_serializing)]
+    pub chain: Option<String>,
+}
+
+/// What a run was, without what was said in it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// Its workflow.
+    pub workflow: Name,
+    /// The hash of the definition that it was pinned to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub definition: Option<String>,
+    /// Who it belonged to; none: nobody, or somebody whose data were erased.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserId>,
+    /// Where it came from.
+    pub origin: Origin,
+    /// When it began.
+    pub created_at: Timestamp,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
+    /// How it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Ending>,
+    /// What it used.
+    #[serde(default)]
+    pub usage: Usage,
+    /// How many records there were, as far as that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub records: Option<u64>,
+    /// Who gave it another title, and when.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub renamed: Vec<Renamed>,
+}
+
+/// That a run was given another title.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Renamed {
+    /// Who did it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<UserId>,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl Evidence {
+    /// What a run with these records was; none: it is removed already.
+    pub fn of(records: &[Placed]) -> Option<Self> {
+        let first = records.first()?;
+        let Body::Created(created) = &first.record.body else { return None };
+        let last = records.last().and_then(|placed| match &placed.record.body {
+            Body::Ended(ended) => Some((placed.at, ended)),
+            _ => None,
+        });
+        Some(Self {
+            workflow: created.workflow.clone(),
+            definition: created.definition.clone(),
+            user: created.user.clone(),
+            origin: created.origin,
+            created_at: first.at,
+            ended_at: last.map(|(at, _)| at),
+            outcome: last.map(|(_, ended)| ended.outcome),
+            usage: last.map(|(_, ended)| ended.usage).unwrap_or_default(),
+            records: None,
+            renamed: Vec::new(),
+        })
+    }
+
+    /// Takes a person out of it.
+    pub fn without(mut self, user: &UserId) -> Self {
+        self.user.take_if(|owner| owner == user);
+        self.renamed.iter_mut().for_each(|renamed| drop(renamed.by.take_if(|by| by == user)));
+        self
+    }
+}
+
+impl Removal {
+    /// Takes a person out of it; what was said why may name them.
+    pub fn without(mut self, user: &UserId, erasure: &Erasure) -> Self {
+        if self.by.as_deref() == Some(user.as_str()) {
+            (self.by, self.reason) = (None, None);
+        }
+        self.evidence = self.evidence.map(|evidence| evidence.without(user));
+        self.erased = Some(erasure.clone());
+        self
+    }
+
+    /// Whether it names a person as who the run belonged to, or who removed or renamed it.
+    pub fn names(&self, user: &UserId) -> bool {
+        let of = |evidence: &Evidence| {
+            evidence.user.as_ref() == Some(user) || evidence.renamed.iter().any(|it| it.by.as_ref() == Some(user))
+        };
+        self.by.as_deref() == Some(user.as_str()) || self.evidence.as_ref().is_some_and(of)
+    }
 }
 
 /// The history of a run that has ended, stored anew without what is not to be kept.
@@ -163,6 +283,9 @@ pub struct Kept {
     /// Somebody's data were erased: nothing of the run is to be seen any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub erased: Option<Erasure>,
+    /// What the run was, without who it belonged to, if it was erased.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Box<Evidence>>,
 }
 
 /// A stored record as it is kept.

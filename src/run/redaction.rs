@@ -6,8 +6,9 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::message::{Content, Message};
+use crate::model::ToolCall;
 use crate::redact::{REDACTED, Redactor};
-use crate::run::record::{Asked, Body, Outcome, Placed, Record};
+use crate::run::record::{Asked, Body, Outcome, Placed, Record, Removal};
 use crate::run::summary::Summary;
 
 /// A record in its place, redacted.
@@ -33,34 +34,41 @@ pub fn record(redactor: &Redactor, record: &mut Record) {
         }
     }
     match &mut record.body {
-        Body::Created(created) => created.params.iter_mut().for_each(|(name, value)| redactor.field(name, value)),
+        Body::Created(created) => redactor.fields(&mut created.params),
         Body::Claimed { message: Some(said), .. } | Body::Said { message: said, .. } => message(redactor, said),
         Body::Did { outcome, .. } => self::outcome(redactor, outcome),
+        Body::Removed(left) => removal(redactor, left),
         Body::Ended(ended) => {
             ended.reason.iter_mut().for_each(|reason| redactor.in_place(reason));
             redactor.value(&mut ended.result);
             message(redactor, &mut ended.message);
         }
-        Body::Claimed { .. }
-        | Body::Calling { .. }
-        | Body::Parked { .. }
-        | Body::Part { .. }
-        | Body::Removed
-        | Body::Kept(_) => {}
+        Body::Claimed { .. } | Body::Calling { .. } | Body::Parked { .. } | Body::Part { .. } | Body::Kept(_) => {}
     }
+}
+
+/// Redacts a call of a tool: what a model calls need not be one.
+fn call(redactor: &Redactor, call: &mut ToolCall) {
+    redactor.in_place(&mut call.function.name);
+    redactor.in_place(&mut call.function.arguments);
 }
 
 /// Redacts what a model was asked.
 fn asked(redactor: &Redactor, asked: &mut Asked) {
     for message in asked.messages.iter_mut().map(Arc::make_mut) {
         redactor.value(&mut message.content);
-        let calls = message.tool_calls.iter_mut();
-        calls.for_each(|call| redactor.in_place(&mut call.function.arguments));
+        message.tool_calls.iter_mut().for_each(|called| call(redactor, called));
     }
+}
+
+/// Redacts why somebody removed a run.
+fn removal(redactor: &Redactor, removal: &mut Removal) {
+    removal.reason.iter_mut().for_each(|reason| redactor.in_place(reason));
 }
 
 /// Redacts what a list shows of a run.
 pub fn summary(redactor: &Redactor, summary: &mut Summary) {
+    summary.removed.iter_mut().for_each(|left| removal(redactor, left));
     let texts = summary.title.iter_mut().chain(&mut summary.reason);
     texts
         .chain(summary.questions.iter_mut().map(|question| &mut question.prompt))
@@ -95,7 +103,7 @@ fn outcome(redactor: &Redactor, outcome: &mut Outcome) {
         Outcome::Reply(reply) => {
             let texts = reply.content.iter_mut().chain(&mut reply.refusal);
             texts.for_each(|text| redactor.in_place(text));
-            reply.tool_calls.iter_mut().for_each(|call| redactor.in_place(&mut call.function.arguments));
+            reply.tool_calls.iter_mut().for_each(|called| call(redactor, called));
         }
         Outcome::Failed { message, .. } => redactor.in_place(message),
         Outcome::Value(value) => redactor.value(value),

@@ -1,19 +1,74 @@
-//! Removing a run that has ended, everywhere: its log and inbox, its line in the lists, its copy in FastAgency's stream.
+//! Removing a run that has ended, everywhere: its log and inbox, its line in the lists, its copy in FastAgency's stream. What is
+//! left says what the run was, and who removed it, when and why: that must be accounted for, whatever somebody removes.
 
-use crate::broker::Broker;
-use crate::ids::{RunId, user_token};
-use crate::run::record::{Body, Created, Origin, Record};
-use crate::run::{Result, summary};
+use std::time::Duration;
 
-/// Removes a run; `created` is how it began. What is left is a tombstone, so that whoever is late meets a conflict. After a
-/// failure it may be called again.
-pub async fn remove(broker: &Broker, run: RunId, created: &Created) -> Result<()> {
+use tokio::try_join;
+
+use crate::broker::{Broker, TOMBSTONE_KEPT};
+use crate::ids::{RunId, UserId, user_token};
+use crate::run::assembler::Assembler;
+use crate::run::record::{Body, Created, Erasure, Evidence, Origin, Placed, Record, Removal};
+use crate::run::summary::{self, Summary};
+use crate::run::{Result, read};
+
+/// Removes a run; `created` is how it began. What is left is a tombstone, so that whoever is late meets a conflict; it is kept
+/// for `kept`. After a failure it may be called again.
+pub async fn remove(broker: &Broker, run: RunId, created: &Created, removal: Removal, kept: Duration) -> Result<()> {
     if created.origin != Origin::Gateway
         && let Some(contract) = &broker.contract
     {
         contract.purge(&user_token(created.user.as_ref()), run).await?;
     }
-    let tombstone = Record::new(Body::Removed).payload();
-    broker.log.purge(run, tombstone).await?;
+    let mut evidence = evidence(broker, run).await?;
+    if let Some(evidence) = &mut evidence {
+        let renames = summary::renames(broker, created.user.as_ref(), run).await?;
+        evidence.renamed = renames.into_iter().map(|rename| rename.renamed).collect();
+    }
+    bury(broker, run, Removal { evidence, ..removal }, kept).await?;
     summary::unshelve(broker, created.user.as_ref(), run).await
+}
+
+/// Takes a person out of what is left of a removed run, if it names them.
+pub async fn erase(
+    broker: &Broker,
+    run: RunId,
+    left: &Removal,
+    user: &UserId,
+    erasure: &Erasure,
+    kept: Duration,
+) -> Result<bool> {
+    if !left.names(user) {
+        return Ok(false);
+    }
+    bury(broker, run, left.clone().without(user, erasure), kept).await?;
+    Ok(true)
+}
+
+/// Puts a tombstone in the place of a run, and, if a person removed it, a line into the lists of the audit.
+async fn bury(broker: &Broker, run: RunId, removal: Removal, kept: Duration) -> Result<()> {
+    let kept = kept.max(TOMBSTONE_KEPT);
+    let by_rule = removal.rule.is_some();
+    let record = Record::new(Body::Removed(Box::new(removal)));
+    broker.log.purge(run, record.payload(), kept).await?;
+    if by_rule {
+        return Ok(());
+    }
+    let Some(stored) = broker.log.last(run).await? else { return Ok(()) };
+    let line = Summary::of(run, &[Placed { seq: stored.seq, at: stored.at, record }]);
+    line.shelve_removed(broker, Some(kept)).await
+}
+
+/// What a run was, from its first record and its last: a long log is not read for it.
+async fn evidence(broker: &Broker, run: RunId) -> Result<Option<Evidence>> {
+    let (first, last) = try_join!(broker.log.first(run), broker.log.last(run))?;
+    let mut ends = Vec::new();
+    for stored in [first, last].into_iter().flatten() {
+        ends.extend(Assembler::default().take(run, &stored).map(|taken| taken.records).unwrap_or_default());
+    }
+    let has =
+        |wanted: fn(&Body) -> bool, place: Option<&Placed>| place.is_some_and(|placed| wanted(&placed.record.body));
+    let whole = has(|body| matches!(body, Body::Created(_)), ends.first())
+        && has(|body| matches!(body, Body::Ended(_)), ends.last());
+    Ok(Evidence::of(&if whole { ends } else { read(broker, run, 0).await? }))
 }

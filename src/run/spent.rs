@@ -49,7 +49,7 @@ impl Spent {
             Body::Said { message, .. } if message.says.asks() => drop(self.open.insert(message.uuid)),
             Body::Did { outcome: Outcome::Answer(answered), .. } => drop(self.open.remove(&answered.question)),
             Body::Parked { until: Some(until) } => self.doing = Doing::Parked(*until),
-            Body::Parked { until: None } | Body::Ended(_) | Body::Removed => self.doing = Doing::Nothing,
+            Body::Parked { until: None } | Body::Ended(_) | Body::Removed(_) => self.doing = Doing::Nothing,
             Body::Created(_)
             | Body::Said { .. }
             | Body::Did { .. }

@@ -2,6 +2,7 @@
 //! every log. Nothing is decided by the shelf; it can be made anew from the logs at any time.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -13,7 +14,7 @@ use crate::message::Content;
 use crate::money::Usd;
 use crate::run::Result;
 use crate::run::assembler::Assembler;
-use crate::run::record::{Answered, Body, Created, Ending, Origin, Outcome, Placed};
+use crate::run::record::{Answered, Body, Created, Ending, Origin, Outcome, Placed, Removal, Renamed};
 
 /// How a run is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +86,9 @@ pub struct Summary {
     pub updated_at: Timestamp,
     /// The sequence of its last record.
     pub seq: u64,
+    /// What is left of it, if it was removed or erased.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed: Option<Box<Removal>>,
 }
 
 /// The longest title and prompt that is kept, in characters.
@@ -132,6 +136,7 @@ impl Summary {
             created_at: Timestamp::UNIX_EPOCH,
             updated_at: Timestamp::UNIX_EPOCH,
             seq: 0,
+            removed: None,
         }
     }
 
@@ -190,15 +195,29 @@ impl Summary {
                 self.questions.clear();
             }
             // All that is left of a run is its tombstone.
-            Body::Removed => {
-                self.state = State::Ended;
-                if self.workflow.is_none() {
-                    self.created_at = placed.at;
-                }
-                self.questions.clear();
-            }
+            Body::Removed(removal) => self.remove(removal, placed.at),
             Body::Did { .. } | Body::Calling { .. } | Body::Parked { .. } | Body::Part { .. } | Body::Kept(_) => {}
         }
+    }
+
+    /// It was removed: of all that was said in it nothing stays.
+    fn remove(&mut self, removal: &Removal, at: Timestamp) {
+        (self.state, self.title, self.reason) = (State::Ended, None, None);
+        self.questions.clear();
+        if self.workflow.is_none() {
+            self.created_at = at;
+        }
+        if let Some(evidence) = &removal.evidence {
+            self.workflow = Some(evidence.workflow.clone());
+            self.user = evidence.user.clone();
+            self.origin = Some(evidence.origin);
+            self.created_at = evidence.created_at;
+            self.outcome = evidence.outcome;
+            self.tokens = evidence.usage.tokens();
+            self.cost_usd = evidence.usage.cost_usd;
+        }
+        let at = removal.at.unwrap_or(at);
+        self.removed = Some(Box::new(Removal { at: Some(at), ..removal.clone() }));
     }
 
     fn waiting_or_running(&self) -> State {
@@ -229,6 +248,12 @@ impl Summary {
         key(self.user.as_ref(), self.id)
     }
 
+    /// Puts what is left of it where only the audit looks, for so long; none: for ever.
+    pub async fn shelve_removed(&self, broker: &Broker, kept: Option<Duration>) -> Result<()> {
+        let value = serde_json::to_vec(self).expect("a summary is JSON");
+        Ok(broker.catalogue.put(Shelf::Runs, &removed_key(self.id), value.into(), kept).await?)
+    }
+
     /// Puts it on the shelf. Summaries are put there late: one of a run that was removed as soon as it had ended does not stay.
     pub async fn shelve(&self, broker: &Broker) -> Result<()> {
         let value = serde_json::to_vec(self).expect("a summary is JSON");
@@ -246,7 +271,7 @@ async fn is_removed(broker: &Broker, run: RunId) -> Result<bool> {
     let Some(last) = broker.log.last(run).await? else { return Ok(false) };
     // A piece of a large record cannot be read by itself, and is no tombstone.
     let records = Assembler::default().look(run, &last).records;
-    Ok(records.last().is_some_and(|placed| matches!(placed.record.body, Body::Removed)))
+    Ok(records.last().is_some_and(|placed| matches!(placed.record.body, Body::Removed(_))))
 }
 
 fn key(user: Option<&UserId>, run: RunId) -> String {
@@ -261,14 +286,91 @@ fn title_key(user: Option<&UserId>, run: RunId) -> String {
     format!("{}.{run}.{TITLE}", user_token(user))
 }
 
+/// The last token of the key under which it is kept who called a run what.
+const RENAMES: &str = "renames";
+
+fn renames_key(user: Option<&UserId>, run: RunId) -> String {
+    format!("{}.{run}.{RENAMES}", user_token(user))
+}
+
+/// The first token of the lines of runs that people have removed: no user's token is this one.
+const REMOVED: &str = "~removed";
+
+fn removed_key(run: RunId) -> String {
+    format!("{REMOVED}.{run}")
+}
+
+/// How many renames of a run are kept: the last ones.
+const RENAMES_KEPT: usize = 50;
+
+/// That a person gave a run another title.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rename {
+    /// Who, and when.
+    #[serde(flatten)]
+    pub renamed: Renamed,
+    /// The title before, if a person had given it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// The title since; none: the run's first answer again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+}
+
+/// Who called a run what, the oldest first.
+pub async fn renames(broker: &Broker, user: Option<&UserId>, run: RunId) -> Result<Vec<Rename>> {
+    let value = broker.catalogue.get(Shelf::Runs, &renames_key(user, run)).await?;
+    Ok(value.and_then(|value| serde_json::from_slice(&value).ok()).unwrap_or_default())
+}
+
 /// What a person called a run.
 pub async fn title(broker: &Broker, user: Option<&UserId>, run: RunId) -> Result<Option<String>> {
     let value = broker.catalogue.get(Shelf::Runs, &title_key(user, run)).await?;
     Ok(value.and_then(|value| serde_json::from_slice(&value).ok()))
 }
 
-/// Calls a run by a title of a person's; `None`: by its first answer again.
-pub async fn rename(broker: &Broker, user: Option<&UserId>, run: RunId, title: Option<&str>) -> Result<()> {
+/// Calls a run by a title of a person's; `None`: by its first answer again. That it was renamed is kept beside it.
+pub async fn rename(
+    broker: &Broker,
+    user: Option<&UserId>,
+    run: RunId,
+    title: Option<&str>,
+    renamed: Renamed,
+) -> Result<()> {
+    let (from, mut renames) = tokio::try_join!(self::title(broker, user, run), renames(broker, user, run))?;
+    renames.push(Rename { renamed, from, to: title.map(str::to_owned) });
+    renames.drain(..renames.len().saturating_sub(RENAMES_KEPT));
+    put_renames(broker, user, run, &renames).await?;
+    put_title(broker, user, run, title).await
+}
+
+async fn put_renames(broker: &Broker, user: Option<&UserId>, run: RunId, renames: &[Rename]) -> Result<()> {
+    let value = serde_json::to_vec(renames).expect("renames are JSON");
+    Ok(broker.catalogue.put(Shelf::Runs, &renames_key(user, run), value.into(), None).await?)
+}
+
+/// Changes the words of all titles that people gave a run.
+pub async fn change_titles(
+    broker: &Broker,
+    user: Option<&UserId>,
+    run: RunId,
+    change: &(dyn Fn(&mut String) + Sync),
+) -> Result<()> {
+    let (title, before) = tokio::try_join!(self::title(broker, user, run), renames(broker, user, run))?;
+    let mut after = before.clone();
+    after.iter_mut().flat_map(|rename| rename.from.iter_mut().chain(&mut rename.to)).for_each(change);
+    if after != before {
+        put_renames(broker, user, run, &after).await?;
+    }
+    let mut changed = title.clone();
+    changed.iter_mut().for_each(change);
+    if changed != title {
+        put_title(broker, user, run, changed.as_deref()).await?;
+    }
+    Ok(())
+}
+
+async fn put_title(broker: &Broker, user: Option<&UserId>, run: RunId, title: Option<&str>) -> Result<()> {
     let key = title_key(user, run);
     match title {
         Some(title) => {
@@ -284,16 +386,25 @@ pub async fn list(broker: &Broker, user: Option<&UserId>) -> Result<Vec<Summary>
     listed(broker, Some(&user_token(user))).await
 }
 
-/// The summaries of everybody's runs, newest last.
+/// The summaries of everybody's runs, newest last. Removed ones are not among them.
 pub async fn list_all(broker: &Broker) -> Result<Vec<Summary>> {
     listed(broker, None).await
+}
+
+/// The summaries of everybody's runs, and of those that people have removed, newest last.
+pub async fn list_all_and_removed(broker: &Broker) -> Result<Vec<Summary>> {
+    let (mut all, removed) = tokio::try_join!(listed(broker, None), listed(broker, Some(REMOVED)))?;
+    all.extend(removed);
+    all.sort_by_key(|summary| summary.created_at);
+    Ok(all)
 }
 
 async fn listed(broker: &Broker, first: Option<&str>) -> Result<Vec<Summary>> {
     let entries = broker.catalogue.list(Shelf::Runs, first).await?;
     let mut summaries = Vec::with_capacity(entries.len());
     let mut titles = HashMap::new();
-    for entry in &entries {
+    let wanted = |key: &str| (first == Some(REMOVED) || !key.starts_with("~removed.")) && !key.ends_with(".renames");
+    for entry in entries.iter().filter(|entry| wanted(&entry.key)) {
         match entry.key.strip_suffix(TITLE).and_then(|key| key.strip_suffix('.')) {
             Some(key) => titles.extend(serde_json::from_slice::<String>(&entry.value).map(|title| (key, title))),
             // An entry that cannot be read is one of another version; the log still has the run.
@@ -316,8 +427,16 @@ pub async fn line_of(broker: &Broker, run: RunId) -> Result<Option<Summary>> {
 
 /// Takes a run from the shelf, and what a person called it.
 pub async fn unshelve(broker: &Broker, user: Option<&UserId>, run: RunId) -> Result<()> {
-    let (title, line) = (title_key(user, run), key(user, run));
-    tokio::try_join!(broker.catalogue.delete(Shelf::Runs, &title), broker.catalogue.delete(Shelf::Runs, &line))?;
+    let (title, line, renames) = (title_key(user, run), key(user, run), renames_key(user, run));
+    // Few runs were ever renamed, and on a NATS server each delete is a message.
+    let renames = async {
+        match broker.catalogue.get(Shelf::Runs, &renames).await? {
+            Some(_) => broker.catalogue.delete(Shelf::Runs, &renames).await,
+            None => Ok(()),
+        }
+    };
+    let (title, line) = (broker.catalogue.delete(Shelf::Runs, &title), broker.catalogue.delete(Shelf::Runs, &line));
+    tokio::try_join!(title, line, renames)?;
     Ok(())
 }
 

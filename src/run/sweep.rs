@@ -14,13 +14,13 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 
 use crate::broker::{Broker, Job, Reason, Shelf, Sighting, Slot};
-use crate::clock::{self, Timestamp};
+use crate::clock::{self, Clock, SystemClock, Timestamp};
 use crate::ids::{Name, RunId, UserId, WorkerId};
 use crate::metrics::metrics;
 use crate::run::assembler::Assembler;
 use crate::run::claim::{is_alive, last_claim};
 use crate::run::lease::Lease;
-use crate::run::record::{Body, Created, Origin, Placed};
+use crate::run::record::{Body, Created, Origin, Placed, Removal};
 use crate::run::remove::remove;
 use crate::run::summary::{self, Summary};
 use crate::run::{self, Result, directory, look, secret};
@@ -49,6 +49,8 @@ pub struct Sweeper {
     broker: Broker,
     /// How long an ended run is kept.
     keep_ended: Duration,
+    /// How long it is kept what a removed run was.
+    keep_evidence: Duration,
     /// The runs that were queued again and have not moved since.
     called: HashMap<RunId, Called>,
     /// Who lived on the last tour; a worker that has gone without a word may have left wrong lines.
@@ -104,11 +106,12 @@ enum Stand {
 }
 
 impl Sweeper {
-    /// One that removes ended runs after `keep_ended`.
-    pub fn new(broker: Broker, keep_ended: Duration) -> Self {
+    /// One that removes ended runs after `keep_ended`, and keeps for `keep_evidence` what they were.
+    pub fn new(broker: Broker, keep_ended: Duration, keep_evidence: Duration) -> Self {
         Self {
             broker,
             keep_ended,
+            keep_evidence,
             called: HashMap::new(),
             living: None,
             removed_at: None,
@@ -198,6 +201,10 @@ impl Sweeper {
                     let placed = taken.records.pop();
                     let kept = placed.as_ref().is_some_and(|placed| placed.seq != stored.seq);
                     let stand = placed.map_or(Stand::UnderWay, |placed| Stand::of(&placed.record.body));
+                    // There may be many tombstones, and there is nothing to do about them.
+                    if stand == Stand::Removed && !runs.contains_key(&run) {
+                        continue;
+                    }
                     runs.insert(run, Met { seq: stored.seq, at: stored.at, stand, kept, asked: None, has_key: false });
                 }
                 Sighting::Inbox { run, slot: Slot::Key, .. } => {
@@ -294,7 +301,8 @@ impl Sweeper {
     /// Whether a run that was not met on the tour is really not there: it may have been created meanwhile.
     async fn is_gone(&self, run: RunId) -> Result<bool> {
         let looked = look(&self.broker, run, 0).await?;
-        Ok(looked.is_empty() || looked.records.first().is_some_and(|first| matches!(first.record.body, Body::Removed)))
+        Ok(looked.is_empty()
+            || looked.records.first().is_some_and(|first| matches!(first.record.body, Body::Removed(_))))
     }
 
     /// Whether the line still says something else: its worker may have written it meanwhile.
@@ -345,8 +353,19 @@ impl Sweeper {
                 None => return Ok(false),
             },
         };
-        remove(&self.broker, run, &created).await?;
+        let rule = format!("keep_ended: {}", in_days(self.keep_ended));
+        let removal = Removal { at: Some(SystemClock.now()), rule: Some(rule), ..Removal::default() };
+        remove(&self.broker, run, &created, removal, self.keep_evidence).await?;
         Ok(true)
+    }
+}
+
+/// As a rule is written in the configuration.
+fn in_days(span: Duration) -> String {
+    let seconds = span.as_secs();
+    match [(86_400, "d"), (3600, "h"), (60, "m")].iter().find(|(unit, _)| seconds > 0 && seconds % unit == 0) {
+        Some((unit, name)) => format!("{}{name}", seconds / unit),
+        None => format!("{seconds}s"),
     }
 }
 
@@ -385,7 +404,7 @@ impl Stand {
             Body::Created(_) => Stand::Created,
             Body::Parked { until } => Stand::Parked { until: *until },
             Body::Ended(_) => Stand::Ended,
-            Body::Removed => Stand::Removed,
+            Body::Removed(_) => Stand::Removed,
             _ => Stand::UnderWay,
         }
     }

@@ -47,6 +47,8 @@ pub struct Parts {
     pub settings: crate::config::Worker,
     /// How long an ended run is kept.
     pub keep_ended: Duration,
+    /// How long it is kept what a removed run was, and who removed it.
+    pub keep_evidence: Duration,
     /// What is taken out of the logs of runs that have ended.
     pub redactor: Redactor,
     /// Who outside is told of runs.
@@ -89,7 +91,8 @@ pub enum Error {
 
 /// Serves workflows until the end: announces itself, then takes runs. Returns when the last run has left memory.
 pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
-    let Parts { broker, clock, models, workflows, sealer, settings, keep_ended, redactor, webhooks, up } = parts;
+    let Parts { broker, clock, models, workflows, sealer, settings, keep_ended, keep_evidence, redactor, webhooks, up } =
+        parts;
     let id = WorkerId::random();
     let serves: BTreeMap<Name, Arc<Workflow>> =
         workflows.into_iter().map(|workflow| (workflow.name.clone(), Arc::new(workflow))).collect();
@@ -150,9 +153,9 @@ pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
     metrics().runs_limit.set(i64::try_from(max_runs).unwrap_or(i64::MAX));
     up.store(true, Ordering::Relaxed);
     tracing::info!(worker.id = %id, "worker ready: {}", names.into_iter().collect::<Vec<_>>().join(", "));
-    shutdown.run(sweeping::serve(worker.clone(), keep_ended));
+    shutdown.run(sweeping::serve(worker.clone(), keep_ended, keep_evidence));
     for (name, webhook) in webhooks {
-        match webhooks::Caller::new(broker.clone(), clock.clone(), name.clone(), webhook) {
+        match webhooks::Caller::new(broker.clone(), clock.clone(), worker.redactor.clone(), name.clone(), webhook) {
             Ok(caller) => drop(shutdown.run(caller.serve(shutdown.clone()))),
             Err(why) => tracing::error!(webhook = %name, "no notices are sent from here: {why}"),
         }

@@ -14,8 +14,8 @@ const EVERY: Duration = Duration::from_secs(10);
 const REST: u32 = 20;
 
 /// Goes round until the end begins.
-pub(super) async fn serve(worker: Arc<Worker>, keep_ended: Duration) {
-    let mut sweeper = Sweeper::new(worker.broker.clone(), keep_ended);
+pub(super) async fn serve(worker: Arc<Worker>, keep_ended: Duration, keep_evidence: Duration) {
+    let mut sweeper = Sweeper::new(worker.broker.clone(), keep_ended, keep_evidence);
     // The first soon: what was started again has often ended in trouble.
     let mut rest = worker.lease.span().min(EVERY);
     loop {

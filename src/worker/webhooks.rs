@@ -16,10 +16,11 @@ use crate::config::{Occasion, Webhook};
 use crate::ids::{MessageId, Name, RunId};
 use crate::lifecycle::Shutdown;
 use crate::model::http;
+use crate::redact::Redactor;
 use crate::run::notice::{lane, occasion};
 use crate::run::record::{Body, Placed};
 use crate::run::summary::Summary;
-use crate::run::{self, look};
+use crate::run::{self, look, redaction};
 
 /// Notices on their way at once to one webhook.
 const AT_ONCE: usize = 16;
@@ -43,13 +44,21 @@ pub(super) struct Caller {
     pub clock: Arc<dyn Clock>,
     pub name: Name,
     pub webhook: Webhook,
+    redactor: Redactor,
     client: reqwest::Client,
 }
 
 impl Caller {
     /// One for that webhook; the error says why there is no HTTP client.
-    pub(super) fn new(broker: Broker, clock: Arc<dyn Clock>, name: Name, webhook: Webhook) -> Result<Self, String> {
-        Ok(Self { broker, clock, name, webhook, client: http::client()? })
+    pub(super) fn new(
+        broker: Broker,
+        clock: Arc<dyn Clock>,
+        redactor: Redactor,
+        name: Name,
+        webhook: Webhook,
+    ) -> Result<Self, String> {
+        let redactor = if webhook.redact { redactor } else { Redactor::default() };
+        Ok(Self { broker, clock, name, webhook, redactor, client: http::client()? })
     }
 
     /// Delivers notices until the end begins.
@@ -103,7 +112,11 @@ impl Caller {
     }
 
     async fn notice(&self, run: RunId, about: MessageId) -> run::Result<Notice> {
-        Ok(notice(run, about, &look(&self.broker, run, 0).await?.records))
+        let mut records = look(&self.broker, run, 0).await?.records;
+        if !self.redactor.is_empty() {
+            records.iter_mut().for_each(|placed| redaction::record(&self.redactor, &mut placed.record));
+        }
+        Ok(notice(run, about, &records))
     }
 
     async fn call(&self, about: MessageId, body: &Value) -> Result<(), String> {
@@ -185,6 +198,8 @@ fn hmac(key: &[u8], text: &[u8]) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Timestamp;
+    use crate::run::record::{Created, Ended, Ending, Erasure, Origin, Record, Removal, Usage, completed_message};
 
     #[test]
     fn a_signature_is_the_one_that_receivers_compute() {
@@ -206,5 +221,80 @@ mod tests {
             r#"{"test": 2432232314}"#,
         );
         assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+    }
+
+    fn created() -> Body {
+        Body::Created(Created {
+            workflow: Name::parse("lesson").unwrap(),
+            definition: None,
+            params: Default::default(),
+            user: None,
+            groups: Default::default(),
+            origin: Origin::Gateway,
+            trace: None,
+            vouched: None,
+        })
+    }
+
+    /// A run that has ended, and the message that tells of it.
+    async fn ended(broker: &Broker) -> (RunId, MessageId) {
+        let run = RunId::random();
+        let message = completed_message(run, json!("card 1234-5678"));
+        let about = message.uuid;
+        let ended = Ended {
+            outcome: Ending::Completed,
+            reason: None,
+            result: json!({"1234-5678": "card 1234-5678"}),
+            usage: Usage::default(),
+            message,
+        };
+        let mut last = 0;
+        for body in [created(), Body::Ended(ended)] {
+            let record = Record::new(body);
+            last = broker.log.append(run, record.lane(), record.payload(), last).await.unwrap();
+        }
+        (run, about)
+    }
+
+    fn caller(broker: &Broker, redact: bool) -> Caller {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let webhook = Webhook {
+            url: "http://127.0.0.1:1".to_owned(),
+            secret: "secret".into(),
+            on: vec![Occasion::Ended],
+            redact,
+        };
+        let redactor = Redactor::new(&[], vec![regex::Regex::new("[0-9]{4}-[0-9]{4}").unwrap()]);
+        Caller::new(broker.clone(), crate::clock::system(), redactor, Name::parse("hook").unwrap(), webhook).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_is_not_to_be_seen_is_sent_only_where_that_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let broker = crate::broker::embedded::open(folder.path()).unwrap();
+        let (run, about) = ended(&broker).await;
+        for (redact, shown) in
+            [(true, json!({"[redacted]": "card [redacted]"})), (false, json!({"1234-5678": "card 1234-5678"}))]
+        {
+            let Notice::Say(body) = caller(&broker, redact).notice(run, about).await.unwrap() else {
+                panic!("no notice")
+            };
+            assert_eq!(body["data"]["result"], shown);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_notice_that_waits_says_nothing_any_more_when_its_run_was_erased_or_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let broker = crate::broker::embedded::open(folder.path()).unwrap();
+        let (erased, about) = ended(&broker).await;
+        let erasure = Erasure { by: None, reason: "asked".into(), at: Timestamp::UNIX_EPOCH };
+        crate::audit::keep::erase(&broker, erased, &erasure).await.unwrap();
+        assert_eq!(caller(&broker, false).notice(erased, about).await.unwrap(), Notice::Void);
+        let (removed, about) = ended(&broker).await;
+        let Body::Created(created) = created() else { panic!("it is created") };
+        let kept = Duration::from_secs(1);
+        run::remove::remove(&broker, removed, &created, Removal::default(), kept).await.unwrap();
+        assert_eq!(caller(&broker, false).notice(removed, about).await.unwrap(), Notice::Void);
     }
 }

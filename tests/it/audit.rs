@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fastagency::audit::keep::{self, Stands};
 use fastagency::audit::verify::{Verdict, Verifier, verify};
-use fastagency::audit::{How, Selection, erase, every_run};
+use fastagency::audit::{self, How, Selection, erase, every_run, history};
 use fastagency::broker::{Broker, Error, Lane, Shelf, Slot, Stored, embedded};
 use fastagency::chain::anchors::{self, Anchors, Fate};
 use fastagency::chain::{Key, chained};
@@ -18,7 +18,8 @@ use fastagency::message::{Content, Message};
 use fastagency::redact::Redactor;
 use fastagency::run;
 use fastagency::run::record::{
-    Answered, Body, Created, Ended, Ending, Erasure, Origin, Outcome, PIECE, Record, Usage, completed_message,
+    Answered, Body, Created, Ended, Ending, Erasure, Origin, Outcome, PIECE, Record, Removal, Renamed, Usage,
+    completed_message,
 };
 use fastagency::run::start::{Start, start};
 use fastagency::run::summary::Summary;
@@ -108,6 +109,9 @@ async fn ended(broker: &Broker, user: &str, texts: &[&str]) -> RunId {
     run
 }
 
+/// How long what is left of a removed run is kept.
+const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+
 const TEXTS: [&str; 6] = ["What is a triangle?", "Three lines.", "And a square?", "Four.", "Thanks", "Bye"];
 
 /// Runs `with` on both brokers: the broker, and the folder of its anchors.
@@ -130,7 +134,7 @@ async fn settled(folder: &Path, run: RunId, broker: &Broker) {
     let last = broker.log.last(run).await.unwrap().map_or(0, |last| last.seq);
     for _ in 0..1000 {
         let found = anchors::read(folder, &key()).unwrap();
-        if found.anchors.get(&run).is_some_and(|anchor| anchor.head.seq >= last || anchor.fate == Fate::Removed) {
+        if found.anchors.get(&run).is_some_and(|anchor| anchor.head.seq >= last || anchor.fate != Fate::Open) {
             return;
         }
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
@@ -331,7 +335,7 @@ async fn a_run_that_goes_on_is_verified_all_the_while() {
         assert!(!String::from_utf8_lossy(&stored.payload).contains("chain"));
         let late = broker.log.append(run, Lane::Did, Bytes::from_static(b"{\"a\":1}"), last - 1).await;
         assert!(matches!(late, Err(Error::Conflict { .. })));
-        broker.log.purge(run, Record::new(Body::Removed).payload()).await.unwrap();
+        broker.log.purge(run, Record::new(Body::Removed(Box::default())).payload(), KEPT).await.unwrap();
         let removed = verdict(&broker, &anchors, run).await;
         assert!(removed.is_clean() && removed.removed, "{removed:?}");
     })
@@ -468,7 +472,7 @@ async fn a_persons_data_are_erased_everywhere_and_nobody_revives_them() {
                 end(&broker, open, last).await;
             })
         };
-        let erased = erase::erase(&broker, &ann, &erasure()).await.unwrap();
+        let erased = erase::erase(&broker, &ann, &erasure(), KEPT).await.unwrap();
         ending.await.unwrap();
         let mut gone = [hers, redacted, open];
         gone.sort();
@@ -480,10 +484,11 @@ async fn a_persons_data_are_erased_everywhere_and_nobody_revives_them() {
             let text = raw(&broker, run).await;
             assert!(!text.contains("annswords") && !text.contains("ann\""), "{text}");
             assert!(text.contains("article 17") && text.contains("officer"), "{text}");
+            assert!(text.contains("\"workflow\":\"lesson\"") && text.contains("\"outcome\":\"completed\""), "{text}");
             let found = verdict(&broker, &anchors, run).await;
             assert!(found.is_clean() && found.removed && found.chained > 3, "{found:?}");
             let left = run::read(&broker, run, 0).await.unwrap();
-            assert!(matches!(left.as_slice(), [only] if only.record.body == Body::Removed));
+            assert!(matches!(left.as_slice(), [only] if matches!(only.record.body, Body::Removed(_))));
             // A worker that is late, and a start with the same id.
             let late = broker.log.append(run, Lane::Said, Bytes::from_static(b"{\"a\":1}"), last).await;
             assert!(matches!(late, Err(Error::Conflict { .. })));
@@ -502,9 +507,36 @@ async fn a_persons_data_are_erased_everywhere_and_nobody_revives_them() {
         assert!(!lines.iter().any(|line| line.key.starts_with("ann.")), "{lines:?}");
         assert!(raw(&broker, bobs).await.contains("bobswords"));
         // A second time there is nothing left to do.
-        assert_eq!(erase::erase(&broker, &ann, &erasure()).await.unwrap().erased, []);
+        assert_eq!(erase::erase(&broker, &ann, &erasure(), KEPT).await.unwrap().erased, []);
     })
     .await;
+}
+
+/// The files of a folder, and of those in it, that hold a word.
+fn holding(folder: &Path, word: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for file in std::fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        if path.is_dir() {
+            found.extend(holding(&path, word));
+        } else if std::fs::read(&path).unwrap().windows(word.len()).any(|window| window == word.as_bytes()) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// Waits until no file of a folder holds a word, with nothing else going on in it.
+async fn gone_from(folder: &Path, word: &str) {
+    let begun = std::time::Instant::now();
+    loop {
+        let found = holding(folder, word);
+        if found.is_empty() {
+            return;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "{word} is still in {found:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 #[tokio::test]
@@ -515,16 +547,142 @@ async fn erased_words_are_not_in_the_files_of_the_embedded_broker() {
         ended(&broker, "ann", &[&format!("annswords {number} {}", "z".repeat(6000))]).await;
     }
     let ann = UserId::new("ann").unwrap();
-    assert_eq!(erase::erase(&broker, &ann, &erasure()).await.unwrap().erased.len(), 20);
+    assert_eq!(erase::erase(&broker, &ann, &erasure(), KEPT).await.unwrap().erased.len(), 20);
+    // While the store is open, and nobody does anything else.
+    gone_from(folder.path(), "annswords").await;
     drop(broker);
-    for file in std::fs::read_dir(folder.path()).unwrap() {
-        let path = file.unwrap().path();
-        if path.is_file() {
-            let bytes = std::fs::read(&path).unwrap();
-            let found = bytes.windows(9).any(|window| window == b"annswords");
-            assert!(!found, "{} still holds them", path.display());
-        }
+    assert_eq!(holding(folder.path(), "annswords"), [PathBuf::new(); 0]);
+}
+
+#[tokio::test]
+async fn what_is_removed_redacted_or_forgotten_leaves_the_files_of_a_quiet_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = open(folder.path());
+    let ann = UserId::new("ann");
+    let removal = |by: Option<&str>, rule: Option<&str>| Removal {
+        by: by.map(str::to_owned),
+        rule: rule.map(str::to_owned),
+        ..Removal::default()
+    };
+    // Removed by a person, by a rule; redacted; a password's key, an answer and a title that are taken back.
+    for (word, removal) in [("byhand", removal(Some("ann"), None)), ("byrule", removal(None, Some("keep_ended: 30d")))]
+    {
+        let run = ended(&broker, "ann", &[&format!("{word}-words")]).await;
+        let renamed = Renamed { by: ann.clone(), at: SystemClock.now() };
+        run::summary::rename(&broker, ann.as_ref(), run, Some(&format!("{word}-title")), renamed).await.unwrap();
+        assert!(!holding(folder.path(), &format!("{word}-words")).is_empty());
+        let created = run::created(&broker, run).await.unwrap().unwrap();
+        run::remove::remove(&broker, run, &created, removal, KEPT).await.unwrap();
+        gone_from(folder.path(), &format!("{word}-words")).await;
+        gone_from(folder.path(), &format!("{word}-title")).await;
     }
+    let redacted = ended(&broker, "ann", &["it is secret-4711"]).await;
+    keep::redact(&broker, redacted, &redactor()).await.unwrap();
+    gone_from(folder.path(), "secret-4711").await;
+    let run = ended(&broker, "ann", &["x"]).await;
+    broker.inbox.put(run, Slot::Key, Bytes::from_static(b"sealed-key-of-the-run")).await.unwrap();
+    gone_after(folder.path(), "sealed-key-of-the-run", run::secret::forget(&broker, run)).await;
+    // What is written over stays in no file of a quiet store, either.
+    for title in ["first-title", "second-title"] {
+        let renamed = Renamed { by: ann.clone(), at: SystemClock.now() };
+        run::summary::rename(&broker, ann.as_ref(), run, Some(title), renamed).await.unwrap();
+    }
+    run::summary::change_titles(&broker, ann.as_ref(), run, &|title| *title = "none".to_owned()).await.unwrap();
+    gone_from(folder.path(), "first-title").await;
+    gone_from(folder.path(), "second-title").await;
+}
+
+async fn gone_after(folder: &Path, word: &str, removing: impl Future<Output = run::Result<()>>) {
+    assert!(!holding(folder, word).is_empty(), "{word} was there");
+    removing.await.unwrap();
+    gone_from(folder, word).await;
+}
+
+#[tokio::test]
+async fn a_backup_made_after_an_erasure_has_nothing_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = open(folder.path());
+    ended(&broker, "ann", &["annswords"]).await;
+    ended(&broker, "bob", &["bobswords"]).await;
+    let ann = UserId::new("ann").unwrap();
+    erase::erase(&broker, &ann, &erasure(), KEPT).await.unwrap();
+    // At once: what is still in the write-ahead log is in no copy.
+    let copy = tempfile::tempdir().unwrap();
+    let to = copy.path().join("copy");
+    embedded::Copying::begin(folder.path(), &to).unwrap().finish().unwrap();
+    assert_eq!(holding(copy.path(), "annswords"), [PathBuf::new(); 0]);
+    assert!(!holding(copy.path(), "bobswords").is_empty());
+}
+
+#[tokio::test]
+async fn what_a_removed_run_was_is_kept_proven_and_parted_from_its_person() {
+    let test = "audit::what_a_removed_run_was_is_kept_proven_and_parted_from_its_person";
+    on_both(test, async |broker, anchors| {
+        let ann = UserId::new("ann").unwrap();
+        let run = ended(&broker, "ann", &["annswords"]).await;
+        let renamed = Renamed { by: Some(ann.clone()), at: SystemClock.now() };
+        run::summary::rename(&broker, Some(&ann), run, Some("annstitle"), renamed).await.unwrap();
+        let told = history(&broker, run, &redactor()).await.unwrap().told(&redactor());
+        let last = told.last().unwrap();
+        assert_eq!((&last["kind"], &last["by"], &last["to"]), (&json!("renamed"), &json!("ann"), &json!("annstitle")));
+        let created = run::created(&broker, run).await.unwrap().unwrap();
+        let removal = Removal { by: Some("ann".into()), reason: Some("a mistake".into()), ..Removal::default() };
+        run::remove::remove(&broker, run, &created, removal, KEPT).await.unwrap();
+
+        let told = history(&broker, run, &redactor()).await.unwrap().told(&redactor());
+        let [event] = told.as_slice() else { panic!("{told:?}") };
+        assert_eq!(
+            (&event["kind"], &event["by"], &event["reason"]),
+            (&json!("removed"), &json!("ann"), &json!("a mistake"))
+        );
+        assert_eq!((&event["workflow"], &event["user"]), (&json!("lesson"), &json!("ann")));
+        assert_eq!((&event["outcome"], &event["records"]), (&json!("completed"), &json!(3)));
+        assert_eq!(event["renamed"][0]["by"], "ann");
+        let text = raw(&broker, run).await;
+        assert!(!text.contains("annswords") && !text.contains("annstitle"), "{text}");
+        let of_ann = Selection { user: Some("ann".into()), ..Selection::default() };
+        for runs in [every_run(&broker).await.unwrap(), audit::listed(&broker, &of_ann).await.unwrap()] {
+            let found = of_ann.of(runs, None);
+            assert!(matches!(found.as_slice(), [only] if only.removed.is_some()), "{found:?}");
+        }
+        // The lists of people do not show it.
+        assert_eq!(run::summary::list(&broker, Some(&ann)).await.unwrap(), []);
+        assert_eq!(run::summary::list_all(&broker).await.unwrap(), []);
+        let found = verdict(&broker, &anchors, run).await;
+        assert!(found.is_clean() && found.removed && found.chained == 1, "{found:?}");
+        let report = verifier(&anchors).all(&broker, &|_, _| {}).await.unwrap();
+        assert_eq!((report.is_clean(), report.removed, report.forgotten), (true, 1, 0), "{report:?}");
+
+        // An erasure takes the person out of it, and leaves what it cost, and who erased it.
+        let erased = erase::erase(&broker, &ann, &erasure(), KEPT).await.unwrap();
+        assert_eq!((erased.removed, erased.erased), (vec![run], vec![]));
+        let text = raw(&broker, run).await;
+        assert!(!text.contains("\"ann\"") && !text.contains("mistake") && text.contains("lesson"), "{text}");
+        assert!(text.contains("article 17") && text.contains("officer"), "{text}");
+        let lines = broker.catalogue.list(Shelf::Runs, None).await.unwrap();
+        assert!(!lines.iter().any(|line| String::from_utf8_lossy(&line.value).contains("\"ann\"")), "{lines:?}");
+        settled(&anchors, run, &broker).await;
+        let found = verdict(&broker, &anchors, run).await;
+        assert!(found.is_clean() && found.removed, "{found:?}");
+        assert_eq!(erase::erase(&broker, &ann, &erasure(), KEPT).await.unwrap().removed, []);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whoever_takes_a_tombstone_away_before_its_time_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let anchors = folder.path().join("audit");
+    let broker = open(folder.path());
+    let run = ended(&broker, "ann", &["x"]).await;
+    let created = run::created(&broker, run).await.unwrap().unwrap();
+    run::remove::remove(&broker, run, &created, Removal::default(), KEPT).await.unwrap();
+    assert!(verdict(&broker, &anchors, run).await.is_clean());
+    drop(broker);
+    Connection::open(folder.path().join("store.sqlite")).unwrap().execute("delete from records", []).unwrap();
+    let broker = open(folder.path());
+    let found = verifier(&anchors).one(&broker, run).await.unwrap();
+    assert!(matches!(found.findings.as_slice(), [only] if only.what.contains("is gone")), "{found:?}");
 }
 
 #[test]
@@ -591,11 +749,12 @@ async fn what_is_exported_is_what_the_logs_have_whatever_the_lists_say() {
         };
         append(&broker, stale, Body::Ended(ended), last).await;
         let removed = self::ended(&broker, "ann", &["d"]).await;
-        broker.log.purge(removed, Record::new(Body::Removed).payload()).await.unwrap();
+        broker.log.purge(removed, Record::new(Body::Removed(Box::default())).payload(), KEPT).await.unwrap();
         run::summary::unshelve(&broker, UserId::new("ann").as_ref(), removed).await.unwrap();
 
         let runs = every_run(&broker).await.unwrap();
-        let mut found: Vec<RunId> = runs.iter().map(|run| run.id).collect();
+        // A program before left nothing of a removed run but that it was.
+        let mut found: Vec<RunId> = runs.iter().filter(|run| run.removed.is_none()).map(|run| run.id).collect();
         let mut expected = [listed, unlisted, stale];
         found.sort();
         expected.sort();

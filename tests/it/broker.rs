@@ -4,7 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use fastagency::broker::{AnyDelivery, Bell, Broker, Error, Job, Lane, Live, Put, Reason, Shelf, Slot, embedded, nats};
+use fastagency::broker::{
+    AnyDelivery, Bell, Broker, Error, Job, Lane, Live, Put, Reason, Shelf, Slot, TOMBSTONE_KEPT, embedded, nats,
+};
 use fastagency::clock::{self, Clock, SystemClock};
 use fastagency::config::Nats;
 use fastagency::ids::{MessageId, Name, RunId};
@@ -364,7 +366,7 @@ async fn a_purged_run_stays_purged(ground: Ground) {
     let did = log.append(run, Lane::Did, bytes("secret"), said).await.unwrap();
     inbox.put(run, Slot::Cancel, bytes("secret")).await.unwrap();
     let mut live = log.follow(run).await.unwrap();
-    log.purge(run, bytes("tombstone")).await.unwrap();
+    log.purge(run, bytes("tombstone"), TOMBSTONE_KEPT).await.unwrap();
     let all = log.read(run, 0).await.unwrap();
     assert_eq!(all.iter().map(|stored| text(&stored.payload)).collect::<Vec<_>>(), ["tombstone"]);
     let (seq, heard, previous) = next_record(&mut live).await;
@@ -375,12 +377,12 @@ async fn a_purged_run_stays_purged(ground: Ground) {
         let late = log.append(run, Lane::Said, bytes("late"), expected).await;
         assert!(matches!(late, Err(Error::Conflict { .. })), "{late:?}");
     }
-    log.purge(run, bytes("again")).await.unwrap();
+    log.purge(run, bytes("again"), TOMBSTONE_KEPT).await.unwrap();
     assert_eq!(log.read(run, 0).await.unwrap().len(), 1);
     assert_eq!(log.last(other).await.unwrap().unwrap().seq, kept);
     // A run that never was can have a tombstone too.
     let never = RunId::random();
-    log.purge(never, bytes("tombstone")).await.unwrap();
+    log.purge(never, bytes("tombstone"), TOMBSTONE_KEPT).await.unwrap();
     assert!(matches!(log.append(never, Lane::Did, bytes("late"), 0).await, Err(Error::Conflict { .. })));
 }
 
@@ -464,7 +466,7 @@ async fn timers_fire_once_and_can_be_replaced(ground: Ground) {
     queue.schedule(&workflow, &timer(replaced), in_ms(3_600_000)).await.unwrap();
     queue.schedule(&workflow, &timer(replaced), in_ms(1500)).await.unwrap();
     queue.schedule(&workflow, &timer(purged), in_ms(1000)).await.unwrap();
-    log.purge(purged, bytes("tombstone")).await.unwrap();
+    log.purge(purged, bytes("tombstone"), TOMBSTONE_KEPT).await.unwrap();
     let long_ago = now().checked_sub(Duration::from_secs(3600)).unwrap();
     queue.schedule(&workflow, &timer(past), long_ago).await.unwrap();
     let due = in_ms(3000);

@@ -111,6 +111,7 @@ async fn live_on(workflow: &Workflow, before: &[Record]) -> Lived {
             vouch_key: None,
         },
         keep_ended: Duration::from_secs(3600),
+        keep_evidence: Duration::from_secs(3600),
         redactor: Default::default(),
         webhooks: BTreeMap::new(),
         up: std::sync::Arc::default(),

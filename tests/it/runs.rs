@@ -74,6 +74,7 @@ impl House {
                 vouch_key: None,
             },
             keep_ended: Duration::from_secs(3600),
+            keep_evidence: Duration::from_secs(3600),
             redactor: Default::default(),
             webhooks: BTreeMap::new(),
             up: std::sync::Arc::default(),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use fastagency::audit::every_run;
 use fastagency::broker::{Broker, Error, Lane, Reason, Shelf, Slot, embedded};
 use fastagency::clock::{self, Clock, SystemClock, Timestamp};
 use fastagency::ids::{MessageId, Name, RunId, WorkerId};
@@ -11,7 +12,7 @@ use fastagency::message::{Content, Message, TextInput};
 use fastagency::run;
 use fastagency::run::directory::{self, WorkerCard};
 use fastagency::run::lease::Lease;
-use fastagency::run::record::{Body, Created, Ended, Ending, Origin, Record, Usage, completed_message};
+use fastagency::run::record::{Body, Created, Ended, Ending, Origin, Placed, Record, Usage, completed_message};
 use fastagency::run::summary::{self, State, Summary};
 use fastagency::run::sweep::{Sweeper, Swept};
 use futures_util::StreamExt;
@@ -21,6 +22,8 @@ use crate::support::nats_server::NatsServer;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const KEEP: Duration = Duration::from_secs(1800);
+/// As it is told.
+const RULE: &str = "30m";
 
 /// A clock that is an hour ahead: what is stored now lies long back.
 struct AnHourOn;
@@ -129,13 +132,13 @@ async fn lost_runs_are_found_and_old_ones_removed(broker: Broker) {
     Summary { workflow: Some(workflow()), ..Summary::new(over) }.shelve(&broker).await.unwrap();
 
     // Only the first of the living goes round.
-    let mut idle = Sweeper::new(broker.clone(), KEEP);
+    let mut idle = Sweeper::new(broker.clone(), KEEP, HOUR * 24);
     assert_eq!(idle.sweep(&other, true).await.unwrap(), Swept::default());
-    let kept = Sweeper::new(broker.clone(), HOUR * 3).sweep(&lease, true).await.unwrap();
+    let kept = Sweeper::new(broker.clone(), HOUR * 3, HOUR * 24).sweep(&lease, true).await.unwrap();
     assert_eq!((kept.called, kept.removed), (4, 0), "{kept:?}");
     assert!(broker.inbox.get(over, Slot::Key).await.unwrap().is_none());
     assert!(broker.inbox.get(waiting, Slot::Key).await.unwrap().is_some());
-    let mut sweeper = Sweeper::new(broker.clone(), KEEP);
+    let mut sweeper = Sweeper::new(broker.clone(), KEEP, HOUR * 24);
     let swept = sweeper.sweep(&lease, true).await.unwrap();
     assert_eq!((swept.runs, swept.called, swept.removed), (6, 4, 1), "{swept:?}");
     // Each is called once; the one that waits for its answer is not.
@@ -163,7 +166,16 @@ async fn lost_runs_are_found_and_old_ones_removed(broker: Broker) {
     assert!(lines.iter().all(|line| line.id != over));
     assert!(broker.inbox.get(over, Slot::Cancel).await.unwrap().is_none());
     let left = run::read(&broker, over, 0).await.unwrap();
-    assert!(matches!(left.as_slice(), [only] if only.record.body == Body::Removed), "{left:?}");
+    // What is left says what it was, and by which rule it was removed.
+    let [Placed { record: Record { body: Body::Removed(removal), .. }, .. }] = left.as_slice() else {
+        panic!("{left:?}")
+    };
+    assert_eq!((removal.rule.as_deref(), &removal.by), (Some(format!("keep_ended: {RULE}").as_str()), &None));
+    let evidence = removal.evidence.as_ref().expect("what it was");
+    assert_eq!((&evidence.workflow, evidence.outcome), (&workflow(), Some(Ending::Completed)));
+    assert!(evidence.created_at <= evidence.ended_at.expect("it had ended"), "{evidence:?}");
+    let gone = every_run(&broker).await.unwrap().into_iter().find(|run| run.id == over).expect("the audit knows it");
+    assert_eq!((gone.workflow, gone.removed.is_some()), (Some(workflow()), true));
     // Nor does a worker that puts its last line down only now.
     Summary { state: State::Ended, ..Summary::new(over) }.shelve(&broker).await.unwrap();
     assert!(summary::list_all(&broker).await.unwrap().iter().all(|line| line.id != over));
@@ -195,7 +207,7 @@ async fn a_tour_goes_round_many_runs() {
     let runs =
         futures_util::future::join_all((0..700).map(|_| stored(&broker, vec![claimed(WorkerId::random())]))).await;
     let lease = living(&broker, WorkerId::random(), clock::system()).await;
-    let swept = Sweeper::new(broker, KEEP).sweep(&lease, true).await.unwrap();
+    let swept = Sweeper::new(broker, KEEP, HOUR * 24).sweep(&lease, true).await.unwrap();
     // Too young to be called.
     assert_eq!((swept.runs, swept.called), (runs.len(), 0));
     // No consumer is left behind, for which the server would count all messages again with each removal.

@@ -96,6 +96,7 @@ impl Catalogue for Embedded {
                     .prepare_cached("delete from catalogue where shelf = ?1 and key = ?2")?
                     .execute(params![shelf.name(), key])?;
                 if gone > 0 {
+                    session.forgets = true;
                     session.told.push(Told::Changed(shelf));
                 }
                 Ok(())

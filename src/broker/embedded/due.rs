@@ -100,6 +100,7 @@ fn forget_removed(session: &mut Session<'_>, now: i64) -> rusqlite::Result<()> {
         .prepare_cached("select run from tombstones where until <= ?1 limit ?2")?
         .query_map(params![now, FORGOTTEN_AT_ONCE], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
+    session.forgets |= !due.is_empty();
     for id in due {
         session.sql.prepare_cached("delete from tombstones where run = ?1")?.execute([&id])?;
         session

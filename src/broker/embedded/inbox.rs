@@ -50,10 +50,11 @@ impl Inbox for Embedded {
     async fn erase(&self, run: RunId, slot: Slot) -> Result<()> {
         self.store
             .call("erase an entry of a run's inbox", move |session| {
-                session
+                let gone = session
                     .sql
                     .prepare_cached("delete from inbox where run = ?1 and slot = ?2")?
                     .execute(params![run.to_string(), name(slot)])?;
+                session.forgets |= gone > 0;
                 Ok(())
             })
             .await

@@ -23,6 +23,8 @@ const SEQUENCES: u64 = 1024;
 const HEADS: usize = 65_536;
 /// How long a commit may stay in the system's hands only. A crash of the machine loses at most about this much.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
+/// How long nothing is written before the write-ahead log is emptied, too: it still holds what was written over since.
+const QUIET: Duration = Duration::from_secs(5);
 /// How long a backup may read the main file before it is said that it does, and again after as long.
 const HELD_LONG: Duration = Duration::from_secs(60);
 /// The longest sleep while anything is due by the wall clock, which may be set while we sleep.
@@ -80,6 +82,10 @@ pub(super) struct Keeper {
     reserved: u64,
     /// When the oldest commit that the disk may not have was made.
     dirty_since: Option<Instant>,
+    /// Something was removed, and the write-ahead log may still hold it.
+    forgets: bool,
+    /// Since when the main file has everything that is in a write-ahead log that is not empty.
+    leftover_since: Option<Instant>,
     /// When the next timer or expiry in the file is due, in milliseconds.
     next_due: Option<i64>,
     /// Taken while the main file is written; a backup that reads it holds it.
@@ -113,6 +119,9 @@ impl Keeper {
             reserved: sequence,
             sequence,
             dirty_since: None,
+            // A process that was killed may have left something, and perhaps had just removed it.
+            forgets: true,
+            leftover_since: Some(Instant::now()),
             next_due: Some(0),
             still,
             held_since: None,
@@ -214,9 +223,10 @@ impl Keeper {
             heads: &mut self.heads,
             sequence: &mut self.sequence,
             appended: 0,
+            forgets: false,
         };
         act(&mut session)?;
-        let Session { told, appended, .. } = session;
+        let Session { told, appended, forgets, .. } = session;
         if self.heads.len() > HEADS {
             self.heads.clear();
         }
@@ -232,6 +242,7 @@ impl Keeper {
         if written > 0 {
             self.dirty_since.get_or_insert_with(Instant::now);
         }
+        self.forgets |= forgets && written > 0;
         if written > appended {
             // A timer or an expiry may be among what was written; whether it is the first is cheap to ask.
             self.next_due = due::next(&self.connection)?;
@@ -254,6 +265,10 @@ impl Keeper {
             }
             self.next_due = due::next(&self.connection).unwrap_or(self.next_due);
         }
+        if self.dirty_since.is_none() && self.leftover_since.is_some_and(|since| since.elapsed() >= QUIET) {
+            self.forgets = true;
+            self.dirty_since = self.leftover_since;
+        }
         if self.dirty_since.is_some_and(|since| since.elapsed() >= SYNC_EVERY) {
             self.checkpoint();
         }
@@ -263,12 +278,14 @@ impl Keeper {
     pub(super) fn sleep(&self) -> Option<Duration> {
         let now = Instant::now();
         let sync = self.dirty_since.map(|since| (since + SYNC_EVERY).saturating_duration_since(now));
+        let leftover = self.leftover_since.filter(|_| self.dirty_since.is_none());
+        let emptying = leftover.map(|since| (since + QUIET).saturating_duration_since(now));
         let unsettled = self.house.next_deadline().map(|at| at.saturating_duration_since(now));
         let due = self.next_due.map(|due| {
             let millis = due - clock::Clock::now(&clock::SystemClock).as_millisecond();
             Duration::from_millis(u64::try_from(millis).unwrap_or(0)).min(LONGEST_SLEEP)
         });
-        [sync, unsettled, due].into_iter().flatten().min()
+        [sync, emptying, unsettled, due].into_iter().flatten().min()
     }
 
     /// Brings everything to the disk, and into the main file unless a backup reads that now.
@@ -300,15 +317,23 @@ impl Keeper {
     }
 
     /// Writes what is in the write-ahead log into the main file, synchronises both, and starts the log anew. Nobody else reads
-    /// through SQLite, so that a passive checkpoint is always a whole one.
+    /// through SQLite, so that a passive checkpoint is always a whole one. The log is emptied only if something was removed:
+    /// to write over it is cheaper than to let it grow again.
     fn write_main_file(&mut self) {
         if self.dirty_since.take().is_none() {
             return;
         }
-        let outcome = self.connection.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(())).optional();
-        if let Err(source) = outcome {
-            tracing::error!(error = %source, "the embedded broker could not bring its file to the disk");
-            self.dirty_since = Some(Instant::now());
+        let how = if self.forgets { "truncate" } else { "passive" };
+        let outcome = self.connection.query_row(&format!("pragma wal_checkpoint({how})"), [], |_| Ok(()));
+        match outcome.optional() {
+            Ok(_) => {
+                self.leftover_since = (!self.forgets).then(Instant::now);
+                self.forgets = false;
+            }
+            Err(source) => {
+                tracing::error!(error = %source, "the embedded broker could not bring its file to the disk");
+                self.dirty_since = Some(Instant::now());
+            }
         }
     }
 

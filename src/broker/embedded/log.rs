@@ -1,6 +1,6 @@
 //! The logs of the runs in the embedded store.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use super::Embedded;
 use super::session::{Fault, Head, Session};
 use super::survey;
 use super::told::{Told, listener};
-use crate::broker::{Error, Lane, Live, Log, Overheard, Result, Sighting, Stored, TOMBSTONE_KEPT, count_append};
+use crate::broker::{Error, Lane, Live, Log, Overheard, Result, Sighting, Stored, count_append};
 use crate::clock::Timestamp;
 use crate::ids::RunId;
 
@@ -129,7 +129,7 @@ impl Log for Embedded {
             .await
     }
 
-    async fn purge(&self, run: RunId, tombstone: Bytes) -> Result<()> {
+    async fn purge(&self, run: RunId, tombstone: Bytes, kept: Duration) -> Result<()> {
         Self::fits(&tombstone)?;
         self.store
             .call("purge a run", move |session| {
@@ -137,7 +137,8 @@ impl Log for Embedded {
                 let id = run.to_string();
                 remove(session, run, head, u64::MAX >> 1)?;
                 insert(session, run, tombstone, head)?;
-                let until = session.now_millis().saturating_add(TOMBSTONE_KEPT.as_millis() as i64);
+                let kept = i64::try_from(kept.as_millis()).unwrap_or(i64::MAX);
+                let until = session.now_millis().saturating_add(kept);
                 session
                     .sql
                     .prepare_cached("insert or replace into tombstones (run, until) values (?1, ?2)")?
@@ -177,6 +178,7 @@ fn insert(session: &mut Session<'_>, run: RunId, payload: Bytes, head: Head) -> 
 /// Removes a run's records before a sequence, its inbox and its timer.
 fn remove(session: &mut Session<'_>, run: RunId, head: Head, before: u64) -> rusqlite::Result<()> {
     let id = run.to_string();
+    session.forgets = true;
     let records = "delete from records where run = ?1 and seq < ?2";
     session.sql.prepare_cached(records)?.execute(params![head.no, before])?;
     session.sql.prepare_cached("delete from inbox where run = ?1")?.execute([&id])?;

@@ -23,6 +23,8 @@ pub(super) struct Session<'a> {
     pub(super) sequence: &'a mut u64,
     /// How many records were appended.
     pub(super) appended: u64,
+    /// Something was removed that must not be found in the files any more.
+    pub(super) forgets: bool,
 }
 
 /// What an append must know of its run.

@@ -17,7 +17,7 @@ use super::headers::{self, EXPECTED_SUBJECT, PREVIOUS, TTL, seconds};
 use super::reads::Read;
 use super::server::{Server, unavailable};
 use crate::broker::subjects::{self, QUEUE_STREAM, RUNS_STREAM};
-use crate::broker::{Error, Lane, Live, Log, Overheard, Result, Sighting, Stored, TOMBSTONE_KEPT, count_append};
+use crate::broker::{Error, Lane, Live, Log, Overheard, Result, Sighting, Stored, count_append};
 use crate::ids::RunId;
 
 /// How often a replica that is behind the leader is asked again, and how long is waited before.
@@ -96,9 +96,9 @@ impl Log for NatsLog {
         self.0.tour().await
     }
 
-    async fn purge(&self, run: RunId, tombstone: Bytes) -> Result<()> {
+    async fn purge(&self, run: RunId, tombstone: Bytes, kept: Duration) -> Result<()> {
         // The tombstone comes first: there is no moment at which the run looks as if it had never been.
-        let seq = self.0.bury(run, tombstone).await?;
+        let seq = self.0.bury(run, tombstone, kept).await?;
         self.forget(run, seq).await
     }
 
@@ -201,12 +201,12 @@ impl Server {
     }
 
     /// Appends the tombstone as the last record, whoever else writes.
-    async fn bury(&self, run: RunId, tombstone: Bytes) -> Result<u64> {
+    async fn bury(&self, run: RunId, tombstone: Bytes, kept: Duration) -> Result<u64> {
         let mut outcome = Err(unavailable("purge a run", "somebody keeps writing to it"));
         for _ in 0..TOMBSTONE_TRIES {
             let expected = self.newest("purge a run", run).await?.map_or(0, |last| last.stored.seq);
             let mut headers = HeaderMap::new();
-            headers.insert(TTL, seconds(TOMBSTONE_KEPT));
+            headers.insert(TTL, seconds(kept));
             outcome = self.append(run, Lane::Did, tombstone.clone(), expected, headers).await;
             if !matches!(outcome, Err(Error::Conflict { .. })) {
                 break;

@@ -131,9 +131,9 @@ impl Export {
         let mut lines = format.head();
         // The oldest first, one run in memory at a time.
         for (run, columns) in todo.into_iter().rev() {
-            let looked = crate::run::look(broker, run, 0).await.map_err(crate::run::Error::from)?;
-            looked.unreadable.iter().for_each(|unread| bar.suspend(|| eprintln!("{}", unread.why)));
-            for event in audit::events(run, &looked, redactor) {
+            let history = audit::history(broker, run, redactor).await?;
+            history.unreadable.iter().for_each(|unread| bar.suspend(|| eprintln!("{}", unread.why)));
+            for event in history.told(redactor) {
                 columns.write(format, &event, &mut lines);
             }
             if let Err(error) = out.write_all(lines.as_bytes()) {
@@ -290,6 +290,15 @@ fn say_all(report: &Report, as_json: bool) -> ExitCode {
     if !report.unreadable.is_empty() {
         println!("{} runs hold records that cannot be read: nobody can tell what they say", report.unreadable.len());
     }
+    if report.removed > 0 {
+        println!(
+            "{} of them were removed or erased: what is left, and who did it, is as it was written",
+            report.removed
+        );
+    }
+    if report.forgotten > 0 {
+        println!("{} of them were removed so long ago that only their anchors are left", report.forgotten);
+    }
     if !report.unchained.is_empty() {
         println!("{} runs are not chained: nothing is known of them", report.unchained.len());
     }
@@ -311,20 +320,24 @@ impl Erase {
             return Err(CliError::Usage(message.to_owned()));
         }
         let erased = match source {
-            Source::Broker { broker, .. } => {
+            Source::Broker { broker, keep_evidence, .. } => {
                 let by = std::env::var("USER").ok().filter(|name| !name.is_empty());
                 let erasure = Erasure { by, reason: self.reason.trim().to_owned(), at: SystemClock.now() };
-                json!(audit::erase::erase(broker, &user, &erasure).await?)
+                json!(audit::erase::erase(broker, &user, &erasure, *keep_evidence).await?)
             }
             Source::Gateway(client) => client.erase(user.as_str(), &self.reason).await.map_err(unreachable)?,
         };
         let count = |what: &str| erased[what].as_array().map_or(0, Vec::len);
         let (gone, left, elsewhere) = (count("erased"), count("not_ended"), count("answered_elsewhere"));
+        let removed = count("removed");
         if as_json {
             print_json(&erased);
             return Ok(code(left == 0, true));
         }
         println!("{gone} runs were erased");
+        if removed > 0 {
+            println!("{removed} runs were removed before; what is left of them names this user no more");
+        }
         let ids = |what: &str| -> String {
             let ids = erased[what].as_array().into_iter().flatten().filter_map(Value::as_str);
             ids.collect::<Vec<_>>().join(", ")

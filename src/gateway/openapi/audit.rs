@@ -59,7 +59,7 @@ pub(super) fn audit() -> Vec<Operation> {
             query("user", text(), "Only this user's."),
             query(
                 "state",
-                json!({"enum": ["queued", "running", "waiting", "ended", "completed", "failed", "cancelled"]}),
+                json!({"enum": ["queued", "running", "waiting", "ended", "completed", "failed", "cancelled", "removed"]}),
                 "Only those that are so, or that ended so.",
             ),
             query("worker", text(), "Only those that this worker claimed last."),
@@ -162,8 +162,9 @@ pub(super) fn audit() -> Vec<Operation> {
                     "properties": {"user": text(), "reason": {"type": "string", "description": "Why; it is kept."}}})),
                 json!({
                     "200": answer("What was erased, and what was not", json!({"type": "object",
-                        "required": ["erased", "not_ended", "answered_elsewhere"], "properties": {
+                        "required": ["erased", "not_ended", "removed", "answered_elsewhere"], "properties": {
                             "erased": {"type": "array", "items": text()},
+                            "removed": {"type": "array", "items": text()},
                             "not_ended": {"type": "array", "items": text()},
                             "answered_elsewhere": {"type": "array", "items": text()}}})),
                     "413": problem("`too_large`"),

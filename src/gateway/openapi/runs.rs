@@ -140,10 +140,11 @@ pub(super) fn one_run() -> Vec<Operation> {
             operation(
                 "runs",
                 "Remove an ended run for ever",
-                vec![id()],
+                vec![id(), query("reason", json!({"type": "string", "maxLength": 500}), "Why; the audit keeps it.")],
                 None,
                 json!({
-            "204": {"description": "It is gone"}, "404": problem("`unknown_run`"), "409": problem("`run_not_ended`")}),
+            "204": {"description": "It is gone; the audit keeps what it was, and who removed it"},
+            "404": problem("`unknown_run`"), "409": problem("`run_not_ended`"), "422": problem("`invalid_query`")}),
             ),
         ),
         (

@@ -31,15 +31,20 @@ pub(super) fn schemas() -> Value {
                 "outcome": {"enum": ["completed", "failed", "cancelled", null]}, "reason": text_or_null,
                 "question": {"type": ["object", "null"], "properties": {
                     "id": {"type": "string"}, "prompt": {"type": "string"}}},
-                "user": text_or_null, "created_at": when, "updated_at": when}},
+                "user": text_or_null, "created_at": when, "updated_at": when,
+                "removed": {"type": "object", "description": "In the audit, of a run that was removed or erased: when, by \
+                    whom or by which rule, and why.", "properties": {
+                    "at": when, "by": text_or_null, "reason": text_or_null, "rule": text_or_null,
+                    "erased": {"type": ["object", "null"]}}}}},
         "Record": {"type": "object", "required": ["seq", "at", "kind"], "properties": {
             "seq": {"type": "integer"}, "at": when,
             "kind": {"enum": ["created", "claimed", "said", "answered", "parked", "ended"]},
             "message": reference("Message")}},
         "AuditEvent": {"type": "object", "required": ["run", "seq", "at", "kind"], "properties": {
-            "run": {"type": "string"}, "seq": {"type": "integer"}, "at": when,
+            "run": {"type": "string"}, "at": when,
+            "seq": {"type": ["integer", "null"], "description": "Null for what lies beside the log (renamed)"},
             "kind": {"type": "string", "description": "created, claimed, said, asked, answered, replied, failed, made, \
-                calling, parked, ended, removed; what belongs to each is in docs/audit.md"},
+                calling, parked, ended, removed, renamed, redacted; what belongs to each is in docs/audit.md"},
             "workflow": {"type": "string"}, "user": text_or_null}},
         "Message": {"type": "object",
             "required": ["uuid", "sender", "recipient", "auto_reply", "type", "content"],

@@ -73,13 +73,35 @@ async fn runs_are_listed_told_and_exported() {
     let csv = export("format=csv&q=two").await;
     assert_eq!(csv.lines().count(), 7, "{csv}");
     assert!(csv.contains(",\"'=1+1 two\","), "what looks like a formula is none: {csv}");
-    // What is left of a removed run.
-    assert_eq!(house.call("DELETE", &format!("/api/runs/{second}"), None).await.0, 204);
+    // What is left of a removed run: what it was, who removed it and why, and no word that was said in it.
+    let titled = house.call("PATCH", &format!("/api/runs/{second}"), Some(json!({"title": "two titles"}))).await;
+    assert_eq!(titled.0, 200);
+    let (_, renamed) = house.get(&format!("/api/audit/runs/{second}")).await;
+    let last = renamed["events"].as_array().unwrap().last().unwrap();
+    assert_eq!((&last["kind"], &last["to"], &last["seq"]), (&json!("renamed"), &json!("two titles"), &Value::Null));
+    let odd = format!("/api/runs/{second}?reason=a%0Ab");
+    assert_eq!(house.call("DELETE", &odd, None).await.1["error"]["code"], "invalid_query");
+    let delete = format!("/api/runs/{second}?reason=a%20mistake");
+    assert_eq!(house.call("DELETE", &delete, None).await.0, 204);
     let (_, gone) = house.get(&format!("/api/audit/runs/{second}")).await;
     assert_eq!(
-        (kinds(&gone), &gone["run"]["state"], &gone["run"]["workflow"]),
-        (vec!["removed"], &json!("ended"), &Value::Null)
+        (kinds(&gone), &gone["run"]["state"], &gone["run"]["workflow"], &gone["run"]["outcome"]),
+        (vec!["removed"], &json!("ended"), &json!("echo"), &json!("completed"))
     );
+    assert_eq!(gone["events"][0]["reason"], "a mistake");
+    assert!(gone["events"][0]["created_at"].is_string() && gone["events"][0]["usage"].is_object(), "{gone}");
+    assert!(!gone.to_string().contains("two"), "{gone}");
+    for query in ["workflow=echo", "state=removed"] {
+        let (_, all) = house.get(&format!("/api/audit/runs?{query}")).await;
+        let line = all["runs"].as_array().unwrap().iter().find(|run| run["id"] == second.to_string()).unwrap();
+        assert_eq!((&line["removed"]["reason"], &line["outcome"]), (&json!("a mistake"), &json!("completed")));
+    }
+    assert!(export("format=csv").await.contains("a mistake"));
+    assert!(export("format=jsonl&workflow=echo").await.contains("a mistake"));
+    let (_, own) = house.get("/api/runs").await;
+    assert_eq!(ids(&own), [first.to_string()], "people's own lists do not show it");
+    let (_, overview) = house.get("/api/overview").await;
+    assert_eq!((&overview["runs"]["ended"], &overview["costs"]["by_workflow"][0]["runs"]), (&json!(1), &json!(2)));
     house.end().await;
 }
 

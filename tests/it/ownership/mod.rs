@@ -187,6 +187,7 @@ async fn work(server: Arc<Server>, actor: Actor, breaches: Arc<Breaches>) {
                 vouch_key: None,
             },
             keep_ended: Duration::from_secs(3600),
+            keep_evidence: Duration::from_secs(3600),
             redactor: Default::default(),
             webhooks: BTreeMap::new(),
             up: std::sync::Arc::default(),

@@ -251,7 +251,7 @@ impl Log for Side {
         unreachable!("nothing is redacted in a simulation")
     }
 
-    async fn purge(&self, _run: RunId, _tombstone: Bytes) -> Result<()> {
+    async fn purge(&self, _run: RunId, _tombstone: Bytes, _kept: Duration) -> Result<()> {
         unreachable!("nothing is kept for less than a simulation")
     }
 

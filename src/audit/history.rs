@@ -1,0 +1,77 @@
+//! Everything that is known of a run: the records of its log, and what lies beside it (renames, that it was redacted).
+
+use serde_json::Value;
+
+use super::event::{event, redacted, renamed, unreadable};
+use crate::broker::Broker;
+use crate::clock::Timestamp;
+use crate::ids::RunId;
+use crate::redact::Redactor;
+use crate::run::Result;
+use crate::run::assembler::{Assembler, Unread};
+use crate::run::record::Placed;
+use crate::run::summary::{self, Summary};
+
+/// What is known of a run.
+pub struct History {
+    run: RunId,
+    /// The records of its log, as far as they can be read.
+    pub records: Vec<Placed>,
+    /// What of it cannot be read.
+    pub unreadable: Vec<Unread>,
+    /// What lies beside them, as events, with the time of each.
+    beside: Vec<(Timestamp, Value)>,
+}
+
+/// Reads what is known of a run. A run that is not there has no records.
+pub async fn history(broker: &Broker, run: RunId, redactor: &Redactor) -> Result<History> {
+    let mut assembler = Assembler::default();
+    let mut records = Vec::new();
+    let mut unread = Vec::new();
+    let mut beside = Vec::new();
+    for stored in broker.log.read(run, 0).await? {
+        let taken = assembler.look(run, &stored);
+        if taken.anew {
+            records.clear();
+            unread.clear();
+            // One that was erased says so itself.
+            if taken.records.first().is_some_and(|first| first.seq < stored.seq) {
+                beside.push((stored.at, redacted(run, stored.seq, stored.at)));
+            }
+        }
+        records.extend(taken.records);
+        unread.extend(taken.unreadable);
+    }
+    beside.extend(unread.iter().map(|unread| (unread.at, unreadable(run, unread))));
+    let user = Summary::of(run, &records).user;
+    let renames = summary::renames(broker, user.as_ref(), run).await?;
+    beside.extend(renames.iter().map(|rename| (rename.renamed.at, renamed(run, rename, redactor))));
+    beside.sort_by_key(|(at, _)| *at);
+    Ok(History { run, records, unreadable: unread, beside })
+}
+
+impl History {
+    /// Nothing is stored.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.unreadable.is_empty()
+    }
+
+    /// All events in the order of their times. `tell` makes one of a record.
+    pub fn events(&self, mut tell: impl FnMut(&Placed) -> Value) -> Vec<Value> {
+        let mut events = Vec::with_capacity(self.records.len() + self.beside.len());
+        let mut beside = self.beside.iter().peekable();
+        for placed in &self.records {
+            while let Some((_, event)) = beside.next_if(|(at, _)| *at < placed.at) {
+                events.push(event.clone());
+            }
+            events.push(tell(placed));
+        }
+        events.extend(beside.map(|(_, event)| event.clone()));
+        events
+    }
+
+    /// All events, redacted, as an export has them.
+    pub fn told(&self, redactor: &Redactor) -> Vec<Value> {
+        self.events(|placed| event(self.run, placed, redactor))
+    }
+}

@@ -1,0 +1,101 @@
+//! A text that is JSON, as it is written: keys that come twice are there twice, and numbers have all their digits.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// A value in a text.
+pub(super) enum Json {
+    /// An object with its keys, in order.
+    Object(Vec<(String, Json)>),
+    /// A list.
+    List(Vec<Json>),
+    /// A text.
+    Text(String),
+    /// A number, true, false or null, as it is written.
+    Word(String),
+}
+
+/// Whether a text may be JSON with something inside of it, or its beginning: what is decided by that must not be undone by what
+/// comes later.
+pub(super) fn may_be_json(text: &str) -> bool {
+    let text = text.trim_start();
+    if !text.starts_with(['{', '[']) {
+        return false;
+    }
+    const LOOKED_AT: usize = 64;
+    let begin = &text[..text.floor_char_boundary(LOOKED_AT)];
+    match serde_json::from_str::<serde::de::IgnoredAny>(begin) {
+        Ok(_) => true,
+        Err(error) => error.is_eof(),
+    }
+}
+
+impl Json {
+    /// Reads a text; none: it is something else.
+    pub(super) fn read(text: &str) -> Option<Self> {
+        match text.trim_start().as_bytes().first()? {
+            b'{' => {
+                let Pairs(pairs) = serde_json::from_str(text).ok()?;
+                let pairs = pairs.into_iter().map(|(name, value)| Some((name, Self::read(value.get())?)));
+                Some(Json::Object(pairs.collect::<Option<_>>()?))
+            }
+            b'[' => {
+                let items: Vec<Box<RawValue>> = serde_json::from_str(text).ok()?;
+                Some(Json::List(items.iter().map(|item| Self::read(item.get())).collect::<Option<_>>()?))
+            }
+            b'"' => Some(Json::Text(serde_json::from_str(text).ok()?)),
+            _ => Some(Json::Word(text.trim().to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Json {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |text: &str| serde_json::Value::from(text).to_string();
+        match self {
+            Json::Object(pairs) => {
+                out.write_str("{")?;
+                for (place, (name, value)) in pairs.iter().enumerate() {
+                    let comma = if place > 0 { "," } else { "" };
+                    write!(out, "{comma}{}:{value}", text(name))?;
+                }
+                out.write_str("}")
+            }
+            Json::List(items) => {
+                out.write_str("[")?;
+                for (place, item) in items.iter().enumerate() {
+                    let comma = if place > 0 { "," } else { "" };
+                    write!(out, "{comma}{item}")?;
+                }
+                out.write_str("]")
+            }
+            Json::Text(said) => out.write_str(&text(said)),
+            Json::Word(word) => out.write_str(word),
+        }
+    }
+}
+
+/// The pairs of an object, those of a key that comes twice as well.
+struct Pairs(Vec<(String, Box<RawValue>)>);
+
+impl<'de> Deserialize<'de> for Pairs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AllPairs;
+        impl<'de> Visitor<'de> for AllPairs {
+            type Value = Pairs;
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(Pairs(pairs))
+            }
+        }
+        deserializer.deserialize_map(AllPairs)
+    }
+}
