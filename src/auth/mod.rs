@@ -15,6 +15,7 @@ use ring::hmac;
 use crate::config::{self, Act, AuthMode};
 use crate::ids::UserId;
 
+mod admin_link;
 mod crypto;
 mod fetch;
 mod file;
@@ -22,12 +23,15 @@ mod jwks;
 pub mod oidc;
 pub mod origin;
 mod passwords;
+mod request_filter;
 pub mod session;
 mod throttle;
 mod tokens;
 
+pub use admin_link::AdminLink;
 pub use file::{FileError, Key, People, Scope, User};
 pub use passwords::hash as hash_password;
+pub use request_filter::{OpenToOthers, RequestFilter};
 
 use file::Watched;
 use passwords::Passwords;

@@ -5,10 +5,11 @@ use std::net::IpAddr;
 
 use axum::http::{HeaderMap, Method, header};
 
-/// The name that the browser knows us by.
+/// The name that the browser knows us by. What only a proxy may say was dropped by the request filter, if no proxy said it.
 pub fn host(headers: &HeaderMap) -> String {
-    // A page cannot set this header for another origin without asking first, which is never granted.
-    text(headers, "x-forwarded-host").or_else(|| text(headers, "host")).unwrap_or_default().to_ascii_lowercase()
+    // Each proxy adds the name that it was called by: the first one is the browser's.
+    let forwarded = text(headers, "x-forwarded-host").and_then(|hosts| hosts.split(',').next()).map(str::trim);
+    forwarded.or_else(|| text(headers, "host")).unwrap_or_default().to_ascii_lowercase()
 }
 
 /// Refuses what a page of another origin sends, unless it only reads (what it reads its browser keeps from it) or the origin

@@ -58,14 +58,19 @@ impl All {
         let gateway_listener = project::listen(&gateway_at, config.gateway.host, config.gateway.port).await?;
         let page_at = Listen { host: self.host, port: self.ui_port };
         let page_listener = project::listen(&page_at, config.ui.host, config.ui.port).await?;
+        project::check_reach(&config, &[&gateway_listener, &page_listener])?;
         let (gateway_url, page_url) = (project::url(&gateway_listener), project::url(&page_listener));
         if embedded {
             embedded::write_address(&data_dir, &gateway_url).context("could not write the gateway's address")?;
         }
 
+        let admin_link = project::admin_link(&config.auth, folder)?;
+        let admin = project::admin_line(admin_link.as_deref(), &page_url);
         let parts = project::worker_parts(&config, broker.clone(), sealer.clone(), self.mock_llm)?;
         let gateway_settings = gateway::Settings {
             auth: config.auth.clone(),
+            admin_link,
+            public_url: config.ui.public_url.clone(),
             static_dir: config.gateway.static_dir.clone(),
             limits: config.gateway.limits,
             sealer,
@@ -82,7 +87,7 @@ impl All {
         shutdown.spawn("worker", worker::serve(parts, shutdown.clone()));
         shutdown.spawn("gateway", gateway::serve(gateway_listener, broker, gateway_settings, shutdown.clone()));
         shutdown.spawn("ui", ui::serve(page_listener, page_settings, shutdown.clone()));
-        println!("gateway: {gateway_url}\npage: {page_url}");
+        println!("gateway: {gateway_url}\npage: {page_url}{admin}");
         Ok(outcome::of(lifecycle.run().await))
     }
 }

@@ -139,7 +139,7 @@ impl Audit {
 
     async fn source(&self, common: &Common) -> Result<Source, CliError> {
         if let Some(url) = &self.gateway_url {
-            return Ok(Source::Gateway(project::client(url)?));
+            return Ok(Source::Gateway(project::client_at(url, common, self.data_dir.as_ref())?));
         }
         let config = project::load(common)?;
         if self.nats || common.nats_url.is_some() {
@@ -156,7 +156,7 @@ impl Audit {
             Ok(broker) => self.of_broker(&config, broker, Some(&data_dir)),
             Err(embedded::OpenError::InUse { address: Some(url), .. }) => {
                 eprintln!("{} is in use; reading through the gateway there, {url}", data_dir.display());
-                Ok(Source::Gateway(project::client(&url)?))
+                Ok(Source::Gateway(project::client_beside(&url, &data_dir)?))
             }
             Err(error) => Err(error.into()),
         }

@@ -26,9 +26,15 @@ impl Gateway {
         let lifecycle = project::lifecycle(&config);
         let shutdown = lifecycle.shutdown();
         let listener = project::listen(&self.listen, config.gateway.host, config.gateway.port).await?;
+        project::check_reach(&config, &[&listener])?;
         let url = project::url(&listener);
+        let admin_link = project::admin_link(&config.auth, None)?;
+        let page = config.ui.public_url.clone().unwrap_or_else(|| format!("http://127.0.0.1:{}", config.ui.port));
+        let admin = project::admin_line(admin_link.as_deref(), &page);
         let settings = gateway::Settings {
             auth: config.auth.clone(),
+            admin_link,
+            public_url: config.ui.public_url.clone(),
             static_dir: config.gateway.static_dir.clone(),
             limits: config.gateway.limits,
             sealer: project::sealer(&config, None)?,
@@ -42,7 +48,7 @@ impl Gateway {
         let ready = broker_ready(&broker);
         let _sending = self.watching.start(&config, "gateway", ready, None, &shutdown).await?;
         shutdown.spawn("gateway", gateway::serve(listener, broker, settings, shutdown.clone()));
-        println!("gateway: {url}");
+        println!("gateway: {url}{admin}");
         Ok(outcome::of(lifecycle.run().await))
     }
 }

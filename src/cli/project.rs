@@ -11,6 +11,8 @@ use secrecy::SecretString;
 use tokio::net::{TcpListener, TcpSocket};
 
 use crate::audit::verify::Verifier;
+use crate::auth::{AdminLink, RequestFilter};
+use crate::broker::embedded;
 use crate::broker::{Broker, nats};
 use crate::chain::anchors::Anchors;
 use crate::cli::outcome::CliError;
@@ -45,6 +47,53 @@ pub(super) fn load(common: &Common) -> Result<Config, CliError> {
 pub(super) fn client(url: &str) -> Result<Client, CliError> {
     let key = std::env::var(KEY).ok().filter(|key| !key.is_empty()).map(SecretString::from);
     Client::with_key(url, key.as_ref()).map_err(|error| CliError::Unreachable(error.into()))
+}
+
+/// A client of the gateway that works in this data folder: without `FASTAGENCY_KEY`, with the token that the gateway has
+/// written down there for the folder's owner.
+pub(super) fn client_beside(url: &str, data_dir: &Path) -> Result<Client, CliError> {
+    let kept = || embedded::admin_token(data_dir).map(SecretString::from);
+    let given = std::env::var(KEY).ok().filter(|key| !key.is_empty()).map(SecretString::from);
+    Client::with_key(url, given.or_else(kept).as_ref()).map_err(|error| CliError::Unreachable(error.into()))
+}
+
+/// A client of the gateway at an address; if that gateway works in the data folder here, as its owner.
+pub(super) fn client_at(url: &str, common: &Common, named: Option<&PathBuf>) -> Result<Client, CliError> {
+    let is_there = |dir: &PathBuf| {
+        embedded::running_address(dir).is_some_and(|address| address.trim_end_matches('/') == url.trim_end_matches('/'))
+    };
+    match load(common).ok().map(|config| data_dir(&config, named)).filter(is_there) {
+        Some(dir) => client_beside(url, &dir),
+        None => client(url),
+    }
+}
+
+/// Where no one is asked who calls: what opens audit, overview and erasure of this process. Beside an embedded store its
+/// token is written down, so that the folder's owner can use other commands.
+pub(super) fn admin_link(auth: &config::Auth, folder: Option<&Path>) -> Result<Option<Arc<AdminLink>>, CliError> {
+    if !matches!(auth.mode, config::AuthMode::None) {
+        return Ok(None);
+    }
+    let link = AdminLink::new();
+    if let Some(folder) = folder {
+        embedded::write_admin_token(folder, link.token()).context("could not write the token of the admin link")?;
+    }
+    Ok(Some(Arc::new(link)))
+}
+
+/// The line that tells people of the admin link, if there is one; `page` is where the page is.
+pub(super) fn admin_line(link: Option<&AdminLink>, page: &str) -> String {
+    link.map_or_else(String::new, |link| format!("\nadmin: {}/admin#link={}", page.trim_end_matches('/'), link.code()))
+}
+
+/// Refuses to listen to other machines where no one is asked who calls, unless the configuration allows it.
+pub(super) fn check_reach(config: &Config, listeners: &[&TcpListener]) -> Result<(), CliError> {
+    let filter = RequestFilter::new(&config.auth, config.ui.public_url.as_deref());
+    for listener in listeners {
+        let address = listener.local_addr().context("a listener has no address")?;
+        filter.check_listener(address).map_err(|error| CliError::Usage(error.to_string()))?;
+    }
+    Ok(())
 }
 
 /// Connects to the NATS server that the configuration names, as this role.
@@ -194,6 +243,7 @@ pub(super) fn page(config: &Config, gateway_url: String, data_dir: &Path) -> ui:
         public_url: config.ui.public_url.clone(),
         oidc,
     };
+    let auth = config.auth.clone();
     let config = &config.ui;
     let brand = ui::Brand {
         title: config.title.clone(),
@@ -203,7 +253,7 @@ pub(super) fn page(config: &Config, gateway_url: String, data_dir: &Path) -> ui:
         links: config.links.clone(),
         embed_in: config.embed_in.clone(),
     };
-    ui::Settings { brand, gateway_url, version: VERSION.to_owned(), login }
+    ui::Settings { brand, gateway_url, version: VERSION.to_owned(), login, auth }
 }
 
 /// What seals the cookies of logins: the configured key; else one in a file of this machine; else, where nothing can be

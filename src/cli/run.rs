@@ -122,7 +122,12 @@ impl Run {
                 if self.mock_llm {
                     eprintln!("--mock-llm changes nothing there: the models are that process's");
                 }
-                Ok(House { client: project::client(&url)?, serves: Vec::new(), lifecycle: None, again })
+                Ok(House {
+                    client: project::client_beside(&url, &data_dir)?,
+                    serves: Vec::new(),
+                    lifecycle: None,
+                    again,
+                })
             }
             Err(error) => Err(error.into()),
         }
@@ -150,6 +155,7 @@ impl Run {
         let lifecycle = Lifecycle::new(config.shutdown_grace.min(END_WITHIN));
         let shutdown = lifecycle.shutdown();
         let settings = gateway::Settings {
+            admin_link: project::admin_link(&crate::config::Auth::default(), data_dir)?,
             sealer,
             voucher: project::voucher(config),
             redactor: config.audit.redactor.clone(),

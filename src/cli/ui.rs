@@ -29,6 +29,7 @@ impl Ui {
         let lifecycle = project::lifecycle(&config);
         let shutdown = lifecycle.shutdown();
         let listener = project::listen(&self.listen, config.ui.host, config.ui.port).await?;
+        project::check_reach(&config, &[&listener])?;
         let url = project::url(&listener);
         let gateway_url = self.gateway_url.unwrap_or_else(|| config.ui.gateway_url.clone());
         let ready = gateway_ready(&gateway_url)?;

@@ -15,6 +15,8 @@ pub(super) use reading::{read, this_machine};
 pub struct Auth {
     /// How callers prove who they are.
     pub mode: AuthMode,
+    /// With mode none: other machines may call, too.
+    pub open: bool,
     /// The file of users and keys. Keys in it count in every mode but `none`.
     pub file: Option<PathBuf>,
     /// Who may see, stop and remove everybody's runs.
@@ -25,7 +27,7 @@ pub struct Auth {
     pub access: Vec<Access>,
     /// Origins beside the gateway's own whose pages may call it.
     pub origins: Vec<String>,
-    /// Proxies whose word about the caller's address is taken (`X-Forwarded-For`).
+    /// Proxies that are believed about where a request comes from (`X-Forwarded-For`, `X-Forwarded-Host`).
     pub proxies: Vec<IpNet>,
 }
 

@@ -334,6 +334,7 @@ pub static AUTH: Shape = Shape {
             Kind::OneOf(&["none", "basic", "api_key", "jwt", "oidc", "trusted_header"]),
             "How callers prove who they are.",
         ),
+        may("open", Kind::Bool, "With mode none: other machines may call, too (default false)."),
         may("file", Kind::Text, "The file of users and keys, kept by `fastagency user` and `fastagency key`."),
         may("token", Kind::Shape(&TOKEN), "Tokens that POST /token gives for a password (mode basic)."),
         may("jwt", Kind::Shape(&JWT), "Tokens that another server signs (mode jwt)."),
@@ -346,7 +347,7 @@ pub static AUTH: Shape = Shape {
         may(
             "proxies",
             Kind::List(&Kind::Text),
-            "Proxies whose X-Forwarded-For is believed, like 10.0.0.0/8 (default: this machine).",
+            "Proxies whose X-Forwarded-For and X-Forwarded-Host are believed, like 10.0.0.0/8 (default: this machine).",
         ),
     ],
     shared: &[],

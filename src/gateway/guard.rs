@@ -6,9 +6,10 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
 use serde_json::json;
 
 use crate::auth::{Caller, Denied, origin};
@@ -23,27 +24,44 @@ pub const OPEN: [&str; 5] = ["/healthz", "/readyz", "/openapi.json", "/docs", "/
 const ME: &str = "/api/me";
 /// What helps somebody who was not let in.
 const HOW: &str = "a program sends a key or a token as `Authorization: Bearer …`; the program fastagency takes it from FASTAGENCY_KEY";
+/// Pages of other origins load nothing private as a picture or a script either.
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 /// The largest form that is read.
 const LARGEST_FORM: usize = 16 * 1024;
 
-/// Lets a request in, or answers it.
+/// Lets a request in, or answers it. What is not for everyone stays in no cache: neither a browser's nor one in between.
 pub async fn let_in(
     State(gateway): State<Arc<Gateway>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Response {
-    let headers = request.headers();
-    if let Err(why) = comes_from_here(&gateway, request.method(), headers) {
-        tracing::warn!(path = %request.uri().path(), "a request was refused: {why}");
-        return refusal(&gateway, &request, StatusCode::FORBIDDEN, &why);
+    let is_private = !is_open(&gateway, request.uri().path());
+    let mut response = answer(&gateway, peer, request, next).await;
+    if is_private {
+        let headers = response.headers_mut();
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
     }
-    if is_open(&gateway, request.uri().path()) {
+    response
+}
+
+async fn answer(gateway: &Gateway, peer: SocketAddr, mut request: Request, next: Next) -> Response {
+    let admitted = gateway.filter.check_request(request.headers_mut(), peer.ip());
+    let headers = request.headers();
+    if let Err(why) = admitted.and_then(|()| comes_from_here(gateway, request.method(), headers)) {
+        tracing::warn!(path = %request.uri().path(), "a request was refused: {why}");
+        return refusal(gateway, &request, StatusCode::FORBIDDEN, &why);
+    }
+    if is_open(gateway, request.uri().path()) {
         return next.run(request).await;
     }
     let address = address(&gateway.settings.auth, headers, peer.ip());
     match gateway.auth.authenticate(headers, address).await {
-        Ok(caller) => {
+        Ok(mut caller) => {
+            if !gateway.auth.asks() && is_admin_shown(gateway, headers) {
+                (caller.is_admin, caller.is_auditor) = (true, true);
+            }
             if let Err(refused) = gateway.limits.request(&caller) {
                 return ApiError::from(refused).into_response();
             }
@@ -54,7 +72,7 @@ pub async fn let_in(
             request.extensions_mut().insert(Caller::default());
             next.run(request).await
         }
-        Err(denied) => deny(&gateway, &request, address, &denied),
+        Err(denied) => deny(gateway, &request, address, &denied),
     }
 }
 
@@ -74,21 +92,33 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     }
 }
 
-/// Refuses whoever may not read the audit. Where nobody is asked who he is, that is everybody but who reaches a gateway that
-/// only this machine can reach.
+fn is_admin_shown(gateway: &Gateway, headers: &HeaderMap) -> bool {
+    gateway.settings.admin_link.as_ref().is_some_and(|link| link.is_shown(headers))
+}
+
+/// Refuses callers that may not read the audit. Where no one is asked who calls, only the process's own admin link opens it,
+/// wherever a request comes from.
 pub fn may_audit(gateway: &Gateway, caller: &Caller) -> Result<(), ApiError> {
-    if caller.is_auditor || gateway.is_local {
-        return Ok(());
+    match caller.is_auditor {
+        true => Ok(()),
+        false if !gateway.auth.asks() => Err(admin_link_required()),
+        false => Err(ApiError::forbidden("the audit is for auditors and admins (auth.auditors, auth.admins)")),
     }
-    Err(ApiError::forbidden("the audit is for auditors and admins (auth.auditors, auth.admins)"))
+}
+
+fn admin_link_required() -> ApiError {
+    let message = "the audit needs the admin link, because auth.mode is none";
+    let hint = "open the link that the gateway printed when it started (admin: …), or use `fastagency audit` on its data folder";
+    ApiError::new(StatusCode::FORBIDDEN, "admin_link_required", message).hint(Some(hint.to_owned()))
 }
 
 /// Refuses whoever may not change what the audit shows.
 pub fn may_erase(gateway: &Gateway, caller: &Caller) -> Result<(), ApiError> {
-    if caller.is_admin || gateway.is_local {
-        return Ok(());
+    match caller.is_admin {
+        true => Ok(()),
+        false if !gateway.auth.asks() => Err(admin_link_required()),
+        false => Err(ApiError::forbidden("to erase somebody's data is for admins (auth.admins)")),
     }
-    Err(ApiError::forbidden("to erase somebody's data is for admins (auth.admins)"))
 }
 
 fn deny(gateway: &Gateway, request: &Request, address: IpAddr, denied: &Denied) -> Response {
@@ -162,13 +192,7 @@ fn address(auth: &Auth, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
 
 /// Whether a request may come from the page that sends it: one of our own, or one that is named in the configuration.
 fn comes_from_here(gateway: &Gateway, method: &Method, headers: &HeaderMap) -> Result<(), String> {
-    let host = origin::host(headers);
-    let origins = &gateway.settings.auth.origins;
-    if gateway.is_local && !origin::is_loopback(&host) && !origins.iter().any(|known| origin::host_of(known) == host) {
-        // A name that leads here may belong to anybody (DNS rebinding).
-        return Err(format!("{host:?} is no name of this machine; if it is yours, add http://{host} to auth.origins"));
-    }
-    origin::check(method, headers, origins)
+    origin::check(method, headers, &gateway.settings.auth.origins)
         .map_err(|origin| format!("the page at {origin} may not call; if it is yours, add it to auth.origins"))
 }
 
@@ -179,6 +203,36 @@ pub async fn me(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Json<ser
         .as_ref()
         .map(|user| json!({"name": user.as_str(), "groups": caller.groups, "admin": caller.is_admin}));
     Json(json!({"mode": gateway.auth.mode(), "user": user}))
+}
+
+/// The body of `POST /api/admin-link`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Redeemed {
+    code: String,
+}
+
+/// `POST /api/admin-link`: the token of this process for the code of its admin link, once.
+pub async fn admin_link(
+    State(gateway): State<Arc<Gateway>>,
+    body::Json(Redeemed { code }): body::Json<Redeemed>,
+) -> Result<Json<serde_json::Value>, ApiError> {
+    let link = gateway.settings.admin_link.as_ref().filter(|_| !gateway.auth.asks());
+    let Some(link) = link else {
+        let words = "there is no admin link here: sign in as an admin or auditor";
+        return Err(ApiError::new(StatusCode::NOT_FOUND, "no_admin_link", words));
+    };
+    match link.redeem(&code) {
+        Some(token) => {
+            tracing::info!("the admin link was opened");
+            Ok(Json(json!({"token": token})))
+        }
+        None => {
+            let words = "this admin link was opened before, or the gateway that printed it has ended";
+            let hint = "start the gateway again for a new link, or use `fastagency audit` on its data folder";
+            Err(ApiError::new(StatusCode::FORBIDDEN, "admin_link_used", words).hint(Some(hint.to_owned())))
+        }
+    }
 }
 
 /// `POST /token`: FastAPI's OAuth2 password flow. A form with a user and a password, answered with a token.

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use ammonia::{Builder, UrlRelative};
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd, html};
 
-use crate::gateway::formulas;
+use crate::gateway::{formulas, link_targets};
 
 /// The longest text that is rendered, in bytes: about 20 ms of one core. A longer one is shown as it was written; nobody
 /// reads it for its headings.
@@ -32,7 +32,11 @@ pub fn to_html(text: &str) -> Option<String> {
     let mut events = Vec::new();
     let text = formulas::with_dollars(text);
     for event in Parser::new_ext(&text, options) {
+        let ends_link = matches!(event, Event::End(TagEnd::Link | TagEnd::Image));
         events.extend(guard.pass(event));
+        if ends_link && let Some(target) = guard.left() {
+            events.push(Event::Text(format!(" (→ {target})").into()));
+        }
         if guard.depth > DEEPEST {
             return None;
         }
@@ -49,10 +53,40 @@ struct Guard {
     links: usize,
     /// For each open image: whether a link stands in its place.
     images: Vec<bool>,
+    /// The link that is open: its target, and its title and words.
+    open: Option<(String, String)>,
 }
 
 impl Guard {
+    /// What is to stand behind a link that has just ended.
+    fn left(&mut self) -> Option<String> {
+        if self.links > 0 || self.images.contains(&true) {
+            return None;
+        }
+        let (target, words) = self.open.take()?;
+        link_targets::shown_beside(&words, &target)
+    }
+
     fn pass<'a>(&mut self, event: Event<'a>) -> Option<Event<'a>> {
+        match &event {
+            Event::Start(Tag::Link { dest_url, title, .. } | Tag::Image { dest_url, title, .. })
+                if self.open.is_none() =>
+            {
+                // A title is shown under the pointer.
+                self.open = Some((dest_url.to_string(), format!("{title} ")));
+            }
+            Event::Text(words) | Event::Code(words) | Event::InlineHtml(words) => {
+                if let Some((_, said)) = &mut self.open {
+                    said.push_str(words);
+                }
+            }
+            Event::SoftBreak | Event::HardBreak => {
+                if let Some((_, said)) = &mut self.open {
+                    said.push(' ');
+                }
+            }
+            _ => {}
+        }
         match event {
             // An image would be loaded from wherever the text says: a way to tell strangers what was read. Its words stay.
             Event::Start(Tag::Image { link_type, dest_url, title, id }) => {
@@ -187,6 +221,18 @@ mod tests {
                  <code class=\"language-math-display\">d</code></p>\n",
             ),
             ("It costs $5 and $10, or $5-$10.", "<p>It costs $5 and $10, or $5-$10.</p>\n"),
+            (
+                "[https://bank.example](https://evil.example), ![*bank*.example](https://evil.example/a.png)",
+                "<p><a href=\"https://evil.example\" target=\"_blank\" rel=\"noopener noreferrer nofollow\">https://bank.example</a> \
+                 (→ https://evil.example), <a href=\"https://evil.example/a.png\" target=\"_blank\" \
+                 rel=\"noopener noreferrer nofollow\"><em>bank</em>.example</a> (→ https://evil.example/a.png)</p>\n",
+            ),
+            (
+                "[here](https://evil.example \"https://bank.example\") <https://example.org>",
+                "<p><a href=\"https://evil.example\" title=\"https://bank.example\" target=\"_blank\" \
+                 rel=\"noopener noreferrer nofollow\">here</a> (→ https://evil.example) <a href=\"https://example.org\" \
+                 target=\"_blank\" rel=\"noopener noreferrer nofollow\">https://example.org</a></p>\n",
+            ),
             ("3. c", "<ol start=\"3\">\n<li>c</li>\n</ol>\n"),
             (
                 "a[^1]\n\n[^1]: why *so*",

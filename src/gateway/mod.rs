@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 
 use crate::audit::verify::Verifier;
-use crate::auth::Authenticator;
+use crate::auth::{AdminLink, Authenticator, OpenToOthers, RequestFilter};
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::config;
@@ -33,6 +33,7 @@ mod guard;
 mod health;
 mod known;
 mod limits;
+mod link_targets;
 mod markdown;
 mod openapi;
 mod overview;
@@ -51,6 +52,10 @@ pub use socket::reads_first_frame;
 pub struct Settings {
     /// Who may call.
     pub auth: config::Auth,
+    /// What opens audit, overview and erasure where no one is asked who calls; none: nothing does.
+    pub admin_link: Option<Arc<AdminLink>>,
+    /// Where browsers find the page, if that is configured.
+    pub public_url: Option<String>,
     /// A folder of the user's own front end, served at `/`.
     pub static_dir: Option<PathBuf>,
     /// Seals passwords for the log; none: they are told to the run and stored nowhere.
@@ -79,6 +84,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             auth: config::Auth::default(),
+            admin_link: None,
+            public_url: None,
             static_dir: None,
             sealer: None,
             voucher: None,
@@ -99,18 +106,26 @@ pub enum Error {
     /// The listener failed.
     #[error("could not serve HTTP")]
     Serve(#[from] std::io::Error),
+    /// No one is asked who calls, and other machines can.
+    #[error(transparent)]
+    Open(#[from] OpenToOthers),
     /// Nobody can be asked who he is.
     #[error("auth: {0}")]
     Auth(#[from] crate::auth::Error),
 }
+
+/// What `auth.open` means, for logs and operators.
+const OPEN: &str = "auth.open is true and auth.mode is none: everyone who reaches this gateway can start, read, answer and \
+    remove runs without signing in";
 
 /// What every handler is given.
 struct Gateway {
     broker: Broker,
     auth: Authenticator,
     limits: limits::Limits,
-    /// Only this machine can reach the gateway, and everybody there may: then a page from elsewhere must not pass for it.
-    is_local: bool,
+    filter: RequestFilter,
+    /// Whether other machines can call, and no one is asked who does.
+    is_open: bool,
     settings: Settings,
     known: known::Known,
     unclaimed: starting::Unclaimed,
@@ -122,16 +137,18 @@ struct Gateway {
 pub async fn serve(listener: TcpListener, broker: Broker, settings: Settings, shutdown: Shutdown) -> Result<(), Error> {
     let (unclaimed, watching) = starting::Unclaimed::new(broker.clone(), shutdown.clone());
     let auth = Authenticator::new(&settings.auth)?;
-    let is_local = listener.local_addr()?.ip().is_loopback() && !auth.asks();
-    if !auth.asks() && !is_local {
-        tracing::warn!(
-            "auth.mode is none: whoever reaches this address may start runs and see those of nobody in particular"
-        );
+    let filter = RequestFilter::new(&settings.auth, settings.public_url.as_deref());
+    let address = listener.local_addr()?;
+    filter.check_listener(address)?;
+    let is_open = filter.is_open_at(address);
+    if is_open {
+        tracing::warn!("{OPEN} at {address}");
     }
     let gateway = Arc::new(Gateway {
         auth,
         limits: limits::Limits::new(settings.limits),
-        is_local,
+        filter,
+        is_open,
         known: known::Known::new(broker.clone()),
         unclaimed,
         clock: crate::clock::system(),

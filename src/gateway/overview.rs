@@ -47,7 +47,9 @@ pub async fn overview(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Re
     }
     let workflow = |run: &Summary| run.workflow.as_ref().map(ToString::to_string);
     let user = |run: &Summary| run.user.as_ref().map(|user| user.as_str().to_owned());
+    let warnings: Vec<&str> = gateway.is_open.then_some(super::OPEN).into_iter().collect();
     let shown = json!({
+        "warnings": warnings,
         "runs": {"queued": count(RunState::Queued), "running": count(RunState::Running),
                  "waiting": count(RunState::Waiting), "ended": count(RunState::Ended)},
         "outcomes": {"completed": ended(Ending::Completed), "failed": ended(Ending::Failed),

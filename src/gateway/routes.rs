@@ -57,6 +57,7 @@ pub fn table() -> Vec<Route> {
     let route = |method, path, needs, handler| Route { method, path, needs, handler };
     vec![
         route("get",    "/api/me", ANY, get(guard::me)),
+        route("post",   "/api/admin-link", ANY, post(guard::admin_link)),
         route("get",    "/api/workflows", SEE, get(runs::workflows)),
         route("post",   "/api/runs", START, post(runs::create)),
         route("get",    "/api/runs", SEE, get(runs::list)),

@@ -38,6 +38,8 @@ pub struct Loaded {
     pub config: Value,
     /// The page's content security policy.
     pub csp: HeaderValue,
+    /// The same, for what no site may show in a frame.
+    pub csp_unframed: HeaderValue,
     /// The page itself.
     pub index: Index,
     logo: Option<File>,
@@ -65,7 +67,8 @@ impl Loaded {
         });
         let index = Index::new(brand.css.is_some());
         let csp = HeaderValue::from_str(&csp(&brand.embed_in, &index)).expect("an origin is visible ASCII");
-        Ok(Self { config, csp, index, logo, css })
+        let csp_unframed = HeaderValue::from_str(&self::csp(&[], &index)).expect("hashes are visible ASCII");
+        Ok(Self { config, csp, csp_unframed, index, logo, css })
     }
 }
 

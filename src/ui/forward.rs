@@ -13,13 +13,14 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 
+use crate::auth::origin;
 use crate::auth::session::Purpose;
 use crate::lifecycle::Shutdown;
 use crate::metrics::{Tier, metrics};
 use crate::traces;
 use crate::ui::login::{self, Answered};
 use crate::ui::sessions::{State as Login, without_ours};
-use crate::ui::{Error, Ui, error, parting};
+use crate::ui::{Error, Ui, error, page_token, parting};
 
 /// How long a connection to the gateway may take to come about.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -31,6 +32,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 const IDLE_KEPT: Duration = Duration::from_secs(50);
 
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Headers that concern one connection, not the request (RFC 9110, 7.6.1).
@@ -173,6 +175,12 @@ pub async fn forward(State(ui): State<Arc<Ui>>, request: Request) -> Response {
     let login = if gateway.has_own(&parts.headers) { Login::None } else { ui.sessions.of(&parts.headers).await };
     let mut headers = end_to_end(&parts.headers);
     without_ours(&mut headers);
+    headers.remove(&page_token::HEADER);
+    if origin::check(&parts.method, &parts.headers, &[]).is_ok() {
+        // A page of ours sends it: the gateway knows us by another name and could not tell.
+        headers.remove(header::ORIGIN);
+        headers.remove(&FETCH_SITE);
+    }
     tell_where_from(&mut headers, request_from);
     let mut cookies = Vec::new();
     match &login {
@@ -180,6 +188,9 @@ pub async fn forward(State(ui): State<Arc<Ui>>, request: Request) -> Response {
         Login::Over => cookies = ui.sessions.remove(&parts.headers, Purpose::Session),
         Login::Unavailable(why) => return login::unavailable(why),
         Login::Alive { session, changed } => {
+            if let Some(refused) = ui.page_tokens.refuse(session, &parts.method, &parts.headers) {
+                return refused;
+            }
             headers.insert(header::AUTHORIZATION, authorization(&session.authorization()));
             if *changed {
                 cookies = ui.sessions.cookies(&parts.headers, session);
@@ -239,12 +250,13 @@ pub async fn forward(State(ui): State<Arc<Ui>>, request: Request) -> Response {
 
 /// Tells the gateway which name the browser knows us by, and who is behind this request: it judges by both.
 fn tell_where_from(headers: &mut HeaderMap, peer: Option<IpAddr>) {
-    let host = headers.remove(header::HOST);
-    // A proxy before us knows better.
-    if let Some(host) = host
-        && !headers.contains_key(&FORWARDED_HOST)
-    {
-        headers.insert(FORWARDED_HOST, host);
+    // Behind what a proxy before us says: the gateway hears every name that a request came by.
+    if let Some(host) = headers.remove(header::HOST) {
+        let said = headers.get_all(&FORWARDED_HOST).iter().chain([&host]).map(HeaderValue::as_bytes);
+        let hosts = said.collect::<Vec<_>>().join(b", ".as_slice());
+        if let Ok(hosts) = HeaderValue::from_bytes(&hosts) {
+            headers.insert(FORWARDED_HOST, hosts);
+        }
     }
     if let Some(peer) = peer.and_then(|peer| HeaderValue::from_str(&peer.to_canonical().to_string()).ok()) {
         headers.append(FORWARDED_FOR, peer);

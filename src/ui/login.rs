@@ -52,6 +52,10 @@ struct Pending {
 /// `GET /auth/me`: who has logged in, and how one can.
 pub async fn me(State(ui): State<Arc<Ui>>, ConnectInfo(peer): ConnectInfo<SocketAddr>, headers: HeaderMap) -> Response {
     let login = if ui.gateway.has_own(&headers) { Login::None } else { ui.sessions.of(&headers).await };
+    let csrf = match &login {
+        Login::Alive { session, .. } => Some(ui.page_tokens.of(session)),
+        _ => None,
+    };
     let (shown, mut cookies) = match &login {
         Login::None => (None, Vec::new()),
         Login::Over => (None, ui.sessions.remove(&headers, Purpose::Session)),
@@ -83,7 +87,10 @@ pub async fn me(State(ui): State<Arc<Ui>>, ConnectInfo(peer): ConnectInfo<Socket
         "oidc" if ui.sessions.provider.is_some() => Some("oidc"),
         _ => None,
     };
-    let body = json!({"mode": mode, "user": answer.body["user"], "login": way});
+    let mut body = json!({"mode": mode, "user": answer.body["user"], "login": way});
+    if let Some(csrf) = csrf.filter(|_| !answer.body["user"].is_null()) {
+        body["csrf"] = json!(csrf);
+    }
     with_cookies(([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response(), cookies)
 }
 
@@ -138,6 +145,11 @@ pub async fn login(
 /// `POST /auth/logout`.
 pub async fn logout(State(ui): State<Arc<Ui>>, headers: HeaderMap) -> Response {
     if let Some(refused) = from_elsewhere(&headers) {
+        return refused;
+    }
+    if let Login::Alive { session, .. } = ui.sessions.of(&headers).await
+        && let Some(refused) = ui.page_tokens.refuse(&session, &Method::POST, &headers)
+    {
         return refused;
     }
     ui.sessions.end(&headers);

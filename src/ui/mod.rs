@@ -3,12 +3,14 @@
 //! keeps no state of a run.
 
 use std::any::Any;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use serde_json::{Value, json};
@@ -16,6 +18,8 @@ use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
+use crate::auth::{OpenToOthers, RequestFilter};
+use crate::config;
 use crate::lifecycle::Shutdown;
 use crate::metrics::Tier;
 use crate::observe::{self, Observed};
@@ -26,6 +30,7 @@ mod forward;
 mod lean;
 mod login;
 mod page;
+mod page_token;
 mod parting;
 mod sessions;
 
@@ -43,11 +48,17 @@ pub struct Settings {
     pub version: String,
     /// How people log in.
     pub login: Login,
+    /// How the gateway asks who calls, as far as it is configured here: which proxies are believed, and whether other
+    /// machines may come where no one is asked.
+    pub auth: config::Auth,
 }
 
 /// Why the ui cannot serve.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The listener failed.
+    #[error("could not serve HTTP")]
+    Serve(#[from] std::io::Error),
     /// The gateway's address cannot be used.
     #[error("the gateway's address {url:?} cannot be used: {reason}")]
     GatewayUrl {
@@ -56,6 +67,9 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// No one is asked who calls, and other machines can.
+    #[error("{0}; if the gateway asks who calls, configure the same `auth` for the ui")]
+    Open(#[from] OpenToOthers),
     /// Nobody can log in.
     #[error("auth: {0}")]
     Auth(#[from] crate::auth::Error),
@@ -74,6 +88,8 @@ struct Ui {
     brand: brand::Loaded,
     gateway: forward::Gateway,
     sessions: sessions::Sessions,
+    page_tokens: page_token::PageTokens,
+    filter: RequestFilter,
 }
 
 /// Serves until the end begins; then takes no more and returns when what is under way has finished.
@@ -81,12 +97,31 @@ pub async fn serve(listener: TcpListener, settings: Settings, shutdown: Shutdown
     let gateway = forward::Gateway::new(&settings.gateway_url, shutdown.clone())?;
     let brand = brand::Loaded::read(&settings.brand, &settings.version).await?;
     let sessions = sessions::Sessions::new(&settings.login, shutdown.clone())?;
-    let app = app(Arc::new(Ui { brand, gateway, sessions }));
+    let page_tokens = page_token::PageTokens::new(&settings.login.key);
+    let filter = RequestFilter::new(&settings.auth, settings.login.public_url.as_deref());
+    let address = listener.local_addr()?;
+    filter.check_listener(address)?;
+    if filter.is_open_at(address) {
+        tracing::warn!(
+            "auth.open is true and auth.mode is none: everyone who reaches {address} can use this page and its gateway"
+        );
+    }
+    let app = app(Arc::new(Ui { brand, gateway, sessions, page_tokens, filter }));
     let connections =
         serving::Connections { headers_within: serving::HEADERS_WITHIN, per_address: None, unlimited: Vec::new() };
     serving::serve(listener, app, connections, shutdown).await;
     Ok(())
 }
+
+/// What is somebody's: the beginnings of its paths.
+const PRIVATE: [&str; 3] = ["api/", "auth/", "fastagency/"];
+/// A page of another origin that opened ours has no hold on its window.
+const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
+/// What the page never needs, so that nothing in it can ask for it.
+const PERMISSIONS: &str =
+    "camera=(), microphone=(), geolocation=(), display-capture=(), payment=(), usb=(), serial=(), hid=(), midi=()";
 
 /// The routes that requests are counted by: those of [`app`], which a test compares.
 const ROUTES: [&str; 19] = [
@@ -117,6 +152,8 @@ fn app(ui: Arc<Ui>) -> Router {
     let csp = ui.brand.csp.clone();
     let policy = move |response: &Response| may_be_opened(response).then(|| csp.clone());
     let referrer = |response: &Response| may_be_opened(response).then(|| HeaderValue::from_static("no-referrer"));
+    let own_window = |response: &Response| may_be_opened(response).then(|| HeaderValue::from_static("same-origin"));
+    let permissions = |response: &Response| may_be_opened(response).then(|| HeaderValue::from_static(PERMISSIONS));
     Router::new()
         .route("/", get(page::index))
         .route("/runs/{id}", get(page::index))
@@ -139,11 +176,49 @@ fn app(ui: Arc<Ui>) -> Router {
         .route("/docs", any(forward::forward))
         .fallback(not_found)
         .layer(CatchPanicLayer::custom(after_panic))
+        .layer(axum::middleware::from_fn_with_state(ui.clone(), admit))
         .layer(axum::middleware::from_fn_with_state(Observed::new(Tier::ui, ROUTES), observe::request))
         .layer(SetResponseHeaderLayer::if_not_present(header::CONTENT_SECURITY_POLICY, policy))
         .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")))
         .layer(SetResponseHeaderLayer::if_not_present(header::REFERRER_POLICY, referrer))
+        .layer(SetResponseHeaderLayer::if_not_present(OPENER_POLICY, own_window))
+        .layer(SetResponseHeaderLayer::if_not_present(PERMISSIONS_POLICY, permissions))
         .with_state(ui)
+}
+
+/// Keeps an answer out of every frame, whichever sites may show the chat: the operator's page, and signing in.
+fn frame_nowhere(ui: &Ui, headers: &mut HeaderMap) {
+    headers.insert(header::CONTENT_SECURITY_POLICY, ui.brand.csp_unframed.clone());
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+}
+
+/// Refuses what may not come in, believes what only proxies may say from proxies only, and keeps what is private out of every
+/// cache and out of the pages of others.
+async fn admit(
+    State(ui): State<Arc<Ui>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let path = request.uri().path().trim_start_matches('/');
+    let is_private = PRIVATE.iter().any(|prefix| path.starts_with(prefix));
+    let is_sign_in = path.starts_with("auth/");
+    let mut response = match ui.filter.check_request(request.headers_mut(), peer.ip()) {
+        Ok(()) => next.run(request).await,
+        Err(why) => {
+            tracing::warn!(path = %request.uri().path(), "a request was refused: {why}");
+            error(StatusCode::FORBIDDEN, "forbidden", &why)
+        }
+    };
+    if is_sign_in {
+        frame_nowhere(&ui, response.headers_mut());
+    }
+    if is_private {
+        let headers = response.headers_mut();
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
+    }
+    response
 }
 
 /// Whether a browser can make a document of it, which policies are for. A module or a style sheet obeys those of the page

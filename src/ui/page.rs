@@ -83,6 +83,8 @@ impl Themed {
 /// The page itself, and what its content security policy must name so that it works.
 pub struct Index {
     page: Themed,
+    /// The same, for a visit that may start what its address says: it tells the page so.
+    own: Themed,
     /// The sources of its inline scripts, as a policy writes them.
     pub scripts: String,
     /// The source of its one inline style sheet.
@@ -109,7 +111,13 @@ impl Index {
         if !has_css {
             page = page.replace("<link rel=\"stylesheet\" href=\"/ui/brand.css\">\n", "");
         }
-        Self { page: Themed::new("index.html", &page), scripts: scripts.join(" "), style: source(&style) }
+        let own = page.replacen("<html lang=\"en\"", "<html lang=\"en\" data-link=\"own\"", 1);
+        Self {
+            page: Themed::new("index.html", &page),
+            own: Themed::new("index.html", &own),
+            scripts: scripts.join(" "),
+            style: source(&style),
+        }
     }
 }
 
@@ -164,12 +172,28 @@ fn content_type(name: &str) -> &'static str {
 
 /// `GET /` and `GET /runs/<id>`: the page, which reads its own address.
 pub async fn index(State(ui): State<Arc<Ui>>, headers: HeaderMap) -> Response {
-    ui.brand.index.page.send(&headers)
+    let index = &ui.brand.index;
+    let mut response = if is_own_link(&headers) { index.own.send(&headers) } else { index.page.send(&headers) };
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding, cookie, sec-fetch-site"));
+    response
+}
+
+/// Whether a page of this very origin leads here, and the person sees what comes of it. Only the browser knows, and no page
+/// can make it say so: a link from elsewhere, a typed address and an old browser that says nothing start no run.
+fn is_own_link(headers: &HeaderMap) -> bool {
+    let says = |name: &str, value: &str| headers.get(name).is_some_and(|said| said == value);
+    let is_early = headers.contains_key("sec-purpose") || headers.contains_key("purpose");
+    says("sec-fetch-site", "same-origin")
+        && says("sec-fetch-mode", "navigate")
+        && says("sec-fetch-dest", "document")
+        && !is_early
 }
 
 /// `GET /admin`: the operator's page. It holds nothing; what it shows is asked of the gateway, by whoever may.
-pub async fn admin(headers: HeaderMap) -> Response {
-    ADMIN.send(&headers)
+pub async fn admin(State(ui): State<Arc<Ui>>, headers: HeaderMap) -> Response {
+    let mut response = ADMIN.send(&headers);
+    super::frame_nowhere(&ui, response.headers_mut());
+    response
 }
 
 /// `GET /assets/<edition>/<name>`, and `GET /assets/<name>` for whoever names a file without knowing the edition.

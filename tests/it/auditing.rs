@@ -112,7 +112,9 @@ async fn an_auditor_sees_what_models_were_sent_and_what_it_cost_as_rest_tells_it
     // A gateway says the same, to clients and to the command.
     let mut all = Tier::start(folder.path(), &["all", "--port", "0", "--ui-port", "0"]);
     let url = all.url("gateway");
-    let told = client().get(format!("{url}/api/audit/runs/{id}?prompts=true")).send().await.unwrap();
+    let told = client().get(format!("{url}/api/audit/runs/{id}?prompts=true"));
+    let token = std::fs::read_to_string(folder.path().join("data/admin-token")).unwrap();
+    let told = told.bearer_auth(token).send().await.unwrap();
     let told: Value = told.json().await.unwrap();
     let replied: Vec<&Value> =
         told["events"].as_array().unwrap().iter().filter(|event| event["kind"] == "replied").collect();

@@ -87,6 +87,16 @@ async fn model_server() -> String {
 }
 
 #[tokio::test]
+async fn an_address_that_other_machines_reach_is_told_where_no_one_is_asked_who_calls() {
+    let closed = project("gateway: { host: 0.0.0.0 }\nui: { host: 127.0.0.2 }\n");
+    let said = doctor(&closed, &[]).await;
+    said.says("error", "gateway will not start", "auth.open: true allows it");
+    assert!(!said.all.contains("ui will not start"), "{}", said.all);
+    let open = project("auth: { mode: none, open: true }\nui: { host: 0.0.0.0 }\n");
+    doctor(&open, &[]).await.says("warning", "everyone who reaches the ui", "set another auth.mode");
+}
+
+#[tokio::test]
 async fn a_system_that_is_well_is_told_so_with_all_who_are_up() {
     let test = "doctor::a_system_that_is_well_is_told_so_with_all_who_are_up";
     let Some(server) = NatsServer::start(test) else { return };

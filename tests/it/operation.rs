@@ -484,6 +484,7 @@ async fn no_password_key_token_or_cookie_is_logged_and_what_is_redacted_neither(
     let login = browser.post("/auth/login", json!({"user": "alice", "password": PASSWORD})).await;
     assert_eq!(login.status, 204, "{}", login.body);
     let cookie = browser.cookies.lock().unwrap().values().next().cloned().unwrap();
+    let csrf = browser.get("/auth/me").await.body["csrf"].as_str().unwrap().to_owned();
     let run = loop {
         let started = browser.post("/api/runs?wait=20", json!({"workflow": "secretive"})).await;
         match started.status {
@@ -519,9 +520,19 @@ async fn no_password_key_token_or_cookie_is_logged_and_what_is_redacted_neither(
     assert!(log.contains("wrong user or password for \"alice\""), "{log}");
     assert!(log.contains("wrong user or password for \"[redacted]\""), "{log}");
     let basic = BASE64_STANDARD.encode(format!("alice:{PASSWORD}"));
-    for secret in
-        [PASSWORD, "alice%27s", "a wrong guess", "pin-of-hers", secret, &token, &key, &cookie, &basic, "patient-4711"]
-    {
+    for secret in [
+        PASSWORD,
+        "alice%27s",
+        "a wrong guess",
+        "pin-of-hers",
+        secret,
+        &token,
+        &key,
+        &cookie,
+        &csrf,
+        &basic,
+        "patient-4711",
+    ] {
         assert!(!log.contains(secret), "{secret:?} is in the log: {log}");
     }
 }

@@ -68,11 +68,12 @@ fn what_the_reader_takes_the_schema_takes() {
 }
 
 /// Every key of a configuration; some of them go together with others in no file.
-const CONFIGURATIONS: [&str; 4] = [
+const CONFIGURATIONS: [&str; 5] = [
     "tests/samples/every_key_config.yaml",
     "tests/samples/every_key_config_basic.yaml",
     "tests/samples/every_key_config_header.yaml",
     "tests/samples/every_key_config_oidc.yaml",
+    "tests/samples/every_key_config_none.yaml",
 ];
 
 #[test]

@@ -46,7 +46,7 @@ describe("the operator's page", { skip: missing ?? false, timeout: 120_000 }, ()
     page.on('console', (message) => { if (message.type() === 'error') complaints.push(message.text()); });
     page.on('pageerror', (error) => complaints.push(String(error)));
     await start('order');
-    await page.goto(`${house.url}/admin`);
+    await page.goto(await house.adminLink());
     await page.locator('#runs tr').first().waitFor();
   });
   after(async () => {
@@ -75,7 +75,8 @@ describe("the operator's page", { skip: missing ?? false, timeout: 120_000 }, ()
     await page.locator('#runs tr').first().waitFor();
     const href = String(await page.locator('#export-csv').getAttribute('href'));
     assert.equal(new URL(href, house.url).searchParams.get('workflow'), 'order');
-    const csv = await (await fetch(new URL(href, house.url))).text();
+    const [download] = await Promise.all([page.waitForEvent('download'), page.locator('#export-csv').click()]);
+    const csv = readFileSync(await download.path(), 'utf8');
     assert.ok(csv.includes('order') && !csv.includes('letter'), csv);
     await page.getByLabel('State').selectOption('completed');
     await page.locator('#no-runs:not([hidden])').waitFor();

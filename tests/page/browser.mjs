@@ -30,6 +30,12 @@ export async function whatIsMissing() {
   }
 }
 
+/** Follows a link of the page's own, which is the only kind that may start something by itself. @param {import('playwright-core').Page} page @param {string} url */
+export async function followOwnLink(page, url) {
+  await page.goto(new URL('/assets/favicon.svg', url).href);
+  await page.evaluate((to) => { location.assign(to); }, url);
+}
+
 /**
  * Answers the first open question as a person does, and waits until it is closed.
  * A text is written; a choice is taken by its text (a list takes several; an unknown one takes the first); a form gets the

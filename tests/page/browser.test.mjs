@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { becomes } from './becomes.mjs';
-import { answerOpenQuestion } from './browser.mjs';
+import { answerOpenQuestion, followOwnLink } from './browser.mjs';
 import { assertTextsAreTheLogs as assertTexts, describePage, until } from './house.mjs';
 
 /** @typedef {import('playwright-core').Page} Page */
@@ -59,7 +59,7 @@ await describePage('the page in a browser', (onNew) => {
     });
 
     test('a link that brings what is needed starts once, also after going back', async () => {
-      await page.goto(`${gateway.url}/?workflow=weather_report&city=Split&days=2`);
+      await followOwnLink(page, `${gateway.url}/?workflow=weather_report&city=Split&days=2`);
       await page.locator('.ending').waitFor();
       assert.deepEqual([...gateway.runs.values()].map((run) => run.params), [{ city: 'Split', days: 2, units: 'metric' }]);
       await page.reload();
@@ -560,7 +560,7 @@ await describePage('the page in a browser', (onNew) => {
     });
 
     test('start again uses the same parameters', async () => {
-      await page.goto(`${gateway.url}/?workflow=weather_report&city=Pula`);
+      await followOwnLink(page, `${gateway.url}/?workflow=weather_report&city=Pula`);
       await page.locator('.ending').waitFor();
       const url = page.url();
       await page.getByRole('button', { name: 'Start again' }).click();

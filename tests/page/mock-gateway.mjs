@@ -214,9 +214,10 @@ export function createMockGateway({ pace = 0, listed = Object.keys(scripts), emb
     }
     if (url.pathname.startsWith('/auth/')) return doors.answer(request, url, await bodyOf(request), response);
     const user = doors.userOf(request);
+    if (user && request.method !== 'GET' && !doors.hasToken(request)) return send(response, 403, { error: { code: 'csrf_token', message: 'the page belongs to another session; load it again' } });
     if (login && !user && url.pathname.startsWith('/api/')) return send(response, 401, { error: { code: 'unauthorized', message: 'say who you are' } });
     if (faults.deny && url.pathname.startsWith('/api/')) return send(response, 401, { error: { code: 'unauthorized', message: 'say who you are' } });
-    if (url.pathname === '/' || url.pathname.startsWith('/runs/')) return sendAsset(response, 'index.html', csp(embedIn), themeOf(request));
+    if (url.pathname === '/' || url.pathname.startsWith('/runs/')) return sendAsset(response, 'index.html', csp(embedIn), themeOf(request), isOwnLink(request));
     if (url.pathname.startsWith('/assets/')) return sendAsset(response, url.pathname.slice('/assets/'.length), csp(embedIn));
     if (url.pathname === '/ui/config.json') return send(response, 200, { title: 'Geometry desk', version: '0.1.0', logo: null, footer: null, links: [], ...brand });
     if (url.pathname === '/ui/brand.css') return response.writeHead(200, { 'Content-Type': 'text/css' }).end(css);
@@ -345,8 +346,10 @@ function playedDoors(login) {
     sessions.set(cookie, user);
     return { 'Set-Cookie': `session=${cookie}; HttpOnly; SameSite=Lax; Path=/` };
   };
+  const tokenOf = (request) => `token-of-${cookieOf(request)}`;
   const self = {
     userOf,
+    hasToken: (request) => request.headers['x-csrf-token'] === tokenOf(request),
     /** Who the provider says it is. */
     provider: 'ann',
     isThrottled: false,
@@ -355,7 +358,7 @@ function playedDoors(login) {
       if (url.pathname === '/auth/me') {
         const user = userOf(request);
         const mode = { form: 'basic', key: 'api_key', oidc: 'oidc' }[login ?? ''] ?? 'none';
-        return send(response, 200, { mode, user: user ? { name: user, groups: people[user].groups } : null, login });
+        return send(response, 200, { mode, user: user ? { name: user, groups: people[user].groups } : null, login, ...(user ? { csrf: tokenOf(request) } : {}) });
       }
       if (url.pathname === '/auth/oidc') {
         response.writeHead(303, { ...letIn(self.provider), Location: url.searchParams.get('return') });
@@ -419,12 +422,16 @@ function send(response, status, body) {
 /** What was chosen for the page, as the server reads it. */
 const themeOf = (request) => /(?:^|; )fastagency_theme=(light|dark)(?:;|$)/.exec(request.headers.cookie ?? '')?.[1] ?? null;
 
-async function sendAsset(response, name, policy, theme = null) {
+/** As src/ui/page.rs has it. */
+const isOwnLink = ({ headers }) => headers['sec-fetch-site'] === 'same-origin' && headers['sec-fetch-mode'] === 'navigate' && headers['sec-fetch-dest'] === 'document';
+
+async function sendAsset(response, name, policy, theme = null, isOwn = false) {
   try {
     if (!/^[\w.-]+$/.test(name)) throw new Error('not a file name');
     const content = await readFile(new URL(name, ASSETS));
     response.writeHead(200, { 'Content-Type': TYPES[name.split('.').pop()] ?? 'application/octet-stream', 'Content-Security-Policy': policy, 'Cache-Control': 'no-cache', 'X-Content-Type-Options': 'nosniff' });
-    response.end(theme ? content.toString().replace('<html lang="en"', `<html lang="en" data-theme="${theme}"`) : content);
+    const marks = `${isOwn ? ' data-link="own"' : ''}${theme ? ` data-theme="${theme}"` : ''}`;
+    response.end(marks ? content.toString().replace('<html lang="en"', `<html lang="en"${marks}`) : content);
   } catch {
     send(response, 404, { error: { code: 'not_found', message: 'there is no such file' } });
   }

@@ -45,7 +45,8 @@ ${ui}${auth}`);
   const processes = new Set();
   /** @param {string} program @param {string[]} args */
   const start = (program, args) => {
-    const child = spawn(program, args, { cwd: folder, stdio: ['ignore', 'ignore', process.env.VERBOSE ? 'inherit' : 'ignore'] });
+    const child = spawn(program, args, { cwd: folder, stdio: ['ignore', 'pipe', process.env.VERBOSE ? 'inherit' : 'ignore'] });
+    child.stdout.resume();
     processes.add(child);
     child.on('exit', () => processes.delete(child));
     return child;
@@ -53,8 +54,14 @@ ${ui}${auth}`);
   /** @param {string[]} args */
   const fastagency = (...args) => start(/** @type {string} */ (process.env.FASTAGENCY_BIN), args);
   const gatewayUrl = `http://127.0.0.1:${ports.gateway}`;
+  let adminLink = '';
   const startGateway = async () => {
     const child = fastagency('gateway');
+    let said = '';
+    child.stdout?.on('data', (piece) => {
+      said += piece;
+      adminLink = /^admin: (\S+)\n/m.exec(said)?.[1] ?? adminLink;
+    });
     await answers(`${gatewayUrl}/readyz`);
     return child;
   };
@@ -72,6 +79,18 @@ ${ui}${auth}`);
 
   return {
     url, model,
+    /** Where an operator gets in, once; where nobody signs in. */
+    adminLink: async () => {
+      await until('the admin link', async () => adminLink !== '');
+      return adminLink;
+    },
+    /** What that link is exchanged for. */
+    adminToken: async () => {
+      await until('the admin link', async () => adminLink !== '');
+      const code = new URL(adminLink).hash.slice('#link='.length);
+      const answer = await fetch(`${gatewayUrl}/api/admin-link`, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ code }) });
+      return (await answer.json()).token;
+    },
     /** Until the worker has told the gateways of its workflows. @param {string} name */
     knows: async (name) => {
       await until(`the workflow ${name}`, async () => {

@@ -211,8 +211,9 @@ describe('the page before the real tiers', { skip: missing ?? false, timeout: 12
     await page.getByRole('button', { name: 'Copy as Markdown' }).click();
     await page.getByText('The conversation was copied.').waitFor();
     taken.push(await page.evaluate(() => navigator.clipboard.readText()));
+    const admin = await house.adminToken();
     for (const path of [`/api/runs/${run}`, `/api/runs/${run}/events?follow=false`, `/api/audit/runs/${run}`, '/api/audit/export?format=jsonl', '/api/audit/export?format=csv']) {
-      const answer = await fetch(`${house.url}${path}`);
+      const answer = await fetch(`${house.url}${path}`, { headers: { Authorization: `Bearer ${admin}` } });
       assert.equal(answer.status, 200, path);
       taken.push(await answer.text());
     }

@@ -7,7 +7,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { answerOpenQuestion, launchBrowser } from './browser.mjs';
+import { answerOpenQuestion, followOwnLink, launchBrowser } from './browser.mjs';
 import { createMockGateway } from './mock-gateway.mjs';
 
 /** What the documents show. */
@@ -97,7 +97,7 @@ await answerOpenQuestion(first, 'Heron’s formula');
 await first.locator('.ending').waitFor();
 await shoot(first, 'ending');
 
-await first.goto(`${gateway.url}/?workflow=every_message`);
+await followOwnLink(first, `${gateway.url}/?workflow=every_message`);
 await first.locator('.is-open').waitFor();
 await first.locator('.scroller').evaluate(scrollTo, 0);
 await shoot(first, 'every-message');
@@ -109,10 +109,10 @@ for (const [position, answer] of ['Ann', 'It has\ntwo lines', '7', 'sesame', 'A'
 await first.locator('.is-open .fields').waitFor();
 await first.getByRole('button', { name: 'Send' }).click();
 await shoot(first, 'question-form');
-await first.goto(`${gateway.url}/?workflow=failing`);
+await followOwnLink(first, `${gateway.url}/?workflow=failing`);
 await first.locator('.ending').waitFor();
 await shoot(first, 'error');
-await first.goto(`${gateway.url}/?workflow=refund`);
+await followOwnLink(first, `${gateway.url}/?workflow=refund`);
 await first.locator('.nested').waitFor();
 gateway.open(/** @type {any} */ ([...gateway.runs.values()].at(-1)).id, 'inside');
 await first.locator('.approval').waitFor();
@@ -130,17 +130,17 @@ await shoot(first, 'tool-failed');
 await first.locator('.nested > summary').first().click();
 await first.locator('.scroller').evaluate(scrollTo, 0);
 await shoot(first, 'nested');
-await first.goto(`${gateway.url}/?workflow=two_questions`);
+await followOwnLink(first, `${gateway.url}/?workflow=two_questions`);
 await first.locator('.is-open').nth(1).waitFor();
 await shoot(first, 'two-questions');
 await first.keyboard.press('Escape');
 await first.locator('dialog').waitFor();
 await shoot(first, 'stop-dialog');
 await first.keyboard.press('Escape');
-await first.goto(`${gateway.url}/?workflow=held_stream`);
+await followOwnLink(first, `${gateway.url}/?workflow=held_stream`);
 await first.locator('.writing').waitFor();
 await shoot(first, 'writing');
-await first.goto(`${gateway.url}/?workflow=hostile`);
+await followOwnLink(first, `${gateway.url}/?workflow=hostile`);
 await first.locator('.is-open').waitFor();
 await first.locator('.scroller').evaluate(scrollTo, 0);
 await shoot(first, 'hostile');

@@ -171,6 +171,8 @@ await describePage('signing in at the house’s own provider', (onNew) => {
     const { gateway, page } = house;
     await page.goto(`${gateway.url}/?workflow=simple_learning`);
     await page.getByRole('button', { name: 'Sign in', exact: true }).click();
+    await page.waitForURL((url) => url.hash === '#form');
+    await page.getByRole('button', { name: 'Start', exact: true }).click();
     await page.locator('.composer textarea').fill('ellipses');
     const { pathname } = new URL(page.url());
     gateway.doors.endAll();

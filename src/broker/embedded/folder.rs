@@ -9,6 +9,8 @@ use super::OpenError;
 
 const LOCK_FILE: &str = "lock";
 const ADDRESS_FILE: &str = "gateway-address";
+/// What opens the audit of that gateway, where no one is asked who calls.
+const ADMIN_TOKEN_FILE: &str = "admin-token";
 /// Locked alone by the store while it writes its main file, and shared by whoever copies that file.
 const STILL_FILE: &str = "still";
 
@@ -33,10 +35,30 @@ pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
         }
     }
     // What the last holder wrote there is true no more.
-    match std::fs::remove_file(dir.join(ADDRESS_FILE)) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(trouble(source)),
-        _ => Ok(file),
+    for left in [ADDRESS_FILE, ADMIN_TOKEN_FILE] {
+        match std::fs::remove_file(dir.join(left)) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(trouble(source)),
+            _ => {}
+        }
     }
+    Ok(file)
+}
+
+/// Writes down the token that opens the audit of the process that holds `dir`, for its owner's other commands.
+pub fn write_admin_token(dir: &Path, token: &str) -> io::Result<()> {
+    use std::io::Write;
+    let path = dir.join(ADMIN_TOKEN_FILE);
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)?.write_all(token.as_bytes())
+}
+
+/// The token that opens the audit of the process that works in `dir`, if it has written one down.
+pub fn admin_token(dir: &Path) -> Option<String> {
+    let token = std::fs::read_to_string(dir.join(ADMIN_TOKEN_FILE)).ok()?;
+    (!token.trim().is_empty()).then(|| token.trim().to_owned())
 }
 
 /// Writes down where the gateway of the process that holds `dir` listens, for other commands to find.

@@ -28,7 +28,7 @@ mod survey;
 mod told;
 
 pub use backup::{CopyError, Copying};
-pub use folder::{running_address, write_address};
+pub use folder::{admin_token, running_address, write_address, write_admin_token};
 
 /// The largest record, answer or entry in bytes: what a NATS server carries by default, so that moving to one is no surprise.
 pub const MAX_PAYLOAD: usize = 1024 * 1024;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::Findings;
+use crate::auth::RequestFilter;
 use crate::config::Config;
 
 /// Less room than this is soon used up.
@@ -18,9 +19,24 @@ pub(super) fn look(config: &Config, findings: &mut Findings) {
         [("gateway", config.gateway.host, config.gateway.port), ("ui", config.ui.host, config.ui.port)]
     {
         port_of(tier, host, port, findings);
+        reach(config, tier, SocketAddr::new(host, port), findings);
     }
     if let Some(listen) = config.metrics.listen {
         port_of("metrics", listen.ip(), listen.port(), findings);
+    }
+}
+
+/// Whether other machines reach a tier that asks no one who calls.
+fn reach(config: &Config, tier: &str, address: SocketAddr, findings: &mut Findings) {
+    const TOPIC: &str = "auth";
+    let filter = RequestFilter::new(&config.auth, config.ui.public_url.as_deref());
+    let todo = "set another auth.mode (basic, oidc, …), or listen on 127.0.0.1";
+    if let Err(error) = filter.check_listener(address) {
+        findings.fail(TOPIC, format!("{tier} will not start: {error}"), format!("{todo}; auth.open: true allows it"));
+    } else if filter.is_open_at(address) {
+        let found =
+            format!("auth.open is true and auth.mode is none: everyone who reaches the {tier} at {address} can use it");
+        findings.warn(TOPIC, found, todo);
     }
 }
 

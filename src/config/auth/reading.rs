@@ -41,12 +41,14 @@ pub(in crate::config) fn read(field: &Field<'_>, path: Path<'_>) -> Option<Auth>
             ("trusted_header", Mode::TrustedHeader),
         ])
     });
+    let open = fields.read("open", Field::bool).unwrap_or_default();
     let token = fields.read("token", token);
     let jwt = fields.read("jwt", |field| jwt(field, path));
     let oidc = fields.read("oidc", oidc);
     let trusted_header = fields.read("trusted_header", trusted_header);
     let auth = Auth {
         mode: AuthMode::None,
+        open,
         file: path(&fields, "file"),
         admins: fields.read("admins", |field| Some(members(&field.fields(&MEMBERS)?))).unwrap_or_default(),
         auditors: fields.read("auditors", |field| Some(members(&field.fields(&MEMBERS)?))).unwrap_or_default(),
@@ -55,8 +57,13 @@ pub(in crate::config) fn read(field: &Field<'_>, path: Path<'_>) -> Option<Auth>
         proxies: fields.read("proxies", |field| list(field, network)).unwrap_or_else(this_machine),
     };
     let mode = mode?;
-    let own =
-        [("token", Mode::Basic), ("jwt", Mode::Jwt), ("oidc", Mode::Oidc), ("trusted_header", Mode::TrustedHeader)];
+    let own = [
+        ("open", Mode::None),
+        ("token", Mode::Basic),
+        ("jwt", Mode::Jwt),
+        ("oidc", Mode::Oidc),
+        ("trusted_header", Mode::TrustedHeader),
+    ];
     for (key, wanted) in own {
         if mode != wanted && fields.get(key).is_some() {
             field.review.add(fields.problem_at_key(key, format!("{key:?} means nothing in this mode")));

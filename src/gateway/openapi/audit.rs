@@ -22,6 +22,7 @@ pub(super) fn overview() -> Vec<Operation> {
                 Vec::new(),
                 None,
                 json!({"200": answer("The overview", json!({"type": "object", "properties": {
+                    "warnings": {"type": "array", "items": {"type": "string"}, "description": "What an operator should change."},
                     "runs": {"type": "object", "additionalProperties": count()},
                     "outcomes": {"type": "object", "additionalProperties": count()},
                     "queue": list(json!({"workflow": {"type": "string"}, "waiting": count(), "taken": count()})),

@@ -49,6 +49,23 @@ pub(super) fn service() -> Vec<Operation> {
             ),
         ),
         (
+            "post",
+            "/api/admin-link",
+            operation(
+                "service",
+                "With auth.mode none: the token of this gateway for the code of its admin link, once",
+                vec![],
+                Some(json!({"type": "object", "required": ["code"], "additionalProperties": false,
+                    "properties": {"code": {"type": "string"}}})),
+                json!({
+                    "200": answer("The token, sent as `Authorization: Bearer …`", json!({"type": "object", "required": ["token"],
+                        "properties": {"token": {"type": "string"}}})),
+                    "403": problem("`admin_link_used`: it was opened before, or belongs to another process"),
+                    "404": problem("`no_admin_link`: callers are asked who they are here"),
+                    "422": problem("`invalid_body`")}),
+            ),
+        ),
+        (
             "get",
             "/healthz",
             operation(

@@ -9,9 +9,9 @@
  * @typedef {Record<string, any>} Event   what happened in a run; `kind` says what
  */
 
-import { ApiError, getConfig, refusalOf, request, wordsOf } from './api.js';
+import { ApiError, getConfig, refusalOf, request, setAdminToken, wordsOf } from './api.js';
 import { byId, h } from './dom.js';
-import { beginSession } from './session.js';
+import { beginSession, whoIsHere } from './session.js';
 import { themeButton } from './theme.js';
 
 /** Runs in one page of the list. */
@@ -21,6 +21,8 @@ const SOON_MS = 400;
 /** Asked again even if nothing seems to happen: leases end without a word. */
 const EVERY_MS = 5000;
 const TRY_AGAIN_MS = 3000;
+/** Where the token of the admin link is kept: for this very origin, while the gateway lives that gave it. */
+const ADMIN_TOKEN = 'fastagency.admin-token';
 
 const filters = byId('filters', HTMLFormElement);
 const trouble = byId('trouble', HTMLElement);
@@ -36,6 +38,8 @@ let opened = null;
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let soon;
 let asking = false;
+/** Whether this page needs the admin link, and does not have it. */
+let isClosed = false;
 let again = false;
 
 /** @param {string} path @param {RequestInit} [init] */
@@ -71,6 +75,7 @@ async function fetchRuns() {
 
 /** Shows everything as it is now. One at a time: whoever comes meanwhile is served right after. */
 async function refresh() {
+  if (isClosed) return;
   if (asking) {
     again = true;
     return;
@@ -78,7 +83,7 @@ async function refresh() {
   asking = true;
   try {
     const [{ runs, next }, overview, { workers }] = await Promise.all([fetchRuns(), call('/api/overview'), call('/api/workers')]);
-    trouble.textContent = '';
+    trouble.textContent = overview.warnings?.join(' ') ?? '';
     drawFigures(overview, workers);
     drawRuns(runs, next);
     drawQuestions(overview.questions);
@@ -89,7 +94,8 @@ async function refresh() {
     suggest(overview);
     if (opened) await drawTimeline(opened);
   } catch (error) {
-    trouble.textContent = wordsOf(error);
+    if (error instanceof ApiError && error.code === 'admin_link_required') explain(error);
+    else trouble.textContent = wordsOf(error);
   } finally {
     asking = false;
     if (again) {
@@ -319,7 +325,9 @@ async function listen() {
         if (piece.value.includes('event:')) refreshSoon();
       }
     } catch (error) {
+      if (isClosed) return;
       if (error instanceof ApiError && error.status === 403) {
+        if (error.code === 'admin_link_required') return explain(error);
         live.textContent = 'not allowed';
         trouble.textContent = wordsOf(error);
         return;
@@ -344,6 +352,61 @@ beginSession({
     return () => { drawn.then((takeAway) => takeAway()); };
   },
 });
-refresh();
-listen();
-setInterval(() => { if (document.visibilityState === 'visible') refresh(); }, EVERY_MS);
+open();
+
+/** Begins; where nobody signs in, with what the admin link is exchanged for. */
+async function open() {
+  const me = await whoIsHere().catch(() => null);
+  try {
+    if (me?.mode === 'none') await useAdminLink();
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 403) return explain(error);
+  }
+  refresh();
+  listen();
+  setInterval(() => { if (document.visibilityState === 'visible') refresh(); }, EVERY_MS);
+}
+
+async function useAdminLink() {
+  const code = new URLSearchParams(location.hash.slice(1)).get('link');
+  setAdminToken(localStorage.getItem(ADMIN_TOKEN));
+  if (!code) return;
+  const { token } = await call('/api/admin-link', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ code }) });
+  // It counts once, so it need not stay in the address.
+  history.replaceState(history.state, '', location.pathname + location.search);
+  localStorage.setItem(ADMIN_TOKEN, token);
+  setAdminToken(token);
+}
+
+/** Says how an operator gets in. @param {ApiError} error */
+function explain(error) {
+  isClosed = true;
+  localStorage.removeItem(ADMIN_TOKEN);
+  setAdminToken(null);
+  if (dialog.open) dialog.close();
+  live.textContent = 'not allowed';
+  const isUsed = error.code === 'admin_link_used';
+  byId('admin', HTMLElement).replaceChildren(h('section', { class: 'closed', role: 'alert' },
+    h('h2', null, isUsed ? 'This link was used' : 'This page needs the admin link'),
+    isUsed ? h('p', null, 'It was opened before, or the program that printed it has ended. Start the program again for a new link.') : null,
+    h('p', null, 'No one signs in here (', h('code', null, 'auth.mode: none'), '), so the program prints a link for its operator when it starts:'),
+    h('pre', { tabindex: 0 }, `admin: ${location.origin}/admin#link=…`),
+    h('p', null, 'It opens once, in one browser, and counts until that program ends. On its data folder, ', h('code', null, 'fastagency audit'), ' shows the same runs.')));
+}
+
+/** A download where nobody signs in: a plain link could not show the token. @param {HTMLAnchorElement} link */
+async function download(link) {
+  const response = await request(link.href, () => ({}));
+  if (!response.ok) throw await refusalOf(response);
+  const url = URL.createObjectURL(await response.blob());
+  h('a', { href: url, download: `audit.${new URL(link.href).searchParams.get('format')}` }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
+}
+
+for (const format of ['jsonl', 'csv']) {
+  byId(`export-${format}`, HTMLAnchorElement).addEventListener('click', (event) => {
+    if (!localStorage.getItem(ADMIN_TOKEN) || !(event.currentTarget instanceof HTMLAnchorElement)) return;
+    event.preventDefault();
+    download(event.currentTarget).catch((error) => { trouble.textContent = wordsOf(error); });
+  });
+}

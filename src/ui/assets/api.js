@@ -76,10 +76,16 @@ export function mayBeTriedAgain(error) {
 /**
  * Lets in who is not known, or not known any more (session.js). `visit` counts the sign-ins; `letIn` resolves once there has been
  * one after the given visit, and to false where nobody can sign in from this page.
- * @typedef {{visit: () => number, letIn: (visit: number) => Promise<boolean>}} Doorkeeper
+ * `token` proves to the server that a page of its own asks; `renew` fetches it anew for the same person.
+ * @typedef {{visit: () => number, letIn: (visit: number) => Promise<boolean>, token: () => Promise<string | null>,
+ *   renew: () => Promise<void>}} Doorkeeper
  */
 /** @type {Doorkeeper} */
-let doorkeeper = { visit: () => 0, letIn: async () => false };
+let doorkeeper = { visit: () => 0, letIn: async () => false, token: async () => null, renew: async () => {} };
+/** @type {string | null} what opens the operator's page where nobody signs in (admin.js) */
+let adminToken = null;
+/** @param {string | null} token */
+export const setAdminToken = (token) => { adminToken = token; };
 /** @param {Doorkeeper} keeper */
 export const setDoorkeeper = (keeper) => { doorkeeper = keeper; };
 
@@ -185,16 +191,32 @@ async function call(method, path, body, headers = {}) {
  * @param {string} path @param {() => RequestInit} init made anew for each attempt
  */
 export async function request(path, init) {
-  for (;;) {
+  for (let isRenewed = false; ;) {
     const visit = doorkeeper.visit();
+    const wanted = init();
+    const token = (wanted.method ?? 'GET') === 'GET' ? null : await doorkeeper.token();
+    const headers = {
+      ...wanted.headers, ...(token ? { 'X-CSRF-Token': token } : {}), ...(adminToken ? { Authorization: `Bearer ${adminToken}` } : {}),
+    };
     let response;
     try {
-      response = await fetch(path, { cache: 'no-store', ...init() });
+      response = await fetch(path, { cache: 'no-store', ...wanted, headers });
     } catch {
       throw new ApiError('unreachable', 'the server cannot be reached; check your connection and try again', 0);
     }
+    if (!isRenewed && response.status === 403 && await isOfAnotherSession(response)) {
+      isRenewed = true;
+      await doorkeeper.renew();
+      continue;
+    }
     if (response.status !== 401 || !await doorkeeper.letIn(visit)) return response;
   }
+}
+
+/** Whether the server does not know the page's token: it, or the session, is another one by now. @param {Response} response */
+async function isOfAnotherSession(response) {
+  const body = await response.clone().json().catch(() => null);
+  return body?.error?.code === 'csrf_token';
 }
 
 /** @param {string} id */

@@ -6,6 +6,7 @@
 
 import { h } from './dom.js';
 import { copyButton } from './copying.js';
+import { FORM_ONLY } from './framed.js';
 import { highlight } from './highlight.js';
 import { bytes, counted } from './words.js';
 
@@ -157,6 +158,8 @@ function equipTable(table) {
 /** @param {HTMLAnchorElement} link */
 function equipLink(link) {
   if (link.getAttribute('href')?.startsWith('#')) return;
+  // A link in a stranger's text leads to a form here, and starts nothing, whichever way it is opened.
+  if (link.origin === location.origin) link.hash = FORM_ONLY;
   link.target = '_blank';
   link.rel = 'noopener noreferrer nofollow';
 }

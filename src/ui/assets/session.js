@@ -7,14 +7,14 @@
  * again after it. If somebody else signs in there, the page begins anew: nothing that the one has begun is done by the other.
  */
 
-import { ApiError, refusalOf, setDoorkeeper } from './api.js';
+import { ApiError, refusalOf, request, setDoorkeeper } from './api.js';
 import { forgetDrafts } from './drafts.js';
-import { isFramed } from './framed.js';
+import { FORM_ONLY, isFramed } from './framed.js';
 
 /**
  * @typedef {{name: string, groups?: string[]}} User
  * @typedef {'form' | 'key' | 'oidc' | null} Login    how somebody signs in; null where the page cannot help
- * @typedef {{mode: string, user: User | null, login: Login}} Me
+ * @typedef {{mode: string, user: User | null, login: Login, csrf?: string}} Me    `csrf`: what requests that do something must bring
  *
  * @typedef {object} SigningIn                 what the view of it is given
  * @property {'form' | 'key' | 'oidc'} login
@@ -32,6 +32,11 @@ let signingIn = null;
 let settle = null;
 /** @type {(me: Me) => void} */
 let onChange = () => {};
+/** @type {Promise<Me>} what the server said first */
+let firstSaid = new Promise(() => {});
+
+/** Who the reader was when the page came. */
+export const whoIsHere = () => firstSaid;
 
 /** What the other tabs of this browser learn: who has signed in, or null for nobody. */
 const others = new BroadcastChannel('fastagency.session');
@@ -49,6 +54,11 @@ export function beginSession({ onMe, show }) {
       signingIn ??= askWho(show).finally(() => { signingIn = null; });
       return signingIn;
     },
+    token: async () => {
+      await firstSaid.catch(() => {});
+      return me.csrf ?? null;
+    },
+    renew: async () => meetAgain(await whoAmI()),
   });
   others.addEventListener('message', ({ data }) => {
     if (settle && data) settle();
@@ -56,8 +66,14 @@ export function beginSession({ onMe, show }) {
   });
   // Somebody who has signed in elsewhere, in a tab of their own, comes back to this one.
   window.addEventListener('focus', () => { if (settle) whoAmI().then((now) => { if (now.user && settle) settle(); }, () => {}); });
+  // A page that the browser has kept as it was may be another person's by now: it is not seen before that is known.
+  window.addEventListener('pagehide', (event) => { if (event.persisted && me.user) document.documentElement.dataset.away = ''; });
+  window.addEventListener('pageshow', (event) => {
+    if (event.persisted && me.user) whoAmI().then(meetAgain).then(() => { delete document.documentElement.dataset.away; }, () => location.reload());
+  });
   const visit = visits;
-  whoAmI().then((now) => {
+  firstSaid = whoAmI();
+  firstSaid.then((now) => {
     if (now.login && !now.user) {
       if (visit === visits) signingIn ??= askWho(show).finally(() => { signingIn = null; });
     } else learn(now);
@@ -65,12 +81,17 @@ export function beginSession({ onMe, show }) {
 }
 
 export async function signOut() {
-  const response = await fetch('/auth/logout', { method: 'POST' }).catch(() => null);
-  if (!response?.ok) throw response ? await refusalOf(response) : new ApiError('unreachable', 'the server cannot be reached, so you are still signed in; try again', 0);
+  const response = await request('/auth/logout', () => ({ method: 'POST' })).catch((error) => {
+    throw error instanceof ApiError && error.code === 'unreachable'
+      ? new ApiError('unreachable', 'the server cannot be reached, so you are still signed in; try again', 0) : error;
+  });
+  if (!response.ok) throw await refusalOf(response);
   // This may be a computer that many use.
   forgetDrafts();
   others.postMessage(null);
-  location.assign('/');
+  // The way back leads to this page as it was left: nothing is left.
+  document.body.replaceChildren();
+  location.replace('/');
 }
 
 /** @param {(signingIn: SigningIn) => () => void} show @returns {Promise<boolean>} whether somebody has signed in */
@@ -81,7 +102,7 @@ async function askWho(show) {
   /** @type {Promise<void>} */
   const done = new Promise((resolve) => { settle = resolve; });
   const takeAway = show({
-    login, before, leave: goToProvider,
+    login, before, leave: () => goToSignIn(login),
     signIn: async (credential) => {
       const response = await fetch('/auth/login', {
         method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(credential),
@@ -104,11 +125,23 @@ async function askWho(show) {
   return true;
 }
 
-function goToProvider() {
-  const url = `/auth/oidc?${new URLSearchParams({ return: location.pathname + location.search })}`;
-  // Hardly any provider lets itself be shown inside another page.
-  if (isFramed) window.open(url, '_blank');
+/** @param {Login} login */
+function goToSignIn(login) {
+  // Whoever wrote the address that led here: to sign in is not to start what it says.
+  const here = location.pathname + location.search + (location.search ? FORM_ONLY : '');
+  const url = login === 'oidc' ? `/auth/oidc?${new URLSearchParams({ return: here })}` : '/';
+  // A page around this one could lay something over the fields, or stand where a password is expected.
+  if (isFramed) window.open(url, '_blank', 'noopener');
   else location.assign(url);
+}
+
+/** Goes on if the same person is still signed in; else the page begins anew. @param {Me} now */
+async function meetAgain(now) {
+  if (now.user?.name !== me.user?.name) {
+    location.reload();
+    await new Promise(() => {});
+  }
+  learn(now);
 }
 
 /** @param {Me} now */

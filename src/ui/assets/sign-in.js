@@ -3,6 +3,7 @@
 
 import { wordsOf } from './api.js';
 import { byId, freshId, h } from './dom.js';
+import { isFramed } from './framed.js';
 import { icon } from './icons.js';
 
 /** @param {import('./session.js').SigningIn} signingIn @returns {() => void} takes it away again */
@@ -14,7 +15,8 @@ export function showSignIn(signingIn) {
   const dialog = h('dialog', { class: `sign-in${before ? '' : ' is-whole'}`, 'aria-labelledby': heading.id, closedby: 'none' },
     logo, heading,
     before ? h('p', null, 'Your session has ended. Nothing is lost: what you began goes on when you are back.') : null,
-    login === 'oidc' ? providerButton(signingIn) : credentialForm(login, signingIn));
+    isFramed ? h('p', null, 'Signing in opens in a window of its own. Come back here afterwards.') : null,
+    login === 'oidc' || isFramed ? leaveButton(signingIn) : credentialForm(login, signingIn));
   const { activeElement } = document;
   let over = false;
   dialog.addEventListener('cancel', (event) => event.preventDefault());
@@ -31,7 +33,7 @@ export function showSignIn(signingIn) {
 }
 
 /** @param {import('./session.js').SigningIn} signingIn */
-function providerButton(signingIn) {
+function leaveButton(signingIn) {
   return h('button', { type: 'button', class: 'primary-button', autofocus: true, onclick: () => signingIn.leave() }, 'Sign in');
 }
 

@@ -7,6 +7,7 @@ import { h } from './dom.js';
 import { hueFor } from './agents.js';
 import { face } from './faces.js';
 import { isFramed } from './framed.js';
+import { whoIsHere } from './session.js';
 import { icon } from './icons.js';
 import { fromLink } from './links.js';
 import { schemaForm } from './schema-form.js';
@@ -27,11 +28,11 @@ const START = 'start';
  */
 
 /**
- * Draws the start into `place`. A link `/?workflow=name&key=value` opens that workflow, and starts it at once if the link
- * brings all that it needs; `isLink` tells such an arrival from a click on a card.
- * @param {HTMLElement} place @param {URLSearchParams} query @param {boolean} isLink @param {StartActions} actions
+ * Draws the start into `place`. An address `/?workflow=name&key=value` opens that workflow with a filled form, and starts it at once
+ * if it may (`mayStart`, framed.js) and brings all that the workflow needs.
+ * @param {HTMLElement} place @param {URLSearchParams} query @param {boolean} mayStart @param {StartActions} actions
  */
-export function openStart(place, query, isLink, actions) {
+export function openStart(place, query, mayStart, actions) {
   let closed = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
@@ -45,12 +46,13 @@ export function openStart(place, query, isLink, actions) {
   const load = async () => {
     try {
       const workflows = await listWorkflows();
+      const mayStartNow = mayStart && !(isFramed && await somebodySignsIn());
       if (closed) return;
       learnTitles(workflows);
       if (wanted === null) drawCards(workflows);
       else {
         const workflow = workflows.find((each) => each.name === wanted);
-        if (workflow) drawOne(workflow);
+        if (workflow) drawOne(workflow, mayStartNow);
         else drawCards(workflows, `There is no workflow named “${wanted}”. These are there:`);
       }
     } catch (error) {
@@ -94,13 +96,13 @@ export function openStart(place, query, isLink, actions) {
     return button;
   };
 
-  /** @param {Workflow} workflow */
-  const drawOne = (workflow) => {
+  /** @param {Workflow} workflow @param {boolean} mayStartNow */
+  const drawOne = (workflow, mayStartNow) => {
     const schema = workflow.params ?? {};
     const fields = fieldsOf(schema);
     const { value, given, misfits, complete } = fromLink(fields, query);
     const brought = Object.fromEntries(Object.entries(misfits).map(([name, { written }]) => [name, written]));
-    const startsAtOnce = isLink && complete;
+    const startsAtOnce = mayStartNow && complete;
     const draft = startsAtOnce ? null : readDraft(START, draftName());
     const form = schemaForm(schema, draft ?? { ...given, ...brought });
     const refusal = h('p', { class: 'problem', role: 'alert', tabindex: -1 });
@@ -117,7 +119,6 @@ export function openStart(place, query, isLink, actions) {
       refusal.focus({ preventScroll: true });
       refusal.scrollIntoView({ block: 'nearest' });
     };
-    const key = keyOfThisVisit();
     const submit = h('button', { type: 'submit', class: 'primary-button' }, 'Start');
     const element = h('form', { class: 'start-form', novalidate: true, 'data-workflow-form': workflow.name },
       form.element, refusal, h('div', { class: 'form-actions' }, submit,
@@ -134,8 +135,11 @@ export function openStart(place, query, isLink, actions) {
     column.replaceChildren(h('h1', null, workflowTitle(workflow)),
       workflow.description ? h('p', { class: 'lead' }, workflow.description) : '', unavailable(workflow) ?? '', element);
     // What stands inside a group, only its fields can tell.
-    if (startsAtOnce && form.check().valid) start(workflow, value, key, true, onRefused);
-    else if (startsAtOnce) form.read();
+    if (startsAtOnce && form.check().valid) {
+      // A tab that is doubled or restored starts nothing again.
+      history.replaceState({ ...history.state, began: true }, '');
+      start(workflow, value, randomKey(), true, onRefused);
+    } else if (startsAtOnce) form.read();
     else {
       if (!draft) for (const field of fields) if (misfits[field.name]) form.sayAt(field.name, misfitWords(field, misfits[field.name], form.written()[field.name]));
       if (!form.focusProblem()) form.focus();
@@ -190,9 +194,8 @@ function unavailable(workflow) {
     'No worker serves this now. You can start it; it will wait for one.');
 }
 
-/** A reload of the same link, before the first start was answered, must not start a second run. */
-function keyOfThisVisit() {
-  const key = history.state?.startKey ?? randomKey();
-  history.replaceState({ ...history.state, startKey: key }, '');
-  return key;
+/** Whether what starts here would start in the name of a person: then a site around the page does not start it. */
+async function somebodySignsIn() {
+  const me = await whoIsHere().catch(() => null);
+  return me === null || me.user !== null || me.login !== null;
 }

@@ -59,7 +59,7 @@ async fn runs_are_listed_told_and_exported() {
     assert_eq!(house.get(&format!("/api/audit/runs/{}", "0".repeat(32))).await.0, 404);
 
     let export = |query: &str| {
-        let call = house.http.get(format!("{}/api/audit/export?{query}", house.url));
+        let call = house.http.get(format!("{}/api/audit/export?{query}", house.url)).bearer_auth(house.admin.token());
         async move {
             let answer = call.send().await.unwrap();
             assert_eq!(answer.status(), 200);
@@ -109,7 +109,7 @@ async fn runs_are_listed_told_and_exported() {
 async fn what_happens_is_told_while_it_happens() {
     let house = House::start().await;
     let url = format!("{}/api/audit/events?workflow=echo", house.url);
-    let mut stream = house.http.get(url).send().await.unwrap().bytes_stream();
+    let mut stream = house.http.get(url).bearer_auth(house.admin.token()).send().await.unwrap().bytes_stream();
     let run = talked(&house, "hello").await;
     house.started("boom").await;
     let mut text = String::new();
@@ -137,7 +137,16 @@ async fn what_is_redacted_is_redacted_on_every_way() {
         "/api/audit/export?format=jsonl".to_owned(),
         "/api/audit/export?format=csv".to_owned(),
     ] {
-        let answer = house.http.get(format!("{}{path}", house.url)).send().await.unwrap().text().await.unwrap();
+        let answer = house
+            .http
+            .get(format!("{}{path}", house.url))
+            .bearer_auth(house.admin.token())
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
         assert!(answer.contains("[redacted]"), "{path}: {answer}");
         assert!(!answer.contains("s3cret-42") && !answer.contains("1234"), "{path}: {answer}");
     }
@@ -159,7 +168,16 @@ async fn what_is_redacted_is_redacted_on_every_way() {
         "/api/overview".to_owned(),
         "/api/audit/runs".to_owned(),
     ] {
-        let answer = house.http.get(format!("{}{path}", house.url)).send().await.unwrap().text().await.unwrap();
+        let answer = house
+            .http
+            .get(format!("{}{path}", house.url))
+            .bearer_auth(house.admin.token())
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
         assert!(answer.contains("[redacted]") && !answer.contains("s3cret"), "{path}: {answer}");
     }
     let mut socket = house.socket().await;

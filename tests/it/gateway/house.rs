@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use fastagency::auth::AdminLink;
 use fastagency::broker::{self, Bell, Broker, Slot};
 use fastagency::clock;
 use fastagency::gateway;
@@ -32,6 +33,8 @@ pub struct House {
     pub url: String,
     pub http: reqwest::Client,
     pub shutdown: Shutdown,
+    /// What opens the audit where no one is asked who calls.
+    pub admin: Arc<AdminLink>,
     life: tokio::task::JoinHandle<End>,
     _data: tempfile::TempDir,
 }
@@ -59,6 +62,8 @@ impl House {
             directory::announce(&broker, &card, b"{}".to_vec()).await.expect("announced");
         }
         let mut settings = gateway::Settings { socket_linger: Duration::from_millis(300), ..Default::default() };
+        let admin = Arc::new(AdminLink::new());
+        settings.admin_link = Some(admin.clone());
         settings_too(&mut settings);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -67,7 +72,7 @@ impl House {
         shutdown.spawn("gateway", gateway::serve(listener, broker.clone(), settings, shutdown.clone()));
         #[expect(clippy::disallowed_methods, reason = "a test waits for it in `end`")]
         let life = tokio::spawn(lifecycle.run());
-        House { broker, url, http: client(), shutdown, life, _data: data }
+        House { broker, url, http: client(), shutdown, admin, life, _data: data }
     }
 
     /// Ends the house; every task of it must end in time.
@@ -79,6 +84,9 @@ impl House {
     pub async fn call(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
         let mut call = self.http.request(method, format!("{}{path}", self.url)).timeout(PATIENCE);
+        if path.starts_with("/api/audit/") {
+            call = call.bearer_auth(self.admin.token());
+        }
         if let Some(body) = body {
             call = call.json(&body);
         }

@@ -24,6 +24,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use super::access::{basic, ed25519, eddsa, now, people};
 use super::house::{House, Player, beside, hear_json, say, text_input};
 use super::ui::Front;
+use fastagency::ui::Brand;
 
 const KEY: &str = "a key of cookies, long enough to be one";
 
@@ -38,6 +39,8 @@ pub struct Browser {
     http: reqwest::Client,
     pub base: String,
     pub cookies: Arc<Mutex<HashMap<String, String>>>,
+    /// What the page was told by `/auth/me`.
+    pub csrf: Arc<Mutex<Option<String>>>,
 }
 
 pub struct Answer {
@@ -57,7 +60,7 @@ impl Browser {
     pub fn at(base: &str) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        Self { http, base: base.to_owned(), cookies: Arc::default() }
+        Self { http, base: base.to_owned(), cookies: Arc::default(), csrf: Arc::default() }
     }
 
     pub fn cookie_header(&self) -> String {
@@ -74,6 +77,9 @@ impl Browser {
         }
         for (name, value) in headers {
             call = call.header(*name, *value);
+        }
+        if let Some(token) = self.csrf.lock().unwrap().as_ref().filter(|_| !path.starts_with("http")) {
+            call = call.header("x-csrf-token", token);
         }
         if let Some(body) = body {
             call = call.json(&body);
@@ -93,7 +99,11 @@ impl Browser {
             }
         }
         let text = answer.text().await.unwrap();
-        Answer { status, headers, body: serde_json::from_str(&text).unwrap_or(Value::String(text)), set_cookies }
+        let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        if path == "/auth/me" {
+            *self.csrf.lock().unwrap() = body["csrf"].as_str().map(str::to_owned);
+        }
+        Answer { status, headers, body, set_cookies }
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -109,8 +119,9 @@ impl Browser {
 async fn with_passwords(auth: impl FnOnce(Auth) -> Auth) -> (House, Front, String, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let (file, key) = people(&folder);
-    let house = House::with(|_| {}, |settings| settings.auth = auth(basic(file))).await;
-    let front = Front::before(&house.url).await;
+    let auth = auth(basic(file));
+    let house = House::with(|_| {}, |settings| settings.auth = auth.clone()).await;
+    let front = Front::of(&house.url, nobody(), Brand::default(), auth).await;
     (house, front, key, folder)
 }
 
@@ -248,6 +259,7 @@ async fn a_page_of_another_origin_cannot_log_anybody_in_or_out_or_use_a_session(
     let evil = [("origin", "https://evil.example")];
     assert_eq!(browser.call("POST", "/auth/login", &evil, Some(login.clone())).await.status, 403);
     assert_eq!(browser.post("/auth/login", login).await.status, 204);
+    browser.get("/auth/me").await;
     assert_eq!(browser.call("POST", "/auth/logout", &evil, None).await.status, 403);
     // As far as SameSite lets a cookie come at all: a neighbour under the same name.
     for origin in ["https://evil.example", "null", "http://127.0.0.1:1"] {
@@ -540,7 +552,7 @@ async fn a_login_is_renewed_once_however_many_requests_want_it_and_ends_with_the
 
 #[tokio::test]
 async fn behind_tls_a_cookie_is_for_tls_and_for_this_host_alone() {
-    let (house, front, _, _folder) = with_passwords(|auth| auth).await;
+    let (house, front, _, _folder) = with_passwords(behind_a_proxy).await;
     let browser = Browser::at(&front.url);
     let headers = [("x-forwarded-host", "chat.example.com"), ("origin", "https://chat.example.com")];
     let login = json!({"user": "alice", "password": "alice's password"});
@@ -549,6 +561,84 @@ async fn behind_tls_a_cookie_is_for_tls_and_for_this_host_alone() {
     assert!(answer.set_cookies[0].starts_with("__Host-fastagency=1."), "{:?}", answer.set_cookies);
     assert!(answer.set_cookies[0].ends_with("; Secure") && !answer.set_cookies[0].contains("Domain"));
     assert_eq!(browser.call("GET", "/api/runs", &headers, None).await.status, 200);
+    front.end().await;
+    house.end().await;
+
+    // The same words from a browser, with no proxy in between that was named: another origin's page, and no TLS.
+    let (house, front, _, _folder) = with_passwords(|auth| Auth { proxies: Vec::new(), ..auth }).await;
+    let browser = Browser::at(&front.url);
+    let login = json!({"user": "alice", "password": "alice's password"});
+    assert_eq!(browser.call("POST", "/auth/login", &headers, Some(login.clone())).await.status, 403);
+    let answer = browser.call("POST", "/auth/login", &headers[..1], Some(login)).await;
+    assert!(answer.set_cookies[0].starts_with("fastagency=1."), "{:?}", answer.set_cookies);
+    front.end().await;
+    house.end().await;
+}
+
+/// With a proxy on this machine.
+fn behind_a_proxy(auth: Auth) -> Auth {
+    Auth { proxies: vec!["127.0.0.0/8".parse().unwrap()], ..auth }
+}
+
+#[tokio::test]
+async fn a_session_does_nothing_without_the_token_of_its_page() {
+    let (house, front, _, _folder) = with_passwords(|auth| auth).await;
+    let login = |user: &str| json!({"user": user, "password": format!("{user}'s password")});
+    let browser = Browser::at(&front.url);
+    assert!(browser.get("/auth/me").await.body.get("csrf").is_none(), "a stranger needs none");
+    assert_eq!(browser.post("/auth/login", login("alice")).await.status, 204);
+    let token = browser.get("/auth/me").await.body["csrf"].as_str().unwrap().to_owned();
+    let started = browser.post("/api/runs", json!({"workflow": "echo"})).await;
+    assert_eq!(started.status, 201, "{}", started.body);
+    let run = super::house::run_id(&started.body);
+    let mut player = Player::take(&house, run).await;
+    let question = player.ask(text_input("well?", false)).await.uuid;
+    let other = Browser::at(&front.url);
+    assert_eq!(other.post("/auth/login", login("bob")).await.status, 204);
+    let others = other.get("/auth/me").await.body["csrf"].as_str().unwrap().to_owned();
+    assert_ne!(others, token);
+
+    // Everything that a session can do, as a page of this very origin sends it, but without the right token.
+    let at = |rest: &str| format!("/api/runs/{run}{rest}");
+    let tried = [
+        ("POST", "/api/runs".to_owned(), json!({"workflow": "echo"})),
+        ("POST", at(&format!("/answers/{question}")), json!({"value": "x"})),
+        ("POST", at("/cancel"), Value::Null),
+        ("PATCH", at(""), json!({"title": "mine"})),
+        ("DELETE", at(""), Value::Null),
+        ("POST", "/api/audit/erase".to_owned(), json!({"user": "alice"})),
+        (
+            "POST",
+            "/fastagency/initiate_workflow".to_owned(),
+            json!({"workflow_uuid": run, "name": "echo", "params": {}}),
+        ),
+        ("POST", "/auth/logout".to_owned(), Value::Null),
+    ];
+    *browser.csrf.lock().unwrap() = None;
+    for wrong in [None, Some(others), Some("x".to_owned()), Some(token.to_uppercase().replace('A', "B"))] {
+        for (method, path, body) in &tried {
+            let mut headers = vec![("origin", browser.base.as_str()), ("sec-fetch-site", "same-origin")];
+            headers.extend(wrong.as_deref().map(|wrong| ("x-csrf-token", wrong)));
+            let refused = browser.call(method, path, &headers, Some(body.clone())).await;
+            assert_eq!(
+                (refused.status, &refused.body["error"]["code"]),
+                (403, &json!("csrf_token")),
+                "{method} {path}"
+            );
+        }
+    }
+    let state = browser.get(&at("")).await;
+    assert_eq!((state.status, &state.body["state"]), (200, &json!("waiting")), "{}", state.body);
+    // With it, all is as it was; who says who calls, needs none.
+    *browser.csrf.lock().unwrap() = Some(token);
+    let answered = browser.post(&at(&format!("/answers/{question}")), json!({"value": "x"})).await;
+    assert_eq!(answered.status, 202, "{}", answered.body);
+    let bob = format!("Basic {}", BASE64_STANDARD.encode("bob:bob's password"));
+    let started = Browser::at(&front.url)
+        .call("POST", "/api/runs", &[("authorization", &bob)], Some(json!({"workflow": "echo"})))
+        .await;
+    assert_eq!(started.status, 201);
+    assert_eq!(browser.post("/auth/logout", Value::Null).await.status, 204);
     front.end().await;
     house.end().await;
 }

@@ -4,6 +4,7 @@ pub mod access;
 mod attacks;
 mod audit;
 mod bridge;
+mod exposure;
 pub mod house;
 pub mod login;
 mod rest;

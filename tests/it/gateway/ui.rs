@@ -1,5 +1,6 @@
 //! The ui before a gateway: the page, and everything else forwarded as it is.
 
+use fastagency::config;
 use fastagency::ids::RunId;
 use fastagency::lifecycle::{End, Lifecycle};
 use fastagency::ui;
@@ -21,15 +22,21 @@ impl Front {
     }
 
     pub async fn with(gateway_url: &str, login: ui::Login) -> Self {
+        Self::of(gateway_url, login, ui::Brand::default(), config::Auth::default()).await
+    }
+
+    /// A page whose brand and `auth` matter.
+    pub async fn of(gateway_url: &str, login: ui::Login, brand: ui::Brand, auth: config::Auth) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let lifecycle = Lifecycle::new(std::time::Duration::from_secs(5));
         let shutdown = lifecycle.shutdown();
         let settings = ui::Settings {
-            brand: ui::Brand { title: "Geometry <desk>".into(), ..ui::Brand::default() },
+            brand: ui::Brand { title: "Geometry <desk>".into(), ..brand },
             gateway_url: gateway_url.to_owned(),
             version: "1".into(),
             login,
+            auth,
         };
         shutdown.spawn("ui", ui::serve(listener, settings, shutdown.clone()));
         Front { url, shutdown, life: beside(lifecycle.run()) }
