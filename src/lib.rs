@@ -14,6 +14,7 @@ pub mod redact;
 pub mod seal;
 pub mod telemetry;
 pub mod traces;
+pub mod visible;
 pub mod vouch;
 pub mod yaml;
 

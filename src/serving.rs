@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +26,35 @@ use crate::lifecycle::Shutdown;
 /// How long the headers of a request may take, the wait for it on a kept connection included. Proxies commonly keep a
 /// connection for 60 s: they close it, and no request meets one that just went.
 pub const HEADERS_WITHIN: Duration = Duration::from_secs(65);
+/// What files of secrets and data are called; what is served to everybody is never called so.
+const PRIVATE_KINDS: [&str; 17] = [
+    "key",
+    "pem",
+    "p12",
+    "pfx",
+    "jks",
+    "creds",
+    "nk",
+    "seed",
+    "sqlite",
+    "sqlite3",
+    "sqlite-wal",
+    "sqlite-shm",
+    "db",
+    "env",
+    "conf",
+    "kdbx",
+    "htpasswd",
+];
+
+/// Whether a file is called as secrets, data or a configuration of ours are.
+pub fn is_private_file(path: &Path) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
+    let is_kind = name.rsplit_once('.').is_some_and(|(_, kind)| PRIVATE_KINDS.contains(&kind));
+    // Copies that editors leave (`access.yaml~`, `fastagency.yaml.bak`), too.
+    is_kind || ["fastagency.y", "access.y"].iter().any(|ours| name.starts_with(ours))
+}
+
 /// The pause after the system had no room for another connection.
 const NO_ROOM: Duration = Duration::from_millis(500);
 /// What an address is told that has too many connections.

@@ -25,7 +25,7 @@ pub fn event(run: RunId, placed: &Placed, redactor: &Redactor) -> Value {
             (kind, json!({"key": key, "message": self::message(&message)}))
         }
         Body::Did { key, outcome } => did(key, outcome),
-        Body::Calling { key } => ("calling", json!({"key": key})),
+        Body::Calling { key, digest } => ("calling", json!({"key": key, "digest": digest})),
         Body::Parked { until } => ("parked", json!({"until": until})),
         Body::Ended(ended) => {
             let mut fields = json!(ended);

@@ -127,15 +127,26 @@ pub struct Call<'a> {
     pub arguments: &'a Map<String, Value>,
     /// What the agents of the group share; none: there is no group that shares anything.
     pub context: Option<&'a Map<String, Value>>,
+    /// By what a person has allowed exactly this call; none: nobody was asked about it.
+    pub permit: Option<&'a Permit>,
+}
+
+/// A person's permission for one call: what was shown is what may be called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Permit {
+    /// The digest of the call ([`crate::message::CalledTool::digest`]).
+    pub digest: String,
+    /// What it was made with.
+    pub salt: String,
 }
 
 /// Whether a tool may be called.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Permission {
-    /// As it is.
-    Granted,
+    /// As it is; with a permit, if a person was asked about this call.
+    Granted(Option<Permit>),
     /// With these arguments instead.
-    Changed(Map<String, Value>),
+    Changed(Map<String, Value>, Option<Permit>),
     /// No; perhaps with a reason, which the model is told.
     Denied(Option<String>),
 }

@@ -10,6 +10,7 @@ use crate::chat::agent::{request, tell_sent};
 use crate::chat::memory::{Line, Utterance, unnamed, wire};
 use crate::chat::{Call, Event, Permission, Replied, Result, Speaking, Stage, Stop, ToolResponse};
 use crate::ids::{MessageId, Name};
+use crate::message::{CANNOT_BE_KEPT, inexact_number};
 use crate::model::{Role, ToolCall};
 use crate::workflow::{Agent, Approve, Returns, Schema, Tool, apply_defaults};
 
@@ -67,6 +68,12 @@ pub(super) async fn execute(stage: &Stage<'_>, agent: &Name, tools: &[Name], cal
         Ok(given) => given,
         Err(error) => return refuse(stage, agent, call, Value::Null, error).await,
     };
+    if tool.approve != Approve::Never
+        && let Some(number) = inexact_number(&call.function.arguments)
+    {
+        // A person would be shown, and the tool given, another number than the model wrote.
+        return refuse(stage, agent, call, Value::Object(given), format!("Error: {number} {CANNOT_BE_KEPT}")).await;
+    }
     let arguments = Value::Object(given.clone());
     stage
         .tell(Event::ExecuteFunction { agent: agent.clone(), call: call.clone(), arguments: arguments.clone() })
@@ -77,12 +84,14 @@ pub(super) async fn execute(stage: &Stage<'_>, agent: &Name, tools: &[Name], cal
         Err(problems) => return refuse(stage, agent, call, arguments, format!("Error: {problems}")).await,
     };
     let mut note = String::new();
+    let mut permit = None;
     if tool.approve != Approve::Never {
-        match stage.fx.may_call(Call { tool, call, agent, arguments: &fitting, context }).await? {
-            Permission::Granted => {}
-            Permission::Changed(others) => match checked_arguments(tool, others) {
+        match stage.fx.may_call(Call { tool, call, agent, arguments: &fitting, context, permit: None }).await? {
+            Permission::Granted(given) => permit = given,
+            Permission::Changed(others, given) => match checked_arguments(tool, others) {
                 Ok(others) => {
                     fitting = others;
+                    permit = given;
                     // The conversation keeps the call as the model wrote it.
                     note = format!("A person changed the arguments to {}.\n", json!(fitting));
                 }
@@ -94,7 +103,7 @@ pub(super) async fn execute(stage: &Stage<'_>, agent: &Name, tools: &[Name], cal
             }
         }
     }
-    match stage.fx.call_tool(Call { tool, call, agent, arguments: &fitting, context }).await? {
+    match stage.fx.call_tool(Call { tool, call, agent, arguments: &fitting, context, permit: permit.as_ref() }).await? {
         Ok(returned) => {
             let text = note + &result_text(tool, &returned);
             let content = match tool.returns {

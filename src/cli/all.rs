@@ -49,6 +49,7 @@ impl All {
         let shutdown = lifecycle.shutdown();
         let embedded = !self.nats && common.nats_url.is_none();
         let data_dir = project::data_dir(&config, self.data_dir.as_ref());
+        project::check_front_end(&config, &data_dir)?;
         let broker = if embedded { embedded::open(&data_dir)? } else { project::connect(&config, "all").await? };
         let folder = embedded.then_some(data_dir.as_path());
         let sealer = project::sealer(&config, folder)?;

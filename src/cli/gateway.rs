@@ -23,6 +23,7 @@ impl Gateway {
     pub(super) async fn run(self, common: Common) -> Result<ExitCode, CliError> {
         let config = project::load(&common)?;
         config.usable(Section::Gateway)?;
+        project::check_front_end(&config, &config.data_dir)?;
         let lifecycle = project::lifecycle(&config);
         let shutdown = lifecycle.shutdown();
         let listener = project::listen(&self.listen, config.gateway.host, config.gateway.port).await?;

@@ -52,7 +52,7 @@ pub struct Common {
     /// How log lines look.
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
-    /// Log more (-vv: everything).
+    /// Log more (-vv: all that fastagency says).
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
 }

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use crate::broker::{embedded, nats};
 use crate::lifecycle::End;
 use crate::problem::Problems;
+use crate::visible;
 
 /// Why a command did not do what it was asked for.
 pub(super) enum CliError {
@@ -57,22 +58,32 @@ impl From<crate::run::Error> for CliError {
 pub(super) fn report(error: &CliError) -> ExitCode {
     match error {
         CliError::Problems(problems) => {
-            eprintln!("{problems}");
+            eprintln!("{}", shown(&problems.to_string()));
             ExitCode::from(2)
         }
         CliError::Usage(message) => {
-            eprintln!("error: {message}");
+            eprintln!("error: {}", shown(message));
             ExitCode::from(2)
         }
         CliError::Unreachable(error) => {
-            eprintln!("error: {}", chain(error));
+            eprintln!("error: {}", shown(&chain(error)));
             ExitCode::from(3)
         }
         CliError::Failed(error) => {
-            eprintln!("error: {}", chain(error));
+            eprintln!("error: {}", shown(&chain(error)));
             ExitCode::FAILURE
         }
     }
+}
+
+/// A text for a terminal, in which nothing is hidden: it may quote servers and files. Lines and tabs stay.
+pub(super) fn shown(text: &str) -> String {
+    text.split_inclusive(['\n', '\t'])
+        .map(|piece| match piece.strip_suffix(['\n', '\t']) {
+            Some(words) => format!("{}{}", visible::one_line(words), &piece[words.len()..]),
+            None => visible::one_line(piece).into_owned(),
+        })
+        .collect()
 }
 
 /// An error and its causes, each said once.

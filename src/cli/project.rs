@@ -24,7 +24,7 @@ use crate::lifecycle::Lifecycle;
 use crate::project::load_config;
 use crate::seal::Sealer;
 use crate::vouch::Voucher;
-use crate::{chain, model, telemetry, ui, worker, workflow};
+use crate::{chain, gateway, model, telemetry, ui, worker, workflow};
 
 /// The variable with the key or token that a gateway is shown.
 pub(super) const KEY: &str = "FASTAGENCY_KEY";
@@ -109,6 +109,24 @@ pub(super) fn nats_name(config: &Config, role: &str) -> String {
 /// The data folder of the embedded broker.
 pub(super) fn data_dir(config: &Config, named: Option<&PathBuf>) -> PathBuf {
     named.unwrap_or(&config.data_dir).clone()
+}
+
+/// Refuses to serve a folder to everybody in which something lies that the system keeps for itself.
+pub(super) fn check_front_end(config: &Config, data_dir: &Path) -> Result<(), CliError> {
+    let Some(folder) = &config.gateway.static_dir else { return Ok(()) };
+    let mut private: Vec<gateway::Private<'_>> = vec![
+        ("data_dir", data_dir),
+        ("workflows", &config.workflows),
+        ("audit.anchors", &config.audit.anchors),
+        ("the configuration", &config.path),
+    ];
+    private.extend(config.auth.file.iter().map(|path| ("auth.file", path.as_path())));
+    if let Ok(nats) = config.nats() {
+        private.extend(nats.nkey_seed_file.iter().map(|path| ("nats.nkey_seed_file", path.as_path())));
+        private.extend(nats.credentials_file.iter().map(|path| ("nats.credentials_file", path.as_path())));
+        private.extend(nats.tls.key_file.iter().map(|path| ("nats.tls.key_file", path.as_path())));
+    }
+    gateway::check_front_end(folder, &private).map_err(CliError::Usage)
 }
 
 /// What the logs are chained with: the configured key; else, beside an embedded store, a key in a file there.

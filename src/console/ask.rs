@@ -8,7 +8,7 @@ use super::render::{line, plain};
 use super::terminal::Wants;
 use crate::client::event::Message;
 use crate::ids::MessageId;
-use crate::message::{Content, MultipleChoice, TextValue, check_text_answer};
+use crate::message::{Approval, Content, MultipleChoice, TextValue, check_text_answer};
 
 /// A question that is being asked.
 pub(super) struct Asking {
@@ -149,9 +149,20 @@ pub fn value_of(question: &Content, text: &str) -> Value {
         Content::MultipleChoice(asked) => choice_of(asked, text),
         Content::Form(_) => serde_json::from_str(text).unwrap_or_else(|_| json!(text)),
         // What is not one of the words is the gateway's to refuse.
-        Content::Approval(_) => check_text_answer(question, text).map_or_else(|_| json!(text), |fits| fits.value),
+        Content::Approval(asked) => match check_text_answer(question, text) {
+            Ok(fits) => with_digest(fits.value, asked),
+            Err(_) => json!(text),
+        },
         _ => json!(text),
     }
+}
+
+/// A decision about what was shown here.
+fn with_digest(mut decision: Value, asked: &Approval) -> Value {
+    if let Some(digest) = &asked.digest {
+        decision["digest"] = json!(digest);
+    }
+    decision
 }
 
 fn choice_of(asked: &MultipleChoice, text: &str) -> Value {

@@ -8,6 +8,7 @@ use crate::ids::MessageId;
 use crate::message::Content;
 use crate::run::attach::Delta;
 use crate::run::record::Ending;
+use crate::visible::{is_hidden, written_out};
 
 /// The longest function call or result that is shown, in characters: they are for machines, and may be of any size.
 const CALL_SHOWN: usize = 2000;
@@ -19,8 +20,17 @@ pub fn plain(text: &str) -> String {
 }
 
 fn is_plain(c: char) -> bool {
-    matches!(c, '\n' | '\t')
-        || !(c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}'))
+    matches!(c, '\n' | '\t') || !is_bidi(c) && !c.is_control() && (!is_hidden(c) || is_of_emoji(c))
+}
+
+/// What turns the direction of writing.
+fn is_bidi(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// What joins pictures and letters into others.
+fn is_of_emoji(c: char) -> bool {
+    matches!(c, '\u{200c}' | '\u{200d}' | '\u{fe0e}' | '\u{fe0f}')
 }
 
 /// A text in one line.
@@ -263,7 +273,8 @@ pub(super) fn in_words(says: &Content) -> Option<String> {
         Content::TextMessage { body, .. } => body.clone()?,
         Content::SuggestedFunctionCall { function_name, arguments, .. } => {
             let arguments = serde_json::to_string(arguments).unwrap_or_default();
-            format!("calls {}({})", function_name.as_deref().unwrap_or("?"), shortened(&arguments))
+            let name = written_out(function_name.as_deref().unwrap_or("?"));
+            format!("calls {name}({})", shortened(&written_out(&arguments)))
         }
         Content::FunctionCallExecution { function_name, retval, .. } => {
             let returned = retval.as_str().map_or_else(|| retval.to_string(), str::to_owned);
@@ -274,7 +285,9 @@ pub(super) fn in_words(says: &Content) -> Option<String> {
         }
         Content::Approval(asked) => {
             let prompt = asked.prompt.as_deref().unwrap_or("May this be called?");
-            format!("{prompt}\n{}({})", asked.function_name, Value::Object(asked.arguments.clone()))
+            // What is decided on is written out: every letter and digit of it.
+            let arguments = Value::Object(asked.arguments.clone()).to_string();
+            format!("{prompt}\n{}({})", written_out(&asked.function_name), written_out(&arguments))
         }
         Content::SystemMessage { message } => match message.get("body").and_then(Value::as_str) {
             Some(body) => match message.get("heading").and_then(Value::as_str) {

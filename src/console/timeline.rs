@@ -61,7 +61,10 @@ pub fn of_log(placed: &Placed) -> Entry {
         }
         Body::Did { outcome: Outcome::Answer(answer), .. } => ("answered", answered(answer)),
         Body::Did { key, outcome } => ("did", format!("{}: {}", line(key), did(outcome))),
-        Body::Calling { key } => ("calling", line(key)),
+        Body::Calling { key, digest: None } => ("calling", line(key)),
+        Body::Calling { key, digest: Some(digest) } => {
+            ("calling", format!("{} (allowed, digest {})", line(key), line(digest)))
+        }
         Body::Parked { until: None } => ("parked", "waits for an answer".to_owned()),
         Body::Parked { until: Some(until) } => ("parked", format!("waits, until {until} at the latest")),
         Body::Ended(over) => ("ended", ended(over.outcome, over.reason.as_deref(), &over.result, over.usage.llm_calls)),
@@ -262,7 +265,7 @@ mod tests {
     #[test]
     fn every_kind_has_words() {
         for (body, wanted) in [
-            (Body::Calling { key: "2/tool".into() }, "calling 2/tool"),
+            (Body::Calling { key: "2/tool".into(), digest: None }, "calling 2/tool"),
             (Body::Parked { until: None }, "parked waits for an answer"),
             (Body::Removed(Default::default()), "removed "),
             (

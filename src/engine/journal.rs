@@ -319,7 +319,7 @@ impl Journal {
 
     /// Notes that a tool is being called: in the log, so that people see what was under way, and for the limit. Returns
     /// whether it is called for the first time: a call that the log remembers was counted before.
-    pub(super) async fn begin_tool_call(self: &Arc<Self>, key: &str) -> Result<bool> {
+    pub(super) async fn begin_tool_call(self: &Arc<Self>, key: &str, digest: Option<&str>) -> Result<bool> {
         let is_known = match self.remembered(key) {
             Some(Remembered::Did(Outcome::Failed { kind, message })) => return Err(Stop::failed(&kind, message)),
             known => known.is_some(),
@@ -335,7 +335,10 @@ impl Journal {
                 let why = format!("the run has called {limit} tools, its limit");
                 Err(self.refuse(key.to_owned(), why).await?)
             }
-            _ => self.append(Body::Calling { key: key.to_owned() }).await.map(|()| true),
+            _ => self
+                .append(Body::Calling { key: key.to_owned(), digest: digest.map(str::to_owned) })
+                .await
+                .map(|()| true),
         }
     }
 
@@ -394,7 +397,7 @@ fn remember(history: Vec<Placed>) -> HashMap<String, Remembered> {
         match placed.record.body {
             Body::Said { key, message } => remembered.insert(key, Remembered::Said(message)),
             Body::Did { key, outcome } => remembered.insert(key, Remembered::Did(outcome)),
-            Body::Calling { key } => remembered.insert(key, Remembered::Calling),
+            Body::Calling { key, .. } => remembered.insert(key, Remembered::Calling),
             _ => None,
         };
     }

@@ -307,7 +307,9 @@ async fn finish(journal: &Arc<Journal>, done: crate::chat::Result<Value>, scope:
         None => failure.message.clone(),
     };
     let user = journal.created.user.as_ref().map(UserId::as_str);
-    tracing::warn!(run.id = %journal.run, workflow = %journal.created.workflow, user.id = user, "the run failed: {told}");
+    // Not its words: they may quote what people and models said. The run's own log has them.
+    let (kind, step) = (failure.kind.as_str(), failure.step.as_deref());
+    tracing::warn!(run.id = %journal.run, workflow = %journal.created.workflow, user.id = user, kind, step, "the run failed");
     let says = Content::Error { short: Some(format!("{FAILED}.")), long: Some(told.clone()) };
     Scoped::new(journal.clone(), scope, Vec::new()).say("Workflow", "User", says, None).await?;
     let words = Value::String(format!("{FAILED}: {told}"));

@@ -3,13 +3,14 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::chat::{Answer, Permission, Question, Result, Stop};
-use crate::engine::effects::Scoped;
+use crate::chat::{Answer, Permission, Permit, Question, Result, Stop, checked_arguments};
+use crate::engine::effects::{REPLAY, Scoped};
 use crate::engine::steps::Execution;
-use crate::message::{Approval, Content, Decision, Verdict};
+use crate::message::{Approval, CalledTool, Content, Decision, Verdict};
 use crate::workflow::{Approve, Tool};
 
 /// A call that somebody wants to make.
+#[derive(Clone, Copy)]
 pub(super) struct Wanted<'a> {
     /// What is to be called.
     pub tool: &'a Tool,
@@ -24,40 +25,93 @@ pub(super) struct Wanted<'a> {
 impl Execution<'_> {
     /// Asks a person for permission, unless the run has it. To be called for every call of a tool.
     pub(super) async fn permit(&self, fx: &Scoped, wanted: Wanted<'_>) -> Result<Permission> {
-        let tool = wanted.tool;
+        let Wanted { tool, by, .. } = wanted;
         if tool.approve == Approve::Never {
-            return Ok(Permission::Granted);
+            return Ok(Permission::Granted(None));
         }
         let standing = format!("{}/{}", self.workflow.name, tool.name);
         // Remembered, whatever it is: another branch may be given the permission at the same time.
         if fx.once(|| json!(self.journal.is_allowed(&standing))).await? == json!(true) {
-            return Ok(Permission::Granted);
+            return Ok(Permission::Granted(None));
         }
-        let Verdict { decision, arguments, reason } = ask(fx, wanted).await?;
+        let (Verdict { decision, arguments, reason, .. }, salt) = self.ask_for_permission(fx, wanted).await?;
         match (decision, tool.approve) {
             (Decision::Deny, _) => return Ok(Permission::Denied(reason)),
             (Decision::Always, _) | (Decision::Once, Approve::First) => self.journal.allow(standing).await?,
             (Decision::Once, _) => {}
         }
-        Ok(arguments.map_or(Permission::Granted, Permission::Changed))
+        let permit = |arguments: &Map<String, Value>| {
+            let salt = salt.clone()?;
+            Some(Permit { digest: self.call_of(tool, by, arguments).digest(&salt), salt })
+        };
+        let Some(others) = arguments else { return Ok(Permission::Granted(permit(wanted.arguments))) };
+        // What a person changed them to, with what the tool fills in: exactly that is called. What does not fit the tool is told later.
+        let others = checked_arguments(tool, others.clone()).unwrap_or(others);
+        let permit = permit(&others);
+        Ok(Permission::Changed(others, permit))
+    }
+
+    /// Refuses to call what was not allowed in exactly this form. To be called right before the call is made.
+    pub(super) fn check_permit(
+        &self,
+        tool: &Tool,
+        by: &str,
+        arguments: &Map<String, Value>,
+        permit: &Permit,
+    ) -> Result<()> {
+        if self.call_of(tool, by, arguments).digest(&permit.salt) == permit.digest {
+            Ok(())
+        } else {
+            Err(not_allowed(tool))
+        }
+    }
+
+    fn call_of<'a>(&'a self, tool: &'a Tool, by: &'a str, arguments: &'a Map<String, Value>) -> CalledTool<'a> {
+        let definition = self.journal.created.definition.as_deref();
+        CalledTool { workflow: self.workflow.name.as_str(), definition, tool: tool.name.as_str(), by, arguments }
+    }
+
+    /// Asks, and makes sure that what the person saw is what is wanted now. The salt is that of the question.
+    async fn ask_for_permission(&self, fx: &Scoped, wanted: Wanted<'_>) -> Result<(Verdict, Option<String>)> {
+        let Wanted { tool, arguments, by, call_id } = wanted;
+        let called = self.call_of(tool, by, arguments);
+        let salt = crate::ids::hex(&rand::random::<[u8; 16]>());
+        let says = Content::Approval(Approval {
+            prompt: Some(format!("May I call `{}`? ({})", tool.name, tool.description.trim().trim_end_matches('.'))),
+            function_name: tool.name.to_string(),
+            call_id: call_id.map(str::to_owned),
+            arguments: arguments.clone(),
+            schema: Some(tool.params.json.clone()),
+            digest: Some(called.digest(&salt)),
+            salt: Some(salt),
+            ..Approval::default()
+        });
+        let question =
+            Question { sender: by.to_owned(), recipient: "User".to_owned(), says, timeout: None, default: None };
+        let (answer, shown) = fx.ask_and_show(question).await?;
+        let Answer::Given(answer) = answer else {
+            return Err(Stop::Halted("a question without a deadline cannot be too late".to_owned()));
+        };
+        // It was checked when it came.
+        let verdict: Verdict = serde_json::from_value(answer)
+            .map_err(|error| Stop::Halted(format!("an approval is no decision ({:?})", error.classify())))?;
+        let Content::Approval(shown) = shown else { return Err(not_allowed(tool)) };
+        let is_named = match (&shown.digest, &shown.salt) {
+            (Some(digest), Some(salt)) => {
+                called.digest(salt) == *digest && verdict.digest.as_ref().is_none_or(|named| named == digest)
+            }
+            (None, None) => true, // Asked by an older program.
+            _ => false,
+        };
+        let is_same = is_named && shown.arguments == *arguments && shown.function_name == tool.name.as_str();
+        if is_same || verdict.decision == Decision::Deny { Ok((verdict, shown.salt)) } else { Err(not_allowed(tool)) }
     }
 }
 
-async fn ask(fx: &Scoped, wanted: Wanted<'_>) -> Result<Verdict> {
-    let Wanted { tool, arguments, by, call_id } = wanted;
-    let says = Content::Approval(Approval {
-        prompt: Some(format!("May I call `{}`? ({})", tool.name, tool.description.trim().trim_end_matches('.'))),
-        function_name: tool.name.to_string(),
-        call_id: call_id.map(str::to_owned),
-        arguments: arguments.clone(),
-        schema: Some(tool.params.json.clone()),
-        ..Approval::default()
-    });
-    let question = Question { sender: by.to_owned(), recipient: "User".to_owned(), says, timeout: None, default: None };
-    let answer = match fx.ask(question).await? {
-        Answer::Given(answer) => answer,
-        Answer::TimedOut => return Err(Stop::Halted("a question without a deadline cannot be too late".to_owned())),
-    };
-    // It was checked when it came.
-    serde_json::from_value(answer).map_err(|error| Stop::Halted(format!("an approval is no decision: {error}")))
+fn not_allowed(tool: &Tool) -> Stop {
+    let why = format!(
+        "what was allowed is not what the tool {:?} would be called with now; it was not called",
+        tool.name.as_str()
+    );
+    Stop::failed(REPLAY, why)
 }

@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 
 use crate::bounds::{OUTSIDE, Unfit, read};
 use crate::chat::{
-    self, Answer, Asked, Call, Effects, Event, Failure, Grouped, LIMIT, Led, Permission, Question, Replied, Result,
-    Speaking, Stage, Stop,
+    self, Answer, Asked, Call, Effects, Event, Failure, Grouped, LIMIT, Led, Permission, Permit, Question, Replied,
+    Result, Speaking, Stage, Stop,
 };
 use crate::engine::effects::{REPLAY, Scoped};
 use crate::engine::permits::Wanted;
@@ -27,6 +27,15 @@ use crate::workflow::{self, AskAgent, Data, ModelUse, Tool};
 
 /// How deep tools may call each other: steps of a tool may call tools, and agents in them as well.
 const DEEPEST_TOOLS: u32 = 8;
+
+/// A call that may be made.
+struct Allowed<'a> {
+    tool: &'a Tool,
+    arguments: &'a Map<String, Value>,
+    by: &'a str,
+    /// By which a person allowed exactly it; none: nobody was asked about it.
+    permit: Option<&'a Permit>,
+}
 
 impl Execution<'_> {
     /// A conversation of two.
@@ -132,12 +141,17 @@ impl Execution<'_> {
         };
         let fitting = |args| chat::checked_arguments(tool, args).map_err(|problems| Stop::failed("tool", problems));
         let mut args = fitting(args)?;
-        match self.permit(fx, Wanted { tool, arguments: &args, by: "Workflow", call_id: None }).await? {
-            Permission::Granted => {}
-            Permission::Changed(others) => args = fitting(others)?,
+        let by = "Workflow";
+        let permit = match self.permit(fx, Wanted { tool, arguments: &args, by, call_id: None }).await? {
+            Permission::Granted(permit) => permit,
+            Permission::Changed(others, permit) => {
+                args = fitting(others)?;
+                permit
+            }
             Permission::Denied(reason) => return Err(Stop::failed("denied", chat::denial(reason.as_deref()))),
-        }
-        self.execute(tool, &args, None, scope, &format!("{place}/{}/", tool.name)).await
+        };
+        let allowed = Allowed { tool, arguments: &args, by, permit: permit.as_ref() };
+        self.execute(allowed, None, scope, &format!("{place}/{}/", tool.name)).await
     }
 
     /// A conversation with the usage in its result.
@@ -182,18 +196,22 @@ impl Execution<'_> {
     /// Executes a tool's steps. Its `return` is its result; what it sets is set for the workflow.
     async fn execute(
         &self,
-        tool: &Tool,
-        arguments: &Map<String, Value>,
+        allowed: Allowed<'_>,
         context: Option<&Map<String, Value>>,
         scope: &mut Scope,
         place: &str,
     ) -> Result<Value> {
+        let Allowed { tool, arguments, by, permit } = allowed;
         if scope.depth == DEEPEST_TOOLS {
             let problem =
                 format!("the tool {:?} is called {DEEPEST_TOOLS} tools deep: it never ends", tool.name.as_str());
             return Err(Stop::failed(LIMIT, problem));
         }
-        let is_new = self.journal.begin_tool_call(&format!("{place}call")).await?;
+        if let Some(permit) = permit {
+            self.check_permit(tool, by, arguments, permit)?;
+        }
+        let digest = permit.map(|permit| permit.digest.as_str());
+        let is_new = self.journal.begin_tool_call(&format!("{place}call"), digest).await?;
         let calling = Calling::begin(&self.journal.figures, self.journal.run, tool, is_new);
         let mut within = scope.of_tool(tool, arguments, context);
         let flow = calling.span.around(self.body(&tool.steps, &mut within, place.to_owned())).await;
@@ -340,7 +358,9 @@ impl Effects for Talking<'_, '_> {
         };
         let within = self.fx.within();
         let execution = Execution { workflow: self.execution.workflow, journal: self.execution.journal, within };
-        let executed = execution.execute(call.tool, call.arguments, call.context, scope, &place).await;
+        let Call { tool, arguments, agent, context, permit, .. } = call;
+        let allowed = Allowed { tool, arguments, by: agent.as_str(), permit };
+        let executed = execution.execute(allowed, context, scope, &place).await;
         *self.scope() = Some(scope);
         match executed {
             Ok(value) => Ok(Ok(value)),

@@ -29,6 +29,7 @@ mod events;
 mod fastagency;
 mod formulas;
 mod frames;
+mod front_end;
 mod guard;
 mod health;
 mod known;
@@ -45,6 +46,7 @@ mod socket;
 mod starting;
 
 pub use error::ApiError;
+pub use front_end::{Private, check as check_front_end};
 pub use socket::reads_first_frame;
 
 /// What the gateway must be told.

@@ -4,8 +4,9 @@ use serde_json::{Map, Value, json};
 
 use crate::gateway::markdown;
 use crate::message::{Content, Message};
-use crate::run::record::{Body, Outcome, Placed};
+use crate::run::record::{Answered, Body, Outcome, Placed};
 use crate::run::summary::{OpenQuestion, Summary};
+use crate::visible;
 
 /// A run, as lists and single look-ups show it.
 pub fn run(summary: &Summary) -> Value {
@@ -54,6 +55,7 @@ pub fn record(placed: &Placed) -> Option<Value> {
                 "question": answered.question,
                 "text": answered.text,
                 "value": answered.value,
+                "arguments_text": changed_arguments(answered),
                 "refused": answered.refused,
                 "by": answered.by,
                 "on_timeout": answered.on_timeout,
@@ -82,6 +84,14 @@ pub fn record(placed: &Placed) -> Option<Value> {
         shown.extend(fields);
     }
     Some(Value::Object(shown))
+}
+
+/// The arguments that somebody allowed a call with instead, as text that no program rounds; null: there are none.
+fn changed_arguments(answered: &Answered) -> Option<String> {
+    let value = answered.value.as_ref()?;
+    let arguments =
+        value.get("arguments").filter(|arguments| arguments.is_object() && value.get("decision").is_some())?;
+    Some(visible::json(arguments))
 }
 
 /// A message with all that is known about it, and its text as HTML.
@@ -307,7 +317,7 @@ mod tests {
         for body in [
             Body::Did { key: "1".into(), outcome: Outcome::Value(json!("secret")) },
             Body::Did { key: "1".into(), outcome: Outcome::Failed { kind: "x".into(), message: "y".into() } },
-            Body::Calling { key: "1".into() },
+            Body::Calling { key: "1".into(), digest: None },
             Body::Removed(Default::default()),
         ] {
             let placed = Placed { seq: 1, at: Timestamp::UNIX_EPOCH, record: Record::new(body) };

@@ -22,6 +22,7 @@ use tracing::Span;
 
 use crate::auth::{Caller, Scope};
 use crate::gateway::error::ApiError;
+use crate::gateway::front_end::FrontEnd;
 use crate::gateway::{Gateway, audit, docs, events, fastagency, guard, health, overview, runs, socket};
 use crate::ids::MessageId;
 use crate::metrics::Tier;
@@ -101,15 +102,18 @@ pub fn app(gateway: Arc<Gateway>) -> Router {
     }
     // FastAgency's own client asks here, as it puts one slash too many before the path.
     router = router.route("//fastagency/discovery", get(fastagency::discovery));
-    let router = match static_dir {
-        Some(folder) => router.fallback_service(
+    // One that is gone by now serves nothing.
+    let router = match static_dir.and_then(|folder| FrontEnd::of(&folder).ok()) {
+        Some(front_end) => router.fallback_service(
             tower::ServiceBuilder::new()
                 .layer(SetResponseHeaderLayer::if_not_present(
                     header::X_CONTENT_TYPE_OPTIONS,
                     HeaderValue::from_static("nosniff"),
                 ))
                 .service(
-                    ServeDir::new(folder).call_fallback_on_method_not_allowed(true).fallback(not_found.into_service()),
+                    ServeDir::with_backend(front_end.root().to_owned(), front_end)
+                        .call_fallback_on_method_not_allowed(true)
+                        .fallback(not_found.into_service()),
                 ),
         ),
         None => router.fallback(not_found),
@@ -192,11 +196,10 @@ async fn method_not_allowed(request: Request) -> Response {
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message).into_response()
 }
 
-fn after_panic(panic: Box<dyn Any + Send + 'static>) -> Response {
-    let words = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let words = words.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+fn after_panic(_: Box<dyn Any + Send + 'static>) -> Response {
     let id = MessageId::random().to_string();
-    tracing::error!(error.id = %id, "a request panicked: {words}");
+    // Where and why was logged when it happened.
+    tracing::error!(error.id = %id, "a request panicked");
     ApiError::fault(id).into_response()
 }
 

@@ -17,7 +17,7 @@ use crate::gateway::error::{ApiError, Result};
 use crate::gateway::starting::{Begun, Refused, Wanted, begin};
 use crate::gateway::{Gateway, projection};
 use crate::ids::{MessageId, RunId};
-use crate::message::check_answer;
+use crate::message::{Approval, Content, OTHER_DIGEST, check_answer};
 use crate::run;
 use crate::run::answer::{Accepted, Answer, Given};
 use crate::run::attach::{Seen, attach};
@@ -456,12 +456,28 @@ pub async fn answer(
     if found.ended {
         return Err(ApiError::new(StatusCode::CONFLICT, "run_ended", "the run has ended"));
     }
+    check_digest(&found.message.says, &answering.value)?;
     let fits = check_answer(&found.message.says, &answering.value)
         .map_err(|problem| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_answer", problem))?;
     let given = Given::new(Answer::Value(fits.value), caller.user);
     match answers::give(&gateway, &Target::of(run, &created), &found.message, given).await? {
         Accepted::Yes => Ok(StatusCode::ACCEPTED),
         Accepted::TakenBy { by, at } => Err(already_answered(json!(by), json!(at))),
+    }
+}
+
+/// Whoever allows a call says what was shown: an answer to something else counts for nothing.
+fn check_digest(question: &Content, answer: &Value) -> Result<()> {
+    let Content::Approval(Approval { digest: Some(digest), .. }) = question else { return Ok(()) };
+    match answer.get("digest").and_then(Value::as_str) {
+        Some(named) if named == digest => Ok(()),
+        Some(_) => Err(ApiError::new(StatusCode::CONFLICT, "other_digest", OTHER_DIGEST)),
+        None if answer["decision"] == "deny" => Ok(()),
+        None => Err(ApiError::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invalid_answer",
+            "an answer that allows a call has the digest of the question, which stands for what was shown",
+        )),
     }
 }
 

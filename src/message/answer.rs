@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::bounds::{OUTSIDE, read};
 
-use super::{Approval, Content, Decision, Form, MultipleChoice, TextInput, TextValue, Verdict};
+use super::{Approval, Content, Decision, Form, MultipleChoice, TextInput, TextValue, Verdict, permission};
 
 /// What a person answered: checked, in the form in which it is stored and shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,7 +149,13 @@ fn check_verdict(asked: &Approval, answer: &Value) -> Result<Fits, String> {
     let Ok(verdict) = serde_json::from_value::<Verdict>(answer.clone()) else {
         return Err("the answer has a decision (once, always or deny), and may have arguments or a reason".to_owned());
     };
-    if let Some(arguments) = &verdict.arguments {
+    if let (Some(shown), Some(digest)) = (&asked.digest, &verdict.digest)
+        && shown != digest
+    {
+        return Err(OTHER_DIGEST.to_owned());
+    }
+    let arguments = permission::changed(asked, &verdict)?;
+    if let Some(arguments) = &arguments {
         if verdict.decision == Decision::Deny {
             return Err("what is denied takes no arguments".to_owned());
         }
@@ -163,8 +169,13 @@ fn check_verdict(asked: &Approval, answer: &Value) -> Result<Fits, String> {
         (Decision::Deny, Some(reason)) => format!("Denied: {reason}"),
         (Decision::Deny, None) => "Denied".to_owned(),
     };
-    Ok(Fits { value: answer.clone(), text })
+    // Changes are in the arguments now.
+    let verdict = Verdict { arguments, changes: Vec::new(), ..verdict };
+    Ok(Fits { value: json!(verdict), text })
 }
+
+/// Why an answer to something else than what was shown is refused.
+pub const OTHER_DIGEST: &str = "what was allowed is not what would be called: look at the question again";
 
 fn check_schema(schema: &Value, answer: &Value) -> Result<(), String> {
     let validator = jsonschema::validator_for(schema).map_err(|_| "the question's schema cannot be read".to_owned())?;

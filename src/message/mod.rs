@@ -4,6 +4,7 @@
 //! a FastAgency client sees them: types it knows, every key it expects and none that it does not.
 
 mod answer;
+mod permission;
 mod wire;
 
 use serde::{Deserialize, Serialize};
@@ -11,8 +12,10 @@ use serde_json::{Map, Value, json};
 
 use crate::clock::Timestamp;
 use crate::ids::MessageId;
+use crate::visible;
 
-pub use answer::{Fits, check_answer, check_text_answer};
+pub use answer::{Fits, OTHER_DIGEST, check_answer, check_text_answer};
+pub use permission::{CANNOT_BE_KEPT, CalledTool, inexact_number};
 pub use wire::{envelope, from_envelope};
 
 /// One message of a run.
@@ -246,6 +249,12 @@ pub struct Approval {
     /// What valid arguments are; none: any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<Value>,
+    /// Stands for exactly this call ([`CalledTool::digest`]); none in logs of older programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// What the digest was made with; never shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub salt: Option<String>,
     /// When it is too late.
     #[serde(flatten)]
     pub deadline: Deadline,
@@ -260,9 +269,26 @@ pub struct Verdict {
     /// What to call it with instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arguments: Option<Map<String, Value>>,
+    /// What to change of the arguments that were shown; the rest stays as the server has it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<Change>,
+    /// The digest of what was shown to whoever decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
     /// Why not; the agents are told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+/// A change of one field of the arguments.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Change {
+    /// Where: a JSON Pointer to a field of an object.
+    pub path: String,
+    /// To what: JSON text, so that no program on the way rounds a number; none: the field is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub json: Option<String>,
 }
 
 /// Whether a tool may be called.
@@ -383,6 +409,20 @@ impl Content {
         self.waits()?.deadline
     }
 
+    /// The arguments of a call as text, exactly: the digits are those of the call, and what cannot be seen is written out. None
+    /// where programs that read numbers as JavaScript does show the arguments as they are.
+    fn arguments_text(&self) -> Option<String> {
+        let (Content::Approval(Approval { arguments, .. }) | Content::SuggestedFunctionCall { arguments, .. }) = self
+        else {
+            return None;
+        };
+        let value = Value::Object(arguments.clone());
+        let text = visible::json(&value);
+        let is_needed =
+            matches!(self, Content::Approval(_)) || permission::has_long_number(&value) || text.contains("\\u");
+        is_needed.then_some(text)
+    }
+
     /// The content as our own interface shows it: all that is known, under the keys of `docs/api.md`.
     pub fn to_json(&self) -> Value {
         let mut json = match self {
@@ -392,6 +432,10 @@ impl Content {
         };
         if let Some(map) = json.as_object_mut() {
             map.remove("type");
+            map.remove("salt");
+            if let Some(text) = self.arguments_text() {
+                map.insert("arguments_text".to_owned(), Value::String(text));
+            }
         }
         json
     }

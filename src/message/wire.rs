@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Approval, Content, Form, Message};
 use crate::ids::{MessageId, RunId};
+use crate::visible;
 
 /// The message as FastAgency's clients and gateways read it. A form goes out as a text input with its fields in words, and so
 /// as a choice does an approval, with what is to be called.
@@ -66,8 +67,8 @@ const APPROVAL_CHOICES: [&str; 3] = ["Allow once", "Allow always in this run", "
 
 fn approval_in_words(asked: &Approval) -> String {
     let prompt = asked.prompt.as_deref().unwrap_or("May this be called?");
-    let arguments = serde_json::to_string_pretty(&asked.arguments).expect("a map is JSON");
-    let name = &asked.function_name;
+    let arguments = visible::json(&Value::Object(asked.arguments.clone()));
+    let name = visible::written_out(&asked.function_name);
     format!("{prompt}\n\n`{name}`\n```json\n{arguments}\n```")
 }
 

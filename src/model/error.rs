@@ -114,6 +114,23 @@ pub enum Error {
 }
 
 impl Error {
+    /// The error as logs have it: without the server's own words, which may quote what it was asked.
+    pub fn in_log(&self) -> String {
+        match self {
+            Error::Status { model, status, .. } => {
+                let aside = self.trouble().map(Trouble::aside).unwrap_or_default();
+                format!("the model {model:?} answered {status}{aside}")
+            }
+            Error::Malformed { model, .. } => format!("the model {model:?} sent an answer that cannot be read"),
+            Error::Down { model, failures, again_in, .. } => {
+                format!(
+                    "the model {model:?} is not asked for another {again_in:?}, because it failed {failures} times in a row"
+                )
+            }
+            other => other.to_string(),
+        }
+    }
+
     /// What kind of error a server answered with; none if it did not answer.
     pub fn trouble(&self) -> Option<Trouble> {
         match self {

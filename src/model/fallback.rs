@@ -34,7 +34,7 @@ impl ChatModel for WithFallbacks {
         for other in order {
             match outcome {
                 Err(error) if goes_on_after(&error) => {
-                    tracing::warn!(%error, "asking the next model instead");
+                    tracing::warn!(error = error.in_log(), "asking the next model instead");
                     outcome = ask(other, request, &mut attempts, progress).await;
                 }
                 _ => break,

@@ -316,7 +316,8 @@ impl ChatModel for Remote {
                 return Err(error);
             }
             let wait = advice.after.unwrap_or_else(|| self.backoff.wait(attempt, rand::random()));
-            tracing::info!(llm.name = self.name, attempt, wait_ms = wait.as_millis() as u64, %error, "asking a model again");
+            let wait_ms = wait.as_millis() as u64;
+            tracing::info!(llm.name = self.name, attempt, wait_ms, error = error.in_log(), "asking a model again");
             tokio::time::sleep(wait).await;
         }
     }

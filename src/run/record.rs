@@ -129,6 +129,9 @@ pub enum Body {
     Calling {
         /// The effect's key.
         key: String,
+        /// The digest of the call ([`crate::message::CalledTool::digest`]), where a person was asked about it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        digest: Option<String>,
     },
     /// It only waits, and nobody keeps it in memory.
     Parked {

@@ -80,11 +80,13 @@ pub fn message(redactor: &Redactor, message: &mut Message) {
     message.within.iter_mut().for_each(|conversation| redactor.in_place(&mut conversation.title));
     let Ok(Value::Object(mut content)) = serde_json::to_value(&message.says) else { return };
     let before = content.clone();
-    let words = content.iter_mut().filter(|(name, _)| *name != "type");
+    // A digest says nothing of what it was made of, and what it was made with goes with what was redacted.
+    let words = content.iter_mut().filter(|(name, _)| !matches!(name.as_str(), "type" | "digest" | "salt"));
     words.for_each(|(name, value)| redactor.field(name, value));
     if content == before {
         return;
     }
+    content.shift_remove("salt");
     // A field that the message cannot do without may be one of those that are named.
     message.says = serde_json::from_value(Value::Object(content)).unwrap_or_else(|_| Content::text(REDACTED));
 }

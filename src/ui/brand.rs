@@ -9,6 +9,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
+use crate::serving::is_private_file;
 use crate::ui::page::{File, Index, send};
 use crate::ui::{Error, Ui};
 
@@ -84,6 +85,10 @@ fn csp(embed_in: &[String], Index { scripts, style, .. }: &Index) -> String {
 
 async fn file(path: &Path) -> Result<File, Error> {
     let fail = |source| Error::BrandFile { path: path.to_owned(), source };
+    let real = tokio::fs::canonicalize(path).await.map_err(fail)?;
+    if is_private_file(path) || is_private_file(&real) {
+        return Err(fail(std::io::Error::other("files of this name hold secrets, and everybody would get it")));
+    }
     let size = tokio::fs::metadata(path).await.map_err(fail)?.len();
     if size > LARGEST_FILE {
         return Err(fail(std::io::Error::other(format!("it has {size} bytes; {LARGEST_FILE} are allowed"))));

@@ -253,10 +253,9 @@ async fn not_found() -> Response {
     error(StatusCode::NOT_FOUND, "unknown_path", "there is nothing here")
 }
 
-fn after_panic(panic: Box<dyn Any + Send + 'static>) -> Response {
-    let words = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let words = words.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-    tracing::error!("a request panicked: {words}");
+fn after_panic(_: Box<dyn Any + Send + 'static>) -> Response {
+    // Where and why was logged when it happened.
+    tracing::error!("a request panicked");
     error(StatusCode::INTERNAL_SERVER_ERROR, "internal", "something went wrong in the ui; its log has more")
 }
 

@@ -356,6 +356,7 @@ mod tests {
             "admin.css",
             "admin.html",
             "admin.js",
+            "approval.js",
             "embed.js",
             "export.js",
             "export-page.js",

@@ -68,9 +68,10 @@ async fn take_starts(worker: Arc<Worker>) {
             };
             let params = match workflow.checked_params(initiation.params.clone()) {
                 Ok(params) => params,
-                Err(problem) => {
+                Err(_) => {
                     // FastAgency checks no parameters: the workflow gets what was sent, and fails in words where it matters.
-                    tracing::warn!(run.id = %run, workflow = %workflow.name, "parameters that do not fit: {problem}");
+                    // What is wrong with them would quote them.
+                    tracing::warn!(run.id = %run, workflow = %workflow.name, "parameters that do not fit the workflow");
                     initiation.params
                 }
             };

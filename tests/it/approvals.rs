@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use fastagency::ids::RunId;
-use fastagency::message::{Approval, Content, Decision, Verdict, check_text_answer};
+use fastagency::message::{Approval, Change, Content, Decision, Verdict, check_text_answer};
 use fastagency::run::answer::{Accepted, Answer};
 use fastagency::run::record::{Body, Ending, Placed};
 use serde_json::{Map, Value, json};
@@ -71,7 +71,7 @@ async fn decide(house: &House, run: RunId, question: fastagency::ids::MessageId,
 }
 
 fn verdict(decision: Decision) -> Verdict {
-    Verdict { decision, arguments: None, reason: None }
+    Verdict { decision, arguments: None, changes: Vec::new(), digest: None, reason: None }
 }
 
 fn object(value: Value) -> Map<String, Value> {
@@ -132,6 +132,128 @@ async fn a_call_waits_for_a_person_who_allows_changes_or_denies_it() {
     );
     assert_eq!(count(&follower.seen, |body| matches!(body, Body::Calling { .. })), 2, "what was denied is not called");
     house.close().await;
+}
+
+/// A clerk that wires money to accounts of nineteen digits.
+const WIRES: &str = r#"
+version: 1
+name: wires
+agents:
+  clerk: { system_message: You are a clerk., tools: [wire] }
+tools:
+  wire:
+    description: Wires money.
+    approve: always
+    params:
+      type: object
+      properties: { account: { type: integer }, to: { type: string, default: Ann }, fee: { type: number } }
+      required: [account]
+    do: [ { return: "{{ args.account }} {{ args.to }}" } ]
+steps:
+  - { id: reply, agent: { agent: clerk, message: Wire. } }
+  - return: done
+"#;
+
+const FOUR_WIRES: &str = r#"
+- tool_calls: [{ id: call_1, name: wire, arguments: '{"account": 9007199254740993, "fee": 0.10}' }]
+- tool_calls: [{ id: call_2, name: wire, arguments: '{"account": 18446744073709551615}' }]
+- tool_calls: [{ id: call_3, name: wire, arguments: '{"account": 12345678901234567890123}' }]
+- tool_calls: [{ id: call_4, name: wire, arguments: '{"account": 1, "fee": 0.1000000000000000055511151231257827}' }]
+- Done.
+"#;
+
+#[tokio::test]
+async fn what_was_shown_is_what_is_called_digit_by_digit_and_nothing_else_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunId::random();
+    let house = House::open_with(folder.path(), WIRES, LONG, scripted(folder.path(), FOUR_WIRES));
+    house.start(run).await;
+    let mut follower = house.follow(run).await;
+    let (first, _, approval) = asked(&mut follower).await;
+    let shown = Content::Approval(approval.clone()).to_json();
+    let text = "{\n  \"account\": 9007199254740993,\n  \"fee\": 0.1,\n  \"to\": \"Ann\"\n}";
+    assert_eq!((&shown["arguments_text"], &shown["salt"]), (&json!(text), &Value::Null));
+    let digest = approval.digest.clone().unwrap();
+    assert_eq!(shown["digest"], json!(digest));
+
+    // An answer to something else, and one that rounds what nobody changed, count for nothing.
+    let other = Verdict { digest: Some("0".repeat(64)), ..verdict(Decision::Once) };
+    decide(&house, run, first, other).await;
+    let (again, _, approval) = asked(&mut follower).await;
+    assert!(approval.prompt.unwrap().starts_with("what was allowed is not what would be called"), "it says why");
+    assert_eq!(approval.digest.as_ref(), Some(&digest), "the call is the same");
+    let rounded = object(json!({"account": 9007199254740992u64, "fee": 0.1, "to": "Ben"}));
+    let rounded = Verdict { arguments: Some(rounded), digest: Some(digest.clone()), ..verdict(Decision::Once) };
+    decide(&house, run, again, rounded).await;
+    let (again, _, approval) = asked(&mut follower).await;
+    assert!(approval.prompt.unwrap().starts_with("account: it is 9007199254740993 rounded"), "it says why");
+    assert_eq!(count(&follower.seen, |body| matches!(body, Body::Calling { .. })), 0, "nothing was called");
+    let change = Change { path: "/to".into(), json: Some("\"Ben\"".into()) };
+    let changed = Verdict { changes: vec![change], digest: Some(digest.clone()), ..verdict(Decision::Once) };
+    decide(&house, run, again, changed).await;
+
+    let (second, _, approval) = asked(&mut follower).await;
+    let second_digest = approval.digest.clone().unwrap();
+    decide(&house, run, second, Verdict { digest: Some(second_digest.clone()), ..verdict(Decision::Once) }).await;
+    assert_eq!(follower.ended().await, (Ending::Completed, json!("done")));
+    assert_eq!(
+        results(&follower.seen),
+        [
+            "A person changed the arguments to {\"account\":9007199254740993,\"fee\":0.1,\"to\":\"Ben\"}.\n9007199254740993 Ben",
+            "18446744073709551615 Ann",
+            "Error: 12345678901234567890123 has more digits than a number here can hold exactly; write it as a text",
+            "Error: 0.1000000000000000055511151231257827 has more digits than a number here can hold exactly; write it as a text",
+        ]
+    );
+    let called = follower.seen.iter().filter_map(|placed| match &placed.record.body {
+        Body::Calling { digest, .. } => digest.clone(),
+        _ => None,
+    });
+    let called: Vec<String> = called.collect();
+    assert_eq!((called.len(), &called[1]), (2, &second_digest), "the log says what was called");
+    assert_ne!(called[0], digest, "with other arguments it is another call");
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_question_that_was_changed_in_the_store_allows_nothing() {
+    for (written, changed) in [
+        ("\"arguments\":{\"amount\":1,\"to\":\"Ann\"}", "\"arguments\":{\"amount\":9,\"to\":\"Ann\"}"),
+        ("\"digest\":\"", "\"digest\":\"0"),
+        ("\"salt\":\"", "\"salt\":\"0"),
+        ("\"salt\":\"", "\"pepper\":\""),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunId::random();
+        let (source, models) = (bank("always"), scripted(folder.path(), THREE_PAYMENTS));
+        let house = House::open_with(folder.path(), &source, LONG, models.clone());
+        house.start(run).await;
+        let mut follower = house.follow(run).await;
+        let (question, ..) = asked(&mut follower).await;
+        drop(follower);
+        house.close().await;
+        let store = rusqlite::Connection::open(folder.path().join("store.sqlite")).unwrap();
+        let change = "update records set payload = cast(replace(cast(payload as text), ?1, ?2) as blob)
+                      where cast(payload as text) like '%\"approval\"%'";
+        assert_eq!(store.execute(change, [written, changed]).unwrap(), 1);
+        drop(store);
+
+        let house = House::open_with(folder.path(), &source, LONG, models);
+        decide(&house, run, question, verdict(Decision::Once)).await;
+        let mut follower = house.follow(run).await;
+        let why = follower
+            .until("its end", |body| match body {
+                Body::Ended(ended) => Some(ended.reason.clone().unwrap_or_default()),
+                _ => None,
+            })
+            .await;
+        assert!(
+            why.contains("what was allowed is not what the tool \"pay\" would be called with now"),
+            "{changed}: {why}"
+        );
+        assert_eq!(count(&follower.seen, |body| matches!(body, Body::Calling { .. })), 0, "{changed}");
+        house.close().await;
+    }
 }
 
 #[tokio::test]
@@ -238,7 +360,7 @@ async fn fastagencys_clients_are_asked_as_for_a_choice() {
         prompt: Some("May I call `pay`?".into()),
         function_name: "pay".into(),
         call_id: Some("call_1".into()),
-        arguments: object(json!({"amount": 5})),
+        arguments: object(json!({"amount": 5, "to": "p\u{430}ypal\u{3164}"})),
         ..Approval::default()
     };
     let question = player.ask(Content::Approval(asked)).await;
@@ -250,7 +372,7 @@ async fn fastagencys_clients_are_asked_as_for_a_choice() {
     assert_eq!(
         frame["content"],
         json!({
-            "prompt": "May I call `pay`?\n\n`pay`\n```json\n{\n  \"amount\": 5\n}\n```",
+            "prompt": "May I call `pay`?\n\n`pay`\n```json\n{\n  \"amount\": 5,\n  \"to\": \"p\\u0430ypal\\u3164\"\n}\n```",
             "choices": ["Allow once", "Allow always in this run", "Deny"], "default": null, "single": true,
         })
     );

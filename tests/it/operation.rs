@@ -536,3 +536,88 @@ async fn no_password_key_token_or_cookie_is_logged_and_what_is_redacted_neither(
         assert!(!log.contains(secret), "{secret:?} is in the log: {log}");
     }
 }
+
+/// Asks for a password and a text, asks a model that quotes what it was asked, and fails with what was said.
+const TALKATIVE: &str = r#"
+version: 1
+name: talkative
+params: { type: object, properties: { note: { type: string } } }
+agents: { clerk: { system_message: SAID-BY-SYSTEM } }
+tools:
+  look: { description: Looks, params: { type: object, properties: { what: { type: string } } }, do: [ { return: "SAID-BY-TOOL {{ args.what }}" } ] }
+steps:
+  - { id: word, text_input: { prompt: "The word?", password: true } }
+  - { id: name, text_input: { prompt: "The name?" } }
+  - { id: looked, call: { tool: look, args: { what: SAID-TO-TOOL } } }
+  - { id: asked, agent: { agent: clerk, message: "{{ steps.name }} {{ steps.looked }}" }, on_error: { value: "{{ error.message }}" } }
+  - fail: "{{ steps.name }} {{ steps.asked }} {{ params.note }} SAID-BY-FAIL"
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_said_and_passwords_over_a_socket_are_in_no_log_at_any_level_and_nobody_makes_a_line() {
+    use crate::gateway::house::{hear_json, say, socket};
+    // A provider that quotes what it was asked.
+    let quoting = axum::Router::new().fallback(|body: String| async move {
+        (
+            axum::http::StatusCode::BAD_REQUEST,
+            axum::Json(json!({"error": {"message": format!("SAID-BY-MODEL {body}")}})),
+        )
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    #[expect(clippy::disallowed_methods, reason = "the test ends it")]
+    let provider = tokio::spawn(async move { axum::serve(listener, quoting).await });
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("workflows")).unwrap();
+    std::fs::write(folder.path().join("workflows/talkative.yaml"), TALKATIVE).unwrap();
+    let config = format!(
+        "version: 1\nllms: {{ default: {{ provider: openai, model: m, base_url: \"http://{address}/v1\", api_key: none, max_retries: 1 }} }}\n"
+    );
+    std::fs::write(folder.path().join("fastagency.yaml"), config).unwrap();
+    let mut all = Tier::start_logging(folder.path(), &["all", "--port", "0", "--ui-port", "0"], Some("trace"));
+    let (gateway, page) = (all.url("gateway"), all.url("page"));
+    while !client()
+        .get(format!("{gateway}/api/workflows"))
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap()
+        .contains("talkative")
+    {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let mut socket = socket(&gateway).await;
+    let run = fastagency::ids::RunId::random();
+    let init = json!({"user_id": "None", "workflow_uuid": run.dashed(), "name": "talkative", "params": {"note": "SAID-AT-START"}});
+    say(&mut socket, init.to_string()).await;
+    let mut answers = ["SAID-AS-PASSWORD", "SAID-AS-NAME"].into_iter();
+    loop {
+        let frame = hear_json(&mut socket).await;
+        match frame["type"].as_str() {
+            Some("text_input") => say(&mut socket, answers.next().expect("two questions")).await,
+            Some("workflow_completed") => break assert!(frame.to_string().contains("SAID-BY-FAIL"), "{frame}"),
+            _ => {}
+        }
+    }
+    // Whoever is not logged in makes no line of the log, and neither do headers and paths.
+    let forged = "x%0D%0A2026-11-28T00%3A00%3A00Z%20%20INFO%20root%20logged%20in%E2%80%A8%1B%5B31m";
+    let agent = reqwest::header::HeaderValue::from_bytes("agent\u{85}".as_bytes()).unwrap();
+    for path in [format!("/auth/callback?state=s&error={forged}&error_description={forged}"), format!("/{forged}")] {
+        for tier in [&page, &gateway] {
+            client().get(format!("{tier}{path}")).header("user-agent", agent.clone()).send().await.unwrap();
+        }
+    }
+    assert!(all.terminate().success());
+    provider.abort();
+    let log = all.heard();
+    assert!(log.iter().any(|line| line.contains("the run failed") && line.contains("kind=\"fail\"")), "{log:#?}");
+    assert!(log.iter().any(|line| line.contains("answered 400")), "{log:#?}");
+    assert!(log.iter().any(|line| line.contains("RUST_LOG asks for more of libraries")), "{log:#?}");
+    let said: Vec<&String> = log.iter().filter(|line| line.contains("SAID-")).collect();
+    assert!(said.is_empty(), "{said:#?}");
+    let forged: Vec<&String> = log.iter().filter(|line| line.starts_with("2026-11-28T00:00:00Z")).collect();
+    assert!(forged.is_empty(), "{forged:#?}");
+    assert!(!log.iter().any(|line| line.chars().any(fastagency::visible::is_hidden)), "{log:#?}");
+}

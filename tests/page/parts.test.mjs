@@ -5,8 +5,10 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { hueFor, initialsOf } from '../../src/ui/assets/agents.js';
+import { changesOf } from '../../src/ui/assets/approval.js';
 import { eventsUrl } from '../../src/ui/assets/api.js';
 import { eventParser, waitBefore } from '../../src/ui/assets/event-stream.js';
+import { ExactNumber, exactParse, exactText, numberOf } from '../../src/ui/assets/exact-json.js';
 import { toMarkdown } from '../../src/ui/assets/export.js';
 import { fromLink, toLink } from '../../src/ui/assets/links.js';
 import { placesOf } from '../../src/ui/assets/refusals.js';
@@ -261,7 +263,7 @@ describe('the files of the page', () => {
   const files = Object.fromEntries(names.map((name) => [name, readFileSync(new URL(name, folder), 'utf8')]));
 
   /** What a first visit does not load. */
-  const LATER = ['admin.css', 'admin.html', 'admin.js', 'embed.js', 'export.js', 'export-page.js', 'math.js', 'settling.js', 'sign-in.js'];
+  const LATER = ['admin.css', 'admin.html', 'admin.js', 'approval.js', 'embed.js', 'export.js', 'export-page.js', 'math.js', 'settling.js', 'sign-in.js'];
 
   test('weigh less than 100 kB, compressed', () => {
     const weight = Object.entries(files).filter(([name]) => !LATER.includes(name)).reduce((sum, [, content]) => sum + gzipSync(content, { level: 9 }).length, 0);
@@ -291,5 +293,31 @@ describe('the files of the page', () => {
   });
   test('nothing in the page is inline', () => {
     assert.doesNotMatch(files['index.html'], /\sstyle=|\son\w+=|<style|<script(?![^>]*\ssrc=)/);
+  });
+});
+
+describe('numbers with more digits than JavaScript keeps', () => {
+  test('they come back as they were', () => {
+    const text = '{"a":9007199254740993,"b":[1,18446744073709551615,0.1],"c":"12345678901234567890 \\" 9007199254740993","d":123456789012345.678}';
+    const value = exactParse(text);
+    assert.equal(exactText(value), text);
+    assert.ok(value.a instanceof ExactNumber && value.b[1] instanceof ExactNumber && value.d instanceof ExactNumber);
+    assert.deepEqual([value.b[0], value.b[2]], [1, 0.1]);
+    assert.equal(JSON.stringify({ a: value.a }), '{"a":9007199254740992}', 'who knows nothing of it has a number');
+  });
+
+  test('a person writes them as they like', () => {
+    const written = ['5', ' 007 ', '+9007199254740993', '-0009007199254740993', '0.5', '1e3'].map((text) => String(numberOf(text)));
+    assert.deepEqual(written, ['5', '7', '9007199254740993', '-9007199254740993', '0.5', '1000']);
+    assert.ok(Number.isNaN(numberOf('a lot')));
+  });
+
+  test('only what was changed is told', () => {
+    const before = exactParse('{"account":9007199254740993,"to":{"name":"Ann","a/b~":1},"gone":null,"list":[1]}');
+    const after = { account: before.account, to: { name: 'Ben', 'a/b~': 2 }, list: [1], more: numberOf('9007199254740995') };
+    assert.deepEqual(changesOf(before, after), [
+      { path: '/to/name', json: '"Ben"' }, { path: '/to/a~1b~0', json: '2' }, { path: '/gone' }, { path: '/more', json: '9007199254740995' },
+    ]);
+    assert.deepEqual(changesOf(before, { ...before }), []);
   });
 });

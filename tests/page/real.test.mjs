@@ -72,6 +72,20 @@ steps:
   - message: "First: {{ steps.first }}. Second: {{ steps.second }}"
   - return: done
 `,
+  wires: `version: 1
+name: wires
+tools:
+  wire:
+    description: Wires money
+    params: { type: object, required: [account], properties: { account: { type: integer, title: Account }, to: { type: string, title: To }, amount: { type: number, title: Amount } } }
+    approve: always
+    do: [ { return: "{{ args.amount }} to {{ args.account }} of {{ args.to }}" } ]
+steps:
+  - { id: first, call: { tool: wire, args: { account: 9007199254740993, to: "p\\u0430ypal\\u3164", amount: 3 } } }
+  - { id: second, call: { tool: wire, args: { account: 1234567890123456789, to: Ben, amount: 4 } } }
+  - message: "First: {{ steps.first }}. Second: {{ steps.second }}"
+  - return: done
+`,
   pays_often: `version: 1
 name: pays_often
 tools:
@@ -179,6 +193,45 @@ describe('the page before the real tiers', { skip: missing ?? false, timeout: 12
     assert.match(said, /^First: 40(\.0)? for Ann\. Second: .*he has it already/);
     const answers = (await house.log(run)).filter((record) => record.kind === 'answered');
     assert.deepEqual(answers.map((record) => record.value?.decision), ['once', 'deny']);
+    await page.context().close();
+  });
+
+  test('the digits and letters that are shown are those of the call, and what nobody touched stays as it is', async () => {
+    const page = await newPage();
+    const run = await start(page, 'wires');
+    const shown = page.locator('.is-open .approval-arguments');
+    await becomes(async () => flat(await shown.innerText()), /"account": 9007199254740993, "to": "p\\u0430ypal\\u3164", "amount": 3/);
+    const marks = page.locator('.is-open .approval mark.written-out');
+    assert.deepEqual(await marks.allInnerTexts(), ['\\u0430', '\\u3164']);
+    assert.match(await marks.nth(1).getAttribute('title') ?? '', /^U\+3164: /);
+    await page.screenshot({ path: 'logs/approval-exact.png' });
+    // The card of the call does not say another number than the question.
+    await page.getByRole('button', { name: 'Change the arguments' }).click();
+    await becomes(() => page.getByLabel('Account').inputValue(), '9007199254740993');
+    await becomes(() => marks.count(), 2);
+    await page.getByLabel('Amount').fill('5');
+    await page.screenshot({ path: 'logs/approval-exact-editing.png' });
+    // An answer to something else than what is shown counts for nothing.
+    const answers = '**/api/runs/*/answers/*';
+    await page.route(answers, (route) => {
+      const body = route.request().postDataJSON();
+      return route.continue({ postData: JSON.stringify({ value: { ...body.value, digest: '0'.repeat(64) } }) });
+    });
+    await page.getByRole('button', { name: 'Allow once' }).click();
+    await page.getByText(/look at the question again/i).waitFor();
+    await page.unroute(answers);
+    await page.getByRole('button', { name: 'Allow once' }).click();
+    const second = page.locator('.is-open .approval', { hasText: 'Ben' });
+    await second.waitFor();
+    await second.getByRole('button', { name: 'Change the arguments' }).click();
+    await second.getByLabel('Account').fill('1234567890123456788');
+    await second.getByRole('button', { name: 'Allow once' }).click();
+    await page.locator('.ending').waitFor();
+    const said = (await shownTexts(page)).at(-1) ?? '';
+    assert.match(said, /^First: 5(\.0)? to 9007199254740993 of p\u0430ypal\u3164\. Second: 4(\.0)? to 1234567890123456788 of Ben/);
+    const log = (await house.log(run)).filter((record) => record.kind === 'answered');
+    assert.deepEqual(log.map((record) => /"account": (\d+)/.exec(record.arguments_text)?.[1]), ['9007199254740993', '1234567890123456788']);
+    assert.ok(log.every((record) => /^[0-9a-f]{64}$/.test(record.value.digest)));
     await page.context().close();
   });
 

@@ -180,7 +180,7 @@ describe('questions', () => {
     assert.deepEqual(openQuestions(one).map((item) => item.key), ['q1']);
     assert.equal(phaseOf(one), 'waiting');
     const closed = one.items[1];
-    assert.deepEqual(closed.kind === 'question' && closed.answer, { text: 'x', value: null, by: 'ben', at: at(3), onTimeout: false, refused: null });
+    assert.deepEqual(closed.kind === 'question' && closed.answer, { text: 'x', value: null, by: 'ben', at: at(3), argumentsText: null, onTimeout: false, refused: null });
   });
 
   test('the text of a password is null', () => {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 
-use crate::cli::outcome::CliError;
+use crate::cli::outcome::{self, CliError};
 use crate::cli::{Common, VERSION};
 use crate::config::{Config, Section};
 use crate::project::check_project;
@@ -116,7 +116,7 @@ impl Doctor {
             let all = serde_json::json!({"version": VERSION, "worst": findings.worst(), "findings": findings.0});
             println!("{all:#}");
         } else {
-            println!("{findings}");
+            println!("{}", outcome::shown(&findings.to_string()));
         }
         Ok(if findings.worst() == Level::Error { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }

@@ -18,22 +18,32 @@ const MOST_REFUSALS: u32 = 20;
 
 impl Scoped {
     /// Asks a person, and waits: for seconds or for weeks.
-    pub(in crate::engine) async fn ask(&self, mut question: Question) -> Result<Answer> {
+    pub(in crate::engine) async fn ask(&self, question: Question) -> Result<Answer> {
+        self.ask_and_show(question).await.map(|(answer, _)| answer)
+    }
+
+    /// Asks a person, and returns with the answer what the log says was shown: after a restart that is not what would be asked
+    /// now, if something has changed meanwhile.
+    pub(in crate::engine) async fn ask_and_show(&self, mut question: Question) -> Result<(Answer, Content)> {
         let base = self.key();
         let mut key = base.clone();
         let prompt = question.says.prompt().unwrap_or_default().to_owned();
         for attempt in 1..=MOST_REFUSALS {
             let answered = self.ask_once(&key, &question).await?;
+            let shown = || match self.journal.remembered(&key) {
+                Some(Remembered::Said(message)) => message.says,
+                _ => question.says.clone(),
+            };
             if answered.on_timeout {
-                return Ok(answered.value.map_or(Answer::TimedOut, Answer::Given));
+                return Ok((answered.value.map_or(Answer::TimedOut, Answer::Given), shown()));
             }
             if let Some(value) = answered.value {
-                return Ok(Answer::Given(value));
+                return Ok((Answer::Given(value), shown()));
             }
             if let Some(sealed) = answered.sealed.filter(|sealed| !sealed.is_empty())
                 && let Some(secret) = Box::pin(self.journal.open_secret(answered.question, &sealed)).await?
             {
-                return Ok(Answer::Given(Value::String(secret)));
+                return Ok((Answer::Given(Value::String(secret)), shown()));
             }
             // Refused, or a password that nobody remembers: ask again, under a new id, and say why.
             let reason = answered.refused.as_deref().unwrap_or("the answer was lost in a restart");

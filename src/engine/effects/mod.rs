@@ -96,7 +96,10 @@ impl Scoped {
     pub(super) async fn moment_after(&self, span: std::time::Duration) -> Result<Timestamp> {
         let clock = self.journal.clock();
         let value = self.once(|| Value::String(clock::after(clock.now(), span).to_string())).await?;
-        value.as_str().and_then(|text| text.parse().ok()).ok_or_else(|| Stop::Halted(format!("{value} is not a time")))
+        value
+            .as_str()
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(|| Stop::Halted("what was remembered is not a time".to_owned()))
     }
 
     /// Waits until a moment has come, for seconds or for weeks.

@@ -82,6 +82,7 @@ impl Scoped {
                 Ok(Ok(Replied { reply, message }))
             }
             Err(error) => {
+                tracing::warn!(run.id = %self.journal.run, "a model gave no answer: {}", error.in_log());
                 let failure = model_failure(&error);
                 let Failure { kind, message, .. } = failure.clone();
                 let outcome = Outcome::Failed { kind, message };

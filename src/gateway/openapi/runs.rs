@@ -168,7 +168,7 @@ pub(super) fn one_run() -> Vec<Operation> {
                 vec![id(), path("question", "The question's id: the uuid of the message that asks.")],
                 Some(json!({"type": "object", "required": ["value"], "additionalProperties": false, "properties": {
                 "value": {"description": "A string for text_input, a choice's text for multiple_choice (a list of them if \
-                                          several may be chosen), an object for form, {\"decision\": \"once\"} for approval."}}})),
+                                          several may be chosen), an object for form, {\"decision\": \"once\", \"digest\": …} for approval."}}})),
                 json!({
                 "202": {"description": "The answer counts"},
                 "404": problem("`unknown_run`, `unknown_question`"),

@@ -20,6 +20,7 @@
  * @property {unknown} [value]           what was answered, as JSON; null for a password
  * @property {string | null} [by]
  * @property {boolean} [on_timeout]
+ * @property {string | null} [arguments_text]   the arguments that a call was allowed with instead, as exact JSON text
  * @property {string | null} [refused]   why the worker could not take the answer; it asks again
  * @property {'completed' | 'failed' | 'cancelled'} [outcome]
  * @property {string | null} [reason]
@@ -34,6 +35,7 @@
  *   outcome: 'completed' | 'failed' | 'cancelled' | null, question: {id: string, prompt: string} | null,
  *   user: string | null, created_at: string, updated_at: string}} Run
  */
+import { exactText } from './exact-json.js';
 import { sentenceOf } from './words.js';
 
 const PATIENCE_MS = 30_000;
@@ -177,7 +179,7 @@ async function call(method, path, body, headers = {}) {
   const response = await request(path, () => ({
     method, signal: AbortSignal.timeout(PATIENCE_MS),
     headers: body === undefined ? headers : { 'Content-Type': 'application/json', ...headers },
-    body: body === undefined ? undefined : JSON.stringify(body),
+    body: body === undefined ? undefined : exactText(body),
   }));
   if (!response.ok) throw await refusalOf(response);
   if (response.status === 204) return undefined;

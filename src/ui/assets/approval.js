@@ -5,43 +5,54 @@
  */
 
 import { freshId, h } from './dom.js';
+import { ExactNumber, exactParse, exactText } from './exact-json.js';
 import { icon } from './icons.js';
 import { schemaForm } from './schema-form.js';
 import { hasFields } from './schema.js';
-import { valueBlock } from './tool-card.js';
+import { textBlock, valueBlock } from './tool-card.js';
 import { visible } from './words.js';
 
 /**
  * @typedef {import('./questions.js').Asking} Asking
  * @typedef {import('./questions.js').Means} Means
- * @typedef {{element: HTMLElement, read: () => Record<string, unknown> | null, focus: () => void, refuse?: (message: string) => string | null}} Editor
+ * @typedef {{path: string, json?: string}} Change   a field of an object, by its JSON Pointer; without JSON it is left out
+ * @typedef {{element: HTMLElement, read: () => Change[] | null, whole: () => Record<string, unknown>, focus: () => void, refuse?: (message: string) => string | null}} Editor
  */
 
 /** @param {import('./state.js').QuestionItem} item @param {Means} means @returns {Asking} */
 export function askForApproval(item, means) {
   const { function_name: name, schema } = item.content;
+  const { arguments_text: text, digest } = item.content;
   /** @type {Record<string, unknown>} */
-  const original = item.content.arguments ?? {};
+  const original = typeof text === 'string' ? exactParse(text) : item.content.arguments ?? {};
   /** @type {Editor | null} */
   let editor = null;
-  const reading = h('div', { class: 'approval-arguments' }, valueBlock('Arguments', original));
+  const hasWrittenOut = typeof text === 'string' && /\\u[\da-f]{4}/.test(text);
+  const reading = h('div', { class: 'approval-arguments' }, typeof text === 'string' && Object.keys(original).length > 0 ? textBlock('Arguments', text) : valueBlock('Arguments', original));
   const edit = h('button', { type: 'button', class: 'quiet-button', onclick: () => startEditing() }, icon('pencil'), 'Change the arguments');
   const reason = h('input', { type: 'text', id: freshId('reason'), autocomplete: 'off', maxlength: 500 });
   const denial = h('div', { class: 'field approval-reason', hidden: true }, h('label', { for: reason.id }, 'Why not? The agents will read it. (You can leave it empty.)'), reason);
 
   const startEditing = () => {
     editor ??= editorOf(schema, original);
-    reading.replaceChildren(editor.element);
+    // A field shows letters as they are: where some are written out, that stays in sight.
+    if (!hasWrittenOut) reading.replaceChildren();
+    reading.append(editor.element);
     edit.hidden = true;
     editor.focus();
   };
 
+  /** An answer about what was shown here, which its digest stands for. @param {Record<string, unknown>} answer */
+  const shown = (answer) => digest == null ? answer : { ...answer, digest };
   /** @param {'once' | 'always'} decision */
   const allow = (decision) => {
-    const changed = editor ? editor.read() : original;
-    if (!changed) return;
-    const isSame = JSON.stringify(changed) === JSON.stringify(original);
-    means.send(isSame ? { decision } : { decision, arguments: changed });
+    if (!editor) return means.send(shown({ decision }));
+    const changes = editor.read();
+    if (!changes) return;
+    if (changes.length === 0) means.send(shown({ decision }));
+    // A gateway that names no digest knows no changes either.
+    else if (digest == null) means.send({ decision, arguments: editor.whole() });
+    else means.send(shown({ decision, changes }));
   };
   const deny = () => {
     if (denial.hidden) {
@@ -83,22 +94,37 @@ export function askForApproval(item, means) {
 function editorOf(schema, original) {
   // What the schema does not name would be lost in a form made from it.
   const known = Object.keys(schema?.properties ?? {});
-  if (schema && hasFields(schema) && Object.keys(original).every((name) => known.includes(name))) {
-    const form = schemaForm(schema, original);
-    return {
-      element: form.element, focus: form.focus, refuse: form.refuse,
-      read: () => {
-        const read = form.read();
-        return read.valid ? { ...read.value } : null;
-      },
-    };
-  }
-  const everything = schemaForm({ type: 'object', required: ['arguments'], properties: { arguments: { title: 'Arguments, as JSON' } } }, { arguments: original });
+  const isForm = schema && hasFields(schema) && Object.keys(original).every((name) => known.includes(name));
+  const form = isForm ? schemaForm(schema, original)
+    : schemaForm({ type: 'object', required: ['arguments'], properties: { arguments: { title: 'Arguments, as JSON' } } }, { arguments: original });
+  /** @param {import('./schema-form.js').Read} read @returns {Record<string, unknown> | null} */
+  const valueOf = (read) => !read.valid ? null : isForm ? { ...read.value } : /** @type {Record<string, unknown>} */ (read.value.arguments);
+  // A field may show a value in other words than it came in: what nobody has touched is not sent back.
+  const begun = valueOf(form.check()) ?? original;
   return {
-    element: everything.element, focus: everything.focus,
+    element: form.element, focus: form.focus, ...(isForm ? { refuse: form.refuse } : {}),
     read: () => {
-      const read = everything.read();
-      return read.valid ? /** @type {Record<string, unknown>} */ (read.value.arguments) : null;
+      const value = valueOf(form.read());
+      return value && changesOf(begun, value);
     },
+    whole: () => valueOf(form.check()) ?? original,
   };
 }
+
+/**
+ * What was changed, field by field, each as the text of its JSON: all else stays as the server has it.
+ * @param {unknown} before @param {unknown} after @param {string} [place] @returns {Change[]}
+ */
+export function changesOf(before, after, place = '') {
+  const [was, is] = [/** @type {Record<string, unknown>} */ (before), /** @type {Record<string, unknown>} */ (after)];
+  return [...new Set([...Object.keys(was), ...Object.keys(is)])].flatMap((name) => {
+    const path = `${place}/${name.replaceAll('~', '~0').replaceAll('/', '~1')}`;
+    if (!Object.hasOwn(is, name)) return [{ path }];
+    if (Object.hasOwn(was, name) && isObject(was[name]) && isObject(is[name])) return changesOf(was[name], is[name], path);
+    const json = exactText(is[name]);
+    return Object.hasOwn(was, name) && exactText(was[name]) === json ? [] : [{ path, json }];
+  });
+}
+
+/** @param {unknown} value */
+const isObject = (value) => typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof ExactNumber);

@@ -31,7 +31,7 @@ function itemMarkdown(item, view) {
     case 'text': return item.standsInQuestion ? [] : [`## ${speakers || 'Message'}`, below(item.text) + (item.stopped ? ' … (stopped)' : '')];
     case 'tool': return [
       `## ${speakers || 'Tool'}`, `Tool \`${item.name}\``,
-      ...(item.asked ? [fenced(prettyJson(item.arguments ?? {}), 'json')] : []),
+      ...(item.asked ? [fenced(item.argumentsText ?? prettyJson(item.arguments ?? {}), 'json')] : []),
       ...(item.executed ? ['Result:', fenced(prettyJson(item.result), typeof item.result === 'string' ? '' : 'json')] : []),
     ];
     case 'question': return questionMarkdown(item, inside, view.user);
@@ -60,7 +60,7 @@ function answerMarkdown(item, answer, user) {
     return [who, lines.join('\n')].join('\n\n');
   }
   const changed = item.question === 'approval' && answer.value?.arguments;
-  return `${who} ${escaped(buttonLabel(item.content, answer.text) ?? answerText(answer))}${changed ? `\n\nWith other arguments:\n\n${fenced(prettyJson(changed), 'json')}` : ''}`;
+  return `${who} ${escaped(buttonLabel(item.content, answer.text) ?? answerText(answer))}${changed ? `\n\nWith other arguments:\n\n${fenced(answer.argumentsText ?? prettyJson(changed), 'json')}` : ''}`;
 }
 
 /** @param {any} message */

@@ -7,7 +7,6 @@
  * said at them, and only the log's `answered` record closes the question, so that two tabs can never disagree.
  */
 
-import { askForApproval } from './approval.js';
 import { answerQuestion, ApiError, wordsOf } from './api.js';
 import { freshId, h } from './dom.js';
 import { keepDraft, readDraft } from './drafts.js';
@@ -16,7 +15,7 @@ import { fold, messageFrame } from './messages.js';
 import { plainText, richText } from './rich-text.js';
 import { labelled } from './schema.js';
 import { schemaForm } from './schema-form.js';
-import { valueBlock } from './tool-card.js';
+import { textBlock, valueBlock } from './tool-card.js';
 import { keepUnsent, lastText, rememberText, unsentNote } from './unsent.js';
 import { answerText, answererWords, buttonLabel, duration, sentenceOf, timeOfDay } from './words.js';
 
@@ -134,7 +133,7 @@ export function openQuestion(item, context) {
   /** @param {QuestionItem} question @param {Context} where @param {Means} means @returns {Asking} */
   function askingOf(question, where, means) {
     if (question.question === 'multiple_choice') return askForChoice(question, where, prompt, means);
-    if (question.question === 'approval') return askForApproval(question, means);
+    if (question.question === 'approval') return askForApprovalSoon(question, means);
     if (question.question === 'form') return askForForm(question, where, means);
     return question.content.password ? askForPassword(means) : askForText(question, where, means);
   }
@@ -200,7 +199,29 @@ function filledIn(item, answer) {
 /** @param {QuestionItem} item @param {import('./state.js').Answer} answer */
 function changedArguments(item, answer) {
   if (item.question !== 'approval' || !answer.value?.arguments) return null;
-  return fold('With other arguments', valueBlock('Arguments', answer.value.arguments));
+  const { argumentsText: text, value } = answer;
+  return fold('With other arguments', text === null ? valueBlock('Arguments', value.arguments) : textBlock('Arguments', text));
+}
+
+/** What asks whether a tool may be called comes when it is needed first: few conversations have it. @param {QuestionItem} item
+ * @param {Means} means @returns {Asking} */
+function askForApprovalSoon(item, means) {
+  const element = h('div', { tabindex: -1 });
+  /** @type {Asking | null} */
+  let asking = null;
+  import('./approval.js').then(({ askForApproval }) => {
+    asking = askForApproval(item, means);
+    const hadFocus = document.activeElement === element;
+    element.replaceWith(asking.element);
+    if (hadFocus) asking.focus();
+  }, () => means.say('What is asked could not be loaded. Load the page again.'));
+  return {
+    element, invalid: null, read: () => null,
+    focus: () => asking ? asking.focus() : element.focus({ preventScroll: true }),
+    choose: (position) => asking?.choose?.(position) ?? false,
+    unsent: (answer) => asking?.unsent?.(answer) ?? '',
+    refuse: (message) => asking?.refuse?.(message) ?? null,
+  };
 }
 
 /** @param {QuestionItem} item */

@@ -2,6 +2,7 @@
 /** The form for a JSON Schema: one labelled control per field, with its message beside it. Used for parameters and for questions. */
 
 import { freshId, h } from './dom.js';
+import { exactText } from './exact-json.js';
 import { placesOf } from './refusals.js';
 import { checkList, checkText, checkTick, fieldsOf, mustBeTicked, patternWords } from './schema.js';
 import { sentenceOf } from './words.js';
@@ -185,7 +186,7 @@ function asWritten(field, initial) {
     return initial;
   }
   if (field.kind === 'lines' && Array.isArray(initial)) return initial.join('\n');
-  return typeof initial === 'object' ? JSON.stringify(initial, null, 2) : String(initial);
+  return typeof initial === 'object' ? exactText(initial, 2) : String(initial);
 }
 
 /** @param {Field} field @param {unknown} initial @returns {Control} */

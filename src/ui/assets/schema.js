@@ -6,6 +6,8 @@
  * is asked for as JSON rather than left out.
  */
 
+import { exactParse, numberOf } from './exact-json.js';
+
 /**
  * @typedef {Record<string, any>} Schema
  * @typedef {'text' | 'long' | 'integer' | 'number' | 'boolean' | 'choice' | 'choices' | 'lines' | 'group' | 'json'} FieldKind
@@ -135,7 +137,7 @@ export function checkText(field, written) {
     case 'group':
     case 'json':
       try {
-        return { value: JSON.parse(text) };
+        return { value: exactParse(text) };
       } catch {
         return { problem: 'This is not JSON: texts stand in "double quotes", lists in [ ], objects in { }.' };
       }
@@ -181,7 +183,7 @@ function checkNumber(field, text) {
   if (exclusiveMinimum !== undefined && number <= exclusiveMinimum) return { problem: `It must be more than ${exclusiveMinimum}.` };
   if (exclusiveMaximum !== undefined && number >= exclusiveMaximum) return { problem: `It must be less than ${exclusiveMaximum}.` };
   if (multipleOf > 0 && !isMultiple(number, multipleOf)) return { problem: `It must be in steps of ${multipleOf}, like ${stepsAround(number, multipleOf)}.` };
-  return { value: number };
+  return { value: numberOf(text.replace(/^(-?\d+),(\d+)$/, '$1.$2')) };
 }
 
 /** As exactly as fractions are kept: 0.3 is three times 0.1. @param {number} number @param {number} step */

@@ -29,11 +29,11 @@ import { hueFor } from './agents.js';
  *
  * @typedef {import('./api.js').Within} Within
  * @typedef {ItemBase & {kind: 'text', text: string, html: string | null, stopped: boolean, standsInQuestion: boolean}} TextItem
- * @typedef {ItemBase & {kind: 'tool', callId: string | null, name: string, arguments: unknown, asked: boolean,
+ * @typedef {ItemBase & {kind: 'tool', callId: string | null, name: string, arguments: unknown, argumentsText: string | null, asked: boolean,
  *   executed: boolean, executor: string, result: unknown, failed: boolean, executedAt: string | null, abandoned: boolean,
  *   approval: 'asked' | 'allowed' | 'denied' | null, person: 'asked' | 'answered' | null}} ToolItem   `person`: the tool asks somebody
  * @typedef {'text_input' | 'multiple_choice' | 'form' | 'approval'} QuestionType
- * @typedef {{text: string | null, value: any, by: string | null, at: string, onTimeout: boolean, refused: string | null}} Answer
+ * @typedef {{text: string | null, value: any, argumentsText: string | null, by: string | null, at: string, onTimeout: boolean, refused: string | null}} Answer
  * @typedef {ItemBase & {kind: 'question', question: QuestionType, content: Record<string, any>, html: string | null,
  *   answer: Answer | null, open: boolean, saidTo: string | null}} QuestionItem   `saidTo`: what was answered was then said to somebody
  * @typedef {ItemBase & {kind: 'system', message: unknown, html: string | null}} SystemItem
@@ -220,7 +220,7 @@ function itemOf(message, at) {
     case 'suggested_function_call':
       return {
         ...base, kind: 'tool', callId: content.call_id ?? null, name: asText(content.function_name),
-        arguments: content.arguments, asked: true, executed: false, executor: '', result: undefined, failed: false,
+        arguments: content.arguments, argumentsText: content.arguments_text ?? null, asked: true, executed: false, executor: '', result: undefined, failed: false,
         executedAt: null, abandoned: false, approval: null, person: null,
       };
     case 'text_input':
@@ -277,7 +277,7 @@ function withExecution(view, message, at) {
   }
   return withItem(view, {
     ...baseOf(message, at), kind: 'tool', callId: content.call_id ?? null, name: asText(content.function_name),
-    arguments: undefined, asked: false, abandoned: false, approval: null, person: null, ...result,
+    arguments: undefined, argumentsText: null, asked: false, abandoned: false, approval: null, person: null, ...result,
   });
 }
 
@@ -318,7 +318,7 @@ function withAnswer(view, record) {
   /** @type {Answer} */
   const answer = {
     text: record.text ?? null, value: record.value ?? null, by: record.by ?? null, at: record.at,
-    onTimeout: record.on_timeout === true, refused: record.refused ?? null,
+    argumentsText: record.arguments_text ?? null, onTimeout: record.on_timeout === true, refused: record.refused ?? null,
   };
   const answered = { ...view, items: view.items.with(position, { ...question, answer, open: false }) };
   // A refused answer is asked for again, and the question that does it says so of the call.

@@ -5,6 +5,7 @@
  */
 
 import { h } from './dom.js';
+import { exactParse, exactText } from './exact-json.js';
 import { icon } from './icons.js';
 import { messageFrame } from './messages.js';
 import { codeBlock } from './rich-text.js';
@@ -19,12 +20,12 @@ export function toolCard(item, hues) {
     icon('tool'),
     h('span', { class: 'tool-line' },
       h('span', { class: 'tool-name' }, visible(item.name) || 'a tool'),
-      h('span', { class: 'tool-essence' }, oneLine(item.arguments, 70)),
+      h('span', { class: 'tool-essence' }, oneLine(item.argumentsText ?? item.arguments, 70)),
       item.executed ? h('span', { class: 'tool-result' }, icon('arrow'), oneLine(item.result, 90) || 'nothing') : null),
     h('span', { class: `tool-state is-${state.kind}` }, state.icon, state.words));
   const card = h('details', { class: 'tool-card', 'data-tool-state': state.kind, open: state.kind === 'failed' }, summary);
   const inside = h('div', { class: 'tool-inside' });
-  if (item.asked) inside.append(valueBlock('Arguments', item.arguments));
+  if (item.asked) inside.append(item.argumentsText === null ? valueBlock('Arguments', item.arguments) : textBlock('Arguments', item.argumentsText));
   if (item.executed) inside.append(valueBlock(item.executor ? `Result from ${item.executor}` : 'Result', item.result));
   card.append(inside);
   return messageFrame(item, hues, card);
@@ -46,6 +47,32 @@ function toolState(item) {
   return { kind: 'running', icon: h('span', { class: 'spinner', 'aria-hidden': 'true' }), words: item.approval === 'allowed' ? 'allowed, running' : 'running' };
 }
 
+/** JSON as the server has written it: with its digits, and with what cannot be seen, or looks like something else, written out.
+ * @param {string} title @param {string} text */
+export function textBlock(title, text) {
+  const block = codeBlock(text, 'json', true, title);
+  markWrittenOut(block.querySelector('code') ?? block);
+  return block;
+}
+
+/** Marks the escapes of JSON that stand for one letter each. @param {Element} code */
+function markWrittenOut(code) {
+  const walker = document.createTreeWalker(code, NodeFilter.SHOW_TEXT);
+  const texts = /** @type {Text[]} */ ([]);
+  while (walker.nextNode()) texts.push(/** @type {Text} */ (walker.currentNode));
+  for (const node of texts.filter((each) => each.data.includes('\\u'))) {
+    // A backslash before another one is a letter of the text.
+    const parts = node.data.split(/(\\\\|\\u[dD][89abAB][\da-fA-F]{2}\\u[\da-fA-F]{4}|\\u[\da-fA-F]{4})/);
+    node.replaceWith(...parts.map((part) => part.startsWith('\\u') ? h('mark', { class: 'written-out', title: writtenOutWords(part) }, part) : part));
+  }
+}
+
+/** @param {string} escape */
+function writtenOutWords(escape) {
+  const point = JSON.parse(`"${escape}"`).codePointAt(0);
+  return `U+${point.toString(16).toUpperCase().padStart(4, '0')}: written out, as it cannot be seen, or looks like another letter`;
+}
+
 /** @param {string} title @param {unknown} value */
 export function valueBlock(title, value) {
   const isEmpty = value === undefined || value === null || value === '' || (typeof value === 'object' && Object.keys(value).length === 0);
@@ -53,7 +80,7 @@ export function valueBlock(title, value) {
   // Many tools answer with JSON in a string.
   if (typeof value === 'string' && /^\s*[[{]/.test(value)) {
     try {
-      return codeBlock(prettyJson(JSON.parse(value)), 'json', true, title);
+      return textBlock(title, visible(exactText(exactParse(value), 2)));
     } catch { /* then it is text */ }
   }
   return typeof value === 'string' ? codeBlock(value, 'text', true, title) : codeBlock(prettyJson(value), 'json', true, title);

@@ -87,14 +87,16 @@ export function answerText(answer) {
   return answer.text === null ? '••• (given)' : answer.text;
 }
 
+/** Not what joins emoji, which is in many texts. */
+const UNSEEN = /(?![\n\t\u200c\u200d\ufe0e\ufe0f])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}\p{DI}\u2800]/gu;
+
 /**
  * Shows what is meant to be invisible or to turn the order of letters around: a name, or the argument of a tool that someone
  * allows, must not look like another one. JSON reads these escapes back as what they stand for.
  * @param {string} text
  */
 export function visible(text) {
-  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
+  return text.replace(UNSEEN, (letter) => letter.split('').map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`).join(''));
 }
 
 /** One line of JSON for a summary: `city: "Zagreb", days: 3`. @param {unknown} value @param {number} [limit] */

@@ -72,7 +72,7 @@ impl Effects for World {
     }
 
     async fn may_call(&self, _: Call<'_>) -> Result<Permission> {
-        Ok(Permission::Granted)
+        Ok(Permission::Granted(None))
     }
 
     async fn call_tool(&self, call: Call<'_>) -> Result<std::result::Result<Value, Failure>> {

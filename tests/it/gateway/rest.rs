@@ -83,20 +83,33 @@ async fn an_approval_is_answered_with_a_decision_and_names_no_run() {
     let mut player = Player::take(&house, run).await;
     let asked = Approval {
         function_name: "pay".into(),
-        arguments: serde_json::from_value(json!({"amount": 5})).unwrap(),
+        arguments: serde_json::from_value(json!({"amount": 5, "account": 9007199254740993u64})).unwrap(),
         schema: Some(json!({"type": "object", "properties": {"amount": {"maximum": 100}}})),
+        digest: Some("d1".into()),
+        salt: Some("not to be shown".into()),
         ..Approval::default()
     };
     let question = player.ask(Content::Approval(asked)).await;
     let answers = format!("/api/runs/{run}/answers/{}", question.uuid);
-    for wrong in
-        [json!("once"), json!({"decision": "never"}), json!({"decision": "once", "arguments": {"amount": 500}})]
-    {
+    for wrong in [
+        json!("once"),
+        json!({"decision": "never"}),
+        json!({"decision": "once"}),
+        json!({"decision": "once", "digest": "d1", "arguments": {"amount": 500}}),
+        json!({"decision": "once", "digest": "d1", "arguments": {"account": 9007199254740992u64}}),
+        json!({"decision": "once", "digest": "d1", "changes": [{"path": "/amount", "json": "500"}]}),
+        json!({"decision": "once", "digest": "d1", "changes": [{"path": "/amount/x", "json": "5"}]}),
+        json!({"decision": "once", "digest": "d1", "changes": [{"path": "/amount", "json": "0.1000000000000000055511"}]}),
+    ] {
         let (status, refused) = house.post(&answers, json!({"value": wrong})).await;
         assert_eq!((status, &refused["error"]["code"]), (422, &json!("invalid_answer")), "{refused}");
     }
-    let value = json!({"decision": "once", "arguments": {"amount": 4}});
-    assert_eq!(house.post(&answers, json!({"value": value})).await.0, 202);
+    let (status, refused) = house.post(&answers, json!({"value": {"decision": "always", "digest": "d2"}})).await;
+    assert_eq!((status, &refused["error"]["code"]), (409, &json!("other_digest")), "{refused}");
+    let changes = json!({"decision": "once", "digest": "d1", "changes": [{"path": "/amount", "json": "4"}]});
+    assert_eq!(house.post(&answers, json!({"value": changes})).await.0, 202);
+    // What nobody changed stays as the server has it.
+    let value = json!({"decision": "once", "arguments": {"amount": 4, "account": 9007199254740993u64}, "digest": "d1"});
     player.answered(&question).await;
     player.end(Value::Null).await;
     let (_, found) = house.get(&format!("/api/runs/{run}")).await;
@@ -112,6 +125,8 @@ async fn an_approval_is_answered_with_a_decision_and_names_no_run() {
     assert_eq!((&answered["text"], &answered["value"]), (&json!("Allowed once"), &value));
     let said = records.iter().find(|record| record["message"]["type"] == "approval").unwrap();
     assert_eq!(said["message"]["content"]["call_id"], Value::Null);
+    assert_eq!(said["message"]["content"]["digest"], json!("d1"));
+    assert!(!events.contains("not to be shown"), "{events}");
     house.end().await;
 }
 

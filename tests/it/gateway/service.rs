@@ -65,10 +65,40 @@ async fn a_front_end_of_the_users_own_is_served_and_nothing_beside_it() {
     std::fs::create_dir(&public).unwrap();
     std::fs::write(public.join("index.html"), "<p>mine</p>").unwrap();
     std::fs::write(folder.path().join("secret.txt"), "secret").unwrap();
+    std::fs::create_dir_all(public.join(".git")).unwrap();
+    std::fs::create_dir_all(public.join(".well-known")).unwrap();
+    let hidden = [
+        ".env",
+        ".git/config",
+        "seal.key",
+        "server.pem",
+        "store.sqlite",
+        "store.sqlite-wal",
+        "access.yaml",
+        "nats-server.conf",
+    ];
+    for name in hidden.iter().chain(&[".well-known/security.txt"]) {
+        std::fs::write(public.join(name), "secret").unwrap();
+    }
+    for (target, name) in [
+        (folder.path().join("secret.txt"), "link.txt"),
+        (folder.path().to_owned(), "linked"),
+        (public.join(".env"), "env.txt"),
+        (public.join("index.html"), "good.html"),
+    ] {
+        std::os::unix::fs::symlink(target, public.join(name)).unwrap();
+    }
     let house = House::with(|_| {}, |settings| settings.static_dir = Some(public)).await;
     assert_eq!(house.get("/").await, (200, json!("<p>mine</p>")));
     assert_eq!(house.get("/api/nothing").await.1["error"]["code"], "unknown_path");
     assert_eq!(house.get("/nothing.html").await.0, 404);
+    assert_eq!(house.get("/good.html").await, (200, json!("<p>mine</p>")));
+    assert_eq!(house.get("/.well-known/security.txt").await.0, 200);
+    let links = ["link.txt", "linked/secret.txt", "env.txt", "%2eenv", "seal%2ekey", ".git/", "linked/"];
+    for name in hidden.iter().chain(&links) {
+        let (status, body) = house.get(&format!("/{name}")).await;
+        assert_eq!((status, &body["error"]["code"]), (404, &json!("unknown_path")), "{name}: {body}");
+    }
     for path in ["/../secret.txt", "/..%2fsecret.txt", "/%2e%2e/secret.txt", "/public/../../secret.txt", "//etc/passwd"]
     {
         // By hand: a client would tidy the path up.

@@ -29,8 +29,14 @@ enum Pipe {
 impl Tier {
     /// Starts `fastagency ARGUMENTS` in `folder`, where its `fastagency.yaml` is.
     pub fn start(folder: &Path, arguments: &[&str]) -> Self {
+        Self::start_logging(folder, arguments, None)
+    }
+
+    /// The same, with what `RUST_LOG` asks for.
+    pub fn start_logging(folder: &Path, arguments: &[&str], log: Option<&str>) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_fastagency"))
             .args(arguments)
+            .envs(log.map(|log| ("RUST_LOG", log)))
             .current_dir(folder)
             .env_remove("FASTAGENCY_CONFIG")
             .env_remove("NATS_URL")

@@ -1,0 +1,212 @@
+//! What a person allows when a tool is approved: exactly the call that was shown. A digest stands for it: the question names it, the
+//! answer gives it back, and the call is made only if it is still the same.
+
+use serde_json::{Map, Number, Value, json};
+use sha2::Digest;
+
+use super::{Approval, Change, Verdict};
+use crate::ids::hex;
+
+/// A call of a tool that somebody may be asked about.
+#[derive(Debug, Clone, Copy)]
+pub struct CalledTool<'a> {
+    /// The workflow whose tool it is.
+    pub workflow: &'a str,
+    /// The hash of the definition that the run is pinned to.
+    pub definition: Option<&'a str>,
+    /// The tool.
+    pub tool: &'a str,
+    /// Who calls it.
+    pub by: &'a str,
+    /// With exactly these arguments.
+    pub arguments: &'a Map<String, Value>,
+}
+
+impl CalledTool<'_> {
+    /// The digest of the call. `salt` is shown to nobody who sees redacted arguments: they could find them by trying.
+    pub fn digest(&self, salt: &str) -> String {
+        let Self { workflow, definition, tool, by, arguments } = self;
+        let mut call = json!(["fastagency call 1", salt, workflow, definition, tool, by, arguments]);
+        call.sort_all_objects();
+        hex(&sha2::Sha256::digest(call.to_string()))
+    }
+}
+
+/// The arguments that an answer wants instead; none: those that were shown.
+pub(super) fn changed(asked: &Approval, verdict: &Verdict) -> Result<Option<Map<String, Value>>, String> {
+    if let Some(arguments) = &verdict.arguments {
+        if !verdict.changes.is_empty() {
+            return Err("an answer has arguments or changes, not both".to_owned());
+        }
+        let (before, after) = (Value::Object(asked.arguments.clone()), Value::Object(arguments.clone()));
+        if let Some((place, digits)) = rounded(&before, &after, String::new()) {
+            let place = place.trim_start_matches('/');
+            return Err(format!(
+                "{place}: it is {digits} rounded, as some programs read numbers; send only what was changed, as changes"
+            ));
+        }
+        return Ok(Some(arguments.clone()));
+    }
+    if verdict.changes.is_empty() {
+        return Ok(None);
+    }
+    let mut arguments = Value::Object(asked.arguments.clone());
+    for change in &verdict.changes {
+        apply(&mut arguments, change)?;
+    }
+    Ok(arguments.as_object().cloned())
+}
+
+/// Puts one change into the arguments: the rest stays as the server has it.
+fn apply(arguments: &mut Value, change: &Change) -> Result<(), String> {
+    let place = &change.path;
+    let unknown = || format!("{place:?} is no place in the arguments (a JSON Pointer to a field, like /amount)");
+    let (folder, name) = place.rsplit_once('/').ok_or_else(unknown)?;
+    let fields = arguments.pointer_mut(folder).and_then(Value::as_object_mut).ok_or_else(unknown)?;
+    let name = name.replace("~1", "/").replace("~0", "~");
+    let Some(text) = &change.json else {
+        return fields.shift_remove(&name).map(drop).ok_or_else(unknown);
+    };
+    let value = serde_json::from_str(text).map_err(|_| format!("{place}: what it is changed to must be JSON text"))?;
+    if let Some(number) = inexact_number(text) {
+        return Err(format!("{place}: {number} {CANNOT_BE_KEPT}"));
+    }
+    fields.insert(name, value);
+    Ok(())
+}
+
+/// Why a number is refused.
+pub const CANNOT_BE_KEPT: &str = "has more digits than a number here can hold exactly; write it as a text";
+
+/// A number that was shown exactly, and came back as what is left of it in a program that knows only floating-point numbers.
+fn rounded(before: &Value, after: &Value, place: String) -> Option<(String, String)> {
+    match (before, after) {
+        (Value::Number(before), Value::Number(after)) => {
+            let is_rounded = before != after && !before.is_f64() && before.as_f64() == after.as_f64();
+            is_rounded.then(|| (place, before.to_string()))
+        }
+        (Value::Object(before), Value::Object(after)) => {
+            before.iter().find_map(|(name, before)| rounded(before, after.get(name)?, format!("{place}/{name}")))
+        }
+        (Value::Array(before), Value::Array(after)) => {
+            let mut pairs = before.iter().zip(after).enumerate();
+            pairs.find_map(|(at, (before, after))| rounded(before, after, format!("{place}/{at}")))
+        }
+        _ => None,
+    }
+}
+
+/// Whether a value has a number that a program with nothing but floating-point numbers would show in other digits.
+pub(super) fn has_long_number(value: &Value) -> bool {
+    const LONGEST: u64 = (1 << 53) - 1;
+    match value {
+        Value::Number(number) => {
+            number.as_i64().map(i64::unsigned_abs).or_else(|| number.as_u64()).is_some_and(|number| number > LONGEST)
+        }
+        Value::Array(items) => items.iter().any(has_long_number),
+        Value::Object(fields) => fields.values().any(has_long_number),
+        _ => false,
+    }
+}
+
+/// The first number in a JSON text that is another one after it was read: one with more digits than fit.
+pub fn inexact_number(json: &str) -> Option<&str> {
+    let mut rest = json;
+    while let Some(at) = rest.find(|c: char| c == '"' || c == '-' || c.is_ascii_digit()) {
+        rest = &rest[at..];
+        if rest.starts_with('"') {
+            rest = behind_text(&rest[1..]);
+            continue;
+        }
+        let end = rest.find(|c: char| !matches!(c, '-' | '+' | '.' | 'e' | 'E' | '0'..='9')).unwrap_or(rest.len());
+        let (number, behind) = rest.split_at(end);
+        let read = serde_json::from_str::<Number>(number).ok().and_then(|read| decimal(&read.to_string()));
+        if read != decimal(number) {
+            return Some(number);
+        }
+        rest = behind;
+    }
+    None
+}
+
+/// What stands behind the quotation mark that ends a text.
+fn behind_text(text: &str) -> &str {
+    let mut escaped = false;
+    for (at, letter) in text.bytes().enumerate() {
+        match letter {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => return &text[at + 1..],
+            _ => {}
+        }
+    }
+    ""
+}
+
+/// A decimal number as its sign, its digits without zeros at either end, and where its point is; none: it is no number.
+fn decimal(text: &str) -> Option<(bool, String, i64)> {
+    let (is_negative, text) = text.strip_prefix('-').map_or((false, text), |text| (true, text));
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{whole}{fraction}");
+    let significant = digits.trim_start_matches('0');
+    let point =
+        exponent.trim_start_matches('+').parse::<i64>().ok()?.checked_sub(i64::try_from(fraction.len()).ok()?)?;
+    let trimmed = significant.trim_end_matches('0');
+    if trimmed.is_empty() {
+        return Some((false, String::new(), 0));
+    }
+    let zeros = i64::try_from(significant.len() - trimmed.len()).ok()?;
+    Some((is_negative, trimmed.to_owned(), point.checked_add(zeros)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_cannot_be_kept_is_found_and_one_that_can_is_not() {
+        for exact in [
+            "{\"a\": 9007199254740993, \"b\": [18446744073709551615, -9223372036854775808], \"c\": 0.1, \"d\": 1.10}",
+            "[1e2, 1E+2, 100, 0.0, -0, -0.0, 1.5e-7, 123456.789, 1e22]",
+            // Read with less care these come out as their neighbours.
+            "[0.30000000000000004, 9007199254740.9931, 1.7976931348623157e308, 5e-324, 2.2250738585072014e-308, 8.41e21, 9.5e-7]",
+            "{\"12345678901234567890123\": \"12345678901234567890123 \\\" 12345678901234567890123\"}",
+        ] {
+            assert_eq!(inexact_number(exact), None, "{exact}");
+        }
+        for (text, number) in [
+            ("{\"a\": 12345678901234567890123}", "12345678901234567890123"),
+            ("[1, 18446744073709551616]", "18446744073709551616"),
+            ("{\"a\": 0.1000000000000000055511151231257827}", "0.1000000000000000055511151231257827"),
+            ("9007199254740993.5", "9007199254740993.5"),
+            ("[1e-400]", "1e-400"),
+        ] {
+            assert_eq!(inexact_number(text), Some(number), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_digest_is_that_of_every_part_of_the_call() {
+        let arguments = |value: Value| value.as_object().unwrap().clone();
+        let (one, same, other) = (
+            arguments(json!({"a": 9007199254740993u64, "b": {"x": 1, "y": 2}})),
+            arguments(json!({"b": {"y": 2, "x": 1}, "a": 9007199254740993u64})),
+            arguments(json!({"a": 9007199254740992u64, "b": {"x": 1, "y": 2}})),
+        );
+        let call = CalledTool { workflow: "w", definition: Some("d"), tool: "t", by: "clerk", arguments: &one };
+        let digest = call.digest("salt");
+        assert_eq!(CalledTool { arguments: &same, ..call }.digest("salt"), digest, "the order of fields says nothing");
+        for different in [
+            CalledTool { arguments: &other, ..call },
+            CalledTool { workflow: "v", ..call },
+            CalledTool { definition: Some("e"), ..call },
+            CalledTool { definition: None, ..call },
+            CalledTool { tool: "u", ..call },
+            CalledTool { by: "boss", ..call },
+        ] {
+            assert_ne!(different.digest("salt"), digest, "{different:?}");
+        }
+        assert_ne!(call.digest("other"), digest);
+    }
+}
