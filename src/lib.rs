@@ -6,6 +6,7 @@
 pub mod bounds;
 pub mod clock;
 pub mod ids;
+pub mod legible;
 pub mod lifecycle;
 pub mod metrics;
 pub mod money;

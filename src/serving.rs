@@ -1,16 +1,17 @@
-//! Serving HTTP on a listener, for gateway and page: each connection with an end to its patience, so that whoever opens many
-//! and says little (slow loris) holds them for a moment and not for ever.
+//! Serving HTTP on a listener, for gateway and page: each connection with an end to its patience and a bound to what it holds,
+//! so that a client that opens many connections and says little (slow loris), sends much and never ends, or reads nothing,
+//! costs a moment and a few kilobytes.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{ConnectInfo, Request};
+use axum::http::StatusCode;
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -23,9 +24,6 @@ use tower::ServiceExt;
 
 use crate::lifecycle::Shutdown;
 
-/// How long the headers of a request may take, the wait for it on a kept connection included. Proxies commonly keep a
-/// connection for 60 s: they close it, and no request meets one that just went.
-pub const HEADERS_WITHIN: Duration = Duration::from_secs(65);
 /// What files of secrets and data are called; what is served to everybody is never called so.
 const PRIVATE_KINDS: [&str; 17] = [
     "key",
@@ -55,61 +53,58 @@ pub fn is_private_file(path: &Path) -> bool {
     is_kind || ["fastagency.y", "access.y"].iter().any(|ours| name.starts_with(ours))
 }
 
+mod answering;
+mod line;
+mod places;
+
+use answering::Answering;
+use line::Line;
+pub use places::{Budget, Place};
+use places::{Places, Refusal};
+
+/// How long a connection that is kept may wait for its next request. Proxies commonly keep a connection for 60 s: they close
+/// it, and no request meets one that just went.
+pub const KEPT_FOR: Duration = Duration::from_secs(65);
+/// How long the headers of a request may take, from the first byte of them, or from the opening of the connection.
+pub const HEADERS_WITHIN: Duration = Duration::from_secs(10);
+/// How long a client may take nothing of what it is sent.
+pub const READ_WITHIN: Duration = Duration::from_secs(60);
+/// The most bytes that the headers of a request may have for sure; what comes with the last of them may double it.
+pub const LARGEST_HEADERS: usize = 32 * 1024;
 /// The pause after the system had no room for another connection.
 const NO_ROOM: Duration = Duration::from_millis(500);
 /// What an address is told that has too many connections.
 const TOO_MANY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 10\r\nconnection: close\r\n\
     content-type: application/json\r\ncontent-length: 100\r\n\r\n\
     {\"error\":{\"code\":\"too_many_requests\",\"message\":\"this address has too many connections; close some\"}}";
+/// What a client is told when all places are taken by connections that are at work.
+const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 10\r\nconnection: close\r\n\
+    content-type: application/json\r\ncontent-length: 94\r\n\r\n\
+    {\"error\":{\"code\":\"too_many_connections\",\"message\":\"too many connections are open; come back\"}}";
 
 /// What connections may take.
 #[derive(Debug, Clone)]
 pub struct Connections {
     /// How long the headers of a request may take ([`HEADERS_WITHIN`]).
     pub headers_within: Duration,
+    /// How many there may be at once; of more, those go that ask nothing.
+    pub most: Option<u32>,
     /// How many an address may have at once.
     pub per_address: Option<u32>,
     /// Addresses that may have as many as they want: proxies, behind which everybody is.
     pub unlimited: Vec<IpNet>,
 }
 
-/// The connections of each address.
-type Counts = Arc<Mutex<HashMap<IpAddr, u32>>>;
-
-/// A connection's place among those of its address.
-struct Place {
-    counts: Counts,
-    address: IpAddr,
-}
-
-impl Place {
-    fn take(counts: &Counts, address: IpAddr, limit: u32) -> Option<Self> {
-        let mut taken = counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = taken.entry(address).or_default();
-        if *count >= limit {
-            return None;
-        }
-        *count += 1;
-        Some(Self { counts: counts.clone(), address })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut taken = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = taken.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                taken.remove(&self.address);
-            }
-        }
+impl Default for Connections {
+    fn default() -> Self {
+        Self { headers_within: HEADERS_WITHIN, most: None, per_address: None, unlimited: Vec::new() }
     }
 }
 
 /// Serves until the end begins. Connections that are open then end when what is under way on them has; the lifecycle waits
 /// for them.
 pub async fn serve(listener: TcpListener, app: Router, connections: Connections, shutdown: Shutdown) {
-    let counts = Counts::default();
+    let places = Places::new(connections.most.map(within_the_systems));
     loop {
         let accepted = tokio::select! {
             () = shutdown.soft() => return,
@@ -130,37 +125,53 @@ pub async fn serve(listener: TcpListener, app: Router, connections: Connections,
         }
         let address = peer.ip().to_canonical();
         let limit = connections.per_address.filter(|_| !connections.unlimited.iter().any(|net| net.contains(&address)));
-        let place = match limit.map(|limit| Place::take(&counts, address, limit)) {
-            Some(None) => {
-                shutdown.run(refuse(stream));
-                continue;
+        match places.take(address, limit) {
+            Ok(place) => {
+                let line = Line::new(stream, place.clone());
+                let (app, shutdown_too) = (app.clone(), shutdown.clone());
+                shutdown.run(connection(line, peer, app, connections.headers_within, place, shutdown_too));
             }
-            place => place.flatten(),
-        };
-        shutdown.run(connection(stream, peer, app.clone(), connections.headers_within, place, shutdown.clone()));
+            Err(Refusal::OfAddress) => drop(shutdown.run(refuse(stream, TOO_MANY))),
+            Err(Refusal::Full) => drop(shutdown.run(refuse(stream, FULL))),
+        }
     }
 }
 
+/// No more than the system gives this process files for: the broker, the models and the logs need some, too.
+fn within_the_systems(most: u32) -> u32 {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let files = files.map_or(u32::MAX, |files| u32::try_from(files).unwrap_or(u32::MAX));
+    most.min(files - files / 4).max(1)
+}
+
 async fn connection(
-    stream: TcpStream,
+    line: Line,
     peer: SocketAddr,
     app: Router,
     headers_within: Duration,
-    place: Option<Place>,
+    place: Arc<Place>,
     shutdown: Shutdown,
 ) {
+    let held = place.clone();
     let service = TowerToHyperService::new(tower::service_fn(move |request: Request<Incoming>| {
-        let (app, mut request) = (app.clone(), request.map(Body::new));
+        let (app, place, mut request) = (app.clone(), held.clone(), request.map(Body::new));
+        place.asked();
         request.extensions_mut().insert(ConnectInfo(peer));
-        async move { Ok::<Response, Infallible>(app.oneshot(request).await.unwrap_or_else(|never| match never {})) }
+        request.extensions_mut().insert(place.clone());
+        async move {
+            let response = app.oneshot(request).await.unwrap_or_else(|never| match never {});
+            Ok::<Response, Infallible>(answered(response, place))
+        }
     }));
     let mut server = http1::Builder::new();
-    server.timer(TokioTimer::new()).header_read_timeout(headers_within);
-    let connection = server.serve_connection(TokioIo::new(stream), service).with_upgrades();
+    server.timer(TokioTimer::new()).header_read_timeout(KEPT_FOR.max(headers_within));
+    server.max_buf_size(LARGEST_HEADERS);
+    let connection = server.serve_connection(TokioIo::new(line), service).with_upgrades();
     let mut connection = std::pin::pin!(connection);
     // How a connection ended is between its two ends.
     tokio::select! {
         _ = connection.as_mut() => {}
+        () = place.must_go(headers_within) => {}
         () = shutdown.soft() => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
@@ -169,13 +180,25 @@ async fn connection(
             }
         }
     }
-    drop(place);
 }
 
-async fn refuse(mut stream: TcpStream) {
-    // Whoever does not even read this is not waited for.
+/// An answer, whose connection is at work until its last piece was taken.
+fn answered(response: Response, place: Arc<Place>) -> Response {
+    // A socket's connection is at work until it is closed.
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return response;
+    }
+    if response.body().size_hint().exact().is_some_and(|size| size <= LARGEST_HEADERS as u64) {
+        place.answered();
+        return response;
+    }
+    response.map(|body| Body::new(Answering::new(body, place)))
+}
+
+async fn refuse(mut stream: TcpStream, words: &[u8]) {
+    // A client that does not even read this is not waited for.
     let _ = tokio::time::timeout(Duration::from_secs(1), async {
-        stream.write_all(TOO_MANY).await?;
+        stream.write_all(words).await?;
         stream.shutdown().await
     })
     .await;
@@ -193,8 +216,10 @@ mod tests {
 
     #[test]
     fn the_refusal_is_as_long_as_it_says() {
-        let text = std::str::from_utf8(TOO_MANY).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(head.contains(&format!("content-length: {}", body.len())), "{}", body.len());
+        for refusal in [TOO_MANY, FULL] {
+            let text = std::str::from_utf8(refusal).unwrap();
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            assert!(head.ends_with(&format!("content-length: {}", body.len())), "{}", body.len());
+        }
     }
 }

@@ -50,7 +50,11 @@ impl All {
         let embedded = !self.nats && common.nats_url.is_none();
         let data_dir = project::data_dir(&config, self.data_dir.as_ref());
         project::check_front_end(&config, &data_dir)?;
-        let broker = if embedded { embedded::open(&data_dir)? } else { project::connect(&config, "all").await? };
+        let broker = if embedded {
+            embedded::open_within(&data_dir, config.data_max_bytes)?
+        } else {
+            project::connect(&config, "all").await?
+        };
         let folder = embedded.then_some(data_dir.as_path());
         let sealer = project::sealer(&config, folder)?;
         let broker = project::chained(&config, broker, folder)?;

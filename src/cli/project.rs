@@ -23,8 +23,9 @@ use crate::config::{self, Config, Section};
 use crate::lifecycle::Lifecycle;
 use crate::project::load_config;
 use crate::seal::Sealer;
+
 use crate::vouch::Voucher;
-use crate::{chain, gateway, model, telemetry, ui, worker, workflow};
+use crate::{chain, gateway, model, serving, telemetry, ui, worker, workflow};
 
 /// The variable with the key or token that a gateway is shown.
 pub(super) const KEY: &str = "FASTAGENCY_KEY";
@@ -262,6 +263,12 @@ pub(super) fn page(config: &Config, gateway_url: String, data_dir: &Path) -> ui:
         oidc,
     };
     let auth = config.auth.clone();
+    let connections = serving::Connections {
+        most: config.ui.limits.connections,
+        per_address: config.ui.limits.connections_per_address,
+        unlimited: config.auth.proxies.clone(),
+        ..serving::Connections::default()
+    };
     let config = &config.ui;
     let brand = ui::Brand {
         title: config.title.clone(),
@@ -271,7 +278,7 @@ pub(super) fn page(config: &Config, gateway_url: String, data_dir: &Path) -> ui:
         links: config.links.clone(),
         embed_in: config.embed_in.clone(),
     };
-    ui::Settings { brand, gateway_url, version: VERSION.to_owned(), login, auth }
+    ui::Settings { brand, gateway_url, version: VERSION.to_owned(), login, auth, connections }
 }
 
 /// What seals the cookies of logins: the configured key; else one in a file of this machine; else, where nothing can be

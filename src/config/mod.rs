@@ -53,6 +53,8 @@ pub struct Config {
     pub worker: Worker,
     /// Where the embedded broker keeps its data (default `data` beside the file).
     pub data_dir: PathBuf,
+    /// What the embedded broker's store may hold, in bytes; none: what the disk has.
+    pub data_max_bytes: Option<u64>,
     /// How long a tier may take to end (default 10 s).
     pub shutdown_grace: Duration,
     /// How long an ended run is kept (default 30 days).
@@ -227,6 +229,10 @@ pub struct Gateway {
 pub struct Limits {
     /// Runs started in a minute.
     pub starts_per_minute: Option<u32>,
+    /// Runs started in an hour.
+    pub starts_per_hour: Option<u32>,
+    /// Bytes of parameters and answers that are stored in an hour.
+    pub bytes_per_hour: Option<u64>,
     /// Requests in a minute, of whatever kind.
     pub requests_per_minute: Option<u32>,
     /// Answers in a minute, over REST and sockets.
@@ -239,6 +245,53 @@ pub struct Limits {
     pub open_runs: Option<u32>,
     /// Connections of one address at once, believed proxies left aside.
     pub connections_per_address: Option<u32>,
+    /// Connections at once, in all.
+    pub connections: Option<u32>,
+}
+
+impl Limits {
+    /// What counts where nothing else is configured and others than this machine's user may call: far more than a person does,
+    /// and little enough that one caller cannot fill the memory or the disk in a day.
+    pub const USUAL: Limits = Limits {
+        starts_per_minute: None,
+        starts_per_hour: Some(10_000),
+        bytes_per_hour: Some(256 << 20),
+        requests_per_minute: None,
+        messages_per_minute: None,
+        sockets: Some(1_000),
+        streams: Some(1_000),
+        open_runs: None,
+        ..Limits::ONLY_CONNECTIONS
+    };
+    /// What counts in any case.
+    pub const ONLY_CONNECTIONS: Limits = Limits {
+        starts_per_minute: None,
+        starts_per_hour: None,
+        bytes_per_hour: None,
+        requests_per_minute: None,
+        messages_per_minute: None,
+        sockets: None,
+        streams: None,
+        open_runs: None,
+        connections_per_address: Some(1_000),
+        connections: Some(20_000),
+    };
+}
+
+/// `ui.limits:`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UiLimits {
+    /// Connections at once, in all.
+    pub connections: Option<u32>,
+    /// Connections of one address at once, believed proxies left aside.
+    pub connections_per_address: Option<u32>,
+}
+
+impl Default for UiLimits {
+    fn default() -> Self {
+        let Limits { connections, connections_per_address, .. } = Limits::ONLY_CONNECTIONS;
+        Self { connections, connections_per_address }
+    }
 }
 
 /// `ui:`.
@@ -268,6 +321,8 @@ pub struct Ui {
     pub session_key: Option<SecretString>,
     /// How long a login lasts (default 12 h).
     pub session_lifetime: Duration,
+    /// How many connections it takes.
+    pub limits: UiLimits,
 }
 
 /// `worker:`.
@@ -275,6 +330,8 @@ pub struct Ui {
 pub struct Worker {
     /// Runs in memory at once, at most (default 10 000).
     pub max_runs: usize,
+    /// What the log of one run may hold, in bytes (default 64 MiB); none: no limit.
+    pub max_run_bytes: Option<u64>,
     /// How long a run that only waits is kept in memory (default 60 s).
     pub park_after: Duration,
     /// How long a worker that says nothing is believed to live (default 10 s).

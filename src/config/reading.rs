@@ -6,10 +6,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
 
-use super::shapes::{AUDIT, CONFIG, GATEWAY, GATEWAY_LIMITS, LINK, NATS, REDACT, TLS, UI, WEBHOOK, WORKER};
+use super::shapes::{AUDIT, CONFIG, GATEWAY, GATEWAY_LIMITS, LINK, NATS, REDACT, TLS, UI, UI_LIMITS, WEBHOOK, WORKER};
 use super::variables::{self, Environment};
-use super::{Audit, Auth, Config, Gateway, KEEP_EVIDENCE, Limits, Nats, Occasion, Section, Tls, Ui, Webhook, Worker};
+use super::{
+    Audit, Auth, AuthMode, Config, Gateway, KEEP_EVIDENCE, Limits, Nats, Occasion, Section, Tls, Ui, UiLimits, Webhook,
+    Worker,
+};
 use super::{models, operation};
 use crate::ids::Name;
 use crate::problem::{Problem, Problems};
@@ -40,7 +44,15 @@ impl Reader<'_> {
         let fields = root.fields(&CONFIG)?;
         fields.read("version", version);
         let name = fields.read("name", Field::text).unwrap_or("fastagency").to_owned();
-        let gateway = fields.read("gateway", |field| self.gateway(field)).unwrap_or_else(|| self.default_gateway());
+        let auth = fields
+            .read("auth", |field| self.auth(field))
+            .unwrap_or_else(|| Auth { proxies: super::auth::this_machine(), ..Auth::default() });
+        // Where only this machine's user can call there is nobody to share with.
+        let is_shared = !matches!(auth.mode, AuthMode::None)
+            || ["gateway", "ui"].into_iter().any(|tier| fields.get(tier).is_some_and(|field| is_open(&field)));
+        let usual = if is_shared { Limits::USUAL } else { Limits::ONLY_CONNECTIONS };
+        let gateway = fields.read("gateway", |field| self.gateway(field, usual));
+        let gateway = gateway.unwrap_or_else(|| self.default_gateway(usual));
         let ui = match fields.read("ui", |field| self.ui(field, &name, gateway.port)) {
             Some(ui) => ui,
             None => default_ui(&name, gateway.port),
@@ -58,18 +70,18 @@ impl Reader<'_> {
             workflows: self.path(&fields, "workflows").unwrap_or_else(|| self.folder.join("workflows")),
             llms,
             gateway,
-            auth: fields
-                .read("auth", |field| self.auth(field))
-                .unwrap_or_else(|| Auth { proxies: super::auth::this_machine(), ..Auth::default() }),
+            auth,
             ui,
             worker: fields.read("worker", worker).unwrap_or(Worker {
                 max_runs: 10_000,
+                max_run_bytes: Some(MAX_RUN_BYTES),
                 park_after: Duration::from_secs(60),
                 lease: Duration::from_secs(10),
                 believes: Vec::new(),
                 vouch_key: None,
             }),
             data_dir,
+            data_max_bytes: fields.read("data_max_bytes", Field::size),
             shutdown_grace: fields.read("shutdown_grace", Field::duration).unwrap_or(Duration::from_secs(10)),
             keep_ended: fields.read("keep_ended", Field::duration).unwrap_or(Duration::from_secs(30 * 24 * 3600)),
             webhooks: fields.read("webhooks", webhooks).unwrap_or_default(),
@@ -150,24 +162,18 @@ impl Reader<'_> {
         super::auth::read(field, &|fields, key| self.path(fields, key))
     }
 
-    fn default_gateway(&self) -> Gateway {
-        Gateway {
-            host: Ipv4Addr::LOCALHOST.into(),
-            port: 8008,
-            static_dir: None,
-            limits: Limits::default(),
-            vouch_key: None,
-        }
+    fn default_gateway(&self, limits: Limits) -> Gateway {
+        Gateway { host: Ipv4Addr::LOCALHOST.into(), port: 8008, static_dir: None, limits, vouch_key: None }
     }
 
-    fn gateway(&self, field: &Field<'_>) -> Option<Gateway> {
+    fn gateway(&self, field: &Field<'_>, usual: Limits) -> Option<Gateway> {
         let fields = field.fields(&GATEWAY)?;
-        let default = self.default_gateway();
+        let default = self.default_gateway(usual);
         Some(Gateway {
             host: fields.read("host", host).unwrap_or(default.host),
             port: fields.read("port", port).unwrap_or(default.port),
             static_dir: self.path(&fields, "static_dir"),
-            limits: fields.read("limits", limits).unwrap_or_default(),
+            limits: fields.read("limits", |field| limits(field, usual)).unwrap_or(usual),
             vouch_key: long_secret(&fields, "vouch_key"),
         })
     }
@@ -192,6 +198,7 @@ impl Reader<'_> {
             public_url: fields.read("public_url", public_url),
             session_key: long_secret(&fields, "session_key"),
             session_lifetime: fields.read("session_lifetime", Field::duration).unwrap_or(default.session_lifetime),
+            limits: fields.read("limits", ui_limits).unwrap_or_default(),
         })
     }
 }
@@ -266,17 +273,43 @@ fn origin(field: &Field<'_>) -> Option<String> {
     }
 }
 
-fn limits(field: &Field<'_>) -> Option<Limits> {
+fn limits(field: &Field<'_>, usual: Limits) -> Option<Limits> {
     let fields = field.fields(&GATEWAY_LIMITS)?;
     let limit = |key| fields.read(key, |field| field.whole(1));
+    let or_usual = |key, usual| fields.read(key, |field| field.whole(0)).map_or(usual, none_of_zero);
     Some(Limits {
         starts_per_minute: limit("starts_per_minute"),
+        starts_per_hour: or_usual("starts_per_hour", usual.starts_per_hour),
+        bytes_per_hour: fields.read("bytes_per_hour", Field::size).map_or(usual.bytes_per_hour, none_of_zero),
         requests_per_minute: limit("requests_per_minute"),
         messages_per_minute: limit("messages_per_minute"),
-        sockets: limit("sockets"),
-        streams: limit("streams"),
+        sockets: or_usual("sockets", usual.sockets),
+        streams: or_usual("streams", usual.streams),
         open_runs: limit("open_runs"),
-        connections_per_address: limit("connections_per_address"),
+        connections: limit("connections").or(usual.connections),
+        connections_per_address: or_usual("connections_per_address", usual.connections_per_address),
+    })
+}
+
+/// Whether a tier listens to more than this machine.
+fn is_open(tier: &Field<'_>) -> bool {
+    let tier = tier.json();
+    let host = tier.get("host").and_then(Value::as_str).unwrap_or("127.0.0.1");
+    host != "localhost" && !host.parse().is_ok_and(|host: IpAddr| host.is_loopback())
+}
+
+/// 0 turns a limit off.
+fn none_of_zero<T: Default + PartialEq>(limit: T) -> Option<T> {
+    Some(limit).filter(|limit| *limit != T::default())
+}
+
+fn ui_limits(field: &Field<'_>) -> Option<UiLimits> {
+    let fields = field.fields(&UI_LIMITS)?;
+    let usual = UiLimits::default();
+    let per_address = fields.read("connections_per_address", |field| field.whole(0));
+    Some(UiLimits {
+        connections: fields.read("connections", |field| field.whole(1)).or(usual.connections),
+        connections_per_address: per_address.map_or(usual.connections_per_address, none_of_zero),
     })
 }
 
@@ -294,8 +327,12 @@ fn default_ui(name: &str, gateway_port: u16) -> Ui {
         public_url: None,
         session_key: None,
         session_lifetime: Duration::from_secs(12 * 3600),
+        limits: UiLimits::default(),
     }
 }
+
+/// What the log of one run may hold unless it is said.
+const MAX_RUN_BYTES: u64 = 64 << 20;
 
 fn worker(field: &Field<'_>) -> Option<Worker> {
     let fields = field.fields(&WORKER)?;
@@ -305,6 +342,8 @@ fn worker(field: &Field<'_>) -> Option<Worker> {
     });
     Some(Worker {
         max_runs: fields.read("max_runs", |field| field.whole(1)).unwrap_or(10_000),
+        max_run_bytes: Some(fields.read("max_run_bytes", Field::size).unwrap_or(MAX_RUN_BYTES))
+            .filter(|most| *most > 0),
         park_after: fields.read("park_after", Field::duration).unwrap_or(Duration::from_secs(60)),
         lease: lease.unwrap_or(Duration::from_secs(10)),
         believes: fields.read("believes", public_keys).unwrap_or_default(),

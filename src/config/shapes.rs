@@ -30,6 +30,11 @@ pub static CONFIG: Shape = Shape {
         may("metrics", Kind::Shape(&METRICS), "Where figures are shown to Prometheus."),
         may("telemetry", Kind::Shape(&TELEMETRY), "Where traces are sent."),
         may("data_dir", Kind::Text, "Where the embedded broker keeps its data (default data)."),
+        may(
+            "data_max_bytes",
+            Kind::Size,
+            "What the embedded broker's store may hold; a full one takes no more starts (default: what the disk has).",
+        ),
         may("shutdown_grace", Kind::Duration, "How long a tier may take to end (default 10s)."),
         may("keep_ended", Kind::Duration, "How long an ended run is kept (default 30d)."),
         may("webhooks", Kind::Map(&Kind::Shape(&WEBHOOK)), "Who is told that a run waits for a person, or has ended."),
@@ -192,7 +197,7 @@ pub static GATEWAY: Shape = Shape {
         may("host", Kind::Text, "The address it listens on (default 127.0.0.1)."),
         may("port", Kind::Whole(1), "Its port (default 8008)."),
         may("static_dir", Kind::Text, "A folder of your own front end, served at /."),
-        may("limits", Kind::Shape(&GATEWAY_LIMITS), "What one caller may take of it (default: no limits)."),
+        may("limits", Kind::Shape(&GATEWAY_LIMITS), "What one caller may take of it."),
         may(
             "vouch_key",
             Kind::Text,
@@ -207,15 +212,36 @@ pub static GATEWAY_LIMITS: Shape = Shape {
     about: "What one caller may take: a user, or an address where nobody is asked who calls.",
     keys: &[
         may("starts_per_minute", Kind::Whole(1), "Runs started in a minute."),
+        may("starts_per_hour", Kind::Whole(0), "Runs started in an hour (default 10000; 0: no limit)."),
+        may(
+            "bytes_per_hour",
+            Kind::Size,
+            "What parameters and answers may add to the store in an hour (default 256MiB; 0: no limit).",
+        ),
         may("requests_per_minute", Kind::Whole(1), "Requests in a minute, of whatever kind."),
         may("messages_per_minute", Kind::Whole(1), "Answers in a minute, over REST and sockets."),
-        may("sockets", Kind::Whole(1), "Sockets that are open at once."),
-        may("streams", Kind::Whole(1), "Streams of events that are open at once."),
+        may("sockets", Kind::Whole(0), "Sockets that are open at once (default 1000; 0: no limit)."),
+        may("streams", Kind::Whole(0), "Streams of events that are open at once (default 1000; 0: no limit)."),
         may("open_runs", Kind::Whole(1), "Runs that have not ended."),
+        may("connections", Kind::Whole(1), "Connections at once, in all (default 20000)."),
         may(
             "connections_per_address",
-            Kind::Whole(1),
-            "Connections of one address at once; auth.proxies have no limit.",
+            Kind::Whole(0),
+            "Connections of one address at once (default 1000; 0: no limit); auth.proxies have no limit.",
+        ),
+    ],
+    shared: &[],
+};
+
+pub static UI_LIMITS: Shape = Shape {
+    name: "limits",
+    about: "What one address may take of the page.",
+    keys: &[
+        may("connections", Kind::Whole(1), "Connections at once, in all (default 20000)."),
+        may(
+            "connections_per_address",
+            Kind::Whole(0),
+            "Connections of one address at once (default 1000; 0: no limit); auth.proxies have no limit.",
         ),
     ],
     shared: &[],
@@ -245,6 +271,7 @@ pub static UI: Shape = Shape {
             "What the cookies of logins are sealed with: at least 32 characters (default: made once, and kept in data_dir).",
         ),
         may("session_lifetime", Kind::Duration, "How long a login lasts (default 12h)."),
+        may("limits", Kind::Shape(&UI_LIMITS), "How many connections it takes."),
     ],
     shared: &[],
 };
@@ -265,6 +292,7 @@ pub static WORKER: Shape = Shape {
     keys: &[
         may("max_runs", Kind::Whole(1), "Runs in memory at once, at most (default 10000)."),
         may("park_after", Kind::Duration, "How long a run that only waits is kept in memory (default 60s)."),
+        may("max_run_bytes", Kind::Size, "What the log of one run may hold (default 64MiB; 0: no limit)."),
         may("lease", Kind::Duration, "How long a worker that says nothing is believed to live (default 10s)."),
         may(
             "believes",

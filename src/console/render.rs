@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::client::event::{Body, Ended, Message};
 use crate::ids::MessageId;
+use crate::legible::{self, legible};
 use crate::message::Content;
 use crate::run::attach::Delta;
 use crate::run::record::Ending;
@@ -14,8 +15,12 @@ use crate::visible::{is_hidden, written_out};
 const CALL_SHOWN: usize = 2000;
 
 /// A text without anything that a terminal would take for a command: control characters (new lines and tabs stay), and
-/// characters that turn the direction of writing.
+/// characters that turn the direction of writing. No letter has more marks than it needs.
 pub fn plain(text: &str) -> String {
+    without_controls(&legible(text))
+}
+
+fn without_controls(text: &str) -> String {
     text.chars().filter(|c| is_plain(*c)).collect()
 }
 
@@ -54,6 +59,8 @@ struct Streaming {
     attempt: u32,
     /// What was shown of it, as it came.
     text: String,
+    /// How far that had come.
+    flow: legible::Flow,
     /// A piece of it was missed: the rest is shown when it has been said.
     broken: bool,
 }
@@ -76,6 +83,7 @@ impl Renderer {
                     message: delta.message,
                     attempt: delta.attempt,
                     text: String::new(),
+                    flow: legible::Flow::default(),
                     broken: delta.offset > 0,
                 };
                 if shown {
@@ -93,6 +101,7 @@ impl Renderer {
                     message: delta.message,
                     attempt: delta.attempt,
                     text: String::new(),
+                    flow: legible::Flow::default(),
                     broken: false,
                 });
             }
@@ -108,7 +117,8 @@ impl Renderer {
         // A piece may repeat what came before.
         let new: String = delta.text.chars().skip(shown - delta.offset).collect();
         streaming.text.push_str(&new);
-        words.push_str(&self.put(&plain(&new)));
+        let new = without_controls(&streaming.flow.take(&new));
+        words.push_str(&self.put(&new));
         words
     }
 

@@ -63,6 +63,10 @@ pub(super) struct Journal {
     believes: Arc<[PublicKey]>,
     voucher: Option<Voucher>,
     pub limits: Limits,
+    /// How many bytes the run's log may hold; none: as many as there are.
+    max_run_bytes: Option<u64>,
+    /// How many it holds.
+    log_bytes: AtomicU64,
     /// What is not to be seen of what is being written.
     redactor: Redactor,
     /// The figures of the run's workflow.
@@ -154,13 +158,14 @@ pub(super) struct Surroundings {
     pub shelver: Arc<Shelver>,
     pub lease: Arc<Lease>,
     pub notices: Arc<Notices>,
+    pub max_run_bytes: Option<u64>,
 }
 
 impl Journal {
     pub(super) fn new(around: Surroundings, owned: Owned, limits: Limits, copier: Option<Copier>) -> Self {
         let Owned { created, history, writer, lapses, .. } = owned;
         let run = writer.run();
-        let Surroundings { broker, models, sealer, believes, voucher, shelver, lease, notices } = around;
+        let Surroundings { broker, models, sealer, believes, voucher, shelver, lease, notices, max_run_bytes } = around;
         let figures = metrics().workflow(created.workflow.as_str());
         let (mut summary, watch) = Watch::begin(run, &history, figures.clone());
         if !shelver.redactor().is_empty() {
@@ -189,6 +194,8 @@ impl Journal {
             voucher,
             redactor: shelver.redactor().clone(),
             limits,
+            max_run_bytes,
+            log_bytes: AtomicU64::new(writer.bytes()),
             figures,
             remembered: Mutex::new(remembered),
             prompts: Mutex::default(),
@@ -329,17 +336,24 @@ impl Journal {
             state.usage.tool_calls += 1;
             state.usage.tool_calls
         };
-        match self.limits.tool_calls {
-            _ if is_known => Ok(false),
-            Some(limit) if used > limit => {
-                let why = format!("the run has called {limit} tools, its limit");
-                Err(self.refuse(key.to_owned(), why).await?)
-            }
-            _ => self
-                .append(Body::Calling { key: key.to_owned(), digest: digest.map(str::to_owned) })
-                .await
-                .map(|()| true),
+        if is_known {
+            return Ok(false);
         }
+        let too_many = self.limits.tool_calls.filter(|limit| used > *limit);
+        let why = too_many.map(|limit| format!("the run has called {limit} tools, its limit"));
+        match why.or_else(|| self.too_large()) {
+            Some(why) => Err(self.refuse(key.to_owned(), why).await?),
+            None => {
+                let digest = digest.map(str::to_owned);
+                self.append(Body::Calling { key: key.to_owned(), digest }).await.map(|()| true)
+            }
+        }
+    }
+
+    /// Why nothing more is to be done in a run whose log is too large; none: it is not.
+    pub(super) fn too_large(&self) -> Option<String> {
+        let most = self.max_run_bytes.filter(|most| self.log_bytes.load(Ordering::Relaxed) >= *most)?;
+        Some(format!("the log of the run holds {} MiB, the limit of one run (worker.max_run_bytes)", most >> 20))
     }
 
     /// Remembers that a limit was met instead of performing an effect, and returns the failure.

@@ -103,7 +103,15 @@ impl Engine {
     ) -> Self {
         let notices = Arc::new(notices);
         let (believes, voucher) = (Arc::default(), None);
-        Self { around: Surroundings { broker, models, sealer, believes, voucher, shelver, lease, notices }, park_after }
+        let max_run_bytes = None;
+        let around = Surroundings { broker, models, sealer, believes, voucher, shelver, lease, notices, max_run_bytes };
+        Self { around, park_after }
+    }
+
+    /// Does no more in a run whose log holds so many bytes.
+    pub fn bounded(mut self, max_run_bytes: Option<u64>) -> Self {
+        self.around.max_run_bytes = max_run_bytes;
+        self
     }
 
     /// Does nothing in anybody's name any more but what the holder of one of these keys vouches for; with no key, everybody is

@@ -17,7 +17,7 @@ use crate::ids::RunId;
 use crate::problem::chain;
 
 /// The largest body of `initiate_workflow`. The socket takes the same parameters in a frame of at most this size.
-pub const LARGEST: usize = 16 * 1024 * 1024;
+pub const LARGEST: usize = body::LARGEST;
 
 /// `GET /fastagency/discovery`.
 pub async fn discovery(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Response {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use crate::auth::Caller;
@@ -14,17 +15,26 @@ use crate::config;
 use crate::gateway::Gateway;
 use crate::gateway::error::ApiError;
 use crate::ids::{RunId, UserId};
+use crate::run::answer::Answer;
 use crate::run::summary::{self, State as RunState};
 use crate::run::{self, writer};
+use crate::serving::Budget;
 
 /// Callers that are remembered. Of more than that those are forgotten that hold nothing.
-const MOST_KEPT: usize = 20_000;
+const MOST_KEPT: usize = 100_000;
 /// How often those are looked for: in vain, that would cost each newcomer a look at everybody.
 const SWEPT_EVERY: Duration = Duration::from_secs(1);
 /// How long a count of a user's open runs is believed; what he starts meanwhile is added.
 const COUNTED_FOR: Duration = Duration::from_secs(5);
-/// Every rate is one per minute, of which a whole minute's may come at once.
+/// A whole minute's, or hour's, may come at once.
 const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+/// What a run's own records take, its parameters aside, which it holds twice (as they came, and in the message that tells of its
+/// start), and what a record takes.
+const EACH_START: usize = 1024;
+const EACH_RECORD: usize = 256;
+/// What all sockets of a caller together may have sent of frames that are not whole yet.
+const MOST_IN_FRAMES: u64 = 32 * 1024 * 1024;
 
 /// A caller has had enough for now.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -57,6 +67,10 @@ enum Who {
 #[derive(Default)]
 struct Taken {
     starts: Bucket,
+    starts_of_hour: Bucket,
+    /// Bytes that were stored.
+    bytes: Bucket,
+    frames: Option<Arc<Budget>>,
     requests: Bucket,
     messages: Bucket,
     sockets: u32,
@@ -66,7 +80,7 @@ struct Taken {
     seen: Option<Instant>,
 }
 
-/// What was taken in the last minute and is not given back yet, as of a moment.
+/// What was taken in the last minute, or hour, and is not given back yet, as of a moment.
 #[derive(Default)]
 struct Bucket {
     level: f64,
@@ -74,17 +88,42 @@ struct Bucket {
 }
 
 impl Bucket {
-    fn take(&mut self, per_minute: u32, now: Instant) -> Result<(), Duration> {
-        let each = MINUTE.as_secs_f64() / f64::from(per_minute);
+    fn take(&mut self, most: f64, period: Duration, now: Instant) -> Result<(), Duration> {
+        self.has_room(1.0, most, period, now)?;
+        self.level += 1.0;
+        Ok(())
+    }
+
+    /// Whether so much may be taken.
+    fn has_room(&mut self, much: f64, most: f64, period: Duration, now: Instant) -> Result<(), Duration> {
+        let each = period.as_secs_f64() / most;
         let passed = self.as_of.map_or(0.0, |as_of| now.saturating_duration_since(as_of).as_secs_f64());
         self.level = (self.level - passed / each).max(0.0);
         self.as_of = Some(now);
-        let over = self.level + 1.0 - f64::from(per_minute);
+        let over = self.level + much - most;
         // A hair's breadth is the arithmetic's, not the caller's.
-        if over > 1e-6 {
-            return Err(Duration::from_secs_f64(over * each));
+        if over > 1e-6 { Err(Duration::from_secs_f64(over * each)) } else { Ok(()) }
+    }
+}
+
+impl Taken {
+    /// Counts a start that adds so many bytes to the store.
+    fn start(&mut self, limits: &config::Limits, bytes: f64, now: Instant) -> Result<(), TooMany> {
+        let too_many = |what| move |wait| TooMany { what, wait };
+        if let Some(most) = limits.bytes_per_hour {
+            self.bytes.has_room(bytes, most as f64, HOUR, now).map_err(too_many("bytes_per_hour"))?;
         }
-        self.level += 1.0;
+        if let Some(most) = limits.starts_per_hour {
+            self.starts_of_hour.has_room(1.0, f64::from(most), HOUR, now).map_err(too_many("starts_per_hour"))?;
+        }
+        if let Some(most) = limits.starts_per_minute {
+            self.starts.take(f64::from(most), MINUTE, now).map_err(too_many("starts_per_minute"))?;
+        }
+        self.starts_of_hour.level += 1.0;
+        self.bytes.level += bytes;
+        if let Some((count, _)) = &mut self.open_runs {
+            *count += 1;
+        }
         Ok(())
     }
 }
@@ -109,14 +148,16 @@ impl Drop for Held {
 }
 
 /// A start that was counted.
-pub struct Counted<'l>(Option<(&'l Limits, Who)>);
+pub struct Counted<'l>(Option<(&'l Limits, Who, f64)>);
 
 impl Counted<'_> {
     /// No run began: it does not count.
     pub fn give_back(self) {
-        let Some((limits, who)) = self.0 else { return };
+        let Some((limits, who, bytes)) = self.0 else { return };
         limits.with(who, |taken| {
+            taken.bytes.level = (taken.bytes.level - bytes).max(0.0);
             taken.starts.level = (taken.starts.level - 1.0).max(0.0);
+            taken.starts_of_hour.level = (taken.starts_of_hour.level - 1.0).max(0.0);
             if let Some((count, _)) = &mut taken.open_runs {
                 *count = count.saturating_sub(1);
             }
@@ -142,16 +183,39 @@ impl Limits {
         self.rate(caller, self.limits.messages_per_minute, what, |taken| &mut taken.messages)
     }
 
+    /// Counts what an answer adds to the store.
+    pub fn bytes(&self, caller: &Caller, answer: &Answer) -> Result<(), TooMany> {
+        let (Some(most), Some(who)) = (self.limits.bytes_per_hour, who(caller)) else { return Ok(()) };
+        let bytes = match answer {
+            Answer::Value(value) => weight(value),
+            Answer::Text(text) | Answer::Sealed(text) => text.len(),
+            Answer::Told | Answer::TimedOut | Answer::Cancel => 0,
+        };
+        let bytes = (bytes + EACH_RECORD) as f64;
+        let taken = self.with(who, |taken| {
+            taken.bytes.has_room(bytes, most as f64, HOUR, Instant::now())?;
+            taken.bytes.level += bytes;
+            Ok(())
+        });
+        taken.unwrap_or(Err(MINUTE)).map_err(|wait| TooMany { what: "bytes_per_hour", wait })
+    }
+
+    /// What all sockets of a caller together may hold of frames that are not whole.
+    pub fn frames(&self, caller: &Caller) -> Option<Arc<Budget>> {
+        let new = || Arc::new(Budget::new(MOST_IN_FRAMES));
+        self.with(who(caller)?, |taken| taken.frames.get_or_insert_with(new).clone())
+    }
+
     /// Whether answers are counted at all.
     pub fn has_messages(&self) -> bool {
         self.limits.messages_per_minute.is_some()
     }
 
-    /// Counts a user's answer over a socket, when there is room for it: its client would not say it again.
-    pub async fn message_in_time(&self, user: Option<&UserId>) {
-        let (Some(user), Some(_)) = (user, self.limits.messages_per_minute) else { return };
-        let caller = Caller { user: Some(user.clone()), ..Caller::default() };
-        while let Err(refused) = self.message(&caller) {
+    /// Counts an answer over a socket, when there is room for it: its client would not say it again.
+    pub async fn message_in_time(&self, caller: &Caller) {
+        let what = "messages_per_minute";
+        let count = || self.rate(caller, self.limits.messages_per_minute, what, |taken| &mut taken.messages);
+        while let Err(refused) = count() {
             tokio::time::sleep(refused.wait).await;
         }
     }
@@ -172,14 +236,24 @@ impl Limits {
         gateway: &Gateway,
         caller: &Caller,
         run: RunId,
+        params: &Map<String, Value>,
     ) -> Result<Counted<'l>, StartRefused> {
-        let (rate, open) = (self.limits.starts_per_minute, self.limits.open_runs);
-        let Some(who) = who(caller).filter(|_| rate.is_some() || open.is_some()) else { return Ok(Counted(None)) };
-        match self.count_start(gateway, caller, &who, rate, open).await? {
-            Ok(()) => Ok(Counted(Some((self, who)))),
+        let Some(who) = who(caller).filter(|_| self.limits_starts()) else { return Ok(Counted(None)) };
+        let bytes = match self.limits.bytes_per_hour {
+            Some(_) => (2 * weight_of(params) + EACH_START) as f64,
+            None => 0.0,
+        };
+        match self.count_start(gateway, caller, &who, bytes).await? {
+            Ok(()) => Ok(Counted(Some((self, who, bytes)))),
             Err(_) if writer::last_record(&gateway.broker, run).await?.is_some() => Ok(Counted(None)),
             Err(refused) => Err(refused.into()),
         }
+    }
+
+    fn limits_starts(&self) -> bool {
+        let limits = &self.limits;
+        let of_starts = limits.starts_per_minute.is_some() || limits.starts_per_hour.is_some();
+        of_starts || limits.bytes_per_hour.is_some() || limits.open_runs.is_some()
     }
 
     async fn count_start(
@@ -187,13 +261,15 @@ impl Limits {
         gateway: &Gateway,
         caller: &Caller,
         who: &Who,
-        rate: Option<u32>,
-        open: Option<u32>,
+        bytes: f64,
     ) -> run::Result<Result<(), TooMany>> {
-        if let Some(most) = open {
-            let known = |taken: &mut Taken| taken.open_runs.filter(|(_, when)| when.elapsed() < COUNTED_FOR);
+        if let Some(most) = self.limits.open_runs {
+            // Far from the limit an older count will do: to count is to read the list of all runs of a user.
+            let believed_for = |count: u32| if count < most / 2 { MINUTE } else { COUNTED_FOR };
+            let known =
+                |taken: &mut Taken| taken.open_runs.filter(|(count, when)| when.elapsed() < believed_for(*count));
             if self.with(who.clone(), known).flatten().is_none() {
-                // Nobody in particular has one list, whatever address he calls from.
+                // Callers without a name have one list, whatever addresses they call from.
                 let runs = summary::list(&gateway.broker, caller.user.as_ref()).await?;
                 let count = runs.iter().filter(|run| run.state != RunState::Ended).count();
                 let count = u32::try_from(count).unwrap_or(u32::MAX);
@@ -204,18 +280,8 @@ impl Limits {
                 return Ok(Err(TooMany { what: "open_runs", wait: COUNTED_FOR }));
             }
         }
-        if let Some(rate) = rate {
-            let what = "starts_per_minute";
-            if let Err(refused) = self.rate(caller, Some(rate), what, |taken| &mut taken.starts) {
-                return Ok(Err(refused));
-            }
-        }
-        self.with(who.clone(), |taken| {
-            if let Some((count, _)) = &mut taken.open_runs {
-                *count += 1;
-            }
-        });
-        Ok(Ok(()))
+        let counted = self.with(who.clone(), |taken| taken.start(&self.limits, bytes, Instant::now()));
+        Ok(counted.unwrap_or(Err(TooMany { what: "starts_per_hour", wait: MINUTE })))
     }
 
     fn rate(
@@ -226,7 +292,7 @@ impl Limits {
         bucket: impl FnOnce(&mut Taken) -> &mut Bucket,
     ) -> Result<(), TooMany> {
         let (Some(limit), Some(who)) = (limit, who(caller)) else { return Ok(()) };
-        let taken = self.with(who, |taken| bucket(taken).take(limit, Instant::now()));
+        let taken = self.with(who, |taken| bucket(taken).take(f64::from(limit), MINUTE, Instant::now()));
         taken.unwrap_or(Err(MINUTE)).map_err(|wait| TooMany { what, wait })
     }
 
@@ -282,6 +348,21 @@ pub enum StartRefused {
     Run(#[from] run::Error),
 }
 
+/// About what a value takes in a log, without writing it.
+fn weight(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) => 4,
+        Value::Number(_) => 8,
+        Value::String(text) => text.len() + 2,
+        Value::Array(items) => items.iter().map(|item| weight(item) + 1).sum::<usize>() + 2,
+        Value::Object(fields) => weight_of(fields),
+    }
+}
+
+fn weight_of(fields: &Map<String, Value>) -> usize {
+    fields.iter().map(|(key, value)| key.len() + weight(value) + 4).sum::<usize>() + 2
+}
+
 fn who(caller: &Caller) -> Option<Who> {
     match &caller.user {
         Some(user) => Some(Who::User(user.clone())),
@@ -297,12 +378,12 @@ mod tests {
     fn a_minutes_worth_may_come_at_once_and_then_as_many_as_a_minute_has() {
         let (mut bucket, start) = (Bucket::default(), Instant::now());
         for _ in 0..60 {
-            assert_eq!(bucket.take(60, start), Ok(()));
+            assert_eq!(bucket.take(60.0, MINUTE, start), Ok(()));
         }
-        assert_eq!(bucket.take(60, start), Err(Duration::from_secs(1)));
-        assert_eq!(bucket.take(60, start + Duration::from_secs(1)), Ok(()));
-        assert!(bucket.take(60, start + Duration::from_secs(1)).is_err());
-        assert_eq!(bucket.take(60, start + Duration::from_secs(600)), Ok(()));
+        assert_eq!(bucket.take(60.0, MINUTE, start), Err(Duration::from_secs(1)));
+        assert_eq!(bucket.take(60.0, MINUTE, start + Duration::from_secs(1)), Ok(()));
+        assert!(bucket.take(60.0, MINUTE, start + Duration::from_secs(1)).is_err());
+        assert_eq!(bucket.take(60.0, MINUTE, start + Duration::from_secs(600)), Ok(()));
     }
 
     #[test]

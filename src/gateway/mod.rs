@@ -74,8 +74,7 @@ pub struct Settings {
     pub keep_alive: Duration,
     /// What one caller may take.
     pub limits: config::Limits,
-    /// How long the headers of a request may take, the wait for it on a connection that is kept included: longer than
-    /// proxies commonly keep one (60 s), so that they close it and not we.
+    /// How long the headers of a request may take.
     pub headers_within: Duration,
     /// How long FastAgency's socket stays open after the last message. Its clients close by themselves as soon as they have
     /// read it; those that never do must not hold a socket for ever.
@@ -168,6 +167,7 @@ pub async fn serve(listener: TcpListener, broker: Broker, settings: Settings, sh
 
     let connections = serving::Connections {
         headers_within: gateway.settings.headers_within,
+        most: gateway.settings.limits.connections,
         per_address: gateway.settings.limits.connections_per_address,
         unlimited: gateway.settings.auth.proxies.clone(),
     };

@@ -459,7 +459,9 @@ pub async fn answer(
     check_digest(&found.message.says, &answering.value)?;
     let fits = check_answer(&found.message.says, &answering.value)
         .map_err(|problem| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_answer", problem))?;
-    let given = Given::new(Answer::Value(fits.value), caller.user);
+    let answer = Answer::Value(fits.value);
+    gateway.limits.bytes(&caller, &answer)?;
+    let given = Given::new(answer, caller.user);
     match answers::give(&gateway, &Target::of(run, &created), &found.message, given).await? {
         Accepted::Yes => Ok(StatusCode::ACCEPTED),
         Accepted::TakenBy { by, at } => Err(already_answered(json!(by), json!(at))),

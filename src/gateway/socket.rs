@@ -5,9 +5,10 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::ws::{Utf8Bytes, WebSocketUpgrade, close_code};
+use axum::extract::ws::{WebSocketUpgrade, close_code};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
@@ -19,7 +20,7 @@ use crate::gateway::answers::{self, Target};
 use crate::gateway::error::ApiError;
 use crate::gateway::frames::{self, Asked, Frame};
 use crate::gateway::starting::{Refused, Wanted, begin};
-use crate::gateway::{Gateway, fastagency};
+use crate::gateway::{Gateway, body, fastagency};
 use crate::ids::{MessageId, RunId};
 use crate::message::check_text_answer;
 use crate::metrics::{Tier, metrics};
@@ -27,6 +28,7 @@ use crate::run::answer::{Answer, Given};
 use crate::run::attach::{Attached, Seen, attach};
 use crate::run::record::{Body, Created, Placed};
 use crate::run::{self};
+use crate::serving::Place;
 use crate::traces::Span;
 
 mod client;
@@ -36,12 +38,14 @@ use client::{Client, Farewell, Heard, nobody};
 pub use init::reads_first_frame;
 use init::{Init, Wrong, parse};
 
-/// The largest frame that is read: what a client may start a run with.
-const LARGEST_FRAME: usize = fastagency::LARGEST;
+/// The largest frame that is read: what a client may start a run with. What can be stored is half of it; JSON may write it longer.
+const LARGEST_FRAME: usize = body::LARGEST;
 /// Read at once. With the default of 128 KiB ten thousand open sockets would hold more than a gigabyte.
 const READ_BUFFER: usize = 1024;
 /// Frames that came before their question was asked. A client that sends more does not speak this protocol.
 const MOST_EARLY: usize = 16;
+/// The bytes of those frames together: answers that people type ahead are short.
+const MOST_EARLY_BYTES: usize = 64 * 1024;
 /// The pauses between two tries while the broker is away.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -50,6 +54,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 pub async fn open(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller,
+    place: Option<Extension<Arc<Place>>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
     let Ok(upgrade) = upgrade else {
@@ -59,6 +64,12 @@ pub async fn open(
         Ok(held) => held,
         Err(refused) => return ApiError::from(refused).into_response(),
     };
+    let place = place.map(|Extension(place)| place);
+    if let Some(place) = &place
+        && let Some(share) = gateway.limits.frames(&caller)
+    {
+        place.counts_for(share);
+    }
     let shutdown = gateway.shutdown.clone();
     // What is begun through the socket belongs under the request that opened it.
     let span = Span::current();
@@ -69,7 +80,7 @@ pub async fn open(
         .max_message_size(LARGEST_FRAME)
         .max_frame_size(LARGEST_FRAME)
         .on_upgrade(move |socket| {
-            let mut client = Client::new(socket);
+            let mut client = Client::new(socket, place);
             let open = metrics().socket(Tier::gateway);
             let conversation = async move {
                 let (_held, _open) = (held, open);
@@ -94,6 +105,8 @@ async fn converse(gateway: &Arc<Gateway>, caller: Caller, client: &mut Client) -
     };
     drop(text);
     let run = init.run;
+    let counted = Caller { user: caller.user.clone(), address: caller.address, ..Caller::default() };
+    let counted = Box::new(counted);
     // Boxed, as are the other steps that pass: ten thousand open sockets hold only what they wait with.
     let target = match Box::pin(enter(gateway, init, caller)).await {
         Ok(created) => Target::of(run, &created),
@@ -107,6 +120,7 @@ async fn converse(gateway: &Arc<Gateway>, caller: Caller, client: &mut Client) -
     let mut conversation = Conversation {
         gateway,
         target,
+        caller: counted,
         client,
         asked: VecDeque::new(),
         answered: HashSet::new(),
@@ -178,13 +192,15 @@ fn unknown_workflow(run: RunId, name: &str, similar: Option<String>) -> String {
 struct Conversation<'a> {
     gateway: &'a Arc<Gateway>,
     target: Target,
+    /// Who sends: for what is counted.
+    caller: Box<Caller>,
     client: &'a mut Client,
     /// The questions that the client was sent and has not answered, the oldest first.
     asked: VecDeque<Asked>,
     /// Questions of those that were answered from elsewhere: the client's answer is no longer wanted, but still counted.
     answered: HashSet<MessageId>,
-    /// Answers that came before their question.
-    early: VecDeque<Utf8Bytes>,
+    /// Answers that came before their question: copies, as a frame may be a small part of what was read at once.
+    early: VecDeque<Box<str>>,
     /// The sequence of the last record that was sent.
     last: u64,
     /// The history was sent.
@@ -222,6 +238,8 @@ impl Conversation<'_> {
 
     async fn follow(&mut self, attached: &mut Attached) -> run::Result<Farewell> {
         let mut history = Vec::new();
+        // Until it is replayed.
+        let mut held = Some(attached.held());
         loop {
             tokio::select! {
                 () = self.gateway.shutdown.soft() => return Ok(Farewell::Restart),
@@ -236,13 +254,14 @@ impl Conversation<'_> {
                         if !self.replayed && let Some(farewell) = Box::pin(self.replay(std::mem::take(&mut history))).await? {
                             return Ok(farewell);
                         }
+                        held.take();
                     }
                     Some(Seen::Delta(_)) => {}
                     None => return Ok(self.client.linger(self.gateway).await),
                 },
                 heard = self.client.hear() => match heard {
                     Heard::Text(text) => {
-                        if let Some(farewell) = Box::pin(self.heard(text)).await? {
+                        if let Some(farewell) = Box::pin(self.heard(&text)).await? {
                             return Ok(farewell);
                         }
                     }
@@ -294,19 +313,26 @@ impl Conversation<'_> {
         let Some(asked) = frame.asks else { return Ok(None) };
         self.asked.push_back(asked);
         match self.early.pop_front() {
-            Some(text) => self.heard(text).await,
+            Some(text) => self.heard(&text).await,
             None => Ok(None),
         }
     }
 
     /// Takes a text frame: the answer to the oldest question, or one that comes before its question.
-    async fn heard(&mut self, text: Utf8Bytes) -> run::Result<Option<Farewell>> {
+    async fn heard(&mut self, text: &str) -> run::Result<Option<Farewell>> {
         let Some(asked) = self.asked.pop_front() else {
-            if self.early.len() < MOST_EARLY {
-                self.early.push_back(text);
+            let bytes = self.early.iter().map(|early| early.len()).sum::<usize>() + text.len();
+            if self.early.len() < MOST_EARLY && bytes <= MOST_EARLY_BYTES {
+                self.early.push_back(text.into());
                 return Ok(None);
             }
-            let what = format!("{} frames came although nothing was asked", MOST_EARLY + 1);
+            let what = match bytes > MOST_EARLY_BYTES {
+                true => format!(
+                    "{bytes} bytes came although nothing was asked; {} KiB may come early",
+                    MOST_EARLY_BYTES / 1024
+                ),
+                false => format!("{} frames came although nothing was asked", MOST_EARLY + 1),
+            };
             return Ok(Some(self.client.refuse(self.target.run, what, close_code::POLICY, "too many frames").await));
         };
         if self.answered.remove(&asked.message.uuid) {
@@ -314,11 +340,15 @@ impl Conversation<'_> {
         }
         // Anything else is checked by the worker, which asks again; of a password it sees no more than that there is one.
         if asked.message.says.is_secret()
-            && let Err(problem) = check_text_answer(&asked.message.says, &text)
+            && let Err(problem) = check_text_answer(&asked.message.says, text)
         {
             return self.ask_again(asked, problem).await;
         }
-        match self.give(&asked, &text).await {
+        let answer = Answer::Text(text.to_owned());
+        if let Err(refused) = self.gateway.limits.bytes(&self.caller, &answer) {
+            return self.ask_again(asked, refused.to_string()).await;
+        }
+        match self.give(&asked, answer).await {
             Ok(()) => Ok(None),
             Err(run::Error::Broker(broker::Error::TooLarge { max, .. })) => {
                 self.ask_again(asked, format!("the answer is larger than what can be stored ({max} bytes)")).await
@@ -337,11 +367,11 @@ impl Conversation<'_> {
     }
 
     /// Gives an answer to the run. While the broker is away it tries again: the client said it once and will not say it again.
-    async fn give(&mut self, asked: &Asked, text: &str) -> run::Result<()> {
-        let given = Given::new(Answer::Text(text.to_owned()), self.target.user.clone());
+    async fn give(&mut self, asked: &Asked, answer: Answer) -> run::Result<()> {
+        let given = Given::new(answer, self.target.user.clone());
         let mut pause = SHORTEST_PAUSE;
         if self.gateway.limits.has_messages() {
-            Box::pin(self.gateway.limits.message_in_time(self.target.user.as_ref())).await;
+            Box::pin(self.gateway.limits.message_in_time(&self.caller)).await;
         }
         loop {
             match answers::give(self.gateway, &self.target, &asked.message, given.clone()).await {

@@ -84,7 +84,7 @@ pub async fn begin(gateway: &Gateway, wanted: Wanted<'_>) -> Result<Begun, Refus
     let may_start = |name: &str| gateway.auth.may_start(wanted.caller, name);
     let found = gateway.known.find(wanted.workflow).await?.filter(|_| may_start(wanted.workflow));
     let run = wanted.run;
-    let place = gateway.limits.start(gateway, wanted.caller, run).await?;
+    let place = gateway.limits.start(gateway, wanted.caller, run, &wanted.params).await?;
     let begun = begin_found(gateway, wanted, found).await;
     if !matches!(&begun, Ok(Begun { new: Some(_), .. })) {
         // It was there, or never came about.

@@ -18,9 +18,13 @@ use tokio::net::TcpListener;
 
 use crate::lifecycle::Shutdown;
 use crate::metrics;
+use crate::serving::{self, Connections};
 
 /// How long it may take to find out what a scrape or a probe asks; both commonly give up after some seconds.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Scrapers and probes at once; of more, those go that ask nothing.
+const MOST_CONNECTIONS: u32 = 200;
 
 /// Asks the broker for figures that nobody counts, just before they are shown.
 pub type Refresh = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
@@ -40,17 +44,14 @@ pub struct Monitor {
 
 /// Serves until the end begins.
 pub async fn serve(listener: TcpListener, monitor: Monitor, shutdown: Shutdown) -> std::io::Result<()> {
-    let soft = shutdown.clone();
     let app = Router::new()
         .route("/metrics", get(figures))
         .route("/healthz", get(async || axum::Json(json!({"status": "alive"}))))
         .route("/readyz", get(ready))
         .with_state((monitor, shutdown.clone()));
-    let serving = axum::serve(listener, app).with_graceful_shutdown(async move { soft.soft().await });
-    tokio::select! {
-        outcome = serving => outcome,
-        () = shutdown.hard() => Ok(()),
-    }
+    let connections = Connections { most: Some(MOST_CONNECTIONS), ..Connections::default() };
+    serving::serve(listener, app, connections, shutdown).await;
+    Ok(())
 }
 
 async fn figures(State((monitor, _)): State<(Monitor, Shutdown)>, headers: HeaderMap) -> Response {

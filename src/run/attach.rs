@@ -3,6 +3,7 @@
 //! is read from the log again.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use tokio::time::Instant;
 
-use crate::broker::{Broker, Live, Slot};
+use crate::broker::{self, Broker, Live, Slot};
 use crate::ids::RunId;
 use crate::message::Within;
 use crate::run::assembler::Assembler;
@@ -53,6 +54,44 @@ pub struct Delta {
 
 /// The longest silence after which the log is looked at anyway.
 const IDLE_LOOK: Duration = Duration::from_secs(30);
+/// What all followers of a process may hold of histories that were read and not given yet, in bytes: a client that reads slowly
+/// holds the rest of a history for as long.
+const MOST_HELD: u64 = 256 << 20;
+/// A smaller history is read however much is held.
+const SMALL: u64 = 256 << 10;
+/// How long a history waits for others to be given.
+const HELD_WITHIN: Duration = Duration::from_secs(30);
+/// How often it is looked whether there is room.
+const ROOM_EVERY: Duration = Duration::from_millis(200);
+
+/// What all followers hold.
+static HELD: AtomicU64 = AtomicU64::new(0);
+
+/// A follower's part of what all hold; given back when this is dropped.
+#[derive(Default)]
+pub struct Held(u64);
+
+impl Held {
+    /// Adds a history; false if there is no room for it now.
+    fn add(&mut self, bytes: u64) -> bool {
+        let room = HELD.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
+            let fits = bytes <= SMALL || held == 0 || held + bytes <= MOST_HELD;
+            fits.then_some(held + bytes)
+        });
+        if room.is_ok() {
+            self.0 += bytes;
+        }
+        room.is_ok()
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if self.0 > 0 {
+            HELD.fetch_sub(self.0, Ordering::Relaxed);
+        }
+    }
+}
 
 /// A follower of one run.
 pub struct Attached {
@@ -61,6 +100,8 @@ pub struct Attached {
     live: BoxStream<'static, Live>,
     assembler: Assembler,
     waiting: VecDeque<Seen>,
+    /// The room that what waits takes.
+    held: Held,
     /// The sequence of the last stored message that was taken in.
     last: u64,
     /// The sequence of the last record that was given.
@@ -83,6 +124,7 @@ pub async fn attach(broker: &Broker, run: RunId, after: u64) -> Result<Attached>
         live,
         assembler: Assembler::default(),
         waiting: VecDeque::new(),
+        held: Held::default(),
         last: after,
         given: after,
         ended: false,
@@ -110,6 +152,9 @@ impl Attached {
         loop {
             if let Some(seen) = self.waiting.pop_front() {
                 return Ok(Some(seen));
+            }
+            if self.held.0 > 0 {
+                self.held = Held::default();
             }
             if self.ended {
                 return Ok(None);
@@ -146,11 +191,26 @@ impl Attached {
         }
     }
 
+    /// The room that the history takes, for whoever gathers it first.
+    pub fn held(&mut self) -> Held {
+        std::mem::take(&mut self.held)
+    }
+
     async fn catch_up(&mut self) -> Result<()> {
-        for stored in self.broker.log.read(self.run, self.last).await? {
-            self.take(&stored);
+        let until = Instant::now() + HELD_WITHIN;
+        loop {
+            let records = self.broker.log.read(self.run, self.last).await?;
+            if self.held.add(records.iter().map(|stored| stored.payload.len() as u64).sum()) {
+                records.iter().for_each(|stored| self.take(stored));
+                return Ok(());
+            }
+            drop(records);
+            if Instant::now() > until {
+                let doing = "read a long history: too many are being read by clients that are slow".to_owned();
+                return Err(broker::Error::Unavailable { doing, source: None }.into());
+            }
+            tokio::time::sleep(ROOM_EVERY).await;
         }
-        Ok(())
     }
 
     /// Takes what is stored as far as it can be read: a follower is shown the rest of the run.
@@ -169,5 +229,21 @@ impl Attached {
                 self.waiting.push_back(Seen::Record(Box::new(placed)));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn histories_that_nobody_takes_are_bounded_and_short_ones_always_read() {
+        let mut first = Held::default();
+        assert!(first.add(MOST_HELD + 1), "one alone is read whatever its size");
+        let mut second = Held::default();
+        assert!(!second.add(SMALL + 1));
+        assert!(second.add(SMALL));
+        drop(first);
+        assert!(second.add(SMALL + 1));
     }
 }

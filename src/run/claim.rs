@@ -69,7 +69,7 @@ where
 {
     let (worker, lapses) = (lease.worker(), lease.lapses());
     loop {
-        let Looked { records: mut history, unreadable } = look(broker, run, 0).await?;
+        let Looked { records: mut history, unreadable, bytes } = look(broker, run, 0).await?;
         if let Some(unread) = unreadable.into_iter().next() {
             return end_unreadable(broker, lease, run, &history, unread.why).await;
         }
@@ -120,7 +120,7 @@ where
         match appended {
             Ok(seq) => {
                 history.push(Placed { seq, at: lease.clock().now(), record });
-                let writer = Writer::new(broker.clone(), run, worker, seq);
+                let writer = Writer::new(broker.clone(), run, worker, seq).after(bytes);
                 return Ok(Claim::Mine(Box::new(Owned { created, created_at, history, writer, lapses }), with));
             }
             // Somebody wrote meanwhile, or an earlier try of ours arrived: look again.

@@ -64,6 +64,8 @@ pub struct Looked {
     pub records: Vec<record::Placed>,
     /// What of it cannot be read. Records that are too deep are among the records as well, without what is too deep.
     pub unreadable: Vec<assembler::Unread>,
+    /// How many bytes it has as it is stored.
+    pub bytes: u64,
 }
 
 impl Looked {
@@ -96,7 +98,9 @@ pub async fn look(broker: &crate::broker::Broker, run: crate::ids::RunId, after:
 pub fn look_through(run: crate::ids::RunId, stored: &[crate::broker::Stored], after: u64) -> Looked {
     let mut assembler = assembler::Assembler::default();
     let mut looked = Looked::default();
+    let mut bytes = 0;
     for stored in stored {
+        bytes += stored.payload.len() as u64;
         let taken = assembler.look(run, stored);
         if taken.anew {
             looked = Looked::default();
@@ -105,7 +109,7 @@ pub fn look_through(run: crate::ids::RunId, stored: &[crate::broker::Stored], af
         looked.records.extend(taken.records.into_iter().filter(|placed| placed.seq > after));
         looked.unreadable.extend(taken.unreadable.into_iter().filter(|unread| unread.seq > after));
     }
-    looked
+    Looked { bytes, ..looked }
 }
 
 /// How a run began: one read, however long its log is. None if there is no such run any more.

@@ -20,6 +20,8 @@ pub struct Writer {
     run: RunId,
     worker: WorkerId,
     last: u64,
+    /// The bytes of the log, as it is stored.
+    bytes: u64,
     /// A payload whose append was dropped half-way (a cancelled branch): it may be stored, or still be on its way.
     abandoned: Option<Bytes>,
 }
@@ -32,7 +34,17 @@ const SAY_EVERY: Duration = Duration::from_secs(60);
 impl Writer {
     /// The writer of a run whose last record is at sequence `last` and is this worker's claim.
     pub fn new(broker: Broker, run: RunId, worker: WorkerId, last: u64) -> Self {
-        Self { broker, run, worker, last, abandoned: None }
+        Self { broker, run, worker, last, bytes: 0, abandoned: None }
+    }
+
+    /// The writer of a log that holds so many bytes already.
+    pub fn after(self, bytes: u64) -> Self {
+        Self { bytes, ..self }
+    }
+
+    /// How many bytes the log holds.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// The run.
@@ -71,10 +83,14 @@ impl Writer {
     async fn append_all(&mut self, record: &Record, payloads: Vec<Bytes>) -> Result<()> {
         for payload in payloads {
             let abandoned = self.abandoned.replace(payload.clone());
+            let bytes = payload.len() as u64;
             let appended =
                 append_at(&self.broker, self.run, record.lane(), payload, self.last, abandoned.clone()).await;
             match appended {
-                Ok(seq) => (self.last, self.abandoned) = (seq, None),
+                Ok(seq) => {
+                    (self.last, self.abandoned) = (seq, None);
+                    self.bytes += bytes;
+                }
                 Err(error) => {
                     // What was refused for its size is not on its way.
                     self.abandoned = abandoned;

@@ -17,6 +17,7 @@ use crate::auth::origin;
 use crate::auth::session::Purpose;
 use crate::lifecycle::Shutdown;
 use crate::metrics::{Tier, metrics};
+use crate::serving;
 use crate::traces;
 use crate::ui::login::{self, Answered};
 use crate::ui::sessions::{State as Login, without_ours};
@@ -168,6 +169,9 @@ pub async fn forward(State(ui): State<Arc<Ui>>, request: Request) -> Response {
     let gateway = &ui.gateway;
     let (mut parts, body) = request.into_parts();
     let request_from = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|from| from.0.ip());
+    if let Some(place) = parts.extensions.remove::<Arc<serving::Place>>() {
+        place.passes_on();
+    }
     let upgrade = parts.extensions.remove::<OnUpgrade>().filter(|_| wants_websocket(&parts.headers));
     // Only the path and what follows: a request may name another host.
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());

@@ -6,8 +6,10 @@ use std::any::Any;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
@@ -37,6 +39,10 @@ mod sessions;
 pub use brand::Brand;
 pub use sessions::Login;
 
+/// How long the body of a login may take, and how large it may be.
+const LOGIN_WITHIN: Duration = Duration::from_secs(20);
+const LARGEST_LOGIN: usize = 16 * 1024;
+
 /// What the ui must be told.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -51,6 +57,8 @@ pub struct Settings {
     /// How the gateway asks who calls, as far as it is configured here: which proxies are believed, and whether other
     /// machines may come where no one is asked.
     pub auth: config::Auth,
+    /// What connections may take.
+    pub connections: serving::Connections,
 }
 
 /// Why the ui cannot serve.
@@ -107,9 +115,7 @@ pub async fn serve(listener: TcpListener, settings: Settings, shutdown: Shutdown
         );
     }
     let app = app(Arc::new(Ui { brand, gateway, sessions, page_tokens, filter }));
-    let connections =
-        serving::Connections { headers_within: serving::HEADERS_WITHIN, per_address: None, unlimited: Vec::new() };
-    serving::serve(listener, app, connections, shutdown).await;
+    serving::serve(listener, app, settings.connections, shutdown).await;
     Ok(())
 }
 
@@ -163,7 +169,7 @@ fn app(ui: Arc<Ui>) -> Router {
         .route("/ui/logo", get(brand::logo))
         .route("/ui/brand.css", get(brand::css))
         .route("/auth/me", get(login::me))
-        .route("/auth/login", post(login::login))
+        .route("/auth/login", post(login::login).layer(axum::middleware::from_fn(short_body)))
         .route("/auth/logout", post(login::logout))
         .route("/auth/oidc", get(login::to_provider))
         .route("/auth/callback", get(login::from_provider))
@@ -219,6 +225,16 @@ async fn admit(
         headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
     }
     response
+}
+
+/// Reads the body of a login, which is short and comes at once.
+async fn short_body(request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    match tokio::time::timeout(LOGIN_WITHIN, axum::body::to_bytes(body, LARGEST_LOGIN)).await {
+        Ok(Ok(body)) => next.run(Request::from_parts(parts, Body::from(body))).await,
+        Ok(Err(_)) => error(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "a login has at most 16 KiB"),
+        Err(_) => error(StatusCode::REQUEST_TIMEOUT, "request_timeout", "the login did not come within 20 s"),
+    }
 }
 
 /// Whether a browser can make a document of it, which policies are for. A module or a style sheet obeys those of the page

@@ -129,7 +129,8 @@ pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
         notices,
         settings.park_after,
     )
-    .believing(&settings.believes, voucher);
+    .believing(&settings.believes, voucher)
+    .bounded(settings.max_run_bytes);
     let worker = Arc::new(Worker {
         broker: broker.clone(),
         clock: clock.clone(),

@@ -250,6 +250,16 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// A size in bytes: `256MiB`, `1GiB`, or a number of bytes.
+    pub fn size(&self) -> Option<u64> {
+        let read = match self.loose() {
+            Some(Typed::Number(number)) => number.as_u64(),
+            Some(Typed::Text(text)) => parse_size(text),
+            _ => None,
+        };
+        read.or_else(|| self.is_not("a size such as 256MiB, or a number of bytes"))
+    }
+
     /// A duration: `60s`, `2h 30m`, or a number of seconds.
     pub fn duration(&self) -> Option<Duration> {
         let read = match self.loose() {
@@ -439,6 +449,24 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     let span = jiff::Span::from_str(text).ok()?;
     let duration = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok()?;
     Duration::try_from(duration).ok()
+}
+
+/// Reads `256MiB`, `1 GB`, `65536`.
+pub fn parse_size(text: &str) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let factor: u64 = match text[digits..].trim() {
+        "" | "B" => 1,
+        "kB" => 1_000,
+        "KiB" => 1 << 10,
+        "MB" => 1_000_000,
+        "MiB" => 1 << 20,
+        "GB" => 1_000_000_000,
+        "GiB" => 1 << 30,
+        "TB" => 1_000_000_000_000,
+        "TiB" => 1 << 40,
+        _ => return None,
+    };
+    text[..digits].parse::<u64>().ok()?.checked_mul(factor)
 }
 
 fn json(node: &Node) -> Value {

@@ -47,6 +47,8 @@ pub enum Kind {
     Number,
     /// A duration: `60s`, `2h 30m`, or a number of seconds.
     Duration,
+    /// A size: `256MiB`, `1GiB`, or a number of bytes.
+    Size,
     /// One of these words.
     OneOf(&'static [&'static str]),
     /// Only this number.
@@ -187,6 +189,7 @@ impl Maker {
             Kind::Whole(least) => json!({ "type": "integer", "minimum": least }),
             Kind::Number => json!({ "type": "number" }),
             Kind::Duration => json!({ "type": ["string", "number"], "examples": ["60s", "2h 30m"] }),
+            Kind::Size => json!({ "type": ["string", "integer"], "examples": ["256MiB", "1GiB"] }),
             Kind::OneOf(words) => json!({ "enum": words }),
             Kind::Only(number) => json!({ "const": number }),
             Kind::False => json!({ "const": false }),

@@ -13,6 +13,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("yaml", 0),
     ("lifecycle", 0),
     ("money", 0),
+    ("legible", 0),
     ("redact", 0),
     ("seal", 0),
     ("vouch", 0),
@@ -89,7 +90,7 @@ fn named(text: &str) -> Vec<String> {
 #[test]
 fn a_module_names_only_modules_on_lower_floors() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let floors: BTreeMap<&str, u8> = FLOORS.into_iter().collect();
+    let floors: BTreeMap<&str, u8> = FLOORS.iter().copied().collect();
     let mut files = Vec::new();
     sources(&root, &mut files);
     let mut breaches = Vec::new();

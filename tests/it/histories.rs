@@ -104,6 +104,7 @@ async fn live_on(workflow: &Workflow, before: &[Record]) -> Lived {
         workflows: vec![workflow.clone()],
         sealer: None,
         settings: config::Worker {
+            max_run_bytes: None,
             max_runs: 1,
             park_after: Duration::from_secs(60),
             lease: Duration::from_secs(10),

@@ -58,6 +58,16 @@ impl House {
     }
 
     fn join(broker: Broker, source: &str, park_after: Duration, models: Models) -> Self {
+        Self::join_bounded(broker, source, park_after, models, None)
+    }
+
+    fn join_bounded(
+        broker: Broker,
+        source: &str,
+        park_after: Duration,
+        models: Models,
+        max_run_bytes: Option<u64>,
+    ) -> Self {
         let life = Lifecycle::new(Duration::from_secs(5));
         let workflow = workflow(source);
         let parts = Parts {
@@ -67,6 +77,7 @@ impl House {
             workflows: vec![workflow.clone()],
             sealer: Some(Sealer::new("a key of the test".to_owned().into())),
             settings: config::Worker {
+                max_run_bytes,
                 max_runs: 100,
                 park_after,
                 lease: Duration::from_secs(2),
@@ -412,6 +423,41 @@ steps:
     let reason = ended.reason.unwrap();
     assert!(reason.contains("the run has cost $0.03, its limit is $0.02"), "{reason}");
     assert_eq!((ended.usage.llm_calls, ended.usage.cost_usd), (2, Usd::from_dollars(0.03)));
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_run_whose_log_is_too_large_asks_no_model_any_more_after_a_restart_either() {
+    let source = r#"
+version: 1
+name: chatty
+agents: { a: {} }
+steps:
+  - agent: { agent: a, message: One }
+  - text_input: { prompt: "Go on?" }
+  - agent: { agent: a, message: Two }
+  - agent: { agent: a, message: Three }
+"#;
+    let reply = "x".repeat(100_000);
+    let models = models(&format!("version: 1\nllms:\n  default: {{ provider: scripted, script: [\"{reply}\"] }}"));
+    let folder = tempfile::tempdir().unwrap();
+    let open = || {
+        let broker = embedded::open(folder.path()).unwrap();
+        House::join_bounded(broker, source, Duration::from_secs(60), models.clone(), Some(150_000))
+    };
+    let run = RunId::random();
+    let house = open();
+    house.start(run).await;
+    let question = house.follow(run).await.question("Go on?").await;
+    house.close().await;
+
+    let house = open();
+    house.answer(run, question, Answer::Text("yes".into())).await;
+    let ended = end_of(&mut house.follow(run).await).await;
+    assert_eq!(ended.outcome, Ending::Failed);
+    let reason = ended.reason.unwrap();
+    assert!(reason.contains("the limit of one run (worker.max_run_bytes)"), "{reason}");
+    assert!(ended.usage.llm_calls < 3, "{:?}", ended.usage);
     house.close().await;
 }
 

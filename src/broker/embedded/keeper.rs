@@ -25,6 +25,10 @@ const HEADS: usize = 65_536;
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 /// How long nothing is written before the write-ahead log is emptied, too: it still holds what was written over since.
 const QUIET: Duration = Duration::from_secs(5);
+/// A write-ahead log of this size is brought into the main file sooner: it would become as large as what is stored in a second.
+const LARGE_WRITE_AHEAD: u64 = 32 << 20;
+/// After so many commits its size is looked at.
+const COMMITS: u32 = 8;
 /// How long a backup may read the main file before it is said that it does, and again after as long.
 const HELD_LONG: Duration = Duration::from_secs(60);
 /// The longest sleep while anything is due by the wall clock, which may be set while we sleep.
@@ -66,7 +70,7 @@ impl Failure {
     /// What is said to whoever was `doing` something.
     pub(super) fn error(&self, doing: &str) -> Error {
         if self.full {
-            return Error::Full { what: format!("the disk of the data folder ({})", self.text) };
+            return Error::Full { what: format!("the store in the data folder, or its disk ({})", self.text) };
         }
         Error::Unavailable { doing: doing.to_owned(), source: Some(self.text.clone().into()) }
     }
@@ -94,17 +98,20 @@ pub(super) struct Keeper {
     held_since: Option<Instant>,
     /// The write-ahead log's file.
     write_ahead: PathBuf,
+    /// Commits since its size was looked at.
+    commits: u32,
     _lock: File,
 }
 
 impl Keeper {
     /// Opens the file in `dir`, and keeps `lock` for as long as it works with it.
-    pub(super) fn open(dir: &Path, lock: File) -> std::result::Result<Self, OpenError> {
+    pub(super) fn open(dir: &Path, lock: File, max_bytes: Option<u64>) -> std::result::Result<Self, OpenError> {
         let trouble = |source| OpenError::Store { file: dir.join(schema::FILE), source };
         let unusable = |source| OpenError::Folder { dir: dir.to_owned(), source };
         // Before there is anything to copy: whoever copies and finds no such file believes that nobody works here.
         let still = folder::stillness(dir).map_err(unusable)?;
         let connection = schema::open(dir)?;
+        schema::limit(&connection, max_bytes).map_err(trouble)?;
         let sequence = connection
             .query_row("select value from counters where name = 'sequence'", [], |row| row.get(0))
             .map_err(trouble)?;
@@ -126,6 +133,7 @@ impl Keeper {
             still,
             held_since: None,
             write_ahead: dir.join(schema::WRITE_AHEAD),
+            commits: 0,
             _lock: lock,
         })
     }
@@ -197,6 +205,12 @@ impl Keeper {
         for one in told {
             self.house.tell(one, now);
         }
+        if self.commits >= COMMITS {
+            self.commits = 0;
+            if std::fs::metadata(&self.write_ahead).is_ok_and(|file| file.len() > LARGE_WRITE_AHEAD) {
+                self.checkpoint();
+            }
+        }
         Ok(())
     }
 
@@ -241,6 +255,7 @@ impl Keeper {
         self.reserved = reserved;
         if written > 0 {
             self.dirty_since.get_or_insert_with(Instant::now);
+            self.commits += 1;
         }
         self.forgets |= forgets && written > 0;
         if written > appended {

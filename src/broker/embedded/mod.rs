@@ -83,8 +83,13 @@ pub enum OpenError {
 
 /// Opens the broker kept in `dir`, which is made if it is not there. Blocks for as long as opening a file takes.
 pub fn open(dir: &Path) -> Result<Broker, OpenError> {
+    open_within(dir, None)
+}
+
+/// [`open`], with the most bytes that the store's file may have: a full one takes no more records, as a full disk does.
+pub fn open_within(dir: &Path, max_bytes: Option<u64>) -> Result<Broker, OpenError> {
     let lock = folder::lock(dir)?;
-    let embedded = Arc::new(Embedded { store: store::Store::open(dir, lock)? });
+    let embedded = Arc::new(Embedded { store: store::Store::open(dir, lock, max_bytes)? });
     Ok(Broker {
         log: embedded.clone(),
         inbox: embedded.clone(),
@@ -106,5 +111,50 @@ impl Embedded {
             return Err(crate::broker::Error::TooLarge { size: payload.len(), max: MAX_PAYLOAD });
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::broker::{Error, Lane};
+    use crate::ids::RunId;
+
+    #[tokio::test]
+    async fn a_store_that_is_full_takes_no_more_until_something_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let most = 4 << 20;
+        let broker = open_within(dir.path(), Some(most)).unwrap();
+        let payload = || Bytes::from(vec![b'x'; 200_000]);
+        let mut runs = Vec::new();
+        let refused = loop {
+            let run = RunId::random();
+            match broker.log.append(run, Lane::Did, payload(), 0).await {
+                Ok(_) => runs.push(run),
+                Err(refused) => break refused,
+            }
+        };
+        assert!(matches!(refused, Error::Full { .. }), "{refused}");
+        assert!((10..=20).contains(&runs.len()), "{}", runs.len());
+        broker.log.purge(runs[0], Bytes::from_static(b"gone"), TOMBSTONE_KEPT).await.unwrap();
+        broker.log.append(RunId::random(), Lane::Did, payload(), 0).await.unwrap();
+        drop(broker);
+        assert!(std::fs::metadata(dir.path().join(schema::FILE)).unwrap().len() <= most);
+    }
+
+    #[tokio::test]
+    async fn the_write_ahead_log_does_not_become_as_large_as_what_is_stored() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = open(dir.path()).unwrap();
+        let write_ahead = dir.path().join(schema::WRITE_AHEAD);
+        let mut largest = 0;
+        for _ in 0..120 {
+            let payload = Bytes::from(vec![b'x'; 900_000]);
+            broker.log.append(RunId::random(), Lane::Did, payload, 0).await.unwrap();
+            largest = largest.max(std::fs::metadata(&write_ahead).unwrap().len());
+        }
+        assert!(largest < 48 << 20, "{} MB", largest >> 20);
     }
 }

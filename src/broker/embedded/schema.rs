@@ -12,6 +12,9 @@ pub(super) const FILE: &str = "store.sqlite";
 /// The name of its write-ahead log, as SQLite forms it.
 pub(super) const WRITE_AHEAD: &str = "store.sqlite-wal";
 
+/// What of it is kept between two checkpoints.
+const WRITE_AHEAD_KEPT: i64 = 8 << 20;
+
 /// The format that this program writes. A file with a higher number is refused; a lower one is brought up here.
 const FORMAT: i64 = 1;
 
@@ -85,6 +88,14 @@ pub(super) fn open(dir: &Path) -> Result<Connection, OpenError> {
     Ok(connection)
 }
 
+/// Lets the file grow to so many bytes and no further.
+pub(super) fn limit(connection: &Connection, max_bytes: Option<u64>) -> rusqlite::Result<()> {
+    let Some(max_bytes) = max_bytes else { return Ok(()) };
+    let page: u64 = connection.query_row("pragma page_size", [], |row| row.get(0))?;
+    let pages = (max_bytes / page).clamp(1, u64::from(u32::MAX - 1));
+    connection.query_row(&format!("pragma max_page_count = {pages}"), [], |_| Ok(()))
+}
+
 fn settings(connection: &Connection) -> rusqlite::Result<()> {
     // One process holds the folder's lock, so that the write-ahead log needs no shared memory.
     connection.pragma_update(None, "locking_mode", "exclusive")?;
@@ -96,6 +107,8 @@ fn settings(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "normal")?;
     // The store's thread checkpoints by the clock instead, see `keeper.rs`.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    // A large one is cut when it begins anew: it would lie beside the store for ever.
+    connection.pragma_update(None, "journal_size_limit", WRITE_AHEAD_KEPT)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(())
 }

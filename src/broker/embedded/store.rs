@@ -84,9 +84,9 @@ pub(super) type WeakSender = mpsc::WeakSender<Act>;
 
 impl Store {
     /// Opens the file in `dir` and starts its thread, which keeps `lock` until it ends.
-    pub(super) fn open(dir: &Path, lock: File) -> Result<Self, OpenError> {
+    pub(super) fn open(dir: &Path, lock: File, max_bytes: Option<u64>) -> Result<Self, OpenError> {
         let unusable = |source| OpenError::Folder { dir: dir.to_owned(), source };
-        let keeper = Keeper::open(dir, lock)?;
+        let keeper = Keeper::open(dir, lock, max_bytes)?;
         let (sender, calls) = mpsc::channel(WAITING_CALLS);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(unusable)?;
         let desk = Arc::new(Desk {
@@ -255,7 +255,7 @@ mod tests {
 
     fn store() -> (TempDir, Store) {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), folder::lock(dir.path()).unwrap()).unwrap();
+        let store = Store::open(dir.path(), folder::lock(dir.path()).unwrap(), None).unwrap();
         (dir, store)
     }
 

@@ -118,7 +118,7 @@ impl Scoped {
         {
             return Some(format!("the run has used {tokens} tokens, its limit is {limit}"));
         }
-        None
+        self.journal.too_large()
     }
 
     /// Asks a model, and tells people its text while it writes: what came while one piece was being told is told in one.

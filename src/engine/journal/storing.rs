@@ -5,6 +5,7 @@
 //! happened is in the log ([`Journal::settle`]).
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -190,6 +191,7 @@ impl Journal {
             }
         }
         shelver.put(summary);
+        self.log_bytes.store(writer.bytes(), Ordering::Relaxed);
         Ok(writer.last())
     }
 }

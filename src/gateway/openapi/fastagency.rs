@@ -55,7 +55,7 @@ pub(super) fn fastagency() -> Vec<Operation> {
                 "200": answer("What to send as the first frame of /fastagency/ws", conversation),
                 "400": {"description": "The body broke off"},
                 "408": {"description": "The body did not come in time"},
-                "413": {"description": "The body is larger than 16 MiB"},
+                "413": {"description": "The body is larger than 2 MiB"},
                 "422": {"description": "What is wrong with the body, as FastAPI tells it"}}),
             ),
         ),

@@ -1,5 +1,6 @@
 //! The client at the other end of a socket: what it sends, what it is sent, and whether it lives.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message as WsMessage, Utf8Bytes, WebSocket, close_code};
@@ -8,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::gateway::{Gateway, frames};
 use crate::ids::RunId;
+use crate::serving::Place;
 
 /// A silent client is asked this often whether it lives, and given up after two silences.
 const PING_EVERY: Duration = Duration::from_secs(25);
@@ -33,6 +35,8 @@ pub(super) struct Client {
     ping_at: Instant,
     /// A ping was sent and nothing came since.
     doubted: bool,
+    /// Its connection's place: what it sends is counted until it is taken here.
+    place: Option<Arc<Place>>,
 }
 
 /// What a client sent.
@@ -45,8 +49,8 @@ pub(super) enum Heard {
 }
 
 impl Client {
-    pub(super) fn new(socket: WebSocket) -> Self {
-        Self { socket, ping_at: Instant::now() + PING_EVERY, doubted: false }
+    pub(super) fn new(socket: WebSocket, place: Option<Arc<Place>>) -> Self {
+        Self { socket, ping_at: Instant::now() + PING_EVERY, doubted: false, place }
     }
 
     /// What the client sends next. Safe to drop and call again.
@@ -67,13 +71,16 @@ impl Client {
         };
         self.doubted = false;
         self.ping_at = Instant::now() + PING_EVERY;
+        if let Some(place) = &self.place {
+            place.taken();
+        }
         match received {
             Some(Ok(WsMessage::Text(text))) => Heard::Text(text),
             Some(Ok(WsMessage::Binary(_))) => Heard::Binary,
             Some(Ok(WsMessage::Ping(_) | WsMessage::Pong(_))) => Heard::Nothing,
             Some(Ok(WsMessage::Close(_))) | None => Heard::End(Farewell::Gone),
             Some(Err(error)) if is_too_large(&error) => {
-                Heard::End(Farewell::Refused(close_code::SIZE, "the frame is larger than 16 MiB"))
+                Heard::End(Farewell::Refused(close_code::SIZE, "the frame is larger than 2 MiB"))
             }
             Some(Err(_)) => Heard::End(Farewell::Gone),
         }

@@ -10,7 +10,7 @@
  */
 
 import { ApiError, getConfig, refusalOf, request, setAdminToken, wordsOf } from './api.js';
-import { byId, h } from './dom.js';
+import { byId, h, legible } from './dom.js';
 import { beginSession, whoIsHere } from './session.js';
 import { themeButton } from './theme.js';
 
@@ -226,7 +226,7 @@ async function drawTimeline(id) {
   /** @type {{run: Run, events: Event[]}} */
   const { run, events } = await call(`/api/audit/runs/${encodeURIComponent(id)}`);
   if (opened !== id) return;
-  byId('timeline-title', HTMLElement).textContent = run.title ?? run.workflow;
+  byId('timeline-title', HTMLElement).textContent = legible(run.title ?? run.workflow);
   cancelButton.hidden = run.state === 'ended';
   /** @type {[string, string | Node][]} */
   const facts = [['State', stateOf(run)], ['Workflow', run.workflow], ['User', run.user ?? '—'], ['Worker', run.worker ?? '—'], ['Began', when(run.created_at)], ['Run', run.id]];

@@ -5,7 +5,7 @@ import { keepAboveKeyboard } from './above-keyboard.js';
 import { drawAccount } from './account.js';
 import { getConfig } from './api.js';
 import { connectionNotice } from './connection-notice.js';
-import { byId, h } from './dom.js';
+import { byId, h, legible } from './dom.js';
 import { homePath, isFramed, mayStartAtOnce, runPath, tellSite } from './framed.js';
 import { icon } from './icons.js';
 import { listenToKeys, showKeys } from './keys.js';
@@ -146,7 +146,7 @@ function drawBarOfStart() {
 function drawDocumentTitle() {
   const title = runPage?.title();
   const own = title ? `${title} · ` : '';
-  document.title = `${waitingRuns > 0 ? `(${waitingRuns}) ` : ''}${own}${appTitle}`;
+  document.title = legible(`${waitingRuns > 0 ? `(${waitingRuns}) ` : ''}${own}${appTitle}`);
 }
 
 function closeDrawer() {

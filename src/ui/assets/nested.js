@@ -4,7 +4,7 @@
  * says how long it is and what was said last. What waits for a person is never hidden: its fold opens.
  */
 
-import { h } from './dom.js';
+import { h, legible } from './dom.js';
 import { icon } from './icons.js';
 import { stretchesIn } from './stretches.js';
 import { counted, oneLine, plainLine } from './words.js';
@@ -50,7 +50,7 @@ export function nestedFolds(log, tail) {
         if (!fold) continue;
         if (isNew) fold.messages += 1;
         fold.count.textContent = counted(fold.messages, 'message');
-        fold.last.textContent = essenceOf(item);
+        fold.last.textContent = legible(essenceOf(item));
         if (item.kind === 'question' && item.open) fold.details.open = true;
       }
     },

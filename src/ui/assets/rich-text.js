@@ -4,7 +4,7 @@
  * its language and a copy button, tables that scroll by themselves, links that cannot reach back.
  */
 
-import { h } from './dom.js';
+import { h, legible } from './dom.js';
 import { copyButton } from './copying.js';
 import { FORM_ONLY } from './framed.js';
 import { highlight } from './highlight.js';
@@ -15,6 +15,8 @@ const SHOWN_AT_ONCE = 20_000;
 /** A text of more blocks than these is laid out where it is looked at only, so many at a time. */
 const MANY_BLOCKS = 80;
 const BLOCKS_OF_A_PART = 30;
+/** A longer formula is shown as it was written. */
+const LONGEST_FORMULA = 4_096;
 
 /** Shows `html`, or `text` as it is where the server gave none. @param {string | null} html @param {string} text */
 export function richText(html, text) {
@@ -82,12 +84,12 @@ export function plainText(text, shownAtOnce = SHOWN_AT_ONCE, linesAtOnce = Infin
   const beginning = (isHigh ? lines.slice(0, linesAtOnce).join('\n') : text).slice(0, shownAtOnce);
   const all = h('button', { type: 'button', class: 'secondary-button', onclick: () => {
     cutTexts.delete(place);
-    place.replaceChildren(text);
+    place.replaceChildren(legible(text));
     // The button that had the focus is gone.
     place.tabIndex = -1;
     place.focus({ preventScroll: true });
   } }, `Show all of it (${isHigh ? counted(lines.length, 'line') : bytes(text.length)})`);
-  place.replaceChildren(`${beginning}… `, h('span', { class: 'rest-of-text' }, all));
+  place.replaceChildren(`${legible(beginning)}… `, h('span', { class: 'rest-of-text' }, all));
   cutTexts.set(place, text);
   return place;
 }
@@ -123,7 +125,8 @@ function equipMath(content) {
 function drawFormula(code, mathOf) {
   const block = code.parentElement instanceof HTMLPreElement ? code.parentElement : null;
   const isDisplay = block !== null || code.className === 'language-math-display';
-  const math = mathOf(code.textContent ?? '', isDisplay);
+  const written = code.textContent ?? '';
+  const math = written.length > LONGEST_FORMULA ? null : mathOf(written, isDisplay);
   if (!math) {
     if (block) equipCode(block);
     return;

@@ -5,7 +5,7 @@
  * the one that is being written is drawn anew, so that nothing flickers and a long text costs no more than a short one.
  */
 
-import { h } from './dom.js';
+import { h, legibleFlow } from './dom.js';
 import { codeBlock } from './rich-text.js';
 
 /**
@@ -27,6 +27,9 @@ export function streamedText() {
   const caret = h('span', { class: 'caret', 'aria-hidden': 'true' });
   const element = h('div', { class: 'prose writing' }, caret);
   let text = '';
+  /** The text as it came. */
+  let written = '';
+  let flow = legibleFlow();
   /** How much of the text stands in blocks that are drawn for good. */
   let settled = 0;
   /** @type {HTMLElement | null} the block that is being written */
@@ -34,14 +37,17 @@ export function streamedText() {
   /** @type {Text | null} takes what comes after the longest text that is looked at */
   let rest = null;
 
-  /** @param {string} now */
-  const update = (now) => {
-    if (!now.startsWith(text)) {
+  /** @param {string} whole */
+  const update = (whole) => {
+    if (!whole.startsWith(written)) {
       element.replaceChildren();
-      text = '';
+      text = written = '';
+      flow = legibleFlow();
       settled = 0;
       open = rest = null;
     }
+    const now = text + flow(whole.slice(written.length));
+    written = whole;
     if (rest) rest.appendData(now.slice(text.length));
     else if (now.length > LONGEST_TEXT) {
       open?.remove();
@@ -138,6 +144,10 @@ function kindOf(line, open) {
 
 /** @param {Block} block @param {boolean} isWhole @returns {HTMLElement} */
 function drawn({ kind, lines, language }, isWhole) {
+  // It is drawn anew with each piece that comes.
+  if ((kind === 'list' || kind === 'table') && lines.reduce((sum, line) => sum + line.length, 0) > LONGEST_BLOCK) {
+    return h('p', null, lines.join('\n'));
+  }
   switch (kind) {
     case 'code': return codeBlock(lines.join('\n'), language.toLowerCase(), isWhole);
     case 'heading': {

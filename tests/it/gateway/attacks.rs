@@ -9,12 +9,13 @@ use base64::prelude::BASE64_STANDARD;
 use fastagency::auth::{Authenticator, Denied};
 use fastagency::config::{Access, Act, Auth, Limits, Members};
 use fastagency::message::Content;
+use fastagency::serving::Connections;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::access::{as_user, ask, basic, password_of, people, socket};
-use super::house::{House, PATIENCE, Player, beside, later, run_id, say};
+use super::house::{Heard, House, PATIENCE, Player, beside, hear, hear_json, later, run_id, say};
 use super::ui::Front;
 
 async fn limited(limits: Limits) -> (House, tempfile::TempDir) {
@@ -192,7 +193,7 @@ async fn whoever_answers_too_fast_waits_over_rest_and_over_a_socket() {
     say(&mut socket, json!({"workflow_uuid": others, "name": "echo", "params": {}}).to_string()).await;
     for number in 0..3 {
         let question = player.ask(Content::TextInput(Default::default())).await;
-        while super::house::hear_json(&mut socket).await["type"] != "text_input" {}
+        while hear_json(&mut socket).await["type"] != "text_input" {}
         say(&mut socket, format!("answer {number}")).await;
         if number < 2 {
             player.answered(&question).await;
@@ -232,6 +233,37 @@ async fn a_body_that_comes_for_ever_is_not_waited_for() {
 }
 
 #[tokio::test]
+async fn a_login_that_comes_for_ever_or_is_huge_is_not_waited_for() {
+    let house = House::start().await;
+    let front = Front::before(&house.url).await;
+    let page = front.url.trim_start_matches("http://").to_owned();
+    let head = |length: usize| {
+        format!(
+            "POST /auth/login HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\nconnection: close\r\n\
+             content-length: {length}\r\n\r\n{{"
+        )
+    };
+    let huge = raw(&page, format!("{}{}", head(20_000), " ".repeat(19_999)).as_bytes()).await;
+    assert!(huge.starts_with("HTTP/1.1 413"), "{huge}");
+    let mut slow = TcpStream::connect(&page).await.unwrap();
+    slow.write_all(head(100).as_bytes()).await.unwrap();
+    let answered = house.http.get(format!("{}/healthz", front.url)).send().await.unwrap();
+    assert_eq!(answered.status(), 200);
+    let mut answer = Vec::new();
+    for _ in 0..20 {
+        later(Duration::from_secs(21)).await;
+        let read = tokio::time::timeout(Duration::from_millis(100), slow.read_to_end(&mut answer)).await;
+        if read.is_ok() {
+            break;
+        }
+    }
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    front.end().await;
+    house.end().await;
+}
+
+#[tokio::test]
 async fn connections_that_say_nothing_or_are_too_many_do_not_stay() {
     let house = House::with(
         |_| {},
@@ -262,6 +294,189 @@ async fn connections_that_say_nothing_or_are_too_many_do_not_stay() {
         }
     };
     tokio::time::timeout(PATIENCE, served).await.expect("there is room again");
+    house.end().await;
+}
+
+#[tokio::test]
+async fn what_comes_over_a_socket_before_a_question_is_held_to_some_kilobytes() {
+    let house = House::start().await;
+    let mut socket = house.socket().await;
+    let run = fastagency::ids::RunId::random();
+    say(&mut socket, json!({"workflow_uuid": run, "name": "echo", "params": {}}).to_string()).await;
+    let mut player = Player::take(&house, run).await;
+    while hear_json(&mut socket).await["type"] != "workflow_started" {}
+    let early = "a".repeat(30_000);
+    say(&mut socket, early.clone()).await;
+    say(&mut socket, early.clone()).await;
+    // What fits is given when it is asked for.
+    let question = player.ask(Content::TextInput(Default::default())).await;
+    while hear_json(&mut socket).await["type"] != "text_input" {}
+    let given = player.answered(&question).await;
+    assert_eq!(given.answer, fastagency::run::answer::Answer::Text(early.clone()));
+    say(&mut socket, early.clone()).await;
+    say(&mut socket, early).await;
+    let refused = hear_json(&mut socket).await;
+    assert_eq!(refused["type"], "error");
+    assert!(
+        refused.to_string().contains("90000 bytes came although nothing was asked; 64 KiB may come early"),
+        "{refused}"
+    );
+    assert_eq!(hear(&mut socket).await, Heard::Closed(1008));
+    house.end().await;
+}
+
+#[tokio::test]
+async fn headers_are_held_to_some_kilobytes() {
+    let house = House::start().await;
+    let front = Front::before(&house.url).await;
+    for address in [address(&house), front.url.trim_start_matches("http://").to_owned()] {
+        let large = |size| {
+            format!(
+                "GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\nx-y: {}\r\nconnection: close\r\n\r\n",
+                "z".repeat(size)
+            )
+        };
+        let answer = raw(&address, large(30_000).as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        let answer = raw(&address, large(100_000).as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 431") || answer.is_empty(), "{answer}");
+    }
+    front.end().await;
+    house.end().await;
+}
+
+#[tokio::test]
+async fn whoever_holds_all_connections_and_asks_nothing_makes_room_for_others() {
+    let house =
+        House::with(|_| {}, |settings| settings.limits = Limits { connections: Some(5), ..Limits::default() }).await;
+    let connections = Connections { most: Some(5), per_address: Some(8), ..Connections::default() };
+    let front = Front::limited(&house.url, super::login::nobody(), connections).await;
+    let page = front.url.trim_start_matches("http://").to_owned();
+    for address in [address(&house), page.clone()] {
+        let mut silent = Vec::new();
+        for _ in 0..5 {
+            let mut stream = TcpStream::connect(&address).await.unwrap();
+            stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n").await.unwrap();
+            silent.push(stream);
+        }
+        let request = b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n";
+        for _ in 0..3 {
+            let answer = raw(&address, request).await;
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        }
+        let mut rest = Vec::new();
+        let closed = tokio::time::timeout(PATIENCE, silent[0].read_to_end(&mut rest)).await;
+        closed.expect("the one that was silent longest went").ok();
+    }
+    front.end().await;
+
+    // One address alone does not get all of them.
+    let connections = Connections { per_address: Some(3), ..Connections::default() };
+    let front = Front::limited(&house.url, super::login::nobody(), connections).await;
+    let page = front.url.trim_start_matches("http://").to_owned();
+    let held = [TcpStream::connect(&page).await, TcpStream::connect(&page).await, TcpStream::connect(&page).await];
+    let fourth = raw(&page, b"").await;
+    assert!(fourth.starts_with("HTTP/1.1 429 "), "{fourth}");
+    drop(held);
+    front.end().await;
+    house.end().await;
+}
+
+#[tokio::test]
+async fn a_socket_keeps_its_place_among_the_connections_of_its_address() {
+    let limits = Limits { connections_per_address: Some(2), ..Limits::default() };
+    let house = House::with(|_| {}, |settings| settings.limits = limits).await;
+    let sockets = [house.socket().await, house.socket().await];
+    let third = raw(&address(&house), b"").await;
+    assert!(third.starts_with("HTTP/1.1 429 "), "{third}");
+    drop(sockets);
+    house.end().await;
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_is_given_up() {
+    let (house, _folder) = limited(Limits { streams: Some(1), ..Limits::default() }).await;
+    let started = as_user(&house, "alice", "POST", "/api/runs", Some(json!({"workflow": "echo"}))).await;
+    let run = run_id(&started.body);
+    let mut player = Player::take(&house, run).await;
+    // More than the system takes off a server's hands.
+    let text = "x".repeat(900_000);
+    for _ in 0..20 {
+        player.say_text(&text).await;
+    }
+    let login = password_of("alice");
+    let request = format!("GET /api/runs/{run}/events HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: {login}\r\n\r\n");
+    let mut stream = TcpStream::connect(&address(&house)).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut head = [0; 12];
+    stream.read_exact(&mut head).await.unwrap();
+    assert_eq!(&head, b"HTTP/1.1 200");
+    let events = format!("{}/api/runs/{run}/events?follow=false", house.url);
+    let open = async || house.http.get(&events).header("authorization", &login).send().await.unwrap().status();
+    assert_eq!(open().await, 429, "its stream is open");
+    let mut given_up = false;
+    for _ in 0..20 {
+        later(Duration::from_secs(61)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        given_up |= open().await == 200;
+        if given_up {
+            break;
+        }
+    }
+    assert!(given_up, "it is given up, and its stream with it");
+    drop(stream);
+    house.end().await;
+}
+
+#[tokio::test]
+async fn whoever_stores_more_than_his_share_of_an_hour_is_told_so_by_name() {
+    let limits = Limits { bytes_per_hour: Some(200_000), ..Limits::default() };
+    let (house, _folder) = limited(limits).await;
+    let large = json!({"workflow": "echo", "params": {"note": "x".repeat(30_000)}});
+    let start = async |user: &str| as_user(&house, user, "POST", "/api/runs", Some(large.clone())).await;
+    let first = start("alice").await;
+    assert_eq!(first.status, 201, "{}", first.body);
+    let run = run_id(&first.body);
+    let mut player = Player::take(&house, run).await;
+    let question = player.ask(Content::TextInput(Default::default())).await;
+    let login = password_of("alice");
+    let mut socket = socket(&house, &[("authorization", &login)]).await.unwrap();
+    say(&mut socket, json!({"workflow_uuid": run, "name": "echo", "params": {}}).to_string()).await;
+    while hear_json(&mut socket).await["type"] != "text_input" {}
+    let refused = loop {
+        let answer = start("alice").await;
+        if answer.status != 201 {
+            break answer;
+        }
+    };
+    assert_eq!(refused.status, 429);
+    assert!(refused.body.to_string().contains("bytes_per_hour"), "{}", refused.body);
+    assert!(refused.retry_after.is_some_and(|seconds| seconds > 60), "{:?}", refused.retry_after);
+    // An answer over REST, and over a socket, which may be shorter.
+    let path = format!("/api/runs/{run}/answers/{}", question.uuid);
+    let answer = as_user(&house, "alice", "POST", &path, Some(json!({"value": "y".repeat(60_000)}))).await;
+    assert_eq!(answer.status, 429, "{}", answer.body);
+    say(&mut socket, "y".repeat(60_000)).await;
+    let told = hear_json(&mut socket).await;
+    assert!(told["type"] == "error" && told.to_string().contains("bytes_per_hour"), "{told}");
+    assert_eq!(hear_json(&mut socket).await["type"], "text_input", "it is asked again");
+    say(&mut socket, "y").await;
+    player.answered(&question).await;
+    assert_eq!(start("bob").await.status, 201, "the others have their own");
+    house.end().await;
+
+    let limits = Limits { starts_per_hour: Some(2), ..Limits::default() };
+    let (house, _folder) = limited(limits).await;
+    let start = async || as_user(&house, "alice", "POST", "/api/runs", Some(json!({"workflow": "echo"}))).await;
+    for expected in [201, 201, 429] {
+        assert_eq!(start().await.status, expected);
+    }
+    later(Duration::from_secs(61)).await;
+    let refused = start().await;
+    assert_eq!(refused.status, 429, "a minute is not an hour");
+    assert!(refused.body.to_string().contains("starts_per_hour"), "{}", refused.body);
+    later(Duration::from_secs(1800)).await;
+    assert_eq!(start().await.status, 201);
     house.end().await;
 }
 

@@ -3,6 +3,7 @@
 use fastagency::config;
 use fastagency::ids::RunId;
 use fastagency::lifecycle::{End, Lifecycle};
+use fastagency::serving::Connections;
 use fastagency::ui;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
@@ -27,6 +28,20 @@ impl Front {
 
     /// A page whose brand and `auth` matter.
     pub async fn of(gateway_url: &str, login: ui::Login, brand: ui::Brand, auth: config::Auth) -> Self {
+        Self::start(gateway_url, login, brand, auth, Default::default()).await
+    }
+
+    pub async fn limited(gateway_url: &str, login: ui::Login, connections: Connections) -> Self {
+        Self::start(gateway_url, login, ui::Brand::default(), config::Auth::default(), connections).await
+    }
+
+    async fn start(
+        gateway_url: &str,
+        login: ui::Login,
+        brand: ui::Brand,
+        auth: config::Auth,
+        connections: Connections,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let lifecycle = Lifecycle::new(std::time::Duration::from_secs(5));
@@ -37,6 +52,7 @@ impl Front {
             version: "1".into(),
             login,
             auth,
+            connections,
         };
         shutdown.spawn("ui", ui::serve(listener, settings, shutdown.clone()));
         Front { url, shutdown, life: beside(lifecycle.run()) }

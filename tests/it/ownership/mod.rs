@@ -180,6 +180,7 @@ async fn work(server: Arc<Server>, actor: Actor, breaches: Arc<Breaches>) {
             workflows: vec![workflow()],
             sealer: None,
             settings: config::Worker {
+                max_run_bytes: None,
                 max_runs: 10,
                 park_after: PARK_AFTER,
                 lease: LEASE,

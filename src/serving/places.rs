@@ -1,0 +1,320 @@
+//! The places that connections have: how many there are, in all and for each address, who goes first when all are taken, and
+//! how much of what clients have sent lies in memory unread.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// What all connections of a tier together may have sent that was not taken yet: halves of bodies and of frames.
+const UNTAKEN: u64 = 256 * 1024 * 1024;
+/// So much of it each connection may have however much others have: more than nearly all requests.
+const ALWAYS_FREE: u64 = 64 * 1024;
+
+/// Nothing was asked since the connection was opened.
+const NEW: u8 = 0;
+/// A request is under way, or the connection has become a socket.
+const AT_WORK: u8 = 1;
+/// The last request was answered.
+const KEPT: u8 = 2;
+/// A part of the headers of another request came.
+const BEGUN: u8 = 3;
+/// It was told to go.
+const SENT_AWAY: u8 = 4;
+
+/// All places of one tier.
+#[derive(Clone)]
+pub(super) struct Places(Arc<All>);
+
+struct All {
+    most: Option<u32>,
+    taken: Mutex<Taken>,
+    untaken: Budget,
+    opened: Instant,
+}
+
+#[derive(Default)]
+struct Taken {
+    by_address: HashMap<IpAddr, u32>,
+    places: HashMap<u64, Arc<Place>>,
+    last: u64,
+}
+
+/// Why there is no place.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// Its address has enough.
+    OfAddress,
+    /// All are taken, by connections that are at work.
+    Full,
+}
+
+/// How many bytes somebody's connections may hold together.
+#[derive(Debug)]
+pub struct Budget {
+    held: AtomicU64,
+    most: u64,
+}
+
+impl Budget {
+    /// Nothing is held.
+    pub const fn new(most: u64) -> Self {
+        Self { held: AtomicU64::new(0), most }
+    }
+
+    /// Adds to what is held; false if that is more than may be.
+    fn add(&self, bytes: u64) -> bool {
+        self.held.fetch_add(bytes, Ordering::Relaxed) + bytes <= self.most
+    }
+
+    fn give_back(&self, bytes: u64) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// A connection's place.
+pub struct Place {
+    all: Arc<All>,
+    number: u64,
+    address: IpAddr,
+    phase: AtomicU8,
+    /// When the phase began that ends by the clock, in milliseconds since the tier began.
+    since: AtomicU64,
+    sent_away: Notify,
+    /// What came and was not taken.
+    untaken: AtomicU64,
+    /// Its user's share, once it is known who that is.
+    share: OnceLock<Arc<Budget>>,
+    /// What comes is not held here.
+    passes_on: AtomicBool,
+}
+
+impl Places {
+    pub(super) fn new(most: Option<u32>) -> Self {
+        Self(Arc::new(All { most, taken: Mutex::default(), untaken: Budget::new(UNTAKEN), opened: Instant::now() }))
+    }
+
+    /// A place for a connection of an address. If all are taken, one that asks nothing loses its own.
+    pub(super) fn take(&self, address: IpAddr, per_address: Option<u32>) -> Result<Arc<Place>, Refusal> {
+        let mut taken = self.0.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_address = taken.by_address.get(&address).copied().unwrap_or_default();
+        if per_address.is_some_and(|most| of_address >= most) {
+            return Err(Refusal::OfAddress);
+        }
+        if self.0.most.is_some_and(|most| taken.places.len() >= most as usize) {
+            taken.send_one_away()?;
+        }
+        taken.last += 1;
+        let place = Arc::new(Place {
+            all: self.0.clone(),
+            number: taken.last,
+            address,
+            phase: AtomicU8::new(NEW),
+            since: AtomicU64::new(self.0.now()),
+            sent_away: Notify::new(),
+            untaken: AtomicU64::new(0),
+            share: OnceLock::new(),
+            passes_on: AtomicBool::new(false),
+        });
+        *taken.by_address.entry(address).or_default() += 1;
+        taken.places.insert(place.number, place.clone());
+        Ok(place)
+    }
+}
+
+impl All {
+    fn now(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Taken {
+    /// Those that never asked for anything go first, then those that wait longest for another request.
+    fn send_one_away(&mut self) -> Result<(), Refusal> {
+        let asks_nothing = |place: &&Arc<Place>| matches!(place.phase(), NEW | KEPT | BEGUN);
+        let order = |place: &&Arc<Place>| (place.phase() == KEPT, place.since.load(Ordering::Relaxed));
+        let place = self.places.values().filter(asks_nothing).min_by_key(order).ok_or(Refusal::Full)?;
+        place.phase.store(SENT_AWAY, Ordering::Relaxed);
+        place.sent_away.notify_one();
+        let (number, address) = (place.number, place.address);
+        self.remove(number, address);
+        Ok(())
+    }
+
+    fn remove(&mut self, number: u64, address: IpAddr) {
+        if self.places.remove(&number).is_none() {
+            return;
+        }
+        if let Some(count) = self.by_address.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_address.remove(&address);
+            }
+        }
+    }
+}
+
+impl Place {
+    fn phase(&self) -> u8 {
+        self.phase.load(Ordering::Relaxed)
+    }
+
+    /// A request came.
+    pub(super) fn asked(&self) {
+        self.phase.store(AT_WORK, Ordering::Relaxed);
+    }
+
+    /// Its answer has gone.
+    pub(super) fn answered(&self) {
+        self.taken();
+        self.since.store(self.all.now(), Ordering::Relaxed);
+        self.phase.store(KEPT, Ordering::Relaxed);
+    }
+
+    /// All that has come was taken: a whole frame of a socket.
+    pub fn taken(&self) {
+        let bytes = self.untaken.swap(0, Ordering::Relaxed);
+        if bytes > 0 {
+            self.all.untaken.give_back(bytes);
+            if let Some(share) = self.share.get() {
+                share.give_back(bytes);
+            }
+        }
+    }
+
+    /// From now on what comes is passed on to somebody else as it comes, and never held here.
+    pub fn passes_on(&self) {
+        self.passes_on.store(true, Ordering::Relaxed);
+        self.taken();
+    }
+
+    /// From now on what comes counts for this share, too.
+    pub fn counts_for(&self, share: Arc<Budget>) {
+        self.taken();
+        let _ = self.share.set(share);
+    }
+
+    /// Notes that bytes came; false: there is no room for them.
+    pub(super) fn came(&self, bytes: usize) -> bool {
+        if self.phase() == KEPT {
+            self.since.store(self.all.now(), Ordering::Relaxed);
+            self.phase.store(BEGUN, Ordering::Relaxed);
+        }
+        if self.passes_on.load(Ordering::Relaxed) {
+            return true;
+        }
+        let bytes = bytes as u64;
+        let mine = self.untaken.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let all_have_room = self.all.untaken.add(bytes);
+        let share_has_room = self.share.get().is_none_or(|share| share.add(bytes));
+        mine <= ALWAYS_FREE || (all_have_room && share_has_room)
+    }
+
+    /// Returns when the connection must go: its headers did not come in time, or its place is needed.
+    pub(super) async fn must_go(&self, headers_within: Duration) {
+        let late = async {
+            loop {
+                let left = match self.phase() {
+                    NEW | BEGUN => {
+                        let waited = self.all.now().saturating_sub(self.since.load(Ordering::Relaxed));
+                        headers_within.saturating_sub(Duration::from_millis(waited))
+                    }
+                    _ => headers_within,
+                };
+                if left.is_zero() {
+                    return;
+                }
+                tokio::time::sleep(left).await;
+            }
+        };
+        tokio::select! {
+            () = late => {}
+            () = self.sent_away.notified() => {}
+        }
+    }
+
+    /// The connection is gone.
+    pub(super) fn leave(&self) {
+        self.taken();
+        self.all.taken.lock().unwrap_or_else(PoisonError::into_inner).remove(self.number, self.address);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(last: u8) -> IpAddr {
+        [192, 0, 2, last].into()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_asks_nothing_makes_room_and_whoever_is_at_work_does_not() {
+        let places = Places::new(Some(3));
+        let take = || places.take(address(1), None);
+        let at_work = take().unwrap();
+        at_work.asked();
+        let kept = take().unwrap();
+        kept.answered();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let silent = take().unwrap();
+        let fourth = take().unwrap();
+        assert_eq!((silent.phase(), kept.phase()), (SENT_AWAY, KEPT), "one that never asked goes first");
+        tokio::time::timeout(Duration::from_secs(1), silent.must_go(Duration::from_secs(10))).await.unwrap();
+        silent.leave();
+        fourth.asked();
+        let fifth = take().unwrap();
+        assert_eq!(kept.phase(), SENT_AWAY);
+        fifth.asked();
+        assert_eq!(take().err(), Some(Refusal::Full));
+        at_work.leave();
+        assert!(take().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn headers_that_do_not_come_are_not_waited_for_first_or_later() {
+        let places = Places::new(None);
+        let place = places.take(address(1), Some(1)).unwrap();
+        assert_eq!(places.take(address(1), Some(1)).err(), Some(Refusal::OfAddress));
+        assert!(places.take(address(2), Some(1)).is_ok());
+        let within = Duration::from_secs(10);
+        let begun = Instant::now();
+        place.must_go(within).await;
+        assert_eq!(begun.elapsed().as_secs(), 10);
+        place.asked();
+        place.answered();
+        let goes = async |for_long| tokio::time::timeout(Duration::from_secs(for_long), place.must_go(within)).await;
+        assert!(goes(60).await.is_err(), "it may wait for another request");
+        assert!(place.came(1));
+        assert!(goes(21).await.is_ok(), "but not for the rest of one");
+        place.leave();
+        assert!(places.take(address(1), Some(1)).is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_is_sent_and_never_ends_is_bounded_for_each_user_and_for_all() {
+        let places = Places::new(None);
+        let take = || places.take(address(1), None).unwrap();
+        let share = Arc::new(Budget::new(300_000));
+        let (one, other, third) = (take(), take(), take());
+        one.counts_for(share.clone());
+        other.counts_for(share.clone());
+        assert!(one.came(200_000) && other.came(60_000), "within its share");
+        assert!(!one.came(100_000));
+        assert!(other.came(4_000), "so much is free");
+        assert!(third.came(200_000), "the others have theirs");
+        one.leave();
+        assert!(other.came(150_000));
+        other.taken();
+        assert_eq!(share.held.load(Ordering::Relaxed), 0);
+        for _ in 0..=UNTAKEN / 2_000_000 {
+            take().came(2_000_000);
+        }
+        let last = take();
+        assert!(last.came(60_000) && !last.came(60_000));
+    }
+}
