@@ -4,6 +4,7 @@
 #   scripts/dropin.sh                                        all directions with the release binary
 #   scripts/dropin.sh --gateway python --worker python       FastAgency's tiers on both sides: tries the harness itself
 #   scripts/dropin.sh --only bc --page FILE                  some directions; another custom client (see --help)
+# DROPIN_LOGINS=each scripts/dropin.sh --only abcde: with nats-server.tiers.conf, a login for each tier, an account for FastAgency's.
 # Takes FASTAGENCY_BIN, NATS_SERVER and CHROMIUM from the environment where they are set. Needs Python 3.10 to 3.13.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,6 +1,7 @@
 //! Vouching: a gateway asks people who they are, and signs what it starts, answers and cancels for them. A worker that was told
 //! the gateways' public keys does nothing in anybody's name that none of them has signed. So whoever can write to the broker (a
-//! stolen login, another worker) is nobody's user yet.
+//! stolen login, another worker) is nobody's user yet. In the same way a worker signs the workflows that it announces, for
+//! gateways and other workers that were told its public key.
 //!
 //! Ed25519. A signature covers what is done, to which run and question, and every word of it.
 
@@ -28,6 +29,10 @@ pub enum Matter {
     Answer(RunId, MessageId),
     /// That a run is cancelled.
     Cancel(RunId),
+    /// That a workflow is announced.
+    Announcement,
+    /// That a definition may be executed.
+    Definition,
 }
 
 /// What can be vouched for: JSON with a place for the signature.
@@ -97,6 +102,8 @@ fn statement(matter: Matter, words: &str) -> Vec<u8> {
         Matter::Start(run) => format!("start {run}"),
         Matter::Answer(run, question) => format!("answer {run} {question}"),
         Matter::Cancel(run) => format!("cancel {run}"),
+        Matter::Announcement => "announcement".to_owned(),
+        Matter::Definition => "definition".to_owned(),
     };
     format!("fastagency vouch v1\0{about}\0{words}").into_bytes()
 }

@@ -10,10 +10,10 @@ use tokio::time::Instant;
 
 use crate::audit::keep::{self, Stands};
 use crate::broker::{Broker, Sighting};
-use crate::ids::{RunId, UserId, user_token};
-use crate::run::record::{Body, Created, Erasure, Origin, Outcome};
+use crate::ids::{RunId, UserId};
+use crate::run::record::{Body, Created, Erasure, Outcome};
 use crate::run::summary::Summary;
-use crate::run::{self, Result, answer, remove, summary};
+use crate::run::{self, Result, answer, clean, remove, summary};
 
 /// How long a run that is going on may take to end after it was cancelled.
 const ENDS_WITHIN: Duration = Duration::from_secs(20);
@@ -28,6 +28,9 @@ const LATE_LINE: Duration = Duration::from_secs(1);
 pub struct Erased {
     /// Runs whose words are gone now.
     pub erased: Vec<RunId>,
+    /// Within how many seconds their bytes are gone, once a worker with the cleaner's login runs (`nats.cleaner`); none: now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cleaned_within_secs: Option<u64>,
     /// Runs that could not be erased yet, because nobody ends them: they were cancelled, and are to be erased again later.
     pub not_ended: Vec<RunId>,
     /// Runs that were removed before: who they belonged to is gone now.
@@ -44,6 +47,9 @@ pub struct Erased {
 /// `kept` from now on.
 pub async fn erase(broker: &Broker, user: &UserId, erasure: &Erasure, kept: Duration) -> Result<Erased> {
     let mut erased = Erased::default();
+    if broker.cleaner.is_none() {
+        erased.cleaned_within_secs = Some(clean::WITHIN.as_secs());
+    }
     let mut going_on = Vec::new();
     // How a run began may be what cannot be read; then its line in the lists says whose it is.
     let lines: BTreeMap<RunId, Summary> =
@@ -127,11 +133,7 @@ pub async fn erase(broker: &Broker, user: &UserId, erasure: &Erasure, kept: Dura
 
 /// Removes what is kept of a run beside its log.
 async fn forget(broker: &Broker, run: RunId, created: &Created) -> Result<()> {
-    if created.origin != Origin::Gateway
-        && let Some(contract) = &broker.contract
-    {
-        contract.purge(&user_token(created.user.as_ref()), run).await?;
-    }
+    clean::forget_copies(broker, run, created).await?;
     summary::unshelve(broker, created.user.as_ref(), run).await
 }
 

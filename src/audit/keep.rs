@@ -5,13 +5,13 @@
 //! The new history is appended before the old one is removed: whoever dies in between leaves both, and whoever reads takes the
 //! new one.
 
-use crate::broker::{self, Broker, Lane, Stored};
+use crate::broker::{self, Broker, Lane, Stored, Thoroughly};
 use crate::chain::{digest, linked, written};
 use crate::ids::RunId;
 use crate::redact::Redactor;
 use crate::run::assembler::{Unreadable, readable};
 use crate::run::record::{Body, Erasure, Evidence, Kept, KeptEntry, PIECE, Placed, Record, VERSION, is_last_piece};
-use crate::run::{Error, Result, redaction, summary};
+use crate::run::{Error, Result, clean, redaction, summary};
 
 /// How often it is tried when somebody else writes at the same time.
 const TRIES: u32 = 4;
@@ -75,7 +75,7 @@ async fn anew(
             Stands::Anew => {}
             // Whoever stored it may have died before the old one was removed.
             Stands::Already if erased.is_none() || history.erased => {
-                broker.log.forget(run, history.anew_from).await?;
+                clean::forget(broker, run, history.anew_from, Thoroughly::Overwrite).await?;
                 return Ok(Stands::Already);
             }
             Stands::Already => {}
@@ -104,7 +104,7 @@ async fn anew(
         let last = stored.last().expect("it has a record").seq;
         match append(broker, run, &kept, last).await {
             Ok(first) => {
-                broker.log.forget(run, first).await?;
+                clean::forget(broker, run, first, Thoroughly::Overwrite).await?;
                 return Ok(Stands::Anew);
             }
             Err(Error::Broker(broker::Error::Conflict { .. })) => {}

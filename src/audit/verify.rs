@@ -194,7 +194,8 @@ pub fn verify(key: &Key, run: RunId, stored: &[Stored], anchor: Option<&Anchor>)
         // A tombstone stands alone.
         let alone = link.before.filter(|_| place == 0 && steps.len() == 1);
         let before = alone.map_or(head, |(seq, mark)| Head { seq, number: link.number.saturating_sub(1), mark });
-        verdict.removed |= alone.is_some();
+        // It has the place before it in itself, and may stand after what has not been removed yet.
+        verdict.removed |= link.before.is_some();
         if link.fits(key, run, &before, &step.digest) {
             verdict.chained += 1;
             // The link was made just before; the store cannot know its own time then, and so it is not in it.

@@ -33,6 +33,8 @@ pub struct Broker {
     pub queue: Arc<dyn Queue>,
     /// What exists: workers, workflows, definitions, an index of runs.
     pub catalogue: Arc<dyn Catalogue>,
+    /// What removes for ever; none: this process may not, and calls a process that may ([`Log::call_cleaner`]).
+    pub cleaner: Option<Arc<dyn Cleaner>>,
     /// FastAgency's own subjects, where the broker is a NATS server.
     pub contract: Option<Arc<dyn contract::Contract>>,
 }
@@ -69,7 +71,15 @@ pub enum Error {
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
-    /// The broker answered, and the answer is no: no permission, no JetStream, too old, a stream of another making.
+    /// The login that we have at the broker may not do it. Nothing was done.
+    #[error("could not {doing}: permission denied: this NATS login may not {what}")]
+    Denied {
+        /// What was attempted.
+        doing: String,
+        /// What it may not: publish or subscribe to a subject.
+        what: String,
+    },
+    /// The broker answered, and the answer is no: no JetStream, too old, a stream of another making.
     #[error("could not {doing}: {reason}")]
     Refused {
         /// What was attempted.
@@ -195,16 +205,39 @@ pub trait Log: Send + Sync {
     /// meanwhile may be. For whoever looks after runs that nobody else looks after; it costs a message per run.
     async fn survey(&self) -> Result<BoxStream<'static, Result<Sighting>>>;
 
-    /// Removes the run's records before sequence `before`, its inbox and its timer for ever. For a run that has ended and
-    /// whose history has been stored anew (`audit::keep`).
-    async fn forget(&self, run: RunId, before: u64) -> Result<()>;
+    /// Appends `tombstone` as the run's last record, under [`Lane::Did`], after whatever other writers have appended, and
+    /// returns its sequence; it is kept for `kept` ([`TOMBSTONE_KEPT`] or longer). From then on the run is removed for every
+    /// reader, and a late writer meets a conflict. What came before it is there until it is cleaned ([`Cleaner::forget`]).
+    async fn bury(&self, run: RunId, tombstone: Bytes, kept: Duration) -> Result<u64>;
 
-    /// Removes the run's records, its inbox and its timer for ever. `tombstone` is kept in their place, under
-    /// [`Lane::Did`], for `kept` ([`TOMBSTONE_KEPT`] or longer), so that a late writer meets a conflict.
-    async fn purge(&self, run: RunId, tombstone: Bytes, kept: Duration) -> Result<()>;
+    /// Tells the processes that may clean to look at the run. The call may be lost; they go round all runs, too.
+    async fn call_cleaner(&self, run: RunId) -> Result<()>;
 
     /// Whether the broker can be reached and takes records; the error says why not.
     async fn ready(&self) -> Result<()>;
+}
+
+/// How thoroughly records are removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Thoroughly {
+    /// Nobody can read them any more.
+    Remove,
+    /// Their bytes are overwritten, too, as far as the broker can.
+    Overwrite,
+}
+
+/// What removes for ever. On a NATS server with a login for each tier only one of them may do it: removing is asked for by a
+/// record (a tombstone, a history that was stored anew, an end), and done where there is one of these.
+#[async_trait]
+pub trait Cleaner: Send + Sync {
+    /// Removes the run's records before sequence `before`, its inbox and its timer.
+    async fn forget(&self, run: RunId, before: u64, how: Thoroughly) -> Result<()>;
+
+    /// Empties a slot of a run's inbox, overwriting what was in it; a slot with nothing in it is no error.
+    async fn erase(&self, run: RunId, slot: Slot) -> Result<()>;
+
+    /// Hears for which runs [`Log::call_cleaner`] is called. Some may be missed.
+    async fn called(&self) -> Result<BoxStream<'static, RunId>>;
 }
 
 /// A place in a run's inbox, which only the first to write it gets.
@@ -255,8 +288,8 @@ pub trait Inbox: Send + Sync {
     /// What is in the slot.
     async fn get(&self, run: RunId, slot: Slot) -> Result<Option<Stored>>;
 
-    /// Forgets what is in the slot, overwriting it; a slot with nothing in it is no error.
-    async fn erase(&self, run: RunId, slot: Slot) -> Result<()>;
+    /// Opens the slot again: the next one who puts something there is the first. A slot with nothing in it is no error.
+    async fn reopen(&self, run: RunId, slot: Slot) -> Result<()>;
 
     /// Hears what is put into the run's inbox: whatever an [`Inbox::get`] that is called after this returned does not show
     /// will be heard, or a gap will.
@@ -384,7 +417,7 @@ fn count_append(outcome: &Result<u64>, begun: std::time::Instant) {
         Err(Error::Conflict { .. }) => Append::conflict,
         Err(Error::Full { .. }) => Append::full,
         Err(Error::Unavailable { .. }) => Append::unavailable,
-        Err(Error::TooLarge { .. } | Error::Refused { .. }) => Append::refused,
+        Err(Error::TooLarge { .. } | Error::Denied { .. } | Error::Refused { .. }) => Append::refused,
     };
     metrics().appended(outcome, begun.elapsed());
 }
@@ -403,7 +436,8 @@ fn check_key(key: &str) -> Result<()> {
 /// What exists. Nothing is decided by it but who lives; everything else in it can be made anew.
 #[async_trait]
 pub trait Catalogue: Send + Sync {
-    /// Puts an entry, replacing what was there. With `ttl` it vanishes unless it is put again in time (whole seconds).
+    /// Puts an entry, replacing what was there; an entry of [`Shelf::Definitions`] may be refused as a conflict if it is there,
+    /// as it is the same. With `ttl` it vanishes unless it is put again in time (whole seconds).
     async fn put(&self, shelf: Shelf, key: &str, value: Bytes, ttl: Option<Duration>) -> Result<()>;
 
     /// The entry's value.

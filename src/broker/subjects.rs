@@ -95,6 +95,19 @@ pub fn inboxes(run: RunId) -> String {
     format!("fa.inbox.{run}.*")
 }
 
+/// Where a cleaner is called to a run. No stream has this subject.
+pub fn cleaner(run: RunId) -> String {
+    format!("fa.live.clean.{run}")
+}
+
+/// Where calls for the cleaner are heard.
+pub const ALL_CLEANER_CALLS: &str = "fa.live.clean.*";
+
+/// The run that a subject of [`cleaner`] is about.
+pub fn cleaned_run_of(subject: &str) -> Option<RunId> {
+    RunId::parse(subject.strip_prefix("fa.live.clean.")?).ok()
+}
+
 /// Where a stored entry of a run's inbox is heard.
 pub fn bell(run: RunId) -> String {
     format!("fa.live.inbox.{run}.*")

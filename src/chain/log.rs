@@ -133,21 +133,21 @@ impl Log for Chained {
         self.inner.survey().await
     }
 
-    async fn forget(&self, run: RunId, before: u64) -> Result<()> {
-        self.inner.forget(run, before).await
-    }
-
-    async fn purge(&self, run: RunId, tombstone: Bytes, kept: Duration) -> Result<()> {
+    async fn bury(&self, run: RunId, tombstone: Bytes, kept: Duration) -> Result<u64> {
         let before = self.inner.last(run).await?.map_or_else(Head::default, |last| head_of(&last));
         let link = Link::after(&self.key, run, &before, self.clock.now(), &digest(&tombstone));
         // What came before it will be gone: it must stand by itself.
         let link = Link { before: Some((before.seq, before.mark)), ..link };
         self.heads().remove(&run);
-        self.inner.purge(run, link.write_into(&tombstone), kept).await?;
+        let seq = self.inner.bury(run, link.write_into(&tombstone), kept).await?;
         let head = Head { seq: 0, number: link.number, mark: link.mark };
         let until = self.clock.now().checked_add(kept).ok();
         self.anchors.note(run, Anchor { head, fate: Fate::Removed { until } });
-        Ok(())
+        Ok(seq)
+    }
+
+    async fn call_cleaner(&self, run: RunId) -> Result<()> {
+        self.inner.call_cleaner(run).await
     }
 
     async fn ready(&self) -> Result<()> {

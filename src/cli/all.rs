@@ -80,6 +80,7 @@ impl All {
             limits: config.gateway.limits,
             sealer,
             voucher: project::voucher(&config),
+            trusted_definition_keys: config.gateway.trusted_definition_keys.clone(),
             redactor: config.audit.redactor.clone(),
             keep_evidence: config.audit.keep_evidence,
             verifier: project::verifier(&config, folder)?,

@@ -40,6 +40,7 @@ impl Gateway {
             limits: config.gateway.limits,
             sealer: project::sealer(&config, None)?,
             voucher: project::voucher(&config),
+            trusted_definition_keys: config.gateway.trusted_definition_keys.clone(),
             redactor: config.audit.redactor.clone(),
             keep_evidence: config.audit.keep_evidence,
             verifier: project::verifier(&config, None)?,

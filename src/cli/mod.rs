@@ -16,6 +16,7 @@ mod bench;
 mod check;
 mod doctor;
 mod gateway;
+mod nats;
 mod outcome;
 mod people;
 mod project;
@@ -99,6 +100,8 @@ enum Command {
     Check(check::Check),
     /// Looks at what a system stands on, and says what to do about what is not well.
     Doctor(doctor::Doctor),
+    /// Sets up the NATS server's streams, where the tiers' logins may not.
+    Nats(nats::Nats),
     /// Prints the JSON Schema of a kind of file, for editors.
     Schema(schema::Schema),
     /// Keeps the users who call with a password (`auth.mode: basic`).
@@ -117,7 +120,10 @@ pub fn main() -> ExitCode {
         LogFormat::Json => telemetry::Format::Json,
     };
     // Where a person reads what a command prints, only what goes wrong stands between it.
-    let quiet = matches!(cli.command, Command::Run(_) | Command::Audit(_) | Command::Bench(_) | Command::Doctor(_));
+    let quiet = matches!(
+        cli.command,
+        Command::Run(_) | Command::Audit(_) | Command::Bench(_) | Command::Doctor(_) | Command::Nats(_)
+    );
     telemetry::start(format, (!quiet || cli.common.verbose > 0).then_some(cli.common.verbose));
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -142,6 +148,7 @@ impl Command {
             Command::Restore(restore) => restore.run(&common),
             Command::Check(check) => check.run(&common),
             Command::Doctor(doctor) => doctor.run(common).await,
+            Command::Nats(nats) => nats.run(common).await,
             Command::Schema(schema) => schema.run(),
             Command::User(user) => user.run(common).await,
             Command::Key(key) => key.run(common).await,

@@ -161,6 +161,50 @@ pub struct Nats {
     pub replicas: usize,
     /// How long to wait at the start for a server that cannot be reached (default 30 s).
     pub connect_wait: Duration,
+    /// The login that may purge, where the other one may not; none: the other one is asked.
+    pub cleaner: Option<NatsLogin>,
+    /// The login in the account of FastAgency's Python tiers, where they have one of their own.
+    pub python: Option<NatsLogin>,
+}
+
+/// Another way to log in at the same server.
+#[derive(Debug, Clone, Default)]
+pub struct NatsLogin {
+    /// User name.
+    pub user: Option<String>,
+    /// Password.
+    pub password: Option<SecretString>,
+    /// Token, instead of a user.
+    pub token: Option<SecretString>,
+    /// A file with an nkey seed, instead.
+    pub nkey_seed_file: Option<PathBuf>,
+    /// A `.creds` file, instead.
+    pub credentials_file: Option<PathBuf>,
+}
+
+impl Nats {
+    /// The same server with another login.
+    pub fn with(&self, login: &NatsLogin) -> Self {
+        let NatsLogin { user, password, token, nkey_seed_file, credentials_file } = login.clone();
+        // A login in the address is the first one's.
+        let one = |url: &str| match (url.find("://"), url.rfind('@')) {
+            (Some(scheme), Some(at)) if at > scheme => format!("{}{}", &url[..scheme + 3], &url[at + 1..]),
+            (None, Some(at)) => url[at + 1..].to_owned(),
+            _ => url.to_owned(),
+        };
+        let url = self.url.split(',').map(|url| one(url.trim())).collect::<Vec<_>>().join(",");
+        Self {
+            url,
+            user,
+            password,
+            token,
+            nkey_seed_file,
+            credentials_file,
+            cleaner: None,
+            python: None,
+            ..self.clone()
+        }
+    }
 }
 
 impl Default for Nats {
@@ -175,6 +219,8 @@ impl Default for Nats {
             tls: Tls::default(),
             replicas: 1,
             connect_wait: Duration::from_secs(30),
+            cleaner: None,
+            python: None,
         }
     }
 }
@@ -221,6 +267,8 @@ pub struct Gateway {
     pub limits: Limits,
     /// What it vouches with for its users; none: it does not.
     pub vouch_key: Option<SecretString>,
+    /// The workers whose workflows are started; none: those that anybody announces.
+    pub trusted_definition_keys: Vec<PublicKey>,
 }
 
 /// `gateway.limits:`: what one caller may take of the gateway. `None`: no limit. A caller is a user, or, where nobody is asked
@@ -340,6 +388,10 @@ pub struct Worker {
     pub believes: Vec<PublicKey>,
     /// What it vouches with for the runs that workflows start; none: it does not.
     pub vouch_key: Option<SecretString>,
+    /// What it signs the workflows with that it announces; none: nothing is signed.
+    pub definition_key: Option<SecretString>,
+    /// The workers whose workflows are executed; none: those that anybody announces.
+    pub trusted_definition_keys: Vec<PublicKey>,
 }
 
 /// An entry of `webhooks:`.

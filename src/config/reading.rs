@@ -8,11 +8,13 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use super::shapes::{AUDIT, CONFIG, GATEWAY, GATEWAY_LIMITS, LINK, NATS, REDACT, TLS, UI, UI_LIMITS, WEBHOOK, WORKER};
+use super::shapes::{
+    AUDIT, CONFIG, GATEWAY, GATEWAY_LIMITS, LINK, NATS, NATS_LOGIN, REDACT, TLS, UI, UI_LIMITS, WEBHOOK, WORKER,
+};
 use super::variables::{self, Environment};
 use super::{
-    Audit, Auth, AuthMode, Config, Gateway, KEEP_EVIDENCE, Limits, Nats, Occasion, Section, Tls, Ui, UiLimits, Webhook,
-    Worker,
+    Audit, Auth, AuthMode, Config, Gateway, KEEP_EVIDENCE, Limits, Nats, NatsLogin, Occasion, Section, Tls, Ui,
+    UiLimits, Webhook, Worker,
 };
 use super::{models, operation};
 use crate::ids::Name;
@@ -79,6 +81,8 @@ impl Reader<'_> {
                 lease: Duration::from_secs(10),
                 believes: Vec::new(),
                 vouch_key: None,
+                definition_key: None,
+                trusted_definition_keys: Vec::new(),
             }),
             data_dir,
             data_max_bytes: fields.read("data_max_bytes", Field::size),
@@ -124,17 +128,7 @@ impl Reader<'_> {
             let fits = url.split(',').all(|one| !one.trim().is_empty() && !one.trim().contains(char::is_whitespace));
             if fits { Some(url.to_owned()) } else { field.is_not("an address like nats://127.0.0.1:4222") }
         });
-        let ways = ["user", "token", "nkey_seed_file", "credentials_file"];
-        let given: Vec<_> =
-            ways.into_iter().filter(|key| fields.get(key).is_some_and(|field| !is_empty(&field))).collect();
-        if let [first, second, ..] = given.as_slice() {
-            field
-                .review
-                .add(fields.problem_at_key(second, format!("there is {first:?} already; one way to log in is enough")));
-        }
-        if fields.get("password").is_some() && fields.get("user").is_none() {
-            field.review.add(fields.problem_at_key("password", "a password needs a `user`"));
-        }
+        let login = self.nats_login(field, &fields);
         let tls = fields.read("tls", |field| {
             let fields = field.fields(&TLS)?;
             let (cert_file, key_file) = (self.path(&fields, "cert_file"), self.path(&fields, "key_file"));
@@ -147,15 +141,48 @@ impl Reader<'_> {
         let default = Nats::default();
         Some(Nats {
             url: url.unwrap_or(default.url),
-            user: fields.read("user", Field::text).filter(|user| !user.is_empty()).map(str::to_owned),
-            password: secret(&fields, "password"),
-            token: secret(&fields, "token"),
-            nkey_seed_file: self.path(&fields, "nkey_seed_file"),
-            credentials_file: self.path(&fields, "credentials_file"),
+            user: login.user,
+            password: login.password,
+            token: login.token,
+            nkey_seed_file: login.nkey_seed_file,
+            credentials_file: login.credentials_file,
             tls: tls.unwrap_or_default(),
             replicas: fields.read("replicas", |field| field.whole(1)).unwrap_or(default.replicas),
             connect_wait: fields.read("connect_wait", Field::duration).unwrap_or(default.connect_wait),
+            cleaner: fields.read("cleaner", |field| self.other_login(field)),
+            python: fields.read("python", |field| self.other_login(field)),
         })
+    }
+
+    /// A login beside the first one.
+    fn other_login(&self, field: &Field<'_>) -> Option<NatsLogin> {
+        let fields = field.fields(&NATS_LOGIN)?;
+        let login = self.nats_login(field, &fields);
+        if ["user", "token", "nkey_seed_file", "credentials_file"].into_iter().all(|key| fields.get(key).is_none()) {
+            return field.is_not("a login: `user` and `password`, or `token`, `nkey_seed_file` or `credentials_file`");
+        }
+        Some(login)
+    }
+
+    fn nats_login(&self, field: &Field<'_>, fields: &Fields<'_>) -> NatsLogin {
+        let ways = ["user", "token", "nkey_seed_file", "credentials_file"];
+        let given: Vec<_> =
+            ways.into_iter().filter(|key| fields.get(key).is_some_and(|field| !is_empty(&field))).collect();
+        if let [first, second, ..] = given.as_slice() {
+            field
+                .review
+                .add(fields.problem_at_key(second, format!("there is {first:?} already; one way to log in is enough")));
+        }
+        if fields.get("password").is_some() && fields.get("user").is_none() {
+            field.review.add(fields.problem_at_key("password", "a password needs a `user`"));
+        }
+        NatsLogin {
+            user: fields.read("user", Field::text).filter(|user| !user.is_empty()).map(str::to_owned),
+            password: secret(fields, "password"),
+            token: secret(fields, "token"),
+            nkey_seed_file: self.path(fields, "nkey_seed_file"),
+            credentials_file: self.path(fields, "credentials_file"),
+        }
     }
 
     fn auth(&self, field: &Field<'_>) -> Option<Auth> {
@@ -163,7 +190,14 @@ impl Reader<'_> {
     }
 
     fn default_gateway(&self, limits: Limits) -> Gateway {
-        Gateway { host: Ipv4Addr::LOCALHOST.into(), port: 8008, static_dir: None, limits, vouch_key: None }
+        Gateway {
+            host: Ipv4Addr::LOCALHOST.into(),
+            port: 8008,
+            static_dir: None,
+            limits,
+            vouch_key: None,
+            trusted_definition_keys: Vec::new(),
+        }
     }
 
     fn gateway(&self, field: &Field<'_>, usual: Limits) -> Option<Gateway> {
@@ -175,6 +209,7 @@ impl Reader<'_> {
             static_dir: self.path(&fields, "static_dir"),
             limits: fields.read("limits", |field| limits(field, usual)).unwrap_or(usual),
             vouch_key: long_secret(&fields, "vouch_key"),
+            trusted_definition_keys: fields.read("trusted_definition_keys", definition_keys).unwrap_or_default(),
         })
     }
 
@@ -348,7 +383,22 @@ fn worker(field: &Field<'_>) -> Option<Worker> {
         lease: lease.unwrap_or(Duration::from_secs(10)),
         believes: fields.read("believes", public_keys).unwrap_or_default(),
         vouch_key: long_secret(&fields, "vouch_key"),
+        definition_key: long_secret(&fields, "definition_key"),
+        trusted_definition_keys: fields.read("trusted_definition_keys", definition_keys).unwrap_or_default(),
     })
+}
+
+/// The keys of those whose workflows are trusted: one at least, as none would mean everybody's.
+fn definition_keys(field: &Field<'_>) -> Option<Vec<PublicKey>> {
+    let key = |field: &Field<'_>| match PublicKey::parse(field.text()?) {
+        Some(key) => Some(key),
+        None => field.is_not("a public key: a worker with a `definition_key` prints its own when it starts"),
+    };
+    let items = field.items()?;
+    if items.is_empty() {
+        return field.is_not("a list of public keys; leave it out to trust what any worker announces");
+    }
+    items.iter().map(key).collect()
 }
 
 /// The keys of gateways: one at least, as none would mean that everybody is believed.

@@ -96,6 +96,29 @@ pub static NATS: Shape = Shape {
             Kind::Duration,
             "How long to wait at the start for a server that cannot be reached (default 30s).",
         ),
+        may(
+            "cleaner",
+            Kind::Shape(&NATS_LOGIN),
+            "The login that may purge, for one worker, where the tiers' logins may not (default: this login).",
+        ),
+        may(
+            "python",
+            Kind::Shape(&NATS_LOGIN),
+            "The login in the account of FastAgency's Python tiers, where they have an account (default: this login).",
+        ),
+    ],
+    shared: &[],
+};
+
+pub static NATS_LOGIN: Shape = Shape {
+    name: "NATS login",
+    about: "Another login at the same NATS server.",
+    keys: &[
+        may("user", Kind::Text, "User name."),
+        may("password", Kind::Text, "Password."),
+        may("token", Kind::Text, "Token, instead of a user."),
+        may("nkey_seed_file", Kind::Text, "A file with an nkey seed, instead."),
+        may("credentials_file", Kind::Text, "A .creds file, instead."),
     ],
     shared: &[],
 };
@@ -203,6 +226,11 @@ pub static GATEWAY: Shape = Shape {
             Kind::Text,
             "The secret that it signs with what it does for its users (default: nothing is signed).",
         ),
+        may(
+            "trusted_definition_keys",
+            Kind::List(&Kind::Text),
+            "The public keys of the workers whose workflows it starts (default: what any worker announces).",
+        ),
     ],
     shared: &[],
 };
@@ -303,6 +331,16 @@ pub static WORKER: Shape = Shape {
             "vouch_key",
             Kind::Text,
             "The secret that it signs with what workflows start (default: nothing is signed).",
+        ),
+        may(
+            "definition_key",
+            Kind::Text,
+            "The secret that it signs its workflows with (default: they are not signed).",
+        ),
+        may(
+            "trusted_definition_keys",
+            Kind::List(&Kind::Text),
+            "The public keys of the workers whose workflows it executes (default: what any worker announces).",
         ),
     ],
     shared: &[],

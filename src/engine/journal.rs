@@ -62,6 +62,8 @@ pub(super) struct Journal {
     /// The gateways without whose word nobody is believed; none: everybody is.
     believes: Arc<[PublicKey]>,
     voucher: Option<Voucher>,
+    /// What signs the definitions of runs that this one starts; none: they are not signed.
+    pub signer: Option<Voucher>,
     pub limits: Limits,
     /// How many bytes the run's log may hold; none: as many as there are.
     max_run_bytes: Option<u64>,
@@ -155,6 +157,7 @@ pub(super) struct Surroundings {
     pub sealer: Option<Sealer>,
     pub believes: Arc<[PublicKey]>,
     pub voucher: Option<Voucher>,
+    pub signer: Option<Voucher>,
     pub shelver: Arc<Shelver>,
     pub lease: Arc<Lease>,
     pub notices: Arc<Notices>,
@@ -165,7 +168,8 @@ impl Journal {
     pub(super) fn new(around: Surroundings, owned: Owned, limits: Limits, copier: Option<Copier>) -> Self {
         let Owned { created, history, writer, lapses, .. } = owned;
         let run = writer.run();
-        let Surroundings { broker, models, sealer, believes, voucher, shelver, lease, notices, max_run_bytes } = around;
+        let Surroundings { broker, models, sealer, believes, voucher, signer, shelver, lease, notices, max_run_bytes } =
+            around;
         let figures = metrics().workflow(created.workflow.as_str());
         let (mut summary, watch) = Watch::begin(run, &history, figures.clone());
         if !shelver.redactor().is_empty() {
@@ -192,6 +196,7 @@ impl Journal {
             sealer,
             believes,
             voucher,
+            signer,
             redactor: shelver.redactor().clone(),
             limits,
             max_run_bytes,

@@ -102,15 +102,21 @@ impl Engine {
         park_after: Duration,
     ) -> Self {
         let notices = Arc::new(notices);
-        let (believes, voucher) = (Arc::default(), None);
-        let max_run_bytes = None;
-        let around = Surroundings { broker, models, sealer, believes, voucher, shelver, lease, notices, max_run_bytes };
+        let (believes, voucher, signer, max_run_bytes) = (Arc::default(), None, None, None);
+        let around =
+            Surroundings { broker, models, sealer, believes, voucher, signer, shelver, lease, notices, max_run_bytes };
         Self { around, park_after }
     }
 
     /// Does no more in a run whose log holds so many bytes.
     pub fn bounded(mut self, max_run_bytes: Option<u64>) -> Self {
         self.around.max_run_bytes = max_run_bytes;
+        self
+    }
+
+    /// Signs the definitions of the runs that workflows start.
+    pub fn signing(mut self, signer: Option<Voucher>) -> Self {
+        self.around.signer = signer;
         self
     }
 

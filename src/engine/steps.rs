@@ -17,6 +17,7 @@ use crate::engine::questions::{ask, chosen, offered, text_value, texts};
 use crate::engine::scope::{Scope, within_bounds};
 use crate::ids::{Name, RunId};
 use crate::message::{self, Content, Form, MultipleChoice, TextInput, Within};
+use crate::run::directory;
 use crate::run::record::{Origin, Outcome};
 use crate::run::start::{Start, start};
 use crate::workflow::expression::seen;
@@ -378,10 +379,8 @@ impl<'a> Execution<'a> {
         let id = serde_json::from_value::<RunId>(run.clone()).map_err(|error| Stop::Halted(error.to_string()))?;
         let definition = &called.definition;
         let broker = &self.journal.broker;
-        let stored = broker
-            .catalogue
-            .put(crate::broker::Shelf::Definitions, &definition.hash(), definition.to_bytes().into(), None)
-            .await;
+        let signer = self.journal.signer.as_ref();
+        let stored = directory::keep_definition(broker, &definition.hash(), definition.to_bytes(), signer).await;
         stored.map_err(|error| Stop::failed("broker", error.to_string()))?;
         let wanted = Start {
             run: id,

@@ -338,7 +338,8 @@ impl Tail {
             self.parts.insert(run, assembler);
         }
         // All of a history that was stored anew was told before.
-        let news = if taken.anew { Vec::new() } else { taken.records };
+        let is_tombstone = matches!(taken.records.as_slice(), [only] if only.seq == stored.seq);
+        let news = if taken.anew && !is_tombstone { Vec::new() } else { taken.records };
         let mut told = BytesMut::new();
         if !taken.unreadable.is_empty() {
             let whose = self.look_up(run).await;

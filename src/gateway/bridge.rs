@@ -359,7 +359,7 @@ async fn pass_on_again(broker: &Broker, run: RunId, question: MessageId) -> Resu
     let Ok(given) = serde_json::from_slice::<Given>(&stored.payload) else { return Ok(()) };
     if given.answer == Answer::Told && !was_published(broker, &target, question.uuid).await? {
         tracing::warn!(run.id = %run, "a password was lost with the gateway that took it; the question is open again");
-        return Ok(broker.inbox.erase(run, slot).await?);
+        return Ok(broker.inbox.reopen(run, slot).await?);
     }
     pass_on(broker, &target, question, &as_fastagency_wants(&given.answer), given.by).await
 }

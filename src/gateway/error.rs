@@ -130,7 +130,9 @@ impl From<broker::Error> for ApiError {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "broker_full", format!("the broker's store is full: {what}"))
             }
             broker::Error::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", error.to_string()),
-            broker::Error::Conflict { .. } | broker::Error::Refused { .. } => Self::internal(&error),
+            broker::Error::Conflict { .. } | broker::Error::Denied { .. } | broker::Error::Refused { .. } => {
+                Self::internal(&error)
+            }
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The workflows that can be started, kept at hand: a task reads them again whenever a shelf has changed, so that a start
 //! costs no look-up. While the task has no news of the broker every question is asked at the broker itself.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -15,11 +15,14 @@ use crate::ids::Name;
 use crate::lifecycle::Shutdown;
 use crate::run::directory::{self, WorkflowCard};
 use crate::run::{self, Result};
+use crate::vouch::PublicKey;
 
 /// The shortest time between two readings: the leases of many workers change the shelf all the time.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest time between two readings, should the broker have forgotten to tell.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Announcements that are said to be ignored, at most.
+const MOST_IGNORED: usize = 1000;
 /// How long to wait after the broker failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
@@ -54,20 +57,24 @@ pub enum Found {
 /// The workflows at hand.
 pub struct Known {
     broker: Broker,
+    /// Whose workflows are known; none: everybody's.
+    trusted: Vec<PublicKey>,
     at_hand: RwLock<Option<Arc<Snapshot>>>,
+    /// The announcements that were said to be ignored.
+    ignored: Mutex<BTreeSet<(Name, String)>>,
 }
 
 impl Known {
     /// Knows nothing yet; [`Known::keep`] is to be started.
-    pub fn new(broker: Broker) -> Self {
-        Self { broker, at_hand: RwLock::new(None) }
+    pub fn new(broker: Broker, trusted: Vec<PublicKey>) -> Self {
+        Self { broker, trusted, at_hand: RwLock::new(None), ignored: Mutex::default() }
     }
 
     /// All that can be started.
     pub async fn all(&self) -> Result<Arc<Snapshot>> {
         match self.at_hand() {
             Some(snapshot) => Ok(snapshot),
-            None => Ok(Arc::new(read(&self.broker).await?)),
+            None => Ok(Arc::new(self.read().await?)),
         }
     }
 
@@ -76,7 +83,7 @@ impl Known {
         if let Some(found) = self.at_hand().and_then(|snapshot| snapshot.find(name)) {
             return Ok(Some(found));
         }
-        Ok(read(&self.broker).await?.find(name))
+        Ok(self.read().await?.find(name))
     }
 
     /// Keeps what is at hand up to date until the end.
@@ -106,12 +113,40 @@ impl Known {
         }
         let mut changes = select_all(changes);
         loop {
-            self.put(Some(Arc::new(read(&self.broker).await?)));
+            self.put(Some(Arc::new(self.read().await?)));
             tokio::time::sleep(SHORTEST_PAUSE).await;
             if let Ok(None) = tokio::time::timeout(LONGEST_PAUSE, changes.next()).await {
                 return Ok(());
             }
         }
+    }
+
+    async fn read(&self) -> Result<Snapshot> {
+        let native: BTreeMap<Name, Arc<Native>> = directory::workflows(&self.broker)
+            .await?
+            .into_iter()
+            .filter(|(name, (card, _))| directory::is_trusted(card, &self.trusted) || !self.ignore(name, card))
+            .map(|(name, (card, available))| {
+                let params = Params::of(&card);
+                (name, Arc::new(Native { card, available, params }))
+            })
+            .collect();
+        let mut foreign = Vec::new();
+        if let Some(contract) = &self.broker.contract {
+            foreign = contract.discovered().await.map_err(run::Error::from)?;
+            // Our workers put their names there too, for FastAgency's gateways.
+            foreign.retain(|discovered| !native.contains_key(discovered.name.as_str()));
+        }
+        Ok(Snapshot { native, foreign })
+    }
+
+    /// Says, once, that an announcement is ignored.
+    fn ignore(&self, name: &Name, card: &WorkflowCard) -> bool {
+        let mut ignored = self.ignored.lock().unwrap_or_else(PoisonError::into_inner);
+        if ignored.len() < MOST_IGNORED && ignored.insert((name.clone(), card.definition.clone())) {
+            tracing::warn!(workflow = %name, "an announcement is ignored: no key in gateway.trusted_definition_keys has signed it");
+        }
+        true
     }
 
     fn at_hand(&self) -> Option<Arc<Snapshot>> {
@@ -154,24 +189,6 @@ impl Snapshot {
     }
 }
 
-async fn read(broker: &Broker) -> Result<Snapshot> {
-    let native: BTreeMap<Name, Arc<Native>> = directory::workflows(broker)
-        .await?
-        .into_iter()
-        .map(|(name, (card, available))| {
-            let params = Params::of(&card);
-            (name, Arc::new(Native { card, available, params }))
-        })
-        .collect();
-    let mut foreign = Vec::new();
-    if let Some(contract) = &broker.contract {
-        foreign = contract.discovered().await.map_err(run::Error::from)?;
-        // Our workers put their names there too, for FastAgency's gateways.
-        foreign.retain(|discovered| !native.contains_key(discovered.name.as_str()));
-    }
-    Ok(Snapshot { native, foreign })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,6 +200,7 @@ mod tests {
             description: None,
             params: None,
             definition: "0".to_owned(),
+            signed: None,
         };
         let params = Params::of(&card);
         Snapshot {

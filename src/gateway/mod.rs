@@ -17,7 +17,7 @@ use crate::lifecycle::Shutdown;
 use crate::redact::Redactor;
 use crate::seal::Sealer;
 use crate::serving;
-use crate::vouch::Voucher;
+use crate::vouch::{PublicKey, Voucher};
 
 mod answers;
 mod audit;
@@ -64,6 +64,8 @@ pub struct Settings {
     pub sealer: Option<Sealer>,
     /// What it vouches with for its users; none: it does not.
     pub voucher: Option<Voucher>,
+    /// The workers whose workflows are started; none: those that anybody announces.
+    pub trusted_definition_keys: Vec<PublicKey>,
     /// What is not to be seen.
     pub redactor: Redactor,
     /// How long it is kept what a removed run was, and who removed it.
@@ -90,6 +92,7 @@ impl Default for Settings {
             static_dir: None,
             sealer: None,
             voucher: None,
+            trusted_definition_keys: Vec::new(),
             redactor: Redactor::default(),
             keep_evidence: config::KEEP_EVIDENCE,
             verifier: None,
@@ -150,7 +153,7 @@ pub async fn serve(listener: TcpListener, broker: Broker, settings: Settings, sh
         limits: limits::Limits::new(settings.limits),
         filter,
         is_open,
-        known: known::Known::new(broker.clone()),
+        known: known::Known::new(broker.clone(), settings.trusted_definition_keys.clone()),
         unclaimed,
         clock: crate::clock::system(),
         shutdown: shutdown.clone(),

@@ -45,6 +45,8 @@ pub async fn overview(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Re
         let depth = depth?;
         queue.push(json!({"workflow": name, "waiting": depth.waiting, "taken": depth.taken}));
     }
+    let cleans = gateway.broker.cleaner.is_some()
+        || directory::workers(&gateway.broker).await?.iter().any(|worker| worker.cleans);
     let workflow = |run: &Summary| run.workflow.as_ref().map(ToString::to_string);
     let user = |run: &Summary| run.user.as_ref().map(|user| user.as_str().to_owned());
     let warnings: Vec<&str> = gateway.is_open.then_some(super::OPEN).into_iter().collect();
@@ -55,6 +57,7 @@ pub async fn overview(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Re
         "outcomes": {"completed": ended(Ending::Completed), "failed": ended(Ending::Failed),
                      "cancelled": ended(Ending::Cancelled)},
         "queue": queue,
+        "cleaner": cleans,
         // What a removed run has cost was spent all the same.
         "costs": {"by_workflow": dearest(&all, "workflow", workflow), "by_user": dearest(&all, "user", user)},
         "questions": questions(&gateway, runs),

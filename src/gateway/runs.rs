@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::auth::Caller;
+use crate::broker::Thoroughly;
 use crate::config::Act;
 use crate::gateway::answers::{self, Target};
 use crate::gateway::body::{Asked, Json};
@@ -409,7 +410,8 @@ pub async fn delete(
         reason: reason.map(|reason| gateway.settings.redactor.text(&reason).into_owned()),
         ..Removal::default()
     };
-    remove(&gateway.broker, run, &found.created, removal, gateway.settings.keep_evidence).await?;
+    remove(&gateway.broker, run, &found.created, removal, gateway.settings.keep_evidence, Thoroughly::Overwrite)
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

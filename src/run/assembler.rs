@@ -76,7 +76,8 @@ pub struct Assembler {
 pub struct Taken {
     /// The records that are complete with it; those that were one append have one sequence.
     pub records: Vec<Placed>,
-    /// They are a history that was stored anew: they stand for everything that was taken before.
+    /// They are a history that was stored anew, or a tombstone: they stand for everything that was taken before, which may be
+    /// there still.
     pub anew: bool,
     /// What of it cannot be read. A record that is too deep is among the records as well, without what is too deep.
     pub unreadable: Vec<Unread>,
@@ -146,6 +147,7 @@ impl Place {
             count_records(removal);
         }
         let Body::Kept(kept) = record.body else {
+            taken.anew = matches!(record.body, Body::Removed(_));
             taken.records.extend(placed(self, record));
             return;
         };
@@ -248,6 +250,14 @@ mod tests {
         let bodies: Vec<(u64, Body)> = records.into_iter().map(|placed| (placed.seq, placed.record.body)).collect();
         let did = Body::Did { key: "talk#0".into(), outcome: Outcome::Value(Value::from(7)) };
         assert_eq!(bodies, [(5, did), (5, says)]);
+    }
+
+    #[test]
+    fn a_tombstone_stands_for_everything_before_it() {
+        let run = RunId::random();
+        let tombstone = Record::new(Body::Removed(Box::default())).payload();
+        let taken = Assembler::default().take(run, &stored(7, tombstone)).unwrap();
+        assert!(taken.anew && taken.records.len() == 1);
     }
 
     #[test]

@@ -216,8 +216,19 @@ impl Attached {
     /// Takes what is stored as far as it can be read: a follower is shown the rest of the run.
     fn take(&mut self, stored: &crate::broker::Stored) {
         self.last = stored.seq;
-        let given = self.given;
         let taken = self.assembler.look(self.run, stored);
+        if taken.anew {
+            // What it stands for may be there still: it is for nobody any more.
+            let place = |seen: &Seen| match seen {
+                Seen::Record(placed) => Some(placed.seq),
+                _ => None,
+            };
+            if let Some(first) = self.waiting.iter().find_map(place) {
+                self.given = first.saturating_sub(1);
+            }
+            self.waiting.retain(|seen| place(seen).is_none());
+        }
+        let given = self.given;
         for unread in &taken.unreadable {
             tracing::debug!(run.id = %self.run, "a follower is not shown all of the run: {}", unread.why);
         }

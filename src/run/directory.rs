@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
-use crate::broker::{Broker, Shelf};
+use crate::broker::{self, Broker, Shelf};
 use crate::clock::Timestamp;
 use crate::ids::{Name, WorkerId};
 use crate::run::Result;
+use crate::vouch::{Matter, PublicKey, Vouchable, Voucher, is_vouched};
 
 /// A living worker: its lease.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,6 +30,9 @@ pub struct WorkerCard {
     /// Runs that it can hold there.
     #[serde(default)]
     pub max_runs: usize,
+    /// Whether it may remove for ever (`run::clean`).
+    #[serde(default)]
+    pub cleans: bool,
 }
 
 /// A workflow as gateways know it.
@@ -43,6 +48,31 @@ pub struct WorkflowCard {
     pub params: Option<Value>,
     /// The hash of the definition that new runs are pinned to.
     pub definition: String,
+    /// The signature of the worker that announced it; none: it signs nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<String>,
+}
+
+impl Vouchable for WorkflowCard {
+    fn signature(&mut self) -> &mut Option<String> {
+        &mut self.signed
+    }
+}
+
+/// That somebody stands for a definition: it lies beside the definition, under its hash and the key that signed it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct DefinitionSignature {
+    /// The definition's hash.
+    definition: String,
+    /// The signature.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    signed: Option<String>,
+}
+
+impl Vouchable for DefinitionSignature {
+    fn signature(&mut self) -> &mut Option<String> {
+        &mut self.signed
+    }
 }
 
 /// How long a workflow that no worker has announced again stays known.
@@ -59,18 +89,93 @@ pub async fn withdraw(broker: &Broker, worker: WorkerId) -> Result<()> {
     Ok(broker.catalogue.delete(Shelf::Workers, &worker.to_string()).await?)
 }
 
-/// Makes a workflow known, with the definition that its runs are pinned to.
-pub async fn announce(broker: &Broker, card: &WorkflowCard, definition: Vec<u8>) -> Result<()> {
-    if broker.catalogue.get(Shelf::Definitions, &card.definition).await?.is_none() {
-        broker.catalogue.put(Shelf::Definitions, &card.definition, definition.into(), None).await?;
+/// Makes a workflow known, with the definition that its runs are pinned to. `signer`: what signs both.
+pub async fn announce(
+    broker: &Broker,
+    card: &WorkflowCard,
+    definition: Vec<u8>,
+    signer: Option<&Voucher>,
+) -> Result<()> {
+    let mut card = card.clone();
+    if let Some(signer) = signer {
+        card = signer.vouch(Matter::Announcement, card);
     }
-    let value = serde_json::to_vec(card).expect("a card is JSON");
+    if broker.catalogue.get(Shelf::Definitions, &card.definition).await?.is_none() || signer.is_some() {
+        keep_definition(broker, &card.definition, definition, signer).await?;
+    }
+    let value = serde_json::to_vec(&card).expect("a card is JSON");
     Ok(broker.catalogue.put(Shelf::Workflows, &card.name.token(), value.into(), Some(WORKFLOW_KEPT)).await?)
 }
 
-/// The bytes of a definition.
-pub async fn definition(broker: &Broker, hash: &str) -> Result<Option<bytes::Bytes>> {
-    Ok(broker.catalogue.get(Shelf::Definitions, hash).await?)
+/// Stores a definition under its hash, with the signature of the worker that stands for it.
+pub async fn keep_definition(broker: &Broker, hash: &str, bytes: Vec<u8>, signer: Option<&Voucher>) -> Result<()> {
+    if let Some(signer) = signer {
+        let signature =
+            signer.vouch(Matter::Definition, DefinitionSignature { definition: hash.to_owned(), signed: None });
+        let value = serde_json::to_vec(&signature).expect("a signature is JSON");
+        put_once(broker, &signature_key(hash, &signer.public()), value).await?;
+    }
+    put_once(broker, hash, bytes).await
+}
+
+/// On NATS an entry of this shelf is written once: that it is there already is no error.
+async fn put_once(broker: &Broker, key: &str, value: Vec<u8>) -> Result<()> {
+    match broker.catalogue.put(Shelf::Definitions, key, value.into(), None).await {
+        Err(error @ broker::Error::Conflict { .. }) => match broker.catalogue.get(Shelf::Definitions, key).await? {
+            Some(_) => Ok(()),
+            None => Err(error.into()),
+        },
+        stored => Ok(stored?),
+    }
+}
+
+fn signature_key(hash: &str, key: &PublicKey) -> String {
+    format!("{hash}.signed.{key}")
+}
+
+/// The bytes of a definition, if they are what the hash says, and one of the `trusted` keys has signed for it. No keys: then
+/// nothing has to be signed.
+pub async fn definition(
+    broker: &Broker,
+    hash: &str,
+    trusted: &[PublicKey],
+) -> Result<Result<bytes::Bytes, DefinitionRefused>> {
+    let Some(bytes) = broker.catalogue.get(Shelf::Definitions, hash).await? else {
+        return Ok(Err(DefinitionRefused::Missing));
+    };
+    if crate::ids::hex(&Sha256::digest(&bytes)) != hash {
+        return Ok(Err(DefinitionRefused::Changed));
+    }
+    if trusted.is_empty() {
+        return Ok(Ok(bytes));
+    }
+    for key in trusted {
+        let Some(value) = broker.catalogue.get(Shelf::Definitions, &signature_key(hash, key)).await? else { continue };
+        let Ok(signature) = serde_json::from_slice::<DefinitionSignature>(&value) else { continue };
+        if signature.definition == hash && is_vouched(&[*key], Matter::Definition, &signature) {
+            return Ok(Ok(bytes));
+        }
+    }
+    Ok(Err(DefinitionRefused::NotSigned))
+}
+
+/// Why a definition is not executed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DefinitionRefused {
+    /// It is not there.
+    #[error("it is not stored")]
+    Missing,
+    /// It is not what its hash says.
+    #[error("what is stored under its hash is something else: it was changed")]
+    Changed,
+    /// Nobody who is trusted stands for it.
+    #[error("no key in trusted_definition_keys has signed it")]
+    NotSigned,
+}
+
+/// Whether a workflow was announced by somebody who is trusted. No keys: everybody is.
+pub fn is_trusted(card: &WorkflowCard, trusted: &[PublicKey]) -> bool {
+    trusted.is_empty() || is_vouched(trusted, Matter::Announcement, card)
 }
 
 /// The workflows that are known, by name, and whether a living worker serves each.

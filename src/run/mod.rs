@@ -10,6 +10,7 @@ pub mod answer;
 pub mod assembler;
 pub mod attach;
 pub mod claim;
+pub mod clean;
 pub mod directory;
 pub mod lease;
 pub mod notice;

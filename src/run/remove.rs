@@ -5,28 +5,34 @@ use std::time::Duration;
 
 use tokio::try_join;
 
-use crate::broker::{Broker, TOMBSTONE_KEPT};
-use crate::ids::{RunId, UserId, user_token};
+use crate::broker::{Broker, TOMBSTONE_KEPT, Thoroughly};
+use crate::ids::{RunId, UserId};
 use crate::run::assembler::Assembler;
-use crate::run::record::{Body, Created, Erasure, Evidence, Origin, Placed, Record, Removal};
+use crate::run::record::{Body, Created, Erasure, Evidence, Placed, Record, Removal};
 use crate::run::summary::{self, Summary};
-use crate::run::{Result, read};
+use crate::run::{Result, clean, read};
 
 /// Removes a run; `created` is how it began. What is left is a tombstone, so that whoever is late meets a conflict; it is kept
-/// for `kept`. After a failure it may be called again.
-pub async fn remove(broker: &Broker, run: RunId, created: &Created, removal: Removal, kept: Duration) -> Result<()> {
-    if created.origin != Origin::Gateway
-        && let Some(contract) = &broker.contract
-    {
-        contract.purge(&user_token(created.user.as_ref()), run).await?;
-    }
+/// for `kept`. After a failure it may be called again. Returns the sequence of the tombstone.
+pub async fn remove(
+    broker: &Broker,
+    run: RunId,
+    created: &Created,
+    removal: Removal,
+    kept: Duration,
+    how: Thoroughly,
+) -> Result<u64> {
     let mut evidence = evidence(broker, run).await?;
     if let Some(evidence) = &mut evidence {
         let renames = summary::renames(broker, created.user.as_ref(), run).await?;
         evidence.renamed = renames.into_iter().map(|rename| rename.renamed).collect();
     }
-    bury(broker, run, Removal { evidence, ..removal }, kept).await?;
-    summary::unshelve(broker, created.user.as_ref(), run).await
+    // It comes first: there is no moment at which the run looks as if it had never been.
+    let left = bury(broker, run, Removal { evidence, ..removal }, kept).await?;
+    clean::forget_copies(broker, run, created).await?;
+    clean::forget(broker, run, left, how).await?;
+    summary::unshelve(broker, created.user.as_ref(), run).await?;
+    Ok(left)
 }
 
 /// Takes a person out of what is left of a removed run, if it names them.
@@ -41,22 +47,24 @@ pub async fn erase(
     if !left.names(user) {
         return Ok(false);
     }
-    bury(broker, run, left.clone().without(user, erasure), kept).await?;
+    let left = bury(broker, run, left.clone().without(user, erasure), kept).await?;
+    clean::forget(broker, run, left, Thoroughly::Overwrite).await?;
     Ok(true)
 }
 
 /// Puts a tombstone in the place of a run, and, if a person removed it, a line into the lists of the audit.
-async fn bury(broker: &Broker, run: RunId, removal: Removal, kept: Duration) -> Result<()> {
+async fn bury(broker: &Broker, run: RunId, removal: Removal, kept: Duration) -> Result<u64> {
     let kept = kept.max(TOMBSTONE_KEPT);
     let by_rule = removal.rule.is_some();
     let record = Record::new(Body::Removed(Box::new(removal)));
-    broker.log.purge(run, record.payload(), kept).await?;
+    let seq = broker.log.bury(run, record.payload(), kept).await?;
     if by_rule {
-        return Ok(());
+        return Ok(seq);
     }
-    let Some(stored) = broker.log.last(run).await? else { return Ok(()) };
+    let Some(stored) = broker.log.last(run).await? else { return Ok(seq) };
     let line = Summary::of(run, &[Placed { seq: stored.seq, at: stored.at, record }]);
-    line.shelve_removed(broker, Some(kept)).await
+    line.shelve_removed(broker, Some(kept)).await?;
+    Ok(seq)
 }
 
 /// What a run was, from its first record and its last: a long log is not read for it.

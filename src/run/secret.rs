@@ -3,7 +3,7 @@
 
 use crate::broker::{self, Broker, Put, Slot, Stored};
 use crate::ids::{MessageId, RunId};
-use crate::run::Result;
+use crate::run::{Result, clean};
 use crate::seal::{RunKey, Sealer};
 
 /// Seals the answer to a question with the run's key, which is made if there is none.
@@ -28,7 +28,7 @@ pub fn open(sealer: &Sealer, run: RunId, key: &Stored, question: MessageId, seal
 
 /// Deletes the run's key, if it has one.
 pub async fn forget(broker: &Broker, run: RunId) -> Result<()> {
-    Ok(broker.inbox.erase(run, Slot::Key).await?)
+    clean::forget_key(broker, run).await
 }
 
 fn opened(sealer: &Sealer, run: RunId, stored: &[u8]) -> Option<RunKey> {

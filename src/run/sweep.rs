@@ -3,8 +3,8 @@
 //! a time goes round all runs now and then; a run that ought to go on and shows no sign of it is queued again. That is
 //! always harmless: what is to be done is decided by the log.
 //!
-//! On the same tour ended runs are removed when their time is over, keys of passwords are deleted that a dead worker has left
-//! behind, and so are wrong lines in the lists.
+//! On the same tour ended runs are removed when their time is over, what logs say is over is removed for ever (`run::clean`),
+//! and wrong lines in the lists are set right.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -13,17 +13,18 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 
-use crate::broker::{Broker, Job, Reason, Shelf, Sighting, Slot};
+use crate::broker::{Broker, Cleaner, Job, Reason, Shelf, Sighting, Slot, TOMBSTONE_KEPT, Thoroughly};
 use crate::clock::{self, Clock, SystemClock, Timestamp};
 use crate::ids::{Name, RunId, UserId, WorkerId};
 use crate::metrics::metrics;
 use crate::run::assembler::Assembler;
 use crate::run::claim::{is_alive, last_claim};
+use crate::run::directory::WorkerCard;
 use crate::run::lease::Lease;
-use crate::run::record::{Body, Created, Origin, Placed, Removal};
+use crate::run::record::{Body, Created, Origin, Placed, Record, Removal};
 use crate::run::remove::remove;
 use crate::run::summary::{self, Summary};
-use crate::run::{self, Result, directory, look, secret};
+use crate::run::{self, Result, clean, directory, look};
 
 /// How long a job, a wake or a timer may be under way before it counts as lost.
 const UNDER_WAY: Duration = Duration::from_secs(20);
@@ -41,6 +42,11 @@ const MOST_REMOVALS: f64 = 2000.0;
 const REMOVAL: Duration = Duration::from_millis(100);
 /// How long a tour may remove; what is left is for the next one.
 const REMOVE_FOR: Duration = Duration::from_secs(60);
+/// Runs that are cleaned at once, and how long a tour may clean.
+const CLEANED_AT_ONCE: usize = 32;
+const CLEAN_FOR: Duration = Duration::from_secs(30);
+/// How often it is said that nobody cleans.
+const SAY_EVERY: Duration = Duration::from_secs(600);
 /// Logs that one tour names to be stored anew.
 const MOST_IN_CLEAR: usize = 20_000;
 
@@ -60,6 +66,10 @@ pub struct Sweeper {
     removing: Duration,
     /// Runs that have ended and whose logs are as they were written.
     ended_in_clear: Vec<RunId>,
+    /// Runs of which there is nothing left to clean, by the sequence of what their log ends with.
+    clean: HashMap<RunId, u64>,
+    /// When it was last said that nobody cleans.
+    said: Option<Instant>,
 }
 
 struct Called {
@@ -80,6 +90,8 @@ pub struct Swept {
     pub removed: usize,
     /// Lines in the lists that were set right.
     pub lines: usize,
+    /// Runs of which was removed for ever what the log says is over.
+    pub cleaned: usize,
 }
 
 /// A run as it was met.
@@ -93,6 +105,8 @@ struct Met {
     asked: Option<(u64, Timestamp)>,
     /// There is a key that its passwords are sealed with.
     has_key: bool,
+    /// There is an older record under the other lane.
+    has_older: bool,
 }
 
 /// Where a run stands by its last record.
@@ -117,6 +131,8 @@ impl Sweeper {
             removed_at: None,
             removing: Duration::ZERO,
             ended_in_clear: Vec::new(),
+            clean: HashMap::new(),
+            said: None,
         }
     }
 
@@ -126,7 +142,7 @@ impl Sweeper {
         self.removing = Duration::ZERO;
         let workers = directory::workers(&self.broker).await?;
         let living: BTreeSet<WorkerId> = workers.iter().map(|card| card.id).collect();
-        if !lease.may_take_over() || living.first() != Some(&lease.worker()) {
+        if !lease.may_take_over() || first_of(&workers) != Some(lease.worker()) {
             // Whoever sweeps next knows nothing of what this one has seen.
             if self.living.take().is_some() {
                 metrics().forget_stand();
@@ -153,10 +169,7 @@ impl Sweeper {
         if somebody_died {
             swept.lines = self.correct_lines(&runs, now).await?;
         }
-        // Whoever ended them died before they were forgotten.
-        for run in runs.iter().filter(|(_, met)| met.has_key && met.stand == Stand::Ended).map(|(run, _)| run) {
-            secret::forget(&self.broker, *run).await?;
-        }
+        swept.cleaned = self.clean(&runs, now).await?;
         let in_clear = |met: &Met| met.stand == Stand::Ended && !met.kept;
         self.ended_in_clear =
             runs.iter().filter(|(_, met)| in_clear(met)).map(|(run, _)| *run).take(MOST_IN_CLEAR).collect();
@@ -184,8 +197,13 @@ impl Sweeper {
         while let Some(sighting) = tour.next().await {
             match sighting? {
                 Sighting::Record { run, stored } => {
-                    if runs.get(&run).is_some_and(|met| met.seq > stored.seq) {
-                        continue;
+                    let mut has_older = false;
+                    if let Some(met) = runs.get_mut(&run) {
+                        if met.seq > stored.seq {
+                            met.has_older = true;
+                            continue;
+                        }
+                        has_older = true;
                     }
                     let mut taken = Assembler::default().look(run, &stored);
                     // It may be the last piece of a large record.
@@ -201,11 +219,8 @@ impl Sweeper {
                     let placed = taken.records.pop();
                     let kept = placed.as_ref().is_some_and(|placed| placed.seq != stored.seq);
                     let stand = placed.map_or(Stand::UnderWay, |placed| Stand::of(&placed.record.body));
-                    // There may be many tombstones, and there is nothing to do about them.
-                    if stand == Stand::Removed && !runs.contains_key(&run) {
-                        continue;
-                    }
-                    runs.insert(run, Met { seq: stored.seq, at: stored.at, stand, kept, asked: None, has_key: false });
+                    let (seq, at) = (stored.seq, stored.at);
+                    runs.insert(run, Met { seq, at, stand, kept, asked: None, has_key: false, has_older });
                 }
                 Sighting::Inbox { run, slot: Slot::Key, .. } => {
                     keys.insert(run);
@@ -315,6 +330,61 @@ impl Sweeper {
         Ok(records.last().is_some_and(|last| last.seq > shown))
     }
 
+    /// Removes for ever what is over and still there: no cleaner was called, or the call was lost, or the cleaner died.
+    async fn clean(&mut self, runs: &HashMap<RunId, Met>, now: Timestamp) -> Result<usize> {
+        self.clean.retain(|run, seq| runs.get(run).is_some_and(|met| met.seq == *seq));
+        let is_over = |met: &Met| match met.stand {
+            Stand::Removed => true,
+            Stand::Ended => met.kept || met.has_key,
+            _ => false,
+        };
+        let tombstones_kept = self.keep_evidence.max(TOMBSTONE_KEPT).saturating_add(TOMBSTONE_KEPT);
+        let is_left = |met: &Met| met.has_older || met.has_key || met.asked.is_some();
+        let mut over: Vec<Over> = runs
+            .iter()
+            .filter(|(run, met)| is_over(met) && (is_left(met) || self.clean.get(run) != Some(&met.seq)))
+            .map(|(run, met)| Over {
+                run: *run,
+                seq: met.seq,
+                is_left: is_left(met),
+                // One that does not vanish by itself.
+                is_old: met.stand == Stand::Removed && clock::until(met.at, now) > tombstones_kept,
+            })
+            .collect();
+        let Some(cleaner) = self.broker.cleaner.clone() else {
+            let waiting = over.iter().filter(|over| over.is_left).count();
+            if waiting > 0 && self.said.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
+                self.said = Some(Instant::now());
+                tracing::warn!(
+                    "{waiting} removed or ended runs wait to be cleaned: no worker that is up has the cleaner's login (nats.cleaner)"
+                );
+            }
+            return Ok(0);
+        };
+        over.sort_unstable_by_key(|over| over.seq);
+        let until = Instant::now() + CLEAN_FOR;
+        let mut over = over.into_iter();
+        let mut under_way = FuturesUnordered::new();
+        let mut cleaned = 0;
+        loop {
+            while under_way.len() < CLEANED_AT_ONCE
+                && Instant::now() < until
+                && let Some(next) = over.next()
+            {
+                under_way.push(clean_one(&self.broker, &*cleaner, next));
+            }
+            match under_way.next().await {
+                Some(Ok((run, seq, done))) => {
+                    cleaned += usize::from(done);
+                    self.clean.insert(run, seq);
+                }
+                // One that cannot be cleaned does not keep the others.
+                Some(Err(error)) => tracing::warn!("what is over could not be removed yet: {error}"),
+                None => return Ok(cleaned),
+            }
+        }
+    }
+
     /// Removes the runs that ended long enough ago, the oldest first.
     async fn remove_old(&mut self, runs: &HashMap<RunId, Met>, now: Timestamp) -> Result<usize> {
         let is_old = |met: &Met| met.stand == Stand::Ended && clock::until(met.at, now) >= self.keep_ended;
@@ -329,34 +399,44 @@ impl Sweeper {
         let mut old = old.into_iter();
         let mut under_way = FuturesUnordered::new();
         let mut removed = 0;
+        let mut clean = Vec::new();
         loop {
             let all_started = old.len() == 0;
             tokio::select! {
                 _ = ticks.tick(), if !all_started && under_way.len() < at_once => {
                     under_way.extend(old.next().map(|(_, run)| self.remove_one(run)));
                 }
-                Some(done) = under_way.next() => removed += usize::from(done?),
+                Some(done) = under_way.next() => {
+                    if let Some((run, left)) = done? {
+                        removed += 1;
+                        clean.push((run, left));
+                    }
+                }
                 else => break,
             }
         }
         drop(under_way);
+        if self.broker.cleaner.is_some() {
+            self.clean.extend(clean);
+        }
         self.removing = begun.elapsed();
         Ok(removed)
     }
 
-    async fn remove_one(&self, run: RunId) -> Result<bool> {
+    /// Removes a run; none: it is gone already.
+    async fn remove_one(&self, run: RunId) -> Result<Option<(RunId, u64)>> {
         let created = match run::created(&self.broker, run).await? {
             Some(created) => created,
             // It is gone, or how it began cannot be read.
             None => match summary::line_of(&self.broker, run).await? {
                 Some(line) => line.as_created(),
-                None => return Ok(false),
+                None => return Ok(None),
             },
         };
         let rule = format!("keep_ended: {}", in_days(self.keep_ended));
         let removal = Removal { at: Some(SystemClock.now()), rule: Some(rule), ..Removal::default() };
-        remove(&self.broker, run, &created, removal, self.keep_evidence).await?;
-        Ok(true)
+        let left = remove(&self.broker, run, &created, removal, self.keep_evidence, Thoroughly::Remove).await?;
+        Ok(Some((run, left)))
     }
 }
 
@@ -367,6 +447,40 @@ fn in_days(span: Duration) -> String {
         Some((unit, name)) => format!("{}{name}", seconds / unit),
         None => format!("{seconds}s"),
     }
+}
+
+/// Who goes round: the first of those who may clean, if there are any.
+fn first_of(workers: &[WorkerCard]) -> Option<WorkerId> {
+    let cleaners = workers.iter().filter(|card| card.cleans).map(|card| card.id).min();
+    cleaners.or_else(|| workers.iter().map(|card| card.id).min())
+}
+
+/// A run that is over and may have to be cleaned.
+struct Over {
+    run: RunId,
+    seq: u64,
+    is_left: bool,
+    is_old: bool,
+}
+
+/// Cleans a run, if there is anything to clean; returns where its log ends, and whether there was.
+async fn clean_one(broker: &Broker, cleaner: &dyn Cleaner, over: Over) -> Result<(RunId, u64, bool)> {
+    let Over { run, seq, is_left, is_old } = over;
+    if is_old {
+        cleaner.forget(run, u64::MAX >> 1, Thoroughly::Remove).await?;
+    } else if is_left || starts_with_the_old(broker, run, seq).await? {
+        clean::look(broker, cleaner, run).await?;
+    } else {
+        return Ok((run, seq, false));
+    }
+    Ok((run, seq, true))
+}
+
+/// Whether the log of a run that is over still begins with what was there before.
+async fn starts_with_the_old(broker: &Broker, run: RunId, over: u64) -> Result<bool> {
+    let Some(first) = broker.log.first(run).await? else { return Ok(false) };
+    let is_new = |record: Record| matches!(record.body, Body::Part { .. } | Body::Kept(_));
+    Ok(first.seq != over && !serde_json::from_slice(&first.payload).is_ok_and(is_new))
 }
 
 /// Removals a second where so many are due: twice as many as became due since the last tour came to them, so that there is an

@@ -20,7 +20,7 @@ use crate::run::directory::{self, WorkerCard, WorkflowCard};
 use crate::run::lease::Lease;
 use crate::run::notice::Notices;
 use crate::seal::Sealer;
-use crate::vouch::Voucher;
+use crate::vouch::{PublicKey, Voucher};
 use crate::worker::let_go::LetGo;
 use crate::workflow::{Definition, Workflow};
 
@@ -68,6 +68,8 @@ pub(crate) struct Worker {
     pub serves: BTreeMap<Name, Arc<Workflow>>,
     /// Definitions that were needed, by hash.
     definitions: Mutex<HashMap<String, Arc<Workflow>>>,
+    /// The workers whose definitions are executed; none: those of anybody.
+    trusted: Vec<PublicKey>,
     /// The runs in memory, each with another delivery of it that came meanwhile.
     pub held: Mutex<HashMap<RunId, Option<AnyDelivery>>>,
     /// The runs that it owns and has let go.
@@ -97,8 +99,14 @@ pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
     let serves: BTreeMap<Name, Arc<Workflow>> =
         workflows.into_iter().map(|workflow| (workflow.name.clone(), Arc::new(workflow))).collect();
     let definitions = serves.values().map(|workflow| (workflow.definition.hash(), workflow.clone())).collect();
+    let signer = settings.definition_key.as_ref().map(Voucher::new);
+    if let Some(signer) = &signer {
+        let key = signer.public();
+        tracing::info!("the worker signs its workflows; others know it by trusted_definition_keys: [{key}]");
+    }
     for workflow in serves.values() {
-        directory::announce(&broker, &card(workflow), workflow.definition.to_bytes()).await?;
+        let definition = workflow.definition.to_bytes();
+        directory::announce(&broker, &card(workflow), definition, signer.as_ref()).await?;
     }
     // Each workflow holds a place while it waits for its next run: with fewer, some would never get one.
     let max_runs = settings.max_runs.max(serves.len());
@@ -109,6 +117,7 @@ pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         runs: 0,
         max_runs,
+        cleans: broker.cleaner.is_some(),
     };
     let sent = Lease::moment(&*clock);
     let span = lease::span(settings.lease);
@@ -130,7 +139,8 @@ pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
         settings.park_after,
     )
     .believing(&settings.believes, voucher)
-    .bounded(settings.max_run_bytes);
+    .bounded(settings.max_run_bytes)
+    .signing(signer);
     let worker = Arc::new(Worker {
         broker: broker.clone(),
         clock: clock.clone(),
@@ -139,6 +149,7 @@ pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
         lease,
         serves,
         definitions: Mutex::new(definitions),
+        trusted: settings.trusted_definition_keys.clone(),
         let_go: LetGo::default(),
         held: Mutex::new(HashMap::new()),
         permits: Arc::new(Semaphore::new(max_runs)),
@@ -155,6 +166,7 @@ pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
     up.store(true, Ordering::Relaxed);
     tracing::info!(worker.id = %id, "worker ready: {}", names.into_iter().collect::<Vec<_>>().join(", "));
     shutdown.run(sweeping::serve(worker.clone(), keep_ended, keep_evidence));
+    shutdown.run(sweeping::clean_when_called(worker.clone()));
     for (name, webhook) in webhooks {
         match webhooks::Caller::new(broker.clone(), clock.clone(), worker.redactor.clone(), name.clone(), webhook) {
             Ok(caller) => drop(shutdown.run(caller.serve(shutdown.clone()))),
@@ -198,6 +210,7 @@ fn card(workflow: &Workflow) -> WorkflowCard {
         description: workflow.description.clone(),
         params: workflow.params.as_ref().map(|schema| schema.json.clone()),
         definition: workflow.definition.hash(),
+        signed: None,
     }
 }
 
@@ -207,10 +220,10 @@ impl Worker {
         if let Some(known) = self.definitions.lock().unwrap_or_else(PoisonError::into_inner).get(hash) {
             return Ok(known.clone());
         }
-        let bytes = directory::definition(&self.broker, hash)
+        let bytes = directory::definition(&self.broker, hash, &self.trusted)
             .await
             .map_err(|error| error.to_string())?
-            .ok_or_else(|| format!("the definition {hash} is not stored"))?;
+            .map_err(|why| format!("the definition {hash} is not executed: {why}"))?;
         let definition: Definition = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
         let workflow =
             Arc::new(crate::workflow::from_definition(&definition).map_err(|problems| problems.to_string())?);

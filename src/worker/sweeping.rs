@@ -1,10 +1,13 @@
-//! The tour of all runs, now and then (`run::sweep`): by the first of the living workers, the others stand by.
+//! The tour of all runs, now and then (`run::sweep`): by the first of the living workers, the others stand by. And removing what
+//! is over for ever, whenever somebody who may not calls for it (`run::clean`).
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use tokio::time::Instant;
 
+use crate::run::clean;
 use crate::run::sweep::{Sweeper, Swept};
 use crate::worker::{Worker, intake};
 
@@ -12,6 +15,41 @@ use crate::worker::{Worker, intake};
 const EVERY: Duration = Duration::from_secs(10);
 /// A tour that takes long is followed by a rest so many times as long: it costs a twentieth of a core at most.
 const REST: u32 = 20;
+
+/// Runs that are cleaned at once.
+const CLEANED_AT_ONCE: usize = 8;
+/// How long a failure to hear who calls is left alone.
+const AFTER_FAILURE: Duration = Duration::from_secs(5);
+
+/// Removes what is over when somebody calls, until the end begins, if this worker may.
+pub(super) async fn clean_when_called(worker: Arc<Worker>) {
+    let Some(cleaner) = worker.broker.cleaner.clone() else { return };
+    loop {
+        let calls = match cleaner.called().await {
+            Ok(calls) => calls,
+            Err(error) => {
+                tracing::warn!("calls for the cleaner cannot be heard: {error}");
+                tokio::select! {
+                    () = worker.shutdown.soft() => return,
+                    () = tokio::time::sleep(AFTER_FAILURE) => continue,
+                }
+            }
+        };
+        let cleaning = calls.for_each_concurrent(CLEANED_AT_ONCE, |run| {
+            let (broker, cleaner) = (&worker.broker, &*cleaner);
+            async move {
+                // The next tour finds it again.
+                if let Err(error) = clean::look(broker, cleaner, run).await {
+                    tracing::warn!(run.id = %run, "what is over could not be removed yet: {error}");
+                }
+            }
+        });
+        tokio::select! {
+            () = worker.shutdown.soft() => return,
+            () = cleaning => {}
+        }
+    }
+}
 
 /// Goes round until the end begins.
 pub(super) async fn serve(worker: Arc<Worker>, keep_ended: Duration, keep_evidence: Duration) {
@@ -27,9 +65,9 @@ pub(super) async fn serve(worker: Arc<Worker>, keep_ended: Duration, keep_eviden
         tokio::select! {
             () = worker.shutdown.soft() => return,
             swept = sweeper.sweep(&worker.lease, worker.permits.available_permits() > 0) => match swept {
-                Ok(Swept { runs, called, removed, lines }) if called + removed + lines > 0 => tracing::info!(
-                    runs, called, removed, lines,
-                    "went round {runs} runs: {called} queued again, {removed} removed, {lines} lists' lines set right"
+                Ok(Swept { runs, called, removed, lines, cleaned }) if called + removed + lines + cleaned > 0 => tracing::info!(
+                    runs, called, removed, lines, cleaned,
+                    "went round {runs} runs: {called} queued again, {removed} removed, {cleaned} cleaned, {lines} lists' lines set right"
                 ),
                 Ok(_) => {}
                 Err(error) => tracing::warn!("the runs could not be looked after: {error}"),

@@ -294,7 +294,9 @@ mod tests {
         let (removed, about) = ended(&broker).await;
         let Body::Created(created) = created() else { panic!("it is created") };
         let kept = Duration::from_secs(1);
-        run::remove::remove(&broker, removed, &created, Removal::default(), kept).await.unwrap();
+        run::remove::remove(&broker, removed, &created, Removal::default(), kept, crate::broker::Thoroughly::Remove)
+            .await
+            .unwrap();
         assert_eq!(caller(&broker, false).notice(removed, about).await.unwrap(), Notice::Void);
     }
 }

@@ -20,7 +20,7 @@ from fastagency.ui.console import ConsoleUI
 
 NATS = {
     "nats_url": os.environ.get("NATS_URL", "nats://localhost:4222"),
-    "user": "fastagency",
+    "user": os.environ.get("FASTAGENCY_NATS_USER", "fastagency"),
     "password": os.environ.get("FASTAGENCY_NATS_PASSWORD", "fastagency_nats_password"),
 }
 

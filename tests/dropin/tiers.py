@@ -58,6 +58,10 @@ class Tier:
             self.process.wait()
 
 
+# Whether each tier has a login of its own at the NATS server, and FastAgency's tiers an account.
+EACH = os.environ.get("DROPIN_LOGINS") == "each"
+
+
 class Tiers:
     """`with Tiers(folder) as tiers:`, then the tiers in the order in which they need each other."""
 
@@ -75,7 +79,7 @@ class Tiers:
             tier.stop()
 
     def start(self, name: str, *argv: str) -> Tier:
-        env = {"FASTAGENCY_NATS_PASSWORD": PASSWORD, "NATS_URL": self.nats_url, "PYTHONUNBUFFERED": "1"}
+        env = {"FASTAGENCY_NATS_PASSWORD": PASSWORD, "FASTAGENCY_NATS_USER": "python" if EACH else "fastagency", "NATS_URL": self.nats_url, "PYTHONUNBUFFERED": "1"}
         tier = Tier(name, list(argv), self.folder, env)
         self.running.append(tier)
         return tier
@@ -83,6 +87,8 @@ class Tiers:
     def nats(self, mute: bool = False) -> None:
         """The server with nats-server.conf as shipped, but for its ports and its folder; with a second user, who may not tell
         FastAgency's workers any answer, where one is wanted."""
+        if EACH:
+            return self.nats_with_logins()
         conf = (ROOT / "nats-server.conf").read_text()
         ports = {port: free_port() for port in ("4222", "9222", "8222")}
         for port, free in ports.items():
@@ -97,8 +103,27 @@ class Tiers:
         self.nats_url = f"nats://127.0.0.1:{ports['4222']}"
         self.start("nats", os.environ["NATS_SERVER"], "-c", str(path)).ready(f"http://127.0.0.1:{ports['8222']}/healthz")
 
-    def config(self, static_dir: Path | None, user: str = "fastagency", more: str = "") -> str:
-        path = self.folder / f"fastagency-{user}{'-page' if static_dir else ''}{'-more' if more else ''}.yaml"
+    def nats_with_logins(self) -> None:
+        """The server with nats-server.tiers.conf: a login for each tier, and an account of their own for FastAgency's."""
+        conf = (ROOT / "nats-server.tiers.conf").read_text()
+        port, monitor = free_port(), free_port()
+        conf = conf.replace("listen: 127.0.0.1:4222", f"listen: 127.0.0.1:{port}\nhttp: 127.0.0.1:{monitor}")
+        conf = re.sub(r"store_dir:.*", f'store_dir: "{self.folder}/nats"', conf)
+        conf = re.sub(r"password: \$\w+", f'password: "{PASSWORD}"', conf)
+        path = self.folder / "nats.conf"
+        path.write_text(conf)
+        self.nats_url = f"nats://127.0.0.1:{port}"
+        self.start("nats", os.environ["NATS_SERVER"], "-c", str(path)).ready(f"http://127.0.0.1:{monitor}/healthz")
+        operator = self.folder / "operator.yaml"
+        operator.write_text(f"version: 1\nnats: {{ {self.login('operator', 'python')} }}\n")
+        subprocess.run([ours(), "nats", "setup", "-c", str(operator)], check=True, stdout=subprocess.DEVNULL)
+
+    def login(self, user: str, python: str) -> str:
+        return f"url: '{self.nats_url}', user: {user}, password: {PASSWORD}, python: {{ user: {python}, password: {PASSWORD} }}"
+
+    def config(self, static_dir: Path | None, user: str = "fastagency", more: str = "", tier: str = "") -> str:
+        single = f"url: '${{NATS_URL}}', user: {user}, password: '${{FASTAGENCY_NATS_PASSWORD}}'"
+        path = self.folder / f"fastagency-{user}{tier}{'-page' if static_dir else ''}{'-more' if more else ''}.yaml"
         front = f"gateway: {{ static_dir: '{static_dir}' }}\n" if static_dir else ""
         workflows = self.folder / "workflows"
         workflows.mkdir(exist_ok=True)
@@ -106,7 +131,7 @@ class Tiers:
             shutil.copy(source, workflows)
         path.write_text(
             "version: 1\nname: dropin\n"
-            f"nats: {{ url: '${{NATS_URL}}', user: {user}, password: '${{FASTAGENCY_NATS_PASSWORD}}' }}\n"
+            f"nats: {{ {self.login(tier, f'{tier}-python') if EACH else single} }}\n"
             f"workflows: '{workflows}'\n"
             # never asked: the worker runs with --mock-llm
             "llms: { default: { provider: openai, model: gpt-4o-mini, api_key: none } }\n" + more + front
@@ -115,7 +140,7 @@ class Tiers:
 
     def worker(self, kind: str, stand_in: bool = False, more: str = "") -> None:
         if kind == "ours":
-            self.start("worker", ours(), "worker", "-c", self.config(None, more=more), "--nats-url", self.nats_url, "--mock-llm")
+            self.start("worker", ours(), "worker", "-c", self.config(None, more=more, tier="worker"), "--nats-url", self.nats_url, "--mock-llm")
             return  # it listens nowhere: its workflows turn up in the gateway's list
         port = free_port()
         extra = ["--stand-in"] if stand_in else []
@@ -131,7 +156,7 @@ class Tiers:
                 static_dir.mkdir(exist_ok=True)
                 (static_dir / "index.html").write_text(page.read_text())
             self.start(
-                f"gateway-{user}", ours(), "gateway", "-c", self.config(static_dir, user), "--nats-url", self.nats_url, "--port", str(port)
+                f"gateway-{user}", ours(), "gateway", "-c", self.config(static_dir, user, tier="gateway"), "--nats-url", self.nats_url, "--port", str(port)
             ).ready(f"{url}/readyz")
         else:
             extra = ["--page", str(page)] if page else []

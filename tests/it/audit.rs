@@ -9,7 +9,7 @@ use bytes::Bytes;
 use fastagency::audit::keep::{self, Stands};
 use fastagency::audit::verify::{Verdict, Verifier, verify};
 use fastagency::audit::{self, How, Selection, erase, every_run, history};
-use fastagency::broker::{Broker, Error, Lane, Shelf, Slot, Stored, embedded};
+use fastagency::broker::{Broker, Error, Lane, Shelf, Slot, Stored, Thoroughly, embedded};
 use fastagency::chain::anchors::{self, Anchors, Fate};
 use fastagency::chain::{Key, chained};
 use fastagency::clock::{self, Clock, SystemClock};
@@ -335,7 +335,9 @@ async fn a_run_that_goes_on_is_verified_all_the_while() {
         assert!(!String::from_utf8_lossy(&stored.payload).contains("chain"));
         let late = broker.log.append(run, Lane::Did, Bytes::from_static(b"{\"a\":1}"), last - 1).await;
         assert!(matches!(late, Err(Error::Conflict { .. })));
-        broker.log.purge(run, Record::new(Body::Removed(Box::default())).payload(), KEPT).await.unwrap();
+        let tombstone = Record::new(Body::Removed(Box::default())).payload();
+        let left = broker.log.bury(run, tombstone, KEPT).await.unwrap();
+        broker.cleaner.as_ref().unwrap().forget(run, left, Thoroughly::Remove).await.unwrap();
         let removed = verdict(&broker, &anchors, run).await;
         assert!(removed.is_clean() && removed.removed, "{removed:?}");
     })
@@ -572,7 +574,7 @@ async fn what_is_removed_redacted_or_forgotten_leaves_the_files_of_a_quiet_store
         run::summary::rename(&broker, ann.as_ref(), run, Some(&format!("{word}-title")), renamed).await.unwrap();
         assert!(!holding(folder.path(), &format!("{word}-words")).is_empty());
         let created = run::created(&broker, run).await.unwrap().unwrap();
-        run::remove::remove(&broker, run, &created, removal, KEPT).await.unwrap();
+        run::remove::remove(&broker, run, &created, removal, KEPT, Thoroughly::Overwrite).await.unwrap();
         gone_from(folder.path(), &format!("{word}-words")).await;
         gone_from(folder.path(), &format!("{word}-title")).await;
     }
@@ -627,7 +629,7 @@ async fn what_a_removed_run_was_is_kept_proven_and_parted_from_its_person() {
         assert_eq!((&last["kind"], &last["by"], &last["to"]), (&json!("renamed"), &json!("ann"), &json!("annstitle")));
         let created = run::created(&broker, run).await.unwrap().unwrap();
         let removal = Removal { by: Some("ann".into()), reason: Some("a mistake".into()), ..Removal::default() };
-        run::remove::remove(&broker, run, &created, removal, KEPT).await.unwrap();
+        run::remove::remove(&broker, run, &created, removal, KEPT, Thoroughly::Overwrite).await.unwrap();
 
         let told = history(&broker, run, &redactor()).await.unwrap().told(&redactor());
         let [event] = told.as_slice() else { panic!("{told:?}") };
@@ -676,13 +678,52 @@ async fn whoever_takes_a_tombstone_away_before_its_time_is_found() {
     let broker = open(folder.path());
     let run = ended(&broker, "ann", &["x"]).await;
     let created = run::created(&broker, run).await.unwrap().unwrap();
-    run::remove::remove(&broker, run, &created, Removal::default(), KEPT).await.unwrap();
+    run::remove::remove(&broker, run, &created, Removal::default(), KEPT, Thoroughly::Overwrite).await.unwrap();
     assert!(verdict(&broker, &anchors, run).await.is_clean());
     drop(broker);
     Connection::open(folder.path().join("store.sqlite")).unwrap().execute("delete from records", []).unwrap();
     let broker = open(folder.path());
     let found = verifier(&anchors).one(&broker, run).await.unwrap();
     assert!(matches!(found.findings.as_slice(), [only] if only.what.contains("is gone")), "{found:?}");
+}
+
+#[tokio::test]
+async fn erased_words_are_not_in_the_files_of_a_nats_server() {
+    const TEST: &str = "audit::erased_words_are_not_in_the_files_of_a_nats_server";
+    let Some(server) = crate::support::nats_server::NatsServer::start(TEST) else { return };
+    let broker = server.broker().await;
+    for number in 0..20 {
+        ended(&broker, "ann", &[&format!("annswords {number} {}", "z".repeat(6000))]).await;
+    }
+    let runs = server.store().join("jetstream");
+    let holding = || {
+        let mut found = Vec::new();
+        let mut folders = vec![runs.clone()];
+        while let Some(folder) = folders.pop() {
+            for file in std::fs::read_dir(folder).unwrap() {
+                let path = file.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if std::fs::read(&path).is_ok_and(|bytes| bytes.windows(9).any(|window| window == b"annswords"))
+                {
+                    found.push(path);
+                }
+            }
+        }
+        found
+    };
+    // The server may hold what it was given for a moment before it writes it.
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while holding().is_empty() {
+        assert!(std::time::Instant::now() < until, "it is never written");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let ann = UserId::new("ann").unwrap();
+    assert_eq!(erase::erase(&broker, &ann, &erasure(), KEPT).await.unwrap().erased.len(), 20);
+    while !holding().is_empty() {
+        assert!(std::time::Instant::now() < until, "{:?} still hold them", holding());
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
 }
 
 #[test]
@@ -749,7 +790,9 @@ async fn what_is_exported_is_what_the_logs_have_whatever_the_lists_say() {
         };
         append(&broker, stale, Body::Ended(ended), last).await;
         let removed = self::ended(&broker, "ann", &["d"]).await;
-        broker.log.purge(removed, Record::new(Body::Removed(Box::default())).payload(), KEPT).await.unwrap();
+        let tombstone = Record::new(Body::Removed(Box::default())).payload();
+        let left = broker.log.bury(removed, tombstone, KEPT).await.unwrap();
+        broker.cleaner.as_ref().unwrap().forget(removed, left, Thoroughly::Remove).await.unwrap();
         run::summary::unshelve(&broker, UserId::new("ann").as_ref(), removed).await.unwrap();
 
         let runs = every_run(&broker).await.unwrap();

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fastagency::broker::{
-    AnyDelivery, Bell, Broker, Error, Job, Lane, Live, Put, Reason, Shelf, Slot, TOMBSTONE_KEPT, embedded, nats,
+    AnyDelivery, Bell, Broker, Error, Job, Lane, Live, Put, Reason, Shelf, Slot, TOMBSTONE_KEPT, Thoroughly, embedded,
+    nats,
 };
 use fastagency::clock::{self, Clock, SystemClock};
 use fastagency::config::Nats;
@@ -351,11 +352,18 @@ async fn what_a_run_is_told_is_heard_and_never_stored(ground: Ground) {
     // What is erased is gone, and only that; the slot is free again.
     inbox.put(run, Slot::Key, bytes("key")).await.unwrap();
     for _ in 0..2 {
-        inbox.erase(run, question).await.unwrap();
+        inbox.reopen(run, question).await.unwrap();
         assert!(inbox.get(run, question).await.unwrap().is_none());
     }
     assert!(inbox.get(run, Slot::Key).await.unwrap().is_some());
     assert!(matches!(inbox.put(run, question, bytes("again")).await.unwrap(), Put::First));
+}
+
+/// Removes a run at once: a tombstone, and nothing before it.
+async fn removed(ground: &Ground, run: RunId, tombstone: &str) {
+    let Broker { log, cleaner, .. } = ground.broker();
+    let left = log.bury(run, bytes(tombstone), TOMBSTONE_KEPT).await.unwrap();
+    cleaner.expect("who may do everything may clean").forget(run, left, Thoroughly::Remove).await.unwrap();
 }
 
 async fn a_purged_run_stays_purged(ground: Ground) {
@@ -366,7 +374,7 @@ async fn a_purged_run_stays_purged(ground: Ground) {
     let did = log.append(run, Lane::Did, bytes("secret"), said).await.unwrap();
     inbox.put(run, Slot::Cancel, bytes("secret")).await.unwrap();
     let mut live = log.follow(run).await.unwrap();
-    log.purge(run, bytes("tombstone"), TOMBSTONE_KEPT).await.unwrap();
+    removed(&ground, run, "tombstone").await;
     let all = log.read(run, 0).await.unwrap();
     assert_eq!(all.iter().map(|stored| text(&stored.payload)).collect::<Vec<_>>(), ["tombstone"]);
     let (seq, heard, previous) = next_record(&mut live).await;
@@ -377,12 +385,12 @@ async fn a_purged_run_stays_purged(ground: Ground) {
         let late = log.append(run, Lane::Said, bytes("late"), expected).await;
         assert!(matches!(late, Err(Error::Conflict { .. })), "{late:?}");
     }
-    log.purge(run, bytes("again"), TOMBSTONE_KEPT).await.unwrap();
+    removed(&ground, run, "again").await;
     assert_eq!(log.read(run, 0).await.unwrap().len(), 1);
     assert_eq!(log.last(other).await.unwrap().unwrap().seq, kept);
     // A run that never was can have a tombstone too.
     let never = RunId::random();
-    log.purge(never, bytes("tombstone"), TOMBSTONE_KEPT).await.unwrap();
+    removed(&ground, never, "tombstone").await;
     assert!(matches!(log.append(never, Lane::Did, bytes("late"), 0).await, Err(Error::Conflict { .. })));
 }
 
@@ -457,7 +465,7 @@ async fn a_job_given_back_comes_again(ground: Ground) {
 }
 
 async fn timers_fire_once_and_can_be_replaced(ground: Ground) {
-    let Broker { queue, log, .. } = ground.broker();
+    let Broker { queue, .. } = ground.broker();
     let workflow = name("work");
     let now = || SystemClock.now();
     let in_ms = |millis| clock::after(now(), Duration::from_millis(millis));
@@ -466,7 +474,7 @@ async fn timers_fire_once_and_can_be_replaced(ground: Ground) {
     queue.schedule(&workflow, &timer(replaced), in_ms(3_600_000)).await.unwrap();
     queue.schedule(&workflow, &timer(replaced), in_ms(1500)).await.unwrap();
     queue.schedule(&workflow, &timer(purged), in_ms(1000)).await.unwrap();
-    log.purge(purged, bytes("tombstone"), TOMBSTONE_KEPT).await.unwrap();
+    removed(&ground, purged, "tombstone").await;
     let long_ago = now().checked_sub(Duration::from_secs(3600)).unwrap();
     queue.schedule(&workflow, &timer(past), long_ago).await.unwrap();
     let due = in_ms(3000);
@@ -553,13 +561,13 @@ async fn the_catalogue_lists_what_was_put_last_at_the_end(ground: Ground) {
     let put_all = || {
         future::join_all((0..1000).map(|at| {
             let catalogue = catalogue.clone();
-            async move { catalogue.put(Shelf::Definitions, &format!("k.{at}"), bytes("v"), None).await.unwrap() }
+            async move { catalogue.put(Shelf::Workflows, &format!("k.{at}"), bytes("v"), None).await.unwrap() }
         }))
     };
     put_all().await;
     let mut putting = std::pin::pin!(put_all());
     loop {
-        let list = catalogue.list(Shelf::Definitions, Some("k"));
+        let list = catalogue.list(Shelf::Workflows, Some("k"));
         let (listed, is_done) = match future::select(&mut putting, list).await {
             future::Either::Left((_, list)) => (list.await.unwrap(), true),
             future::Either::Right((listed, _)) => (listed.unwrap(), false),

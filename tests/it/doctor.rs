@@ -147,6 +147,7 @@ async fn what_is_not_well_is_told_with_what_to_do() {
         version: "0.0.9".into(),
         runs: 0,
         max_runs: 1,
+        cleans: true,
     };
     directory::renew(&broker, &card, Duration::from_secs(60)).await.unwrap();
     let jetstream = {

@@ -110,6 +110,8 @@ async fn live_on(workflow: &Workflow, before: &[Record]) -> Lived {
             lease: Duration::from_secs(10),
             believes: Vec::new(),
             vouch_key: None,
+            definition_key: None,
+            trusted_definition_keys: Vec::new(),
         },
         keep_ended: Duration::from_secs(3600),
         keep_evidence: Duration::from_secs(3600),

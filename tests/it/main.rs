@@ -19,6 +19,7 @@ mod floors;
 mod gateway;
 mod hardship;
 mod histories;
+mod logins;
 mod midstream;
 mod operation;
 mod ownership;

@@ -1,10 +1,10 @@
-//! Each tier with a user of its own at the NATS server, as `nats-server.tiers.conf` has them: everything works, and a stolen
-//! login does no more than its tier does.
+//! Each tier with a login of its own at the NATS server, as `nats-server.tiers.conf` has them: everything works, and a signature
+//! says who did it. What a stolen login can do is in `logins`.
 
 use std::time::Duration;
 
 use fastagency::auth::{People, User, hash_password};
-use fastagency::broker::{Broker, Slot, nats};
+use fastagency::broker::{Broker, Shelf, Slot, nats};
 use fastagency::config::Nats;
 use fastagency::ids::{MessageId, Name, RunId, UserId};
 use fastagency::run::answer::{Answer, Given, answer, cancel};
@@ -13,13 +13,12 @@ use fastagency::run::start::{Start, start};
 use fastagency::vouch::Voucher;
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::sync::mpsc;
 
 use crate::support::nats_server::NatsServer;
 use crate::support::tier::Tier;
 
-const PATIENCE: Duration = Duration::from_secs(30);
-const ALICE: &str = "alice's password";
+pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const ALICE: &str = "alice's password";
 
 const WORKFLOW: &str = r#"
 version: 1
@@ -40,39 +39,92 @@ steps:
   - return: "{{ steps.child }}"
 "#;
 
-/// The server of the example file, but for its passwords.
-fn server(test: &str) -> Option<(NatsServer, TempDir)> {
+/// Asks for a password.
+const SECRET: &str = r#"
+version: 1
+name: secret
+steps:
+  - id: said
+    text_input: { prompt: "The password?", password: true }
+  - return: "the password has {{ steps.said | length }} letters"
+"#;
+
+/// Everybody who may log in, as the example files have them.
+pub const LOGINS: [&str; 7] = ["operator", "cleaner", "worker", "gateway", "python", "worker-python", "gateway-python"];
+
+/// The server of the example file, but for its passwords, with the streams that the operator makes.
+pub fn server(test: &str) -> Option<(NatsServer, TempDir)> {
     let folder = tempfile::tempdir().unwrap();
-    let text = std::fs::read_to_string("nats-server.tiers.conf").unwrap();
-    let text = ["WORKER", "GATEWAY", "PYTHON"].iter().fold(text, |text, name| {
-        text.replace(&format!("$FASTAGENCY_NATS_{name}\n"), &format!("\"{}\"\n", password(name)))
-    });
-    // The test's server has a store of its own.
-    let text = text.replace("  store_dir: \"./data/nats\"\n", "");
     let path = folder.path().join("nats.conf");
-    std::fs::write(&path, text).unwrap();
+    std::fs::write(&path, configuration()).unwrap();
     let server = NatsServer::start_with(test, &["-c", path.to_str().unwrap()])?;
+    let created = set_up(&folder, &server.url(), "");
+    assert!(created.contains("FA_RUNS: created") && created.contains("FastAgency: created"), "{created}");
     Some((server, folder))
 }
 
-fn password(name: &str) -> String {
+/// The example file, but for its passwords; the test's server has a store of its own.
+pub fn configuration() -> String {
+    let text = std::fs::read_to_string("nats-server.tiers.conf").unwrap();
+    let text = text.replace("  store_dir: \"./data/nats\"\n", "");
+    // The longer names first: some begin with others.
+    let mut logins = LOGINS;
+    logins.sort_unstable_by_key(|login| std::cmp::Reverse(login.len()));
+    logins.iter().fold(text, |text, login| {
+        let variable = login.to_uppercase().replace('-', "_");
+        text.replace(&format!("password: $FASTAGENCY_NATS_{variable}"), &format!("password: \"{}\"", password(login)))
+    })
+}
+
+/// What `fastagency nats setup` says with the operator's login.
+pub fn set_up(folder: &TempDir, url: &str, more: &str) -> String {
+    let python = format!("python: {{ user: python, password: \"{}\" }}", password("python"));
+    let operator = password("operator");
+    let config =
+        format!("version: 1\nnats: {{ url: \"{url}\", user: operator, password: \"{operator}\", {python}{more} }}\n");
+    std::fs::write(folder.path().join("operator.yaml"), config).unwrap();
+    let done = std::process::Command::new(env!("CARGO_BIN_EXE_fastagency"))
+        .args(["nats", "setup", "-c", "operator.yaml"])
+        .current_dir(folder.path())
+        .env_remove("NATS_URL")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(done.status.success(), "{said}{}", String::from_utf8_lossy(&done.stderr));
+    said
+}
+
+pub fn password(name: &str) -> String {
     format!("the password of {}", name.to_lowercase())
 }
 
-fn project(folder: &TempDir, nats: &str, tier: &str, more: &str) {
+/// A tier's configuration, with its own login, and that in the account of Python's tiers.
+pub fn project(folder: &TempDir, nats: &str, tier: &str, more: &str) {
+    project_with(folder, nats, tier, tier, "", more);
+}
+
+/// The same in a file of another name, and with more about NATS.
+pub fn project_with(folder: &TempDir, nats: &str, tier: &str, file: &str, login: &str, more: &str) {
+    let python = format!("python: {{ user: {tier}-python, password: \"{}\" }}", password(&format!("{tier}-python")));
     let config = format!(
-        "version: 1\nname: tiers\nnats: {{ url: \"{nats}\", user: {tier}, password: \"{}\" }}\n\
-         auth: {{ mode: basic, file: access.yaml }}\n{more}",
+        "version: 1\nname: tiers\nnats: {{ url: \"{nats}\", user: {tier}, password: \"{}\", {python}{login} }}\n\
+         auth: {{ mode: basic, file: access.yaml, admins: {{ users: [alice] }} }}\n{more}",
         password(tier)
     );
-    std::fs::write(folder.path().join(format!("{tier}.yaml")), config).unwrap();
+    std::fs::write(folder.path().join(format!("{file}.yaml")), config).unwrap();
+}
+
+/// What a worker that cleans has beside its own login.
+pub fn cleaner() -> String {
+    format!(", cleaner: {{ user: cleaner, password: \"{}\" }}", password("cleaner"))
 }
 
 /// The workflow, and alice.
-fn furnish(folder: &TempDir) {
+pub fn furnish(folder: &TempDir) {
     std::fs::create_dir(folder.path().join("workflows")).unwrap();
     std::fs::write(folder.path().join("workflows/who.yaml"), WORKFLOW).unwrap();
     std::fs::write(folder.path().join("workflows/parent.yaml"), PARENT).unwrap();
+    std::fs::write(folder.path().join("workflows/secret.yaml"), SECRET).unwrap();
     let alice = User { password: hash_password(ALICE), groups: vec!["teachers".into(), "readers".into()] };
     People { users: [("alice".to_owned(), alice)].into(), ..People::default() }
         .write(&folder.path().join("access.yaml"))
@@ -83,46 +135,47 @@ fn furnish(folder: &TempDir) {
 async fn everything_works_with_a_user_for_each_tier() {
     let Some((server, folder)) = server("permissions::everything_works_with_a_user_for_each_tier") else { return };
     furnish(&folder);
-    for tier in ["worker", "gateway"] {
-        project(&folder, &server.url(), tier, "");
-    }
+    let seal = "seal_key: a key that seals what nobody is to read\n";
+    project_with(&folder, &server.url(), "worker", "worker", &cleaner(), seal);
+    project(&folder, &server.url(), "gateway", seal);
     let mut worker = Tier::start(folder.path(), &["worker", "-c", "worker.yaml"]);
     worker.says("worker ready");
     let mut gateway = Tier::start(folder.path(), &["gateway", "-c", "gateway.yaml", "--port", "0"]);
-    let url = gateway.url("gateway");
+    let alice = Alice { http: crate::gateway::house::client(), url: gateway.url("gateway") };
+    let get = async |path: &str| alice.call(reqwest::Method::GET, path, json!(null)).await;
 
-    // With a password, as the page's own tier would send it.
-    let http = crate::gateway::house::client();
-    let call = |method: reqwest::Method, path: &str| {
-        http.request(method, format!("{url}{path}")).basic_auth("alice", Some(ALICE)).timeout(PATIENCE)
-    };
-    let run = loop {
-        let answer =
-            call(reqwest::Method::POST, "/api/runs?wait=20").json(&json!({"workflow": "who"})).send().await.unwrap();
-        let status = answer.status();
-        let run: serde_json::Value = answer.json().await.unwrap();
-        match status.as_u16() {
-            201 => break run,
-            // No gateway has heard of the workflow yet.
-            404 => tokio::time::sleep(Duration::from_millis(50)).await,
-            _ => panic!("{status}: {run}"),
-        }
-    };
-    let (id, question) = (run["id"].as_str().unwrap(), run["question"]["id"].as_str().unwrap());
-    let answered =
-        call(reqwest::Method::POST, &format!("/api/runs/{id}/answers/{question}")).json(&json!({"value": "hello"}));
-    assert_eq!(answered.send().await.unwrap().status(), 202);
-    let events =
-        call(reqwest::Method::GET, &format!("/api/runs/{id}/events")).send().await.unwrap().text().await.unwrap();
-    assert!(events.contains("alice of teachers, readers says hello"), "{events}");
-    // Lists follow their runs after a moment.
-    let listed = async {
-        while !call(reqwest::Method::GET, "/api/runs").send().await.unwrap().text().await.unwrap().contains(id) {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, listed).await.expect("the run is listed");
-    assert_eq!(call(reqwest::Method::DELETE, &format!("/api/runs/{id}")).send().await.unwrap().status(), 204);
+    // Started, answered, listed, with a password whose key goes with the end.
+    let run = alice.begin("secret").await;
+    let id = run["id"].as_str().unwrap().to_owned();
+    let path = format!("/api/runs/{id}/answers/{}", question(&run));
+    alice.call(reqwest::Method::POST, &path, json!({"value": "opensesame"})).await;
+    let events = alice.events(&id).await;
+    assert!(events.contains("the password has 10 letters"), "{events}");
+    eventually("the run is listed", async || get("/api/runs").await.to_string().contains(&id)).await;
+    let broker = stolen(&server.url(), "worker").await;
+    let of_run = RunId::parse(&id).unwrap();
+    eventually("the key is gone", async || broker.inbox.get(of_run, Slot::Key).await.unwrap().is_none()).await;
+    // What the operator sees.
+    let overview = get("/api/overview").await;
+    assert!(overview["queue"].as_array().is_some_and(|queue| !queue.is_empty()), "{overview}");
+    assert_eq!(overview["cleaner"], true, "{overview}");
+    assert_eq!(get("/api/workers").await["workers"].as_array().map(Vec::len), Some(1));
+
+    // Removed, and erased: unknown at once, and gone a moment later. The gateway has not the login for it.
+    alice.call(reqwest::Method::DELETE, &format!("/api/runs/{id}"), json!(null)).await;
+    assert!(get(&format!("/api/runs/{id}")).await.is_null());
+    let is_alone = async |run: RunId| broker.log.read(run, 0).await.unwrap().len() == 1;
+    eventually("what came before the tombstone is gone", async || is_alone(of_run).await).await;
+    let (run, asked) = alice.start().await;
+    alice.call(reqwest::Method::POST, &format!("/api/runs/{run}/answers/{asked}"), json!({"value": "forgetme"})).await;
+    alice.events(&run.to_string()).await;
+    let erasing = json!({"user": "alice", "reason": "she asked"});
+    let erased = alice.call(reqwest::Method::POST, "/api/audit/erase", erasing).await;
+    assert_eq!(erased["erased"], json!([run]), "{erased}");
+    assert_eq!(erased["cleaned_within_secs"], 60, "{erased}");
+    eventually("what was erased is gone", async || is_alone(run).await).await;
+    assert!(broker.inbox.get(run, Slot::Answer(asked)).await.unwrap().is_none());
+
     assert!(worker.terminate().success() && gateway.terminate().success());
     for tier in [&mut worker, &mut gateway] {
         let heard = tier.heard().concat();
@@ -130,102 +183,140 @@ async fn everything_works_with_a_user_for_each_tier() {
     }
 }
 
-/// Whether the server refuses that this user publishes on this subject.
-async fn is_refused(url: &str, user: &str, subject: &str) -> bool {
-    let (told, mut heard) = mpsc::unbounded_channel();
-    let client = async_nats::ConnectOptions::with_user_and_password(user.to_owned(), password(user))
-        .event_callback(move |event| {
-            let told = told.clone();
-            async move { drop(told.send(event.to_string())) }
-        })
-        .connect(url)
-        .await
-        .expect("the user may connect");
-    client.publish(subject.to_owned(), "{}".into()).await.unwrap();
-    // Everybody may ask this; the answer comes after whatever the server says about what came before.
-    let answer = client.request("$JS.API.INFO", "".into());
-    tokio::time::timeout(PATIENCE, answer).await.expect("an answer").expect("an answer");
-    let mut refused = false;
-    while let Ok(Some(event)) = tokio::time::timeout(Duration::from_millis(300), heard.recv()).await {
-        refused |= event.to_lowercase().contains("permissions violation");
-        if refused {
-            break;
+/// Waits until something is so.
+async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(30)).await;
         }
-    }
-    refused
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"));
 }
 
 #[tokio::test]
-async fn a_stolen_login_does_no_more_than_its_tier() {
-    let Some((server, _folder)) = server("permissions::a_stolen_login_does_no_more_than_its_tier") else { return };
-    let url = server.url();
-    let run = "0b9d6e5c7f4b4f2a8c1d2e3f4a5b6c7d";
-    let refused: [(&str, Vec<String>); 3] = [
-        // A worker starts and answers nothing as a user of a Python tier, and removes no stream.
-        (
-            "worker",
-            vec![
-                "chat.server.initiate_chat".into(),
-                format!("chat.server.messages.alice.{run}"),
-                "$JS.API.STREAM.DELETE.FA_RUNS".into(),
-            ],
-        ),
-        // A gateway takes no job, says nothing as a worker, has no lease, and changes no workflow.
-        (
-            "gateway",
-            vec![
-                "$JS.API.CONSUMER.MSG.NEXT.FA_QUEUE.work_who".into(),
-                "$JS.API.CONSUMER.CREATE.FA_QUEUE.mine.fa.queue.who".into(),
-                "$JS.API.CONSUMER.CREATE.FA_QUEUE".into(),
-                "$JS.API.STREAM.DELETE.FA_RUNS".into(),
-                "$JS.ACK.FA_QUEUE.work_who.1.1.1.1.1".into(),
-                "$KV.fa_workers.somebody".into(),
-                "$KV.fa_workflows.who".into(),
-                "$KV.fa_definitions.hash".into(),
-                format!("fa.live.run.{run}.delta"),
-                format!("fa.timer.{run}"),
-                format!("chat.client.messages.alice.{run}"),
-                "$KV.discovery.who".into(),
-            ],
-        ),
-        // Python's tiers touch nothing of ours.
-        (
-            "python",
-            vec![
-                format!("fa.run.{run}.did"),
-                format!("fa.inbox.{run}.cancel"),
-                "fa.queue.who".into(),
-                "$KV.fa_runs.alice".into(),
-                "$JS.API.STREAM.PURGE.FA_RUNS".into(),
-                "$JS.API.DIRECT.GET.FA_RUNS".into(),
-                "$JS.API.STREAM.MSG.GET.FA_RUNS".into(),
-                "$JS.API.CONSUMER.CREATE.FA_RUNS.x".into(),
-                "$JS.API.STREAM.CREATE.MINE".into(),
-            ],
-        ),
-    ];
-    for (user, subjects) in refused {
-        for subject in subjects {
-            assert!(is_refused(&url, user, &subject).await, "{user} may publish on {subject}");
-        }
+async fn what_nobody_could_clean_is_cleaned_by_the_first_who_may_and_old_runs_too() {
+    const TEST: &str = "permissions::what_nobody_could_clean_is_cleaned_by_the_first_who_may_and_old_runs_too";
+    let Some((server, folder)) = server(TEST) else { return };
+    furnish(&folder);
+    let redact = "audit: { redact: { patterns: ['number [0-9]+'] } }\n";
+    let worker = "worker: { lease: 1s }\n";
+    project(&folder, &server.url(), "worker", &format!("{worker}{redact}"));
+    project(&folder, &server.url(), "gateway", redact);
+    let mut worker_without = Tier::start(folder.path(), &["worker", "-c", "worker.yaml"]);
+    worker_without.says("worker ready");
+    let mut gateway = Tier::start(folder.path(), &["gateway", "-c", "gateway.yaml", "--port", "0"]);
+    let alice = Alice { http: crate::gateway::house::client(), url: gateway.url("gateway") };
+    let mut runs = Vec::new();
+    for _ in 0..2 {
+        let (run, asked) = alice.start().await;
+        let path = format!("/api/runs/{run}/answers/{asked}");
+        alice.call(reqwest::Method::POST, &path, json!({"value": "number 4711"})).await;
+        alice.events(&run.to_string()).await;
+        runs.push(run);
     }
-    for (user, subject) in [
-        ("worker", format!("fa.run.{run}.did")),
-        ("gateway", format!("fa.inbox.{run}.cancel")),
-        ("python", "chat.server.initiate_chat".to_owned()),
-    ] {
-        assert!(!is_refused(&url, user, &subject).await, "{user} may not publish on {subject}");
+    let [removed, redacted] = runs[..] else { unreachable!() };
+    let broker = stolen(&server.url(), "worker").await;
+    let words = async |run: RunId| {
+        let stored = broker.log.read(run, 0).await.unwrap();
+        (stored.len(), stored.iter().any(|one| String::from_utf8_lossy(&one.payload).contains("4711")))
+    };
+    alice.call(reqwest::Method::DELETE, &format!("/api/runs/{removed}"), json!(null)).await;
+    // Nobody cleans: nobody sees it any more, and it is there.
+    assert!(alice.call(reqwest::Method::GET, &format!("/api/runs/{removed}"), json!(null)).await.is_null());
+    assert!(words(removed).await.1 && words(redacted).await.1);
+    let overview = alice.call(reqwest::Method::GET, "/api/overview", json!(null)).await;
+    assert_eq!(overview["cleaner"], false, "{overview}");
+    worker_without.says("wait to be cleaned");
+    // Until somebody may, whom nobody has called: on the tour.
+    project_with(&folder, &server.url(), "worker", "cleaner", &cleaner(), &format!("{worker}{redact}keep_ended: 1h\n"));
+    let mut cleaner = Tier::start(folder.path(), &["worker", "-c", "cleaner.yaml"]);
+    for run in [removed, redacted] {
+        eventually("only what is left is left", async || words(run).await == (1, false)).await;
     }
+    assert!(
+        alice.call(reqwest::Method::GET, &format!("/api/runs/{redacted}"), json!(null)).await["outcome"] == "completed"
+    );
+    assert!(cleaner.terminate().success());
+    // What is older than it is to be kept is removed by whoever goes round.
+    let short = format!("{worker}{redact}keep_ended: 1s\n");
+    project_with(&folder, &server.url(), "worker", "short", &self::cleaner(), &short);
+    let mut cleaner = Tier::start(folder.path(), &["worker", "-c", "short.yaml"]);
+    let gone = async || alice.call(reqwest::Method::GET, &format!("/api/runs/{redacted}"), json!(null)).await.is_null();
+    eventually("the old run is gone", gone).await;
+    assert!(worker_without.terminate().success() && cleaner.terminate().success() && gateway.terminate().success());
+}
+
+#[tokio::test]
+async fn a_workflow_that_nobody_trusted_has_signed_is_neither_started_nor_executed() {
+    const TEST: &str = "permissions::a_workflow_that_nobody_trusted_has_signed_is_neither_started_nor_executed";
+    let Some((server, folder)) = server(TEST) else { return };
+    furnish(&folder);
+    let secret = "a secret of the workers that nobody else knows";
+    let public = Voucher::new(&secret.to_owned().into()).public();
+    let trusts = format!("trusted_definition_keys: [{public}]");
+    project(&folder, &server.url(), "worker", &format!("worker: {{ definition_key: {secret}, {trusts} }}\n"));
+    project(&folder, &server.url(), "gateway", &format!("gateway: {{ {trusts} }}\n"));
+    let mut worker = Tier::start(folder.path(), &["worker", "-c", "worker.yaml"]);
+    worker.says(&public.to_string());
+    worker.says("worker ready");
+    let mut gateway = Tier::start(folder.path(), &["gateway", "-c", "gateway.yaml", "--port", "0"]);
+    let alice = Alice { http: crate::gateway::house::client(), url: gateway.url("gateway") };
+    // What was signed is started, and what it starts itself is executed, too.
+    let run = alice.begin("parent").await;
+    assert_eq!(run["outcome"], "completed", "{run}");
+
+    // A thief with a worker's login announces a workflow of his, and changes one that is there.
+    let thief = stolen(&server.url(), "worker").await;
+    let folder_of_thief = tempfile::tempdir().unwrap();
+    let theirs = WORKFLOW.replace("name: who", "name: theirs").replace("says", "is robbed of");
+    std::fs::write(folder_of_thief.path().join("theirs.yaml"), theirs).unwrap();
+    let theirs = fastagency::workflow::load_folder(folder_of_thief.path()).unwrap().swap_remove(0);
+    let card = |name: &str, hash: String| fastagency::run::directory::WorkflowCard {
+        name: Name::parse(name).unwrap(),
+        title: None,
+        description: None,
+        params: None,
+        definition: hash,
+        signed: None,
+    };
+    let bytes = theirs.definition.to_bytes();
+    let hash = theirs.definition.hash();
+    for name in ["theirs", "who"] {
+        let signer = Voucher::new(&"another secret of somebody else".to_owned().into());
+        let card = card(name, hash.clone());
+        fastagency::run::directory::announce(&thief, &card, bytes.clone(), Some(&signer)).await.unwrap();
+    }
+    gateway.says("an announcement is ignored");
+    gateway.says("an announcement is ignored");
+    let listed = alice.call(reqwest::Method::GET, "/api/workflows", json!(null)).await.to_string();
+    assert!(!listed.contains("theirs"), "{listed}");
+    // And starts it with a record of his own.
+    let run = RunId::random();
+    let wanted = Start {
+        run,
+        workflow: Name::parse("who").unwrap(),
+        definition: Some(hash.clone()),
+        params: serde_json::Map::new(),
+        user: UserId::new("alice"),
+        groups: Box::default(),
+        origin: Origin::Gateway,
+    };
+    start(&thief, wanted, None).await.unwrap();
+    worker.says("no key in trusted_definition_keys has signed it");
+    // A definition is written once.
+    let put = thief.catalogue.put(Shelf::Definitions, &hash, "{}".into(), None).await;
+    assert!(put.is_err(), "a definition is changed");
+    assert!(worker.terminate().success() && gateway.terminate().success());
 }
 
 /// The gateway at an address, as alice calls it.
-struct Alice {
-    http: reqwest::Client,
-    url: String,
+pub struct Alice {
+    pub http: reqwest::Client,
+    pub url: String,
 }
 
 impl Alice {
-    async fn call(&self, method: reqwest::Method, path: &str, body: serde_json::Value) -> serde_json::Value {
+    pub async fn call(&self, method: reqwest::Method, path: &str, body: serde_json::Value) -> serde_json::Value {
         let request = self.http.request(method, format!("{}{path}", self.url)).basic_auth("alice", Some(ALICE));
         let answer = request.timeout(PATIENCE).json(&body).send().await.unwrap();
         let (status, text) = (answer.status(), answer.text().await.unwrap());
@@ -237,13 +328,13 @@ impl Alice {
     }
 
     /// Starts the workflow, and waits for its question.
-    async fn start(&self) -> (RunId, MessageId) {
+    pub async fn start(&self) -> (RunId, MessageId) {
         let run = self.begin("who").await;
         (RunId::parse(run["id"].as_str().unwrap()).unwrap(), question(&run))
     }
 
     /// Starts a workflow, and waits until it asks or has ended.
-    async fn begin(&self, workflow: &str) -> serde_json::Value {
+    pub async fn begin(&self, workflow: &str) -> serde_json::Value {
         loop {
             let run = self.call(reqwest::Method::POST, "/api/runs?wait=20", json!({"workflow": workflow})).await;
             if !run.is_null() {
@@ -255,17 +346,17 @@ impl Alice {
     }
 
     /// What happened in a run that has ended.
-    async fn events(&self, run: &str) -> String {
+    pub async fn events(&self, run: &str) -> String {
         self.call(reqwest::Method::GET, &format!("/api/runs/{run}/events"), json!(null)).await.to_string()
     }
 }
 
-fn question(run: &serde_json::Value) -> MessageId {
+pub fn question(run: &serde_json::Value) -> MessageId {
     MessageId::parse(run["question"]["id"].as_str().unwrap_or_else(|| panic!("it asks: {run}"))).unwrap()
 }
 
 /// The broker in the hands of somebody who has stolen a tier's login.
-async fn stolen(url: &str, tier: &str) -> Broker {
+pub async fn stolen(url: &str, tier: &str) -> Broker {
     let settings = Nats {
         url: url.to_owned(),
         user: Some(tier.to_owned()),

@@ -83,6 +83,8 @@ impl House {
                 lease: Duration::from_secs(2),
                 believes: Vec::new(),
                 vouch_key: None,
+                definition_key: None,
+                trusted_definition_keys: Vec::new(),
             },
             keep_ended: Duration::from_secs(3600),
             keep_evidence: Duration::from_secs(3600),

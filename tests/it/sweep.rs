@@ -93,6 +93,7 @@ async fn living(broker: &Broker, worker: WorkerId, clock: Arc<dyn Clock>) -> Lea
         version: "test".into(),
         runs: 0,
         max_runs: 1,
+        cleans: true,
     };
     let sent = Lease::moment(&*clock);
     directory::renew(broker, &card, HOUR).await.unwrap();

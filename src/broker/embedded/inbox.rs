@@ -47,9 +47,9 @@ impl Inbox for Embedded {
         self.store.call("read a run's inbox", move |session| Ok(find(session.sql, run, slot)?)).await
     }
 
-    async fn erase(&self, run: RunId, slot: Slot) -> Result<()> {
+    async fn reopen(&self, run: RunId, slot: Slot) -> Result<()> {
         self.store
-            .call("erase an entry of a run's inbox", move |session| {
+            .call("empty a slot of a run's inbox", move |session| {
                 let gone = session
                     .sql
                     .prepare_cached("delete from inbox where run = ?1 and slot = ?2")?

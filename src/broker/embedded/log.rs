@@ -12,7 +12,9 @@ use super::Embedded;
 use super::session::{Fault, Head, Session};
 use super::survey;
 use super::told::{Told, listener};
-use crate::broker::{Error, Lane, Live, Log, Overheard, Result, Sighting, Stored, count_append};
+use crate::broker::{
+    Cleaner, Error, Inbox, Lane, Live, Log, Overheard, Result, Sighting, Slot, Stored, Thoroughly, count_append,
+};
 use crate::clock::Timestamp;
 use crate::ids::RunId;
 
@@ -120,7 +122,37 @@ impl Log for Embedded {
         Ok(survey::tour(self.store.weak()))
     }
 
-    async fn forget(&self, run: RunId, before: u64) -> Result<()> {
+    async fn bury(&self, run: RunId, tombstone: Bytes, kept: Duration) -> Result<u64> {
+        Self::fits(&tombstone)?;
+        self.store
+            .call("remove a run", move |session| {
+                let head = head(session, run)?;
+                let seq = insert(session, run, tombstone, head)?;
+                let kept = i64::try_from(kept.as_millis()).unwrap_or(i64::MAX);
+                let until = session.now_millis().saturating_add(kept);
+                session
+                    .sql
+                    .prepare_cached("insert or replace into tombstones (run, until) values (?1, ?2)")?
+                    .execute(params![run.to_string(), until])?;
+                Ok(seq)
+            })
+            .await
+    }
+
+    /// No call is needed: the process that buries here cleans, too.
+    async fn call_cleaner(&self, _run: RunId) -> Result<()> {
+        Ok(())
+    }
+
+    async fn ready(&self) -> Result<()> {
+        self.store.call("reach the broker", |_| Ok(())).await
+    }
+}
+
+#[async_trait]
+impl Cleaner for Embedded {
+    /// The store overwrites whatever it removes.
+    async fn forget(&self, run: RunId, before: u64, _how: Thoroughly) -> Result<()> {
         self.store
             .call("remove a run's records", move |session| {
                 let Some(head) = find_head(session, run)? else { return Ok(()) };
@@ -129,27 +161,12 @@ impl Log for Embedded {
             .await
     }
 
-    async fn purge(&self, run: RunId, tombstone: Bytes, kept: Duration) -> Result<()> {
-        Self::fits(&tombstone)?;
-        self.store
-            .call("purge a run", move |session| {
-                let head = head(session, run)?;
-                let id = run.to_string();
-                remove(session, run, head, u64::MAX >> 1)?;
-                insert(session, run, tombstone, head)?;
-                let kept = i64::try_from(kept.as_millis()).unwrap_or(i64::MAX);
-                let until = session.now_millis().saturating_add(kept);
-                session
-                    .sql
-                    .prepare_cached("insert or replace into tombstones (run, until) values (?1, ?2)")?
-                    .execute(params![id, until])?;
-                Ok(())
-            })
-            .await
+    async fn erase(&self, run: RunId, slot: Slot) -> Result<()> {
+        self.reopen(run, slot).await
     }
 
-    async fn ready(&self) -> Result<()> {
-        self.store.call("reach the broker", |_| Ok(())).await
+    async fn called(&self) -> Result<BoxStream<'static, RunId>> {
+        Ok(stream::pending().boxed())
     }
 }
 

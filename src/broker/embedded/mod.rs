@@ -94,7 +94,8 @@ pub fn open_within(dir: &Path, max_bytes: Option<u64>) -> Result<Broker, OpenErr
         log: embedded.clone(),
         inbox: embedded.clone(),
         queue: embedded.clone(),
-        catalogue: embedded,
+        catalogue: embedded.clone(),
+        cleaner: Some(embedded),
         contract: None,
     })
 }
@@ -119,7 +120,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::broker::{Error, Lane};
+    use crate::broker::{Error, Lane, TOMBSTONE_KEPT, Thoroughly};
     use crate::ids::RunId;
 
     #[tokio::test]
@@ -138,7 +139,8 @@ mod tests {
         };
         assert!(matches!(refused, Error::Full { .. }), "{refused}");
         assert!((10..=20).contains(&runs.len()), "{}", runs.len());
-        broker.log.purge(runs[0], Bytes::from_static(b"gone"), TOMBSTONE_KEPT).await.unwrap();
+        let left = broker.log.bury(runs[0], Bytes::from_static(b"gone"), TOMBSTONE_KEPT).await.unwrap();
+        broker.cleaner.as_ref().unwrap().forget(runs[0], left, Thoroughly::Remove).await.unwrap();
         broker.log.append(RunId::random(), Lane::Did, payload(), 0).await.unwrap();
         drop(broker);
         assert!(std::fs::metadata(dir.path().join(schema::FILE)).unwrap().len() <= most);

@@ -11,12 +11,14 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::contract::NatsContract;
+use super::cleaner::{self, NatsCleaner};
+use super::contract::{self, NatsContract};
 use super::log::NatsLog;
 use super::queue::NatsQueue;
-use super::server::{NO_JETSTREAM, Server};
+use super::server::{NO_JETSTREAM, Refusal, Server, Troubles};
+use super::streams::StreamSetUp;
 use super::{follow, streams};
-use crate::broker::{self, Broker};
+use crate::broker::{self, Broker, Cleaner};
 use crate::config::Nats;
 use crate::metrics::metrics;
 
@@ -109,26 +111,66 @@ pub enum ConnectError {
     },
 }
 
-/// Connects, waiting for the server for [`Nats::connect_wait`], and makes the streams that are missing. From then on a
-/// lost connection is made again for ever. `name`: how this process calls itself in the server's lists.
+/// Connects, waiting for the server for [`Nats::connect_wait`], and makes the streams that are missing, or says that they are,
+/// if this login may not. From then on a lost connection is made again for ever. `name`: how this process calls itself in the
+/// server's lists.
 pub async fn connect(settings: &Nats, name: &str) -> Result<Broker, ConnectError> {
-    let (client, monitor) = open(settings, name).await?;
-    let url = shown(&settings.url);
-    check_version(&client, &url)?;
-    let mut server = Server::new(client, monitor.connections.subscribe(), monitor.losses.subscribe());
-    check_jetstream(&server, &url).await?;
-    let replicas = streams::ensure_all(&server, settings.replicas.max(1))
-        .await
-        .map_err(|source| ConnectError::Setup { url, source })?;
-    server.replicated = replicas > 1;
+    let setup = |source| ConnectError::Setup { url: shown(&settings.url), source };
+    let mut server = usable(settings, name).await?;
+    let streams = streams::ensure_all(&server, settings.replicas.max(1)).await.map_err(setup)?;
+    server.replicated = streams.first().is_some_and(|runs| runs.replicas > 1);
+    let hand = match &settings.cleaner {
+        None => None,
+        Some(login) => {
+            let hand = usable(&settings.with(login), &format!("{name}, cleaner")).await?;
+            if !cleaner::may_clean(&hand).await.map_err(setup)? {
+                let reason = "the login of nats.cleaner may not purge: see docs/broker.md, Permissions".to_owned();
+                return Err(setup(broker::Error::Refused { doing: "clean".to_owned(), reason }));
+            }
+            Some(Arc::new(hand))
+        }
+    };
+    server.may_clean = hand.is_some() || cleaner::may_clean(&server).await.map_err(setup)?;
     let server = Arc::new(server);
+    let cleaner = server.may_clean.then(|| -> Arc<dyn Cleaner> {
+        Arc::new(NatsCleaner::new(hand.unwrap_or_else(|| server.clone()), server.clone()))
+    });
+    let contract = match &settings.python {
+        None => server.clone(),
+        Some(login) => Arc::new(usable(&settings.with(login), &format!("{name}, Python")).await?),
+    };
     Ok(Broker {
         log: Arc::new(NatsLog(server.clone())),
         inbox: server.clone(),
         queue: Arc::new(NatsQueue(server.clone())),
-        catalogue: server.clone(),
-        contract: Some(Arc::new(NatsContract::new(server))),
+        catalogue: server,
+        cleaner,
+        contract: Some(Arc::new(NatsContract::new(contract))),
     })
+}
+
+/// Makes every stream that is missing and updates every one that is not as it should be: ours, and those of FastAgency as its
+/// Python worker makes them.
+pub async fn set_up(settings: &Nats, name: &str) -> Result<Vec<StreamSetUp>, ConnectError> {
+    let setup = |source| ConnectError::Setup { url: shown(&settings.url), source };
+    let server = usable(settings, name).await?;
+    let mut done = streams::ensure_all(&server, settings.replicas.max(1)).await.map_err(setup)?;
+    let python = match &settings.python {
+        None => server,
+        Some(login) => usable(&settings.with(login), name).await?,
+    };
+    done.extend(contract::ensure_all(&python).await.map_err(setup)?);
+    Ok(done)
+}
+
+/// A connection to a server that has what we need.
+async fn usable(settings: &Nats, name: &str) -> Result<Server, ConnectError> {
+    let (client, monitor) = open(settings, name).await?;
+    let url = shown(&settings.url);
+    check_version(&client, &url)?;
+    let server = Server::new(client, &monitor);
+    check_jetstream(&server, &url).await?;
+    Ok(server)
 }
 
 /// Opens the connection, trying again while nobody answers.
@@ -179,6 +221,9 @@ async fn options(settings: &Nats, name: &str, monitor: &Arc<Monitor>) -> Result<
             let events = events.clone();
             async move { events.heard(&event) }
         });
+    if let Some(prefix) = inbox_prefix(settings) {
+        options = options.custom_inbox_prefix(prefix);
+    }
     if let Some(user) = &settings.user {
         let password = settings.password.as_ref().map(ExposeSecret::expose_secret).unwrap_or_default();
         options = options.user_and_password(user.clone(), password.to_owned());
@@ -210,6 +255,14 @@ async fn options(settings: &Nats, name: &str, monitor: &Arc<Monitor>) -> Result<
         options = options.add_client_certificate(cert.clone(), key.clone());
     }
     Ok(options)
+}
+
+/// Where the answers to a user come: a place of its own within `_INBOX.>`, so that each tier's login can be kept from hearing
+/// the answers to others.
+fn inbox_prefix(settings: &Nats) -> Option<String> {
+    let user = settings.user.as_ref()?;
+    let fits = !user.is_empty() && user.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+    fits.then(|| format!("_INBOX.{user}"))
 }
 
 /// What a URL says about who connects.
@@ -303,8 +356,8 @@ fn version(text: &str) -> Option<(u64, u64)> {
 pub(super) async fn check_jetstream(server: &Server, url: &str) -> Result<(), ConnectError> {
     let doing = "ask for JetStream";
     // Asked by hand: here "nobody answers" means something else than later.
-    let asked =
-        tokio::time::timeout(super::server::ANSWER_WAIT, server.client.request("$JS.API.INFO", Default::default()));
+    const INFO: &str = "$JS.API.INFO";
+    let asked = server.answered(doing, INFO, server.client.request(INFO, Default::default()));
     let none = |reason: String| ConnectError::NoJetStream { url: url.to_owned(), reason };
     let setup = |source| ConnectError::Setup { url: url.to_owned(), source };
     match asked.await {
@@ -312,6 +365,7 @@ pub(super) async fn check_jetstream(server: &Server, url: &str) -> Result<(), Co
             return Err(none("nothing answers".to_owned()));
         }
         Ok(Err(error)) => return Err(setup(super::server::unavailable(doing, error))),
+        Err(error @ broker::Error::Denied { .. }) => return Err(setup(error)),
         Ok(Ok(_)) | Err(_) => {}
     }
     match server.api::<Value>(doing, "INFO".to_owned(), &Value::Null).await.map_err(setup)? {
@@ -324,7 +378,7 @@ pub(super) async fn check_jetstream(server: &Server, url: &str) -> Result<(), Co
 /// Watches the connection: says what happens to it, and tells every follower when it was made again.
 pub(super) struct Monitor {
     pub(super) connections: watch::Sender<u64>,
-    pub(super) losses: watch::Sender<()>,
+    pub(super) troubles: watch::Sender<Troubles>,
     statistics: OnceLock<Arc<async_nats::Statistics>>,
     start: Instant,
     /// When a slow subscription was last said, in seconds after `start` and one: each dropped message is an event.
@@ -335,7 +389,7 @@ impl Monitor {
     fn new() -> Arc<Self> {
         Arc::new(Self {
             connections: watch::Sender::new(1),
-            losses: watch::Sender::new(()),
+            troubles: watch::Sender::new(Troubles::default()),
             statistics: OnceLock::new(),
             start: Instant::now(),
             slow_said: AtomicU64::new(0),
@@ -349,13 +403,23 @@ impl Monitor {
     fn heard(&self, event: &Event) {
         match event {
             Event::Disconnected => {
-                self.losses.send_replace(());
+                self.troubles.send_modify(|troubles| troubles.losses += 1);
                 metrics().broker_losses.inc();
                 tracing::warn!("the connection to NATS was lost; it is being made again");
             }
             Event::LameDuckMode => tracing::warn!("the NATS server is about to stop"),
             Event::SlowConsumer(_) => self.say_slow(),
-            Event::ServerError(error) => tracing::warn!(%error, "the NATS server reports an error"),
+            Event::ServerError(error) => match Refusal::read(&error.to_string()) {
+                // The call that waits for it fails, and its caller says what that means.
+                Some(refusal) if refusal.is_publish && refusal.subject.starts_with("$JS.API.") => {
+                    tracing::debug!(%error, "the NATS server reports an error");
+                    self.troubles.send_modify(|troubles| troubles.add(refusal));
+                }
+                refusal => {
+                    tracing::warn!(%error, "the NATS server reports an error");
+                    self.troubles.send_modify(|troubles| refusal.into_iter().for_each(|one| troubles.add(one)));
+                }
+            },
             Event::ClientError(error) => tracing::debug!(%error, "no connection to NATS yet"),
             Event::Connected | Event::Draining | Event::Closed => {}
         }

@@ -18,6 +18,7 @@ use super::headers::{self, COPY_OF, MESSAGE_ID};
 use super::pull::{Appetite, Consumer, LONG_EXPIRY, Pull, Pulled, Receipt, expiry_within, nanos};
 use super::reads::Read;
 use super::server::{STREAM_NAME_IN_USE, STREAM_NOT_FOUND, Server, unavailable};
+use super::streams::{SetUp, StreamSetUp, not_allowed};
 use crate::broker::contract::{Carried, Contract, Discovered, Settle};
 use crate::broker::subjects::{
     self, ALL_CLIENT_MESSAGES, ALL_SERVER_MESSAGES, ANSWER_WORKERS, DISCOVERY_BUCKET, FASTAGENCY_STREAM, INITIATE_CHAT,
@@ -46,22 +47,6 @@ impl NatsContract {
     /// One over `server`.
     pub(super) fn new(server: Arc<Server>) -> Self {
         Self { server }
-    }
-
-    /// Makes a stream if there is none of its name.
-    async fn make(&self, config: Value) -> Result<()> {
-        let name = config["name"].as_str().unwrap_or_default();
-        let doing = format!("make FastAgency's stream {name}");
-        match self.server.api::<Value>(&doing, format!("STREAM.INFO.{name}"), &Value::Null).await? {
-            Ok(_) => return Ok(()),
-            Err(error) if error.err_code == STREAM_NOT_FOUND => {}
-            Err(error) => return Err(error.into_broker(&doing)),
-        }
-        match self.server.api::<Value>(&doing, format!("STREAM.CREATE.{name}"), &config).await? {
-            Ok(_) => Ok(()),
-            Err(error) if error.err_code == STREAM_NAME_IN_USE => Ok(()),
-            Err(error) => Err(error.into_broker(&doing)),
-        }
     }
 
     /// The last message on one of the conversations' subjects.
@@ -97,11 +82,37 @@ impl NatsContract {
     }
 }
 
+/// Makes FastAgency's stream and bucket if they are not there.
+pub(super) async fn ensure_all(server: &Server) -> Result<Vec<StreamSetUp>> {
+    Ok(vec![ensure(server, stream_config()).await?, ensure(server, bucket_config()).await?])
+}
+
+/// Makes a stream if there is none of its name.
+async fn ensure(server: &Server, config: Value) -> Result<StreamSetUp> {
+    let name = config["name"].as_str().unwrap_or_default().to_owned();
+    let doing = format!("make FastAgency's stream {name}");
+    let set_up = |info: &Value, outcome| {
+        let replicas = info["config"]["num_replicas"].as_u64().unwrap_or(1);
+        StreamSetUp { name: name.clone(), outcome, replicas }
+    };
+    match server.api::<Value>(&doing, format!("STREAM.INFO.{name}"), &Value::Null).await? {
+        Ok(info) => return Ok(set_up(&info, SetUp::Unchanged)),
+        Err(error) if error.err_code == STREAM_NOT_FOUND => {}
+        Err(error) => return Err(error.into_broker(&doing)),
+    }
+    match server.api::<Value>(&doing, format!("STREAM.CREATE.{name}"), &config).await {
+        Ok(Ok(info)) => Ok(set_up(&info, SetUp::Created)),
+        Ok(Err(error)) if error.err_code == STREAM_NAME_IN_USE => Ok(set_up(&Value::Null, SetUp::Unchanged)),
+        Ok(Err(error)) => Err(error.into_broker(&doing)),
+        Err(Error::Denied { .. }) => Err(not_allowed(&doing, &name, false)),
+        Err(error) => Err(error),
+    }
+}
+
 #[async_trait]
 impl Contract for NatsContract {
     async fn prepare(&self) -> Result<()> {
-        self.make(stream_config()).await?;
-        self.make(bucket_config()).await
+        ensure_all(&self.server).await.map(drop)
     }
 
     async fn announce(&self, name: &str, description: &str) -> Result<()> {
@@ -425,7 +436,7 @@ impl Initiations {
             {
                 tokio::time::sleep(PAUSE).await;
                 match error {
-                    Error::Refused { .. } => return Some(Err(error)),
+                    Error::Refused { .. } | Error::Denied { .. } => return Some(Err(error)),
                     error => tracing::warn!(%error, "no starts from FastAgency's gateways for now"),
                 }
                 continue;
@@ -470,7 +481,8 @@ impl Initiations {
             .ok_or_else(|| refused("the consumer initiate_workers is no push consumer; it is not FastAgency's"))?;
         let group = config["deliver_group"].as_str().unwrap_or(INITIATE_WORKERS);
         let subscribed = self.server.client.queue_subscribe(deliver_subject.to_owned(), group.to_owned());
-        let subscriber = self.server.answered(DOING, subscribed).await?.map_err(|source| unavailable(DOING, source))?;
+        let subscriber =
+            self.server.answered(DOING, "", subscribed).await?.map_err(|source| unavailable(DOING, source))?;
         self.joined = Some(Joined {
             subscriber,
             deliver_subject: deliver_subject.to_owned(),

@@ -13,6 +13,7 @@ use super::connect::{self, ConnectError};
 use super::contract::NatsContract;
 use super::headers::EXPECTED_SUBJECT;
 use super::server::{STREAM_NOT_FOUND, Server};
+use super::streams;
 use crate::broker::contract::Contract;
 use crate::broker::subjects::{self, FASTAGENCY_STREAM, QUEUE_STREAM, RUNS_STREAM};
 use crate::broker::{Catalogue, Error, Lane, Result, Shelf};
@@ -37,6 +38,8 @@ pub struct Examined {
     pub storage: Option<(i64, u64)>,
     /// The streams by name; an error where one may not be looked at.
     pub streams: BTreeMap<String, Result<Option<Stream>>>,
+    /// The streams of ours that are there and have other settings than this version wants.
+    pub differing: Vec<String>,
     /// Whether records may be appended, jobs queued and the catalogue written; an error says what is not so.
     pub may_write: Vec<(&'static str, Result<()>)>,
     /// What exists.
@@ -68,7 +71,7 @@ pub async fn examine(settings: &Nats, name: &str) -> std::result::Result<Examine
     let url = connect::shown(&settings.url);
     connect::check_version(&client, &url)?;
     let info = client.server_info();
-    let server = Server::new(client, monitor.connections.subscribe(), monitor.losses.subscribe());
+    let server = Server::new(client, &monitor);
     connect::check_jetstream(&server, &url).await?;
     let begun = std::time::Instant::now();
     let account: Result<Value> =
@@ -77,7 +80,7 @@ pub async fn examine(settings: &Nats, name: &str) -> std::result::Result<Examine
     let storage = account
         .ok()
         .and_then(|account| Some((account["limits"]["max_storage"].as_i64()?, account["storage"].as_u64()?)));
-    let mut streams = BTreeMap::new();
+    let mut found_streams = BTreeMap::new();
     let mut ahead_millis = None;
     let buckets = Shelf::ALL.map(|shelf| subjects::bucket_stream(&subjects::bucket(shelf)));
     let names = [RUNS_STREAM, QUEUE_STREAM, FASTAGENCY_STREAM].map(str::to_owned);
@@ -88,11 +91,12 @@ pub async fn examine(settings: &Nats, name: &str) -> std::result::Result<Examine
             let middle = (asked.as_millisecond() + Timestamp::now().as_millisecond()) / 2;
             ahead_millis.get_or_insert(there.as_millisecond() - middle);
         }
-        streams.insert(name, found.map(|found| found.map(|(stream, _)| stream)));
+        found_streams.insert(name, found.map(|found| found.map(|(stream, _)| stream)));
     }
+    let differing = within(streams::differing(&server)).await.unwrap_or_default();
     let server = Arc::new(server);
     let mut may_write = Vec::new();
-    if matches!(streams.get(RUNS_STREAM), Some(Ok(Some(_)))) {
+    if matches!(found_streams.get(RUNS_STREAM), Some(Ok(Some(_)))) {
         may_write.push(("append records", within(try_append(&server)).await));
     }
     Ok(Examined {
@@ -101,7 +105,8 @@ pub async fn examine(settings: &Nats, name: &str) -> std::result::Result<Examine
         ahead_millis,
         max_payload: info.max_payload,
         storage,
-        streams,
+        streams: found_streams,
+        differing,
         may_write,
         catalogue: server.clone(),
         contract: Arc::new(NatsContract::new(server)),

@@ -28,6 +28,9 @@ pub(super) const PREVIOUS: HeaderName = HeaderName::from_static("Fa-Previous");
 /// Ours: the sequence in the run's log of the message that this one is a copy of.
 pub(super) const COPY_OF: HeaderName = HeaderName::from_static("Fa-Seq");
 
+/// Ours: the slot of an inbox that this message is in is open again; it holds nothing.
+pub(super) const OPEN: HeaderName = HeaderName::from_static("Fa-Open");
+
 /// Where in a trace the message belongs.
 pub(super) const TRACE: HeaderName = HeaderName::from_static(crate::traces::HEADER);
 

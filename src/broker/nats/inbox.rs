@@ -6,25 +6,37 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
 use super::headers;
+use super::reads::Read;
 use super::server::{Server, unavailable};
 use crate::broker::subjects::{self, RUNS_STREAM};
 use crate::broker::{Bell, Error, Inbox, Put, Result, Slot, Stored};
 use crate::clock::Timestamp;
 use crate::ids::RunId;
 
+/// How often a slot that is opened again at the same moment is tried.
+const PUT_TRIES: u32 = 4;
+
 #[async_trait]
 impl Inbox for Server {
     async fn put(&self, run: RunId, slot: Slot, payload: Bytes) -> Result<Put> {
         const DOING: &str = "put into a run's inbox";
-        match self.store(DOING, subjects::inbox(run, slot), HeaderMap::new(), payload, Some(0)).await {
-            Ok(_) => Ok(Put::First),
-            // Between the refusal and this read the run may have been purged: then nobody is first any more.
-            Err(Error::Conflict { .. }) => match self.get(run, slot).await? {
-                Some(first) => Ok(Put::Taken(first)),
-                None => Err(unavailable(DOING, "the run was removed meanwhile")),
-            },
-            Err(error) => Err(error),
+        // The sequence of what says that the slot is open again; 0: nothing was ever in it.
+        let mut open = 0;
+        for _ in 0..PUT_TRIES {
+            let subject = subjects::inbox(run, slot);
+            match self.store(DOING, subject, HeaderMap::new(), payload.clone(), Some(open)).await {
+                Ok(_) => return Ok(Put::First),
+                Err(Error::Conflict { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            match self.last_message(DOING, RUNS_STREAM, &subjects::inbox(run, slot)).await? {
+                Some(read) if is_open(&read) => open = read.stored.seq,
+                Some(read) => return Ok(Put::Taken(read.stored)),
+                // Between the refusal and this read the run may have been removed: then nobody is first any more.
+                None => return Err(unavailable(DOING, "the run was removed meanwhile")),
+            }
         }
+        Err(unavailable(DOING, "it is opened again and again"))
     }
 
     async fn tell(&self, run: RunId, slot: Slot, payload: Bytes) -> Result<()> {
@@ -33,15 +45,23 @@ impl Inbox for Server {
 
     async fn get(&self, run: RunId, slot: Slot) -> Result<Option<Stored>> {
         let found = self.last_message("read a run's inbox", RUNS_STREAM, &subjects::inbox(run, slot)).await?;
-        Ok(found.map(|read| read.stored))
+        Ok(found.filter(|read| !is_open(read)).map(|read| read.stored))
     }
 
-    async fn erase(&self, run: RunId, slot: Slot) -> Result<()> {
-        const DOING: &str = "erase an entry of a run's inbox";
-        let Some(read) = self.last_message(DOING, RUNS_STREAM, &subjects::inbox(run, slot)).await? else {
+    async fn reopen(&self, run: RunId, slot: Slot) -> Result<()> {
+        const DOING: &str = "empty a slot of a run's inbox";
+        let subject = subjects::inbox(run, slot);
+        let Some(read) = self.last_message(DOING, RUNS_STREAM, &subject).await? else { return Ok(()) };
+        if is_open(&read) {
             return Ok(());
-        };
-        self.overwrite(DOING, RUNS_STREAM, read.stored.seq).await
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(headers::OPEN, "1");
+        match self.store(DOING, subject, headers, Bytes::new(), Some(read.stored.seq)).await {
+            // Another process has opened it, or the run is gone.
+            Ok(_) | Err(Error::Conflict { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     async fn bell(&self, run: RunId) -> Result<BoxStream<'static, Bell>> {
@@ -49,9 +69,17 @@ impl Inbox for Server {
     }
 }
 
+/// Whether a message in a slot says that there is nothing in it.
+fn is_open(read: &Read) -> bool {
+    read.headers.as_ref().is_some_and(|headers| headers.get(headers::OPEN).is_some())
+}
+
 /// What a message on [`subjects::bell`] says.
 fn rang(message: Message) -> Option<Bell> {
     let slot = subjects::slot_of(&message.subject)?;
+    if message.headers.as_ref().is_some_and(|headers| headers.get(headers::OPEN).is_some()) {
+        return None;
+    }
     // What was told and not stored has no place.
     let (seq, at) = headers::place(&message).map_or((0, Timestamp::UNIX_EPOCH), |place| (place.seq, place.at));
     Some(Bell::Rang { slot, stored: Stored { seq, at, payload: message.payload } })

@@ -7,16 +7,15 @@ use std::time::{Duration, Instant};
 use async_nats::{HeaderMap, Message};
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::future::try_join_all;
 use futures_util::stream::{BoxStream, try_unfold};
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::headers::{self, EXPECTED_SUBJECT, PREVIOUS, TTL, seconds};
 use super::reads::Read;
 use super::server::{Server, unavailable};
-use crate::broker::subjects::{self, QUEUE_STREAM, RUNS_STREAM};
+use crate::broker::subjects::{self, RUNS_STREAM};
 use crate::broker::{Error, Lane, Live, Log, Overheard, Result, Sighting, Stored, count_append};
 use crate::ids::RunId;
 
@@ -96,23 +95,12 @@ impl Log for NatsLog {
         self.0.tour().await
     }
 
-    async fn purge(&self, run: RunId, tombstone: Bytes, kept: Duration) -> Result<()> {
-        // The tombstone comes first: there is no moment at which the run looks as if it had never been.
-        let seq = self.0.bury(run, tombstone, kept).await?;
-        self.forget(run, seq).await
+    async fn bury(&self, run: RunId, tombstone: Bytes, kept: Duration) -> Result<u64> {
+        self.0.bury(run, tombstone, kept).await
     }
 
-    async fn forget(&self, run: RunId, before: u64) -> Result<()> {
-        let purges = [
-            (RUNS_STREAM, json!({ "filter": subjects::records(run), "seq": before })),
-            (RUNS_STREAM, json!({ "filter": subjects::inboxes(run) })),
-            (QUEUE_STREAM, json!({ "filter": subjects::timer(run) })),
-        ];
-        try_join_all(purges.iter().map(|(stream, body)| async move {
-            self.0.api_plainly::<Value>("purge a run", format!("STREAM.PURGE.{stream}"), body).await
-        }))
-        .await?;
-        Ok(())
+    async fn call_cleaner(&self, run: RunId) -> Result<()> {
+        self.0.tell("call for the cleaner", subjects::cleaner(run), Bytes::new()).await
     }
 
     async fn ready(&self) -> Result<()> {
@@ -200,13 +188,17 @@ impl Server {
         })
     }
 
-    /// Appends the tombstone as the last record, whoever else writes.
+    /// Appends the tombstone as the last record, whoever else writes. It may vanish by itself only where what came before it
+    /// is removed at once.
     async fn bury(&self, run: RunId, tombstone: Bytes, kept: Duration) -> Result<u64> {
-        let mut outcome = Err(unavailable("purge a run", "somebody keeps writing to it"));
+        const DOING: &str = "remove a run";
+        let mut outcome = Err(unavailable(DOING, "somebody keeps writing to it"));
         for _ in 0..TOMBSTONE_TRIES {
-            let expected = self.newest("purge a run", run).await?.map_or(0, |last| last.stored.seq);
+            let expected = self.newest(DOING, run).await?.map_or(0, |last| last.stored.seq);
             let mut headers = HeaderMap::new();
-            headers.insert(TTL, seconds(kept));
+            if self.may_clean {
+                headers.insert(TTL, seconds(kept));
+            }
             outcome = self.append(run, Lane::Did, tombstone.clone(), expected, headers).await;
             if !matches!(outcome, Err(Error::Conflict { .. })) {
                 break;

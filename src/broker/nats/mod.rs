@@ -7,6 +7,7 @@
 //! over a lost connection, and says that there was a gap.
 
 mod catalogue;
+mod cleaner;
 mod connect;
 mod contract;
 pub mod examine;
@@ -23,4 +24,5 @@ mod streams;
 mod survey;
 mod walk;
 
-pub use connect::{ConnectError, connect};
+pub use connect::{ConnectError, connect, set_up};
+pub use streams::{SetUp, StreamSetUp};

@@ -146,7 +146,7 @@ impl Pull {
             {
                 tokio::time::sleep(PAUSE).await;
                 match error {
-                    Error::Refused { .. } => return Some(Err(error)),
+                    Error::Refused { .. } | Error::Denied { .. } => return Some(Err(error)),
                     error => self.say_now_and_then(&error),
                 }
                 continue;

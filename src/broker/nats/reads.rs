@@ -130,7 +130,7 @@ impl Pages {
         loop {
             let reply = match self.replies.next().now_or_never() {
                 Some(reply) => reply,
-                None => server.answered(doing, self.replies.next()).await?,
+                None => server.answered(doing, &self.call, self.replies.next()).await?,
             };
             let reply = reply.ok_or_else(|| unavailable(doing, "the connection is closed"))?;
             match reply.status.map(|status| status.as_u16()) {

@@ -1,5 +1,6 @@
 //! One connection to the server, and the questions asked over it: each has an end, and each failure is one of the broker's.
 
+use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use super::connect::Monitor;
 use super::headers::{EXPECTED_SEQUENCE, TRACE};
 use crate::broker::{Error, Result};
 use crate::traces;
@@ -25,6 +27,9 @@ const HEADER_ROOM: usize = 512;
 /// How long the store counts as full after it said so. Nobody starts a run meanwhile, so that nothing else would tell.
 const FULL_FOR: Duration = Duration::from_secs(15);
 
+/// Refusals that are remembered for the calls that wait.
+const REMEMBERED_REFUSALS: usize = 64;
+
 /// The server says that a publisher expected another sequence.
 const WRONG_LAST_SEQUENCE: [u64; 2] = [10071, 10164];
 /// The stream, the consumer or the message is not there.
@@ -35,6 +40,8 @@ pub(super) const STREAM_NAME_IN_USE: u64 = 10058;
 /// JetStream is off, for the server or for the account.
 pub(super) const NO_JETSTREAM: [u64; 2] = [10039, 10076];
 const MESSAGE_TOO_LARGE: u64 = 10054;
+/// Of the one error for all limits of a stream, only the words tell which it is.
+const PER_SUBJECT: &str = "maximum messages per subject";
 /// The limit of the stream, of the account, of the server, the disk.
 const FULL: [u64; 6] = [10077, 10047, 10028, 10023, 10122, 10002];
 
@@ -44,11 +51,68 @@ pub(super) struct Server {
     pub(super) client: Client,
     /// Counts the connections made; it changes when one was lost and another made.
     pub(super) connections: watch::Receiver<u64>,
-    /// Changes when the connection is lost: what is asked then is never answered.
-    losses: watch::Receiver<()>,
+    /// Changes when the connection is lost, or something is refused: what is asked then is never answered.
+    troubles: watch::Receiver<Troubles>,
+    /// Whether this login may purge.
+    pub(super) may_clean: bool,
     /// Whether a direct get may be answered by a replica that is behind.
     pub(super) replicated: bool,
+    /// What the subjects of all answers to us begin with.
+    inbox: String,
     full: Mutex<Option<Instant>>,
+}
+
+/// Why what was asked is never answered.
+#[derive(Debug, Default)]
+pub(super) struct Troubles {
+    /// How often the connection was lost.
+    pub(super) losses: u64,
+    /// The last things that the server would not let us do, each with a number that grows.
+    refused: VecDeque<(u64, Refusal)>,
+    refusals: u64,
+}
+
+/// Something that this login may not do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// Whether it is publishing, else it is subscribing.
+    pub(super) is_publish: bool,
+    /// Where.
+    pub(super) subject: String,
+}
+
+impl Troubles {
+    pub(super) fn add(&mut self, refusal: Refusal) {
+        self.refusals += 1;
+        self.refused.push_back((self.refusals, refusal));
+        if self.refused.len() > REMEMBERED_REFUSALS {
+            self.refused.pop_front();
+        }
+    }
+
+    /// Whether since refusal number `known` something was refused without which nothing on `subject` is answered.
+    fn since(&self, known: u64, subject: &str, inbox: &str) -> Option<&Refusal> {
+        let concerns = |refusal: &Refusal| match refusal.is_publish {
+            true => refusal.subject == subject,
+            false => refusal.subject == subject || refusal.subject.starts_with(inbox),
+        };
+        self.refused.iter().find(|(number, refusal)| *number > known && concerns(refusal)).map(|(_, refusal)| refusal)
+    }
+}
+
+impl Refusal {
+    /// Reads what the server says of it.
+    pub(super) fn read(error: &str) -> Option<Self> {
+        let rest = &error[error.to_ascii_lowercase().find("permissions violation for ")? + 26..];
+        let (what, rest) = rest.split_once(" to \"")?;
+        let is_publish = what.eq_ignore_ascii_case("publish");
+        (is_publish || what.eq_ignore_ascii_case("subscription"))
+            .then(|| Self { is_publish, subject: rest.split('"').next().unwrap_or_default().to_owned() })
+    }
+
+    fn what(&self) -> String {
+        format!("{} {:?}", if self.is_publish { "publish to" } else { "subscribe to" }, self.subject)
+    }
 }
 
 /// What the server says instead of an answer.
@@ -75,41 +139,61 @@ struct Acknowledged {
 
 impl Server {
     /// One over a connection that is there.
-    pub(super) fn new(client: Client, connections: watch::Receiver<u64>, losses: watch::Receiver<()>) -> Self {
-        Self { client, connections, losses, replicated: false, full: Mutex::new(None) }
+    pub(super) fn new(client: Client, monitor: &Monitor) -> Self {
+        let (connections, troubles) = (monitor.connections.subscribe(), monitor.troubles.subscribe());
+        // One that nobody reads from: what matters is where all inboxes of ours begin.
+        let inbox = client.new_inbox();
+        let inbox = inbox.rsplit_once('.').map_or(inbox.as_str(), |(prefix, _)| prefix).to_owned();
+        Self { client, connections, troubles, may_clean: false, replicated: false, inbox, full: Mutex::new(None) }
     }
 
-    /// Waits for what the server answers: until it does, the connection is lost, or [`ANSWER_WAIT`] is over. While there is
-    /// no connection nothing is begun, so that nothing is sent later that was given up long ago.
-    pub(super) async fn answered<T>(&self, doing: &str, answer: impl Future<Output = T>) -> Result<T> {
-        let mut losses = self.losses.clone();
-        losses.mark_unchanged();
+    /// Waits for what the server answers to something published on `subject`: until it does or refuses, the connection is lost,
+    /// or [`ANSWER_WAIT`] is over. While there is no connection nothing is begun, so that nothing is sent later that was given
+    /// up long ago.
+    pub(super) async fn answered<T>(&self, doing: &str, subject: &str, answer: impl Future<Output = T>) -> Result<T> {
+        let mut troubles = self.troubles.clone();
+        let (mut losses, mut refusals) = known(&mut troubles);
         let waiting = Instant::now();
         while !self.is_connected() {
             if waiting.elapsed() > DOWN_PATIENCE {
                 return Err(unavailable(doing, "there is no connection to NATS"));
             }
             tokio::time::sleep(DOWN_PAUSE).await;
-            losses.mark_unchanged();
+            (losses, refusals) = known(&mut troubles);
         }
-        tokio::select! {
-            biased;
-            answer = answer => Ok(answer),
-            _ = losses.changed() => Err(unavailable(doing, "the connection to NATS was lost")),
-            () = tokio::time::sleep(ANSWER_WAIT) => Err(unavailable(doing, "the server did not answer in time")),
+        let mut answer = std::pin::pin!(answer);
+        let mut late = std::pin::pin!(tokio::time::sleep(ANSWER_WAIT));
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut answer => return Ok(answer),
+                changed = troubles.changed() => {
+                    if changed.is_err() {
+                        return Err(unavailable(doing, "the connection to NATS is closed"));
+                    }
+                    let trouble = troubles.borrow_and_update();
+                    if let Some(refusal) = trouble.since(refusals, subject, &self.inbox) {
+                        return Err(Error::Denied { doing: doing.to_owned(), what: refusal.what() });
+                    }
+                    if trouble.losses != losses {
+                        return Err(unavailable(doing, "the connection to NATS was lost"));
+                    }
+                }
+                () = &mut late => return Err(unavailable(doing, "the server did not answer in time")),
+            }
         }
     }
 
     /// Subscribes; whatever is asked on this connection afterwards comes after it.
     pub(super) async fn subscribe(&self, doing: &str, subject: String) -> Result<Subscriber> {
-        let subscribed = self.answered(doing, self.client.subscribe(subject)).await?;
+        let subscribed = self.answered(doing, "", self.client.subscribe(subject)).await?;
         subscribed.map_err(|source| unavailable(doing, source))
     }
 
     /// Publishes a request whose answers come to `inbox`.
     pub(super) async fn ask(&self, doing: &str, call: String, inbox: String, body: &Value) -> Result<()> {
         let asked = self.client.publish_with_reply(call, inbox, body.to_string().into());
-        self.answered(doing, asked).await?.map_err(|source| unavailable(doing, source))
+        self.answered(doing, "", asked).await?.map_err(|source| unavailable(doing, source))
     }
 
     fn is_connected(&self) -> bool {
@@ -143,7 +227,8 @@ impl Server {
         if let Some(headers) = headers {
             request = request.headers(headers);
         }
-        match self.answered(doing, self.client.send_request(subject.into(), request)).await? {
+        let subject = subject.into();
+        match self.answered(doing, &subject, self.client.send_request(subject.clone(), request)).await? {
             Ok(message) => Ok(message),
             Err(source) if source.kind() == RequestErrorKind::NoResponders => {
                 Err(unavailable(doing, "nothing answers on the server: is JetStream on, and the stream there?"))
@@ -176,6 +261,8 @@ impl Server {
             Some(error) if WRONG_LAST_SEQUENCE.contains(&error.err_code) => {
                 Err(Error::Conflict { expected: expected.unwrap_or(0) })
             }
+            // Where there may be one message under each subject, this one is there already.
+            Some(error) if error.description.contains(PER_SUBJECT) => Err(Error::Conflict { expected: 0 }),
             Some(error) if error.err_code == MESSAGE_TOO_LARGE => {
                 Err(Error::TooLarge { size, max: self.max_payload().min(size) })
             }
@@ -256,6 +343,12 @@ impl ApiError {
     }
 }
 
+/// How many losses and refusals there have been.
+fn known(troubles: &mut watch::Receiver<Troubles>) -> (u64, u64) {
+    let troubles = troubles.borrow_and_update();
+    (troubles.losses, troubles.refusals)
+}
+
 /// [`Error::Unavailable`].
 pub(super) fn unavailable(doing: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::Unavailable { doing: doing.to_owned(), source: Some(source.into()) }
@@ -271,4 +364,27 @@ fn from_value<T: DeserializeOwned>(doing: &str, value: Value) -> Result<T> {
 
 fn unreadable(doing: &str, source: &serde_json::Error) -> Error {
     Error::Refused { doing: doing.to_owned(), reason: format!("the server's answer cannot be read: {source}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_read_from_the_servers_words_and_concerns_what_waits_for_it() {
+        let publish = Refusal::read("Permissions Violation for Publish to \"$JS.API.STREAM.PURGE.FA_RUNS\"").unwrap();
+        assert_eq!((publish.is_publish, publish.subject.as_str()), (true, "$JS.API.STREAM.PURGE.FA_RUNS"));
+        let subscribe = "'Permissions Violation for Subscription to \"_INBOX.worker.x.*\" using queue \"q\"'";
+        let subscribe = Refusal::read(subscribe).unwrap();
+        assert_eq!((subscribe.is_publish, subscribe.subject.as_str()), (false, "_INBOX.worker.x.*"));
+        assert_eq!(Refusal::read("Authorization Violation"), None);
+        let mut troubles = Troubles::default();
+        troubles.add(publish);
+        assert!(troubles.since(0, "$JS.API.STREAM.PURGE.FA_RUNS", "_INBOX.worker").is_some());
+        assert!(troubles.since(1, "$JS.API.STREAM.PURGE.FA_RUNS", "_INBOX.worker").is_none());
+        assert!(troubles.since(0, "$JS.API.INFO", "_INBOX.worker").is_none());
+        troubles.add(subscribe);
+        assert!(troubles.since(1, "$JS.API.INFO", "_INBOX.worker").is_some());
+        assert!(troubles.since(1, "$JS.API.INFO", "_INBOX.gateway").is_none());
+    }
 }

@@ -10,20 +10,67 @@ use crate::broker::subjects::{self, QUEUE_STREAM, RUNS_STREAM, bucket, bucket_en
 use crate::broker::{Error, Result, Shelf};
 
 /// The version of these settings. A stream that a newer version has set up is left as it is.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 const FORMAT_KEY: &str = "fastagency_format";
 
 /// How long a bucket keeps the marker that an entry is gone.
 pub(super) const MARKER_TTL: Duration = Duration::from_secs(60);
 
-/// Makes or updates every stream of ours; returns how many replicas the runs' stream has.
-pub(super) async fn ensure_all(server: &Server, replicas: usize) -> Result<u64> {
-    let runs = ensure(server, runs(), replicas).await?;
-    ensure(server, queue(), replicas).await?;
+/// What became of a stream that was set up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SetUp {
+    /// It was not there.
+    Created,
+    /// It had other settings.
+    Updated,
+    /// It was as it should be.
+    Unchanged,
+    /// A newer version has set it up; it was left as it is.
+    Newer,
+}
+
+/// A stream that was set up.
+#[derive(Debug, Clone)]
+pub struct StreamSetUp {
+    /// Its name.
+    pub name: String,
+    /// What became of it.
+    pub outcome: SetUp,
+    /// How many copies it has.
+    pub replicas: u64,
+}
+
+/// Makes or updates every stream of ours. A login that may not is told so where something is missing; the runs' stream comes
+/// first.
+pub(super) async fn ensure_all(server: &Server, replicas: usize) -> Result<Vec<StreamSetUp>> {
+    let mut found = vec![ensure(server, runs(), replicas).await?, ensure(server, queue(), replicas).await?];
     for shelf in Shelf::ALL {
-        ensure(server, self::shelf(shelf), replicas).await?;
+        found.push(ensure(server, self::shelf(shelf), replicas).await?);
     }
-    Ok(runs)
+    Ok(found)
+}
+
+/// The streams of ours that are there and have other settings than these.
+pub(super) async fn differing(server: &Server) -> Result<Vec<String>> {
+    let wanted = [runs(), queue()].into_iter().chain(Shelf::ALL.map(shelf));
+    let mut found = Vec::new();
+    for wanted in wanted {
+        let name = wanted["name"].as_str().unwrap_or_default();
+        let info = server.api::<Value>("look at a stream", format!("STREAM.INFO.{name}"), &Value::Null).await?;
+        if info.is_ok_and(|info| !holds(&info["config"], &wanted)) {
+            found.push(name.to_owned());
+        }
+    }
+    Ok(found)
+}
+
+/// What a login that may not make or change a stream is told.
+pub(super) fn not_allowed(doing: &str, name: &str, is_there: bool) -> Error {
+    let state = if is_there { "has other settings than ours" } else { "is missing" };
+    let reason = format!(
+        "the stream {name} {state}, and this NATS login may not set it up: run `fastagency nats setup` with the operator's login"
+    );
+    Error::Refused { doing: doing.to_owned(), reason }
 }
 
 /// The logs and inboxes. A full stream refuses what is new; what is old is never pushed out. Only tombstones have a time to
@@ -58,28 +105,31 @@ fn queue() -> Value {
 }
 
 /// A shelf of the catalogue: a key-value bucket that remembers the last value, forgets what is not renewed, and says so.
+/// Definitions are written once: runs are pinned to them, so that nobody who may add one may change or remove another.
 fn shelf(shelf: Shelf) -> Value {
     let bucket = bucket(shelf);
+    let once = shelf == Shelf::Definitions;
     json!({
         "name": bucket_stream(&bucket),
         "description": format!("FastAgency: the catalogue's {}", shelf.name()),
         "subjects": [bucket_entry(&bucket, ">")],
         "retention": "limits",
         "discard": "new",
+        "discard_new_per_subject": once,
         "storage": "file",
         "max_msgs_per_subject": 1,
         "allow_direct": true,
-        "allow_rollup_hdrs": true,
+        "allow_rollup_hdrs": !once,
         "deny_delete": true,
         "allow_msg_ttl": true,
-        "subject_delete_marker_ttl": nanos(MARKER_TTL),
+        "subject_delete_marker_ttl": if once { 0 } else { nanos(MARKER_TTL) },
         "republish": { "src": bucket_entry(&bucket, ">"), "dest": subjects::shelf_changes(shelf), "headers_only": true },
     })
 }
 
 /// Makes the stream, or brings the settings that matter to us up to ours; others (limits, for instance) are the
-/// operator's. Returns its replicas.
-async fn ensure(server: &Server, mut wanted: Value, replicas: usize) -> Result<u64> {
+/// operator's.
+async fn ensure(server: &Server, mut wanted: Value, replicas: usize) -> Result<StreamSetUp> {
     let name = wanted["name"].as_str().unwrap_or_default().to_owned();
     let doing = format!("set up the stream {name}");
     wanted["num_replicas"] = json!(replicas);
@@ -87,15 +137,20 @@ async fn ensure(server: &Server, mut wanted: Value, replicas: usize) -> Result<u
     let found = match server.api::<Value>(&doing, format!("STREAM.INFO.{name}"), &Value::Null).await? {
         Ok(mut info) => info["config"].take(),
         Err(error) if error.err_code == STREAM_NOT_FOUND => {
-            match server.api::<Value>(&doing, format!("STREAM.CREATE.{name}"), &wanted).await? {
-                Ok(mut made) => made["config"].take(),
+            match server.api::<Value>(&doing, format!("STREAM.CREATE.{name}"), &wanted).await {
+                Err(Error::Denied { .. }) => return Err(not_allowed(&doing, &name, false)),
+                Err(error) => return Err(error),
+                Ok(Ok(mut made)) => {
+                    let replicas = made["config"].take()["num_replicas"].as_u64().unwrap_or(1);
+                    return Ok(StreamSetUp { name, outcome: SetUp::Created, replicas });
+                }
                 // Another process has just made it.
-                Err(error) if error.err_code == STREAM_NAME_IN_USE => {
+                Ok(Err(error)) if error.err_code == STREAM_NAME_IN_USE => {
                     let mut info: Value =
                         server.api_plainly(&doing, format!("STREAM.INFO.{name}"), &Value::Null).await?;
                     info["config"].take()
                 }
-                Err(error) => return Err(error.into_broker(&doing)),
+                Ok(Err(error)) => return Err(error.into_broker(&doing)),
             }
         }
         Err(error) => return Err(error.into_broker(&doing)),
@@ -110,19 +165,20 @@ async fn ensure(server: &Server, mut wanted: Value, replicas: usize) -> Result<u
             format = format_found,
             "the stream was set up by a newer version; it is left as it is"
         );
-        return Ok(replicas_found);
+        return Ok(StreamSetUp { name, outcome: SetUp::Newer, replicas: replicas_found });
     }
     if holds(&found, &wanted) {
-        return Ok(replicas_found);
+        return Ok(StreamSetUp { name, outcome: SetUp::Unchanged, replicas: replicas_found });
     }
     let mut updated = found;
     lay_over(&mut updated, &wanted);
-    match server.api::<Value>(&doing, format!("STREAM.UPDATE.{name}"), &updated).await? {
-        Ok(updated) => {
+    match server.api::<Value>(&doing, format!("STREAM.UPDATE.{name}"), &updated).await {
+        Ok(Ok(updated)) => {
             tracing::info!(stream = name, "the stream's settings were brought up to date");
-            Ok(updated["config"]["num_replicas"].as_u64().unwrap_or(1))
+            let replicas = updated["config"]["num_replicas"].as_u64().unwrap_or(1);
+            Ok(StreamSetUp { name, outcome: SetUp::Updated, replicas })
         }
-        Err(error) => Err(Error::Refused {
+        Ok(Err(error)) => Err(Error::Refused {
             doing,
             reason: format!(
                 "a stream of this name has settings that cannot be changed to ours ({}); \
@@ -130,6 +186,8 @@ async fn ensure(server: &Server, mut wanted: Value, replicas: usize) -> Result<u
                 error.description
             ),
         }),
+        Err(Error::Denied { .. }) => Err(not_allowed(&doing, &name, true)),
+        Err(error) => Err(error),
     }
 }
 
@@ -137,7 +195,11 @@ async fn ensure(server: &Server, mut wanted: Value, replicas: usize) -> Result<u
 fn holds(found: &Value, wanted: &Value) -> bool {
     match (found, wanted) {
         (Value::Object(found), Value::Object(wanted)) => {
-            wanted.iter().all(|(key, wanted)| found.get(key).is_some_and(|found| holds(found, wanted)))
+            // The server leaves out what is off.
+            wanted.iter().all(|(key, wanted)| match found.get(key) {
+                Some(found) => holds(found, wanted),
+                None => *wanted == json!(0) || *wanted == json!(false),
+            })
         }
         (found, wanted) => found == wanted,
     }
@@ -163,6 +225,7 @@ mod tests {
     fn only_settings_that_matter_are_compared_and_changed() {
         let found = json!({ "a": 1, "max_bytes": 7, "metadata": { "_nats.ver": "2.15.1", "k": "1" } });
         assert!(holds(&found, &json!({ "a": 1, "metadata": { "k": "1" } })));
+        assert!(holds(&found, &json!({ "off": 0, "no": false })) && !holds(&found, &json!({ "on": 1 })));
         let wanted = json!({ "a": 2, "metadata": { "k": "2" }, "b": [1] });
         assert!(!holds(&found, &wanted));
         let mut updated = found;

@@ -111,13 +111,13 @@ impl Walk {
     }
 
     async fn step(&mut self, server: &Server) -> Result<Option<(Message, Delivered)>> {
+        let call = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", self.stream, self.consumer);
         if self.owed == 0 {
-            let call = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", self.stream, self.consumer);
             let body = json!({ "batch": PAGE, "no_wait": true });
-            server.ask(self.doing, call, self.inbox.clone(), &body).await?;
+            server.ask(self.doing, call.clone(), self.inbox.clone(), &body).await?;
             self.owed = PAGE;
         }
-        let reply = server.answered(self.doing, self.replies.next()).await?;
+        let reply = server.answered(self.doing, &call, self.replies.next()).await?;
         let reply = reply.ok_or_else(|| unavailable(self.doing, "the connection is closed"))?;
         match reply.status.map(|status| status.as_u16()) {
             None => {}

@@ -338,6 +338,11 @@ impl Erase {
         if removed > 0 {
             println!("{removed} runs were removed before; what is left of them names this user no more");
         }
+        if let Some(within) = erased["cleaned_within_secs"].as_u64() {
+            println!(
+                "their words are removed from the NATS server within {within} s, once a worker with nats.cleaner runs"
+            );
+        }
         let ids = |what: &str| -> String {
             let ids = erased[what].as_array().into_iter().flatten().filter_map(Value::as_str);
             ids.collect::<Vec<_>>().join(", ")

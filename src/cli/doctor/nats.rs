@@ -51,6 +51,13 @@ pub(super) async fn look(config: &Config, monitor: &str, findings: &mut Findings
     for (name, found) in &examined.streams {
         stream(name, found, settings.replicas as u64, findings);
     }
+    for name in &examined.differing {
+        findings.warn(
+            TOPIC,
+            format!("the stream {name} has other settings than this version wants"),
+            "run `fastagency nats setup` with the operator's login, or start a tier whose login may change streams",
+        );
+    }
     for (what, may) in &examined.may_write {
         match may {
             Ok(()) => findings.ok(TOPIC, format!("we may {what}")),
@@ -130,7 +137,11 @@ fn stream(name: &str, found: &Result<Option<Stream>, Error>, replicas: u64, find
     let stream = match found {
         Ok(Some(stream)) => stream,
         Ok(None) if name == RUNS_STREAM => {
-            return findings.warn(TOPIC, "our streams are not there yet", "start a worker or a gateway: it makes them");
+            return findings.warn(
+                TOPIC,
+                format!("the stream {RUNS_STREAM} is missing"),
+                "start a worker or a gateway: it makes the streams; where their logins may not, run `fastagency nats setup` with the operator's login",
+            );
         }
         Ok(None) => return,
         Err(error) => {

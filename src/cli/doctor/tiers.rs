@@ -45,6 +45,13 @@ fn workers(config: &Config, known: &Known, findings: &mut Findings) {
         let serves: Vec<&str> = card.workflows.iter().map(|name| name.as_str()).collect();
         version(&format!("worker {}", card.id), &card.version, &format!(" and serves {}", serves.join(", ")), findings);
     }
+    if !known.workers.is_empty() && !known.workers.iter().any(|card| card.cleans) {
+        findings.warn(
+            TOPIC,
+            "no worker that is up may remove for ever: what is removed, redacted or erased stays on the NATS server",
+            "give one worker the cleaner's login (nats.cleaner; docs/broker.md, Permissions)",
+        );
+    }
     let served: BTreeSet<&str> =
         known.workers.iter().flat_map(|card| &card.workflows).map(|name| name.as_str()).collect();
     if !known.workers.is_empty()

@@ -26,6 +26,7 @@ pub(super) fn overview() -> Vec<Operation> {
                     "runs": {"type": "object", "additionalProperties": count()},
                     "outcomes": {"type": "object", "additionalProperties": count()},
                     "queue": list(json!({"workflow": {"type": "string"}, "waiting": count(), "taken": count()})),
+                    "cleaner": {"type": "boolean"},
                     "costs": {"type": "object", "properties": {
                         "by_workflow": cost("workflow"), "by_user": cost("user")}},
                     "questions": {"type": "object", "properties": {"open": count(), "oldest": list(json!({
@@ -166,6 +167,7 @@ pub(super) fn audit() -> Vec<Operation> {
                         "required": ["erased", "not_ended", "removed", "answered_elsewhere"], "properties": {
                             "erased": {"type": "array", "items": text()},
                             "removed": {"type": "array", "items": text()},
+                            "cleaned_within_secs": {"type": "integer"},
                             "not_ended": {"type": "array", "items": text()},
                             "answered_elsewhere": {"type": "array", "items": text()}}})),
                     "413": problem("`too_large`"),

@@ -58,8 +58,9 @@ impl House {
                 description: Some(description.to_owned()),
                 params,
                 definition: format!("hash-of-{name}"),
+                signed: None,
             };
-            directory::announce(&broker, &card, b"{}".to_vec()).await.expect("announced");
+            directory::announce(&broker, &card, b"{}".to_vec(), None).await.expect("announced");
         }
         let mut settings = gateway::Settings { socket_linger: Duration::from_millis(300), ..Default::default() };
         let admin = Arc::new(AdminLink::new());
@@ -231,6 +232,7 @@ impl Player {
             version: "test".into(),
             runs: 0,
             max_runs: 0,
+            cleans: true,
         };
         directory::renew(&broker, &card, Duration::from_secs(60)).await.unwrap();
         let known: HashMap<&str, &str> = workflows().into_iter().map(|(name, about, _)| (name, about)).collect();

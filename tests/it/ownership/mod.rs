@@ -186,6 +186,8 @@ async fn work(server: Arc<Server>, actor: Actor, breaches: Arc<Breaches>) {
                 lease: LEASE,
                 believes: Vec::new(),
                 vouch_key: None,
+                definition_key: None,
+                trusted_definition_keys: Vec::new(),
             },
             keep_ended: Duration::from_secs(3600),
             keep_evidence: Duration::from_secs(3600),

@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use fastagency::broker::{
-    AnyDelivery, Bell, Broker, Catalogue, Delivery, Depth, Entry, Error, Inbox, Job, Lane, Live, Log, Overheard, Put,
-    Queue, Result, Shelf, Sighting, Slot, Stored,
+    AnyDelivery, Bell, Broker, Catalogue, Cleaner, Delivery, Depth, Entry, Error, Inbox, Job, Lane, Live, Log,
+    Overheard, Put, Queue, Result, Shelf, Sighting, Slot, Stored, Thoroughly,
 };
 use fastagency::clock::Timestamp;
 use fastagency::ids::{Name, RunId};
@@ -71,7 +71,14 @@ impl Server {
     /// The broker as an actor has it.
     pub fn broker(self: &Arc<Self>, actor: Actor) -> Broker {
         let side = Arc::new(Side { server: self.clone(), actor });
-        Broker { log: side.clone(), inbox: side.clone(), queue: side.clone(), catalogue: side, contract: None }
+        Broker {
+            log: side.clone(),
+            inbox: side.clone(),
+            queue: side.clone(),
+            catalogue: side.clone(),
+            cleaner: Some(side),
+            contract: None,
+        }
     }
 
     /// A run's log as it is.
@@ -247,12 +254,12 @@ impl Log for Side {
         Ok(stream::iter(seen.into_iter().map(Ok)).boxed())
     }
 
-    async fn forget(&self, _run: RunId, _before: u64) -> Result<()> {
-        unreachable!("nothing is redacted in a simulation")
+    async fn bury(&self, _run: RunId, _tombstone: Bytes, _kept: Duration) -> Result<u64> {
+        unreachable!("nothing is kept for less than a simulation")
     }
 
-    async fn purge(&self, _run: RunId, _tombstone: Bytes, _kept: Duration) -> Result<()> {
-        unreachable!("nothing is kept for less than a simulation")
+    async fn call_cleaner(&self, _run: RunId) -> Result<()> {
+        Ok(())
     }
 
     async fn ready(&self) -> Result<()> {
@@ -284,7 +291,7 @@ impl Inbox for Side {
         self.call("get", (run.to_string(), slot), move |state, _| state.inbox.get(&(run, slot)).cloned()).await
     }
 
-    async fn erase(&self, run: RunId, slot: Slot) -> Result<()> {
+    async fn reopen(&self, run: RunId, slot: Slot) -> Result<()> {
         self.call("erase", (run.to_string(), slot), move |state, _| drop(state.inbox.remove(&(run, slot)))).await
     }
 
@@ -293,6 +300,21 @@ impl Inbox for Side {
         let actor = self.actor;
         self.call("bell", run.to_string(), move |state, _| state.bells.push(Ear { actor, run, sender })).await?;
         Ok(self.heard(receiver))
+    }
+}
+
+#[async_trait]
+impl Cleaner for Side {
+    async fn forget(&self, _run: RunId, _before: u64, _how: Thoroughly) -> Result<()> {
+        unreachable!("nothing is redacted in a simulation")
+    }
+
+    async fn erase(&self, run: RunId, slot: Slot) -> Result<()> {
+        self.reopen(run, slot).await
+    }
+
+    async fn called(&self) -> Result<BoxStream<'static, RunId>> {
+        Ok(stream::pending().boxed())
     }
 }
 

@@ -1,0 +1,88 @@
+//! Removing for ever: purges, and messages that are overwritten. On a server with a login for each tier one login alone may do
+//! it, over a connection of its own.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::future::try_join_all;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{StreamExt, TryStreamExt};
+use serde_json::{Value, json};
+
+use super::server::Server;
+use crate::broker::subjects::{self, QUEUE_STREAM, RUNS_STREAM};
+use crate::broker::{Cleaner, Error, Result, Slot, Thoroughly};
+use crate::ids::RunId;
+
+const DOING: &str = "remove a run's records";
+/// Messages that are overwritten at once: each costs the server a write.
+const OVERWRITTEN_AT_ONCE: usize = 16;
+
+/// Removes over one connection what is read and heard over another, or over the same.
+pub(super) struct NatsCleaner {
+    /// Whose login may purge.
+    hand: Arc<Server>,
+    /// Whose login may read.
+    eyes: Arc<Server>,
+}
+
+impl NatsCleaner {
+    /// One that removes with `hand` and reads with `eyes`.
+    pub(super) fn new(hand: Arc<Server>, eyes: Arc<Server>) -> Self {
+        Self { hand, eyes }
+    }
+
+    /// Overwrites the messages that match before a sequence. What JetStream purges it only forgets.
+    async fn overwrite(&self, filter: &str, before: u64) -> Result<()> {
+        let found = self.eyes.read_all(DOING, RUNS_STREAM, filter, 0).await?;
+        stream::iter(found.into_iter().map(|read| read.stored.seq).filter(|seq| *seq < before).map(Ok))
+            .try_for_each_concurrent(OVERWRITTEN_AT_ONCE, |seq| self.hand.overwrite(DOING, RUNS_STREAM, seq))
+            .await
+    }
+}
+
+/// Whether this login may purge: asked for a run that never was.
+pub(super) async fn may_clean(server: &Server) -> Result<bool> {
+    let body = json!({ "filter": subjects::records(RunId::random()) });
+    let call = format!("STREAM.PURGE.{RUNS_STREAM}");
+    match server.api::<Value>("find out whether this login may clean", call, &body).await {
+        Ok(Ok(_)) => Ok(true),
+        Ok(Err(error)) => Err(error.into_broker(DOING)),
+        Err(Error::Denied { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[async_trait]
+impl Cleaner for NatsCleaner {
+    async fn forget(&self, run: RunId, before: u64, how: Thoroughly) -> Result<()> {
+        let (records, inbox) = (subjects::records(run), subjects::inboxes(run));
+        if how == Thoroughly::Overwrite {
+            tokio::try_join!(self.overwrite(&records, before), self.overwrite(&inbox, u64::MAX))?;
+        }
+        let purges = [
+            (RUNS_STREAM, json!({ "filter": records, "seq": before })),
+            (RUNS_STREAM, json!({ "filter": inbox })),
+            (QUEUE_STREAM, json!({ "filter": subjects::timer(run) })),
+        ];
+        try_join_all(purges.iter().map(|(stream, body)| async move {
+            self.hand.api_plainly::<Value>(DOING, format!("STREAM.PURGE.{stream}"), body).await
+        }))
+        .await?;
+        Ok(())
+    }
+
+    async fn erase(&self, run: RunId, slot: Slot) -> Result<()> {
+        const DOING: &str = "erase an entry of a run's inbox";
+        let Some(read) = self.eyes.last_message(DOING, RUNS_STREAM, &subjects::inbox(run, slot)).await? else {
+            return Ok(());
+        };
+        self.hand.overwrite(DOING, RUNS_STREAM, read.stored.seq).await
+    }
+
+    async fn called(&self) -> Result<BoxStream<'static, RunId>> {
+        let read = |message: async_nats::Message| Some(subjects::cleaned_run_of(&message.subject));
+        let heard = self.eyes.hear("hear calls for the cleaner", subjects::ALL_CLEANER_CALLS.to_owned(), read, || None);
+        Ok(heard.await?.filter_map(std::future::ready).boxed())
+    }
+}

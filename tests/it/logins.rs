@@ -1,0 +1,398 @@
+//! What a stolen login of each tier can do at the NATS server: the table of docs/security.md, each cell tried at a server with
+//! the shipped configuration, one server and three.
+
+use std::time::Duration;
+
+use fastagency::broker::{Error, nats};
+use fastagency::config::Nats;
+use fastagency::ids::RunId;
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use crate::permissions::{PATIENCE, configuration, furnish, password, project, server, set_up};
+use crate::support::nats_server::NatsServer;
+use crate::support::tier::Tier;
+
+/// Something that can be done by publishing, the subjects that do it, and whose login may.
+fn publishing() -> Vec<(&'static str, Vec<String>, &'static [&'static str])> {
+    let run = RunId::random();
+    let api = |calls: &[&str]| calls.iter().map(|call| format!("$JS.API.{call}")).collect::<Vec<_>>();
+    let of = |subjects: &[&str]| subjects.iter().map(|subject| subject.replace("RUN", &run.to_string())).collect();
+    vec![
+        (
+            "read logs and inboxes",
+            api(&["DIRECT.GET.FA_RUNS", "STREAM.MSG.GET.FA_RUNS"]),
+            &["operator", "worker", "gateway"],
+        ),
+        ("walk over all runs", api(&["CONSUMER.CREATE.FA_RUNS.x"]), &["operator", "worker", "gateway"]),
+        ("read definitions", api(&["DIRECT.GET.KV_fa_definitions"]), &["operator", "worker"]),
+        ("read jobs", api(&["STREAM.MSG.GET.FA_QUEUE"]), &["operator"]),
+        ("append what people see", of(&["fa.run.RUN.said"]), &["worker", "gateway"]),
+        ("append what happened, start and remove runs", of(&["fa.run.RUN.did"]), &["worker", "gateway"]),
+        ("answer and cancel", of(&["fa.inbox.RUN.cancel"]), &["worker", "gateway"]),
+        (
+            "take jobs",
+            api(&["CONSUMER.MSG.NEXT.FA_QUEUE.work_who", "CONSUMER.CREATE.FA_QUEUE.mine.fa.queue.who"]),
+            &["operator", "worker"],
+        ),
+        ("settle jobs", of(&["$JS.ACK.FA_QUEUE.work_who.1.1.1.1.1"]), &["worker"]),
+        ("count jobs", api(&["CONSUMER.INFO.FA_QUEUE.work_who"]), &["operator", "worker", "gateway"]),
+        (
+            "take workers' consumers away",
+            api(&["CONSUMER.DELETE.FA_QUEUE.work_who", "CONSUMER.PAUSE.FA_QUEUE.work_who"]),
+            &["operator"],
+        ),
+        ("queue jobs", of(&["fa.queue.who"]), &["worker", "gateway"]),
+        ("set timers", of(&["fa.timer.RUN"]), &["worker"]),
+        ("show what a model is writing", of(&["fa.live.run.RUN.delta"]), &["worker"]),
+        ("show records that nobody has stored", of(&["fa.live.run.RUN.said", "fa.live.shelf.workflows.x"]), &[]),
+        ("have a lease", of(&["$KV.fa_workers.x"]), &["worker"]),
+        ("announce workflows", of(&["$KV.fa_workflows.x"]), &["worker"]),
+        ("add definitions", of(&["$KV.fa_definitions.x"]), &["worker"]),
+        ("write lists", of(&["$KV.fa_runs.x"]), &["worker", "gateway"]),
+        (
+            "make, change and remove streams; sources and republish are among their settings",
+            api(&[
+                "STREAM.CREATE.MINE",
+                "STREAM.UPDATE.FA_RUNS",
+                "STREAM.DELETE.FA_RUNS",
+                "STREAM.UPDATE.FA_QUEUE",
+                "STREAM.UPDATE.KV_fa_workflows",
+                "STREAM.UPDATE.KV_fa_definitions",
+                "STREAM.DELETE.KV_fa_definitions",
+            ]),
+            &["operator"],
+        ),
+        ("purge runs and timers", api(&["STREAM.PURGE.FA_RUNS", "STREAM.PURGE.FA_QUEUE"]), &["operator", "cleaner"]),
+        (
+            "purge what exists",
+            api(&["STREAM.PURGE.KV_fa_runs", "STREAM.PURGE.KV_fa_definitions", "STREAM.PURGE.KV_fa_workflows"]),
+            &["operator"],
+        ),
+        ("remove one record", api(&["STREAM.MSG.DELETE.FA_RUNS"]), &["operator", "cleaner"]),
+        (
+            "remove one job or entry",
+            api(&["STREAM.MSG.DELETE.FA_QUEUE", "STREAM.MSG.DELETE.KV_fa_runs"]),
+            &["operator"],
+        ),
+        ("copy and restore streams", api(&["STREAM.SNAPSHOT.FA_RUNS", "STREAM.RESTORE.FA_RUNS"]), &["operator"]),
+        (
+            "move streams between servers",
+            api(&["STREAM.LEADER.STEPDOWN.FA_RUNS", "STREAM.PEER.REMOVE.FA_RUNS"]),
+            &["operator"],
+        ),
+        ("list streams", api(&["STREAM.NAMES", "STREAM.LIST"]), &["operator"]),
+        ("ask the server", of(&["$SYS.REQ.SERVER.PING", "$SYS.REQ.ACCOUNT.FASTAGENCY.CONNZ"]), &[]),
+        ("answer in the server's place", of(&["_INBOX.gateway.x", "_INBOX.worker.x"]), &[]),
+    ]
+}
+
+/// The same for hearing.
+const HEARING: [(&str, &[&str], &[&str]); 6] = [
+    ("hear runs live", &["fa.live.>"], &["worker", "gateway"]),
+    ("hear what is published before it is stored", &["fa.run.>", "fa.inbox.>", "fa.queue.>", "$KV.>"], &[]),
+    ("hear the answers to everybody", &["_INBOX.>", ">"], &[]),
+    ("hear the answers to a gateway", &["_INBOX.gateway.>"], &["gateway"]),
+    ("hear the answers to a worker", &["_INBOX.worker.>"], &["worker"]),
+    ("hear the server", &["$SYS.>"], &[]),
+];
+
+/// The logins in our account: those of the other one are kept from ours by the account, whatever they may there.
+const OURS: [&str; 4] = ["operator", "cleaner", "worker", "gateway"];
+
+/// A connection, and what the server refuses on it.
+struct Thief {
+    client: async_nats::Client,
+    refused: mpsc::UnboundedReceiver<String>,
+}
+
+impl Thief {
+    async fn with(url: &str, login: &str) -> Self {
+        let (told, refused) = mpsc::unbounded_channel();
+        let client = async_nats::ConnectOptions::with_user_and_password(login.to_owned(), password(login))
+            .custom_inbox_prefix(format!("_INBOX.{login}"))
+            .event_callback(move |event| {
+                let told = told.clone();
+                async move { drop(told.send(event.to_string())) }
+            })
+            .connect(url)
+            .await
+            .expect("the login is right");
+        Self { client, refused }
+    }
+
+    /// What was refused since this was asked last. Nobody may do what ends the list, and the server answers in order.
+    async fn refused(&mut self) -> Vec<String> {
+        let end = format!("refused.{}", RunId::random());
+        self.client.publish(end.clone(), "".into()).await.unwrap();
+        self.client.flush().await.unwrap();
+        let mut refused = Vec::new();
+        loop {
+            let event = tokio::time::timeout(PATIENCE, self.refused.recv()).await.expect("an event").expect("an event");
+            if event.contains(&end) {
+                return refused;
+            }
+            if event.to_lowercase().contains("permissions violation") {
+                refused.push(event);
+            }
+        }
+    }
+}
+
+/// Tries every cell of the table at a server, or at one of several.
+async fn try_every_cell(url: &str) {
+    for login in OURS {
+        let mut thief = Thief::with(url, login).await;
+        for (what, subjects, may) in publishing() {
+            for subject in subjects {
+                // What the server would do for this is nothing: it can read no such request.
+                thief.client.publish(subject.clone(), "x".into()).await.unwrap();
+                let refused =
+                    thief.refused().await.iter().any(|event| event.contains(&format!("Publish to {subject:?}")));
+                assert_eq!(refused, !may.contains(&login), "{login}: {what} ({subject})");
+            }
+        }
+        for (what, subjects, may) in HEARING {
+            for subject in subjects {
+                let subscriber = thief.client.subscribe(*subject).await.unwrap();
+                let told = format!("Subscription to {subject:?}");
+                let refused = thief.refused().await.iter().any(|event| event.contains(&told));
+                assert_eq!(refused, !may.contains(&login), "{login}: {what} ({subject})");
+                drop(subscriber);
+            }
+        }
+    }
+}
+
+/// Asks JetStream's API.
+async fn ask(client: &async_nats::Client, call: &str, body: &Value) -> Value {
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let asked = client.request(format!("$JS.API.{call}"), body.into());
+    let answer = tokio::time::timeout(PATIENCE, asked).await.expect("in time").expect("an answer");
+    serde_json::from_slice(&answer.payload).unwrap()
+}
+
+#[tokio::test]
+async fn a_stolen_login_does_no_more_than_its_tier() {
+    let Some((server, _folder)) = server("logins::a_stolen_login_does_no_more_than_its_tier") else { return };
+    try_every_cell(&server.url()).await;
+}
+
+#[tokio::test]
+async fn pythons_logins_reach_nothing_of_ours_whatever_they_ask_for() {
+    let Some((server, _folder)) = server("logins::pythons_logins_reach_nothing_of_ours_whatever_they_ask_for") else {
+        return;
+    };
+    let operator = Thief::with(&server.url(), "operator").await.client;
+    let held = async || ask(&operator, "STREAM.INFO.FA_RUNS", &json!(null)).await["state"]["messages"].clone();
+    let worker = crate::permissions::stolen(&server.url(), "worker").await;
+    let (run, lane) = (RunId::random(), fastagency::broker::Lane::Did);
+    worker.log.append(run, lane, "private".into(), 0).await.unwrap();
+    let mut live = worker.log.follow(run).await.unwrap();
+    let before = held().await;
+    let python = Thief::with(&server.url(), "python").await.client;
+    // Python's worker makes its two at each start; there is room for no others.
+    let settings = |more: Value| {
+        let mut settings = json!({ "name": "FastAgency", "discard": "old",
+            "subjects": ["chat.server.initiate_chat", "chat.client.messages.*.*", "chat.server.messages.*.*", "discovery"] });
+        settings.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap_or_default());
+        settings
+    };
+    for call in ["STREAM.CREATE.FastAgency", "STREAM.UPDATE.FastAgency"] {
+        let made = ask(&python, call, &settings(json!({}))).await;
+        assert_eq!(made["config"]["name"], "FastAgency", "{made}");
+    }
+    let another = ask(&python, "STREAM.CREATE.MINE", &json!({ "name": "MINE", "subjects": ["fa.>"] })).await;
+    assert!(another["error"].is_object(), "{another}");
+    // In its account there is nothing of ours to take or to fill.
+    for stream in ["FA_RUNS", "FA_QUEUE", "KV_fa_workflows"] {
+        let found = ask(&python, &format!("STREAM.INFO.{stream}"), &json!(null)).await;
+        assert_eq!(found["error"]["code"], 404, "{found}");
+    }
+    let settings = settings(json!({
+        "sources": [{ "name": "FA_RUNS" }],
+        "republish": { "src": "chat.client.messages.*.*", "dest": "fa.inbox.{{wildcard(1)}}.{{wildcard(2)}}" },
+    }));
+    ask(&python, "STREAM.UPDATE.FastAgency", &settings).await;
+    for subject in
+        [format!("chat.client.messages.{run}.cancel"), format!("fa.run.{run}.did"), format!("fa.live.run.{run}.did")]
+    {
+        python.publish(subject, "forged".into()).await.unwrap();
+    }
+    python.flush().await.unwrap();
+    // Whatever came of it has come before this.
+    let last =
+        worker.log.append(run, lane, "ours".into(), worker.log.last(run).await.unwrap().unwrap().seq).await.unwrap();
+    let heard = tokio::time::timeout(PATIENCE, live.next()).await.expect("in time");
+    assert!(matches!(heard, Some(fastagency::broker::Live::Record { stored, .. }) if stored.seq == last), "forged");
+    assert_eq!(held().await.as_u64(), before.as_u64().map(|count| count + 1));
+    let theirs = ask(&python, "STREAM.INFO.FastAgency", &json!(null)).await;
+    assert!(theirs["state"]["messages"].as_u64().is_some_and(|count| count <= 1), "{theirs}");
+    // And in Python's account our own tiers' logins do what their tier does.
+    for (login, subject, may) in [
+        ("gateway-python", "chat.server.initiate_chat", true),
+        ("gateway-python", "chat.client.messages.alice.x", false),
+        ("gateway-python", "$JS.API.STREAM.PURGE.FastAgency", false),
+        ("gateway-python", "$JS.API.STREAM.UPDATE.FastAgency", false),
+        ("worker-python", "chat.server.initiate_chat", false),
+        ("worker-python", "chat.server.messages.alice.x", false),
+        ("worker-python", "chat.client.messages.alice.x", true),
+        ("worker-python", "$JS.API.STREAM.UPDATE.FastAgency", false),
+        ("worker-python", "$JS.API.STREAM.DELETE.FastAgency", false),
+    ] {
+        let mut thief = Thief::with(&server.url(), login).await;
+        thief.client.publish(subject, "x".into()).await.unwrap();
+        assert_eq!(thief.refused().await.is_empty(), may, "{login}: {subject}");
+    }
+}
+
+#[tokio::test]
+async fn a_tier_that_may_not_set_streams_up_says_so_at_once() {
+    const TEST: &str = "logins::a_tier_that_may_not_set_streams_up_says_so_at_once";
+    let Some((server, folder)) = server(TEST) else { return };
+    furnish(&folder);
+    assert!(!set_up(&folder, &server.url(), "").contains("created"), "the second time nothing is made");
+    // Somebody has changed one stream and removed another.
+    let operator = Thief::with(&server.url(), "operator").await.client;
+    let mut queue = ask(&operator, "STREAM.INFO.FA_QUEUE", &json!(null)).await["config"].clone();
+    queue["description"] = json!("another");
+    ask(&operator, "STREAM.UPDATE.FA_QUEUE", &queue).await;
+    project(&folder, &server.url(), "worker", "");
+    let said = |arguments: &[&str]| {
+        let begun = std::time::Instant::now();
+        let mut tier = Tier::start(folder.path(), arguments);
+        let status = tier.end();
+        assert!(begun.elapsed() < Duration::from_secs(4), "it waits for an answer that nobody gives");
+        (status.code(), tier.heard().concat())
+    };
+    let (code, text) = said(&["worker", "-c", "worker.yaml"]);
+    assert_eq!(code, Some(3), "{text}");
+    assert!(
+        text.contains("the stream FA_QUEUE has other settings than ours, and this NATS login may not set it up"),
+        "{text}"
+    );
+    assert!(text.contains("run `fastagency nats setup` with the operator's login"), "{text}");
+    assert!(set_up(&folder, &server.url(), "").contains("FA_QUEUE: updated"));
+    ask(&operator, "STREAM.DELETE.FA_RUNS", &json!(null)).await;
+    let (code, text) = said(&["worker", "-c", "worker.yaml"]);
+    assert!(code == Some(3) && text.contains("the stream FA_RUNS is missing"), "{text}");
+    assert!(set_up(&folder, &server.url(), "").contains("FA_RUNS: created"));
+
+    // Whatever else a login may not is refused at once, and by its name.
+    let settings = Nats {
+        url: server.url(),
+        user: Some("worker".to_owned()),
+        password: Some(password("worker").into()),
+        cleaner: Some(fastagency::config::NatsLogin {
+            user: Some("gateway".to_owned()),
+            password: Some(password("gateway").into()),
+            ..Default::default()
+        }),
+        ..Nats::default()
+    };
+    let refused = nats::connect(&settings, "a test").await.err().expect("the gateway's login cleans nothing");
+    assert!(format!("{refused:?}").contains("may not purge"), "{refused:?}");
+    let gateway = crate::permissions::stolen(&server.url(), "gateway").await;
+    let begun = std::time::Instant::now();
+    let denied = gateway.catalogue.put(fastagency::broker::Shelf::Workflows, "x", "{}".into(), None).await;
+    assert!(matches!(&denied, Err(Error::Denied { what, .. }) if what.contains("$KV.fa_workflows.x")), "{denied:?}");
+    assert!(begun.elapsed() < Duration::from_secs(2), "it is not waited for");
+}
+
+#[tokio::test]
+async fn streams_of_an_earlier_version_are_brought_up_to_date() {
+    const TEST: &str = "logins::streams_of_an_earlier_version_are_brought_up_to_date";
+    let Some(server) = NatsServer::start(TEST) else { return };
+    let client = async_nats::connect(server.url()).await.unwrap();
+    let minute = 60_000_000_000_u64;
+    let earlier = json!({
+        "name": "KV_fa_definitions", "subjects": ["$KV.fa_definitions.>"], "retention": "limits", "discard": "new",
+        "storage": "file", "max_msgs_per_subject": 1, "allow_direct": true, "allow_rollup_hdrs": true,
+        "deny_delete": true, "allow_msg_ttl": true, "subject_delete_marker_ttl": minute, "num_replicas": 1,
+        "republish": { "src": "$KV.fa_definitions.>", "dest": "fa.live.shelf.definitions.>", "headers_only": true },
+        "metadata": { "fastagency_format": "1" },
+    });
+    let made = ask(&client, "STREAM.CREATE.KV_fa_definitions", &earlier).await;
+    assert!(made["error"].is_null(), "{made}");
+    let broker = server.broker().await;
+    let config = ask(&client, "STREAM.INFO.KV_fa_definitions", &json!(null)).await["config"].clone();
+    assert_eq!(
+        (&config["discard_new_per_subject"], &config["allow_rollup_hdrs"]),
+        (&json!(true), &json!(false)),
+        "{config}"
+    );
+    let shelf = fastagency::broker::Shelf::Definitions;
+    broker.catalogue.put(shelf, "hash", "{}".into(), None).await.unwrap();
+    let again = broker.catalogue.put(shelf, "hash", "another".into(), None).await;
+    assert!(matches!(again, Err(Error::Conflict { .. })), "{again:?}");
+    assert!(broker.log.ready().await.is_ok(), "that something is there already makes no store full");
+}
+
+/// Three servers of the cluster's example file.
+fn three(test: &str, folder: &tempfile::TempDir) -> Option<Vec<NatsServer>> {
+    let text = std::fs::read_to_string("nats-server.cluster.conf").unwrap();
+    std::fs::write(folder.path().join("nats-server.tiers.conf"), configuration()).unwrap();
+    let routes: Vec<u16> = (0..3).map(|_| free_port()).collect();
+    let all: Vec<String> = routes.iter().map(|port| format!("\"nats-route://route:r@127.0.0.1:{port}\"")).collect();
+    let mut servers = Vec::new();
+    for (number, port) in routes.iter().enumerate() {
+        let text = text
+            .replace("$FASTAGENCY_NATS_NAME", &format!("n{number}"))
+            .replace("$FASTAGENCY_NATS_ROUTE_PASSWORD", "r")
+            .replace("routes: $FASTAGENCY_NATS_ROUTES", &format!("routes: [{}]", all.join(", ")))
+            .replace("listen: 127.0.0.1:6222", &format!("listen: 127.0.0.1:{port}"));
+        let path = folder.path().join(format!("n{number}.conf"));
+        std::fs::write(&path, text).unwrap();
+        servers.push(NatsServer::start_with(test, &["-c", path.to_str().unwrap()])?);
+    }
+    Some(servers)
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[tokio::test]
+async fn a_stolen_login_does_no_more_in_a_cluster_of_three() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(servers) = three("logins::a_stolen_login_does_no_more_in_a_cluster_of_three", &folder) else { return };
+    // They have to find each other, and choose who leads.
+    let leads = async {
+        loop {
+            let operator = Thief::with(&servers[0].url(), "operator").await.client;
+            let asked = tokio::time::timeout(Duration::from_secs(2), operator.request("$JS.API.INFO", "".into())).await;
+            if asked.is_ok_and(|asked| {
+                asked.is_ok_and(|answer| !String::from_utf8_lossy(&answer.payload).contains("\"error\""))
+            }) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, leads).await.expect("a leader");
+    let urls: Vec<String> = servers.iter().map(NatsServer::url).collect();
+    let made = set_up(&folder, &urls.join(","), ", replicas: 3");
+    assert!(made.contains("FA_RUNS: created"), "{made}");
+    try_every_cell(&servers[1].url()).await;
+    // And a run can be stored, removed and cleaned there.
+    let settings = Nats {
+        url: urls.join(","),
+        user: Some("worker".to_owned()),
+        password: Some(password("worker").into()),
+        replicas: 3,
+        cleaner: Some(fastagency::config::NatsLogin {
+            user: Some("cleaner".to_owned()),
+            password: Some(password("cleaner").into()),
+            ..Default::default()
+        }),
+        ..Nats::default()
+    };
+    let broker = nats::connect(&settings, "a test").await.unwrap();
+    let run = RunId::random();
+    broker.log.append(run, fastagency::broker::Lane::Did, "words".into(), 0).await.unwrap();
+    let left = broker.log.bury(run, "tombstone".into(), fastagency::broker::TOMBSTONE_KEPT).await.unwrap();
+    let how = fastagency::broker::Thoroughly::Overwrite;
+    broker.cleaner.as_ref().unwrap().forget(run, left, how).await.unwrap();
+    assert_eq!(broker.log.last(run).await.unwrap().unwrap().seq, left);
+}
