@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use ring::hmac;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -97,7 +98,19 @@ uuid_id!(
 );
 
 impl RunId {
-    /// The run that a user's `Idempotency-Key` names: the same key of the same user is the same run.
+    /// The run that a user's `Idempotency-Key` names: the same key of the same user is the same run. Without the secret
+    /// nobody can know its id, and it looks like any other.
+    pub fn keyed(secret: &hmac::Key, user: Option<&UserId>, key: &str) -> Self {
+        let user = user.map_or("", UserId::as_str);
+        let mut context = hmac::Context::with_key(secret);
+        context.update(&(user.len() as u64).to_be_bytes());
+        context.update(user.as_bytes());
+        context.update(key.as_bytes());
+        let bytes = context.sign().as_ref()[..16].try_into().expect("HMAC-SHA256 has 32 bytes");
+        Self(uuid::Builder::from_random_bytes(bytes).into_uuid())
+    }
+
+    /// The same as gateways had it that knew no secret: anybody can know it.
     pub fn for_key(user: Option<&UserId>, key: &str) -> Self {
         let user = user.map_or("", UserId::as_str);
         Self(Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("fastagency\0{user}\0{key}").as_bytes()))
@@ -246,6 +259,23 @@ mod tests {
             assert!(token.len() <= 140);
         }
         assert_ne!(token(&"x".repeat(70)), token(&"x".repeat(71)));
+    }
+
+    #[test]
+    fn a_key_names_another_run_for_another_user_and_under_another_secret() {
+        let secret = |text: &str| hmac::Key::new(hmac::HMAC_SHA256, text.as_bytes());
+        let (one, alice) = (secret("one"), UserId::new("alice"));
+        let run = RunId::keyed(&one, alice.as_ref(), "k");
+        assert_eq!(run, RunId::keyed(&one, alice.as_ref(), "k"));
+        for other in [
+            RunId::keyed(&secret("other"), alice.as_ref(), "k"),
+            RunId::keyed(&one, None, "k"),
+            RunId::keyed(&one, UserId::new("alicek").as_ref(), ""),
+            RunId::keyed(&one, UserId::new("alic").as_ref(), "ek"),
+            RunId::for_key(alice.as_ref(), "k"),
+        ] {
+            assert_ne!(run, other);
+        }
     }
 
     #[test]

@@ -21,6 +21,8 @@ const KEY: usize = 32;
 #[derive(Clone)]
 pub struct Sealer {
     key: SecretString,
+    /// The keys from before: they only open.
+    previous: Vec<SecretString>,
 }
 
 /// The key of one run: it seals and opens passwords.
@@ -31,25 +33,24 @@ pub struct RunKey {
 impl Sealer {
     /// Takes the project's key: any text.
     pub fn new(key: SecretString) -> Self {
-        Self { key }
+        Self { key, previous: Vec::new() }
     }
 
-    fn cipher(&self) -> XChaCha20Poly1305 {
-        let mut hash = Sha256::new();
-        hash.update(b"fastagency seal v2\0");
-        hash.update(self.key.expose_secret().as_bytes());
-        XChaCha20Poly1305::new(&hash.finalize())
+    /// Opens what was sealed with these keys, too.
+    pub fn with_previous(self, keys: Vec<SecretString>) -> Self {
+        Self { previous: keys, ..self }
     }
 
     /// A new random key for a run, sealed.
     pub fn new_run_key(&self, run: RunId) -> String {
         let key: [u8; KEY] = rand::random();
-        seal(&self.cipher(), &run.to_string(), &key)
+        seal(&cipher(&self.key), &run.to_string(), &key)
     }
 
     /// Opens the key of a run; `None` if it was sealed with another project's key, or for another run.
     pub fn run_key(&self, run: RunId, sealed: &str) -> Option<RunKey> {
-        let key = open(&self.cipher(), &run.to_string(), sealed)?;
+        let mut keys = std::iter::once(&self.key).chain(&self.previous);
+        let key = keys.find_map(|key| open(&cipher(key), &run.to_string(), sealed))?;
         Some(RunKey { cipher: XChaCha20Poly1305::new_from_slice(&key).ok()? })
     }
 }
@@ -64,6 +65,13 @@ impl RunKey {
     pub fn open(&self, question: MessageId, sealed: &str) -> Option<String> {
         String::from_utf8(open(&self.cipher, &question.to_string(), sealed)?).ok()
     }
+}
+
+fn cipher(key: &SecretString) -> XChaCha20Poly1305 {
+    let mut hash = Sha256::new();
+    hash.update(b"fastagency seal v2\0");
+    hash.update(key.expose_secret().as_bytes());
+    XChaCha20Poly1305::new(&hash.finalize())
 }
 
 fn seal(cipher: &XChaCha20Poly1305, about: &str, secret: &[u8]) -> String {
@@ -99,5 +107,9 @@ mod tests {
         assert_eq!(sealer.run_key(run, &sealer.new_run_key(run)).unwrap().open(question, &sealed), None);
         assert!(Sealer::new("other".into()).run_key(run, &stored).is_none());
         assert!(sealer.run_key(RunId::random(), &stored).is_none());
+        // Another key of the project, which knows the one before.
+        let rotated = Sealer::new("new".into()).with_previous(vec!["other".into(), "key".into()]);
+        assert_eq!(rotated.run_key(run, &stored).unwrap().open(question, &sealed).as_deref(), Some("hunter2"));
+        assert!(sealer.run_key(run, &rotated.new_run_key(run)).is_none());
     }
 }

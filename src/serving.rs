@@ -3,7 +3,7 @@
 //! costs a moment and a few kilobytes.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -125,7 +125,7 @@ pub async fn serve(listener: TcpListener, app: Router, connections: Connections,
         }
         let address = peer.ip().to_canonical();
         let limit = connections.per_address.filter(|_| !connections.unlimited.iter().any(|net| net.contains(&address)));
-        match places.take(address, limit) {
+        match places.take(subscriber(address), limit) {
             Ok(place) => {
                 let line = Line::new(stream, place.clone());
                 let (app, shutdown_too) = (app.clone(), shutdown.clone());
@@ -182,6 +182,22 @@ async fn connection(
     }
 }
 
+/// The address that stands for a subscriber of an Internet provider: an IPv4 address itself, of an IPv6 address its /64. One
+/// subscriber has all of these 2^64 addresses, so whatever is counted by address is counted by this one.
+pub fn subscriber(address: IpAddr) -> IpAddr {
+    prefix(address, 64)
+}
+
+/// The address with only the first bits of an IPv6 address; an IPv4 address stays as it is.
+pub fn prefix(address: IpAddr, bits: u32) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            Ipv6Addr::from_bits(address.to_bits() & !(u128::MAX.checked_shr(bits).unwrap_or(0))).into()
+        }
+        address => address,
+    }
+}
+
 /// An answer, whose connection is at work until its last piece was taken.
 fn answered(response: Response, place: Arc<Place>) -> Response {
     // A socket's connection is at work until it is closed.
@@ -213,6 +229,19 @@ fn is_of_one_connection(error: &std::io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_subscriber_is_an_ipv4_address_or_the_64_bits_of_an_ipv6_address() {
+        let of = |text: &str| subscriber(text.parse().unwrap()).to_string();
+        assert_eq!(of("192.0.2.7"), "192.0.2.7");
+        assert_eq!(of("::ffff:192.0.2.7"), "192.0.2.7");
+        assert_eq!(
+            (of("2001:db8:1:2:3::4"), of("2001:db8:1:2:ffff::")),
+            ("2001:db8:1:2::".into(), of("2001:db8:1:2::"))
+        );
+        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
+        assert_eq!(prefix("2001:db8:1:2::1".parse().unwrap(), 48).to_string(), "2001:db8:1::");
+    }
 
     #[test]
     fn the_refusal_is_as_long_as_it_says() {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 /// How often the file is looked at, at most.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -32,6 +33,9 @@ pub struct User {
     /// What he belongs to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
+    /// Tells this user from another one who had the same name before or gets it later; a new password leaves it as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
 }
 
 /// What a key may be used for.
@@ -80,6 +84,40 @@ pub struct Key {
     /// What it may be used for, of what its user and groups may; empty: all of that.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scopes: Vec<Scope>,
+    /// The [`User::account`] of its user, if that one is in this file: the key counts only as long as the user is there.
+    /// None: a program with a name of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+}
+
+impl User {
+    /// A new random [`User::account`].
+    pub fn new_account() -> String {
+        crate::ids::hex(&rand::random::<[u8; 8]>())
+    }
+
+    /// Changes with each new password, and is another one for another user of the same name: what was given to somebody who
+    /// has proved to be this user (a token, a session) counts only as long as it stays the same.
+    pub fn version(&self) -> String {
+        version(&[self.account.as_deref().unwrap_or_default(), &self.password])
+    }
+}
+
+impl Key {
+    /// As [`User::version`].
+    pub fn version(&self) -> String {
+        version(&[self.account.as_deref().unwrap_or_default(), &self.sha256])
+    }
+}
+
+/// A digest of hashes with random salts, and of digests of random keys: nothing can be guessed from it.
+fn version(parts: &[&str]) -> String {
+    let mut hash = Sha256::new().chain_update(b"fastagency account v1");
+    for part in parts {
+        hash.update(b"\0");
+        hash.update(part.as_bytes());
+    }
+    crate::ids::hex(&hash.finalize()[..12])
 }
 
 /// Why the file cannot be used.
@@ -129,6 +167,17 @@ impl People {
             }
         }
         Ok(people)
+    }
+
+    /// The user of this name and version, or the key of this user and version, still counts.
+    pub fn has(&self, user: &str, version: &str) -> bool {
+        self.users.get(user).is_some_and(|known| known.version() == version)
+            || self.keys.values().any(|key| key.user == user && key.version() == version && self.counts(key))
+    }
+
+    /// Whether the user of a key, where it was one of this file, is still there.
+    pub fn counts(&self, key: &Key) -> bool {
+        key.account.is_none() || self.users.get(&key.user).is_some_and(|user| user.account == key.account)
     }
 
     /// Writes a file, whole or not at all, for its owner's eyes only.
@@ -202,8 +251,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("access.yaml");
         assert_eq!(People::read(&path).unwrap(), People::default());
-        let user = User { password: super::super::passwords::hash("x"), groups: vec!["teachers".into()] };
-        let key = Key { sha256: "ab".repeat(32), user: "billing".into(), groups: vec![], scopes: vec![] };
+        let user =
+            User { password: super::super::passwords::hash("x"), groups: vec!["teachers".into()], account: None };
+        let key =
+            Key { sha256: "ab".repeat(32), user: "billing".into(), groups: vec![], scopes: vec![], account: None };
         let people = People { users: [("alice".into(), user)].into(), keys: [("k".into(), key)].into() };
         people.write(&path).unwrap();
         assert_eq!(People::read(&path).unwrap(), people);

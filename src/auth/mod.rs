@@ -35,8 +35,9 @@ pub use request_filter::{OpenToOthers, RequestFilter};
 
 use file::Watched;
 use passwords::Passwords;
+use session::SessionId;
 use throttle::Throttle;
-use tokens::{Issuer, Tokens};
+use tokens::{Issued, Issuer, Tokens};
 
 /// How long a password that was right is known without being checked again, and how many are.
 const REMEMBERED_FOR: Duration = Duration::from_secs(60);
@@ -61,6 +62,12 @@ pub struct Caller {
     pub is_auditor: bool,
     /// What the key that he shows is for; empty: for everything that he may do.
     pub scopes: Vec<Scope>,
+    /// The version of the user or key in the file of users and keys; none: the caller is not from there.
+    pub version: Option<Box<str>>,
+    /// The id of the token that the caller shows, if this program gave it out.
+    pub token: Option<SessionId>,
+    /// The session of the page that the request belongs to.
+    pub session: Option<SessionId>,
 }
 
 /// Why somebody may not come in.
@@ -72,6 +79,11 @@ pub enum Denied {
     Wrong {
         /// Why.
         why: String,
+    },
+    /// It is known who it is, but that must not count. The words are for the caller.
+    Unfit {
+        /// Why not, and what to do.
+        words: String,
     },
     /// He was wrong too often.
     TooOften {
@@ -141,6 +153,11 @@ impl Caller {
         wanted.iter().copied().find(lacks)
     }
 
+    /// A user of the file.
+    fn of_file(name: UserId, user: &User) -> Self {
+        Self { version: Some(user.version().into()), ..Self::new(name, user.groups.clone()) }
+    }
+
     fn is_among(&self, members: &config::Members) -> bool {
         self.user.as_ref().is_some_and(|user| members.users.iter().any(|name| name == user.as_str()))
             || self.groups.iter().any(|group| members.groups.contains(group))
@@ -154,7 +171,7 @@ impl Authenticator {
         let way = match &config.mode {
             AuthMode::None => Way::Nobody,
             AuthMode::Basic { token } => {
-                let issuer = token.as_ref().map(|token| Issuer::new(&token.secret, token.lifetime)).transpose()?;
+                let issuer = token.as_ref().map(Issuer::new).transpose()?;
                 Way::Basic { passwords: Passwords::new(), issuer: issuer.map(Box::new) }
             }
             AuthMode::ApiKey => Way::Keys,
@@ -177,6 +194,14 @@ impl Authenticator {
     /// How callers prove who they are, as the configuration calls it.
     pub fn mode(&self) -> &'static str {
         self.mode
+    }
+
+    /// The header in which a proxy says who calls, where that counts.
+    pub fn trusted_header(&self) -> Option<&str> {
+        match &self.way {
+            Way::Header(trusted) => Some(&trusted.user),
+            _ => None,
+        }
     }
 
     /// Whether anybody is asked at all.
@@ -243,7 +268,7 @@ impl Authenticator {
         if let (Some(found), Some(name)) = (found, &name)
             && self.remembered.knows(user, password, version)
         {
-            return Ok(Caller::new(name.clone(), found.groups.clone()));
+            return Ok(Caller::of_file(name.clone(), found));
         }
         let fits = password.len() <= LONGEST_PASSWORD;
         let right = passwords.check(if fits { password } else { "" }, found.map(|user| user.password.as_str())).await;
@@ -251,7 +276,7 @@ impl Authenticator {
             (Some(found), Some(name)) if right && fits => {
                 self.remembered.remember(user, password, version);
                 self.throttle.succeeded(user, address, Instant::now());
-                Ok(Caller::new(name, found.groups.clone()))
+                Ok(Caller::of_file(name, found))
             }
             _ => {
                 self.throttle.failed(user, address, Instant::now());
@@ -260,31 +285,60 @@ impl Authenticator {
         }
     }
 
-    /// A user as the file has him now: whoever was removed is out at once, whatever token he holds.
-    fn still_known(&self, caller: Caller) -> Result<Caller, Denied> {
+    /// A user as the file has it now: a token ends with its user, and with the password that it was given for.
+    fn still_known(&self, issued: Issued) -> Result<Caller, Denied> {
         let people = self.people.as_ref().map(|file| file.now().0).unwrap_or_default();
-        let found = caller.user.as_ref().and_then(|user| people.users.get(user.as_str()));
-        match found {
-            Some(found) => Ok(Caller { groups: found.groups.clone(), ..caller }),
-            None => Err(Denied::Wrong { why: "the token's user was removed".to_owned() }),
+        let Some(found) = people.users.get(issued.user.as_str()) else {
+            return Err(Denied::Wrong { why: "the token's user was removed".to_owned() });
+        };
+        let caller = Caller::of_file(issued.user, found);
+        if issued.version.as_deref().is_some_and(|version| caller.version.as_deref() != Some(version)) {
+            return Err(Denied::Wrong {
+                why: "the token was given for another password, or to another user".to_owned(),
+            });
+        }
+        Ok(Caller { token: issued.id, ..caller })
+    }
+
+    /// Whether the user or key that a caller has proved to be is still there, with the same password.
+    pub fn still_counts(&self, caller: &Caller) -> bool {
+        let (Some(user), Some(version)) = (&caller.user, &caller.version) else { return true };
+        self.people.as_ref().is_none_or(|file| file.now().0.has(user.as_str(), version))
+    }
+
+    /// Counts the changes of the file of users and keys.
+    pub fn changes(&self) -> u64 {
+        self.people.as_ref().map_or(0, |file| file.now().1)
+    }
+
+    /// How long a token counts that is given for a password, if any is.
+    pub fn token_lifetime(&self) -> Option<Duration> {
+        match &self.way {
+            Way::Basic { issuer: Some(issuer), .. } => Some(issuer.lifetime()),
+            _ => None,
         }
     }
 
     fn with_key(&self, key: &str, address: IpAddr) -> Result<Caller, Denied> {
-        if let Some(wait) = self.throttle.wait("", address, Instant::now()) {
-            return Err(Denied::TooOften { wait });
-        }
         let people = self.people.as_ref().map(|file| file.now().0).unwrap_or_default();
         let digest = key_digest(key);
         // The digest of a guess says nothing about how near it is: comparing digests byte by byte gives nothing away.
         let found = people.keys.values().find(|known| known.sha256.eq_ignore_ascii_case(&digest));
         match found.and_then(|found| Some((UserId::new(found.user.as_str())?, found))) {
-            Some((user, found)) => {
-                Ok(Caller { scopes: found.scopes.clone(), ..Caller::new(user, found.groups.clone()) })
+            Some((_, found)) if !people.counts(found) => {
+                Err(Denied::Wrong { why: format!("the key's user {:?} was removed", found.user) })
             }
+            Some((user, found)) => Ok(Caller {
+                scopes: found.scopes.clone(),
+                version: Some(found.version().into()),
+                ..Caller::new(user, found.groups.clone())
+            }),
             None => {
-                self.throttle.failed("", address, Instant::now());
-                Err(Denied::Wrong { why: "the key is not known".to_owned() })
+                // A key is too long to be guessed: one that is right never waits for what others tried.
+                let wait = self.throttle.wait_with_key(address, Instant::now());
+                self.throttle.failed_with_key(address, Instant::now());
+                Err(wait
+                    .map_or(Denied::Wrong { why: "the key is not known".to_owned() }, |wait| Denied::TooOften { wait }))
             }
         }
     }
@@ -299,7 +353,7 @@ impl Authenticator {
     ) -> Option<Result<(String, Duration), Denied>> {
         let Way::Basic { passwords, issuer: Some(issuer) } = &self.way else { return None };
         let caller = self.with_password(passwords, user, password, address).await;
-        Some(caller.map(|caller| (issuer.issue(user, &caller.groups), issuer.lifetime())))
+        Some(caller.map(|caller| (issuer.issue(user, &caller), issuer.lifetime())))
     }
 
     /// Whether a caller may start this workflow, and know that it is there.
@@ -326,6 +380,41 @@ impl Authenticator {
             for_him && rule.workflows.iter().any(|pattern| matches(pattern, workflow))
         })
     }
+}
+
+/// What an operator should know of this configuration, in sentences.
+pub fn warnings(config: &config::Auth) -> Vec<String> {
+    let (section, jwt) = match &config.mode {
+        AuthMode::Jwt(jwt) => ("auth.jwt", (**jwt).clone()),
+        AuthMode::Oidc(oidc) => ("auth.oidc", oidc.tokens()),
+        _ => return Vec::new(),
+    };
+    let mut warnings = Vec::new();
+    if jwt.accept_unverified_email && jwt.user_claim == "email" {
+        warnings.push(format!(
+            "{section}.accept_unverified_email is on: a person who can write an e-mail address at the provider can be any user \
+             here, admins included"
+        ));
+    }
+    const CHOSEN: [&str; 6] = ["name", "nickname", "preferred_username", "given_name", "family_name", "upn"];
+    if CHOSEN.contains(&jwt.user_claim.as_str()) {
+        warnings.push(format!(
+            "{section}.user_claim is {}: at many providers people choose it themselves, and it may pass from one person to \
+             another; sub is the one that stays (OpenID Connect Core 1.0, 5.7)",
+            jwt.user_claim
+        ));
+    }
+    if matches!(jwt.key, config::JwtKey::Jwks(_)) {
+        for (key, missing) in [("issuer", jwt.issuer.is_none()), ("audience", jwt.audience.is_none())] {
+            if missing {
+                warnings.push(format!(
+                    "{section} has no {key}: every token counts that is signed with the keys of {section}.jwks_url, also one \
+                     that was given out to another program or by another tenant"
+                ));
+            }
+        }
+    }
+    warnings
 }
 
 fn mode_name(mode: &AuthMode) -> &'static str {
@@ -399,7 +488,13 @@ fn from_header(
     headers: &HeaderMap,
     address: IpAddr,
 ) -> Result<Option<Caller>, Denied> {
-    let Some(value) = headers.get(&trusted.user) else { return Ok(None) };
+    let mut values = headers.get_all(&trusted.user).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let is_one = |name: &String| headers.get_all(name).iter().count() <= 1;
+    if !is_one(&trusted.user) || !trusted.groups.as_ref().is_none_or(is_one) {
+        // One of them is the caller's own, which the proxy should have replaced.
+        return Err(Denied::Wrong { why: format!("{} came more than once", trusted.user) });
+    }
     if !trusted.from.iter().any(|network| network.contains(&address.to_canonical())) {
         return Err(Denied::Wrong { why: format!("{} came from {address}, which is no trusted proxy", trusted.user) });
     }

@@ -169,6 +169,7 @@ impl Provider {
         if claims.get("nonce").and_then(Value::as_str) != Some(&begun.nonce) {
             return Err(LoginError::Refused("the ID token belongs to another login".to_owned()));
         }
+        self.accept(&claims)?;
         Ok(Given { id_token, fresh_until: ends(&claims), refresh_token: answer.refresh_token })
     }
 
@@ -180,9 +181,19 @@ impl Provider {
         if subject(old).is_some_and(|subject| claims.get("sub") != Some(&subject)) {
             return Err(LoginError::Refused("the new ID token is about somebody else".to_owned()));
         }
+        self.accept(&claims)?;
         // A provider that gives no new one lets the old one stand (RFC 6749, 6).
         let refresh_token = answer.refresh_token.or_else(|| Some(refresh_token.to_owned()));
         Ok(Given { id_token, fresh_until: ends(&claims), refresh_token })
+    }
+
+    /// Refuses here, in words, what the gateway would refuse.
+    fn accept(&self, claims: &Map<String, Value>) -> Result<(), LoginError> {
+        match self.tokens.caller(claims) {
+            Ok(_) => Ok(()),
+            Err(Denied::Wrong { why: words } | Denied::Unfit { words }) => Err(LoginError::Refused(words)),
+            Err(_) => Err(LoginError::Refused("the ID token does not count".to_owned())),
+        }
     }
 
     async fn ask(&self, form: &[(&str, &str)]) -> Result<TokenAnswer, LoginError> {
@@ -222,6 +233,7 @@ impl Provider {
         let claims = self.tokens.claims(id_token).await.map_err(|denied| match denied {
             Denied::Wrong { why } => LoginError::Refused(why),
             Denied::Unavailable { why } => LoginError::Unavailable(why),
+            Denied::Unfit { words } => LoginError::Refused(words),
             Denied::Unknown | Denied::TooOften { .. } => LoginError::Refused("the ID token does not count".to_owned()),
         })?;
         // A token for several must say which of them it was given to (Core 1.0, 3.1.3.7).

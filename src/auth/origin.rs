@@ -5,6 +5,10 @@ use std::net::IpAddr;
 
 use axum::http::{HeaderMap, Method, header};
 
+/// The header by which the gateway knows what came through the `ui`, which forwards for everybody who reaches it. It can only
+/// make a request fail.
+pub const THROUGH_UI: &str = "x-fastagency-ui";
+
 /// The name that the browser knows us by. What only a proxy may say was dropped by the request filter, if no proxy said it.
 pub fn host(headers: &HeaderMap) -> String {
     // Each proxy adds the name that it was called by: the first one is the browser's.

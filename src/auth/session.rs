@@ -14,15 +14,55 @@ use sha2::{Digest, Sha256};
 
 const NONCE: usize = 24;
 
+/// The header in which the `ui` tells the gateway which session a request belongs to. It can only make a request fail, so
+/// nothing is gained by making one up.
+pub const HEADER: &str = "x-fastagency-session";
+/// The header in which the gateway says the version of the user or key that a caller has proved to be ([`super::Caller`]).
+pub const VERSION_HEADER: &str = "x-fastagency-version";
+
+/// The id of a session, or of a token.
+pub type SessionId = [u8; 16];
+
+/// What [`HEADER`] says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// The session.
+    pub id: SessionId,
+    /// The version of the user or key who logged in; none: not known.
+    pub version: Option<String>,
+}
+
+impl Named {
+    /// Reads the header's text.
+    pub fn read(text: &str) -> Option<Self> {
+        let (id, version) = text.split_once('.').map_or((text, None), |(id, version)| (id, Some(version.to_owned())));
+        Some(Self { id: read_id(id)?, version })
+    }
+
+    /// The header's text.
+    pub fn text(&self) -> String {
+        let id = crate::ids::hex(&self.id);
+        self.version.as_ref().map_or(id.clone(), |version| format!("{id}.{version}"))
+    }
+}
+
+/// An id from its hexadecimal digits.
+pub fn read_id(text: &str) -> Option<SessionId> {
+    Some(uuid::Uuid::try_parse(text).ok().filter(|_| text.len() == 32)?.into_bytes())
+}
+
 /// Somebody who has logged in.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Session {
     /// Its own; a renewed session keeps it.
-    pub id: [u8; 16],
+    pub id: SessionId,
     /// When it is over, in seconds since 1970.
     pub until: u64,
     /// What the gateway is shown.
     pub proof: Proof,
+    /// The version of the user or key who logged in, as the gateway said it; none: it said none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
 }
 
 /// What the gateway is shown for somebody who has logged in.
@@ -51,12 +91,17 @@ impl std::fmt::Debug for Session {
 impl Session {
     /// One that begins now.
     pub fn begin(proof: Proof, lifetime: Duration) -> Self {
-        Self { id: rand::random(), until: now().saturating_add(lifetime.as_secs()), proof }
+        Self { id: rand::random(), until: now().saturating_add(lifetime.as_secs()), proof, version: None }
     }
 
     /// Whether it is over.
     pub fn is_over(&self) -> bool {
         self.until <= now()
+    }
+
+    /// What the gateway is told of it in [`HEADER`].
+    pub fn named(&self) -> Named {
+        Named { id: self.id, version: self.version.clone() }
     }
 
     /// Its `Authorization`.
@@ -85,15 +130,19 @@ pub enum Purpose {
 /// Seals cookies, and opens them.
 pub struct CookieKey {
     cipher: XChaCha20Poly1305,
+    /// Of the keys from before: they only open.
+    previous: Vec<XChaCha20Poly1305>,
 }
 
 impl CookieKey {
     /// Takes a key: any text.
     pub fn new(key: &SecretString) -> Self {
-        let mut hash = Sha256::new();
-        hash.update(b"fastagency cookie v1\0");
-        hash.update(key.expose_secret().as_bytes());
-        Self { cipher: XChaCha20Poly1305::new(&hash.finalize()) }
+        Self { cipher: cipher(key), previous: Vec::new() }
+    }
+
+    /// Opens what was sealed with these keys, too.
+    pub fn with_previous(self, keys: &[SecretString]) -> Self {
+        Self { previous: keys.iter().map(cipher).collect(), ..self }
     }
 
     /// The value of a cookie.
@@ -109,10 +158,19 @@ impl CookieKey {
     pub fn open<T: DeserializeOwned>(&self, purpose: Purpose, value: &str) -> Option<T> {
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(value).ok()?;
         let (nonce, sealed) = bytes.split_first_chunk::<NONCE>()?;
-        let payload = Payload { msg: sealed, aad: about(purpose) };
-        let plain = self.cipher.decrypt(&XNonce::from(*nonce), payload).ok()?;
+        let payload = || Payload { msg: sealed, aad: about(purpose) };
+        let nonce = XNonce::from(*nonce);
+        let mut ciphers = std::iter::once(&self.cipher).chain(&self.previous);
+        let plain = ciphers.find_map(|cipher| cipher.decrypt(&nonce, payload()).ok())?;
         serde_json::from_slice(&plain).ok()
     }
+}
+
+fn cipher(key: &SecretString) -> XChaCha20Poly1305 {
+    let mut hash = Sha256::new();
+    hash.update(b"fastagency cookie v1\0");
+    hash.update(key.expose_secret().as_bytes());
+    XChaCha20Poly1305::new(&hash.finalize())
 }
 
 fn about(purpose: Purpose) -> &'static [u8] {
@@ -142,6 +200,9 @@ mod tests {
             let changed = String::from_utf8(changed).expect("ASCII");
             assert!(key.open::<Session>(Purpose::Session, &changed).is_none(), "changed at {at}");
         }
+        let rotated = CookieKey::new(&"new".into()).with_previous(&["other".into(), "key".into()]);
+        assert_eq!(rotated.open::<Session>(Purpose::Session, &value).map(|session| session.id), Some(session.id));
+        assert!(key.open::<Session>(Purpose::Session, &rotated.seal(Purpose::Session, &session)).is_none());
         for hostile in ["", "x", "====", &"A".repeat(40), &"A".repeat(100_000)] {
             assert!(key.open::<Session>(Purpose::Session, hostile).is_none());
         }

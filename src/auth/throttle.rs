@@ -5,11 +5,16 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Failures that are free, and how soon one is forgiven: for one name from one address, for one address, and for one name
-/// from wherever (more, so that nobody is locked out by somebody else's guesses too easily).
+use crate::serving::{prefix, subscriber};
+
+/// Failures that are free, and how soon one is forgiven: for one name from one address, for one address, for the network of
+/// an address, and for one name from wherever (more, so that nobody is locked out by somebody else's guesses too easily).
 const OF_NAME_AT_ADDRESS: (u32, Duration) = (10, Duration::from_secs(6));
 const OF_ADDRESS: (u32, Duration) = (100, Duration::from_secs(1));
+const OF_NETWORK: (u32, Duration) = (1000, Duration::from_millis(100));
 const OF_NAME: (u32, Duration) = (100, Duration::from_secs(1));
+/// What one site is commonly given of IPv6; it has 65 536 networks of its own in it.
+const NETWORK: u32 = 48;
 /// How long an address is known as one where a name was right: there it is not locked out by guesses from elsewhere.
 const HOME_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 /// What is kept in mind; of more than that the oldest is forgotten, which a guesser with so many addresses does not need.
@@ -27,8 +32,11 @@ pub(super) struct Throttle {
 enum Key {
     NameAtAddress(String, IpAddr),
     Address(IpAddr),
+    Network(IpAddr),
     Name(String),
 }
+
+type Count = (Key, (u32, Duration));
 
 /// Failures that are not forgiven yet, as of a moment.
 #[derive(Debug, Clone, Copy)]
@@ -41,26 +49,35 @@ impl Throttle {
     /// How long this caller must wait before his next try, if at all.
     pub fn wait(&self, name: &str, address: IpAddr, now: Instant) -> Option<Duration> {
         let is_home = self.is_home(name, address, now);
+        let counts = |(key, _): &Count| !(is_home && matches!(key, Key::Name(_)));
+        self.longest(of_name(name, address).into_iter().chain(of_address(address)).filter(counts), now)
+    }
+
+    /// How long this address must wait before its next try with a key, which has no name, if at all.
+    pub fn wait_with_key(&self, address: IpAddr, now: Instant) -> Option<Duration> {
+        self.longest(of_address(address), now)
+    }
+
+    fn longest(&self, counts: impl IntoIterator<Item = Count>, now: Instant) -> Option<Duration> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let wait = |(key, (free, forgiven_in)): (Key, (u32, Duration))| {
+        let wait = |(key, (free, forgiven_in)): Count| {
             let bucket = kept.get(&key)?;
             let over = bucket.now(now, forgiven_in) - f64::from(free) + 1.0;
             (over > 0.0).then(|| forgiven_in.mul_f64(over))
         };
-        let counts = |(key, _): &(Key, _)| !(is_home && matches!(key, Key::Name(_)));
-        keys(name, address).into_iter().filter(counts).filter_map(wait).max()
+        counts.into_iter().filter_map(wait).max()
     }
 
     fn is_home(&self, name: &str, address: IpAddr, now: Instant) -> bool {
         let homes = self.homes.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = homes.get(&(short(name), address));
+        let since = homes.get(&(short(name), subscriber(address)));
         since.is_some_and(|since| now.saturating_duration_since(*since) < HOME_FOR)
     }
 
     /// Notes that a name was right.
     pub fn succeeded(&self, name: &str, address: IpAddr, now: Instant) {
         let mut homes = self.homes.lock().unwrap_or_else(PoisonError::into_inner);
-        homes.insert((short(name), address), now);
+        homes.insert((short(name), subscriber(address)), now);
         if homes.len() > MOST_KEPT {
             forget_half(&mut homes, |since| *since);
         }
@@ -68,8 +85,17 @@ impl Throttle {
 
     /// Notes a failure.
     pub fn failed(&self, name: &str, address: IpAddr, now: Instant) {
+        self.count(of_name(name, address).into_iter().chain(of_address(address)), now);
+    }
+
+    /// Notes a key that nobody has.
+    pub fn failed_with_key(&self, address: IpAddr, now: Instant) {
+        self.count(of_address(address), now);
+    }
+
+    fn count(&self, counts: impl IntoIterator<Item = Count>, now: Instant) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        for (key, (_, forgiven_in)) in keys(name, address) {
+        for (key, (_, forgiven_in)) in counts {
             let failures = kept.get(&key).map_or(0.0, |bucket| bucket.now(now, forgiven_in)) + 1.0;
             kept.insert(key, Bucket { failures, as_of: now });
         }
@@ -99,13 +125,15 @@ fn short(name: &str) -> String {
     name.chars().take(64).collect()
 }
 
-fn keys(name: &str, address: IpAddr) -> [(Key, (u32, Duration)); 3] {
+fn of_name(name: &str, address: IpAddr) -> [Count; 2] {
     let name = short(name);
-    [
-        (Key::NameAtAddress(name.clone(), address), OF_NAME_AT_ADDRESS),
-        (Key::Address(address), OF_ADDRESS),
-        (Key::Name(name), OF_NAME),
-    ]
+    [(Key::NameAtAddress(name.clone(), subscriber(address)), OF_NAME_AT_ADDRESS), (Key::Name(name), OF_NAME)]
+}
+
+fn of_address(address: IpAddr) -> impl Iterator<Item = Count> {
+    let network = prefix(address, NETWORK);
+    let network = network.is_ipv6().then_some((Key::Network(network), OF_NETWORK));
+    [(Key::Address(subscriber(address)), OF_ADDRESS)].into_iter().chain(network)
 }
 
 #[cfg(test)]
@@ -150,6 +178,49 @@ mod tests {
         }
         assert!(throttle.wait("alice", HERE, start).is_some());
         assert!(!throttle.is_home("alice", HERE, start + HOME_FOR));
+    }
+
+    #[test]
+    fn one_password_tried_at_many_names_from_one_ipv6_network_meets_a_limit() {
+        let throttle = Throttle::default();
+        let start = Instant::now();
+        let address = |network: u16, host: u64| -> IpAddr {
+            let bits = 0x2001_0db8_0001_u128 << 80 | u128::from(network) << 64 | u128::from(host);
+            std::net::Ipv6Addr::from_bits(bits).into()
+        };
+        let guesses = |network: u16| {
+            (0..150).find(|&number| {
+                let (name, from) = (format!("name {network} {number}"), address(network, 1 + number));
+                let refused = throttle.wait(&name, from, start).is_some();
+                throttle.failed(&name, from, start);
+                refused
+            })
+        };
+        assert_eq!(guesses(0), Some(100), "each address of the /64 is the same guesser");
+        // Who has many of them is stopped later.
+        for network in 1..9 {
+            assert_eq!(guesses(network), Some(100));
+        }
+        assert_eq!(guesses(10), Some(91), "the /48 has guessed a thousand times");
+        // A name and its home are of a /64, too: addresses change all day.
+        throttle.succeeded("carol", address(100, 1), start);
+        assert!(
+            throttle.is_home("carol", address(100, 2), start) && !throttle.is_home("carol", address(101, 1), start)
+        );
+    }
+
+    #[test]
+    fn keys_that_nobody_has_stop_their_own_address_and_no_other() {
+        let throttle = Throttle::default();
+        let start = Instant::now();
+        for number in 0..1000_u32 {
+            throttle.failed_with_key(IpAddr::V4(number.into()), start);
+        }
+        assert_eq!(throttle.wait_with_key(HERE, start), None);
+        for _ in 0..100 {
+            throttle.failed_with_key(HERE, start);
+        }
+        assert!(throttle.wait_with_key(HERE, start).is_some());
     }
 
     #[test]

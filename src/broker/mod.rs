@@ -384,11 +384,13 @@ pub enum Shelf {
     Definitions,
     /// Runs by user token and run id (`alice.0b9d…`): a projection for lists and search.
     Runs,
+    /// What gateways share: sessions that were ended before their time, and the secret of `Idempotency-Key`s.
+    Gateways,
 }
 
 impl Shelf {
     /// Every shelf there is.
-    pub const ALL: [Shelf; 4] = [Shelf::Workers, Shelf::Workflows, Shelf::Definitions, Shelf::Runs];
+    pub const ALL: [Shelf; 5] = [Shelf::Workers, Shelf::Workflows, Shelf::Definitions, Shelf::Runs, Shelf::Gateways];
 
     /// Its name in the store.
     pub fn name(self) -> &'static str {
@@ -397,6 +399,7 @@ impl Shelf {
             Shelf::Workflows => "workflows",
             Shelf::Definitions => "definitions",
             Shelf::Runs => "runs",
+            Shelf::Gateways => "gateways",
         }
     }
 }
@@ -439,6 +442,9 @@ pub trait Catalogue: Send + Sync {
     /// Puts an entry, replacing what was there; an entry of [`Shelf::Definitions`] may be refused as a conflict if it is there,
     /// as it is the same. With `ttl` it vanishes unless it is put again in time (whole seconds).
     async fn put(&self, shelf: Shelf, key: &str, value: Bytes, ttl: Option<Duration>) -> Result<()>;
+
+    /// Puts an entry if there is none, and returns what is there then.
+    async fn put_first(&self, shelf: Shelf, key: &str, value: Bytes) -> Result<Bytes>;
 
     /// The entry's value.
     async fn get(&self, shelf: Shelf, key: &str) -> Result<Option<Bytes>>;

@@ -278,7 +278,7 @@ impl Found {
             let parts = std::str::from_utf8(whole).ok().and_then(|line| line.rsplit_once(' '));
             let read = parts.and_then(|(line, found)| Some((line, Anchor::read(line)?, read_mark(found)?)));
             match read {
-                Some((line, (run, anchor), found)) if mark(key, &before, line) == found => {
+                Some((line, (run, anchor), found)) if key.any(|key| mark(key, &before, line) == found) => {
                     before = found;
                     let known = self.anchors.entry(run).or_insert(anchor);
                     if anchor.is_later_than(known) {

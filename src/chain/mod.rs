@@ -8,6 +8,8 @@
 //!
 //! It lies around the broker's log: whoever writes a log knows nothing of it, and no append takes another round trip.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
@@ -33,16 +35,31 @@ pub type Mark = [u8; 32];
 
 /// What links are made with.
 #[derive(Clone)]
-pub struct Key(hmac::Key);
+pub struct Key {
+    key: hmac::Key,
+    /// From before: they make no links.
+    previous: Arc<[Key]>,
+}
 
 impl Key {
     /// Takes a secret: any text.
     pub fn new(secret: &SecretString) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, secret.expose_secret().as_bytes()))
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose_secret().as_bytes());
+        Self { key, previous: Arc::default() }
+    }
+
+    /// Knows links that were made with these keys, too.
+    pub fn with_previous(self, secrets: &[SecretString]) -> Self {
+        Self { previous: secrets.iter().map(Self::new).collect(), ..self }
+    }
+
+    /// Whether something holds with this key or with one from before.
+    fn any(&self, holds: impl Fn(&Self) -> bool) -> bool {
+        holds(self) || self.previous.iter().any(holds)
     }
 
     fn mark(&self, parts: &[&[u8]]) -> Mark {
-        let mut context = hmac::Context::with_key(&self.0);
+        let mut context = hmac::Context::with_key(&self.key);
         parts.iter().for_each(|part| context.update(part));
         context.sign().as_ref().try_into().expect("HMAC-SHA256 has 32 bytes")
     }
@@ -129,7 +146,7 @@ impl Link {
     /// Whether it is the link of a payload with this digest after that record.
     pub fn fits(&self, key: &Key, run: RunId, before: &Head, digest: &Mark) -> bool {
         before.number.checked_add(1) == Some(self.number)
-            && Self::after(key, run, before, self.at, digest).mark == self.mark
+            && key.any(|key| Self::after(key, run, before, self.at, digest).mark == self.mark)
     }
 
     /// Writes it into a payload, which must be a JSON object that is not empty.
@@ -191,6 +208,9 @@ mod tests {
         assert_eq!((found.link, found.payload(), found.digest()), (link, Bytes::from_static(payload), digest(payload)));
         assert!(link.fits(&key, run, &head, &digest(payload)));
         assert!(!link.fits(&Key::new(&"other".into()), run, &head, &digest(payload)));
+        let rotated = Key::new(&"new".into()).with_previous(&["other".into(), "key".into()]);
+        assert!(link.fits(&rotated, run, &head, &digest(payload)));
+        assert!(!Link::after(&rotated, run, &head, at, &digest(payload)).fits(&key, run, &head, &digest(payload)));
         assert!(!link.fits(&key, RunId::random(), &head, &digest(payload)));
         assert!(!link.fits(&key, run, &Head { seq: 8, ..head }, &digest(payload)));
         assert!(!link.fits(&key, run, &Head { mark: [2; 32], ..head }, &digest(payload)));

@@ -65,6 +65,9 @@ impl All {
         let page_listener = project::listen(&page_at, config.ui.host, config.ui.port).await?;
         project::check_reach(&config, &[&gateway_listener, &page_listener])?;
         let (gateway_url, page_url) = (project::url(&gateway_listener), project::url(&page_listener));
+        if let Some(from) = project::calls_from(&gateway_url).await {
+            project::safe_header(&config, from)?;
+        }
         if embedded {
             embedded::write_address(&data_dir, &gateway_url).context("could not write the gateway's address")?;
         }

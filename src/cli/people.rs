@@ -42,7 +42,7 @@ enum OfUsers {
         #[arg(short, long = "group", value_name = "GROUP")]
         groups: Vec<String>,
     },
-    /// Removes a user.
+    /// Removes a user, and the keys that act as this user.
     Remove {
         /// The user's name.
         name: String,
@@ -102,26 +102,50 @@ impl User {
         let mut people = read(&path)?;
         match self.what {
             OfUsers::Add { name, groups } => {
-                if name.is_empty() || name.contains(':') {
-                    return Err(CliError::Usage("a user's name must not be empty, and has no colon in it".to_owned()));
-                }
+                fits(&people, &name)?;
                 let password = password(&name)?;
-                let groups = match people.users.get(&name) {
+                let known = people.users.get(&name).cloned();
+                let keys = keys_of(&people, &name);
+                let groups = match &known {
                     // Another password is no other person.
                     Some(known) if groups.is_empty() => known.groups.clone(),
                     _ => groups,
                 };
-                let user = Known { password: auth::hash_password(&password), groups };
-                let what = if people.users.insert(name.clone(), user).is_some() { "changed" } else { "added" };
+                // Keys of the one are not keys of the other: somebody of that name may have been here before.
+                let account = match &known {
+                    Some(known) => known.account.clone(),
+                    None => Some(Known::new_account()),
+                };
+                let user = Known { password: auth::hash_password(&password), groups, account };
+                people.users.insert(name.clone(), user);
                 write(&people, &path)?;
-                println!("{name} was {what} in {}", path.display());
+                if known.is_some() {
+                    println!(
+                        "{name} was changed in {}; sessions and tokens of the old password end now",
+                        path.display()
+                    );
+                } else {
+                    println!("{name} was added in {}", path.display());
+                }
+                if !keys.is_empty() {
+                    eprintln!(
+                        "these keys act as {name}, and stay: {} (`fastagency key remove` ends one)",
+                        keys.join(", ")
+                    );
+                }
             }
             OfUsers::Remove { name } => {
                 if people.users.remove(&name).is_none() {
                     return Err(CliError::Usage(format!("there is no user {name:?} in {}", path.display())));
                 }
+                // A key acts as its user: it must not outlive that one.
+                let keys = keys_of(&people, &name);
+                people.keys.retain(|_, key| key.user != name);
                 write(&people, &path)?;
-                println!("{name} was removed from {}", path.display());
+                println!("{name} was removed from {}; sessions and tokens of {name} end now", path.display());
+                if !keys.is_empty() {
+                    println!("the keys that acted as {name} were removed, too: {}", keys.join(", "));
+                }
             }
             OfUsers::List => {
                 for (name, user) in &people.users {
@@ -145,8 +169,18 @@ impl KeyCommand {
                 if user.is_empty() {
                     return Err(CliError::Usage("a key needs a user".to_owned()));
                 }
+                let account = match people.users.get_mut(&user) {
+                    Some(known) => Some(known.account.get_or_insert_with(Known::new_account).clone()),
+                    None => None,
+                };
+                if account.is_none() && !people.users.is_empty() {
+                    eprintln!(
+                        "there is no user {user:?} in {}: the key is that of a program of this name",
+                        path.display()
+                    );
+                }
                 let (key, sha256) = auth::new_key();
-                people.keys.insert(name, Key { sha256, user, groups, scopes });
+                people.keys.insert(name, Key { sha256, user, groups, scopes, account });
                 write(&people, &path)?;
                 eprintln!("it is shown this once; send it as `Authorization: Bearer …` or `X-API-Key`");
                 println!("{key}");
@@ -162,12 +196,35 @@ impl KeyCommand {
                 for (name, key) in &people.keys {
                     let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.name()).collect();
                     let only = if scopes.is_empty() { String::new() } else { format!(", only {}", scopes.join(", ")) };
-                    println!("{name}: user {}{}{only}", key.user, in_groups(&key.groups));
+                    let gone = if people.counts(key) { "" } else { ": counts no more, the user was removed" };
+                    println!("{name}: user {}{}{only}{gone}", key.user, in_groups(&key.groups));
                 }
             }
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Refuses the name of a user that cannot be one, or that people would take for another user's.
+fn fits(people: &People, name: &str) -> Result<(), CliError> {
+    if name.is_empty() || name.contains(':') {
+        return Err(CliError::Usage("a user's name must not be empty, and has no colon in it".to_owned()));
+    }
+    if name.trim() != name || name.chars().any(char::is_control) {
+        return Err(CliError::Usage(
+            "a user's name must not begin or end with a blank, or have a control character".to_owned(),
+        ));
+    }
+    let same = |other: &&String| other.to_lowercase() == name.to_lowercase() && other.as_str() != name;
+    if let Some(other) = people.users.keys().find(same) {
+        return Err(CliError::Usage(format!("there is a user {other:?} already, whom people would take for {name:?}")));
+    }
+    Ok(())
+}
+
+/// The names of the keys that act as a user.
+fn keys_of(people: &People, user: &str) -> Vec<String> {
+    people.keys.iter().filter(|(_, key)| key.user == user).map(|(name, _)| name.clone()).collect()
 }
 
 /// A scope, by its name.

@@ -1,12 +1,13 @@
 //! From what was typed to what the roles are made with: the configuration, the workflows, the broker, the models.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use ipnet::IpNet;
 use secrecy::SecretString;
 use tokio::net::{TcpListener, TcpSocket};
 
@@ -135,12 +136,12 @@ pub(super) fn chain_key(config: &Config, data_dir: Option<&Path>) -> Result<Opti
     // A key that is meant to be there and is not must not become another one, or none.
     config.usable(Section::Audit)?;
     if let Some(key) = &config.audit.key {
-        return Ok(Some(chain::Key::new(key)));
+        return Ok(Some(chain::Key::new(key).with_previous(&config.audit.previous_keys)));
     }
     let Some(folder) = data_dir else { return Ok(None) };
     let path = folder.join("audit.key");
     let key = kept_key(&path).with_context(|| format!("could not keep a key in {}", path.display()))?;
-    Ok(Some(chain::Key::new(&key)))
+    Ok(Some(chain::Key::new(&key).with_previous(&config.audit.previous_keys)))
 }
 
 /// Where the anchors are: beside an embedded store that was named on the command line, they are in it.
@@ -169,12 +170,12 @@ pub(super) fn chained(config: &Config, broker: Broker, data_dir: Option<&Path>) 
 /// What seals passwords: the configured key; else, beside an embedded store, a key in a file there.
 pub(super) fn sealer(config: &Config, data_dir: Option<&Path>) -> Result<Option<Sealer>, CliError> {
     if let Some(key) = &config.seal_key {
-        return Ok(Some(Sealer::new(key.clone())));
+        return Ok(Some(Sealer::new(key.clone()).with_previous(config.previous_seal_keys.clone())));
     }
     let Some(folder) = data_dir else { return Ok(None) };
     let path = seal_key_file(folder);
     let key = kept_key(&path).with_context(|| format!("could not keep a key in {}", path.display()))?;
-    Ok(Some(Sealer::new(key)))
+    Ok(Some(Sealer::new(key).with_previous(config.previous_seal_keys.clone())))
 }
 
 /// What a gateway vouches with for its users; says which key workers must be told.
@@ -250,6 +251,43 @@ pub(super) fn worker_parts(
     })
 }
 
+/// Refuses `auth.trusted_header` behind the `ui` where the header would count from whoever reaches the `ui`, or from nobody.
+/// `ui` is the address that the `ui` calls the gateway from.
+pub(super) fn safe_header(config: &Config, ui: IpAddr) -> Result<(), CliError> {
+    let config::AuthMode::TrustedHeader(header) = &config.auth.mode else { return Ok(()) };
+    let is_in = |networks: &[IpNet]| networks.iter().any(|network| network.contains(&ui.to_canonical()));
+    let what = if is_in(&header.from) {
+        format!(
+            "auth.trusted_header.from names {ui}, the address of the ui itself: everybody who reaches the ui could send {}",
+            header.user
+        )
+    } else if !is_in(&config.auth.proxies) {
+        format!(
+            "auth.proxies does not name {ui}, the address of the ui: what the proxy before it says would never count"
+        )
+    } else {
+        return Ok(());
+    };
+    Err(CliError::Usage(format!(
+        "{what}. Name the proxy before the ui in `from`, and the ui in `proxies`:\n  auth:\n    mode: trusted_header\n    \
+         proxies: [{ui}]\n    trusted_header: {{ user: {}, from: [ADDRESS OF THE PROXY] }}\n\
+         docs/access.md shows it whole, also for a proxy on the same machine",
+        header.user
+    )))
+}
+
+/// The address that this machine calls a gateway from; none: it cannot be found out now.
+pub(super) async fn calls_from(gateway_url: &str) -> Option<IpAddr> {
+    let url = reqwest::Url::parse(gateway_url).ok()?;
+    let target = (url.host_str()?.trim_matches(['[', ']']).to_owned(), url.port_or_known_default()?);
+    let target = tokio::net::lookup_host(target).await.ok()?.next()?;
+    let any: IpAddr = if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    // Nothing is sent: the system only says which of its addresses it would send from.
+    let socket = tokio::net::UdpSocket::bind((any, 0)).await.ok()?;
+    socket.connect(target).await.ok()?;
+    socket.local_addr().ok().map(|address| address.ip())
+}
+
 /// What the page is told.
 pub(super) fn page(config: &Config, gateway_url: String, data_dir: &Path) -> ui::Settings {
     let oidc = match &config.auth.mode {
@@ -261,6 +299,11 @@ pub(super) fn page(config: &Config, gateway_url: String, data_dir: &Path) -> ui:
         lifetime: config.ui.session_lifetime,
         public_url: config.ui.public_url.clone(),
         oidc,
+        previous_keys: config.ui.previous_session_keys.clone(),
+        trusted_header: match &config.auth.mode {
+            config::AuthMode::TrustedHeader(header) => Some(header.clone()),
+            _ => None,
+        },
     };
     let auth = config.auth.clone();
     let connections = serving::Connections {

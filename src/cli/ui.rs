@@ -32,6 +32,9 @@ impl Ui {
         project::check_reach(&config, &[&listener])?;
         let url = project::url(&listener);
         let gateway_url = self.gateway_url.unwrap_or_else(|| config.ui.gateway_url.clone());
+        if let Some(from) = project::calls_from(&gateway_url).await {
+            project::safe_header(&config, from)?;
+        }
         let ready = gateway_ready(&gateway_url)?;
         let _sending = self.watching.start(&config, "ui", ready, None, &shutdown).await?;
         let settings = project::page(&config, gateway_url, &config.data_dir);

@@ -57,6 +57,8 @@ pub enum AuthMode {
 pub struct TokenIssue {
     /// What tokens are signed with.
     pub secret: SecretString,
+    /// What they were signed with before: those tokens count until they end.
+    pub previous_secrets: Vec<SecretString>,
     /// How long one counts (default 30 min).
     pub lifetime: Duration,
 }
@@ -78,6 +80,8 @@ pub struct Jwt {
     pub user_claim: String,
     /// The claim that lists his groups (default `groups`).
     pub groups_claim: String,
+    /// Whether an e-mail address counts as the user that is not said to be verified (default no).
+    pub accept_unverified_email: bool,
 }
 
 /// What signatures are checked with.
@@ -149,6 +153,8 @@ pub struct Oidc {
     pub user_claim: String,
     /// The claim that lists his groups (default `groups`).
     pub groups_claim: String,
+    /// Whether an e-mail address counts as the user that is not said to be verified (default no).
+    pub accept_unverified_email: bool,
 }
 
 impl Oidc {
@@ -163,6 +169,7 @@ impl Oidc {
             leeway: Duration::from_secs(60),
             user_claim: self.user_claim.clone(),
             groups_claim: self.groups_claim.clone(),
+            accept_unverified_email: self.accept_unverified_email,
         }
     }
 }

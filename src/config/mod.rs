@@ -63,6 +63,8 @@ pub struct Config {
     pub webhooks: BTreeMap<Name, Webhook>,
     /// The key that seals passwords in the log; none: they live in memory only.
     pub seal_key: Option<SecretString>,
+    /// The keys that sealed before, the newest first: what they sealed is still opened.
+    pub previous_seal_keys: Vec<SecretString>,
     /// What proves the logs, and what is not to be seen in them.
     pub audit: Audit,
     /// Where figures are shown.
@@ -243,6 +245,8 @@ pub struct Tls {
 pub struct Audit {
     /// What the logs are chained with; none: they are not, but for those of an embedded broker, which makes a key.
     pub key: Option<SecretString>,
+    /// What they were chained with before, the newest first: those links still prove something.
+    pub previous_keys: Vec<SecretString>,
     /// The folder of the anchors (default: `audit` in the data folder).
     pub anchors: PathBuf,
     /// What is redacted.
@@ -367,6 +371,8 @@ pub struct Ui {
     pub public_url: Option<String>,
     /// What the cookies of logins are sealed with; none: a key of this machine's own.
     pub session_key: Option<SecretString>,
+    /// What they were sealed with before: those cookies count until they end.
+    pub previous_session_keys: Vec<SecretString>,
     /// How long a login lasts (default 12 h).
     pub session_lifetime: Duration,
     /// How many connections it takes.

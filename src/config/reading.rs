@@ -90,8 +90,10 @@ impl Reader<'_> {
             keep_ended: fields.read("keep_ended", Field::duration).unwrap_or(Duration::from_secs(30 * 24 * 3600)),
             webhooks: fields.read("webhooks", webhooks).unwrap_or_default(),
             seal_key: secret(&fields, "seal_key"),
+            previous_seal_keys: secrets(&fields, "previous_seal_keys"),
             audit: fields.read("audit", |field| self.audit(field, &anchors)).unwrap_or(Audit {
                 key: None,
+                previous_keys: Vec::new(),
                 anchors,
                 redactor: Redactor::default(),
                 keep_evidence: KEEP_EVIDENCE,
@@ -115,6 +117,7 @@ impl Reader<'_> {
         let fields = field.fields(&AUDIT)?;
         Some(Audit {
             key: secret(&fields, "key"),
+            previous_keys: secrets(&fields, "previous_keys"),
             anchors: self.path(&fields, "anchors").unwrap_or_else(|| anchors.to_owned()),
             redactor: fields.read("redact", redactor).unwrap_or_default(),
             keep_evidence: fields.read("keep_evidence", Field::duration).unwrap_or(KEEP_EVIDENCE),
@@ -232,6 +235,7 @@ impl Reader<'_> {
             gateway_url: fields.read("gateway_url", base_url).unwrap_or(default.gateway_url),
             public_url: fields.read("public_url", public_url),
             session_key: long_secret(&fields, "session_key"),
+            previous_session_keys: secrets(&fields, "previous_session_keys"),
             session_lifetime: fields.read("session_lifetime", Field::duration).unwrap_or(default.session_lifetime),
             limits: fields.read("limits", ui_limits).unwrap_or_default(),
         })
@@ -361,6 +365,7 @@ fn default_ui(name: &str, gateway_port: u16) -> Ui {
         gateway_url: format!("http://127.0.0.1:{gateway_port}"),
         public_url: None,
         session_key: None,
+        previous_session_keys: Vec::new(),
         session_lifetime: Duration::from_secs(12 * 3600),
         limits: UiLimits::default(),
     }
@@ -480,6 +485,13 @@ pub(super) fn long_secret(fields: &Fields<'_>, key: &'static str) -> Option<Secr
     Some(found)
 }
 
+/// Secrets from before a change, the newest first: what was made with them is still read. Empty ones are none, so that a
+/// variable may be left empty when nothing was changed.
+pub(super) fn secrets(fields: &Fields<'_>, key: &'static str) -> Vec<SecretString> {
+    let one = |field: &Field<'_>| field.text().filter(|text| !text.is_empty()).map(|text| text.to_owned().into());
+    fields.read(key, |field| Some(field.items()?.iter().filter_map(one).collect())).unwrap_or_default()
+}
+
 /// The page's own address: an origin, as the page must be at its root.
 fn public_url(field: &Field<'_>) -> Option<String> {
     let url = base_url(field)?;
@@ -501,7 +513,7 @@ fn unset(fields: &Fields<'_>) -> BTreeMap<Section, Vec<Problem>> {
             "gateway" => &[Section::Gateway],
             "auth" => &[Section::Gateway],
             "ui" => &[Section::Ui],
-            "worker" | "seal_key" | "webhooks" => &[Section::Worker],
+            "worker" | "seal_key" | "previous_seal_keys" | "webhooks" => &[Section::Worker],
             "metrics" | "telemetry" => &[Section::Operation],
             "audit" => &[Section::Audit],
             // Each model keeps its own; a price that is not set is one of the models', which the worker asks.

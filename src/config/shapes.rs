@@ -39,6 +39,11 @@ pub static CONFIG: Shape = Shape {
         may("keep_ended", Kind::Duration, "How long an ended run is kept (default 30d)."),
         may("webhooks", Kind::Map(&Kind::Shape(&WEBHOOK)), "Who is told that a run waits for a person, or has ended."),
         may("seal_key", Kind::Text, "The key that seals passwords in the log (default: they live in memory only)."),
+        may(
+            "previous_seal_keys",
+            Kind::List(&Kind::Text),
+            "Keys that were seal_key before: passwords that they sealed are still opened.",
+        ),
         may("audit", Kind::Shape(&AUDIT), "What proves the logs, and what is not to be seen in them."),
         later("tools"),
     ],
@@ -53,6 +58,11 @@ pub static AUDIT: Shape = Shape {
             "key",
             Kind::Text,
             "The key that the records of a log are chained with (default: none with NATS; the embedded broker makes one).",
+        ),
+        may(
+            "previous_keys",
+            Kind::List(&Kind::Text),
+            "Keys that were `key` before: what they chained is still verified.",
         ),
         may("anchors", Kind::Text, "The folder where the end of each log is noted (default audit in the data folder)."),
         may(
@@ -298,6 +308,11 @@ pub static UI: Shape = Shape {
             Kind::Text,
             "What the cookies of logins are sealed with: at least 32 characters (default: made once, and kept in data_dir).",
         ),
+        may(
+            "previous_session_keys",
+            Kind::List(&Kind::Text),
+            "Keys that were session_key before: their cookies count until they end.",
+        ),
         may("session_lifetime", Kind::Duration, "How long a login lasts (default 12h)."),
         may("limits", Kind::Shape(&UI_LIMITS), "How many connections it takes."),
     ],
@@ -424,6 +439,11 @@ pub static TOKEN: Shape = Shape {
     about: "Tokens that are given for a password.",
     keys: &[
         must("secret", Kind::Text, "What they are signed with: at least 32 characters."),
+        may(
+            "previous_secrets",
+            Kind::List(&Kind::Text),
+            "Secrets that were `secret` before: their tokens count until they end.",
+        ),
         may("lifetime", Kind::Duration, "How long one counts (default 30m)."),
     ],
     shared: &[],
@@ -446,6 +466,11 @@ pub static JWT: Shape = Shape {
         may("leeway", Kind::Duration, "How far clocks may differ (default 60s)."),
         may("user_claim", Kind::Text, "The claim that is the user (default sub)."),
         may("groups_claim", Kind::Text, "The claim that lists the user's groups (default groups)."),
+        may(
+            "accept_unverified_email",
+            Kind::Bool,
+            "Take an e-mail address as user_claim without email_verified: true (default false; people who can write their address at the provider can then be anybody).",
+        ),
     ],
     shared: &[],
 };
@@ -464,6 +489,11 @@ pub static OIDC: Shape = Shape {
         may("scopes", Kind::List(&Kind::Text), "What is asked for (default openid, profile and email)."),
         may("user_claim", Kind::Text, "The claim that is the user (default sub)."),
         may("groups_claim", Kind::Text, "The claim that lists the user's groups (default groups)."),
+        may(
+            "accept_unverified_email",
+            Kind::Bool,
+            "Take an e-mail address as user_claim without email_verified: true (default false; people who can write their address at the provider can then be anybody).",
+        ),
     ],
     shared: &[],
 };

@@ -108,6 +108,9 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(20)).await;
             self.0.put(shelf, key, value, ttl).await
         }
+        async fn put_first(&self, shelf: Shelf, key: &str, value: Bytes) -> Result<Bytes> {
+            self.0.put_first(shelf, key, value).await
+        }
         async fn get(&self, shelf: Shelf, key: &str) -> Result<Option<Bytes>> {
             self.0.get(shelf, key).await
         }

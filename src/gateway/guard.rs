@@ -9,13 +9,15 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt;
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::auth::session::VERSION_HEADER;
 use crate::auth::{Caller, Denied, origin};
 use crate::config::Auth;
 use crate::gateway::error::ApiError;
-use crate::gateway::{Gateway, body, fastagency};
+use crate::gateway::{Gateway, body, fastagency, sessions};
 use crate::metrics::metrics;
 
 /// What anybody may ask for: whether the gateway lives, what it can do, and a token.
@@ -46,7 +48,7 @@ pub async fn let_in(
     response
 }
 
-async fn answer(gateway: &Gateway, peer: SocketAddr, mut request: Request, next: Next) -> Response {
+async fn answer(gateway: &Arc<Gateway>, peer: SocketAddr, mut request: Request, next: Next) -> Response {
     let admitted = gateway.filter.check_request(request.headers_mut(), peer.ip());
     let headers = request.headers();
     if let Err(why) = admitted.and_then(|()| comes_from_here(gateway, request.method(), headers)) {
@@ -57,7 +59,16 @@ async fn answer(gateway: &Gateway, peer: SocketAddr, mut request: Request, next:
         return next.run(request).await;
     }
     let address = address(&gateway.settings.auth, headers, peer.ip());
-    match gateway.auth.authenticate(headers, address).await {
+    if let Err(denied) = header_may_count(gateway, headers, peer.ip()) {
+        return deny(gateway, &request, address, &denied);
+    }
+    let mut authenticated = gateway.auth.authenticate(headers, address).await;
+    if let Ok(caller) = &mut authenticated
+        && let Err(denied) = sessions::check(gateway, headers, caller).await
+    {
+        authenticated = Err(denied);
+    }
+    match authenticated {
         Ok(mut caller) => {
             if !gateway.auth.asks() && is_admin_shown(gateway, headers) {
                 (caller.is_admin, caller.is_auditor) = (true, true);
@@ -65,8 +76,17 @@ async fn answer(gateway: &Gateway, peer: SocketAddr, mut request: Request, next:
             if let Err(refused) = gateway.limits.request(&caller) {
                 return ApiError::from(refused).into_response();
             }
+            // Only what goes on for long can outlive what let it begin.
+            let goes_on = request.uri().path().ends_with("/events");
+            let over = goes_on.then(|| sessions::over(gateway, &caller)).flatten();
             request.extensions_mut().insert(caller);
-            next.run(request).await
+            let response = next.run(request).await;
+            match over {
+                Some(over) if is_events(&response) => {
+                    response.map(|body| axum::body::Body::from_stream(body.into_data_stream().take_until(over)))
+                }
+                _ => response,
+            }
         }
         Err(Denied::Unknown) if request.uri().path() == ME => {
             request.extensions_mut().insert(Caller::default());
@@ -124,7 +144,7 @@ pub fn may_erase(gateway: &Gateway, caller: &Caller) -> Result<(), ApiError> {
 fn deny(gateway: &Gateway, request: &Request, address: IpAddr, denied: &Denied) -> Response {
     metrics().refused(match denied {
         Denied::Unknown => "unknown",
-        Denied::Wrong { .. } => "wrong",
+        Denied::Wrong { .. } | Denied::Unfit { .. } => "wrong",
         Denied::TooOften { .. } => "too_often",
         Denied::Unavailable { .. } => "unavailable",
     });
@@ -133,6 +153,10 @@ fn deny(gateway: &Gateway, request: &Request, address: IpAddr, denied: &Denied) 
         Denied::Wrong { why } => {
             tracing::warn!(%address, "somebody was not let in: {why}");
             (StatusCode::UNAUTHORIZED, "that is not right: check the user, the password, the key or the token")
+        }
+        Denied::Unfit { words } => {
+            tracing::warn!(%address, "somebody was not let in: {words}");
+            (StatusCode::UNAUTHORIZED, words.as_str())
         }
         Denied::TooOften { .. } => (StatusCode::TOO_MANY_REQUESTS, "that was wrong too often; wait a while"),
         Denied::Unavailable { why } => {
@@ -172,6 +196,25 @@ pub fn refusal(gateway: &Gateway, request: &Request, status: StatusCode, what: &
     response
 }
 
+fn is_events(response: &Response) -> bool {
+    response.headers().get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"))
+}
+
+/// Refuses a proxy's word about who calls (`auth.trusted_header`) that came through the `ui`, unless that one is named: it
+/// forwards for everybody who reaches it, so what counts is where it was called from.
+fn header_may_count(gateway: &Gateway, headers: &HeaderMap, peer: IpAddr) -> Result<(), Denied> {
+    let Some(name) = gateway.auth.trusted_header() else { return Ok(()) };
+    let believed = |address: &IpAddr| gateway.settings.auth.proxies.iter().any(|network| network.contains(address));
+    if headers.contains_key(name) && headers.contains_key(origin::THROUGH_UI) && !believed(&peer.to_canonical()) {
+        let why = format!(
+            "{name} came through the ui at {peer}: name the ui in auth.proxies, and the proxy before it in \
+                           auth.trusted_header.from"
+        );
+        return Err(Denied::Wrong { why });
+    }
+    Ok(())
+}
+
 /// The caller's address: the connection's, or what a believed proxy says.
 fn address(auth: &Auth, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
     let mut address = peer.to_canonical();
@@ -197,12 +240,17 @@ fn comes_from_here(gateway: &Gateway, method: &Method, headers: &HeaderMap) -> R
 }
 
 /// `GET /api/me`: who calls, as this gateway knows him, and how callers prove who they are.
-pub async fn me(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Json<serde_json::Value> {
+pub async fn me(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Response {
     let user = caller
         .user
         .as_ref()
         .map(|user| json!({"name": user.as_str(), "groups": caller.groups, "admin": caller.is_admin}));
-    Json(json!({"mode": gateway.auth.mode(), "user": user}))
+    let mut response = Json(json!({"mode": gateway.auth.mode(), "user": user})).into_response();
+    if let Some(version) = caller.version.as_deref().and_then(|version| HeaderValue::from_str(version).ok()) {
+        // For the `ui`: what it begins now ends when this changes.
+        response.headers_mut().insert(VERSION_HEADER, version);
+    }
+    response
 }
 
 /// The body of `POST /api/admin-link`.

@@ -18,7 +18,7 @@ use crate::ids::{RunId, UserId};
 use crate::run::answer::Answer;
 use crate::run::summary::{self, State as RunState};
 use crate::run::{self, writer};
-use crate::serving::Budget;
+use crate::serving::{Budget, subscriber};
 
 /// Callers that are remembered. Of more than that those are forgotten that hold nothing.
 const MOST_KEPT: usize = 100_000;
@@ -26,6 +26,8 @@ const MOST_KEPT: usize = 100_000;
 const SWEPT_EVERY: Duration = Duration::from_secs(1);
 /// How long a count of a user's open runs is believed; what he starts meanwhile is added.
 const COUNTED_FOR: Duration = Duration::from_secs(5);
+/// How many sessions one caller may end in a minute, whatever is configured.
+const ENDS_PER_MINUTE: u32 = 30;
 /// A whole minute's, or hour's, may come at once.
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -73,6 +75,7 @@ struct Taken {
     frames: Option<Arc<Budget>>,
     requests: Bucket,
     messages: Bucket,
+    ends: Bucket,
     sockets: u32,
     streams: u32,
     /// Runs that have not ended, and when they were counted.
@@ -204,6 +207,11 @@ impl Limits {
     pub fn frames(&self, caller: &Caller) -> Option<Arc<Budget>> {
         let new = || Arc::new(Budget::new(MOST_IN_FRAMES));
         self.with(who(caller)?, |taken| taken.frames.get_or_insert_with(new).clone())
+    }
+
+    /// Counts the end of a session, which is kept for a long time.
+    pub fn end_of_session(&self, caller: &Caller) -> Result<(), TooMany> {
+        self.rate(caller, Some(ENDS_PER_MINUTE), "ends of sessions", |taken| &mut taken.ends)
     }
 
     /// Whether answers are counted at all.
@@ -366,7 +374,7 @@ fn weight_of(fields: &Map<String, Value>) -> usize {
 fn who(caller: &Caller) -> Option<Who> {
     match &caller.user {
         Some(user) => Some(Who::User(user.clone())),
-        None => caller.address.map(Who::Address),
+        None => caller.address.map(subscriber).map(Who::Address),
     }
 }
 

@@ -32,6 +32,7 @@ mod frames;
 mod front_end;
 mod guard;
 mod health;
+mod idempotency;
 mod known;
 mod limits;
 mod link_targets;
@@ -42,6 +43,7 @@ mod params;
 mod projection;
 mod routes;
 mod runs;
+mod sessions;
 mod socket;
 mod starting;
 
@@ -132,6 +134,8 @@ struct Gateway {
     is_open: bool,
     settings: Settings,
     known: known::Known,
+    sessions: sessions::Sessions,
+    idempotency: idempotency::Idempotency,
     unclaimed: starting::Unclaimed,
     clock: Arc<dyn Clock>,
     shutdown: Shutdown,
@@ -148,12 +152,17 @@ pub async fn serve(listener: TcpListener, broker: Broker, settings: Settings, sh
     if is_open {
         tracing::warn!("{OPEN} at {address}");
     }
+    for warning in crate::auth::warnings(&settings.auth) {
+        tracing::warn!("{warning}");
+    }
     let gateway = Arc::new(Gateway {
         auth,
         limits: limits::Limits::new(settings.limits),
         filter,
         is_open,
         known: known::Known::new(broker.clone(), settings.trusted_definition_keys.clone()),
+        sessions: sessions::Sessions::new(broker.clone()),
+        idempotency: idempotency::Idempotency::default(),
         unclaimed,
         clock: crate::clock::system(),
         shutdown: shutdown.clone(),
@@ -167,6 +176,9 @@ pub async fn serve(listener: TcpListener, broker: Broker, settings: Settings, sh
     let keeper = gateway.clone();
     let until = shutdown.clone();
     shutdown.run(async move { keeper.known.keep(until).await });
+    let keeper = gateway.clone();
+    let until = shutdown.clone();
+    shutdown.run(async move { keeper.sessions.keep(&keeper, until).await });
 
     let connections = serving::Connections {
         headers_within: gateway.settings.headers_within,

@@ -23,7 +23,7 @@ use tracing::Span;
 use crate::auth::{Caller, Scope};
 use crate::gateway::error::ApiError;
 use crate::gateway::front_end::FrontEnd;
-use crate::gateway::{Gateway, audit, docs, events, fastagency, guard, health, overview, runs, socket};
+use crate::gateway::{Gateway, audit, docs, events, fastagency, guard, health, overview, runs, sessions, socket};
 use crate::ids::MessageId;
 use crate::metrics::Tier;
 use crate::observe::{self, Observed};
@@ -59,6 +59,7 @@ pub fn table() -> Vec<Route> {
     vec![
         route("get",    "/api/me", ANY, get(guard::me)),
         route("post",   "/api/admin-link", ANY, post(guard::admin_link)),
+        route("post",   "/api/session/end", ANY, post(sessions::end)),
         route("get",    "/api/workflows", SEE, get(runs::workflows)),
         route("post",   "/api/runs", START, post(runs::create)),
         route("get",    "/api/runs", SEE, get(runs::list)),

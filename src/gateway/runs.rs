@@ -91,7 +91,7 @@ pub async fn create(
     };
     let user = caller.user.clone();
     let run = match idempotency_key(&headers)? {
-        Some(key) => RunId::for_key(user.as_ref(), key),
+        Some(key) => gateway.idempotency.run(&gateway, user.as_ref(), key).await?,
         None => RunId::random(),
     };
     let params = new.params.unwrap_or_default();

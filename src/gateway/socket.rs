@@ -20,7 +20,7 @@ use crate::gateway::answers::{self, Target};
 use crate::gateway::error::ApiError;
 use crate::gateway::frames::{self, Asked, Frame};
 use crate::gateway::starting::{Refused, Wanted, begin};
-use crate::gateway::{Gateway, body, fastagency};
+use crate::gateway::{Gateway, body, fastagency, sessions};
 use crate::ids::{MessageId, RunId};
 use crate::message::check_text_answer;
 use crate::metrics::{Tier, metrics};
@@ -82,9 +82,13 @@ pub async fn open(
         .on_upgrade(move |socket| {
             let mut client = Client::new(socket, place);
             let open = metrics().socket(Tier::gateway);
+            let over = sessions::over(&gateway, &caller).unwrap_or_else(|| Box::pin(std::future::pending()));
             let conversation = async move {
                 let (_held, _open) = (held, open);
-                let farewell = span.around(converse(&gateway, caller, &mut client)).await;
+                let farewell = tokio::select! {
+                    farewell = span.around(converse(&gateway, caller, &mut client)) => farewell,
+                    () = over => Farewell::Refused(close_code::POLICY, "signed out"),
+                };
                 Box::pin(client.close(farewell)).await;
             };
             shutdown.track(conversation)
@@ -148,17 +152,17 @@ async fn enter(gateway: &Gateway, init: Init, caller: Caller) -> Result<Created,
     let created = match begin(gateway, wanted).await {
         Ok(begun) => begun.created,
         Err(Refused::UnknownWorkflow { similar, .. }) => {
-            // Its workflow may be gone while the run is still there to be read.
-            match existing(gateway, run).await.map_err(failed)? {
+            // Its workflow may be gone while the run is still there to be read. Whether there is a run of somebody else is
+            // not told.
+            let is_same = |created: &Created| created.workflow.as_str() == name && created.user == caller.user;
+            match existing(gateway, run).await.map_err(failed)?.filter(is_same) {
                 Some(created) => created,
                 None => return Err(Entry::Unknown(unknown_workflow(run, &name, similar))),
             }
         }
         Err(Refused::TooMany(refused)) => return Err(Entry::Refused(refused.to_string())),
         Err(Refused::InvalidParams { problems }) => return Err(Entry::Refused(format!("params: {problems}"))),
-        Err(Refused::Run(run::Error::Unknown { run })) => {
-            return Err(Entry::Refused(format!("the run {run} was removed; start another")));
-        }
+        Err(Refused::Run(run::Error::Unknown { run })) => return Err(taken(run)),
         Err(Refused::Run(run::Error::Unstorable { source, .. })) => return Err(Entry::Refused(source.to_string())),
         Err(Refused::Run(run::Error::Broker(broker::Error::TooLarge { .. }))) => {
             return Err(Entry::Refused("params: are larger than what can be stored".to_owned()));
@@ -166,9 +170,14 @@ async fn enter(gateway: &Gateway, init: Init, caller: Caller) -> Result<Created,
         Err(Refused::Run(error)) => return Err(failed(error)),
     };
     if created.workflow.as_str() != name || created.user != caller.user {
-        return Err(Entry::Refused(format!("workflow_uuid: {} belongs to another conversation", run.dashed())));
+        return Err(taken(run));
     }
     Ok(created)
+}
+
+/// The same words for the run of somebody else, one of another workflow, and one that was removed.
+fn taken(run: RunId) -> Entry {
+    Entry::Refused(format!("workflow_uuid: {} belongs to another conversation; start a new one", run.dashed()))
 }
 
 async fn existing(gateway: &Gateway, run: RunId) -> run::Result<Option<Created>> {

@@ -11,10 +11,11 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::auth::origin;
-use crate::auth::session::Purpose;
+use crate::auth::session::{self, Purpose, Session};
+use crate::config::TrustedHeader;
 use crate::lifecycle::Shutdown;
 use crate::metrics::{Tier, metrics};
 use crate::serving;
@@ -54,6 +55,7 @@ pub struct Gateway {
     base: String,
     client: reqwest::Client,
     shutdown: Shutdown,
+    trusted: Option<TrustedHeader>,
 }
 
 impl Gateway {
@@ -80,7 +82,31 @@ impl Gateway {
             .pool_idle_timeout(IDLE_KEPT)
             .build()
             .map_err(|error| refuse(error.to_string()))?;
-        Ok(Self { base: parsed.as_str().trim_end_matches('/').to_owned(), client, shutdown })
+        Ok(Self { base: parsed.as_str().trim_end_matches('/').to_owned(), client, shutdown, trusted: None })
+    }
+
+    /// Passes on who calls, as a proxy before the page says it in these headers, from that proxy only.
+    pub fn trusting(self, trusted: Option<TrustedHeader>) -> Self {
+        Self { trusted, ..self }
+    }
+
+    /// Takes out of a request what only this tier, or a proxy before it, may say, and says it.
+    fn speak(&self, headers: &mut HeaderMap, peer: Option<IpAddr>, session: Option<&Session>) {
+        headers.remove(session::HEADER);
+        headers.insert(origin::THROUGH_UI, HeaderValue::from_static("1"));
+        if let Some(trusted) = &self.trusted {
+            let is_proxy = |peer: IpAddr| trusted.from.iter().any(|network| network.contains(&peer.to_canonical()));
+            if !peer.is_some_and(is_proxy) {
+                headers.remove(&trusted.user);
+                trusted.groups.as_ref().map(|groups| headers.remove(groups));
+            }
+        }
+        if let Some(session) = session {
+            headers.insert(header::AUTHORIZATION, authorization(&session.authorization()));
+            if let Ok(named) = HeaderValue::from_str(&session.named().text()) {
+                headers.insert(session::HEADER, named);
+            }
+        }
     }
 
     /// Whether the gateway says that it is ready.
@@ -95,16 +121,42 @@ impl Gateway {
     }
 
     /// Asks the gateway who it is that sends this request, with this proof.
-    pub async fn who_calls(&self, from: &HeaderMap, peer: IpAddr, proof: Option<&str>) -> Result<Answered, Response> {
+    pub async fn who_calls(
+        &self,
+        from: &HeaderMap,
+        peer: IpAddr,
+        proof: Option<&Session>,
+    ) -> Result<Answered, Response> {
         let mut headers = end_to_end(from);
         without_ours(&mut headers);
         headers.remove(header::CONTENT_LENGTH);
         headers.remove(header::CONTENT_TYPE);
         tell_where_from(&mut headers, Some(peer));
-        if let Some(proof) = proof {
-            headers.insert(header::AUTHORIZATION, authorization(proof));
-        }
+        self.speak(&mut headers, Some(peer), proof);
         self.asked(self.client.get(format!("{}/api/me", self.base)).headers(headers)).await
+    }
+
+    /// Tells the gateway that a session is over. False: it could not be told.
+    pub async fn end(&self, from: &HeaderMap, peer: IpAddr, session: &Session) -> bool {
+        let mut headers = end_to_end(from);
+        without_ours(&mut headers);
+        headers.remove(header::CONTENT_LENGTH);
+        headers.remove(header::CONTENT_TYPE);
+        tell_where_from(&mut headers, Some(peer));
+        self.speak(&mut headers, Some(peer), Some(session));
+        let lifetime = session.until.saturating_sub(session::now());
+        let call = self.client.post(format!("{}/api/session/end", self.base)).headers(headers);
+        match self.asked(call.json(&json!({"lifetime": lifetime}))).await {
+            // What the gateway does not take any more is over there.
+            Ok(answer) if [StatusCode::NO_CONTENT, StatusCode::UNAUTHORIZED].contains(&answer.status) => true,
+            // A gateway from before an upgrade knows of no ends.
+            Ok(answer) if answer.status == StatusCode::NOT_FOUND => true,
+            Ok(answer) => {
+                tracing::warn!("the gateway did not end a session: {} {}", answer.status, answer.body);
+                false
+            }
+            Err(_) => false,
+        }
     }
 
     /// Gets a token for a password, and how long it counts, if the gateway gives any.
@@ -195,12 +247,16 @@ pub async fn forward(State(ui): State<Arc<Ui>>, request: Request) -> Response {
             if let Some(refused) = ui.page_tokens.refuse(session, &parts.method, &parts.headers) {
                 return refused;
             }
-            headers.insert(header::AUTHORIZATION, authorization(&session.authorization()));
             if *changed {
                 cookies = ui.sessions.cookies(&parts.headers, session);
             }
         }
     }
+    let session = match &login {
+        Login::Alive { session, .. } => Some(&**session),
+        _ => None,
+    };
+    gateway.speak(&mut headers, request_from, session);
     if upgrade.is_some() {
         upgrading(&mut headers);
     }

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 
 use crate::auth::oidc::{Begun, LoginError};
 use crate::auth::origin;
-use crate::auth::session::{Proof, Purpose, Session};
+use crate::auth::session::{Proof, Purpose, Session, VERSION_HEADER};
 use crate::ui::sessions::State as Login;
 use crate::ui::{Ui, error};
 
@@ -62,10 +62,10 @@ pub async fn me(State(ui): State<Arc<Ui>>, ConnectInfo(peer): ConnectInfo<Socket
         Login::Unavailable(why) => return unavailable(why),
         Login::Alive { session, changed } => {
             let cookies = if *changed { ui.sessions.cookies(&headers, session) } else { Vec::new() };
-            (Some(session.authorization()), cookies)
+            (Some(&**session), cookies)
         }
     };
-    let mut answer = match ui.gateway.who_calls(&headers, peer.ip(), shown.as_deref()).await {
+    let mut answer = match ui.gateway.who_calls(&headers, peer.ip(), shown).await {
         Ok(answer) => answer,
         Err(refused) => return refused,
     };
@@ -128,32 +128,52 @@ pub async fn login(
         Ok(None) => (authorization, ui.sessions.lifetime),
         Err(refused) => return refused,
     };
-    match ui.gateway.who_calls(&headers, peer.ip(), Some(&authorization)).await {
+    let mut session = Session::begin(Proof::Authorization(authorization), lifetime);
+    match ui.gateway.who_calls(&headers, peer.ip(), Some(&session)).await {
         Err(refused) => refused,
         Ok(answer) if answer.status == StatusCode::UNAUTHORIZED => wrong(),
         Ok(answer) if answer.status != StatusCode::OK => answer.into_response(),
         Ok(answer) if answer.body["user"].is_null() => {
             error(StatusCode::CONFLICT, "no_login", "nobody needs to log in here")
         }
-        Ok(_) => {
-            let session = Session::begin(Proof::Authorization(authorization), lifetime);
+        Ok(answer) => {
+            session.version =
+                answer.headers.get(VERSION_HEADER).and_then(|value| value.to_str().ok()).map(str::to_owned);
             with_cookies(StatusCode::NO_CONTENT.into_response(), ui.sessions.cookies(&headers, &session))
         }
     }
 }
 
-/// `POST /auth/logout`.
-pub async fn logout(State(ui): State<Arc<Ui>>, headers: HeaderMap) -> Response {
+/// `POST /auth/logout`: the session ends here and at every gateway.
+pub async fn logout(
+    State(ui): State<Arc<Ui>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+) -> Response {
     if let Some(refused) = from_elsewhere(&headers) {
         return refused;
     }
-    if let Login::Alive { session, .. } = ui.sessions.of(&headers).await
-        && let Some(refused) = ui.page_tokens.refuse(&session, &Method::POST, &headers)
+    let login = ui.sessions.of(&headers).await;
+    if let Login::Alive { session, .. } = &login
+        && let Some(refused) = ui.page_tokens.refuse(session, &Method::POST, &headers)
     {
         return refused;
     }
     ui.sessions.end(&headers);
-    with_cookies(StatusCode::NO_CONTENT.into_response(), ui.sessions.remove(&headers, Purpose::Session))
+    let is_over = match &login {
+        Login::None | Login::Over => true,
+        Login::Alive { session, .. } => ui.gateway.end(&headers, peer.ip(), session).await,
+        Login::Unavailable(_) => false,
+    };
+    let answer = match is_over {
+        true => StatusCode::NO_CONTENT.into_response(),
+        false => {
+            let words = "you are signed out of this browser, but the gateway could not be told: a copy of this session may \
+                         still count until it runs out";
+            error(StatusCode::SERVICE_UNAVAILABLE, "gateway_unavailable", words)
+        }
+    };
+    with_cookies(answer, ui.sessions.remove(&headers, Purpose::Session))
 }
 
 /// `GET /auth/oidc?return=/path`: on to the provider.

@@ -102,7 +102,8 @@ struct Ui {
 
 /// Serves until the end begins; then takes no more and returns when what is under way has finished.
 pub async fn serve(listener: TcpListener, settings: Settings, shutdown: Shutdown) -> Result<(), Error> {
-    let gateway = forward::Gateway::new(&settings.gateway_url, shutdown.clone())?;
+    let gateway =
+        forward::Gateway::new(&settings.gateway_url, shutdown.clone())?.trusting(settings.login.trusted_header.clone());
     let brand = brand::Loaded::read(&settings.brand, &settings.version).await?;
     let sessions = sessions::Sessions::new(&settings.login, shutdown.clone())?;
     let page_tokens = page_token::PageTokens::new(&settings.login.key);

@@ -41,6 +41,11 @@ pub struct Login {
     pub public_url: Option<String>,
     /// The provider where people log in, if there is one.
     pub oidc: Option<config::Oidc>,
+    /// What cookies were sealed with before: they count until they end.
+    pub previous_keys: Vec<SecretString>,
+    /// The headers in which a proxy before the page says who calls, and which proxy that is; from elsewhere they are not
+    /// passed on.
+    pub trusted_header: Option<config::TrustedHeader>,
 }
 
 /// The sessions of this page.
@@ -78,7 +83,7 @@ impl Sessions {
     pub fn new(login: &Login, shutdown: Shutdown) -> Result<Self, auth::Error> {
         let provider = login.oidc.as_ref().map(Provider::new).transpose()?.map(Arc::new);
         Ok(Self {
-            key: CookieKey::new(&login.key),
+            key: CookieKey::new(&login.key).with_previous(&login.previous_keys),
             lifetime: login.lifetime,
             public_url: login.public_url.clone(),
             provider,

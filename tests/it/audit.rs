@@ -260,6 +260,44 @@ fn cuts_insertions_moves_and_other_keys_are_found() {
     assert!(unanchored.is_clean() && !unanchored.anchored);
 }
 
+#[test]
+fn logs_are_verified_over_a_change_of_the_key() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let anchors = folder.path().join("audit");
+    let run = RunId::random();
+    let broker = open(folder.path());
+    let last = runtime.block_on(going_on(&broker, run, "ann", &TEXTS[..3]));
+    drop(broker);
+    let new = || Key::new(&"a new key of the test".into());
+    let both = || new().with_previous(&["older".into(), SECRET.into()]);
+    let broker = embedded::open(folder.path()).unwrap();
+    let broker = chained(broker, both(), Anchors::open(&anchors, &both()).unwrap(), clock::system());
+    let end = runtime.block_on(end(&broker, run, last));
+    let verified = |key: Key| runtime.block_on(Verifier::new(key, anchors.clone()).all(&broker, &|_, _| {})).unwrap();
+    let noted =
+        || anchors::read(&anchors, &both()).unwrap().anchors.get(&run).is_some_and(|noted| noted.head.seq == end);
+    let begun = std::time::Instant::now();
+    while !noted() {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(20), "the anchor was never written");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let report = verified(both());
+    assert!(report.is_clean() && report.runs == 1 && report.unanchored == 0, "{report:?}");
+    for (what, key) in [("the old key alone", key()), ("the new key alone", new())] {
+        assert!(!verified(key).is_clean(), "{what}");
+    }
+    // What is changed is found, whichever key its link was made with.
+    let stored = runtime.block_on(broker.log.read(run, 0)).unwrap();
+    for place in [1, stored.len() - 1] {
+        let mut changed = stored.clone();
+        let text = String::from_utf8(changed[place].payload.to_vec()).unwrap();
+        changed[place].payload = text.replacen("\"id\":\"", "\"id\":\"0", 1).replacen("lines", "circles", 1).into();
+        assert_ne!(changed[place].payload, stored[place].payload);
+        assert!(!verify(&both(), run, &changed, None).is_clean(), "record {place}");
+    }
+}
+
 #[tokio::test]
 async fn what_is_done_to_the_stream_of_a_nats_server_is_found() {
     let Some(server) = NatsServer::start("what_is_done_to_the_stream_of_a_nats_server_is_found") else { return };

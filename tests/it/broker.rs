@@ -98,6 +98,7 @@ broker_conformance!(
     timers_fire_once_and_can_be_replaced,
     leases_end_unless_renewed_and_watchers_hear_it,
     the_catalogue_lists_what_was_put_last_at_the_end,
+    of_many_who_put_an_entry_first_one_does_and_all_learn_what_is_there,
     everything_survives_a_restart,
 );
 
@@ -525,6 +526,18 @@ async fn leases_end_unless_renewed_and_watchers_hear_it(ground: Ground) {
     // A key can come back.
     catalogue.put(Shelf::Workers, "dies", bytes("2"), None).await.unwrap();
     assert_eq!(catalogue.get(Shelf::Workers, "dies").await.unwrap(), Some(bytes("2")));
+}
+
+async fn of_many_who_put_an_entry_first_one_does_and_all_learn_what_is_there(ground: Ground) {
+    let Broker { catalogue, .. } = ground.broker();
+    let put = |number: usize| {
+        let catalogue = catalogue.clone();
+        async move { catalogue.put_first(Shelf::Gateways, "secret", bytes(number.to_string())).await.unwrap() }
+    };
+    let learned = futures_util::future::join_all((0..8).map(put)).await;
+    assert!(learned.iter().all(|value| *value == learned[0]), "{learned:?}");
+    assert_eq!(catalogue.get(Shelf::Gateways, "secret").await.unwrap().as_ref(), Some(&learned[0]));
+    assert_eq!(put(9).await, learned[0]);
 }
 
 async fn the_catalogue_lists_what_was_put_last_at_the_end(ground: Ground) {

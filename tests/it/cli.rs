@@ -217,6 +217,64 @@ fn users_and_keys_are_kept_and_let_people_in() {
 }
 
 #[test]
+fn a_user_who_is_removed_takes_keys_along_and_a_name_that_looks_like_anothers_is_refused() {
+    let folder = project();
+    let with_input = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fastagency"));
+        command.args(arguments).args(["--file", "access.yaml"]).current_dir(folder.path());
+        let said = command.write_stdin("a long password\n").output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (said.status.success(), text(said.stdout), text(said.stderr))
+    };
+    assert!(with_input(&["user", "add", "root", "--group", "operators"]).0);
+    assert!(with_input(&["user", "add", "carol"]).0);
+    for (name, user) in [("backup", "root"), ("nightly", "root"), ("desk", "carol")] {
+        assert!(with_input(&["key", "add", name, "--user", user]).0);
+    }
+    let (done, _, told) = with_input(&["key", "add", "script", "--user", "a program"]);
+    assert!(done && told.contains("there is no user \"a program\""), "{told}");
+    let (done, said, told) = with_input(&["user", "add", "root"]);
+    assert!(done && said.contains("sessions and tokens of the old password end"), "{said}");
+    assert!(told.contains("these keys act as root, and stay: backup, nightly"), "{told}");
+    let (done, said, _) = with_input(&["user", "remove", "root"]);
+    assert!(done && said.contains("the keys that acted as root were removed, too: backup, nightly"), "{said}");
+    assert_eq!(with_input(&["key", "list"]).1, "desk: user carol\nscript: user a program\n");
+    for name in ["Carol", "CAROL", " carol", "carol\t", "a\nb"] {
+        let (done, _, told) = with_input(&["user", "add", name]);
+        assert!(!done && told.contains("a user"), "{name}: {told}");
+    }
+}
+
+#[test]
+fn a_header_that_says_who_calls_is_refused_behind_the_page_unless_it_is_safe() {
+    let folder = project();
+    let write = |auth: &str| {
+        let config = format!("version: 1\nname: cli\nauth:\n  mode: trusted_header\n{auth}");
+        std::fs::write(folder.path().join("fastagency.yaml"), config).unwrap();
+    };
+    let header = |from: &str| format!("  trusted_header: {{ user: X-Remote-User, from: [{from}] }}\n");
+    for (auth, part) in [
+        (header("127.0.0.1"), "from names 127.0.0.1, the address of the ui itself"),
+        (
+            format!("  proxies: [127.0.0.1]\n{}", header("127.0.0.0/8")),
+            "from names 127.0.0.1, the address of the ui itself",
+        ),
+        (header("10.0.0.5"), "auth.proxies does not name 127.0.0.1, the address of the ui"),
+        (header("0.0.0.0/0"), "the whole world"),
+    ] {
+        write(&auth);
+        for arguments in [&["all", "--port", "0", "--ui-port", "0"][..], &["ui", "--port", "0"]] {
+            let refused = fastagency(folder.path(), arguments);
+            assert!(refused.code != 0 && refused.err.contains(part), "{auth}{}", refused.err);
+        }
+    }
+    write(&format!("  proxies: [127.0.0.1]\n{}", header("127.0.0.2")));
+    let mut all = Tier::start(folder.path(), &["all", "--port", "0", "--ui-port", "0"]);
+    all.url("page");
+    assert!(all.terminate().success());
+}
+
+#[test]
 fn schemas_and_the_version_are_printed() {
     let folder = tempfile::tempdir().unwrap();
     for kind in ["workflow", "config"] {

@@ -125,7 +125,8 @@ pub fn furnish(folder: &TempDir) {
     std::fs::write(folder.path().join("workflows/who.yaml"), WORKFLOW).unwrap();
     std::fs::write(folder.path().join("workflows/parent.yaml"), PARENT).unwrap();
     std::fs::write(folder.path().join("workflows/secret.yaml"), SECRET).unwrap();
-    let alice = User { password: hash_password(ALICE), groups: vec!["teachers".into(), "readers".into()] };
+    let groups = vec!["teachers".into(), "readers".into()];
+    let alice = User { password: hash_password(ALICE), groups, account: None };
     People { users: [("alice".to_owned(), alice)].into(), ..People::default() }
         .write(&folder.path().join("access.yaml"))
         .unwrap();

@@ -58,7 +58,7 @@ impl House {
     }
 
     fn join(broker: Broker, source: &str, park_after: Duration, models: Models) -> Self {
-        Self::join_bounded(broker, source, park_after, models, None)
+        Self::of(broker, source, park_after, models, Sealer::new("a key of the test".to_owned().into()), None)
     }
 
     fn join_bounded(
@@ -68,6 +68,22 @@ impl House {
         models: Models,
         max_run_bytes: Option<u64>,
     ) -> Self {
+        let sealer = Sealer::new("a key of the test".to_owned().into());
+        Self::of(broker, source, park_after, models, sealer, max_run_bytes)
+    }
+
+    fn sealed(broker: Broker, source: &str, park_after: Duration, models: Models, sealer: Sealer) -> Self {
+        Self::of(broker, source, park_after, models, sealer, None)
+    }
+
+    fn of(
+        broker: Broker,
+        source: &str,
+        park_after: Duration,
+        models: Models,
+        sealer: Sealer,
+        max_run_bytes: Option<u64>,
+    ) -> Self {
         let life = Lifecycle::new(Duration::from_secs(5));
         let workflow = workflow(source);
         let parts = Parts {
@@ -75,7 +91,7 @@ impl House {
             clock: clock::system(),
             models,
             workflows: vec![workflow.clone()],
-            sealer: Some(Sealer::new("a key of the test".to_owned().into())),
+            sealer: Some(sealer),
             settings: config::Worker {
                 max_run_bytes,
                 max_runs: 100,
@@ -213,6 +229,43 @@ async fn a_run_goes_on_after_a_restart_and_says_and_asks_nothing_twice() {
     secret::seal(&broker, &sealer, run, second, "another").await.unwrap();
     let late = broker.inbox.get(run, Slot::Key).await.unwrap().expect("another key");
     assert_eq!(secret::open(&sealer, run, &late, second, &sealed), None);
+}
+
+#[tokio::test]
+async fn a_run_that_waits_opens_its_password_after_the_keys_were_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = || Sealer::new("a key of the test".to_owned().into());
+    let new = || Sealer::new("a new key of the test".to_owned().into());
+    let both = || new().with_previous(vec!["older".to_owned().into(), "a key of the test".to_owned().into()]);
+    let (answered_before, answered_after) = (RunId::random(), RunId::random());
+    let house = House::open(folder.path(), TWO_QUESTIONS, Duration::from_secs(60));
+    let mut questions = Vec::new();
+    for run in [answered_before, answered_after] {
+        house.start(run).await;
+        let mut follower = house.follow(run).await;
+        let first = follower.question("First?").await;
+        house.answer(run, first, Answer::Value(json!("x"))).await;
+        questions.push(follower.question("Secret?").await);
+    }
+    let broker = house.broker.clone();
+    house.close().await;
+    // A password that was given with the old key, and a key of a run that was made with it.
+    let give = async |sealer: Sealer, run: RunId, question: MessageId| {
+        let sealed = secret::seal(&broker, &sealer, run, question, "hunter2").await.unwrap();
+        let given = Given::new(Answer::Sealed(sealed), None);
+        answer(&broker, &workflow(TWO_QUESTIONS).name, run, question, &given).await.unwrap();
+    };
+    give(old(), answered_before, questions[0]).await;
+    secret::seal(&broker, &old(), answered_after, questions[1], "another").await.unwrap();
+    assert!(secret::seal(&broker, &new(), answered_after, questions[1], "x").await.is_err(), "the new key alone");
+    give(both(), answered_after, questions[1]).await;
+
+    let house = House::sealed(broker.clone(), TWO_QUESTIONS, Duration::from_secs(60), Models::default(), both());
+    for run in [answered_before, answered_after] {
+        let (outcome, result) = house.follow(run).await.ended().await;
+        assert_eq!((outcome, result), (Ending::Completed, json!({"first": "x", "secret": "hunter2"})));
+    }
+    house.close().await;
 }
 
 #[tokio::test]

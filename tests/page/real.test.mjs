@@ -502,7 +502,7 @@ describe('signing in before the real tiers', { skip: missing ?? false, timeout: 
   });
 
   test('at a provider, and back to where one was', async () => {
-    const provider = await playedProvider({ client: 'fastagency', user: { sub: '4711', email: 'carol@example.org', groups: ['teachers'] } });
+    const provider = await playedProvider({ client: 'fastagency', user: { sub: '4711', email: 'carol@example.org', email_verified: true, groups: ['teachers'] } });
     try {
       await fromFirstVisitToSigningOut(`auth: { mode: oidc, oidc: { issuer: "${provider.issuer}", client_id: fastagency, user_claim: email } }\n`, async (page) => {
         await page.getByRole('button', { name: 'Sign in', exact: true }).click();

@@ -38,6 +38,32 @@ impl Catalogue for Embedded {
             .await
     }
 
+    async fn put_first(&self, shelf: Shelf, key: &str, value: Bytes) -> Result<Bytes> {
+        check_key(key)?;
+        Self::fits(&value)?;
+        let key = key.to_owned();
+        self.store
+            .call("put into the catalogue", move |session| {
+                let put = session.next_sequence();
+                let stored = session
+                    .sql
+                    .prepare_cached(
+                        "insert into catalogue (shelf, key, value, put, expires) values (?1, ?2, ?3, ?4, null)
+                         on conflict do nothing",
+                    )?
+                    .execute(params![shelf.name(), key, &value[..], put])?;
+                if stored > 0 {
+                    session.told.push(Told::Changed(shelf));
+                    return Ok(value);
+                }
+                let mut statement =
+                    session.sql.prepare_cached("select value from catalogue where shelf = ?1 and key = ?2")?;
+                let value: Vec<u8> = statement.query_row(params![shelf.name(), key], |row| row.get(0))?;
+                Ok(Bytes::from(value))
+            })
+            .await
+    }
+
     async fn get(&self, shelf: Shelf, key: &str) -> Result<Option<Bytes>> {
         check_key(key)?;
         let key = key.to_owned();

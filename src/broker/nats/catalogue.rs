@@ -13,7 +13,7 @@ use super::headers::{KV_OPERATION, TTL, is_gone, seconds};
 use super::server::Server;
 use super::streams::MARKER_TTL;
 use crate::broker::subjects::{bucket, bucket_entry, bucket_stream, shelf_changes};
-use crate::broker::{Catalogue, Entry, Result, Shelf, check_key};
+use crate::broker::{Catalogue, Entry, Error, Result, Shelf, check_key};
 
 #[async_trait]
 impl Catalogue for Server {
@@ -24,6 +24,17 @@ impl Catalogue for Server {
             headers.insert(TTL, seconds(ttl));
         }
         self.store("put into the catalogue", bucket_entry(&bucket(shelf), key), headers, value, None).await.map(drop)
+    }
+
+    async fn put_first(&self, shelf: Shelf, key: &str, value: Bytes) -> Result<Bytes> {
+        check_key(key)?;
+        const DOING: &str = "put into the catalogue";
+        let subject = bucket_entry(&bucket(shelf), key);
+        match self.store(DOING, subject, HeaderMap::new(), value.clone(), Some(0)).await {
+            Ok(_) => Ok(value),
+            Err(Error::Conflict { expected }) => self.get(shelf, key).await?.ok_or(Error::Conflict { expected }),
+            Err(error) => Err(error),
+        }
     }
 
     async fn get(&self, shelf: Shelf, key: &str) -> Result<Option<Bytes>> {

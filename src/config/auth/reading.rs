@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::{Access, Act, Auth, AuthMode, Jwt, JwtAlgorithm, JwtKey, Members, Oidc, TokenIssue, TrustedHeader};
-use crate::config::reading::{long_secret, secret};
+use crate::config::reading::{long_secret, secret, secrets};
 use crate::config::shapes::{ACCESS, AUTH, JWT, MEMBERS, OIDC, TOKEN, TRUSTED_HEADER};
 use crate::yaml::{Field, Fields};
 
@@ -122,7 +122,8 @@ pub(in crate::config) fn this_machine() -> Vec<IpNet> {
 fn token(field: &Field<'_>) -> Option<TokenIssue> {
     let fields = field.fields(&TOKEN)?;
     let lifetime = fields.read("lifetime", Field::duration).unwrap_or(LIFETIME);
-    Some(TokenIssue { secret: long_secret(&fields, "secret")?, lifetime })
+    let previous_secrets = secrets(&fields, "previous_secrets");
+    Some(TokenIssue { secret: long_secret(&fields, "secret")?, previous_secrets, lifetime })
 }
 
 fn jwt(field: &Field<'_>, path: Path<'_>) -> Option<Jwt> {
@@ -167,6 +168,7 @@ fn jwt(field: &Field<'_>, path: Path<'_>) -> Option<Jwt> {
         leeway: fields.read("leeway", Field::duration).unwrap_or(LEEWAY),
         user_claim: text("user_claim").unwrap_or_else(|| "sub".to_owned()),
         groups_claim: text("groups_claim").unwrap_or_else(|| "groups".to_owned()),
+        accept_unverified_email: fields.read("accept_unverified_email", Field::bool).unwrap_or(false),
     })
 }
 
@@ -198,6 +200,7 @@ fn oidc(field: &Field<'_>) -> Option<Oidc> {
         scopes: scopes.unwrap_or_else(|| ["openid", "profile", "email"].map(str::to_owned).to_vec()),
         user_claim: text("user_claim").unwrap_or_else(|| "sub".to_owned()),
         groups_claim: text("groups_claim").unwrap_or_else(|| "groups".to_owned()),
+        accept_unverified_email: fields.read("accept_unverified_email", Field::bool).unwrap_or(false),
     })
 }
 
@@ -215,7 +218,11 @@ fn trusted_header(field: &Field<'_>) -> Option<TrustedHeader> {
         if fits { Some(name.to_ascii_lowercase()) } else { field.is_not("the name of a header") }
     };
     let (user, groups) = (fields.read("user", header), fields.read("groups", header));
-    let from = fields.read("from", |field| list(field, network));
+    let some = |field: &Field<'_>| match network(field)? {
+        everybody if everybody.prefix_len() == 0 => field.is_not("some proxies: this is the whole world"),
+        network => Some(network),
+    };
+    let from = fields.read("from", |field| list(field, some));
     Some(TrustedHeader { user: user?, groups, from: from.filter(|from| !from.is_empty())? })
 }
 

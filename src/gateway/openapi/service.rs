@@ -66,6 +66,20 @@ pub(super) fn service() -> Vec<Operation> {
             ),
         ),
         (
+            "post",
+            "/api/session/end",
+            operation(
+                "service",
+                "Ends what the request belongs to, a session of the page or a token of POST /token: no gateway takes it any more",
+                vec![],
+                Some(json!({"type": "object", "additionalProperties": false, "properties": {
+                    "lifetime": {"type": "integer", "minimum": 0, "description": "How long the session would have counted, in seconds"}}})),
+                json!({
+                    "204": {"description": "It is over"},
+                    "409": problem("`no_session`: there is nothing to end")}),
+            ),
+        ),
+        (
             "get",
             "/healthz",
             operation(

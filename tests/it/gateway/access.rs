@@ -27,6 +27,7 @@ pub fn people(folder: &tempfile::TempDir) -> (std::path::PathBuf, String) {
     let user = |password: &str, groups: &[&str]| User {
         password: hash_password(password),
         groups: groups.iter().map(|&group| group.to_owned()).collect(),
+        account: None,
     };
     let (key, sha256) = new_key();
     let people = People {
@@ -37,10 +38,14 @@ pub fn people(folder: &tempfile::TempDir) -> (std::path::PathBuf, String) {
             ("dora".to_owned(), user("with:colon", &[])),
         ]
         .into(),
-        keys: [("billing".to_owned(), Key { sha256, user: "billing".into(), groups: vec![], scopes: vec![] })].into(),
+        keys: [("billing".to_owned(), billing(sha256))].into(),
     };
     people.write(&path).unwrap();
     (path, key)
+}
+
+fn billing(sha256: String) -> Key {
+    Key { sha256, user: "billing".into(), groups: vec![], scopes: vec![], account: None }
 }
 
 pub async fn house(auth: Auth) -> House {
@@ -48,7 +53,11 @@ pub async fn house(auth: Auth) -> House {
 }
 
 pub fn basic(file: std::path::PathBuf) -> Auth {
-    let token = TokenIssue { secret: SECRET.to_owned().into(), lifetime: std::time::Duration::from_secs(60) };
+    let token = TokenIssue {
+        secret: SECRET.to_owned().into(),
+        previous_secrets: vec![],
+        lifetime: std::time::Duration::from_secs(60),
+    };
     Auth {
         mode: AuthMode::Basic { token: Some(token) },
         file: Some(file),
@@ -231,7 +240,8 @@ async fn a_key_is_for_its_scopes_only() {
         let (key, sha256) = new_key();
         // An operator's keys, even.
         let groups = vec!["operators".to_owned()];
-        people.keys.insert(name.to_owned(), Key { sha256, user: "root".into(), groups, scopes: scopes.to_vec() });
+        let key_of_root = Key { sha256, user: "root".into(), groups, scopes: scopes.to_vec(), account: None };
+        people.keys.insert(name.to_owned(), key_of_root);
         format!("Bearer {key}")
     };
     let keys = [
@@ -472,6 +482,7 @@ pub fn jwt(algorithm: JwtAlgorithm, key: JwtKey) -> Auth {
         leeway: std::time::Duration::from_secs(5),
         user_claim: "sub".into(),
         groups_claim: "groups".into(),
+        accept_unverified_email: false,
     };
     Auth { mode: AuthMode::Jwt(Box::new(jwt)), ..Auth::default() }
 }
@@ -626,5 +637,224 @@ async fn the_audit_is_for_auditors_and_admins() {
     }
     // To see is not to act.
     assert_eq!(as_user(&house, "alice", "POST", &format!("/api/runs/{run}/cancel"), None).await.status, 404);
+    house.end().await;
+}
+
+#[tokio::test]
+async fn an_address_that_its_user_has_only_written_down_is_nobody() {
+    let by_email = |accept_unverified_email: bool| {
+        let AuthMode::Jwt(jwt) = jwt(JwtAlgorithm::Hs256, JwtKey::Secret(SECRET.to_owned().into())).mode else {
+            unreachable!()
+        };
+        let jwt = Jwt { user_claim: "email".into(), accept_unverified_email, ..*jwt };
+        let admins = Members { users: vec!["boss@corp.example".into()], groups: vec![] };
+        Auth { mode: AuthMode::Jwt(Box::new(jwt)), admins, ..Auth::default() }
+    };
+    let me = async |house: &House, verified: Value| {
+        let claims = but(json!({"sub": "mallory", "email": "boss@corp.example", "email_verified": verified}));
+        let token = format!("Bearer {}", hs256(&claims, SECRET.as_bytes()));
+        ask(house, "GET", "/api/me", &[("authorization", &token)], None).await
+    };
+    let careful = house(by_email(false)).await;
+    for verified in [json!(false), json!(null), json!("false"), json!("yes"), json!(1)] {
+        let refused = me(&careful, verified.clone()).await;
+        let words = refused.body["error"]["message"].as_str().unwrap_or_default();
+        assert!(refused.status == 401 && words.contains("not verified"), "{verified}: {}", refused.body);
+    }
+    for verified in [json!(true), json!("true")] {
+        assert_eq!(me(&careful, verified).await.body["user"]["admin"], true);
+    }
+    careful.end().await;
+    let trusting = house(by_email(true)).await;
+    assert_eq!(me(&trusting, json!(null)).await.body["user"]["name"], "boss@corp.example");
+    trusting.end().await;
+}
+
+#[tokio::test]
+async fn a_group_with_a_blank_in_its_name_is_one_group() {
+    let house = house(jwt(JwtAlgorithm::Hs256, JwtKey::Secret(SECRET.to_owned().into()))).await;
+    for (claim, groups) in
+        [(json!("friends of operators"), json!(["friends of operators"])), (json!(["a b", "c"]), json!(["a b", "c"]))]
+    {
+        let token = format!("Bearer {}", hs256(&but(json!({"groups": claim})), SECRET.as_bytes()));
+        let me = ask(&house, "GET", "/api/me", &[("authorization", &token)], None).await;
+        assert_eq!(me.body["user"]["groups"], groups);
+    }
+    house.end().await;
+}
+
+async fn token_of(house: &House, user: &str, password: &str) -> Option<String> {
+    let form = form_urlencoded::Serializer::new(String::new())
+        .extend_pairs([("username", user), ("password", password)])
+        .finish();
+    let call =
+        house.http.post(format!("{}/token", house.url)).header("content-type", "application/x-www-form-urlencoded");
+    let given = call.body(form).send().await.unwrap().json::<Value>().await.unwrap();
+    given["access_token"].as_str().map(str::to_owned)
+}
+
+pub async fn until_refused(what: &str, mut status: impl AsyncFnMut() -> u16) {
+    let out = async {
+        while status().await != 401 {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(super::house::PATIENCE, out).await.unwrap_or_else(|_| panic!("{what} still counts"));
+}
+
+#[tokio::test]
+async fn a_token_ends_with_its_password_and_comes_back_to_life_with_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, _) = people(&folder);
+    let house = house(basic(file.clone())).await;
+    let change = |change: &dyn Fn(&mut People)| {
+        let mut people = People::read(&file).unwrap();
+        change(&mut people);
+        people.write(&file).unwrap();
+    };
+    let token = token_of(&house, "alice", "alice's password").await.expect("a token");
+    assert_eq!(with_token(&house, &token).await, 200);
+    let hash = hash_password("another password");
+    change(&|people| people.users.get_mut("alice").unwrap().password = hash.clone());
+    until_refused("a token of the old password", async || with_token(&house, &token).await).await;
+    // Removed, and added again under the same name and password.
+    let token = token_of(&house, "alice", "another password").await.expect("a token");
+    assert_eq!(with_token(&house, &token).await, 200);
+    let hash = hash_password("another password");
+    change(&|people| {
+        let account = Some(User::new_account());
+        people.users.insert("alice".into(), User { password: hash.clone(), groups: vec![], account });
+    });
+    until_refused("a token of an earlier alice", async || with_token(&house, &token).await).await;
+    house.end().await;
+}
+
+#[tokio::test]
+async fn a_key_ends_with_its_user_and_a_programs_own_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, programs) = people(&folder);
+    let house = house(basic(file.clone())).await;
+    let mut people = People::read(&file).unwrap();
+    let (key, sha256) = new_key();
+    let account = Some(User::new_account());
+    people.users.get_mut("root").unwrap().account = account.clone();
+    let root = people.users["root"].clone();
+    let of_root = Key { sha256, user: "root".into(), groups: vec!["operators".into()], scopes: vec![], account };
+    people.keys.insert("of root".into(), of_root);
+    people.write(&file).unwrap();
+    let status = async || with_token(&house, &key).await;
+    let counts = async {
+        while status().await != 200 {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(super::house::PATIENCE, counts).await.expect("the key counts");
+    // Whoever changes the file by hand: renamed, then another one of the same name.
+    people.users.remove("root");
+    people.users.insert("chief".into(), root.clone());
+    people.write(&file).unwrap();
+    until_refused("the key of a user who was renamed", status).await;
+    people.users.insert("root".into(), User { account: Some(User::new_account()), ..root });
+    people.write(&file).unwrap();
+    let chief = ask(&house, "GET", "/api/me", &[("authorization", &password_of("root"))], None).await;
+    assert_eq!((status().await, with_token(&house, &programs).await), (401, 200), "{}", chief.body);
+    house.end().await;
+}
+
+#[tokio::test]
+async fn tokens_of_the_secret_before_count_and_others_do_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let auth = basic(people(&folder).0);
+    let old = house(auth.clone()).await;
+    let token = token_of(&old, "alice", "alice's password").await.expect("a token");
+    old.end().await;
+    let AuthMode::Basic { token: Some(issue) } = &auth.mode else { unreachable!() };
+    let with = |previous: &[&str]| {
+        let issue = TokenIssue {
+            secret: "another secret, which is as long as it must be".to_owned().into(),
+            previous_secrets: previous.iter().map(|&secret| secret.to_owned().into()).collect(),
+            ..issue.clone()
+        };
+        Auth { mode: AuthMode::Basic { token: Some(issue) }, ..auth.clone() }
+    };
+    for (previous, status) in [(&["an older one", SECRET][..], 200), (&["an older one"], 401), (&[], 401)] {
+        let rotated = house(with(previous)).await;
+        assert_eq!(with_token(&rotated, &token).await, status, "{previous:?}");
+        let new = token_of(&rotated, "alice", "alice's password").await.expect("a token");
+        assert_eq!(with_token(&rotated, &new).await, 200);
+        rotated.end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_was_given_back_counts_nowhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, key) = people(&folder);
+    let house = house(basic(file.clone())).await;
+    let other = house.another(|settings| settings.auth = basic(file)).await;
+    let token = format!("Bearer {}", token_of(&house, "alice", "alice's password").await.expect("a token"));
+    let headers = [("authorization", token.as_str())];
+    assert_eq!(ask(&other, "GET", "/api/runs", &headers, None).await.status, 200);
+    assert_eq!(ask(&house, "POST", "/api/session/end", &headers, Some(json!({}))).await.status, 204);
+    assert_eq!(ask(&house, "GET", "/api/runs", &headers, None).await.status, 401);
+    until_refused("a token", async || ask(&other, "GET", "/api/runs", &headers, None).await.status).await;
+    // There is nothing else to end; and what only restricts gives nothing.
+    let bearer = format!("Bearer {key}");
+    let of_key = ask(&house, "POST", "/api/session/end", &[("authorization", &bearer)], Some(json!({}))).await;
+    assert_eq!((of_key.status, &of_key.body["error"]["code"]), (409, &json!("no_session")));
+    for session in ["", "x", &"0".repeat(31), &format!("{}.made-up", "0".repeat(32))] {
+        let headers = [("authorization", bearer.as_str()), ("x-fastagency-session", session)];
+        assert_eq!(ask(&house, "GET", "/api/runs", &headers, None).await.status, 401, "{session}");
+    }
+    other.end().await;
+    house.end().await;
+}
+
+#[tokio::test]
+async fn nobody_can_take_or_find_anothers_idempotency_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let auth = basic(people(&folder).0);
+    let house = house(auth.clone()).await;
+    let other = house.another(|settings| settings.auth = auth).await;
+    let start = async |house: &House, user: &str, key: &str| {
+        let headers = [("authorization", &*password_of(user)), ("idempotency-key", key)];
+        ask(house, "POST", "/api/runs", &headers, Some(json!({"workflow": "echo"}))).await
+    };
+    // Bob starts what alice's key would have named before ids had a secret.
+    let guessed = RunId::for_key(fastagency::ids::UserId::new("alice").as_ref(), "order 7");
+    let mut bobs = socket(&house, &[("authorization", &password_of("bob"))]).await.unwrap();
+    let frame = |run: RunId, name: &str| json!({"workflow_uuid": run.dashed(), "name": name, "params": {}}).to_string();
+    say(&mut bobs, frame(guessed, "echo")).await;
+    let mut player = Player::take(&house, guessed).await;
+    assert_eq!(hear_json(&mut bobs).await["type"], "workflow_started");
+    player.say_text("x").await;
+    let hers = start(&house, "alice", "order 7").await;
+    assert_eq!(hers.status, 201, "{}", hers.body);
+    assert_ne!(run_id(&hers.body), guessed);
+    // Every gateway has the same id for it, and other users others.
+    let again = start(&other, "alice", "order 7").await;
+    assert_eq!((again.status, &again.body["id"]), (200, &hers.body["id"]));
+    let bobs_own = start(&other, "bob", "order 7").await;
+    assert!(bobs_own.status == 201 && bobs_own.body["id"] != hers.body["id"]);
+    // A run that an older gateway has started under alice's key is hers still.
+    let old = RunId::for_key(fastagency::ids::UserId::new("alice").as_ref(), "order 8");
+    let mut of_alice = socket(&house, &[("authorization", &password_of("alice"))]).await.unwrap();
+    say(&mut of_alice, frame(old, "echo")).await;
+    let _player = Player::take(&house, old).await;
+    let met = start(&other, "alice", "order 8").await;
+    assert_eq!((met.status, run_id(&met.body)), (200, old));
+    // An unknown workflow says the same of another's run as of none.
+    let mut told = Vec::new();
+    for run in [run_id(&hers.body), RunId::random()] {
+        let mut probing = socket(&house, &[("authorization", &password_of("bob"))]).await.unwrap();
+        say(&mut probing, frame(run, "nope")).await;
+        let mut heard = hear_json(&mut probing).await;
+        for key in ["uuid", "workflow_uuid", "recipient"] {
+            heard.as_object_mut().unwrap().remove(key);
+        }
+        told.push(heard.to_string().replace(&run.to_string(), "RUN").replace(&run.dashed(), "RUN"));
+    }
+    assert_eq!(told[0], told[1]);
+    other.end().await;
     house.end().await;
 }

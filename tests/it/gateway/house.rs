@@ -62,6 +62,15 @@ impl House {
             };
             directory::announce(&broker, &card, b"{}".to_vec(), None).await.expect("announced");
         }
+        Self::over(broker, data, settings_too).await
+    }
+
+    /// Another gateway over the same broker.
+    pub async fn another(&self, settings_too: impl FnOnce(&mut gateway::Settings)) -> Self {
+        Self::over(self.broker.clone(), tempfile::tempdir().expect("a folder"), settings_too).await
+    }
+
+    async fn over(broker: Broker, data: tempfile::TempDir, settings_too: impl FnOnce(&mut gateway::Settings)) -> Self {
         let mut settings = gateway::Settings { socket_linger: Duration::from_millis(300), ..Default::default() };
         let admin = Arc::new(AdminLink::new());
         settings.admin_link = Some(admin.clone());

@@ -13,7 +13,7 @@ use axum::{Json, Router};
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use fastagency::auth::session::{CookieKey, Proof, Purpose, Session};
-use fastagency::config::{Auth, AuthMode, Members, Oidc};
+use fastagency::config::{Auth, AuthMode, Members, Oidc, TrustedHeader};
 use fastagency::ui;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::{Value, json};
@@ -30,7 +30,14 @@ const KEY: &str = "a key of cookies, long enough to be one";
 
 /// A page where nobody logs in.
 pub fn nobody() -> ui::Login {
-    ui::Login { key: KEY.to_owned().into(), lifetime: Duration::from_secs(3600), public_url: None, oidc: None }
+    ui::Login {
+        key: KEY.to_owned().into(),
+        lifetime: Duration::from_secs(3600),
+        public_url: None,
+        oidc: None,
+        previous_keys: vec![],
+        trusted_header: None,
+    }
 }
 
 /// A browser, as far as it matters here: it keeps cookies and follows no redirect by itself.
@@ -291,6 +298,7 @@ struct Provider {
     other_nonce: AtomicBool,
     other_audience: AtomicBool,
     other_subject: AtomicBool,
+    unverified: AtomicBool,
     fat: AtomicBool,
     closed: AtomicBool,
 }
@@ -311,6 +319,7 @@ impl Provider {
             other_nonce: AtomicBool::new(false),
             other_audience: AtomicBool::new(false),
             other_subject: AtomicBool::new(false),
+            unverified: AtomicBool::new(false),
             fat: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         });
@@ -328,6 +337,7 @@ impl Provider {
         let audience = if self.other_audience.load(Ordering::Relaxed) { "another program" } else { CLIENT };
         let subject = if self.other_subject.load(Ordering::Relaxed) { "mallory-1" } else { "carol-1" };
         let mut claims = json!({"iss": self.issuer, "aud": audience, "sub": subject, "email": "carol@example.org",
+            "email_verified": !self.unverified.load(Ordering::Relaxed),
             "exp": now() + self.lifetime.load(Ordering::Relaxed), "iat": now(), "roles": ["teachers"]});
         if let Some(nonce) = nonce {
             claims["nonce"] = json!(nonce);
@@ -415,6 +425,7 @@ async fn with_provider() -> (Arc<Provider>, House, Front) {
         scopes: vec!["openid".into(), "email".into()],
         user_claim: "email".into(),
         groups_claim: "roles".into(),
+        accept_unverified_email: false,
     };
     let auth = Auth {
         mode: AuthMode::Oidc(Box::new(oidc.clone())),
@@ -640,5 +651,176 @@ async fn a_session_does_nothing_without_the_token_of_its_page() {
     assert_eq!(started.status, 201);
     assert_eq!(browser.post("/auth/logout", Value::Null).await.status, 204);
     front.end().await;
+    house.end().await;
+}
+
+#[tokio::test]
+async fn a_session_that_was_ended_stays_dead_at_every_page_and_gateway_and_after_a_restart() {
+    let (house, front, _, folder) = with_passwords(|auth| auth).await;
+    let auth = || basic(folder.path().join("access.yaml"));
+    let browser = Browser::at(&front.url);
+    let login = json!({"user": "alice", "password": "alice's password"});
+    assert_eq!(browser.post("/auth/login", login).await.status, 204);
+    let stolen = browser.cookie_header();
+    let started = browser.post("/api/runs", json!({"workflow": "echo"})).await;
+    let run = super::house::run_id(&started.body);
+    let mut player = Player::take(&house, run).await;
+    player.ask(text_input("well?", false)).await;
+    // What the thief has open already, through another page and another gateway.
+    let other = house.another(|settings| settings.auth = auth()).await;
+    let others_page = Front::before(&other.url).await;
+    let thief = Browser::at(&others_page.url);
+    let as_thief = async |path: &str| thief.call("GET", path, &[("cookie", &stolen)], None).await;
+    assert_eq!(as_thief("/api/runs").await.status, 200);
+    let mut request = format!("{}/fastagency/ws", others_page.url.replace("http", "ws")).into_client_request().unwrap();
+    request.headers_mut().insert("cookie", stolen.parse().unwrap());
+    let (mut socket, _) = tokio_tungstenite::connect_async(request).await.expect("a socket");
+    say(&mut socket, json!({"workflow_uuid": run, "name": "echo", "params": {}}).to_string()).await;
+    assert_eq!(hear_json(&mut socket).await["type"], "workflow_started");
+    let events = thief.http.get(format!("{}/api/runs/{run}/events", others_page.url)).header("cookie", &stolen);
+    let events = events.send().await.unwrap();
+    assert_eq!(events.status(), 200);
+
+    assert_eq!(browser.post("/auth/logout", Value::Null).await.status, 204);
+    let ended = tokio::time::timeout(super::house::PATIENCE, events.text()).await;
+    ended.expect("the stream of events ends").unwrap();
+    while !matches!(super::house::hear(&mut socket).await, super::house::Heard::Closed(1008)) {}
+    super::access::until_refused("a stolen cookie", async || as_thief("/api/runs").await.status).await;
+    others_page.end().await;
+    other.end().await;
+    // A page and a gateway that have just begun.
+    let restarted = house.another(|settings| settings.auth = auth()).await;
+    let page = Front::before(&restarted.url).await;
+    let late = Browser::at(&page.url).call("GET", "/api/runs", &[("cookie", &stolen)], None).await;
+    assert_eq!(late.status, 401);
+    page.end().await;
+    restarted.end().await;
+    // The others of alice go on.
+    assert_eq!(browser.post("/auth/login", json!({"user": "alice", "password": "alice's password"})).await.status, 204);
+    assert_eq!(browser.get("/api/runs").await.status, 200);
+    front.end().await;
+    house.end().await;
+}
+
+#[tokio::test]
+async fn a_logout_that_the_gateway_cannot_be_told_says_so_and_empties_the_browser() {
+    let (house, front, _, _folder) = with_passwords(|auth| auth).await;
+    let browser = Browser::at(&front.url);
+    let login = json!({"user": "alice", "password": "alice's password"});
+    assert_eq!(browser.post("/auth/login", login).await.status, 204);
+    house.end().await;
+    let told = browser.post("/auth/logout", Value::Null).await;
+    assert_eq!((told.status, browser.cookie_header().as_str()), (503, ""));
+    assert!(told.body["error"]["message"].as_str().unwrap().contains("signed out of this browser"), "{}", told.body);
+    front.end().await;
+}
+
+#[tokio::test]
+async fn a_session_ends_with_the_password_and_with_the_user_with_or_without_tokens() {
+    for tokens in [true, false] {
+        let without = |auth: Auth| Auth { mode: AuthMode::Basic { token: None }, ..auth };
+        let (house, front, _, folder) = with_passwords(|auth| if tokens { auth } else { without(auth) }).await;
+        let file = folder.path().join("access.yaml");
+        let browser = Browser::at(&front.url);
+        let login = json!({"user": "alice", "password": "alice's password"});
+        assert_eq!(browser.post("/auth/login", login.clone()).await.status, 204);
+        let stolen = browser.cookie_header();
+        assert_eq!(browser.get("/api/runs").await.status, 200);
+        // Removed, and added again with the very same password.
+        let mut people = fastagency::auth::People::read(&file).unwrap();
+        people.users.get_mut("alice").unwrap().password = fastagency::auth::hash_password("alice's password");
+        people.write(&file).unwrap();
+        let thief = Browser::at(&front.url);
+        super::access::until_refused("a session of an earlier alice", async || {
+            thief.call("GET", "/api/runs", &[("cookie", &stolen)], None).await.status
+        })
+        .await;
+        assert_eq!(browser.post("/auth/login", login).await.status, 204);
+        assert_eq!(browser.get("/api/runs").await.status, 200);
+        front.end().await;
+        house.end().await;
+    }
+}
+
+#[tokio::test]
+async fn cookies_of_the_key_before_count_until_they_end() {
+    let (house, front, _, _folder) = with_passwords(|auth| auth).await;
+    let browser = Browser::at(&front.url);
+    let login = json!({"user": "alice", "password": "alice's password"});
+    assert_eq!(browser.post("/auth/login", login).await.status, 204);
+    let cookie = browser.cookie_header();
+    front.end().await;
+    let new = "another key of cookies, as long as it must be".to_owned();
+    for (previous, status) in [(vec!["older".into(), KEY.to_owned().into()], 200), (vec![], 401)] {
+        let login = ui::Login { key: new.clone().into(), previous_keys: previous, ..nobody() };
+        let rotated = Front::with(&house.url, login).await;
+        let seen = Browser::at(&rotated.url).call("GET", "/api/runs", &[("cookie", &cookie)], None).await;
+        assert_eq!(seen.status, status);
+        rotated.end().await;
+    }
+    house.end().await;
+}
+
+#[tokio::test]
+async fn whoever_has_not_verified_an_address_is_told_so_at_the_page() {
+    let (provider, house, front) = with_provider().await;
+    let browser = Browser::at(&front.url);
+    provider.unverified.store(true, Ordering::Relaxed);
+    let refused = log_in(&browser, "%2F").await;
+    assert_eq!(refused.status, 403);
+    assert!(refused.body.as_str().unwrap().contains("your e-mail address is not verified"), "{}", refused.body);
+    assert!(browser.cookie_header().is_empty(), "{}", browser.cookie_header());
+    let token = format!("Bearer {}", provider.id_token(None));
+    let direct = Browser::at(&house.url).call("GET", "/api/runs", &[("authorization", &token)], None).await;
+    assert_eq!(direct.status, 401);
+    assert!(direct.body["error"]["message"].as_str().unwrap().contains("not verified"), "{}", direct.body);
+    provider.unverified.store(false, Ordering::Relaxed);
+    assert_eq!(log_in(&browser, "%2F").await.status, 303);
+    front.end().await;
+    house.end().await;
+}
+
+#[tokio::test]
+async fn a_header_that_says_who_calls_does_not_come_through_the_page_from_just_anybody() {
+    let trusted = |from: &str| TrustedHeader {
+        user: "x-remote-user".into(),
+        groups: Some("x-remote-groups".into()),
+        from: vec![from.parse().unwrap()],
+    };
+    let auth = |from: &str, proxies: &[&str]| Auth {
+        mode: AuthMode::TrustedHeader(trusted(from)),
+        proxies: proxies.iter().map(|network| network.parse().unwrap()).collect(),
+        ..Auth::default()
+    };
+    let said = [("x-remote-user", "root"), ("x-remote-groups", "operators")];
+    let me = async |page: &Front, more: &[(&str, &str)]| {
+        Browser::at(&page.url).call("GET", "/api/runs", &[&said[..], more].concat(), None).await.status
+    };
+    // The gateway trusts the page's own address, and the page knows of nothing (it has another configuration).
+    let house = House::with(|_| {}, |settings| settings.auth = auth("127.0.0.0/8", &[])).await;
+    let unaware = Front::before(&house.url).await;
+    assert_eq!(me(&unaware, &[]).await, 401, "whoever reaches the page would be root");
+    assert_eq!(me(&unaware, &[("x-fastagency-ui", "0"), ("connection", "x-fastagency-ui")]).await, 401);
+    let direct = Browser::at(&house.url).call("GET", "/api/runs", &said, None).await;
+    assert_eq!(direct.status, 200, "a proxy that calls the gateway itself");
+    unaware.end().await;
+    house.end().await;
+    // The safe form: the proxy before the page is named, and the page as one that says where it was called from.
+    let house = House::with(|_| {}, |settings| settings.auth = auth("127.0.0.2/32", &["127.0.0.1/32"])).await;
+    let login = ui::Login { trusted_header: Some(trusted("127.0.0.2/32")), ..nobody() };
+    let page = Front::with(&house.url, login).await;
+    assert_eq!(me(&page, &[]).await, 401);
+    assert_eq!(me(&page, &[("x-forwarded-for", "127.0.0.2")]).await, 401, "what it says of itself is not believed");
+    let proxy = reqwest::Client::builder().no_proxy().local_address(std::net::IpAddr::from([127, 0, 0, 2])).build();
+    let through = async |headers: &[(&str, &str)]| {
+        let mut call = proxy.as_ref().unwrap().get(format!("{}/api/runs", page.url));
+        for (name, value) in headers {
+            call = call.header(*name, *value);
+        }
+        call.header("x-forwarded-for", "203.0.113.9").send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(through(&said).await, 200);
+    assert_eq!(through(&[("x-remote-user", "alice"), ("x-remote-user", "root")]).await, 401, "one is the caller's own");
+    page.end().await;
     house.end().await;
 }

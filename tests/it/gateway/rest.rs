@@ -171,7 +171,9 @@ async fn a_start_may_wait_for_the_first_question() {
     assert_eq!(run["state"], "queued");
     let call = house.http.post(format!("{}/api/runs?wait=30", house.url)).header("Idempotency-Key", "k");
     let waiting = super::house::beside(call.json(&json!({"workflow": "echo"})).send());
-    let mut player = Player::take(&house, RunId::for_key(None, "k")).await;
+    let call = house.http.post(format!("{}/api/runs", house.url)).header("Idempotency-Key", "k");
+    let run: Value = call.json(&json!({"workflow": "echo"})).send().await.unwrap().json().await.unwrap();
+    let mut player = Player::take(&house, run_id(&run)).await;
     player.ask(text_input("well?", false)).await;
     let run: Value = waiting.await.unwrap().unwrap().json().await.unwrap();
     assert_eq!((&run["state"], &run["question"]["prompt"]), (&json!("waiting"), &json!("well?")));

@@ -91,11 +91,13 @@ async fn the_page_is_served_with_strict_headers_and_the_rest_is_forwarded() {
         assert_eq!(http.get(format!("{}{path}", front.url)).send().await.unwrap().status(), 200, "{path}");
     }
     assert_eq!(http.get(format!("{}/nothing", front.url)).send().await.unwrap().status(), 404);
-    let call = http.post(format!("{}/api/runs?wait=0", front.url)).header("idempotency-key", "x");
-    let run = call.json(&json!({"workflow": "echo"})).send().await.unwrap();
-    assert_eq!(run.status(), 201);
-    let run: Value = run.json().await.unwrap();
-    assert_eq!(run["id"], RunId::for_key(None, "x").to_string(), "headers are forwarded");
+    let start = async || {
+        let call = http.post(format!("{}/api/runs?wait=0", front.url)).header("idempotency-key", "x");
+        let run = call.json(&json!({"workflow": "echo"})).send().await.unwrap();
+        (run.status().as_u16(), run.json::<Value>().await.unwrap()["id"].clone())
+    };
+    let (first, again) = (start().await, start().await);
+    assert_eq!((first.0, again.0, &first.1), (201, 200, &again.1), "headers are forwarded");
     let wrong = http.post(format!("{}/api/runs", front.url)).json(&json!({"workflow": "nope"})).send().await.unwrap();
     assert_eq!(wrong.json::<Value>().await.unwrap()["error"]["code"], "unknown_workflow");
     assert_eq!(front.end().await, End::Clean);

@@ -477,6 +477,15 @@ impl Catalogue for Side {
         .await
     }
 
+    async fn put_first(&self, shelf: Shelf, key: &str, value: Bytes) -> Result<Bytes> {
+        let key = key.to_owned();
+        self.call("catalogue put first", shelf, move |state, _| {
+            let put = state.next();
+            state.catalogue.entry((shelf, key)).or_insert((put, value, None)).1.clone()
+        })
+        .await
+    }
+
     async fn get(&self, shelf: Shelf, key: &str) -> Result<Option<Bytes>> {
         let key = key.to_owned();
         let got = self.call("catalogue get", shelf, move |state, _| {
