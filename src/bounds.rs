@@ -306,6 +306,17 @@ fn measure<'v>(value: &'v Value, bounds: &Bounds, left: &mut Bounds, way: &mut V
     Ok(())
 }
 
+/// Puts a text in the place of what is deeper than `depth` levels. For values that were read, which are not deep enough to
+/// harm.
+pub fn shorten(value: &mut Value, depth: usize) {
+    match value {
+        Value::Array(_) | Value::Object(_) if depth == 0 => *value = Value::from("(nested too deep to be shown)"),
+        Value::Array(items) => items.iter_mut().for_each(|item| shorten(item, depth - 1)),
+        Value::Object(fields) => fields.values_mut().for_each(|field| shorten(field, depth - 1)),
+        _ => {}
+    }
+}
+
 /// A JSON text in which nothing is deeper than `depth` levels: in the place of what is, a text says so. None: nothing is.
 pub fn cut(text: &[u8], depth: usize) -> Option<Vec<u8>> {
     let bounds = Bounds { depth, ..STORED };
@@ -367,9 +378,9 @@ mod tests {
             read::<Value>(text.as_bytes(), &Bounds { text: 20, ..small }).unwrap();
         }
         for (text, sentence) in [
-            (r#"{"params": {"x": [[1]]}}"#, "params.x[0]: nested deeper than 3 levels"),
+            (r#"{"p": {"x": [[1]]}}"#, "p.x[0]: nested deeper than 3 levels"),
             (r#"{"a": [1, 2, [[]]]}"#, "a[2][0]: nested deeper than 3 levels"),
-            ("[1,2,3,4,5,6,7]", "[6]: more than 6 elements and fields in all"),
+            ("[1,2,3,4,5,6,7]", "[5]: more than 6 elements and fields in all"),
             (r#"{"names": 1}"#, "the name of a field is longer than 4 bytes"),
             (r#"{"a": "123456789"}"#, "a: a text is longer than 8 bytes"),
             ("{\"\u{1b}\": [[[]]]}", "\\u{1b}[0][0]: nested deeper than 3 levels"),

@@ -219,12 +219,11 @@ mod tests {
     #[test]
     fn libraries_say_no_more_than_operators_need_whatever_is_asked_for() {
         let shown = logged(Format::Text, false, "trace,tungstenite=trace,h2=debug", || {
-            for secret in ["frame of a socket"] {
-                tracing::trace!(target: "tungstenite::protocol", "{secret}");
-                tracing::debug!(target: "h2::codec", "{secret}");
-                tracing::debug!(target: "log", "{secret}");
-                tracing::debug!(target: "a_library_of_tomorrow", "{secret}");
-            }
+            let secret = "frame of a socket";
+            tracing::trace!(target: "tungstenite::protocol", "{secret}");
+            tracing::debug!(target: "h2::codec", "{secret}");
+            tracing::debug!(target: "log", "{secret}");
+            tracing::debug!(target: "a_library_of_tomorrow", "{secret}");
             tracing::info!(target: "hyper", "known to operators");
             tracing::trace!(target: "fastagency::gateway", "all of ours");
         });

@@ -8,11 +8,10 @@ use fastagency::chain::Key;
 use fastagency::clock::Timestamp;
 use fastagency::ids::RunId;
 use fastagency::redact::Redactor;
-use fastagency::run::assembler::Assembler;
 use fastagency::run::record::{Body, Placed, Record, VERSION};
-use fastagency::run::redaction;
 use fastagency::run::spent::Spent;
 use fastagency::run::summary::Summary;
+use fastagency::run::{look_through, redaction};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
@@ -36,16 +35,7 @@ fn log(payloads: impl IntoIterator<Item = Bytes>) -> Vec<Stored> {
 
 /// Its records, as far as it can be read.
 fn read(run: RunId, log: &[Stored]) -> Vec<Placed> {
-    let mut assembler = Assembler::default();
-    let mut records = Vec::new();
-    for stored in log {
-        let Ok(taken) = assembler.take(run, stored) else { break };
-        if taken.anew {
-            records.clear();
-        }
-        records.extend(taken.records);
-    }
-    records
+    look_through(run, log, 0).records
 }
 
 /// A record by itself is what it says after whatever way through a broker, and nothing of it escapes who redacts it.
@@ -57,7 +47,11 @@ fn one(run: RunId, redactor: &Redactor, payload: &Bytes) {
         return;
     }
     assert_eq!(serde_json::to_vec(&again).expect("a record is JSON"), written);
-    assert!(record.payloads().is_ok_and(|payloads| !payloads.is_empty()));
+    let Ok(payloads) = record.payloads() else {
+        // What is more than readers take is never stored.
+        return;
+    };
+    assert!(!payloads.is_empty());
 
     let apart: Vec<Record> = record.clone().steps().collect();
     assert_eq!(apart.len(), 1 + usize::from(record.done.is_some()));
@@ -69,7 +63,7 @@ fn one(run: RunId, redactor: &Redactor, payload: &Bytes) {
     assert_eq!(redacted.steps().collect::<Vec<_>>(), apart_redacted, "redacted before and after it is taken apart");
 
     if record.version <= VERSION && !matches!(record.body, Body::Part { .. } | Body::Kept(_)) {
-        let pieces = read(run, &log(record.payloads_within(SMALL_MESSAGE).unwrap_or_default()));
+        let pieces = read(run, &log(record.payloads_within(SMALL_MESSAGE).expect("as before")));
         assert_eq!(
             pieces.into_iter().map(|placed| placed.record).collect::<Vec<_>>(),
             apart,

@@ -85,12 +85,26 @@ pub async fn erase(broker: &Broker, user: &UserId, erasure: &Erasure, kept: Dura
             }
             continue;
         }
-        match keep::erase(broker, run, erasure).await? {
-            Stands::NotEnded => {
+        let stands = match keep::erase(broker, run, erasure).await {
+            // It can never go on, and so it can never end.
+            Ok(Stands::NotEnded) if !looked.unreadable.is_empty() => {
+                answer::cancel(broker, &created.workflow, run, None, None).await?;
+                keep::erase_unreadable(broker, run, erasure).await
+            }
+            stands => stands,
+        };
+        match stands {
+            Ok(Stands::NotEnded) => {
                 answer::cancel(broker, &created.workflow, run, None, None).await?;
                 going_on.push((run, created));
             }
-            _ => {
+            // A newer program has written it.
+            Err(run::Error::Unreadable(why)) => {
+                tracing::warn!(run.id = %run, "the run could not be erased: {why}");
+                erased.unreadable.push(run);
+            }
+            Err(error) => return Err(error),
+            Ok(_) => {
                 forget(broker, run, &created).await?;
                 list_as_erased(broker, run).await?;
                 erased.erased.push(run);
@@ -109,13 +123,7 @@ pub async fn erase(broker: &Broker, user: &UserId, erasure: &Erasure, kept: Dura
                 break;
             }
             if Instant::now() >= until {
-                // One that cannot be read will never end.
-                if keep::erase_unreadable(broker, run, erasure).await? == Stands::Anew {
-                    forget(broker, run, &created).await?;
-                    erased.erased.push(run);
-                } else {
-                    erased.not_ended.push(run);
-                }
+                erased.not_ended.push(run);
                 break;
             }
             tokio::time::sleep(LOOK_EVERY).await;

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::bounds::{STORED, shorten};
 use crate::clock::Timestamp;
 use crate::ids::RunId;
 use crate::message::Message;
@@ -48,7 +49,10 @@ pub fn event(run: RunId, placed: &Placed, redactor: &Redactor) -> Value {
         shown.insert("took_ms".to_owned(), json!(asked.took_ms));
         shown.insert("asked".to_owned(), json!(asked));
     }
-    Value::Object(shown)
+    let mut shown = Value::Object(shown);
+    // Older logs hold more than is stored now; whoever is told of it may take no more.
+    shorten(&mut shown, STORED.depth);
+    shown
 }
 
 /// A record that cannot be read, or not whole, in its place: who reads on knows that something is missing.

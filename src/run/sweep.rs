@@ -443,7 +443,8 @@ impl Sweeper {
 /// As a rule is written in the configuration.
 fn in_days(span: Duration) -> String {
     let seconds = span.as_secs();
-    match [(86_400, "d"), (3600, "h"), (60, "m")].iter().find(|(unit, _)| seconds > 0 && seconds % unit == 0) {
+    match [(86_400, "d"), (3600, "h"), (60, "m")].iter().find(|(unit, _)| seconds > 0 && seconds.is_multiple_of(*unit))
+    {
         Some((unit, name)) => format!("{}{name}", seconds / unit),
         None => format!("{seconds}s"),
     }

@@ -632,6 +632,33 @@ async fn what_is_removed_redacted_or_forgotten_leaves_the_files_of_a_quiet_store
     gone_from(folder.path(), "second-title").await;
 }
 
+#[tokio::test]
+async fn what_was_moved_from_page_to_page_before_it_was_removed_leaves_the_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = open(folder.path());
+    let mut removed = Vec::new();
+    for number in 0..300_usize {
+        let word = if number % 2 == 0 { "kept-words " } else { "gone-words " };
+        let run = ended(&broker, "ann", &[&word.repeat(1 + number * 37 % 70)]).await;
+        let answer = Bytes::from(word.repeat(1 + number * 53 % 70));
+        broker.inbox.put(run, Slot::Answer(MessageId::random()), answer.clone()).await.unwrap();
+        broker.catalogue.put(Shelf::Runs, &format!("ann.{run}.title"), answer, None).await.unwrap();
+        if number % 2 == 1 {
+            removed.push(run);
+        }
+    }
+    for run in removed {
+        let created = run::created(&broker, run).await.unwrap().unwrap();
+        run::remove::remove(&broker, run, &created, Removal::default(), KEPT, Thoroughly::Overwrite).await.unwrap();
+    }
+    gone_from(folder.path(), "gone-words").await;
+    assert!(!holding(folder.path(), "kept-words").is_empty());
+    drop(broker);
+    let file = Connection::open(folder.path().join("store.sqlite")).unwrap();
+    let whole: String = file.query_row("pragma integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(whole, "ok");
+}
+
 async fn gone_after(folder: &Path, word: &str, removing: impl Future<Output = run::Result<()>>) {
     assert!(!holding(folder, word).is_empty(), "{word} was there");
     removing.await.unwrap();

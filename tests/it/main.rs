@@ -25,6 +25,7 @@ mod operation;
 mod ownership;
 mod parked;
 mod permissions;
+mod poisoned;
 mod rolling;
 mod runs;
 mod schemas;

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::slack::Slack;
 use super::{OpenError, folder, schema};
 
 /// Why there is no copy.
@@ -150,6 +151,8 @@ impl Copying {
         }
         // Closing it writes its write-ahead log into it, and removes that.
         connection.close().map_err(|(_, source)| trouble(source))?;
+        // What was removed a moment before may not be overwritten in the store yet.
+        Slack::open(part).and_then(|mut slack| slack.overwrite()).map_err(|error| self.failed(error))?;
         match self.to.join(PART_WRITE_AHEAD).exists() {
             true => Err(damaged("what was written last could not be brought into the copy".to_owned())),
             false => Ok(()),

@@ -6,11 +6,12 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rusqlite::Connection;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OptionalExtension};
 
 use super::house::House;
 use super::session::{Fault, Head, Session};
+use super::slack::Slack;
 use super::told::Told;
 use super::{OpenError, due, folder, schema};
 use crate::broker::{Error, Result};
@@ -100,6 +101,8 @@ pub(super) struct Keeper {
     write_ahead: PathBuf,
     /// Commits since its size was looked at.
     commits: u32,
+    /// What may be left in pages of what was moved to others.
+    slack: Slack,
     _lock: File,
 }
 
@@ -110,8 +113,12 @@ impl Keeper {
         let unusable = |source| OpenError::Folder { dir: dir.to_owned(), source };
         // Before there is anything to copy: whoever copies and finds no such file believes that nobody works here.
         let still = folder::stillness(dir).map_err(unusable)?;
+        let write_ahead = dir.join(schema::WRITE_AHEAD);
+        // A process that was killed has left it, and perhaps had just removed something.
+        let was_killed = std::fs::metadata(&write_ahead).is_ok_and(|found| found.len() > 0);
         let connection = schema::open(dir)?;
         schema::limit(&connection, max_bytes).map_err(trouble)?;
+        let slack = Slack::open(&dir.join(schema::FILE)).map_err(unusable)?;
         let sequence = connection
             .query_row("select value from counters where name = 'sequence'", [], |row| row.get(0))
             .map_err(trouble)?;
@@ -126,14 +133,14 @@ impl Keeper {
             reserved: sequence,
             sequence,
             dirty_since: None,
-            // A process that was killed may have left something, and perhaps had just removed it.
-            forgets: true,
-            leftover_since: Some(Instant::now()),
+            forgets: was_killed,
+            leftover_since: was_killed.then(Instant::now),
             next_due: Some(0),
             still,
             held_since: None,
-            write_ahead: dir.join(schema::WRITE_AHEAD),
+            write_ahead,
             commits: 0,
+            slack,
             _lock: lock,
         })
     }
@@ -333,22 +340,40 @@ impl Keeper {
 
     /// Writes what is in the write-ahead log into the main file, synchronises both, and starts the log anew. Nobody else reads
     /// through SQLite, so that a passive checkpoint is always a whole one. The log is emptied only if something was removed:
-    /// to write over it is cheaper than to let it grow again.
+    /// to write over it is cheaper than to let it grow again. What was left in pages is overwritten then, too.
     fn write_main_file(&mut self) {
         if self.dirty_since.take().is_none() {
             return;
         }
         let how = if self.forgets { "truncate" } else { "passive" };
-        let outcome = self.connection.query_row(&format!("pragma wal_checkpoint({how})"), [], |_| Ok(()));
-        match outcome.optional() {
-            Ok(_) => {
-                self.leftover_since = (!self.forgets).then(Instant::now);
+        self.slack.note(&self.write_ahead);
+        let outcome =
+            self.connection.query_row(&format!("pragma wal_checkpoint({how})"), [], |row| row.get::<_, i64>(0));
+        match outcome {
+            // Somebody else reads the file.
+            Ok(1) if self.forgets => self.dirty_since = Some(Instant::now()),
+            Ok(_) if self.forgets => {
                 self.forgets = false;
+                self.leftover_since = None;
+                self.overwrite_slack();
             }
+            Ok(_) => self.leftover_since = Some(Instant::now()),
             Err(source) => {
                 tracing::error!(error = %source, "the embedded broker could not bring its file to the disk");
                 self.dirty_since = Some(Instant::now());
             }
+        }
+    }
+
+    /// Overwrites what was left in pages, and lets SQLite read them anew.
+    fn overwrite_slack(&mut self) {
+        let overwritten = match self.slack.overwrite() {
+            Ok(0) => return,
+            Ok(_) => self.connection.execute_batch("pragma shrink_memory").map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = overwritten {
+            tracing::error!("the embedded broker could not overwrite what was removed: {error}");
         }
     }
 

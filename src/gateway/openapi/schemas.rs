@@ -35,7 +35,9 @@ pub(super) fn schemas() -> Value {
                 "removed": {"type": "object", "description": "In the audit, of a run that was removed or erased: when, by \
                     whom or by which rule, and why.", "properties": {
                     "at": when, "by": text_or_null, "reason": text_or_null, "rule": text_or_null,
-                    "erased": {"type": ["object", "null"]}}}}},
+                    "erased": {"type": ["object", "null"]}}},
+                "unreadable": {"type": "array", "items": {"type": "string"},
+                    "description": "What of its log cannot be read, in sentences."}}},
         "Record": {"type": "object", "required": ["seq", "at", "kind"], "properties": {
             "seq": {"type": "integer"}, "at": when,
             "kind": {"enum": ["created", "claimed", "said", "answered", "parked", "ended"]},
@@ -44,7 +46,7 @@ pub(super) fn schemas() -> Value {
             "run": {"type": "string"}, "at": when,
             "seq": {"type": ["integer", "null"], "description": "Null for what lies beside the log (renamed)"},
             "kind": {"type": "string", "description": "created, claimed, said, asked, answered, replied, failed, made, \
-                calling, parked, ended, removed, renamed, redacted; what belongs to each is in docs/audit.md"},
+                calling, parked, ended, removed, renamed, redacted, unreadable; what belongs to each is in docs/audit.md"},
             "workflow": {"type": "string"}, "user": text_or_null}},
         "Message": {"type": "object",
             "required": ["uuid", "sender", "recipient", "auto_reply", "type", "content"],

@@ -201,7 +201,7 @@ function suggest({ costs }) {
 
 /** @param {Run} run */
 function stateOf(run) {
-  const state = run.outcome ?? run.state;
+  const state = run.removed ? 'removed' : run.outcome ?? run.state;
   return h('span', { class: 'state', 'data-state': state }, state);
 }
 
@@ -251,9 +251,25 @@ function wordsOfEvent(event) {
     case 'replied': return { said: `${event.model}, ${event.usage?.prompt_tokens ?? 0} tokens read and ${event.usage?.completion_tokens ?? 0} written${event.usage?.cost_usd ? `, ${dollars(event.usage.cost_usd)}` : ''}`, more: event.content || shown(event.tool_calls) };
     case 'failed': return { said: event.error ?? '', more: event.reason };
     case 'ended': return { said: event.outcome, more: event.reason ?? shown(event.result) };
+    case 'removed': return wordsOfRemoval(event);
+    case 'renamed': return { said: event.by ? `by ${event.by}` : '', more: event.to ?? 'its first answer is its title again' };
+    case 'redacted': return { said: 'what is not to be kept was taken out of the log' };
     case 'parked': return { said: event.until ? `until ${when(event.until)}` : 'until somebody answers' };
     default: return { said: event.key ?? '' };
   }
+}
+
+/** Who removed or erased a run, when and why, and what it was. @param {Event} event @returns {{said: string, more?: string}} */
+function wordsOfRemoval(event) {
+  const { erased } = event;
+  const who = event.rule ? `by the rule ${event.rule}` : event.by ? `by ${event.by}` : '';
+  const lines = [
+    event.reason ? `Reason: ${event.reason}` : '',
+    erased ? `Erased${erased.by ? ` by ${erased.by}` : ''}, ${when(erased.at)}: ${erased.reason}` : '',
+    event.workflow ? `${event.workflow} of ${event.user ?? 'nobody in particular'}, begun ${when(event.created_at)}, ${event.outcome ?? 'ended'}` : '',
+    event.usage ? `${event.usage.llm_calls} requests to models, ${dollars(event.usage.cost_usd ?? 0)}` : '',
+  ];
+  return { said: who, more: lines.filter(Boolean).join('\n') || undefined };
 }
 
 /** @param {unknown} value */

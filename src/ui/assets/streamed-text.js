@@ -5,7 +5,7 @@
  * the one that is being written is drawn anew, so that nothing flickers and a long text costs no more than a short one.
  */
 
-import { h, legibleFlow } from './dom.js';
+import { h, legible } from './dom.js';
 import { codeBlock } from './rich-text.js';
 
 /**
@@ -27,9 +27,6 @@ export function streamedText() {
   const caret = h('span', { class: 'caret', 'aria-hidden': 'true' });
   const element = h('div', { class: 'prose writing' }, caret);
   let text = '';
-  /** The text as it came. */
-  let written = '';
-  let flow = legibleFlow();
   /** How much of the text stands in blocks that are drawn for good. */
   let settled = 0;
   /** @type {HTMLElement | null} the block that is being written */
@@ -39,15 +36,13 @@ export function streamedText() {
 
   /** @param {string} whole */
   const update = (whole) => {
-    if (!whole.startsWith(written)) {
+    const now = legible(whole);
+    if (!now.startsWith(text)) {
       element.replaceChildren();
-      text = written = '';
-      flow = legibleFlow();
+      text = '';
       settled = 0;
       open = rest = null;
     }
-    const now = text + flow(whole.slice(written.length));
-    written = whole;
     if (rest) rest.appendData(now.slice(text.length));
     else if (now.length > LONGEST_TEXT) {
       open?.remove();

@@ -1,0 +1,748 @@
+//! Records that cannot be read, on both brokers: each reader goes on beside them and names them, and whose runs they are can be
+//! removed and erased. And what a door takes, every reader reads.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use fastagency::audit::keep::{self, Stands};
+use fastagency::audit::verify::Verifier;
+use fastagency::audit::{Columns, Format, Prompts, Selection, erase, event, every_run, history};
+use fastagency::bounds::{self, MADE, OUTSIDE, STORED};
+use fastagency::broker::{Broker, Lane, Overheard, embedded};
+use fastagency::chain::anchors::Anchors;
+use fastagency::chain::{Key, chained};
+use fastagency::clock::{self, Clock, SystemClock, Timestamp};
+use fastagency::config::Auth;
+use fastagency::ids::{MessageId, Name, RunId, UserId, WorkerId};
+use fastagency::message::{Content, Message};
+use fastagency::model::{ChatMessage, Models};
+use fastagency::redact::Redactor;
+use fastagency::run::attach::{Seen, attach};
+use fastagency::run::claim::{Claim, claim};
+use fastagency::run::directory::{self, WorkerCard};
+use fastagency::run::lease::Lease;
+use fastagency::run::record::{
+    Answered, Asked, Body, Created, Done, Ended, Ending, Erasure, Origin, Outcome, Record, Usage, completed_message,
+    started_message,
+};
+use fastagency::run::start::{Start, start};
+use fastagency::run::summary::{self, State, Summary};
+use fastagency::run::sweep::Sweeper;
+use fastagency::run::writer::Writer;
+use fastagency::run::{self, redaction};
+use futures_util::StreamExt;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use serde_json::{Map, Value, json};
+
+use crate::gateway::access::{as_user, basic, people};
+use crate::gateway::house::House;
+use crate::runs;
+use crate::support::nats_server::NatsServer;
+use crate::talks::scripted;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// The kept logs, and the runs that they are of.
+const LOGS: [(&str, &str, State); 4] = [
+    ("waiting", include_str!("../poisoned/waiting.jsonl"), State::Waiting),
+    ("ended", include_str!("../poisoned/ended.jsonl"), State::Ended),
+    ("reserved", include_str!("../poisoned/reserved.jsonl"), State::Waiting),
+    ("broken", include_str!("../poisoned/broken.jsonl"), State::Running),
+];
+
+struct AnHourOn;
+
+impl Clock for AnHourOn {
+    fn now(&self) -> Timestamp {
+        clock::after(SystemClock.now(), HOUR)
+    }
+}
+
+fn user(name: &str) -> Option<UserId> {
+    UserId::new(name)
+}
+
+fn name(text: &str) -> Name {
+    Name::parse(text).unwrap()
+}
+
+/// Stores a log as it was stored, and the line that its worker wrote into the lists.
+async fn store(broker: &Broker, log: &str, state: State) -> RunId {
+    let run = RunId::random();
+    let mut last = 0;
+    for record in log.lines() {
+        let lane = if record.contains("\"kind\":\"said\"") || record.contains("\"kind\":\"ended\"") {
+            Lane::Said
+        } else {
+            Lane::Did
+        };
+        last = broker.log.append(run, lane, Bytes::copy_from_slice(record.as_bytes()), last).await.unwrap();
+    }
+    let line = Summary {
+        workflow: Some(name("form")),
+        user: user("mallory"),
+        origin: Some(Origin::Gateway),
+        state,
+        seq: last,
+        created_at: SystemClock.now(),
+        updated_at: SystemClock.now(),
+        ..Summary::new(run)
+    };
+    line.shelve(broker).await.unwrap();
+    run
+}
+
+/// All of the kept logs, in their order.
+async fn store_all(broker: &Broker) -> [RunId; 4] {
+    let mut runs = [RunId::random(); 4];
+    for (run, (_, log, state)) in runs.iter_mut().zip(LOGS) {
+        *run = store(broker, log, state).await;
+    }
+    runs
+}
+
+fn created(user: &str, params: Map<String, Value>) -> Created {
+    Created {
+        workflow: name("echo"),
+        definition: Some("hash".into()),
+        params,
+        user: UserId::new(user),
+        groups: Box::default(),
+        origin: Origin::Gateway,
+        trace: None,
+        vouched: None,
+    }
+}
+
+fn ended_with(run: RunId, result: Value) -> Body {
+    let message = completed_message(run, result.clone());
+    Body::Ended(Ended { outcome: Ending::Completed, reason: None, result, usage: Usage::default(), message })
+}
+
+/// A run with which nothing is wrong.
+async fn sound(broker: &Broker, user: &str) -> RunId {
+    let run = RunId::random();
+    let mut last = 0;
+    for body in [Body::Created(created(user, Map::new())), ended_with(run, json!("well"))] {
+        let record = Record::new(body);
+        last = broker.log.append(run, record.lane(), record.payload(), last).await.unwrap();
+    }
+    Summary::of(run, &run::read(broker, run, 0).await.unwrap()).shelve(broker).await.unwrap();
+    run
+}
+
+/// Runs `with` on both brokers.
+async fn on_both(test: &str, with: impl AsyncFn(Broker)) {
+    let folder = tempfile::tempdir().unwrap();
+    with(embedded::open(folder.path()).unwrap()).await;
+    let Some(server) = NatsServer::start(test) else { return };
+    with(server.broker().await).await;
+}
+
+const KEPT: Duration = Duration::from_secs(365 * 24 * 3600);
+
+fn erasure() -> Erasure {
+    Erasure { by: None, reason: "asked".into(), at: SystemClock.now() }
+}
+
+async fn lease(broker: &Broker, clock: std::sync::Arc<dyn Clock>) -> Lease {
+    let card = WorkerCard {
+        id: WorkerId::random(),
+        workflows: vec![name("form"), name("give"), name("echo")],
+        started_at: SystemClock.now(),
+        version: "test".into(),
+        runs: 0,
+        max_runs: 1,
+        cleans: false,
+    };
+    let sent = Lease::moment(&*clock);
+    directory::renew(broker, &card, HOUR).await.unwrap();
+    Lease::new(card.id, HOUR * 2, clock, sent)
+}
+
+#[tokio::test]
+async fn lists_exports_and_verification_go_on_beside_records_that_cannot_be_read() {
+    on_both("poisoned::lists_exports_and_verification", async |broker| {
+        let before = sound(&broker, "ann").await;
+        let poisoned = store_all(&broker).await;
+        let after = sound(&broker, "ann").await;
+        for run in poisoned {
+            assert!(run::read(&broker, run, 0).await.is_err(), "who must know all of it is told that it is not so");
+        }
+
+        let all = every_run(&broker).await.unwrap();
+        assert_eq!(all.len(), 6);
+        let of_mallory = Selection { user: Some("mallory".into()), ..Selection::default() }.of(all.clone(), None);
+        assert_eq!(of_mallory.len(), 4, "{of_mallory:?}");
+        let redactor = Redactor::default();
+        let mut skipped = 0;
+        for run in &all {
+            let looked = run::look(&broker, run.id, 0).await.unwrap();
+            let told = history(&broker, run.id, &redactor).await.unwrap().told(&redactor);
+            let mut lines = String::new();
+            told.iter().for_each(|event| Columns::of(run).write(Format::Jsonl, event, &mut lines));
+            lines.lines().for_each(|line| drop(serde_json::from_str::<Value>(line).expect("every line can be read")));
+            let unreadable = told.iter().filter(|event| event["kind"] == "unreadable").count();
+            assert_eq!(unreadable > 0, poisoned.contains(&run.id), "{lines}");
+            skipped += unreadable;
+        }
+        assert_eq!(skipped, 1 + 2 + 1 + 3);
+        // What is too deep is left out, and the rest is told.
+        let looked = run::look(&broker, poisoned[1], 0).await.unwrap();
+        assert_eq!(looked.created().unwrap().user, user("mallory"));
+        assert!(looked.unreadable[0].why.to_string().contains("nested deeper than 100 levels"));
+        let last = history(&broker, poisoned[1], &redactor).await.unwrap().told(&redactor).pop().unwrap();
+        assert_eq!((&last["kind"], &last["outcome"]), (&json!("ended"), &json!("completed")));
+        assert!(last["result"].to_string().contains("(nested "), "{last}");
+
+        // Who follows sees the rest, too.
+        let mut attached = attach(&broker, poisoned[0], 0).await.unwrap();
+        let mut seen = Vec::new();
+        while let Some(Seen::Record(placed)) = attached.next().await.unwrap() {
+            seen.push(placed.record.body);
+        }
+        assert!(matches!(seen[..], [Body::Created(_), Body::Claimed { .. }, Body::Said { .. }, Body::Parked { .. }]));
+
+        let folder = tempfile::tempdir().unwrap();
+        let key = || Key::new(&"a key of the test".into());
+        let report = Verifier::new(key(), folder.path().to_owned()).all(&broker, &|_, _| {}).await.unwrap();
+        assert!(!report.is_clean() && report.is_as_written(), "{report:?}");
+        let mut named: Vec<RunId> = report.unreadable.iter().map(|(run, _)| *run).collect();
+        let mut expected = poisoned;
+        named.sort();
+        expected.sort();
+        assert_eq!(named, expected);
+        assert!(![before, after].iter().any(|run| named.contains(run)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_tour_removes_what_is_old_beside_records_that_cannot_be_read() {
+    on_both("poisoned::the_tour", async |broker| {
+        let poisoned = store_all(&broker).await;
+        let sound = sound(&broker, "ann").await;
+        let lease = lease(&broker, std::sync::Arc::new(AnHourOn)).await;
+        let mut sweeper = Sweeper::new(broker.clone(), HOUR / 2, KEPT);
+        for tour in 0..2 {
+            let swept = sweeper.sweep(&lease, true).await.unwrap();
+            assert_eq!(swept.removed, if tour == 0 { 2 } else { 0 }, "{swept:?}");
+        }
+        let is_removed = async |run| {
+            let looked = run::look(&broker, run, 0).await.unwrap();
+            matches!(looked.records.first().map(|first| &first.record.body), Some(Body::Removed(_)))
+        };
+        assert!(is_removed(sound).await && is_removed(poisoned[1]).await);
+        assert!(!is_removed(poisoned[0]).await && !is_removed(poisoned[3]).await);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_person_is_erased_beside_and_together_with_records_that_cannot_be_read() {
+    on_both("poisoned::a_person_is_erased", async |broker| {
+        let poisoned = store_all(&broker).await;
+        let (carols, anns) = (sound(&broker, "carol").await, sound(&broker, "ann").await);
+        let erased = erase::erase(&broker, &user("carol").unwrap(), &erasure(), KEPT).await.unwrap();
+        assert_eq!((erased.erased, erased.not_ended), (vec![carols], vec![]));
+        let mut named = erased.unreadable;
+        let mut expected = poisoned.to_vec();
+        named.sort();
+        expected.sort();
+        assert_eq!(named, expected, "whether carol has answered there nobody can tell");
+
+        let erased = erase::erase(&broker, &user("mallory").unwrap(), &erasure(), KEPT).await.unwrap();
+        let mut gone = erased.erased;
+        gone.sort();
+        assert_eq!((gone, erased.not_ended, erased.unreadable), (expected, vec![], vec![]));
+        for run in poisoned {
+            let left: String = broker
+                .log
+                .read(run, 0)
+                .await
+                .unwrap()
+                .iter()
+                .map(|one| String::from_utf8_lossy(&one.payload).into_owned())
+                .collect();
+            assert!(!left.contains("[[") && !left.contains("mallory") && left.contains("asked"), "{left}");
+            assert!(run::read(&broker, run, 0).await.is_ok());
+        }
+        assert!(summary::list(&broker, user("mallory").as_ref()).await.unwrap().is_empty());
+        assert_eq!(run::read(&broker, anns, 0).await.unwrap().len(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_not_kept_in_clear_when_a_log_is_redacted() {
+    on_both("poisoned::redacted", async |broker| {
+        let secret = LOGS[1]
+            .1
+            .replace("\"user\":\"mallory\"", "\"user\":\"mallory\",\"groups\":[\"x\"]")
+            .replace("[[[]]]", "[[[\"4711\"]]]");
+        let log = format!(
+            "{}{}\n{}\n",
+            &secret[..secret.find("\n").unwrap() + 1],
+            "{\"pin\": \"4711\"",
+            secret.lines().skip(1).collect::<Vec<_>>().join("\n")
+        );
+        let run = store(&broker, &log, State::Ended).await;
+        let redactor = Redactor::new(&[], vec![regex::Regex::new("4711").unwrap()]);
+        assert_eq!(keep::redact(&broker, run, &redactor).await.unwrap(), Stands::Anew);
+        let left: String = broker
+            .log
+            .read(run, 0)
+            .await
+            .unwrap()
+            .iter()
+            .map(|one| String::from_utf8_lossy(&one.payload).into_owned())
+            .collect();
+        assert!(!left.contains("4711"), "{left}");
+        let records = run::read(&broker, run, 0).await.unwrap();
+        assert!(matches!(records.last().unwrap().record.body, Body::Ended(_)), "it can be read now");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_worker_ends_a_run_that_it_cannot_read() {
+    on_both("poisoned::a_worker_ends", async |broker| {
+        let run = store(&broker, LOGS[0].1, State::Waiting).await;
+        let lease = lease(&broker, clock::system()).await;
+        // Its worker is gone.
+        let never =
+            |_: Created| std::future::ready(Err::<run::claim::Ready<()>, _>("it is not to be executed".to_owned()));
+        assert!(matches!(claim(&broker, &lease, run, never).await.unwrap(), Claim::Nothing));
+        let looked = run::look(&broker, run, 0).await.unwrap();
+        let Body::Ended(ended) = &looked.records.last().unwrap().record.body else { panic!("{looked:?}") };
+        assert_eq!(ended.outcome, Ending::Failed);
+        assert!(ended.reason.as_deref().unwrap().contains("cannot be read whole"), "{ended:?}");
+        let line = summary::line_of(&broker, run).await.unwrap().unwrap();
+        assert_eq!((line.state, line.user), (State::Ended, user("mallory")));
+        assert!(matches!(claim(&broker, &lease, run, never).await.unwrap(), Claim::Nothing));
+
+        // One of a newer program is left to that.
+        let newer =
+            store(&broker, &LOGS[0].1.replace("{\"v\":1,\"id\":\"c", "{\"v\":9,\"id\":\"c"), State::Waiting).await;
+        assert!(claim(&broker, &lease, newer, never).await.is_err() || run::read(&broker, newer, 0).await.is_err());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_interface_shows_removes_and_exports_beside_records_that_cannot_be_read() {
+    let Some(server) = NatsServer::start("poisoned::the_interface") else { return };
+    for nats in [None, Some(server.broker().await)] {
+        let folder = tempfile::tempdir().unwrap();
+        let auth = Auth { ..basic(people(&folder).0) };
+        let house = House::with(
+            |broker| {
+                if let Some(nats) = nats {
+                    *broker = nats
+                }
+            },
+            |settings| settings.auth = auth,
+        )
+        .await;
+        let broker = house.broker.clone();
+        let as_bobs = |log: &str| log.replace("mallory", "bob");
+        let mut runs = Vec::new();
+        for (_, log, state) in LOGS {
+            let run = store(&broker, &as_bobs(log), state).await;
+            // The line is bob's, too.
+            let line = summary::line_of(&broker, run).await.unwrap().unwrap();
+            summary::unshelve(&broker, line.user.as_ref(), run).await.unwrap();
+            Summary { user: user("bob"), ..line }.shelve(&broker).await.unwrap();
+            runs.push(run);
+        }
+        let sound = sound(&broker, "alice").await;
+        let call = async |who: &str, method: &str, path: &str, body: Option<Value>| {
+            let answer = as_user(&house, who, method, path, body).await;
+            (answer.status, answer.body)
+        };
+        let (status, all) = call("root", "GET", "/api/runs?everybody=true", None).await;
+        assert_eq!((status, all["runs"].as_array().unwrap().len()), (200, 5), "{all}");
+        assert_eq!(call("root", "GET", "/api/overview", None).await.0, 200);
+        for run in &runs {
+            let path = format!("/api/runs/{run}");
+            let (status, shown) = call("bob", "GET", &path, None).await;
+            assert_eq!(status, 200, "{shown}");
+            assert!(shown["unreadable"][0].as_str().unwrap().contains("cannot be read"), "{shown}");
+            assert_eq!(call("alice", "GET", &path, None).await.0, 404);
+            assert_eq!(call("alice", "DELETE", &path, None).await.0, 404);
+            // Whose a run is its events must say by themselves.
+            let events = if *run == runs[3] { 404 } else { 200 };
+            assert_eq!(call("bob", "GET", &format!("{path}/events?follow=false"), None).await.0, events);
+            let (status, told) = call("root", "GET", &format!("/api/audit/runs/{run}"), None).await;
+            assert_eq!(status, 200, "{told}");
+            let kinds: Vec<&str> =
+                told["events"].as_array().unwrap().iter().filter_map(|event| event["kind"].as_str()).collect();
+            assert!(kinds.contains(&"unreadable"), "{told}");
+        }
+        for format in ["jsonl", "csv"] {
+            let (status, export) = call("root", "GET", &format!("/api/audit/export?format={format}"), None).await;
+            let text = export.as_str().expect("lines");
+            assert_eq!(status, 200);
+            assert!(runs.iter().chain([&sound]).all(|run| text.contains(&run.to_string())), "{text}");
+            assert_eq!(text.lines().filter(|line| line.contains("unreadable")).count(), 7, "{text}");
+        }
+        let erasing = json!({"user": "alice", "reason": "asked"});
+        let (status, erased) = call("root", "POST", "/api/audit/erase", Some(erasing)).await;
+        assert_eq!((status, &erased["erased"]), (200, &json!([sound])), "{erased}");
+        assert_eq!(erased["unreadable"].as_array().unwrap().len(), 4, "{erased}");
+        // Their user may remove them, ended or not, and so may an admin.
+        for (run, who) in runs.iter().zip(["bob", "bob", "root", "bob"]) {
+            let path = format!("/api/runs/{run}");
+            assert_eq!(call(who, "DELETE", &path, None).await.0, 204, "{run}");
+            assert_eq!(call("bob", "GET", &path, None).await.0, 404);
+        }
+        assert_eq!(call("bob", "GET", "/api/runs", None).await.1["runs"], json!([]));
+        // Of one of which nothing is known an admin may.
+        let lost = RunId::random();
+        broker.log.append(lost, Lane::Did, Bytes::from_static(b"{"), 0).await.unwrap();
+        assert_eq!(call("bob", "DELETE", &format!("/api/runs/{lost}"), None).await.0, 404);
+        assert_eq!(call("root", "DELETE", &format!("/api/runs/{lost}"), None).await.0, 204);
+        house.end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_live_tail_goes_on_after_a_record_that_cannot_be_read() {
+    on_both("poisoned::a_live_tail", async |broker| {
+        let mut heard = broker.log.overhear().await.unwrap();
+        let run = store(&broker, LOGS[3].1, State::Running).await;
+        let mut told = 0;
+        while told < 3 {
+            if let Some(Overheard::Record { run: of, stored }) = heard.next().await {
+                assert_eq!(of, run);
+                let taken = run::assembler::Assembler::default().look(of, &stored);
+                told += usize::from(!taken.unreadable.is_empty());
+            }
+        }
+    })
+    .await;
+}
+
+fn nested(depth: usize) -> Value {
+    (0..depth).fold(json!(1), |inner, level| if level % 2 == 0 { json!([inner]) } else { json!({"k": inner}) })
+}
+
+fn nested_text(depth: usize) -> String {
+    format!("{}{}", "[".repeat(depth), "]".repeat(depth))
+}
+
+#[tokio::test]
+async fn what_is_too_deep_or_too_much_is_refused_at_every_door() {
+    let house = House::start().await;
+    let reserved = r#"{"\u0024serde_json::private::RawValue": "[[1]]"}"#;
+    let wide = format!("[{}1]", "1,".repeat(100_000));
+    let doors = [
+        (nested_text(124), "params.x[0][0][0][0]…: nested deeper than 64 levels"),
+        (nested_text(64), "params.x[0][0][0][0]…: nested deeper than 64 levels"),
+        (reserved.to_owned(), "a field may not be named"),
+        (wide, "more than 100000 elements and fields in all"),
+        (format!(r#"{{"{}": 1}}"#, "k".repeat(1025)), "the name of a field is longer than 1024 bytes"),
+    ];
+    let send = async |path: &str, body: String| {
+        let call =
+            house.http.post(format!("{}{path}", house.url)).header("content-type", "application/json").body(body);
+        let answer = call.send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    for (x, why) in &doors {
+        let (status, told) = send("/api/runs", format!(r#"{{"workflow": "echo", "params": {{"x": {x}}}}}"#)).await;
+        assert!(status == 422 && told.contains(why), "{status} {told}");
+        let fastagencys =
+            format!(r#"{{"workflow_name": "echo", "workflow_uuid": "u", "user_id": null, "params": {{"x": {x}}}}}"#);
+        let (status, told) = send("/fastagency/initiate_workflow", fastagencys).await;
+        assert!(status == 422 && told.contains(why), "{status} {told}");
+        let mut socket = house.socket().await;
+        let frame = format!(r#"{{"workflow_uuid": "{}", "name": "echo", "params": {{"x": {x}}}}}"#, RunId::random());
+        crate::gateway::house::say(&mut socket, frame).await;
+        let error = crate::gateway::house::hear_json(&mut socket).await;
+        assert!(error["type"] == "error" && error.to_string().contains(why), "{error}");
+        let run = house.started("echo").await;
+        let answers = format!("/api/runs/{run}/answers/{}", MessageId::random());
+        let (status, told) = send(&answers, format!(r#"{{"value": {x}}}"#)).await;
+        assert!(status == 422 && !told.contains("unknown_question"), "{status} {told}");
+    }
+    // What is within bounds comes in.
+    let body = format!(r#"{{"workflow": "echo", "params": {{"x": {}}}}}"#, nested_text(62));
+    assert_eq!(send("/api/runs", body).await.0, 201);
+    let form = Content::Form(serde_json::from_value(json!({"schema": {"type": "object"}})).unwrap());
+    let refused =
+        fastagency::message::check_text_answer(&form, &format!(r#"{{"x": {}}}"#, nested_text(64))).unwrap_err();
+    assert!(refused.contains("x[0][0][0][0][0]…: nested deeper than 64 levels"), "{refused}");
+    house.end().await;
+}
+
+const DEEPER: &str = r#"
+version: 1
+name: deeper
+vars: { x: 1 }
+steps:
+  - loop:
+      max: 1000
+      do: [ { set: { x: ["{{ vars.x }}"] } } ]
+  - return: "{{ vars.x }}"
+"#;
+
+const WIDER: &str = r#"
+version: 1
+name: wider
+vars: { x: [1] }
+steps:
+  - loop:
+      max: 1000
+      do: [ { set: { x: ["{{ vars.x }}", "{{ vars.x }}"] } } ]
+  - return: "{{ vars.x }}"
+"#;
+
+const LONGER: &str = r#"
+version: 1
+name: longer
+vars: { x: "0123456789" }
+steps:
+  - loop:
+      max: 1000
+      do: [ { set: { x: "{{ vars.x ~ vars.x }}" } } ]
+  - return: "{{ vars.x }}"
+"#;
+
+#[tokio::test]
+async fn a_workflow_that_makes_ever_more_of_a_value_fails_in_words() {
+    for (source, why) in [
+        (DEEPER, "nested deeper than 80 levels"),
+        (WIDER, "nested deeper than 80 levels"),
+        (LONGER, "a text is longer than 4194304 bytes"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let house = runs::House::open(folder.path(), source, HOUR);
+        let run = RunId::random();
+        house.start(run).await;
+        let mut follower = house.follow(run).await;
+        let reason = follower
+            .until("its end", |body| match body {
+                Body::Ended(ended) => Some((ended.outcome, ended.reason.clone().unwrap_or_default())),
+                _ => None,
+            })
+            .await;
+        let wider = source == WIDER && reason.1.contains("elements and fields");
+        assert!(reason.0 == Ending::Failed && (reason.1.contains(why) || wider), "{reason:?}");
+        house.close().await;
+    }
+}
+
+const CALLING: &str = r#"
+version: 1
+name: calling
+tools:
+  keep:
+    description: Keeps anything
+    params: { type: object, properties: { x: {} } }
+    do: [ { return: "{{ args.x }}" } ]
+agents:
+  clerk: { system_message: You call., tools: [keep] }
+steps:
+  - id: said
+    agent: { agent: clerk, message: "Go on" }
+  - return: "{{ steps.said }}"
+"#;
+
+#[tokio::test]
+async fn a_model_that_nests_arguments_too_deep_is_told_so_and_its_run_can_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let deep = format!(r#"{{\"x\": {}}}"#, nested_text(124));
+    let script = format!("- {{ tool_calls: [ {{ id: c1, name: keep, arguments: \"{deep}\" }} ] }}\n- I see.\n");
+    let models: Models = scripted(folder.path(), &script);
+    let house = runs::House::open_with(folder.path(), CALLING, HOUR, models);
+    let run = RunId::random();
+    house.start(run).await;
+    let mut follower = house.follow(run).await;
+    let ended = follower.ended().await;
+    assert_eq!(ended, (Ending::Completed, json!("I see.")), "{:#?}", follower.seen);
+    assert!(format!("{:?}", follower.seen).contains("nested deeper than 64 levels"), "{:#?}", follower.seen);
+    drop(follower);
+    house.close().await;
+    let broker = embedded::open(folder.path()).unwrap();
+    run::read(&broker, run, 0).await.unwrap();
+}
+
+/// A value around each of the limits, as a text that somebody sends.
+fn sent(random: &mut StdRng) -> String {
+    let text = |random: &mut StdRng| {
+        let pieces = ["a", "\\n", "\\\"", "ü", "\\u2028", "[", "{", "\\\\", "😀", "\\ud83d\\ude00"];
+        let count = [0, 1, 7, 300][random.random_range(0..4)];
+        (0..count).map(|_| pieces[random.random_range(0..pieces.len())]).collect::<String>()
+    };
+    let mut value = match random.random_range(0..6) {
+        0 => ["1e308", "-0.0", "18446744073709551615", "-9223372036854775808", "1.5e-300"][random.random_range(0..5)]
+            .to_owned(),
+        1 => "null".to_owned(),
+        2 => format!("[{}1]", "1, ".repeat([0, 10, 99_900, 99_999, 100_001][random.random_range(0..5)])),
+        3 => format!(
+            r#"{{"{}": 1, "{}": [2]}}"#,
+            "k".repeat([1, 1000, 1024, 1025][random.random_range(0..4)]),
+            text(random)
+        ),
+        4 => format!(r#"{{"$serde_json::private::{}": "[[]]"}}"#, ["RawValue", "Number"][random.random_range(0..2)]),
+        _ => format!("\"{}\"", text(random)),
+    };
+    let depth = [0, 1, 30, 55, 60, 61, 62, 63, 64, 65, 100, 126, 127, 128][random.random_range(0..14)];
+    for _ in 0..depth {
+        value = match random.random_range(0..3) {
+            0 => format!("[{value}]"),
+            1 => format!(r#"[0, {value}]"#),
+            _ => format!(r#"{{"k": {value}}}"#),
+        };
+    }
+    format!(r#"{{"x": {value}}}"#)
+}
+
+fn said(says: Content) -> Message {
+    Message {
+        uuid: MessageId::random(),
+        sender: Some("A".into()),
+        recipient: Some("B".into()),
+        auto_reply: false,
+        alias: None,
+        within: Vec::new(),
+        says,
+    }
+}
+
+/// Every kind of record that holds a value from outside.
+fn bodies(run: RunId, params: &Map<String, Value>, made: &Value) -> Vec<Record> {
+    let value = || Value::Object(params.clone());
+    let answered = Answered {
+        question: MessageId::random(),
+        value: Some(value()),
+        sealed: None,
+        text: Some(value().to_string()),
+        refused: None,
+        by: None,
+        on_timeout: false,
+    };
+    let asked = || Asked {
+        llm: "default".into(),
+        took_ms: 1,
+        after: None,
+        common: 0,
+        messages: vec![std::sync::Arc::new(
+            serde_json::from_value::<ChatMessage>(json!({"role": "user", "content": value()})).unwrap(),
+        )],
+        tools: Some(vec![json!({"type": "function", "function": {"name": "f", "parameters": made}})]),
+        response_format: Some(json!({"type": "json_schema", "json_schema": {"schema": made}})),
+        parameters: params.clone(),
+    };
+    let approval = json!({"type": "approval", "function_name": "f", "arguments": params, "prompt": "May it?"});
+    let call =
+        Content::SuggestedFunctionCall { function_name: Some("f".into()), call_id: None, arguments: params.clone() };
+    let outcome = |value| Body::Did { key: "d".into(), outcome: Outcome::Value(value) };
+    vec![
+        Record::new(Body::Claimed {
+            worker: WorkerId::random(),
+            epoch: 1,
+            message: Some(started_message(run, &created("ann", params.clone()), None)),
+        }),
+        Record::new(Body::Did { key: "a".into(), outcome: Outcome::Answer(answered) }),
+        Record { asked: Some(Box::new(asked())), ..Record::new(outcome(made.clone())) },
+        Record::new(Body::Said {
+            key: "s".into(),
+            message: said(Content::SystemMessage { message: Map::from_iter([("m".to_owned(), made.clone())]) }),
+        }),
+        Record::new(Body::Said { key: "c".into(), message: said(call) }),
+        Record::new(Body::Said { key: "p".into(), message: said(serde_json::from_value(approval).unwrap()) }),
+        Record::new(Body::Said {
+            key: "o".into(),
+            message: said(Content::Other { kind: "x".into(), content: made.clone() }),
+        }),
+        Record::carrying(
+            Done { key: "e".into(), outcome: Outcome::Value(made.clone()), asked: Some(Box::new(asked())) },
+            ended_with(run, made.clone()),
+        ),
+    ]
+}
+
+/// What a door takes, every reader reads: seeds of values around each limit go through the door, become records of every kind,
+/// and are read by each reader.
+#[tokio::test]
+async fn what_a_door_takes_every_reader_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = || Key::new(&"a key of the test".into());
+    let anchors = folder.path().join("audit");
+    let broker = chained(
+        embedded::open(folder.path()).unwrap(),
+        key(),
+        Anchors::open(&anchors, &key()).unwrap(),
+        clock::system(),
+    );
+    let redactor = Redactor::new(&["k".to_owned()], vec![regex::Regex::new("ü+").unwrap()]);
+    let (mut taken, mut refused) = (0, 0);
+    for seed in 0..300 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let text = sent(&mut random);
+        let Ok(params) = bounds::read::<Map<String, Value>>(text.as_bytes(), &OUTSIDE) else {
+            refused += 1;
+            continue;
+        };
+        taken += 1;
+        let context = format!("seed {seed}: {}", text.chars().take(200).collect::<String>());
+        let run = RunId::random();
+        let Created { workflow, definition, user, groups, origin, .. } = created("ann", Map::new());
+        let wanted = Start { run, workflow, definition, params: params.clone(), user, groups, origin };
+        let begun = start(&broker, wanted, None).await.unwrap_or_else(|error| panic!("{context}: {error}"));
+        let run::start::Started::New { seq } = begun else { panic!("{context}") };
+        // As deep as a workflow may make it, where that is deeper.
+        let mut made = Value::Object(params.clone());
+        for _ in 0..random.random_range(0..20) {
+            let deeper = json!([made]);
+            if bounds::check_value(&deeper, &MADE).is_err() {
+                break;
+            }
+            made = deeper;
+        }
+        let mut writer = Writer::new(broker.clone(), run, WorkerId::random(), seq);
+        let records = bodies(run, &params, &made);
+        let steps: usize = records.iter().map(|record| record.clone().steps().count()).sum();
+        for record in records {
+            let kind = format!("{context}: {:?}", std::mem::discriminant(&record.body));
+            drop(writer.append(record, SystemClock.now()).await.unwrap_or_else(|error| panic!("{kind}: {error}")));
+        }
+        let mut prompts = Prompts::default();
+        for history in ["as it was written", "redacted"] {
+            let read = run::read(&broker, run, 0).await.unwrap_or_else(|error| panic!("{context}, {history}: {error}"));
+            assert_eq!(read.len(), steps + 1, "{context}");
+            let summary = Summary::of(run, &read);
+            assert_eq!(summary.state, State::Ended);
+            serde_json::from_str::<Summary>(&serde_json::to_string(&summary).unwrap()).unwrap();
+            for placed in &read {
+                let placed = redaction::placed(&redactor, placed);
+                for shown in [event(run, &placed, &redactor), prompts.of(&placed).unwrap_or_default()] {
+                    serde_json::from_str::<Value>(&json!({"events": [shown]}).to_string()).expect(&context);
+                }
+                if let Some(message) = placed.record.message() {
+                    let frame = fastagency::message::envelope(run, message).to_string();
+                    serde_json::from_str::<Value>(&frame).expect(&context);
+                }
+            }
+            let stands =
+                keep::redact(&broker, run, &redactor).await.unwrap_or_else(|error| panic!("{context}: {error}"));
+            assert!(matches!(stands, Stands::Anew | Stands::Already));
+        }
+        let verdict = Verifier::new(key(), anchors.clone()).one(&broker, run).await.unwrap();
+        assert!(verdict.is_clean(), "{context}: {verdict:?}");
+    }
+    assert!(taken > 50 && refused > 50, "{taken} were taken, {refused} refused");
+    const { assert!(MADE.depth < STORED.depth && STORED.depth < 127, "less than readers take") };
+}
+
+#[test]
+fn a_record_that_nobody_could_read_again_is_not_stored() {
+    let deep = Record::new(Body::Did { key: "d".into(), outcome: Outcome::Value(nested(101)) });
+    assert!(deep.payloads().unwrap_err().to_string().contains("nested deeper than 100 levels"));
+    let reserved = json!({"$serde_json::private::RawValue": "x"});
+    let reserved = Record::new(Body::Did { key: "d".into(), outcome: Outcome::Value(reserved) });
+    assert!(reserved.payloads().is_err());
+}
