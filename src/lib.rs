@@ -12,6 +12,7 @@ pub mod metrics;
 pub mod money;
 pub mod problem;
 pub mod redact;
+pub mod schema;
 pub mod seal;
 pub mod telemetry;
 pub mod traces;

@@ -159,6 +159,9 @@ impl Verifier {
     pub async fn all(&self, broker: &Broker, progress: &(dyn Fn(usize, usize) + Send + Sync)) -> Result<Report, Error> {
         let found = anchors::read(&self.anchors, &self.key)?;
         let mut report = Report { anchor_files: found.files, anchors_wrong: found.wrong.clone(), ..Report::default() };
+        if found.lost > 0 {
+            report.anchors_wrong.push(format!("{} anchors could not be written, and are missing", found.lost));
+        }
         let runs = all_runs(broker, &found).await?;
         for (done, run) in runs.iter().enumerate() {
             let stored = broker.log.read(*run, 0).await?;

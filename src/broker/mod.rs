@@ -449,6 +449,11 @@ pub trait Catalogue: Send + Sync {
     /// The entry's value.
     async fn get(&self, shelf: Shelf, key: &str) -> Result<Option<Bytes>>;
 
+    /// When the entry was put, by the store's own clock; none: it is not there, or the store has no clock but this machine's.
+    async fn put_at(&self, _shelf: Shelf, _key: &str) -> Result<Option<Timestamp>> {
+        Ok(None)
+    }
+
     /// All entries whose key begins with the token `first` (`None`: all), the one put last comes last.
     async fn list(&self, shelf: Shelf, first: Option<&str>) -> Result<Vec<Entry>>;
 

@@ -19,6 +19,10 @@ use crate::ids::RunId;
 const GATHER: Duration = Duration::from_millis(500);
 /// How many processes may write anchors into one folder.
 const MOST_FILES: u32 = 64;
+/// How long anchors that could not be written wait until they are tried again.
+const RETRY: Duration = Duration::from_secs(1);
+/// How many anchors may wait to be written. More are counted, and the file says how many are missing.
+const MOST_WAITING: usize = 500_000;
 /// A file that is larger than this at the start, in bytes, is written anew with only the last anchor of each run.
 const LARGE: u64 = 8 << 20;
 
@@ -92,7 +96,22 @@ struct Shared {
 #[derive(Default)]
 struct Waiting {
     anchors: HashMap<RunId, Anchor>,
+    /// Anchors that there was no room for.
+    lost: u64,
     over: bool,
+}
+
+impl Waiting {
+    fn add(&mut self, run: RunId, anchor: Anchor) {
+        if self.anchors.len() >= MOST_WAITING && !self.anchors.contains_key(&run) {
+            self.lost += 1;
+            return;
+        }
+        let known = self.anchors.entry(run).or_insert(anchor);
+        if anchor.is_later_than(known) {
+            *known = anchor;
+        }
+    }
 }
 
 /// Why anchors cannot be written or read.
@@ -125,10 +144,7 @@ impl Anchors {
     pub fn note(&self, run: RunId, anchor: Anchor) {
         let mut waiting = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let first = waiting.anchors.is_empty();
-        let known = waiting.anchors.entry(run).or_insert(anchor);
-        if anchor.is_later_than(known) {
-            *known = anchor;
-        }
+        waiting.add(run, anchor);
         drop(waiting);
         if first {
             self.shared.changed.notify_one();
@@ -149,19 +165,32 @@ impl Drop for Anchors {
 impl Shared {
     fn write_all(&self, pen: &mut Pen) {
         let mut over = false;
+        let mut failing = false;
         while !over {
             let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             let idle = |waiting: &mut Waiting| waiting.anchors.is_empty() && !waiting.over;
             let waiting = self.changed.wait_while(waiting, idle).unwrap_or_else(PoisonError::into_inner);
             let gathering = |waiting: &mut Waiting| !waiting.over;
-            let waited = self.changed.wait_timeout_while(waiting, GATHER, gathering);
+            let rest = if failing { RETRY } else { GATHER };
+            let waited = self.changed.wait_timeout_while(waiting, rest, gathering);
             let (mut waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
             over = waiting.over;
             let anchors = std::mem::take(&mut waiting.anchors);
+            let lost = std::mem::take(&mut waiting.lost);
             drop(waiting);
-            if let Err(error) = pen.write(&anchors) {
-                tracing::error!("the anchors of {} logs could not be written: {error}", anchors.len());
+            let written = pen.write(&anchors, lost);
+            if let Err(error) = &written {
+                let what = if over { "could not be written" } else { "cannot be written yet" };
+                if over || !failing {
+                    tracing::error!("the anchors of {} logs {what}: {error}", anchors.len());
+                }
+                let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                waiting.lost += lost;
+                anchors.into_iter().for_each(|(run, anchor)| waiting.add(run, anchor));
+            } else if failing {
+                tracing::info!("the anchors are written again");
             }
+            failing = written.is_err();
         }
     }
 }
@@ -183,6 +212,9 @@ fn own_file(folder: &Path) -> io::Result<(PathBuf, File)> {
     }
     Err(io::Error::other(format!("{MOST_FILES} processes write anchors there already")))
 }
+
+/// So begins a line that says how many anchors are missing.
+const LOST: &str = "lost ";
 
 struct Pen {
     file: File,
@@ -213,21 +245,30 @@ impl Pen {
             return Ok(pen);
         }
         pen.file.set_len(0)?;
-        pen.write(&kept.anchors)?;
+        pen.write(&kept.anchors, kept.lost)?;
         Ok(pen)
     }
 
-    fn write(&mut self, anchors: &HashMap<RunId, Anchor>) -> io::Result<()> {
+    /// Writes all of them, or none.
+    fn write(&mut self, anchors: &HashMap<RunId, Anchor>, lost: u64) -> io::Result<()> {
         let mut text = String::with_capacity(anchors.len() * 160);
-        for (run, anchor) in anchors {
-            let line = anchor.line(*run);
-            self.last = mark(&self.key, &self.last, &line);
+        let mut last = self.last;
+        let lines = anchors.iter().map(|(run, anchor)| anchor.line(*run));
+        for line in lines.chain((lost > 0).then(|| format!("{LOST}{lost}"))) {
+            last = mark(&self.key, &last, &line);
             text.push_str(&line);
             text.push(' ');
-            text.push_str(&written(&self.last));
+            text.push_str(&written(&last));
             text.push('\n');
         }
-        self.file.write_all(text.as_bytes())
+        let before = self.file.metadata()?.len();
+        if let Err(error) = self.file.write_all(text.as_bytes()) {
+            // What was written of it must not stand before the same lines once more.
+            self.file.set_len(before)?;
+            return Err(error);
+        }
+        self.last = last;
+        Ok(())
     }
 }
 
@@ -240,6 +281,8 @@ fn mark(key: &Key, before: &Mark, line: &str) -> Mark {
 pub struct Found {
     /// The last anchor of each run.
     pub anchors: HashMap<RunId, Anchor>,
+    /// How many anchors could not be written.
+    pub lost: u64,
     /// The files that were read.
     pub files: usize,
     /// What is wrong with them, in sentences.
@@ -276,6 +319,16 @@ impl Found {
                 continue;
             }
             let parts = std::str::from_utf8(whole).ok().and_then(|line| line.rsplit_once(' '));
+            let missing = parts.and_then(|(line, found)| {
+                let count: u64 = line.strip_prefix(LOST)?.parse().ok()?;
+                let found = read_mark(found)?;
+                (mark(key, &before, line) == found).then_some((count, found))
+            });
+            if let Some((count, found)) = missing {
+                before = found;
+                self.lost += count;
+                continue;
+            }
             let read = parts.and_then(|(line, found)| Some((line, Anchor::read(line)?, read_mark(found)?)));
             match read {
                 Some((line, (run, anchor), found)) if key.any(|key| mark(key, &before, line) == found) => {
@@ -301,6 +354,40 @@ impl Found {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn anchors_that_could_not_be_written_are_tried_again_and_lost_ones_are_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = Key::new(&"key".into());
+        let path = folder.path().join("anchors-0.log");
+        std::fs::write(&path, "").unwrap();
+        let anchor = |number| Anchor { head: Head { seq: number * 2, number, mark: [7; 32] }, fate: Fate::Open };
+        let (one, other) = (RunId::random(), RunId::random());
+        // A file that takes nothing, as on a disk that is full.
+        let closed = File::open(&path).unwrap();
+        let mut pen = Pen { file: closed, key: key.clone(), last: Mark::default() };
+        let shared = Arc::new(Shared { waiting: Mutex::default(), changed: Condvar::new() });
+        assert!(pen.write(&HashMap::from([(one, anchor(1))]), 0).is_err());
+        assert_eq!(pen.last, Mark::default(), "the next line follows the last one that is there");
+        {
+            let mut waiting = shared.waiting.lock().unwrap();
+            waiting.add(one, anchor(1));
+            waiting.over = true;
+        }
+        shared.write_all(&mut pen);
+        assert_eq!(shared.waiting.lock().unwrap().anchors[&one], anchor(1), "it is kept");
+        // There is room again.
+        pen.file = OpenOptions::new().read(true).append(true).open(&path).unwrap();
+        shared.waiting.lock().unwrap().add(other, anchor(2));
+        shared.waiting.lock().unwrap().lost = 3;
+        shared.write_all(&mut pen);
+        let found = read(folder.path(), &key).unwrap();
+        assert_eq!((found.anchors.len(), found.lost, found.wrong.len()), (2, 3, 0), "{:?}", found.wrong);
+        let again = Anchors::open(folder.path(), &key).unwrap();
+        again.note(one, anchor(5));
+        drop(again);
+        assert_eq!(read(folder.path(), &key).unwrap().wrong.len(), 0);
+    }
 
     #[test]
     fn anchors_are_found_again_and_a_changed_file_is_noticed() {

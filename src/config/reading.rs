@@ -25,9 +25,11 @@ use crate::yaml::{self, Content, Field, Fields, Node, Review};
 
 /// Reads a configuration's text. Paths in it are relative to the folder.
 pub fn read(file: &Path, source: &str, folder: &Path, environment: Environment<'_>) -> Result<Config, Problems> {
-    let review = Review::new(file.display().to_string(), source);
+    let review = Review::of_secrets(file.display().to_string(), source);
     let config = yaml::parse(source, &review).and_then(|mut root| {
+        review.hide_secrets(&root);
         variables::substitute(&mut root, environment, folder, &review);
+        review.hide_secrets(&root);
         let reader = Reader { folder, environment };
         reader.config(&Field::root(&root, &review), file)
     });

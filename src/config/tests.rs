@@ -171,3 +171,55 @@ fn durations_are_read_as_people_write_them() {
         assert!(park_after(text).unwrap_err().contains("is not a duration"), "{text}: {:?}", park_after(text));
     }
 }
+
+/// No message shows a secret, whatever is wrong with it.
+#[test]
+fn no_message_shows_a_secret_or_the_line_that_it_stands_on() {
+    let set = |name: &str| (name == "HIDDEN").then(|| "hunter22-from-outside".to_owned());
+    for wrong in [
+        "12345678",
+        "[hunter22]",
+        "{ hunter22: hunter22 }",
+        "hunter22",
+        "0x1234567",
+        "'${HIDDEN}'",
+        "'${HIDDEN:-hunter22}'",
+        "\n            hunter22",
+        "\"hunter22",
+        "hunter22: hunter22",
+        "\n            x: hunter22",
+    ] {
+        for source in [
+            "nats: { user: me, password: SECRET }",
+            "nats:\n  password: SECRET\n  token: SECRET",
+            "nats:\n  pasword: SECRET",
+            "nats: { url: 'nats://me:SECRET@host', passwort: SECRET }",
+            "gateway:\n  vouch_key: SECRET",
+            "worker:\n  vouch_key: SECRET",
+            "ui:\n  session_key: SECRET",
+            "seal_key: SECRET",
+            "audit:\n  key: SECRET",
+            "metrics: { listen: x, token: SECRET }",
+            "llms:\n  default: { provider: openai, model: m, api_key: SECRET, token: SECRET }",
+            "llms:\n  default: { provider: compatible, base_url: 'https//me:SECRET@host' }",
+            "auth:\n  mode: jwt\n  jwt:\n    algorithms: [HS256]\n    secret: SECRET",
+            "auth:\n  mode: oidc\n  oidc:\n    client_secret: SECRET",
+            "auth:\n  mode: basic\n  token: { secret: SECRET }",
+            "webhooks:\n  all:\n    secret: SECRET",
+            "webhooks: { all: { url: 'https://me:SECRET@', secret: SECRET } }",
+            "telemetry:\n  otlp:\n    headers: { x-key: SECRET }",
+            "telemetry:\n  otlp:\n    headers:\n      x-key: SECRET",
+        ] {
+            // With these it is no address.
+            if source.contains('@') && wrong.contains([' ', '"', '\'', '$', '\n', '[']) {
+                continue;
+            }
+            let said = read(&format!("version: one\n{}\n", source.replace("SECRET", wrong)), &set).unwrap_err();
+            // The place is shown where it may be.
+            let hidden = !said.contains("hunter22") && !said.contains("12345678") && !said.contains("0x1234567");
+            assert!(hidden, "{source} with {wrong}:\n{said}");
+        }
+    }
+    let said = read("version: 1\nnats: { password: 12345678 }", &nothing).unwrap_err();
+    assert!(said.contains("password") && said.contains("2:19") && said.contains("put it in quotes"), "{said}");
+}

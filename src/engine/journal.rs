@@ -36,9 +36,11 @@ use crate::workflow::Limits;
 
 mod answers;
 mod awaited;
+mod bounds;
 mod storing;
 mod writing;
 
+pub(super) use bounds::{Bounds, Values};
 pub(super) use writing::Writing;
 
 /// The keys of permissions begin so; no step does.
@@ -69,6 +71,8 @@ pub(super) struct Journal {
     max_run_bytes: Option<u64>,
     /// How many it holds.
     log_bytes: AtomicU64,
+    /// What the run has executed, and what its loops hold.
+    pub bounds: Bounds,
     /// What is not to be seen of what is being written.
     redactor: Redactor,
     /// The figures of the run's workflow.
@@ -178,6 +182,7 @@ impl Journal {
         }
         let epoch = last_claim(&history).map_or(0, |(_, epoch)| epoch);
         let spent = Spent::of(&history);
+        let bounds = Bounds::new(history.len());
         let asked_secret = history.iter().any(|placed| asks_secret(&placed.record.body));
         let mut remembered = remember(history);
         let allowed = remembered.extract_if(|key, _| key.starts_with(ALLOWED));
@@ -201,6 +206,7 @@ impl Journal {
             limits,
             max_run_bytes,
             log_bytes: AtomicU64::new(writer.bytes()),
+            bounds,
             figures,
             remembered: Mutex::new(remembered),
             prompts: Mutex::default(),
@@ -336,6 +342,9 @@ impl Journal {
             Some(Remembered::Did(Outcome::Failed { kind, message })) => return Err(Stop::failed(&kind, message)),
             known => known.is_some(),
         };
+        if !is_known {
+            self.check_records()?;
+        }
         let used = {
             let mut state = lock(&self.state);
             state.usage.tool_calls += 1;

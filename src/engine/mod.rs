@@ -73,6 +73,8 @@ enum Parking {
     Answered,
     /// A cancel came meanwhile.
     Cancelled(bytes::Bytes),
+    /// The store does not take the moment that the run waits for: why.
+    Refused(String),
 }
 
 /// Sees to it, however the run leaves memory, that nothing is kept that keeps the journal.
@@ -149,6 +151,33 @@ impl Engine {
         }
     }
 
+    /// Ends a run that this worker has claimed with a failure, without executing anything of it.
+    pub async fn give_up(&self, owned: Box<Owned>, workflow: Arc<Workflow>, why: &str) -> Left {
+        match self.try_give_up(owned, workflow, why).await {
+            Ok(left) => left,
+            Err(Stop::Halted(why)) => Left::LetGo(why),
+            Err(Stop::Failed(failure)) => Left::LetGo(failure.message),
+        }
+    }
+
+    async fn try_give_up(&self, owned: Box<Owned>, workflow: Arc<Workflow>, why: &str) -> crate::chat::Result<Left> {
+        let copier = self.copier(&owned).await?;
+        let journal = Arc::new(Journal::new(self.around.clone(), *owned, workflow.limits.clone(), copier));
+        let _leaving = Leaving(&journal);
+        finish(&journal, Err(Stop::failed("worker", why)), own_scope(&workflow, "end")).await
+    }
+
+    /// What copies a run's messages for FastAgency's clients, if it is theirs.
+    async fn copier(&self, owned: &Owned) -> crate::chat::Result<Option<copier::Copier>> {
+        let contract = match &self.around.broker.contract {
+            Some(contract) if owned.created.origin == Origin::FastAgency => contract.clone(),
+            _ => return Ok(None),
+        };
+        let (run, redactor) = (owned.writer.run(), self.around.shelver.redactor());
+        let resumed = copier::Copier::resume(contract, run, &owned.created, &owned.history, redactor);
+        Box::pin(resumed).await.map(Some).map_err(|error| Stop::Halted(error.to_string()))
+    }
+
     async fn try_drive(
         &self,
         owned: Box<Owned>,
@@ -159,20 +188,7 @@ impl Engine {
         let run = owned.writer.run();
         let broker = &self.around.broker;
         let mut bell = broker.inbox.bell(run).await.map_err(halted)?;
-        let copier = match (&broker.contract, owned.created.origin) {
-            (Some(contract), Origin::FastAgency) => Some(
-                Box::pin(copier::Copier::resume(
-                    contract.clone(),
-                    run,
-                    &owned.created,
-                    &owned.history,
-                    self.around.shelver.redactor(),
-                ))
-                .await
-                .map_err(halted)?,
-            ),
-            _ => None,
-        };
+        let copier = self.copier(&owned).await?;
         let journal = Arc::new(Journal::new(self.around.clone(), *owned, workflow.limits.clone(), copier));
         journal.shelve().await;
         let _leaving = Leaving(&journal);
@@ -230,6 +246,11 @@ impl Engine {
                         match Box::pin(self.park(&journal)).await? {
                             Parking::Out => return Ok(Left::Parked),
                             Parking::Answered => {}
+                            Parking::Refused(why) => {
+                                drop(execution);
+                                let failed = Err(Stop::failed("wait", why));
+                                return Box::pin(finish(&journal, failed, ending)).await;
+                            }
                             Parking::Cancelled(payload) => {
                                 drop(execution);
                                 return Box::pin(cancel(&journal, &payload, cancelling)).await;
@@ -259,8 +280,14 @@ impl Engine {
         let until = journal.earliest_deadline();
         if let Some(at) = until {
             let job = Job { run: journal.run, reason: Reason::Timer };
-            let scheduled = journal.broker.queue.schedule(&journal.created.workflow, &job, at).await;
-            scheduled.map_err(|error| Stop::Halted(error.to_string()))?;
+            match journal.broker.queue.schedule(&journal.created.workflow, &job, at).await {
+                Ok(()) => {}
+                // It will not take it another time either: to let go of the run would have it come back for ever.
+                Err(crate::broker::Error::Refused { reason, .. }) => {
+                    return Ok(Parking::Refused(format!("the run cannot wait until {at}: {reason}")));
+                }
+                Err(error) => return Err(Stop::Halted(error.to_string())),
+            }
         }
         journal.append(Body::Parked { until }).await?;
         let cancelled = journal.inbox(Slot::Cancel).await?;
@@ -325,7 +352,7 @@ async fn finish(journal: &Arc<Journal>, done: crate::chat::Result<Value>, scope:
     let (kind, step) = (failure.kind.as_str(), failure.step.as_deref());
     tracing::warn!(run.id = %journal.run, workflow = %journal.created.workflow, user.id = user, kind, step, "the run failed");
     let says = Content::Error { short: Some(format!("{FAILED}.")), long: Some(told.clone()) };
-    Scoped::new(journal.clone(), scope, Vec::new()).say("Workflow", "User", says, None).await?;
+    Scoped::of_end(journal.clone(), scope).say("Workflow", "User", says, None).await?;
     let words = Value::String(format!("{FAILED}: {told}"));
     end(journal, Ending::Failed, Some(told), Value::Null, words).await?;
     Ok(Left::Ended)
@@ -333,7 +360,7 @@ async fn finish(journal: &Arc<Journal>, done: crate::chat::Result<Value>, scope:
 
 async fn cancel(journal: &Arc<Journal>, payload: &[u8], scope: String) -> crate::chat::Result<Left> {
     let by = journal.cancelled_by(payload);
-    Scoped::new(journal.clone(), scope, Vec::new()).say_cut_off().await?;
+    Scoped::of_end(journal.clone(), scope).say_cut_off().await?;
     let reason = match by {
         Some(by) => format!("stopped by {by}"),
         None => "stopped".to_owned(),

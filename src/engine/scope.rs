@@ -23,7 +23,7 @@ pub(super) struct Scope {
     vars: BTreeMap<String, Seen>,
     steps: BTreeMap<String, Seen>,
     locals: BTreeMap<String, Seen>,
-    /// What was set and which steps ended since the branch began, in order.
+    /// What was set and which steps ended since the branch began: the last value of each.
     changes: Vec<Change>,
     /// What the agents remember.
     pub memory: Memory,
@@ -31,10 +31,22 @@ pub(super) struct Scope {
     pub depth: u32,
 }
 
+/// Something that a branch has set, or a step of it that has ended.
 #[derive(Clone)]
-enum Change {
+pub(super) enum Change {
     Var(String, Seen),
     Step(String, Seen),
+}
+
+impl Change {
+    fn replaces(&self, other: &Change) -> bool {
+        match (self, other) {
+            (Change::Var(one, _), Change::Var(other, _)) | (Change::Step(one, _), Change::Step(other, _)) => {
+                one == other
+            }
+            _ => false,
+        }
+    }
 }
 
 /// Most runs of a house where nobody is asked are nobody's, and share this.
@@ -72,12 +84,30 @@ impl Scope {
 
     /// Takes over what a branch has set, and which steps ended in it.
     pub(super) fn merge(&mut self, branch: Scope) {
-        for change in branch.changes {
+        self.take_over(branch.changes);
+    }
+
+    /// What a branch has set: all that its ending leaves.
+    pub(super) fn into_changes(self) -> Vec<Change> {
+        self.changes
+    }
+
+    /// Takes over what was set elsewhere.
+    pub(super) fn take_over(&mut self, changes: Vec<Change>) {
+        for change in changes {
             match &change {
                 Change::Var(name, value) => self.vars.insert(name.clone(), value.clone()),
                 Change::Step(id, value) => self.steps.insert(id.clone(), value.clone()),
             };
-            self.changes.push(change);
+            self.note(change);
+        }
+    }
+
+    /// A loop sets the same again and again: only what it set last counts.
+    fn note(&mut self, change: Change) {
+        match self.changes.iter_mut().find(|before| change.replaces(before)) {
+            Some(before) => *before = change,
+            None => self.changes.push(change),
         }
     }
 
@@ -119,14 +149,14 @@ impl Scope {
     pub(super) fn set(&mut self, name: &Name, value: &Value) {
         let value = seen(value);
         self.vars.insert(name.to_string(), value.clone());
-        self.changes.push(Change::Var(name.to_string(), value));
+        self.note(Change::Var(name.to_string(), value));
     }
 
     /// Notes the value of a step that has ended.
     pub(super) fn ended(&mut self, id: &Name, value: &Value) {
         let value = seen(value);
         self.steps.insert(id.to_string(), value.clone());
-        self.changes.push(Change::Step(id.to_string(), value));
+        self.note(Change::Step(id.to_string(), value));
     }
 
     fn context(&self) -> Seen {

@@ -12,9 +12,9 @@ use serde_json::{Map, Value, json};
 use crate::chat::{Failure, Result, Stop};
 use crate::clock::Timestamp;
 use crate::engine::effects::{REPLAY, Scoped};
-use crate::engine::journal::Journal;
+use crate::engine::journal::{Journal, Values};
 use crate::engine::questions::{ask, chosen, offered, text_value, texts};
-use crate::engine::scope::{Scope, within_bounds};
+use crate::engine::scope::{Change, Scope, within_bounds};
 use crate::ids::{Name, RunId};
 use crate::message::{self, Content, Form, MultipleChoice, TextInput, Within};
 use crate::run::directory;
@@ -50,6 +50,7 @@ impl<'a> Execution<'a> {
         Box::pin(async move {
             let mut last = Value::Null;
             for step in steps {
+                self.journal.count_step().await?;
                 if let Some(when) = &step.when
                     && !scope.holds(when).map_err(|stop| placed(stop, step))?
                 {
@@ -78,6 +79,7 @@ impl<'a> Execution<'a> {
             let failure = match self.timed(step, scope, &place).await {
                 // The log is of another program: nothing that goes on from here would be this run.
                 Err(Stop::Failed(failure)) if failure.kind == REPLAY => return Err(Stop::Failed(failure)),
+                Err(stop) if self.journal.is_bound_met() => return Err(placed(stop, step)),
                 Err(Stop::Failed(failure)) => {
                     Failure { step: failure.step.or_else(|| Some(step.place.clone())), ..failure }
                 }
@@ -256,7 +258,7 @@ impl<'a> Execution<'a> {
         scope: &mut Scope,
         place: &str,
     ) -> Result<Flow> {
-        let mut values = Vec::new();
+        let mut values = Values::new(self.journal);
         let outer = scope.bind("loop", minijinja::Value::UNDEFINED);
         let mut returned = None;
         for index in 0..max {
@@ -267,7 +269,7 @@ impl<'a> Execution<'a> {
                 break;
             }
             match self.body(body, scope, format!("{place}/{index}/")).await? {
-                Flow::Next(value) => values.push(value),
+                Flow::Next(value) => values.push(value)?,
                 Flow::Return(value) => {
                     returned = Some(value);
                     break;
@@ -280,7 +282,7 @@ impl<'a> Execution<'a> {
             }
         }
         scope.unbind("loop", outer);
-        all_or(values, returned)
+        all_or(values.into_list(), returned)
     }
 
     async fn foreach(
@@ -298,7 +300,7 @@ impl<'a> Execution<'a> {
         if parallel > 1 {
             return self.foreach_at_once(items, variable, parallel, body, scope, place).await.map(Flow::Next);
         }
-        let mut values = Vec::with_capacity(items.len());
+        let mut values = Values::new(self.journal);
         let (outer_item, outer_loop) = (
             scope.bind(variable.as_str(), minijinja::Value::UNDEFINED),
             scope.bind("loop", minijinja::Value::UNDEFINED),
@@ -308,7 +310,7 @@ impl<'a> Execution<'a> {
             scope.bind(variable.as_str(), seen(item));
             scope.bind("loop", loop_value(index));
             match self.body(body, scope, format!("{place}/{index}/")).await? {
-                Flow::Next(value) => values.push(value),
+                Flow::Next(value) => values.push(value)?,
                 Flow::Return(value) => {
                     returned = Some(value);
                     break;
@@ -317,7 +319,7 @@ impl<'a> Execution<'a> {
         }
         scope.unbind(variable.as_str(), outer_item);
         scope.unbind("loop", outer_loop);
-        all_or(values, returned)
+        all_or(values.into_list(), returned)
     }
 
     async fn foreach_at_once(
@@ -330,18 +332,24 @@ impl<'a> Execution<'a> {
         place: &str,
     ) -> Result<Value> {
         let before: &Scope = scope;
-        let branches: Vec<(Value, Scope)> = stream::iter((0..).zip(items))
+        let mut branches = stream::iter((0..).zip(items))
             .map(|(index, item)| async move {
                 let mut branch = before.branch();
                 branch.bind(variable.as_str(), seen(&item));
                 branch.bind("loop", loop_value(index));
                 let value = self.body(body, &mut branch, format!("{place}/{index}/")).await?;
-                Ok::<_, Stop>((ended(value), branch))
+                Ok::<_, Stop>((ended(value), branch.into_changes()))
             })
-            .buffered(parallel)
-            .try_collect()
-            .await?;
-        within_bounds(Value::Array(joined(scope, branches)))
+            .buffered(parallel);
+        let mut values = Values::new(self.journal);
+        let mut changed: Vec<Vec<Change>> = Vec::new();
+        while let Some((value, changes)) = branches.try_next().await? {
+            values.push(value)?;
+            changed.push(changes);
+        }
+        drop(branches);
+        changed.into_iter().for_each(|changes| scope.take_over(changes));
+        within_bounds(values.into_list())
     }
 
     async fn parallel(&self, branches: &[(Name, Vec<Step>)], scope: &mut Scope, place: &str) -> Result<Value> {
@@ -349,7 +357,7 @@ impl<'a> Execution<'a> {
         let running = branches.iter().map(|(name, body)| async move {
             let mut branch = before.branch();
             let value = self.body(body, &mut branch, format!("{place}/{name}/")).await?;
-            Ok::<_, Stop>((ended(value), branch))
+            Ok::<_, Stop>((ended(value), branch.into_changes()))
         });
         let ended = futures_util::future::try_join_all(running).await?;
         let values = joined(scope, ended);
@@ -408,10 +416,10 @@ fn placed(stop: Stop, step: &Step) -> Stop {
 }
 
 /// What all rounds of a loop came to, or what one of them returned.
-fn all_or(values: Vec<Value>, returned: Option<Value>) -> Result<Flow> {
+fn all_or(values: Value, returned: Option<Value>) -> Result<Flow> {
     match returned {
         Some(value) => Ok(Flow::Return(value)),
-        None => within_bounds(Value::Array(values)).map(Flow::Next),
+        None => within_bounds(values).map(Flow::Next),
     }
 }
 
@@ -422,11 +430,11 @@ fn ended(flow: Flow) -> Value {
     }
 }
 
-fn joined(scope: &mut Scope, branches: Vec<(Value, Scope)>) -> Vec<Value> {
+fn joined(scope: &mut Scope, branches: Vec<(Value, Vec<Change>)>) -> Vec<Value> {
     branches
         .into_iter()
-        .map(|(value, branch)| {
-            scope.merge(branch);
+        .map(|(value, changes)| {
+            scope.take_over(changes);
             value
         })
         .collect()

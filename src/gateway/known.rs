@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::select_all;
+use tokio::time::Instant;
 
 use crate::broker::contract::Discovered;
 use crate::broker::{Broker, Shelf};
@@ -23,6 +24,8 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Announcements that are said to be ignored, at most.
 const MOST_IGNORED: usize = 1000;
+/// The shortest time between two readings for names that are not at hand: made-up ones must not keep the broker busy.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 /// How long to wait after the broker failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
@@ -62,12 +65,15 @@ pub struct Known {
     at_hand: RwLock<Option<Arc<Snapshot>>>,
     /// The announcements that were said to be ignored.
     ignored: Mutex<BTreeSet<(Name, String)>>,
+    /// What was read last for a name that was not at hand, and when that began.
+    looked: tokio::sync::Mutex<Option<(Instant, Arc<Snapshot>)>>,
 }
 
 impl Known {
     /// Knows nothing yet; [`Known::keep`] is to be started.
     pub fn new(broker: Broker, trusted: Vec<PublicKey>) -> Self {
-        Self { broker, trusted, at_hand: RwLock::new(None), ignored: Mutex::default() }
+        let (at_hand, looked) = (RwLock::new(None), tokio::sync::Mutex::new(None));
+        Self { broker, trusted, at_hand, looked, ignored: Mutex::default() }
     }
 
     /// All that can be started.
@@ -78,12 +84,31 @@ impl Known {
         }
     }
 
-    /// Who would run the workflow of that name. A name that is not at hand is looked up, as it may be new.
+    /// Who would run the workflow of that name. A name that is not at hand is looked up, as it may be new; all who ask for such
+    /// names share one look a second.
     pub async fn find(&self, name: &str) -> Result<Option<Found>> {
-        if let Some(found) = self.at_hand().and_then(|snapshot| snapshot.find(name)) {
+        let asked = Instant::now();
+        let at_hand = || self.at_hand().and_then(|snapshot| snapshot.find(name));
+        if let Some(found) = at_hand() {
             return Ok(Some(found));
         }
-        Ok(self.read().await?.find(name))
+        let mut looked = self.looked.lock().await;
+        if let Some((begun, snapshot)) = &*looked {
+            let found = snapshot.find(name);
+            // What began later than the question knows all that it could ask for.
+            if *begun >= asked || found.is_some() && begun.elapsed() < BETWEEN_LOOKS {
+                return Ok(found);
+            }
+            tokio::time::sleep_until(*begun + BETWEEN_LOOKS).await;
+            if let Some(found) = at_hand() {
+                return Ok(Some(found));
+            }
+        }
+        let begun = Instant::now();
+        let snapshot = Arc::new(self.read().await?);
+        let found = snapshot.find(name);
+        *looked = Some((begun, snapshot));
+        Ok(found)
     }
 
     /// Keeps what is at hand up to date until the end.
@@ -207,6 +232,22 @@ mod tests {
             native: BTreeMap::from([(card.name.clone(), Arc::new(Native { card, available: true, params }))]),
             foreign: vec![Discovered { name: "echo".into(), description: "Echo one answer".into() }],
         }
+    }
+
+    #[tokio::test]
+    async fn made_up_names_are_looked_up_once_a_second_however_many_ask() {
+        let folder = tempfile::tempdir().unwrap();
+        let broker = crate::broker::embedded::open(folder.path()).unwrap();
+        let known = Known::new(broker, Vec::new());
+        let looks = async || known.looked.lock().await.as_ref().map(|(begun, _)| *begun);
+        assert!(known.find("x1").await.unwrap().is_none());
+        let first = looks().await.unwrap();
+        let names: Vec<String> = (0..100).map(|number| format!("y{number}")).collect();
+        let asking = names.iter().map(async |name| known.find(name).await.unwrap());
+        let asked = futures_util::future::join_all(asking).await;
+        assert!(asked.iter().all(Option::is_none));
+        assert!(looks().await.unwrap() >= first + BETWEEN_LOOKS, "a second later, and one look for all of them");
+        assert!(Instant::now() < first + 20 * BETWEEN_LOOKS);
     }
 
     #[test]

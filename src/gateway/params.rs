@@ -16,7 +16,7 @@ pub struct Params {
 impl Params {
     /// Those of a workflow.
     pub fn of(card: &WorkflowCard) -> Self {
-        let validator = card.params.as_ref().and_then(|schema| match jsonschema::validator_for(schema) {
+        let validator = card.params.as_ref().and_then(|schema| match crate::schema::validator(schema) {
             Ok(validator) => Some(validator),
             Err(error) => {
                 // The worker has checked it before it announced it; it looks at the parameters, too.

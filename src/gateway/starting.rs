@@ -81,11 +81,14 @@ impl From<StartRefused> for Refused {
 /// Starts a run, or finds the one of that id. Whether that one is the caller's is for the caller to check.
 pub async fn begin(gateway: &Gateway, wanted: Wanted<'_>) -> Result<Begun, Refused> {
     // What a caller may not start is not there for him.
-    let may_start = |name: &str| gateway.auth.may_start(wanted.caller, name);
-    let found = gateway.known.find(wanted.workflow).await?.filter(|_| may_start(wanted.workflow));
+    let may_start = gateway.auth.may_start(wanted.caller, wanted.workflow);
     let run = wanted.run;
+    // First whether the caller may start anything now: to look for a name that is not at hand costs more than that.
     let place = gateway.limits.start(gateway, wanted.caller, run, &wanted.params).await?;
-    let begun = begin_found(gateway, wanted, found).await;
+    let begun = match gateway.known.find(wanted.workflow).await {
+        Ok(found) => begin_found(gateway, wanted, found.filter(|_| may_start)).await,
+        Err(error) => Err(error.into()),
+    };
     if !matches!(&begun, Ok(Begun { new: Some(_), .. })) {
         // It was there, or never came about.
         place.give_back();

@@ -75,18 +75,18 @@ fn check_text(asked: &TextInput, answer: &Value) -> Result<Fits, String> {
         TextValue::String => json!(text),
         TextValue::Integer => match text.trim().parse::<i64>() {
             Ok(number) => json!(number),
-            Err(_) => return Err(format!("{text:?} is not a whole number")),
+            Err(_) => return Err(format!("{} is not a whole number", quoted(&text))),
         },
         TextValue::Number => match text.trim().parse::<f64>() {
             Ok(number) if number.is_finite() => json!(number),
-            _ => return Err(format!("{text:?} is not a number")),
+            _ => return Err(format!("{} is not a number", quoted(&text))),
         },
     };
     if let Some(pattern) = &asked.pattern {
         let whole = regex::Regex::new(&format!("^(?:{pattern})$"))
             .map_err(|_| "the question's pattern cannot be read".to_owned())?;
         if !whole.is_match(&text) {
-            let shown = if asked.password { "the answer".to_owned() } else { format!("{text:?}") };
+            let shown = if asked.password { "the answer".to_owned() } else { quoted(&text) };
             return Err(format!("{shown} does not have the form that is asked for ({pattern})"));
         }
     }
@@ -106,7 +106,7 @@ fn check_choice(asked: &MultipleChoice, answer: &Value) -> Result<Fits, String> 
             .or_else(|| asked.choices.iter().find(|choice| choice.trim() == trimmed))
         {
             Some(choice) => Ok(choice.clone()),
-            None => Err(format!("{label:?} is not one of the choices: {}", asked.choices.join(", "))),
+            None => Err(format!("{} is not one of the choices: {}", quoted(label), asked.choices.join(", "))),
         }
     };
     if asked.single {
@@ -178,16 +178,35 @@ fn check_verdict(asked: &Approval, answer: &Value) -> Result<Fits, String> {
 pub const OTHER_DIGEST: &str = "what was allowed is not what would be called: look at the question again";
 
 fn check_schema(schema: &Value, answer: &Value) -> Result<(), String> {
-    let validator = jsonschema::validator_for(schema).map_err(|_| "the question's schema cannot be read".to_owned())?;
+    let validator = crate::schema::validator(schema).map_err(|_| "the question's schema cannot be read".to_owned())?;
     let problems: Vec<String> = validator
         .iter_errors(answer)
         .take(10)
         .map(|error| {
             let place = error.instance_path().to_string();
-            if place.is_empty() { error.to_string() } else { format!("{}: {error}", place.trim_start_matches('/')) }
+            // What is wrong may be as long as the answer.
+            let error = cut(&error.to_string(), LONGEST_PROBLEM);
+            if place.is_empty() { error } else { format!("{}: {error}", place.trim_start_matches('/')) }
         })
         .collect();
     if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) }
+}
+
+/// How many letters of an answer that does not fit are repeated.
+const LONGEST_QUOTED: usize = 100;
+/// How many letters a sentence about a part of a form may have.
+const LONGEST_PROBLEM: usize = 500;
+
+/// An answer, or its beginning, in quotes.
+fn quoted(text: &str) -> String {
+    format!("{:?}", cut(text, LONGEST_QUOTED))
+}
+
+fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 fn type_in_words(value: &Value) -> &'static str {

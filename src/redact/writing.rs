@@ -16,9 +16,23 @@ use super::{BEFORE, Redactor, decoded, without};
 #[derive(Debug, Clone, Default)]
 pub struct Shown {
     text: String,
+    /// How long it is, in Unicode scalar values.
+    letters: usize,
     /// How much of what is written that stands for, in bytes.
     settled: usize,
+    /// How long what was written was when it was looked at last.
+    looked_at: usize,
 }
+
+/// So much that is held back is looked at with each piece, in bytes.
+const SMALL: usize = 512;
+/// How many bytes of what is held back one look may go over to prove that no find goes on there; what is not proven then is
+/// held back for longer. So many of them for each byte, and so many more.
+const STEPS_PER_BYTE: usize = 16;
+const STEPS: usize = 256 << 10;
+/// What is held back beyond that is looked at when it has grown by this part of it: all looks together then cost no more than a
+/// few at the whole text.
+const PART: usize = 8;
 
 impl Shown {
     /// What is shown.
@@ -29,19 +43,28 @@ impl Shown {
     /// Shows more of what is `written`, which begins as it did before, and returns where that goes (in Unicode scalar values)
     /// and what it is; empty: nothing yet.
     pub fn go_on(&mut self, redactor: &Redactor, written: &str) -> (usize, String) {
+        let held = self.looked_at.saturating_sub(self.settled);
+        if held > SMALL && written.len() < self.looked_at + held / PART {
+            return (self.letters, String::new());
+        }
+        self.looked_at = written.len();
         let upto = redactor.settled(written, self.settled);
         let more = redactor.between(written, self.settled, upto);
-        let offset = self.text.chars().count();
+        let offset = self.letters;
+        self.letters += more.chars().count();
         self.text.push_str(&more);
         self.settled = upto;
         (offset, more)
     }
 }
 
+/// A text that begins with more blanks than this, in bytes, is not taken for JSON.
+const LONGEST_BLANK: usize = 4096;
+
 impl Redactor {
     /// How far a text can be shown that goes on from what it is, and is shown up to `from`.
     fn settled(&self, text: &str, from: usize) -> usize {
-        if !self.is_empty() && may_be_json(text) {
+        if !self.is_empty() && from < LONGEST_BLANK && may_be_json(text) {
             // JSON: which field a value is of is known when all of it is there.
             return from;
         }
@@ -99,18 +122,24 @@ impl Lookout {
     /// The first place from which a find may go on behind the end of the text.
     fn first_open(&self, text: &str, from: usize) -> Option<usize> {
         let first = |(automaton, cache): &(DFA, Mutex<Cache>)| {
+            let mut steps = STEPS + STEPS_PER_BYTE * (text.len() - from);
             let mut cache = cache.lock().unwrap_or_else(PoisonError::into_inner);
             let mut places = text[from..].char_indices().map(|(at, _)| from + at);
-            places.find(|&at| is_open(automaton, &mut cache, text, at))
+            places.find(|&at| is_open(automaton, &mut cache, text, at, &mut steps))
         };
         self.0.iter().filter_map(first).min()
     }
 }
 
-fn is_open(automaton: &DFA, cache: &mut Cache, text: &str, at: usize) -> bool {
+/// Whether a find that begins there may go on behind the end of the text, or whether that takes too many steps to tell.
+fn is_open(automaton: &DFA, cache: &mut Cache, text: &str, at: usize, steps: &mut usize) -> bool {
     let input = Input::new(text).range(at..).anchored(Anchored::Yes);
     let Ok(mut state) = automaton.start_state_forward(cache, &input) else { return true };
     for &byte in &text.as_bytes()[at..] {
+        match steps.checked_sub(1) {
+            Some(left) => *steps = left,
+            None => return true,
+        }
         match automaton.next_state(cache, state, byte) {
             Ok(next) if next.is_dead() => return false,
             Ok(next) => state = next,
@@ -225,6 +254,29 @@ mod tests {
         assert_eq!(held, "");
         // What goes on without end is not shown before its end.
         assert_eq!(stream(&redactor, &["PRIVATE", " a", " b"]), (vec![String::new(); 3], "PRIVATE a b".to_owned()));
+    }
+
+    /// However small the pieces are in which a text comes that nothing of may be shown yet.
+    #[test]
+    fn what_is_held_back_is_not_looked_at_again_with_each_letter() {
+        let redactor = redactor(&[r"[\w.]+@[\w.]+\w"]);
+        let word = "a".repeat(200_000);
+        let (mut shown, begun) = (Shown::default(), std::time::Instant::now());
+        let mut looks = 0;
+        for end in 1..=word.len() {
+            let before = shown.looked_at;
+            assert_eq!(shown.go_on(&redactor, &word[..end]).1, "");
+            looks += usize::from(shown.looked_at != before);
+        }
+        assert!(looks < 1000, "{looks} looks");
+        assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
+        // That no find goes on in all of it would take too long to prove at once.
+        let all = format!("{word} and {}", "more ".repeat(20_000));
+        assert!(shown.go_on(&redactor, &all).1.starts_with('a'));
+        assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
+        // A long address is no matter.
+        let address = format!("see https://example.org/{} there ", "ab0".repeat(150));
+        assert_eq!(stream(&redactor, &[address.as_str()]).0, [address]);
     }
 
     #[test]

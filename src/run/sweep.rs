@@ -9,8 +9,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::broker::{Broker, Cleaner, Job, Reason, Shelf, Sighting, Slot, TOMBSTONE_KEPT, Thoroughly};
@@ -47,6 +49,22 @@ const CLEANED_AT_ONCE: usize = 32;
 const CLEAN_FOR: Duration = Duration::from_secs(30);
 /// How often it is said that nobody cleans.
 const SAY_EVERY: Duration = Duration::from_secs(600);
+/// How long no tour may be heard of before the next of the living workers goes round, each further one so much later: the
+/// first by name may stand still, or be no worker of ours.
+const NO_TOUR: Duration = Duration::from_secs(60);
+/// So many workers later at most.
+const LAST_IN_LINE: u32 = 10;
+/// A tour may take as many times as long as the one before, with the rest after it, before it counts as none.
+const TOUR_AND_REST: u32 = 25;
+/// Each worker goes round once in that time whatever it hears of others: what it hears may not be so.
+const OWN_TOUR: Duration = Duration::from_secs(3600);
+/// Where the last tour is noted, among the workers.
+const TOUR_MARK: &str = "tour";
+/// How far the clock of a worker may be from the store's, and how far it may be set while the worker runs, before nothing is
+/// removed by it.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(5 * 60);
+/// How long a clock that was set must go on without another leap before it is believed again.
+const CLOCK_SETTLES: Duration = Duration::from_secs(3600);
 /// Logs that one tour names to be stored anew.
 const MOST_IN_CLEAR: usize = 20_000;
 
@@ -70,6 +88,26 @@ pub struct Sweeper {
     clean: HashMap<RunId, u64>,
     /// When it was last said that nobody cleans.
     said: Option<Instant>,
+    /// The last note of a tour, and when it was first seen.
+    noted: Option<(Bytes, Instant)>,
+    /// When this worker began, or went round last.
+    went_round: Instant,
+    /// How long its last tour took.
+    took: Duration,
+    /// Whether removals wait until the clock can be believed.
+    checks_clock: bool,
+    /// The clock as it was found, by a clock that cannot be set.
+    clock_was: Option<(Instant, Timestamp)>,
+    /// Until when a clock that was set is not believed.
+    unsettled: Option<Instant>,
+}
+
+/// What a worker notes of its tour.
+#[derive(Serialize, Deserialize)]
+struct TourNote {
+    toured_by: WorkerId,
+    at: Timestamp,
+    took_ms: u64,
 }
 
 struct Called {
@@ -133,22 +171,36 @@ impl Sweeper {
             ended_in_clear: Vec::new(),
             clean: HashMap::new(),
             said: None,
+            noted: None,
+            went_round: Instant::now(),
+            took: Duration::ZERO,
+            checks_clock: false,
+            clock_was: None,
+            unsettled: None,
         }
     }
 
-    /// Goes round once, if `lease` is that of the first of the living workers. `spare`: it could take more runs, so that
+    /// Removes nothing by a clock that differs from the store's, or that was set while the worker runs.
+    pub fn checking_the_clock(mut self) -> Self {
+        self.checks_clock = true;
+        self
+    }
+
+    /// Goes round once, if `lease` is that of the first of the living workers, or if those before it have not gone round for long. `spare`: it could take more runs, so that
     /// a new run that nobody has taken does not just wait in a long line.
     pub async fn sweep(&mut self, lease: &Lease, spare: bool) -> Result<Swept> {
         self.removing = Duration::ZERO;
         let workers = directory::workers(&self.broker).await?;
         let living: BTreeSet<WorkerId> = workers.iter().map(|card| card.id).collect();
-        if !lease.may_take_over() || first_of(&workers) != Some(lease.worker()) {
+        if !lease.may_take_over() || !self.is_next(lease.worker(), &workers).await? {
             // Whoever sweeps next knows nothing of what this one has seen.
             if self.living.take().is_some() {
                 metrics().forget_stand();
             }
             return Ok(Swept::default());
         }
+        let begun = Instant::now();
+        self.note_tour(lease).await?;
         let served: BTreeSet<Name> = workers.into_iter().flat_map(|card| card.workflows).collect();
         // After a tour that failed the lines are looked at, too: it may have taken a run away and left its line.
         let somebody_died = self.living.take().is_none_or(|before| !before.is_subset(&living));
@@ -173,9 +225,72 @@ impl Sweeper {
         let in_clear = |met: &Met| met.stand == Stand::Ended && !met.kept;
         self.ended_in_clear =
             runs.iter().filter(|(_, met)| in_clear(met)).map(|(run, _)| *run).take(MOST_IN_CLEAR).collect();
-        swept.removed = self.remove_old(&runs, now).await?;
+        if self.is_clock_right(lease).await? {
+            swept.removed = self.remove_old(&runs, now).await?;
+        }
         self.living = Some(living);
+        self.took = begun.elapsed().saturating_sub(self.removing);
+        self.note_tour(lease).await?;
         Ok(swept)
+    }
+
+    /// Whether it is this worker that goes round now: it is the first of the living, or nothing is heard of a tour although those
+    /// before it have had their time.
+    async fn is_next(&mut self, own: WorkerId, workers: &[WorkerCard]) -> Result<bool> {
+        let Some(place) = place_in_line(own, workers) else { return Ok(false) };
+        if place == 0 {
+            return Ok(true);
+        }
+        let note = self.broker.catalogue.get(Shelf::Workers, TOUR_MARK).await?.unwrap_or_default();
+        let read = serde_json::from_slice::<TourNote>(&note).ok();
+        let (known, since) = self.noted.get_or_insert_with(|| (note.clone(), Instant::now()));
+        if *known != note {
+            (*known, *since) = (note, Instant::now());
+        }
+        // A worker that has begun to stand in goes on until it hears of another one.
+        let stands_in = read.as_ref().is_some_and(|read| read.toured_by == own);
+        let took = read.map_or(Duration::ZERO, |read| Duration::from_millis(read.took_ms)).min(NO_TOUR);
+        let patience = NO_TOUR.max(took * TOUR_AND_REST) * place.min(LAST_IN_LINE);
+        Ok(stands_in || since.elapsed() >= patience || self.went_round.elapsed() >= OWN_TOUR)
+    }
+
+    /// Notes that this worker goes round.
+    async fn note_tour(&mut self, lease: &Lease) -> Result<()> {
+        let took_ms = u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX);
+        let note = TourNote { toured_by: lease.worker(), at: lease.clock().now(), took_ms };
+        let note = serde_json::to_vec(&note).expect("a note is JSON");
+        self.broker.catalogue.put(Shelf::Workers, TOUR_MARK, note.into(), Some(OWN_TOUR)).await?;
+        self.went_round = Instant::now();
+        Ok(())
+    }
+
+    /// Whether the clock is one that history may be removed by.
+    async fn is_clock_right(&mut self, lease: &Lease) -> Result<bool> {
+        if !self.checks_clock {
+            return Ok(true);
+        }
+        let (now, then) = (lease.clock().now(), Instant::now());
+        if let Some(put) = self.broker.catalogue.put_at(Shelf::Workers, TOUR_MARK).await? {
+            let differ = clock::until(now, put).max(clock::until(put, now).saturating_sub(then - self.went_round));
+            if differ > CLOCKS_DIFFER {
+                tracing::error!(
+                    "nothing is removed: the clock of this machine and the store's differ by {} s",
+                    differ.as_secs()
+                );
+                return Ok(false);
+            }
+        }
+        let (before, was) = self.clock_was.replace((then, now)).unwrap_or((then, now));
+        let passed = then - before;
+        let leapt = clock::until(now, was).max(clock::until(was, now).saturating_sub(passed));
+        if leapt > CLOCKS_DIFFER {
+            tracing::warn!(
+                "the clock of this machine was set by {} s: nothing is removed for an hour",
+                leapt.as_secs()
+            );
+            self.unsettled = Some(then + CLOCK_SETTLES);
+        }
+        Ok(self.unsettled.is_none_or(|until| then >= until))
     }
 
     /// The runs that the last tour met ended, with logs that are as they were written.
@@ -450,10 +565,12 @@ fn in_days(span: Duration) -> String {
     }
 }
 
-/// Who goes round: the first of those who may clean, if there are any.
-fn first_of(workers: &[WorkerCard]) -> Option<WorkerId> {
-    let cleaners = workers.iter().filter(|card| card.cleans).map(|card| card.id).min();
-    cleaners.or_else(|| workers.iter().map(|card| card.id).min())
+/// A worker's place in the line of those who go round: first those who may clean. None: it is not among the living.
+fn place_in_line(own: WorkerId, workers: &[WorkerCard]) -> Option<u32> {
+    let mut line: Vec<(bool, WorkerId)> = workers.iter().map(|card| (!card.cleans, card.id)).collect();
+    line.sort_unstable();
+    let place = line.iter().position(|(_, worker)| *worker == own)?;
+    Some(u32::try_from(place).unwrap_or(u32::MAX))
 }
 
 /// A run that is over and may have to be cleaned.

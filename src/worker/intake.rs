@@ -6,17 +6,19 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::audit::keep;
 use crate::broker::{AnyDelivery, Reason};
-use crate::clock;
+use crate::clock::{self, Timestamp};
 use crate::engine::Left;
 use crate::ids::{Name, RunId, UserId};
 use crate::metrics::metrics;
 use crate::run::claim::{Claim, Ready, claim};
-use crate::run::record::Created;
+use crate::run::record::{Body, Created, Outcome, Placed};
+use crate::run::summary::Summary;
 use crate::traces::{KeyValue, Kind, Span, Under, genai};
 use crate::worker::Worker;
 
@@ -28,6 +30,8 @@ pub(super) const LATE: Duration = Duration::from_secs(5);
 const UNTIL_ANOTHER_CAN: Duration = Duration::from_secs(30);
 /// How long a delivery rests while another worker holds the run. Should that one die, so much later at most is it noticed.
 const WHILE_HELD: Duration = Duration::from_millis(500);
+/// How many workers in turn may be gone with a run in their hands before anything came of it.
+const MOST_DEATHS: usize = 8;
 /// A job that comes before its time by this worker's clock waits for it here, if it is no later than this; clocks differ.
 const EARLY: Duration = Duration::from_secs(60);
 
@@ -238,7 +242,13 @@ async fn drive(worker: &Worker, run: RunId, reason: Reason, from: Option<Box<str
     let served = workflow.clone();
     let user = owned.created.user.as_ref().map(UserId::as_str);
     tracing::debug!(run.id = %run, workflow = %served.name, user.id = user, "the run was taken ({reason:?})");
-    let left = span.around(worker.engine.drive(owned, workflow, &worker.shutdown)).await;
+    let left = match deaths(&owned.history) {
+        Some(why) => {
+            tracing::error!(run.id = %run, workflow = %served.name, "{why}");
+            span.around(worker.engine.give_up(owned, workflow, &why)).await
+        }
+        None => span.around(worker.engine.drive(owned, workflow, &worker.shutdown)).await,
+    };
     tracing::debug!(run.id = %run, workflow = %served.name, "the run has left memory: {left:?}");
     match left {
         Left::Ended => {
@@ -255,6 +265,26 @@ async fn drive(worker: &Worker, run: RunId, reason: Reason, from: Option<Box<str
             Settle::Again(rest)
         }
     }
+}
+
+/// Why a run is not executed any more: so many workers in turn have taken it and were gone before anything came of it. It
+/// would take down one after the other, with all their other runs. A worker that ends in order parks its runs, and a run that
+/// waits for a person, or for a moment, has nothing to come of it.
+fn deaths(history: &[Placed]) -> Option<String> {
+    let is_claim = |placed: &&Placed| matches!(placed.record.body, Body::Claimed { .. });
+    let claims = history.iter().rev().take_while(is_claim).count();
+    if claims <= MOST_DEATHS {
+        return None;
+    }
+    let waits = match &history[..history.len() - claims].last()?.record.body {
+        Body::Did { outcome: Outcome::Value(Value::String(text)), .. } => text.parse::<Timestamp>().is_ok(),
+        Body::Parked { .. } => true,
+        _ => false,
+    };
+    let has_question = || Summary::of(RunId::random(), history).open_questions().next().is_some();
+    (!waits && !has_question()).then(|| {
+        format!("{MOST_DEATHS} workers that took the run were gone before anything came of it; it is not taken again")
+    })
 }
 
 /// Redacts the log of a run that has ended; if that fails, the next tour does it.

@@ -1,5 +1,5 @@
-//! The tour of all runs, now and then (`run::sweep`): by the first of the living workers, the others stand by. And removing what
-//! is over for ever, whenever somebody who may not calls for it (`run::clean`).
+//! The tour of all runs, now and then (`run::sweep`): by the first of the living workers, the others stand by, and stand in. And
+//! removing what is over for ever, whenever somebody who may not calls for it (`run::clean`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,7 +53,7 @@ pub(super) async fn clean_when_called(worker: Arc<Worker>) {
 
 /// Goes round until the end begins.
 pub(super) async fn serve(worker: Arc<Worker>, keep_ended: Duration, keep_evidence: Duration) {
-    let mut sweeper = Sweeper::new(worker.broker.clone(), keep_ended, keep_evidence);
+    let mut sweeper = Sweeper::new(worker.broker.clone(), keep_ended, keep_evidence).checking_the_clock();
     // The first soon: what was started again has often ended in trouble.
     let mut rest = worker.lease.span().min(EVERY);
     loop {

@@ -12,6 +12,7 @@ use minijinja::value::ValueKind;
 use minijinja::{Environment, ErrorKind, UndefinedBehavior};
 use serde_json::Value;
 
+mod bounds;
 mod guard;
 mod rewrite;
 mod values;
@@ -19,7 +20,8 @@ mod values;
 use rewrite::Rewriter;
 pub use values::{seen, seen_map};
 
-/// What one evaluation may take, in steps of minijinja's machine: a template cannot hold up a worker.
+/// What one evaluation may take, in steps of minijinja's machine: a template cannot hold up a worker. What one step may
+/// build is bounded, too (`bounds`).
 const FUEL: u64 = 200_000;
 
 /// Why a template or an expression has no value.
@@ -88,9 +90,11 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     environment.set_formatter(|output, _, value| {
         let text = values::text(value).map_err(|message| minijinja::Error::new(ErrorKind::UndefinedError, message))?;
+        bounds::write(text.len())?;
         output.write_str(&text).map_err(Into::into)
     });
     guard::install(&mut environment);
+    bounds::install(&mut environment);
     environment
 });
 
@@ -156,7 +160,7 @@ impl Template {
                 Kind::Pieces(source.into(), pieces?.into())
             }
             statements => {
-                let mut rewriter = Rewriter::default();
+                let mut rewriter = Rewriter::of_statements();
                 rewriter.statements(statements)?;
                 let (rewritten, names) = rewriter.finish();
                 ENVIRONMENT.template_from_str(&rewritten).map_err(|error| syntax_error(&error))?;
@@ -251,6 +255,7 @@ impl Compiled {
     }
 
     fn value(&self, context: &minijinja::Value) -> Result<minijinja::Value, EvaluationError> {
+        bounds::begin();
         let value = self
             .expression
             .eval(context.clone())
@@ -296,6 +301,13 @@ fn render_pieces(source: &str, pieces: &[Piece], context: &minijinja::Value) -> 
                 let written = values::text(&value).map_err(|message| {
                     EvaluationError::new(format!("in `{}`: {message}", shortened(&compiled.source)))
                 })?;
+                if text.len() + written.len() > bounds::MOST_BYTES {
+                    let most = bounds::MOST_BYTES >> 20;
+                    return Err(EvaluationError::new(format!(
+                        "in `{}`: it builds a text of more than {most} MiB",
+                        shortened(source)
+                    )));
+                }
                 text.push_str(&written);
             }
         }
@@ -307,6 +319,7 @@ impl Program {
     fn render(&self, context: &minijinja::Value) -> Result<String, EvaluationError> {
         let explain = |error| evaluation_error(&self.source, &self.names, context, &error);
         let template = ENVIRONMENT.template_from_str(&self.rewritten).map_err(explain)?;
+        bounds::begin();
         template.render(context.clone()).map_err(explain)
     }
 }

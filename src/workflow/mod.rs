@@ -106,6 +106,16 @@ impl std::fmt::Debug for Schema {
 /// conversation of AG2 does anything as often, and a model that does is not helped by more of it.
 const MOST_REPEATED_CALLS: u64 = 20;
 
+/// How many requests to models a run may make, unless its workflow says otherwise: so many that no conversation of people
+/// comes to it, and so few that a model that calls tools that ask models costs no fortune.
+const MOST_LLM_CALLS: u64 = 10_000;
+
+/// How many records a run's log may have, unless its workflow says otherwise.
+const MOST_RECORDS: u64 = 100_000;
+
+/// How many steps a run may execute, unless its workflow says otherwise; those of loops count each time.
+const MOST_STEPS: u64 = 1_000_000;
+
 /// What a run may use up before it is ended with a reason. `None`: no limit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
@@ -119,6 +129,10 @@ pub struct Limits {
     pub cost_usd: Option<Usd>,
     /// Time, waiting for people left out.
     pub duration: Option<Duration>,
+    /// Records of its log.
+    pub records: u64,
+    /// Steps that it executes; those of a loop count each time.
+    pub steps: u64,
     /// How often one conversation may make the same call with the same result, or send the same request, with nothing new in
     /// between.
     pub repeated_calls: u64,
@@ -127,11 +141,13 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            llm_calls: None,
+            llm_calls: Some(MOST_LLM_CALLS),
             tool_calls: None,
             tokens: None,
             cost_usd: None,
             duration: None,
+            records: MOST_RECORDS,
+            steps: MOST_STEPS,
             repeated_calls: MOST_REPEATED_CALLS,
         }
     }

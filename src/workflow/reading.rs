@@ -209,9 +209,13 @@ pub fn schema(field: &Field<'_>) -> Option<Arc<Schema>> {
         return field.is_not("a JSON Schema: a map is expected");
     }
     let json = field.json();
-    match jsonschema::validator_for(&json) {
+    match crate::schema::validator(&json) {
         Ok(validator) => Some(Arc::new(Schema { json, validator })),
-        Err(error) => {
+        Err(crate::schema::Error::TooLarge(why)) => {
+            field.note(why);
+            None
+        }
+        Err(crate::schema::Error::Invalid(error)) => {
             let mut place = field.node;
             let mut path = field.path.clone();
             for part in error.instance_path().to_string().split('/').skip(1) {
@@ -238,7 +242,7 @@ fn vars(field: &Field<'_>) -> Option<Values> {
 fn limits(field: &Field<'_>) -> Option<Limits> {
     let fields = field.fields(&LIMITS)?;
     Some(Limits {
-        llm_calls: fields.read("llm_calls", |field| field.whole(1)),
+        llm_calls: fields.read("llm_calls", |field| field.whole(1)).or(Limits::default().llm_calls),
         tool_calls: fields.read("tool_calls", |field| field.whole(1)),
         tokens: fields.read("tokens", |field| field.whole(1)),
         cost_usd: fields.read("cost_usd", |field| {
@@ -246,6 +250,8 @@ fn limits(field: &Field<'_>) -> Option<Limits> {
             if cost <= 0.0 { field.is_not("more than nothing") } else { Some(Usd::from_dollars(cost)) }
         }),
         duration: fields.read("duration", Field::duration),
+        records: fields.read("records", |field| field.whole(10)).unwrap_or(Limits::default().records),
+        steps: fields.read("steps", |field| field.whole(1)).unwrap_or(Limits::default().steps),
         repeated_calls: fields
             .read("repeated_calls", |field| field.whole(2))
             .unwrap_or(Limits::default().repeated_calls),
@@ -306,7 +312,7 @@ impl ToolReader<'_> {
 /// What a tool without parameters tells models (SEMANTICS.md 5).
 fn no_params() -> Option<Arc<Schema>> {
     let json = serde_json::json!({"type": "object", "properties": {}, "required": []});
-    let validator = jsonschema::validator_for(&json).ok()?;
+    let validator = crate::schema::validator(&json).ok()?;
     Some(Arc::new(Schema { json, validator }))
 }
 

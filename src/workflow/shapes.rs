@@ -40,11 +40,13 @@ pub static LIMITS: Shape = Shape {
     name: "limits",
     about: "What a run may use up before it is ended with a reason.",
     keys: &[
-        may("llm_calls", Kind::Whole(1), "Requests to models."),
+        may("llm_calls", Kind::Whole(1), "Requests to models (default: 10000)."),
         may("tool_calls", Kind::Whole(1), "Calls of tools."),
         may("tokens", Kind::Whole(1), "Tokens, prompt and completion together."),
         may("cost_usd", Kind::Number, "Money, in US dollars, by the price table of the configuration."),
         may("duration", Kind::Duration, "Time at work, waiting for people left out."),
+        may("records", Kind::Whole(10), "Records of the run's log (default: 100000)."),
+        may("steps", Kind::Whole(1), "Steps; those of a loop count each time (default: 1000000)."),
         may(
             "repeated_calls",
             Kind::Whole(2),

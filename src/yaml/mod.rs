@@ -10,6 +10,7 @@ use serde_yaml::granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, Str
 use crate::problem::Problem;
 
 mod reading;
+pub mod secrets;
 pub mod shape;
 
 pub use reading::{Field, Fields, Review, parse_duration};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::shape::{Kind, REQUEST_PARAMETERS, Shape};
-use super::{Content, Entry, Node, Place, Scalar, Typed, number};
+use super::{Content, Entry, Node, Place, Scalar, Typed, number, secrets};
 use crate::ids::Name;
 use crate::problem::{Problem, Problems, did_you_mean};
 
@@ -17,6 +17,10 @@ use crate::problem::{Problem, Problems, did_you_mean};
 pub struct Review {
     file: String,
     lines: Vec<String>,
+    /// The lines as they are shown, if secrets stand in the file.
+    shown: Option<Vec<String>>,
+    /// What no message may show.
+    secrets: RefCell<Vec<String>>,
     problems: RefCell<Vec<Problem>>,
 }
 
@@ -24,7 +28,21 @@ impl Review {
     /// Begins with a file's name and text.
     pub fn new(file: impl Into<String>, text: &str) -> Self {
         let lines = text.lines().map(str::to_owned).collect();
-        Self { file: file.into(), lines, problems: RefCell::default() }
+        Self { file: file.into(), lines, shown: None, secrets: RefCell::default(), problems: RefCell::default() }
+    }
+
+    /// Begins with a file in which secrets may stand: none of its problems shows one.
+    pub fn of_secrets(file: impl Into<String>, text: &str) -> Self {
+        Self { shown: Some(secrets::hidden_lines(text)), ..Self::new(file, text) }
+    }
+
+    /// Takes note of the secrets that are in the file, or were put into it.
+    pub fn hide_secrets(&self, root: &Node) {
+        self.secrets.borrow_mut().extend(secrets::texts(root));
+    }
+
+    fn hides(&self, path: &str) -> bool {
+        self.shown.is_some() && secrets::is_secret_path(path)
     }
 
     /// The file's name.
@@ -34,6 +52,7 @@ impl Review {
 
     /// Makes a problem, with its source line; it is not noted yet.
     pub fn problem(&self, place: Place, path: &str, message: impl Into<String>) -> Problem {
+        let shown = self.shown.as_ref().unwrap_or(&self.lines);
         Problem {
             file: self.file.clone(),
             line: place.line,
@@ -41,13 +60,18 @@ impl Review {
             path: path.to_owned(),
             message: message.into(),
             hint: None,
-            source: place.line.checked_sub(1).and_then(|index| self.lines.get(index)).cloned(),
+            source: place.line.checked_sub(1).and_then(|index| shown.get(index)).cloned(),
             width: place.width,
         }
     }
 
     /// Notes a problem.
-    pub fn add(&self, problem: Problem) {
+    pub fn add(&self, mut problem: Problem) {
+        if self.shown.is_some() {
+            let hidden = self.secrets.borrow();
+            problem.message = secrets::without(&problem.message, &hidden);
+            problem.hint = problem.hint.map(|hint| secrets::without(&hint, &hidden));
+        }
         self.problems.borrow_mut().push(problem);
     }
 
@@ -105,6 +129,15 @@ impl<'a> Field<'a> {
         Self { node, path: String::new(), review }
     }
 
+    /// What to say it is; a secret is not shown.
+    fn described(&self) -> String {
+        let is_scalar = matches!(self.node.content, Content::Scalar(_));
+        if is_scalar && self.review.hides(&self.path) && !self.is_null() {
+            return "what stands here, which is not shown,".to_owned();
+        }
+        described(self.node)
+    }
+
     /// Makes a problem of this value; it is not noted yet.
     pub fn problem(&self, message: impl Into<String>) -> Problem {
         self.review.problem(self.node.place, &self.path, message)
@@ -125,7 +158,7 @@ impl<'a> Field<'a> {
         if self.is_missing() {
             return None;
         }
-        self.note(format!("{} is not {wanted}", described(self.node)));
+        self.note(format!("{} is not {wanted}", self.described()));
         None
     }
 
@@ -197,6 +230,10 @@ impl<'a> Field<'a> {
             Typed::Text(text) => Some(text),
             _ if scalar.substituted => Some(&scalar.text),
             Typed::Null if scalar.text.is_empty() => self.is_not("a text"),
+            _ if self.review.hides(&self.path) => {
+                self.note_with_hint(format!("{} is not a text", self.described()), "put it in quotes");
+                None
+            }
             _ => {
                 let hint = format!("put it in quotes: \"{}\"", scalar.text);
                 self.note_with_hint(format!("{} is not a text", scalar.text), hint);
@@ -211,7 +248,7 @@ impl<'a> Field<'a> {
             Some(Typed::Bool(truth)) => Some(truth),
             Some(Typed::Text("yes" | "on" | "no" | "off")) => {
                 self.note_with_hint(
-                    format!("{} is not true or false", described(self.node)),
+                    format!("{} is not true or false", self.described()),
                     "YAML 1.2 has true and false only",
                 );
                 None
@@ -271,9 +308,13 @@ impl<'a> Field<'a> {
         };
         if read.is_none() && !self.is_missing() {
             self.note_with_hint(
-                format!("{} is not a duration", described(self.node)),
+                format!("{} is not a duration", self.described()),
                 "like 60s, 2h 30m, or a number of seconds",
             );
+        }
+        if read.is_some_and(|read| read > LONGEST_DURATION) {
+            self.note(format!("{} is longer than a hundred years", self.described()));
+            return None;
         }
         read
     }
@@ -289,7 +330,7 @@ impl<'a> Field<'a> {
         match Name::parse(text) {
             Ok(name) => Some(name),
             Err(_) => {
-                self.note_with_hint(format!("{} is not a name", described(self.node)), NAME_HINT);
+                self.note_with_hint(format!("{} is not a name", self.described()), NAME_HINT);
                 None
             }
         }
@@ -307,7 +348,7 @@ impl<'a> Field<'a> {
         }
         let all: Vec<_> = words.iter().map(|(word, _)| *word).collect();
         let wanted = if all.len() == 1 { all.join("") } else { format!("one of {}", all.join(", ")) };
-        let problem = self.problem(format!("{} is not {wanted}", described(self.node)));
+        let problem = self.problem(format!("{} is not {wanted}", self.described()));
         self.review.add(match did_you_mean(written, all) {
             Some(hint) => problem.with_hint(hint),
             None => problem,
@@ -347,12 +388,8 @@ impl<'a> Field<'a> {
     pub fn fields(&self, shape: &'static Shape) -> Option<Fields<'a>> {
         let Content::Map(entries) = &self.node.content else {
             if !self.is_missing() {
-                let message = format!(
-                    "{} is not {} {}: a map is expected",
-                    described(self.node),
-                    article(shape.name),
-                    shape.name
-                );
+                let message =
+                    format!("{} is not {} {}: a map is expected", self.described(), article(shape.name), shape.name);
                 self.note_with_hint(message, may_have(shape));
             }
             return None;
@@ -430,6 +467,8 @@ impl<'a> Field<'a> {
     }
 }
 
+/// No clock comes to its end by it.
+const LONGEST_DURATION: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 const NAME_HINT: &str = "a name is 1 to 64 letters, digits, \"_\" or \"-\"";
 
 fn may_have(shape: &Shape) -> String {

@@ -95,7 +95,9 @@ fn the_examples_of_configuration_are_right() {
 fn source(module: &str) -> Option<String> {
     let path = module.trim_end_matches("::tests").replace("::", "/");
     let places = ["tests/it/", "tests/it/gateway/", "src/"].into_iter();
-    let files = places.flat_map(|folder| [format!("{folder}{path}.rs"), format!("{folder}{path}/mod.rs")]);
+    let files = places.flat_map(|folder| {
+        [format!("{folder}{path}.rs"), format!("{folder}{path}/mod.rs"), format!("{folder}{path}/tests.rs")]
+    });
     let texts: Vec<String> = files.filter_map(|file| std::fs::read_to_string(file).ok()).collect();
     (!texts.is_empty()).then(|| texts.concat())
 }

@@ -15,6 +15,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("money", 0),
     ("legible", 0),
     ("redact", 0),
+    ("schema", 0),
     ("seal", 0),
     ("vouch", 0),
     ("telemetry", 0),

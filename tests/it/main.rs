@@ -7,6 +7,7 @@ mod approvals;
 mod audit;
 mod auditing;
 mod backup;
+mod bounds;
 mod broken_yaml;
 mod broker;
 mod chaos;

@@ -178,7 +178,6 @@ async fn lists_exports_and_verification_go_on_beside_records_that_cannot_be_read
         let redactor = Redactor::default();
         let mut skipped = 0;
         for run in &all {
-            let looked = run::look(&broker, run.id, 0).await.unwrap();
             let told = history(&broker, run.id, &redactor).await.unwrap().told(&redactor);
             let mut lines = String::new();
             told.iter().for_each(|event| Columns::of(run).write(Format::Jsonl, event, &mut lines));

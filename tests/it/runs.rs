@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use fastagency::broker::{Broker, Shelf, Slot, embedded};
+use fastagency::broker::{Broker, Job, Reason, Shelf, Slot, embedded};
 use fastagency::clock;
 use fastagency::config;
 use fastagency::ids::{MessageId, Name, RunId};
@@ -57,7 +57,7 @@ impl House {
         Self::join(embedded::open(folder).unwrap(), source, park_after, models)
     }
 
-    fn join(broker: Broker, source: &str, park_after: Duration, models: Models) -> Self {
+    pub fn join(broker: Broker, source: &str, park_after: Duration, models: Models) -> Self {
         Self::of(broker, source, park_after, models, Sealer::new("a key of the test".to_owned().into()), None)
     }
 
@@ -112,6 +112,20 @@ impl House {
         Self { broker, life, workflow }
     }
 
+    /// What starts a run of a workflow.
+    pub fn wanted(source: &str, run: RunId) -> Start {
+        let workflow = workflow(source);
+        Start {
+            run,
+            workflow: workflow.name.clone(),
+            definition: Some(workflow.definition.hash()),
+            params: Map::new(),
+            user: None,
+            groups: Box::default(),
+            origin: Origin::Gateway,
+        }
+    }
+
     pub async fn start(&self, run: RunId) -> Started {
         let wanted = Start {
             run,
@@ -123,6 +137,17 @@ impl House {
             origin: Origin::Gateway,
         };
         start(&self.broker, wanted, None).await.unwrap()
+    }
+
+    /// Stops a run.
+    pub async fn cancel(&self, run: RunId) {
+        cancel(&self.broker, &self.workflow.name, run, None, None).await.unwrap();
+    }
+
+    /// Has a worker look at a run.
+    pub async fn wake(&self, run: RunId) {
+        let job = Job { run, reason: Reason::Wake };
+        self.broker.queue.enqueue(&self.workflow.name, &job, &format!("{run}.wake")).await.unwrap();
     }
 
     pub async fn follow(&self, run: RunId) -> Follower {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use fastagency::audit::every_run;
 use fastagency::broker::{Broker, Error, Lane, Reason, Shelf, Slot, embedded};
 use fastagency::clock::{self, Clock, SystemClock, Timestamp};
+use fastagency::config::KEEP_EVIDENCE;
 use fastagency::ids::{MessageId, Name, RunId, WorkerId};
 use fastagency::message::{Content, Message, TextInput};
 use fastagency::run;
@@ -219,4 +220,88 @@ async fn a_tour_goes_round_many_runs() {
         let names = names["consumers"].as_array().expect("names");
         assert!(!names.iter().any(|name| name.as_str().is_some_and(|name| name.starts_with("fa_walk_"))), "{names:?}");
     }
+}
+
+/// The first of the living may stand still, or be a key that no worker of ours has written.
+#[tokio::test]
+async fn a_worker_that_goes_round_in_name_only_is_stood_in_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = embedded::open(folder.path()).unwrap();
+    let mut ids = [WorkerId::random(), WorkerId::random()];
+    ids.sort();
+    let silent = living(&broker, ids[0], clock::system()).await;
+    let lease = living(&broker, ids[1], clock::system()).await;
+    stored(&broker, vec![]).await;
+    let mut sweeper = Sweeper::new(broker.clone(), KEEP, KEEP_EVIDENCE);
+    assert_eq!(sweeper.sweep(&lease, true).await.unwrap(), Swept::default());
+    let a_minute_on = async || {
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(61)).await;
+        tokio::time::resume();
+    };
+    a_minute_on().await;
+    for _ in 0..3 {
+        assert_eq!(sweeper.sweep(&lease, true).await.unwrap().runs, 1, "it goes on");
+    }
+    // The first is heard of again.
+    let mut first = Sweeper::new(broker.clone(), KEEP, KEEP_EVIDENCE);
+    assert_eq!(first.sweep(&silent, true).await.unwrap().runs, 1);
+    assert_eq!(sweeper.sweep(&lease, true).await.unwrap(), Swept::default());
+    // One that only says that it goes round keeps nobody away for ever.
+    for _ in 0..61 {
+        a_minute_on().await;
+        first.sweep(&silent, true).await.unwrap();
+    }
+    assert_eq!(sweeper.sweep(&lease, true).await.unwrap().runs, 1);
+}
+
+/// A clock that somebody sets.
+#[derive(Default)]
+struct Settable(std::sync::atomic::AtomicBool);
+
+impl Clock for Settable {
+    fn now(&self) -> Timestamp {
+        let ahead = if self.0.load(std::sync::atomic::Ordering::Relaxed) { HOUR } else { Duration::ZERO };
+        clock::after(SystemClock.now(), ahead)
+    }
+}
+
+async fn over(broker: &Broker) -> RunId {
+    let run = stored(broker, vec![]).await;
+    let record = Record::new(ended(run));
+    let expected = broker.log.last(run).await.unwrap().unwrap().seq;
+    broker.log.append(run, record.lane(), record.payload(), expected).await.unwrap();
+    run
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_removed_by_a_clock_that_was_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = embedded::open(folder.path()).unwrap();
+    let clock = Arc::new(Settable::default());
+    let lease = living(&broker, WorkerId::random(), clock.clone()).await;
+    over(&broker).await;
+    let mut sweeper = Sweeper::new(broker.clone(), KEEP, KEEP_EVIDENCE).checking_the_clock();
+    assert_eq!(sweeper.sweep(&lease, true).await.unwrap().removed, 0, "it is not old");
+    clock.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    for _ in 0..2 {
+        assert_eq!(sweeper.sweep(&lease, true).await.unwrap().removed, 0, "the clock was set");
+    }
+    let fresh = Sweeper::new(broker, KEEP, KEEP_EVIDENCE).sweep(&lease, true).await.unwrap();
+    assert_eq!(fresh.removed, 1, "as it would be without a look at the clock");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_removed_by_a_clock_that_is_not_the_stores() {
+    let Some(server) = NatsServer::start("sweep::clock") else { return };
+    let broker = server.broker().await;
+    let lease = living(&broker, WorkerId::random(), Arc::new(AnHourOn)).await;
+    over(&broker).await;
+    let wrong =
+        Sweeper::new(broker.clone(), KEEP, KEEP_EVIDENCE).checking_the_clock().sweep(&lease, true).await.unwrap();
+    assert_eq!((wrong.runs, wrong.removed), (1, 0), "an hour ahead of the server");
+    let right = living(&broker, lease.worker(), clock::system()).await;
+    let swept =
+        Sweeper::new(broker, Duration::ZERO, KEEP_EVIDENCE).checking_the_clock().sweep(&right, true).await.unwrap();
+    assert_eq!(swept.removed, 1);
 }

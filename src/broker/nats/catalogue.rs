@@ -14,6 +14,7 @@ use super::server::Server;
 use super::streams::MARKER_TTL;
 use crate::broker::subjects::{bucket, bucket_entry, bucket_stream, shelf_changes};
 use crate::broker::{Catalogue, Entry, Error, Result, Shelf, check_key};
+use crate::clock::Timestamp;
 
 #[async_trait]
 impl Catalogue for Server {
@@ -43,6 +44,14 @@ impl Catalogue for Server {
         let found =
             self.last_message("read the catalogue", &bucket_stream(&bucket), &bucket_entry(&bucket, key)).await?;
         Ok(found.filter(|read| !is_gone(read.headers.as_ref())).map(|read| read.stored.payload))
+    }
+
+    async fn put_at(&self, shelf: Shelf, key: &str) -> Result<Option<Timestamp>> {
+        check_key(key)?;
+        let bucket = bucket(shelf);
+        let found =
+            self.last_message("read the catalogue", &bucket_stream(&bucket), &bucket_entry(&bucket, key)).await?;
+        Ok(found.filter(|read| !is_gone(read.headers.as_ref())).map(|read| read.stored.at))
     }
 
     async fn list(&self, shelf: Shelf, first: Option<&str>) -> Result<Vec<Entry>> {

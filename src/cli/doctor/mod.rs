@@ -11,6 +11,7 @@ use crate::cli::outcome::{self, CliError};
 use crate::cli::{Common, VERSION};
 use crate::config::{Config, Section};
 use crate::project::check_project;
+use crate::yaml::secrets;
 
 mod machine;
 mod models;
@@ -59,20 +60,26 @@ struct Finding {
 struct Findings(Vec<Finding>);
 
 impl Findings {
+    /// Adds one; an address in it is shown without the login that it may have.
+    fn add(&mut self, level: Level, topic: &'static str, found: String, todo: Option<String>) {
+        let shown = |text: String| secrets::without_logins(&text);
+        self.0.push(Finding { level, topic, found: shown(found), todo: todo.map(shown) });
+    }
+
     fn ok(&mut self, topic: &'static str, found: impl Into<String>) {
-        self.0.push(Finding { level: Level::Ok, topic, found: found.into(), todo: None });
+        self.add(Level::Ok, topic, found.into(), None);
     }
 
     fn note(&mut self, topic: &'static str, found: impl Into<String>, todo: impl Into<String>) {
-        self.0.push(Finding { level: Level::Note, topic, found: found.into(), todo: Some(todo.into()) });
+        self.add(Level::Note, topic, found.into(), Some(todo.into()));
     }
 
     fn warn(&mut self, topic: &'static str, found: impl Into<String>, todo: impl Into<String>) {
-        self.0.push(Finding { level: Level::Warning, topic, found: found.into(), todo: Some(todo.into()) });
+        self.add(Level::Warning, topic, found.into(), Some(todo.into()));
     }
 
     fn fail(&mut self, topic: &'static str, found: impl Into<String>, todo: impl Into<String>) {
-        self.0.push(Finding { level: Level::Error, topic, found: found.into(), todo: Some(todo.into()) });
+        self.add(Level::Error, topic, found.into(), Some(todo.into()));
     }
 
     fn worst(&self) -> Level {

@@ -15,6 +15,8 @@ use crate::run::record::{Answered, Body, Outcome};
 
 /// How often a question is asked again after answers that do not fit: a program that answers by itself must not fill the log.
 const MOST_REFUSALS: u32 = 20;
+/// How many letters of a refusal's reason are stored, and repeated above the question.
+const LONGEST_REASON: usize = 1000;
 
 impl Scoped {
     /// Asks a person, and waits: for seconds or for weeks.
@@ -46,7 +48,8 @@ impl Scoped {
                 return Ok((Answer::Given(Value::String(secret)), shown()));
             }
             // Refused, or a password that nobody remembers: ask again, under a new id, and say why.
-            let reason = answered.refused.as_deref().unwrap_or("the answer was lost in a restart");
+            let reason = answered.refused.as_deref().map(shortened);
+            let reason = reason.as_deref().unwrap_or("the answer was lost in a restart");
             question.says.set_prompt(format!("{reason}\n\n{prompt}"));
             key = format!("{base}/again{attempt}");
         }
@@ -203,7 +206,15 @@ fn checked(nothing: Answered, fits: std::result::Result<message::Fits, String>, 
         // Only a foreign client can have sent a password in clear; it must not be logged.
         Ok(_) if says.is_secret() => Answered { refused: Some("a password came in clear".to_owned()), ..nothing },
         Ok(fits) => Answered { value: Some(fits.value), text: Some(fits.text), ..nothing },
-        Err(reason) => Answered { refused: Some(reason), ..nothing },
+        Err(reason) => Answered { refused: Some(shortened(&reason)), ..nothing },
+    }
+}
+
+/// The reason of a refusal, which repeats what was answered, as it is stored and shown.
+fn shortened(reason: &str) -> String {
+    match reason.char_indices().nth(LONGEST_REASON) {
+        Some((end, _)) => format!("{}…", &reason[..end]),
+        None => reason.to_owned(),
     }
 }
 

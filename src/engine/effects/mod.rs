@@ -22,6 +22,8 @@ mod models;
 
 /// The kind of a failure of a run whose log does not fit the program. No step can catch it.
 pub(super) const REPLAY: &str = "replay";
+/// The longest that a run may wait for a moment: no store has to keep a timer for longer, and no clock comes to its end.
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 /// How exactly the limit of a run's time is kept.
 const LIMIT_LOOKED_AT_EVERY: Duration = Duration::from_millis(20);
 
@@ -31,12 +33,19 @@ pub(super) struct Scoped {
     scope: String,
     within: Mutex<Vec<Within>>,
     next: AtomicU32,
+    /// What the engine itself says of the run's end, which no bound keeps out of the log.
+    is_last: bool,
 }
 
 impl Scoped {
     /// The effects of the scope with that name, in the conversations that it is inside of.
     pub(super) fn new(journal: Arc<Journal>, scope: impl Into<String>, within: Vec<Within>) -> Self {
-        Self { journal, scope: scope.into(), within: Mutex::new(within), next: AtomicU32::new(0) }
+        Self { journal, scope: scope.into(), within: Mutex::new(within), next: AtomicU32::new(0), is_last: false }
+    }
+
+    /// The effects of the engine itself when the run ends.
+    pub(super) fn of_end(journal: Arc<Journal>, scope: impl Into<String>) -> Self {
+        Self { is_last: true, ..Self::new(journal, scope, Vec::new()) }
     }
 
     /// The conversations that it is inside of now.
@@ -66,7 +75,8 @@ impl Scoped {
     fn check_new(&self, key: &str) -> Result<()> {
         let number = self.next.load(Ordering::Relaxed) - 1;
         match self.journal.remembered_after(&self.scope, number) {
-            None => Ok(()),
+            None if self.is_last => Ok(()),
+            None => self.journal.check_records(),
             Some(later) => Err(Stop::failed(
                 REPLAY,
                 format!("the run cannot be continued: its log holds nothing at {key:?}, but something at {later:?}"),
@@ -94,6 +104,9 @@ impl Scoped {
 
     /// The moment `span` from now, the same after a restart.
     pub(super) async fn moment_after(&self, span: std::time::Duration) -> Result<Timestamp> {
+        if span > LONGEST_WAIT {
+            return Err(Stop::failed("wait", format!("{} s is too long to wait: ten years at most", span.as_secs())));
+        }
         let clock = self.journal.clock();
         let value = self.once(|| Value::String(clock::after(clock.now(), span).to_string())).await?;
         value
@@ -110,8 +123,12 @@ impl Scoped {
 
     /// Waits until a moment has come, if the run's limit of time allows.
     pub(super) async fn pause_until(&self, moment: Timestamp) -> Result<()> {
-        if self.journal.clock().now() >= moment {
+        let now = self.journal.clock().now();
+        if now >= moment {
             return Ok(());
+        }
+        if clock::until(now, moment) > LONGEST_WAIT {
+            return Err(Stop::failed("wait", format!("{moment} is too far away to wait for: ten years at most")));
         }
         self.within_duration(self.wait_until(moment)).await
     }

@@ -179,6 +179,7 @@ impl Journal {
             error => Stop::Halted(error.to_string()),
         })?;
         for placed in written {
+            self.bounds.wrote();
             summary.apply(&redaction::placed(shelver.redactor(), &placed));
             watch.saw(summary, &placed);
             {

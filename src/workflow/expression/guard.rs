@@ -5,6 +5,7 @@
 use minijinja::value::{Kwargs, Rest, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 
+use super::bounds::weigh;
 use super::values::described;
 
 /// The function that takes the place of the operators. No name that a person may use begins so.
@@ -52,6 +53,11 @@ fn holds(operator: &str, left: &Value, right: &Value) -> Result<bool, Error> {
         if side.is_undefined() {
             return Err(Error::from(ErrorKind::UndefinedError));
         }
+    }
+    // A list may contain another one many times over: comparing it looks at all of that.
+    if matches!((class(left), class(right)), (Class::List | Class::Map, Class::List | Class::Map)) {
+        weigh(left)?;
+        weigh(right)?;
     }
     match operator {
         "==" => equal(left, right),
@@ -156,6 +162,7 @@ fn contains(container: &Value, item: &Value) -> Result<bool, Error> {
 /// The list, if all its items (or the named attribute of each) can be put into an order.
 fn sortable(list: Value, options: &Kwargs) -> Result<Value, Error> {
     let attribute: Option<String> = options.peek("attribute").ok().flatten();
+    weigh(&list)?;
     let items: Vec<Value> = list.try_iter()?.collect();
     let mut first: Option<Value> = None;
     for item in &items {

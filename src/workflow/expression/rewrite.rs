@@ -8,6 +8,7 @@ use minijinja::Value;
 use minijinja::machinery::ast::{self, BinOpKind, CallArg, CompareOpKind, Expr, Stmt, UnaryOpKind};
 use minijinja::value::ValueKind;
 
+use super::bounds::WEIGHED;
 use super::guard::COMPARE;
 use super::{ENVIRONMENT, EvaluationError, Path};
 use crate::problem::did_you_mean;
@@ -25,11 +26,13 @@ pub struct Rewriter {
     names: Vec<Path>,
     /// What the template itself defines (`set`, `for`), innermost scope last.
     scopes: Vec<HashSet<String>>,
+    /// In a template with statements what one operator builds may be built upon again and again: it is weighed each time.
+    repeats: bool,
 }
 
 impl Default for Rewriter {
     fn default() -> Self {
-        Self { out: String::new(), names: Vec::new(), scopes: vec![HashSet::new()] }
+        Self { out: String::new(), names: Vec::new(), scopes: vec![HashSet::new()], repeats: false }
     }
 }
 
@@ -38,6 +41,11 @@ fn refused<T>(message: impl Into<String>) -> Result<T, EvaluationError> {
 }
 
 impl Rewriter {
+    /// For a template with statements.
+    pub fn of_statements() -> Self {
+        Self { repeats: true, ..Self::default() }
+    }
+
     /// The text, and what it looks up in its context.
     pub fn finish(self) -> (String, Vec<Path>) {
         (self.out, self.names)
@@ -123,7 +131,8 @@ impl Rewriter {
         }
         self.write("{% for ");
         // The list is looked up before the loop's own names are there, and written after them.
-        let mut items = Self { out: String::new(), names: Vec::new(), scopes: self.scopes.clone() };
+        let mut items =
+            Self { out: String::new(), names: Vec::new(), scopes: self.scopes.clone(), repeats: self.repeats };
         items.expression(&each.iter)?;
         self.scopes.push(HashSet::from(["loop".to_owned()]));
         self.target(&each.target)?;
@@ -146,7 +155,8 @@ impl Rewriter {
     }
 
     fn assignment(&mut self, target: &Expr<'_>, value: &Expr<'_>) -> Rewritten {
-        let mut right = Self { out: String::new(), names: Vec::new(), scopes: self.scopes.clone() };
+        let mut right =
+            Self { out: String::new(), names: Vec::new(), scopes: self.scopes.clone(), repeats: self.repeats };
         right.expression(value)?;
         self.target(target)?;
         self.write(" = ");
@@ -227,6 +237,7 @@ impl Rewriter {
             Expr::List(list) => self.list("[", &list.items, "]"),
             Expr::Tuple(tuple) => self.list("(", &tuple.items, if tuple.items.len() == 1 { ",)" } else { ")" }),
             Expr::Map(map) => {
+                self.weighed(self.repeats);
                 self.write("{");
                 for (key, value) in map.keys.iter().zip(&map.values) {
                     self.expression(key)?;
@@ -235,6 +246,7 @@ impl Rewriter {
                     self.write(", ");
                 }
                 self.write("}");
+                self.end_weighed(self.repeats);
                 Ok(())
             }
         }
@@ -292,6 +304,7 @@ impl Rewriter {
     }
 
     fn slice(&mut self, slice: &ast::Slice<'_>) -> Rewritten {
+        self.weighed(self.repeats);
         self.expression(&slice.expr)?;
         self.write("[");
         if let Some(start) = &slice.start {
@@ -306,6 +319,7 @@ impl Rewriter {
             self.expression(step)?;
         }
         self.write("]");
+        self.end_weighed(self.repeats);
         Ok(())
     }
 
@@ -329,10 +343,25 @@ impl Rewriter {
             BinOpKind::Pow => " ** ",
             BinOpKind::Concat => " ~ ",
         };
+        let multiplies = matches!(binary.op, BinOpKind::Mul);
+        let joins = matches!(binary.op, BinOpKind::Add | BinOpKind::Concat);
+        self.weighed(multiplies || joins && self.repeats);
         self.write("(");
         self.chain(binary, operator)?;
         self.write(")");
+        self.end_weighed(multiplies || joins && self.repeats);
         Ok(())
+    }
+
+    fn weighed(&mut self, is_weighed: bool) {
+        if is_weighed {
+            self.write(WEIGHED);
+            self.write("(");
+        }
+    }
+
+    fn end_weighed(&mut self, is_weighed: bool) {
+        self.write(if is_weighed { ")" } else { "" });
     }
 
     /// `a + b + c` is written without inner parentheses, lest a long sum become a deep one.
@@ -387,6 +416,8 @@ impl Rewriter {
     }
 
     fn call(&mut self, call: &ast::Call<'_>) -> Rewritten {
+        let builds = self.repeats && matches!(call.expr, Expr::Var(_));
+        self.weighed(builds);
         match &call.expr {
             Expr::Var(name) if FUNCTIONS.contains(&name.id) => self.write(name.id),
             Expr::Var(name) => {
@@ -410,6 +441,7 @@ impl Rewriter {
         self.write("(");
         self.call_arguments(&call.args)?;
         self.write(")");
+        self.end_weighed(builds);
         Ok(())
     }
 
@@ -444,12 +476,14 @@ impl Rewriter {
     }
 
     fn list(&mut self, open: &str, items: &[Expr<'_>], close: &str) -> Rewritten {
+        self.weighed(self.repeats);
         self.write(open);
         for (index, item) in items.iter().enumerate() {
             self.write(if index > 0 { ", " } else { "" });
             self.expression(item)?;
         }
         self.write(close);
+        self.end_weighed(self.repeats);
         Ok(())
     }
 

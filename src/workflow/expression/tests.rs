@@ -295,3 +295,62 @@ fn the_guard_changes_nothing_but_refusals() {
     }
     assert!(agreed > 5000, "{agreed}");
 }
+
+/// What templates may not build, however few steps it takes.
+#[test]
+fn a_template_builds_no_more_than_it_may_however_few_steps_it_takes() {
+    let context = context! { params => context! { text => "a".repeat(60_000), lines => "\n".repeat(60_000), many => vec!["x".repeat(1000); 10_000] } };
+    let doubled = |start: &str, next: &str, shown: &str| {
+        format!(
+            "{{% set ns = namespace(x={start}) %}}{{% for i in range(40) %}}{{% set ns.x = {next} %}}{{% endfor %}}{{{{ {shown} }}}}"
+        )
+    };
+    let large = "more than 16 MiB";
+    for (template, says) in [
+        (doubled("'ab'", "ns.x ~ ns.x", "ns.x|length"), large),
+        (doubled("'ab'", "ns.x + ns.x", "ns.x|length"), large),
+        (doubled("[1]", "ns.x + ns.x", "ns.x|length"), large),
+        (doubled("[1]", "[ns.x, ns.x]", "ns.x"), large),
+        (doubled("{}", "{'a': ns.x, 'b': ns.x}", "ns.x"), large),
+        (doubled("{}", "dict(a=ns.x, b=ns.x)", "1"), large),
+        (doubled("[1]", "ns.x|chain(ns.x)", "ns.x|length"), large),
+        (doubled("[1]", "ns.x|zip(ns.x)", "1"), large),
+        (doubled("[1]", "ns.x * 10", "1"), large),
+        (
+            "{% set ns = namespace(x=1) %}{% for i in range(400) %}{% set ns.x = [ns.x] %}{% endfor %}".to_owned(),
+            "deep",
+        ),
+        ("{% set ns = namespace(x=1) %}{% set ns.x = ns %}{{ ns }}".to_owned(), "deep"),
+        ("{% for i in range(1000) %}{{ params.text }}{% endfor %}".to_owned(), large),
+        ("{{ params.text|replace('a', params.text) }}".to_owned(), large),
+        ("{{ params.text|replace('', params.text) }}".to_owned(), large),
+        ("{{ params.text|list|map('replace', 'a', params.text)|list|length }}".to_owned(), "takes too long"),
+        ("{{ params.many|join(params.text) }}".to_owned(), large),
+        ("{{ (params.many * 100)|join }}".to_owned(), large),
+        ("{{ params.lines|indent(100000, true, true) }}".to_owned(), large),
+        ("{{ params.text * 1000 }}".to_owned(), large),
+        ("{{ [params.text] * 1000 }}".to_owned(), large),
+        ("{{ '%100000000d'|format(1) }}".to_owned(), large),
+        ("{{ ('%(a)s' * 1000)|format(a=params.text) }}".to_owned(), large),
+        ("{{ [1]|batch(100000000, 1) }}".to_owned(), large),
+        ("{{ [1]|slice(100000000) }}".to_owned(), large),
+        ("{{ params.many|sum(start='') }}".to_owned(), "takes too long"),
+        ("{{ range(100000)|tojson(indent=100000) }}".to_owned(), large),
+    ] {
+        let begun = std::time::Instant::now();
+        let refused = Template::parse(&template).unwrap().evaluate(&context).unwrap_err().message;
+        assert!(refused.contains(says), "{template}: {refused}");
+        assert!(begun.elapsed().as_secs() < 20, "{template} took {:?}", begun.elapsed());
+    }
+    for fine in [
+        "{{ params.text|replace('a', 'bbb')|length }}",
+        "{% set ns = namespace(x=[]) %}{% for i in range(2000) %}{% set ns.x = ns.x + [i] %}{% endfor %}{{ ns.x|length }}",
+        "{% set ns = namespace(x='') %}{% for i in range(2000) %}{% set ns.x = ns.x ~ 'line\n' %}{% endfor %}{{ ns.x|length }}",
+        "{{ params.many|join(', ')|length }}",
+        "{{ '%05d %(a)s'|length }}",
+        "{{ 2 * 3 }}{{ 'ab' * 3 }}{{ '%s-%5d'|format('x', 3) }}{{ [{'n': 2}, {'n': 3}]|sum(attribute='n') }}{{ [1]|zip([2])|list }}",
+        "{{ [{'n': 'a'}, {'n': 'b'}]|join('/', attribute='n') }}{{ {'a': [1]}|tojson(indent=2) }}{{ 'a\nb'|indent(width=2) }}",
+    ] {
+        Template::parse(fine).unwrap().evaluate(&context).unwrap();
+    }
+}

@@ -4,6 +4,8 @@ use minijinja::Value;
 use minijinja::value::ValueKind;
 use serde_json::{Map, Number};
 
+use super::bounds::Room;
+
 /// A JSON value as templates and expressions see it.
 pub fn seen(value: &serde_json::Value) -> Value {
     match value {
@@ -25,8 +27,13 @@ pub fn seen_map(map: &Map<String, serde_json::Value>) -> Value {
     Value::from_pairs(map.iter().map(|(key, value)| (key.clone(), seen(value))))
 }
 
-/// A value as JSON; an undefined one has none.
+/// A value as JSON; an undefined one has none, and one that is too large or too deep is refused.
 pub fn json(value: &Value) -> Result<serde_json::Value, String> {
+    json_within(value, 0, &mut Room::new())
+}
+
+fn json_within(value: &Value, depth: usize, room: &mut Room) -> Result<serde_json::Value, String> {
+    room.take(value.as_str().map_or(0, str::len), depth)?;
     Ok(match value.kind() {
         ValueKind::None => serde_json::Value::Null,
         ValueKind::Bool => value.is_true().into(),
@@ -34,13 +41,15 @@ pub fn json(value: &Value) -> Result<serde_json::Value, String> {
         ValueKind::String => value.as_str().unwrap_or_default().into(),
         ValueKind::Seq | ValueKind::Iterable => {
             let items = value.try_iter().map_err(|error| error.to_string())?;
-            serde_json::Value::Array(items.map(|item| json(&item)).collect::<Result<_, _>>()?)
+            serde_json::Value::Array(items.map(|item| json_within(&item, depth + 1, room)).collect::<Result<_, _>>()?)
         }
         ValueKind::Map => {
             let mut map = Map::new();
             for key in value.try_iter().map_err(|error| error.to_string())? {
                 let item = value.get_item(&key).map_err(|error| error.to_string())?;
-                map.insert(text(&key)?, json(&item)?);
+                let key = text(&key)?;
+                room.take(key.len(), depth)?;
+                map.insert(key, json_within(&item, depth + 1, room)?);
             }
             serde_json::Value::Object(map)
         }

@@ -1,0 +1,136 @@
+//! Bounds on what a run executes without asking anybody: the steps of its loops, the records of its log, and what its loops
+//! keep. A run that computes gives way to others, hears a cancel, and keeps to its limit of time.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::{Journal, lock};
+use crate::chat::{LIMIT, Result, Stop};
+
+/// How long a run computes before others have their turn.
+const TURN: Duration = Duration::from_millis(5);
+/// How many bytes the results may take that all loops of a run keep at once.
+const MOST_KEPT: usize = 64 << 20;
+/// What a value takes beside its text.
+const VALUE: usize = 32;
+
+/// What a run has used of its bounds.
+pub(in crate::engine) struct Bounds {
+    records: AtomicU64,
+    steps: AtomicU64,
+    kept: AtomicUsize,
+    /// Which bound was met: nothing that the workflow does about a failure goes on from there.
+    met: OnceLock<String>,
+    turn: Mutex<Instant>,
+}
+
+impl Bounds {
+    /// Those of a run whose log has so many records.
+    pub(super) fn new(records: usize) -> Self {
+        Self {
+            records: AtomicU64::new(records as u64),
+            steps: AtomicU64::new(0),
+            kept: AtomicUsize::new(0),
+            met: OnceLock::new(),
+            turn: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// Counts a record that was written.
+    pub(super) fn wrote(&self) {
+        self.records.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Journal {
+    /// Whether a bound was met that no step can go on from.
+    pub(in crate::engine) fn is_bound_met(&self) -> bool {
+        self.bounds.met.get().is_some()
+    }
+
+    fn met(&self, why: String) -> Stop {
+        Stop::failed(LIMIT, self.bounds.met.get_or_init(|| why).clone())
+    }
+
+    /// Refuses another effect of a run that has met a bound, or whose log has as many records as it may have.
+    pub(in crate::engine) fn check_records(&self) -> Result<()> {
+        if let Some(why) = self.bounds.met.get() {
+            return Err(Stop::failed(LIMIT, why.clone()));
+        }
+        let limit = self.limits.records;
+        if self.bounds.records.load(Ordering::Relaxed) < limit {
+            return Ok(());
+        }
+        Err(self.met(format!("the run's log has {limit} records, its limit (limits.records)")))
+    }
+
+    /// Counts a step, and gives way to other runs now and then.
+    pub(in crate::engine) async fn count_step(&self) -> Result<()> {
+        let limit = self.limits.steps;
+        if self.bounds.steps.fetch_add(1, Ordering::Relaxed) >= limit {
+            return Err(self.met(format!("the run has executed {limit} steps, its limit (limits.steps)")));
+        }
+        if lock(&self.bounds.turn).elapsed() < TURN {
+            return Ok(());
+        }
+        tokio::task::yield_now().await;
+        *lock(&self.bounds.turn) = Instant::now();
+        match self.limits.duration {
+            Some(limit) if self.spent() >= limit => {
+                Err(self.met(format!("the run has been at work for {limit:?}, its limit")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The results of a loop's iterations, as long as the loop keeps them.
+pub(in crate::engine) struct Values<'a> {
+    journal: &'a Journal,
+    values: Vec<Value>,
+    bytes: usize,
+}
+
+impl<'a> Values<'a> {
+    /// None yet.
+    pub(in crate::engine) fn new(journal: &'a Journal) -> Self {
+        Self { journal, values: Vec::new(), bytes: 0 }
+    }
+
+    /// Keeps one more.
+    pub(in crate::engine) fn push(&mut self, value: Value) -> Result<()> {
+        let bytes = size(&value);
+        self.values.push(value);
+        self.bytes += bytes;
+        if self.journal.bounds.kept.fetch_add(bytes, Ordering::Relaxed) + bytes > MOST_KEPT {
+            let most = MOST_KEPT >> 20;
+            return Err(self.journal.met(format!("the results that the run's loops keep are larger than {most} MiB")));
+        }
+        Ok(())
+    }
+
+    /// All of them.
+    pub(in crate::engine) fn into_list(mut self) -> Value {
+        Value::Array(std::mem::take(&mut self.values))
+    }
+}
+
+impl Drop for Values<'_> {
+    fn drop(&mut self) {
+        self.journal.bounds.kept.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// How much memory a value takes, more or less.
+fn size(value: &Value) -> usize {
+    VALUE
+        + match value {
+            Value::String(text) => text.len(),
+            Value::Array(items) => items.iter().map(size).sum(),
+            Value::Object(map) => map.iter().map(|(key, value)| VALUE + key.len() + size(value)).sum(),
+            _ => 0,
+        }
+}

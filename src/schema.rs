@@ -1,0 +1,148 @@
+//! JSON Schemas that people and programs wrote, made ready to check values with: their regular expressions are bounded, and so
+//! is what they may grow to.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+use jsonschema::{PatternOptions, ValidationError, Validator};
+use serde_json::Value;
+
+/// How many parts a schema may have, those that it refers to counted each time.
+const MOST_PARTS: usize = 100_000;
+/// How deep a schema may be nested.
+const DEEPEST: usize = 64;
+/// How often the check of one text may go back to try another way through a pattern that looks around or repeats what it
+/// found; all other patterns take a time that grows with the text alone.
+const MOST_STEPS_BACK: usize = 100_000;
+/// How large a compiled pattern may be, in bytes.
+const LARGEST_PATTERN: usize = 2 << 20;
+
+/// Why values cannot be checked against a schema.
+#[derive(Debug)]
+pub enum Error {
+    /// It is no JSON Schema.
+    Invalid(Box<ValidationError<'static>>),
+    /// It is too large, or too deep.
+    TooLarge(String),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Invalid(error) => error.fmt(f),
+            Self::TooLarge(why) => f.write_str(why),
+        }
+    }
+}
+impl std::error::Error for Error {}
+
+/// Makes a schema ready.
+pub fn validator(schema: &Value) -> Result<Validator, Error> {
+    let mut parts = Parts { root: schema, known: HashMap::new(), under_way: HashSet::new() };
+    if parts.of(schema, 0)? > MOST_PARTS {
+        return Err(Error::TooLarge(format!(
+            "the schema has more than {MOST_PARTS} parts, with all that it refers to"
+        )));
+    }
+    jsonschema::options()
+        .with_pattern_options(
+            PatternOptions::fancy_regex()
+                .backtrack_limit(MOST_STEPS_BACK)
+                .size_limit(LARGEST_PATTERN)
+                .dfa_size_limit(LARGEST_PATTERN),
+        )
+        .build(schema)
+        .map_err(|error| Error::Invalid(Box::new(error)))
+}
+
+/// Counts the parts of a schema as a check meets them: what is referred to from many places is met in each.
+struct Parts<'s> {
+    root: &'s Value,
+    known: HashMap<&'s str, usize>,
+    under_way: HashSet<&'s str>,
+}
+
+impl<'s> Parts<'s> {
+    fn of(&mut self, schema: &'s Value, depth: usize) -> Result<usize, Error> {
+        if depth > DEEPEST {
+            return Err(Error::TooLarge(format!("the schema is more than {DEEPEST} levels deep")));
+        }
+        let mut count = 1_usize;
+        match schema {
+            Value::Array(items) => {
+                for item in items {
+                    count = count.saturating_add(self.of(item, depth + 1)?);
+                }
+            }
+            Value::Object(map) => {
+                for (key, value) in map {
+                    let more = match value {
+                        Value::String(reference) if key == "$ref" || key == "$dynamicRef" => {
+                            self.referred_to(reference)?
+                        }
+                        value => self.of(value, depth + 1)?,
+                    };
+                    count = count.saturating_add(more);
+                }
+            }
+            _ => {}
+        }
+        Ok(count)
+    }
+
+    fn referred_to(&mut self, reference: &'s str) -> Result<usize, Error> {
+        if let Some(known) = self.known.get(reference) {
+            return Ok(*known);
+        }
+        // A schema that refers to itself, as one of a tree does, is met once for each level of the value.
+        let Some(target) = reference.strip_prefix('#').and_then(|pointer| self.root.pointer(pointer)) else {
+            return Ok(1);
+        };
+        if !self.under_way.insert(reference) {
+            return Ok(1);
+        }
+        let count = self.of(target, 0)?;
+        self.under_way.remove(reference);
+        self.known.insert(reference, count);
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Map, json};
+
+    use super::*;
+
+    #[test]
+    fn a_schema_that_grows_by_what_it_refers_to_is_refused() {
+        let mut parts = Map::new();
+        for level in 0..40 {
+            let next = json!({ "$ref": format!("#/$defs/{}", level + 1) });
+            parts.insert(level.to_string(), json!({ "allOf": [next, next] }));
+        }
+        parts.insert("40".to_owned(), json!({ "type": "string" }));
+        let growing = json!({ "$ref": "#/$defs/0", "$defs": parts });
+        assert!(validator(&growing).unwrap_err().to_string().contains("parts"));
+        let deep = (0..100).fold(json!({}), |inner, _| json!({ "not": inner }));
+        assert!(validator(&deep).unwrap_err().to_string().contains("deep"));
+        let tree = json!({ "$ref": "#/$defs/tree", "$defs": { "tree": {
+            "type": "object", "properties": { "left": { "$ref": "#/$defs/tree" }, "right": { "$ref": "#/$defs/tree" } },
+        }}});
+        let tree = validator(&tree).unwrap();
+        assert!(tree.is_valid(&json!({ "left": { "right": {} } })));
+        assert!(!tree.is_valid(&json!({ "left": { "right": 1 } })));
+    }
+
+    #[test]
+    fn a_pattern_that_looks_around_is_checked_within_bounds() {
+        let begun = std::time::Instant::now();
+        let looking = validator(&json!({ "type": "string", "pattern": "^(?=.*[0-9])[a-z0-9]{3,}$" })).unwrap();
+        assert!(looking.is_valid(&json!("abc1")));
+        assert!(!looking.is_valid(&json!("abcd")));
+        let nested = validator(&json!({ "type": "string", "pattern": "^(?=a)(a+)+\\1$" })).unwrap();
+        assert!(!nested.is_valid(&json!(format!("{}b", "a".repeat(18)))));
+        assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
+        assert!(validator(&json!({ "pattern": "(?:a{1000}){1000}" })).is_err());
+    }
+}
