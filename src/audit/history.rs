@@ -42,7 +42,6 @@ pub async fn history(broker: &Broker, run: RunId, redactor: &Redactor) -> Result
         records.extend(taken.records);
         unread.extend(taken.unreadable);
     }
-    beside.extend(unread.iter().map(|unread| (unread.at, unreadable(run, unread))));
     let user = Summary::of(run, &records).user;
     let renames = summary::renames(broker, user.as_ref(), run).await?;
     beside.extend(renames.iter().map(|rename| (rename.renamed.at, renamed(run, rename, redactor))));
@@ -58,14 +57,20 @@ impl History {
 
     /// All events in the order of their times. `tell` makes one of a record.
     pub fn events(&self, mut tell: impl FnMut(&Placed) -> Value) -> Vec<Value> {
-        let mut events = Vec::with_capacity(self.records.len() + self.beside.len());
+        let mut events = Vec::with_capacity(self.records.len() + self.unreadable.len() + self.beside.len());
         let mut beside = self.beside.iter().peekable();
+        let mut unread = self.unreadable.iter().peekable();
         for placed in &self.records {
+            // Of one that is too deep, what can be read of it comes after that.
+            while let Some(unread) = unread.next_if(|unread| unread.seq <= placed.seq) {
+                events.push(unreadable(self.run, unread));
+            }
             while let Some((_, event)) = beside.next_if(|(at, _)| *at < placed.at) {
                 events.push(event.clone());
             }
             events.push(tell(placed));
         }
+        events.extend(unread.map(|unread| unreadable(self.run, unread)));
         events.extend(beside.map(|(_, event)| event.clone()));
         events
     }

@@ -267,7 +267,7 @@ mod tests {
         for (body, wanted) in [
             (Body::Calling { key: "2/tool".into(), digest: None }, "calling 2/tool"),
             (Body::Parked { until: None }, "parked waits for an answer"),
-            (Body::Removed(Default::default()), "removed "),
+            (Body::Removed(Default::default()), "removed removed"),
             (
                 Body::Did {
                     key: "3".into(),

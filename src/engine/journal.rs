@@ -49,7 +49,7 @@ const ALLOWED: &str = "!allowed/";
 /// What the log remembers of an effect.
 #[derive(Debug, Clone)]
 pub(super) enum Remembered {
-    Said(Message),
+    Said(Box<Message>),
     Did(Outcome),
     Calling,
 }
@@ -423,7 +423,7 @@ fn remember(history: Vec<Placed>) -> HashMap<String, Remembered> {
     let mut remembered = HashMap::new();
     for placed in history {
         match placed.record.body {
-            Body::Said { key, message } => remembered.insert(key, Remembered::Said(message)),
+            Body::Said { key, message } => remembered.insert(key, Remembered::Said(Box::new(message))),
             Body::Did { key, outcome } => remembered.insert(key, Remembered::Did(outcome)),
             Body::Calling { key, .. } => remembered.insert(key, Remembered::Calling),
             _ => None,

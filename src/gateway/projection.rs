@@ -49,18 +49,20 @@ pub fn record(placed: &Placed) -> Option<Value> {
             ("claimed", fields)
         }
         Body::Said { message: said, .. } => ("said", json!({"message": message(said)})),
-        Body::Did { outcome: Outcome::Answer(answered), .. } => (
-            "answered",
-            json!({
+        Body::Did { outcome: Outcome::Answer(answered), .. } => {
+            let mut fields = json!({
                 "question": answered.question,
                 "text": answered.text,
                 "value": answered.value,
-                "arguments_text": changed_arguments(answered),
                 "refused": answered.refused,
                 "by": answered.by,
                 "on_timeout": answered.on_timeout,
-            }),
-        ),
+            });
+            if let Some(text) = changed_arguments(answered) {
+                fields["arguments_text"] = json!(text);
+            }
+            ("answered", fields)
+        }
         Body::Parked { .. } => ("parked", json!({})),
         Body::Ended(ended) => (
             "ended",

@@ -104,15 +104,16 @@ pub fn app(gateway: Arc<Gateway>) -> Router {
     // FastAgency's own client asks here, as it puts one slash too many before the path.
     router = router.route("//fastagency/discovery", get(fastagency::discovery));
     // One that is gone by now serves nothing.
-    let router = match static_dir.and_then(|folder| FrontEnd::of(&folder).ok()) {
-        Some(front_end) => router.fallback_service(
+    let front_end = static_dir.and_then(|folder| FrontEnd::of(&folder).ok());
+    let router = match front_end.map(|front_end| (front_end.root().to_owned(), front_end)) {
+        Some((root, front_end)) => router.fallback_service(
             tower::ServiceBuilder::new()
                 .layer(SetResponseHeaderLayer::if_not_present(
                     header::X_CONTENT_TYPE_OPTIONS,
                     HeaderValue::from_static("nosniff"),
                 ))
                 .service(
-                    ServeDir::with_backend(front_end.root().to_owned(), front_end)
+                    ServeDir::with_backend(root, front_end)
                         .call_fallback_on_method_not_allowed(true)
                         .fallback(not_found.into_service()),
                 ),

@@ -10,7 +10,7 @@ use crate::ids::{RunId, UserId};
 use crate::run::assembler::Assembler;
 use crate::run::record::{Body, Created, Erasure, Evidence, Placed, Record, Removal};
 use crate::run::summary::{self, Summary};
-use crate::run::{Result, clean, read};
+use crate::run::{Result, clean, look};
 
 /// Removes a run; `created` is how it began. What is left is a tombstone, so that whoever is late meets a conflict; it is kept
 /// for `kept`. After a failure it may be called again. Returns the sequence of the tombstone.
@@ -72,11 +72,11 @@ async fn evidence(broker: &Broker, run: RunId) -> Result<Option<Evidence>> {
     let (first, last) = try_join!(broker.log.first(run), broker.log.last(run))?;
     let mut ends = Vec::new();
     for stored in [first, last].into_iter().flatten() {
-        ends.extend(Assembler::default().take(run, &stored).map(|taken| taken.records).unwrap_or_default());
+        ends.extend(Assembler::default().look(run, &stored).records);
     }
     let has =
         |wanted: fn(&Body) -> bool, place: Option<&Placed>| place.is_some_and(|placed| wanted(&placed.record.body));
     let whole = has(|body| matches!(body, Body::Created(_)), ends.first())
         && has(|body| matches!(body, Body::Ended(_)), ends.last());
-    Ok(Evidence::of(&if whole { ends } else { read(broker, run, 0).await? }))
+    Ok(Evidence::of(&if whole { ends } else { look(broker, run, 0).await?.records }))
 }

@@ -127,22 +127,14 @@ impl Gateway {
         peer: IpAddr,
         proof: Option<&Session>,
     ) -> Result<Answered, Response> {
-        let mut headers = end_to_end(from);
-        without_ours(&mut headers);
-        headers.remove(header::CONTENT_LENGTH);
-        headers.remove(header::CONTENT_TYPE);
-        tell_where_from(&mut headers, Some(peer));
+        let mut headers = without_body(from, peer);
         self.speak(&mut headers, Some(peer), proof);
         self.asked(self.client.get(format!("{}/api/me", self.base)).headers(headers)).await
     }
 
     /// Tells the gateway that a session is over. False: it could not be told.
     pub async fn end(&self, from: &HeaderMap, peer: IpAddr, session: &Session) -> bool {
-        let mut headers = end_to_end(from);
-        without_ours(&mut headers);
-        headers.remove(header::CONTENT_LENGTH);
-        headers.remove(header::CONTENT_TYPE);
-        tell_where_from(&mut headers, Some(peer));
+        let mut headers = without_body(from, peer);
         self.speak(&mut headers, Some(peer), Some(session));
         let lifetime = session.until.saturating_sub(session::now());
         let call = self.client.post(format!("{}/api/session/end", self.base)).headers(headers);
@@ -201,6 +193,20 @@ impl Gateway {
             Err(problem) => Err(unreachable(&problem)),
         }
     }
+}
+
+/// The headers for a call of our own that a browser's request leads to.
+fn without_body(from: &HeaderMap, peer: IpAddr) -> HeaderMap {
+    let mut headers = end_to_end(from);
+    without_ours(&mut headers);
+    headers.remove(header::CONTENT_LENGTH);
+    headers.remove(header::CONTENT_TYPE);
+    headers.remove(&page_token::HEADER);
+    // It was checked here that a page of ours sends it: the gateway knows us by another name and could not tell.
+    headers.remove(header::ORIGIN);
+    headers.remove(&FETCH_SITE);
+    tell_where_from(&mut headers, Some(peer));
+    headers
 }
 
 fn unreachable(problem: &reqwest::Error) -> Response {

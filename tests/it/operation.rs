@@ -431,12 +431,14 @@ async fn one_trace_goes_from_the_browsers_request_to_the_model_and_on_after_a_wa
 async fn logs_say_whose_run_of_what_it_is() {
     let folder = project(
         "nats://127.0.0.1:1",
-        "auth: { mode: trusted_header, trusted_header: { user: x-user, from: [127.0.0.1/32] } }\n",
+        "auth: { mode: trusted_header, proxies: [127.0.0.1], trusted_header: { user: x-user, from: [127.0.0.2/32] } }\n",
     );
     let mut all = Tier::start(folder.path(), &["all", "--port", "0", "--ui-port", "0", "--log-format", "json", "-v"]);
     let gateway = all.url("gateway");
     all.says("worker ready");
-    let call = client().post(format!("{gateway}/api/runs")).header("x-user", "alice");
+    drop(client()); // It brings the arithmetic of TLS.
+    let proxy = reqwest::Client::builder().no_proxy().local_address(std::net::IpAddr::from([127, 0, 0, 2])).build();
+    let call = proxy.unwrap().post(format!("{gateway}/api/runs")).header("x-user", "alice");
     let answer = call.json(&json!({"workflow": "errand"})).send().await.unwrap();
     let status = answer.status();
     let run: Value = answer.json().await.unwrap();

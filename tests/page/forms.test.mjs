@@ -112,6 +112,7 @@ await describePage('forms and what is written in them', (onNew) => {
   test('lists survive a link, and the way back into the form', async () => {
     const { page } = house;
     await openForm('&tags=fragile,to+the+door&phone=%2B385+1+234&terms=true');
+    await start();
     await page.locator('.is-open').waitFor();
     assert.deepEqual(params().map(({ tags }) => tags), [['fragile', 'to the door']]);
     const run = house.gateway.start('delivery', { phone: '+385 1 234', terms: true, tags: ['fragile', 'second floor, left'] });
@@ -132,6 +133,7 @@ await describePage('forms and what is written in them', (onNew) => {
     assert.equal(gateway.runs.size, 0);
     // What a group lacks counts, too.
     await openForm(`&phone=%2B385+1+234&terms=true&address=${encodeURIComponent('{"street":"Ilica 1"}')}`);
+    await start();
     await becomes(() => problemAt('zip'), 'This is needed.');
     assert.equal(gateway.runs.size, 0);
   });

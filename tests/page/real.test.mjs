@@ -204,13 +204,11 @@ describe('the page before the real tiers', { skip: missing ?? false, timeout: 12
     const marks = page.locator('.is-open .approval mark.written-out');
     assert.deepEqual(await marks.allInnerTexts(), ['\\u0430', '\\u3164']);
     assert.match(await marks.nth(1).getAttribute('title') ?? '', /^U\+3164: /);
-    await page.screenshot({ path: 'logs/approval-exact.png' });
     // The card of the call does not say another number than the question.
     await page.getByRole('button', { name: 'Change the arguments' }).click();
     await becomes(() => page.getByLabel('Account').inputValue(), '9007199254740993');
     await becomes(() => marks.count(), 2);
     await page.getByLabel('Amount').fill('5');
-    await page.screenshot({ path: 'logs/approval-exact-editing.png' });
     // An answer to something else than what is shown counts for nothing.
     const answers = '**/api/runs/*/answers/*';
     await page.route(answers, (route) => {
@@ -224,8 +222,9 @@ describe('the page before the real tiers', { skip: missing ?? false, timeout: 12
     const second = page.locator('.is-open .approval', { hasText: 'Ben' });
     await second.waitFor();
     await second.getByRole('button', { name: 'Change the arguments' }).click();
-    await second.getByLabel('Account').fill('1234567890123456788');
-    await second.getByRole('button', { name: 'Allow once' }).click();
+    // While it is edited, the name is in a field.
+    await page.getByLabel('Account').fill('1234567890123456788');
+    await page.getByRole('button', { name: 'Allow once' }).click();
     await page.locator('.ending').waitFor();
     const said = (await shownTexts(page)).at(-1) ?? '';
     assert.match(said, /^First: 5(\.0)? to 9007199254740993 of p\u0430ypal\u3164\. Second: 4(\.0)? to 1234567890123456788 of Ben/);
@@ -242,7 +241,7 @@ describe('the page before the real tiers', { skip: missing ?? false, timeout: 12
     await page.locator('.ending').waitFor();
     assert.deepEqual((await shownTexts(page)).slice(-1), ['All is paid.']);
     const asked = (await house.log(run)).filter((record) => record.kind === 'answered');
-    assert.deepEqual(asked.map((record) => record.value), [{ decision: 'always' }]);
+    assert.deepEqual(asked.map((record) => record.value.decision), ['always']);
     await page.context().close();
   });
 

@@ -17,6 +17,8 @@ use crate::ids::RunId;
 const DOING: &str = "remove a run's records";
 /// Messages that are overwritten at once: each costs the server a write.
 const OVERWRITTEN_AT_ONCE: usize = 16;
+/// How often a server that does not answer is asked whether we may purge.
+const ASKED: u32 = 3;
 
 /// Removes over one connection what is read and heard over another, or over the same.
 pub(super) struct NatsCleaner {
@@ -41,15 +43,20 @@ impl NatsCleaner {
     }
 }
 
-/// Whether this login may purge: asked for a run that never was.
+/// Whether this login may purge: asked for a run that never was. A stream whose leader has just been chosen may answer late.
 pub(super) async fn may_clean(server: &Server) -> Result<bool> {
+    const DOING: &str = "find out whether this login may clean";
     let body = json!({ "filter": subjects::records(RunId::random()) });
-    let call = format!("STREAM.PURGE.{RUNS_STREAM}");
-    match server.api::<Value>("find out whether this login may clean", call, &body).await {
-        Ok(Ok(_)) => Ok(true),
-        Ok(Err(error)) => Err(error.into_broker(DOING)),
-        Err(Error::Denied { .. }) => Ok(false),
-        Err(error) => Err(error),
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match server.api::<Value>(DOING, format!("STREAM.PURGE.{RUNS_STREAM}"), &body).await {
+            Ok(Ok(_)) => return Ok(true),
+            Ok(Err(error)) => return Err(error.into_broker(DOING)),
+            Err(Error::Denied { .. }) => return Ok(false),
+            Err(Error::Unavailable { .. }) if tries < ASKED => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 

@@ -31,21 +31,17 @@ impl Scoped {
         let mut key = base.clone();
         let prompt = question.says.prompt().unwrap_or_default().to_owned();
         for attempt in 1..=MOST_REFUSALS {
-            let answered = self.ask_once(&key, &question).await?;
-            let shown = || match self.journal.remembered(&key) {
-                Some(Remembered::Said(message)) => message.says,
-                _ => question.says.clone(),
-            };
+            let (answered, shown) = self.ask_once(&key, &question).await?;
             if answered.on_timeout {
-                return Ok((answered.value.map_or(Answer::TimedOut, Answer::Given), shown()));
+                return Ok((answered.value.map_or(Answer::TimedOut, Answer::Given), shown));
             }
             if let Some(value) = answered.value {
-                return Ok((Answer::Given(value), shown()));
+                return Ok((Answer::Given(value), shown));
             }
             if let Some(sealed) = answered.sealed.filter(|sealed| !sealed.is_empty())
                 && let Some(secret) = Box::pin(self.journal.open_secret(answered.question, &sealed)).await?
             {
-                return Ok((Answer::Given(Value::String(secret)), shown()));
+                return Ok((Answer::Given(Value::String(secret)), shown));
             }
             // Refused, or a password that nobody remembers: ask again, under a new id, and say why.
             let reason = answered.refused.as_deref().map(shortened);
@@ -56,17 +52,20 @@ impl Scoped {
         Err(Stop::failed("answer", format!("no answer of {MOST_REFUSALS} fitted the question")))
     }
 
-    /// Says the question if it is not said yet, and waits for its answer.
-    async fn ask_once(&self, key: &str, question: &Question) -> Result<Answered> {
+    /// Says the question if it is not said yet, and waits for its answer. Returns what was shown, too: what is remembered of it
+    /// is given out once.
+    async fn ask_once(&self, key: &str, question: &Question) -> Result<(Answered, Content)> {
         let journal = &self.journal;
         let answer_key = format!("{key}/answer");
         let known = match journal.remembered(key) {
-            Some(Remembered::Said(message)) => Some(message),
+            Some(Remembered::Said(message)) => Some(*message),
             Some(other) => return Err(diverged(key, "a question", &other)),
             None => None,
         };
         match journal.remembered(&answer_key) {
-            Some(Remembered::Did(Outcome::Answer(answered))) if known.is_some() => return Ok(answered),
+            Some(Remembered::Did(Outcome::Answer(answered))) if let Some(known) = known => {
+                return Ok((answered, known.says));
+            }
             Some(other) => return Err(diverged(&answer_key, "an answer", &other)),
             None => {}
         }
@@ -78,10 +77,11 @@ impl Scoped {
         journal.append(Body::Did { key: answer_key, outcome: Outcome::Answer(answered.clone()) }).await?;
         // A password that was only told goes on in memory, never in the log.
         let told = (answered.sealed.as_deref() == Some("")).then(|| journal.take_told(asked.uuid)).flatten();
-        Ok(match told {
+        let answered = match told {
             Some(secret) => Answered { value: Some(Value::String(secret)), ..answered },
             None => answered,
-        })
+        };
+        Ok((answered, asked.says))
     }
 
     /// Says a question that is not `known` yet, and listens for its answer.

@@ -5,7 +5,7 @@
  * few seconds in any case; nothing is kept here.
  *
  * @typedef {{id: string, workflow: string, title: string | null, state: string, outcome: string | null, user: string | null,
- *   worker?: string | null, question?: {prompt: string} | null, created_at: string, updated_at: string}} Run
+ *   worker?: string | null, question?: {prompt: string} | null, created_at: string, updated_at: string, removed?: object}} Run
  * @typedef {Record<string, any>} Event   what happened in a run; `kind` says what
  */
 

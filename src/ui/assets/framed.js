@@ -5,9 +5,9 @@
  */
 
 /** Whether another page shows this one. */
-export const isFramed = window.parent !== window;
+export const isFramed = globalThis.parent !== globalThis.self;
 
-const first = new URLSearchParams(location.search);
+const first = new URLSearchParams(globalThis.location?.search);
 const own = isFramed ? `?${new URLSearchParams([...first].filter(([name]) => name !== 'autostart'))}` : '';
 
 /** Where a new conversation begins. */

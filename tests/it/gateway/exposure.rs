@@ -132,7 +132,9 @@ async fn with_mode_none_other_machines_are_listened_to_only_if_it_is_said_loudly
     // 127.0.0.2 is this machine, too.
     for host in ["127.0.0.1", "127.0.0.2"] {
         let mut usual = Tier::start(closed.path(), &[all, &[host]].concat());
-        usual.url("page");
+        let page = usual.url("page");
+        // What is served also hears that it is to end.
+        assert_eq!(status(&page, "GET", "/api/runs", &[]).await, 200);
         assert!(usual.terminate().success());
         assert!(!usual.heard().concat().contains("auth.open"));
     }

@@ -661,6 +661,7 @@ async fn a_session_that_was_ended_stays_dead_at_every_page_and_gateway_and_after
     let browser = Browser::at(&front.url);
     let login = json!({"user": "alice", "password": "alice's password"});
     assert_eq!(browser.post("/auth/login", login).await.status, 204);
+    assert_eq!(browser.get("/auth/me").await.status, 200);
     let stolen = browser.cookie_header();
     let started = browser.post("/api/runs", json!({"workflow": "echo"})).await;
     let run = super::house::run_id(&started.body);
@@ -708,6 +709,7 @@ async fn a_logout_that_the_gateway_cannot_be_told_says_so_and_empties_the_browse
     let browser = Browser::at(&front.url);
     let login = json!({"user": "alice", "password": "alice's password"});
     assert_eq!(browser.post("/auth/login", login).await.status, 204);
+    assert_eq!(browser.get("/auth/me").await.status, 200);
     house.end().await;
     let told = browser.post("/auth/logout", Value::Null).await;
     assert_eq!((told.status, browser.cookie_header().as_str()), (503, ""));
@@ -808,7 +810,7 @@ async fn a_header_that_says_who_calls_does_not_come_through_the_page_from_just_a
     // The safe form: the proxy before the page is named, and the page as one that says where it was called from.
     let house = House::with(|_| {}, |settings| settings.auth = auth("127.0.0.2/32", &["127.0.0.1/32"])).await;
     let login = ui::Login { trusted_header: Some(trusted("127.0.0.2/32")), ..nobody() };
-    let page = Front::with(&house.url, login).await;
+    let page = Front::of(&house.url, login, ui::Brand::default(), auth("127.0.0.2/32", &["127.0.0.1/32"])).await;
     assert_eq!(me(&page, &[]).await, 401);
     assert_eq!(me(&page, &[("x-forwarded-for", "127.0.0.2")]).await, 401, "what it says of itself is not believed");
     let proxy = reqwest::Client::builder().no_proxy().local_address(std::net::IpAddr::from([127, 0, 0, 2])).build();
