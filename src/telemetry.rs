@@ -127,7 +127,9 @@ fn subscriber<W: Write + 'static>(
     colour: bool,
     to: impl Fn() -> W + Send + Sync + 'static,
 ) -> Box<dyn tracing::Subscriber + Send + Sync> {
-    let known = Targets::new().with_default(LIBRARIES).with_target("fastagency", LevelFilter::TRACE);
+    // Of two filters the more talkative one decides which calls are looked at at all: the libraries' own are many.
+    let most = filter.max_level_hint().unwrap_or(LevelFilter::TRACE);
+    let known = Targets::new().with_default(LIBRARIES.min(most)).with_target("fastagency", most);
     let registry = tracing_subscriber::registry().with(known).with(filter);
     let layer = tracing_subscriber::fmt::layer();
     match format {

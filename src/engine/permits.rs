@@ -76,7 +76,7 @@ impl Execution<'_> {
         let Wanted { tool, arguments, by, call_id } = wanted;
         let called = self.call_of(tool, by, arguments);
         let salt = crate::ids::hex(&rand::random::<[u8; 16]>());
-        let says = Content::Approval(Approval {
+        let says = Content::Approval(Box::new(Approval {
             prompt: Some(format!("May I call `{}`? ({})", tool.name, tool.description.trim().trim_end_matches('.'))),
             function_name: tool.name.to_string(),
             call_id: call_id.map(str::to_owned),
@@ -85,7 +85,7 @@ impl Execution<'_> {
             digest: Some(called.digest(&salt)),
             salt: Some(salt),
             ..Approval::default()
-        });
+        }));
         let question =
             Question { sender: by.to_owned(), recipient: "User".to_owned(), says, timeout: None, default: None };
         let (answer, shown) = fx.ask_and_show(question).await?;

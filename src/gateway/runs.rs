@@ -18,7 +18,7 @@ use crate::gateway::error::{ApiError, Result};
 use crate::gateway::starting::{Begun, Refused, Wanted, begin};
 use crate::gateway::{Gateway, projection};
 use crate::ids::{MessageId, RunId};
-use crate::message::{Approval, Content, OTHER_DIGEST, check_answer};
+use crate::message::{Content, OTHER_DIGEST, check_answer};
 use crate::run;
 use crate::run::answer::{Accepted, Answer, Given};
 use crate::run::attach::{Seen, attach};
@@ -472,7 +472,8 @@ pub async fn answer(
 
 /// Whoever allows a call says what was shown: an answer to something else counts for nothing.
 fn check_digest(question: &Content, answer: &Value) -> Result<()> {
-    let Content::Approval(Approval { digest: Some(digest), .. }) = question else { return Ok(()) };
+    let Content::Approval(asked) = question else { return Ok(()) };
+    let Some(digest) = &asked.digest else { return Ok(()) };
     match answer.get("digest").and_then(Value::as_str) {
         Some(named) if named == digest => Ok(()),
         Some(_) => Err(ApiError::new(StatusCode::CONFLICT, "other_digest", OTHER_DIGEST)),

@@ -266,12 +266,12 @@ mod tests {
 
     #[test]
     fn an_approval_is_answered_with_a_decision() {
-        let asked = Content::Approval(Approval {
+        let asked = Content::Approval(Box::new(Approval {
             function_name: "pay".into(),
             arguments: Map::from_iter([("amount".to_owned(), json!(5))]),
             schema: Some(json!({"type": "object", "properties": {"amount": {"maximum": 100}}})),
             ..Approval::default()
-        });
+        }));
         let text = |answer: Value| check_answer(&asked, &answer).map(|fits| fits.text);
         let ok = |words: &str| Ok(words.to_owned());
         assert_eq!(text(json!({"decision": "once"})), ok("Allowed once"));

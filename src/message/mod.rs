@@ -88,7 +88,7 @@ pub enum Content {
     /// Asks for a form to be filled in.
     Form(Form),
     /// Asks whether a tool may be called.
-    Approval(Approval),
+    Approval(Box<Approval>),
     /// Something about the system.
     SystemMessage {
         /// Any map.
@@ -354,8 +354,8 @@ impl Content {
         match self {
             Content::TextInput(TextInput { prompt, .. })
             | Content::MultipleChoice(MultipleChoice { prompt, .. })
-            | Content::Form(Form { prompt, .. })
-            | Content::Approval(Approval { prompt, .. }) => prompt.as_deref(),
+            | Content::Form(Form { prompt, .. }) => prompt.as_deref(),
+            Content::Approval(asked) => asked.prompt.as_deref(),
             _ => None,
         }
     }
@@ -376,8 +376,8 @@ impl Content {
         match self {
             Content::TextInput(TextInput { prompt, .. })
             | Content::MultipleChoice(MultipleChoice { prompt, .. })
-            | Content::Form(Form { prompt, .. })
-            | Content::Approval(Approval { prompt, .. }) => *prompt = Some(words),
+            | Content::Form(Form { prompt, .. }) => *prompt = Some(words),
+            Content::Approval(asked) => asked.prompt = Some(words),
             _ => {}
         }
     }
@@ -387,8 +387,8 @@ impl Content {
         match self {
             Content::TextInput(TextInput { deadline, .. })
             | Content::MultipleChoice(MultipleChoice { deadline, .. })
-            | Content::Form(Form { deadline, .. })
-            | Content::Approval(Approval { deadline, .. }) => Some(deadline),
+            | Content::Form(Form { deadline, .. }) => Some(deadline),
+            Content::Approval(asked) => Some(&asked.deadline),
             _ => None,
         }
     }
@@ -398,8 +398,8 @@ impl Content {
         match self {
             Content::TextInput(TextInput { deadline, .. })
             | Content::MultipleChoice(MultipleChoice { deadline, .. })
-            | Content::Form(Form { deadline, .. })
-            | Content::Approval(Approval { deadline, .. }) => *deadline = until,
+            | Content::Form(Form { deadline, .. }) => *deadline = until,
+            Content::Approval(asked) => asked.deadline = until,
             _ => {}
         }
     }
@@ -412,9 +412,10 @@ impl Content {
     /// The arguments of a call as text, exactly: the digits are those of the call, and what cannot be seen is written out. None
     /// where programs that read numbers as JavaScript does show the arguments as they are.
     fn arguments_text(&self) -> Option<String> {
-        let (Content::Approval(Approval { arguments, .. }) | Content::SuggestedFunctionCall { arguments, .. }) = self
-        else {
-            return None;
+        let arguments = match self {
+            Content::Approval(asked) => &asked.arguments,
+            Content::SuggestedFunctionCall { arguments, .. } => arguments,
+            _ => return None,
         };
         let value = Value::Object(arguments.clone());
         let text = visible::json(&value);

@@ -56,7 +56,7 @@ async fn asked(follower: &mut Follower) -> (fastagency::ids::MessageId, String, 
         .until("an approval", |body| match body {
             Body::Said { message, .. } => match &message.says {
                 Content::Approval(asked) => {
-                    Some((message.uuid, message.sender.clone().unwrap_or_default(), asked.clone()))
+                    Some((message.uuid, message.sender.clone().unwrap_or_default(), Approval::clone(asked)))
                 }
                 _ => None,
             },
@@ -170,7 +170,7 @@ async fn what_was_shown_is_what_is_called_digit_by_digit_and_nothing_else_is() {
     house.start(run).await;
     let mut follower = house.follow(run).await;
     let (first, _, approval) = asked(&mut follower).await;
-    let shown = Content::Approval(approval.clone()).to_json();
+    let shown = Content::Approval(Box::new(approval.clone())).to_json();
     let text = "{\n  \"account\": 9007199254740993,\n  \"fee\": 0.1,\n  \"to\": \"Ann\"\n}";
     assert_eq!((&shown["arguments_text"], &shown["salt"]), (&json!(text), &Value::Null));
     let digest = approval.digest.clone().unwrap();
@@ -363,7 +363,7 @@ async fn fastagencys_clients_are_asked_as_for_a_choice() {
         arguments: object(json!({"amount": 5, "to": "p\u{430}ypal\u{3164}"})),
         ..Approval::default()
     };
-    let question = player.ask(Content::Approval(asked)).await;
+    let question = player.ask(Content::Approval(Box::new(asked))).await;
     let mut frame = hear_json(&mut socket).await;
     while frame["uuid"] != question.uuid.to_string() {
         frame = hear_json(&mut socket).await;

@@ -89,7 +89,7 @@ async fn an_approval_is_answered_with_a_decision_and_names_no_run() {
         salt: Some("not to be shown".into()),
         ..Approval::default()
     };
-    let question = player.ask(Content::Approval(asked)).await;
+    let question = player.ask(Content::Approval(Box::new(asked))).await;
     let answers = format!("/api/runs/{run}/answers/{}", question.uuid);
     for wrong in [
         json!("once"),
