@@ -169,10 +169,14 @@ impl People {
         Ok(people)
     }
 
-    /// The user of this name and version, or the key of this user and version, still counts.
-    pub fn has(&self, user: &str, version: &str) -> bool {
-        self.users.get(user).is_some_and(|known| known.version() == version)
-            || self.keys.values().any(|key| key.user == user && key.version() == version && self.counts(key))
+    /// The user of this name and version, or the key of this user and version, still counts, and for the same.
+    pub fn has(&self, user: &str, version: &str, groups: &[String], scopes: &[Scope]) -> bool {
+        let is_key = |key: &Key| {
+            let is_same = key.user == user && key.version() == version;
+            is_same && key.groups == groups && key.scopes == scopes && self.counts(key)
+        };
+        self.users.get(user).is_some_and(|known| known.version() == version && known.groups == groups)
+            || self.keys.values().any(is_key)
     }
 
     /// Whether the user of a key, where it was one of this file, is still there.

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use axum::http::{HeaderMap, header};
@@ -42,6 +42,8 @@ use tokens::{Issued, Issuer, Tokens};
 /// How long a password that was right is known without being checked again, and how many are.
 const REMEMBERED_FOR: Duration = Duration::from_secs(60);
 const MOST_REMEMBERED: usize = 10_000;
+/// Passwords that are being checked: with more those are forgotten that are not any more.
+const MOST_CHECKING: usize = 1000;
 /// A password longer than this is nobody's.
 const LONGEST_PASSWORD: usize = 1024;
 /// What a key begins with, so that people and scanners know what they have found.
@@ -68,6 +70,8 @@ pub struct Caller {
     pub token: Option<SessionId>,
     /// The session of the page that the request belongs to.
     pub session: Option<SessionId>,
+    /// When the token that the caller shows ends, in seconds since 1970.
+    pub until: Option<u64>,
 }
 
 /// Why somebody may not come in.
@@ -176,7 +180,7 @@ impl Authenticator {
             }
             AuthMode::ApiKey => Way::Keys,
             AuthMode::Jwt(jwt) => Way::Tokens(Box::new(Tokens::new(jwt)?)),
-            AuthMode::Oidc(oidc) => Way::Tokens(Box::new(Tokens::new(&oidc.tokens())?)),
+            AuthMode::Oidc(oidc) => Way::Tokens(Box::new(Tokens::new(&oidc.tokens())?.given_to(&oidc.client_id))),
             AuthMode::TrustedHeader(header) => Way::Header(header.clone()),
         };
         Ok(Self {
@@ -257,9 +261,6 @@ impl Authenticator {
         password: &str,
         address: IpAddr,
     ) -> Result<Caller, Denied> {
-        if let Some(wait) = self.throttle.wait(user, address, Instant::now()) {
-            return Err(Denied::TooOften { wait });
-        }
         let Some((people, version)) = self.people.as_ref().map(Watched::now) else {
             return Err(Denied::Wrong { why: "there is no file of users".to_owned() });
         };
@@ -270,6 +271,18 @@ impl Authenticator {
         {
             return Ok(Caller::of_file(name.clone(), found));
         }
+        // The same words are checked once, however many requests of a page bring them at once.
+        let checking = self.remembered.checking(user, password, version);
+        let _turn = checking.lock().await;
+        if let (Some(found), Some(name)) = (found, &name)
+            && self.remembered.knows(user, password, version)
+        {
+            return Ok(Caller::of_file(name.clone(), found));
+        }
+        // Counted before it is checked: a thousand guesses at the same moment are a thousand.
+        if let Err(wait) = self.throttle.begin(user, address, Instant::now()) {
+            return Err(Denied::TooOften { wait });
+        }
         let fits = password.len() <= LONGEST_PASSWORD;
         let right = passwords.check(if fits { password } else { "" }, found.map(|user| user.password.as_str())).await;
         match (found, name) {
@@ -278,10 +291,7 @@ impl Authenticator {
                 self.throttle.succeeded(user, address, Instant::now());
                 Ok(Caller::of_file(name, found))
             }
-            _ => {
-                self.throttle.failed(user, address, Instant::now());
-                Err(Denied::Wrong { why: format!("wrong user or password for {user:?}") })
-            }
+            _ => Err(Denied::Wrong { why: format!("wrong user or password for {user:?}") }),
         }
     }
 
@@ -297,13 +307,13 @@ impl Authenticator {
                 why: "the token was given for another password, or to another user".to_owned(),
             });
         }
-        Ok(Caller { token: issued.id, ..caller })
+        Ok(Caller { token: issued.id, until: issued.until, ..caller })
     }
 
-    /// Whether the user or key that a caller has proved to be is still there, with the same password.
+    /// Whether the user or key that a caller has proved to be is still there, with the same password, groups and scopes.
     pub fn still_counts(&self, caller: &Caller) -> bool {
         let (Some(user), Some(version)) = (&caller.user, &caller.version) else { return true };
-        self.people.as_ref().is_none_or(|file| file.now().0.has(user.as_str(), version))
+        self.people.as_ref().is_none_or(|file| file.now().0.has(user.as_str(), version, &caller.groups, &caller.scopes))
     }
 
     /// Counts the changes of the file of users and keys.
@@ -387,6 +397,7 @@ pub fn warnings(config: &config::Auth) -> Vec<String> {
     let (section, jwt) = match &config.mode {
         AuthMode::Jwt(jwt) => ("auth.jwt", (**jwt).clone()),
         AuthMode::Oidc(oidc) => ("auth.oidc", oidc.tokens()),
+        AuthMode::TrustedHeader(header) => return wide_proxies(&config.proxies, header),
         _ => return Vec::new(),
     };
     let mut warnings = Vec::new();
@@ -415,6 +426,21 @@ pub fn warnings(config: &config::Auth) -> Vec<String> {
         }
     }
     warnings
+}
+
+/// A proxy is believed whom it was called by. Who calls from within a network that is named as a whole can therefore say to be
+/// the proxy whose word about users counts.
+fn wide_proxies(proxies: &[ipnet::IpNet], header: &config::TrustedHeader) -> Vec<String> {
+    let wide = proxies.iter().filter(|network| network.prefix_len() < network.max_prefix_len());
+    let warn = |network: &ipnet::IpNet| {
+        format!(
+            "auth.proxies names the network {network}: everybody in it can say to be any user, by writing an address of \
+             auth.trusted_header.from into X-Forwarded-For, and {}; name the proxies one by one, or let nobody else into \
+             that network",
+            header.user
+        )
+    };
+    wide.filter(|network| !network.addr().is_loopback()).map(warn).collect()
 }
 
 fn mode_name(mode: &AuthMode) -> &'static str {
@@ -510,11 +536,19 @@ fn from_header(
 struct Remembered {
     key: hmac::Key,
     kept: Mutex<HashMap<[u8; 32], Instant>>,
+    checking: Mutex<HashMap<[u8; 32], Weak<Turns>>>,
 }
+
+/// One check of the same words after the other.
+type Turns = tokio::sync::Mutex<()>;
 
 impl Remembered {
     fn new() -> Self {
-        Self { key: hmac::Key::new(hmac::HMAC_SHA256, &rand::random::<[u8; 32]>()), kept: Mutex::default() }
+        Self {
+            key: hmac::Key::new(hmac::HMAC_SHA256, &rand::random::<[u8; 32]>()),
+            kept: Mutex::default(),
+            checking: Mutex::default(),
+        }
     }
 
     fn code(&self, user: &str, password: &str, version: u64) -> [u8; 32] {
@@ -526,6 +560,21 @@ impl Remembered {
         let mut code = [0; 32];
         code.copy_from_slice(context.sign().as_ref());
         code
+    }
+
+    /// Whose turn it is to have these words checked.
+    fn checking(&self, user: &str, password: &str, version: u64) -> Arc<Turns> {
+        let code = self.code(user, password, version);
+        let mut checking = self.checking.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(turns) = checking.get(&code).and_then(Weak::upgrade) {
+            return turns;
+        }
+        if checking.len() >= MOST_CHECKING {
+            checking.retain(|_, turns| turns.strong_count() > 0);
+        }
+        let turns = Arc::default();
+        checking.insert(code, Arc::downgrade(&turns));
+        turns
     }
 
     fn knows(&self, user: &str, password: &str, version: u64) -> bool {
@@ -544,5 +593,26 @@ impl Remembered {
         if kept.len() < MOST_REMEMBERED {
             kept.insert(code, now + REMEMBERED_FOR);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_of_proxies_that_may_say_who_calls_is_warned_of() {
+        let mode = AuthMode::TrustedHeader(config::TrustedHeader {
+            user: "x-remote-user".into(),
+            groups: None,
+            from: vec!["10.0.0.9/32".parse().unwrap()],
+        });
+        let warned = |proxies: &[&str]| {
+            let proxies = proxies.iter().map(|network| network.parse().unwrap()).collect();
+            warnings(&config::Auth { mode: mode.clone(), proxies, ..config::Auth::default() })
+        };
+        assert!(warned(&["10.0.0.7/32", "2001:db8::1/128", "127.0.0.0/8"]).is_empty());
+        let warned = warned(&["10.0.0.7/32", "10.0.0.0/8"]);
+        assert!(warned.len() == 1 && warned[0].contains("10.0.0.0/8"), "{warned:?}");
     }
 }

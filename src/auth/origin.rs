@@ -25,7 +25,7 @@ pub fn check(method: &Method, headers: &HeaderMap, named: &[String]) -> Result<(
         return Ok(());
     }
     match text(headers, "origin").map(str::to_ascii_lowercase) {
-        Some(origin) if is_from(&origin, &host(headers)) || named.contains(&origin) => Ok(()),
+        Some(origin) if is_from(&origin, headers) || named.contains(&origin) => Ok(()),
         Some(origin) => Err(origin),
         None => match text(headers, "sec-fetch-site") {
             None | Some("same-origin" | "none") => Ok(()),
@@ -34,8 +34,19 @@ pub fn check(method: &Method, headers: &HeaderMap, named: &[String]) -> Result<(
     }
 }
 
-fn is_from(origin: &str, host: &str) -> bool {
-    !host.is_empty() && host_of(origin) == host
+/// Whether a browser says that a page of another origin wants to have something read to it. That page is not told what it
+/// says, but it can have it read as often as it likes.
+pub fn reads_for_another(headers: &HeaderMap, named: &[String]) -> bool {
+    let is_named = || text(headers, "origin").is_some_and(|origin| named.contains(&origin.to_ascii_lowercase()));
+    matches!(text(headers, "sec-fetch-site"), Some("cross-site" | "same-site")) && !is_named()
+}
+
+/// Whether a page is ours. Where a proxy says that we are reached over TLS, one without is not: anybody in between writes it.
+fn is_from(origin: &str, headers: &HeaderMap) -> bool {
+    let host = host(headers);
+    let proto = text(headers, "x-forwarded-proto").and_then(|protos| protos.split(',').next()).map(str::trim);
+    let is_downgraded = proto.is_some_and(|proto| proto.eq_ignore_ascii_case("https")) && origin.starts_with("http:");
+    !host.is_empty() && host_of(origin) == host && !is_downgraded
 }
 
 fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
@@ -58,4 +69,27 @@ pub fn is_loopback(host: &str) -> bool {
         || name == "localhost"
         || name.ends_with(".localhost")
         || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_page_without_tls_is_not_ours_where_we_are_reached_over_tls() {
+        let post = |proto: Option<&'static str>, origin: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static("chat.example"));
+            headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
+            if let Some(proto) = proto {
+                headers.insert("x-forwarded-proto", HeaderValue::from_static(proto));
+            }
+            check(&Method::POST, &headers, &[]).is_ok()
+        };
+        assert!(post(None, "http://chat.example") && post(Some("http"), "http://chat.example"));
+        assert!(post(Some("https"), "https://chat.example"));
+        assert!(!post(Some("https"), "http://chat.example") && !post(Some("https, http"), "http://chat.example"));
+    }
 }

@@ -17,7 +17,7 @@ const OF_NAME: (u32, Duration) = (100, Duration::from_secs(1));
 const NETWORK: u32 = 48;
 /// How long an address is known as one where a name was right: there it is not locked out by guesses from elsewhere.
 const HOME_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
-/// What is kept in mind; of more than that the oldest is forgotten, which a guesser with so many addresses does not need.
+/// What is kept in mind; of more than that those are forgotten that were wrong least, and homes that are the oldest.
 const MOST_KEPT: usize = 50_000;
 
 /// Failures so far.
@@ -47,25 +47,34 @@ struct Bucket {
 
 impl Throttle {
     /// How long this caller must wait before his next try, if at all.
+    #[cfg(test)]
     pub fn wait(&self, name: &str, address: IpAddr, now: Instant) -> Option<Duration> {
         let is_home = self.is_home(name, address, now);
         let counts = |(key, _): &Count| !(is_home && matches!(key, Key::Name(_)));
-        self.longest(of_name(name, address).into_iter().chain(of_address(address)).filter(counts), now)
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        longest(&kept, of_name(name, address).into_iter().chain(of_address(address)).filter(counts), now)
+    }
+
+    /// Counts a try before it is known what it is, so that those which are checked at the same time count as well; or says how
+    /// long the caller must wait. A try that was right is taken back ([`Throttle::succeeded`]).
+    pub fn begin(&self, name: &str, address: IpAddr, now: Instant) -> Result<(), Duration> {
+        let is_home = self.is_home(name, address, now);
+        let counts: Vec<Count> = of_name(name, address).into_iter().chain(of_address(address)).collect();
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = counts.iter().filter(|(key, _)| !(is_home && matches!(key, Key::Name(_)))).cloned();
+        match longest(&kept, asked, now) {
+            Some(wait) => Err(wait),
+            None => {
+                count(&mut kept, counts, now);
+                Ok(())
+            }
+        }
     }
 
     /// How long this address must wait before its next try with a key, which has no name, if at all.
     pub fn wait_with_key(&self, address: IpAddr, now: Instant) -> Option<Duration> {
-        self.longest(of_address(address), now)
-    }
-
-    fn longest(&self, counts: impl IntoIterator<Item = Count>, now: Instant) -> Option<Duration> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let wait = |(key, (free, forgiven_in)): Count| {
-            let bucket = kept.get(&key)?;
-            let over = bucket.now(now, forgiven_in) - f64::from(free) + 1.0;
-            (over > 0.0).then(|| forgiven_in.mul_f64(over))
-        };
-        counts.into_iter().filter_map(wait).max()
+        longest(&kept, of_address(address), now)
     }
 
     fn is_home(&self, name: &str, address: IpAddr, now: Instant) -> bool {
@@ -74,33 +83,72 @@ impl Throttle {
         since.is_some_and(|since| now.saturating_duration_since(*since) < HOME_FOR)
     }
 
-    /// Notes that a name was right.
+    /// Notes that a name was right, and takes its try back.
     pub fn succeeded(&self, name: &str, address: IpAddr, now: Instant) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        for (key, _) in of_name(name, address).into_iter().chain(of_address(address)) {
+            if let Some(bucket) = kept.get_mut(&key) {
+                bucket.failures = (bucket.failures - 1.0).max(0.0);
+            }
+        }
+        drop(kept);
         let mut homes = self.homes.lock().unwrap_or_else(PoisonError::into_inner);
         homes.insert((short(name), subscriber(address)), now);
         if homes.len() > MOST_KEPT {
-            forget_half(&mut homes, |since| *since);
+            forget_half(&mut homes, |_, since| *since);
         }
     }
 
     /// Notes a failure.
+    #[cfg(test)]
     pub fn failed(&self, name: &str, address: IpAddr, now: Instant) {
-        self.count(of_name(name, address).into_iter().chain(of_address(address)), now);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        count(&mut kept, of_name(name, address).into_iter().chain(of_address(address)), now);
     }
 
     /// Notes a key that nobody has.
     pub fn failed_with_key(&self, address: IpAddr, now: Instant) {
-        self.count(of_address(address), now);
-    }
-
-    fn count(&self, counts: impl IntoIterator<Item = Count>, now: Instant) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        for (key, (_, forgiven_in)) in counts {
-            let failures = kept.get(&key).map_or(0.0, |bucket| bucket.now(now, forgiven_in)) + 1.0;
-            kept.insert(key, Bucket { failures, as_of: now });
+        count(&mut kept, of_address(address), now);
+    }
+}
+
+fn longest(kept: &HashMap<Key, Bucket>, counts: impl IntoIterator<Item = Count>, now: Instant) -> Option<Duration> {
+    let wait = |(key, (free, forgiven_in)): Count| {
+        let bucket = kept.get(&key)?;
+        let over = bucket.now(now, forgiven_in) - f64::from(free) + 1.0;
+        (over > 0.0).then(|| forgiven_in.mul_f64(over))
+    };
+    counts.into_iter().filter_map(wait).max()
+}
+
+fn count(kept: &mut HashMap<Key, Bucket>, counts: impl IntoIterator<Item = Count>, now: Instant) {
+    for (key, (_, forgiven_in)) in counts {
+        let failures = kept.get(&key).map_or(0.0, |bucket| bucket.now(now, forgiven_in)) + 1.0;
+        kept.insert(key, Bucket { failures, as_of: now });
+    }
+    if kept.len() > MOST_KEPT {
+        // What is forgiven says nothing any more. Of the rest those go that were wrong least: made-up names are as many as
+        // somebody likes, and must not drive out the one that is being guessed.
+        let forgiven_in = |key: &Key| key.allows().1;
+        kept.retain(|key, bucket| bucket.now(now, forgiven_in(key)) > 0.0);
+        if kept.len() > MOST_KEPT / 2 {
+            forget_half(kept, |key, bucket| {
+                let (free, forgiven_in) = key.allows();
+                (bucket.now(now, forgiven_in) / f64::from(free) * 1e6) as u64
+            });
         }
-        if kept.len() > MOST_KEPT {
-            forget_half(&mut kept, |bucket| bucket.as_of);
+    }
+}
+
+impl Key {
+    /// Failures that are free, and how soon one is forgiven.
+    fn allows(&self) -> (u32, Duration) {
+        match self {
+            Key::NameAtAddress(..) => OF_NAME_AT_ADDRESS,
+            Key::Address(_) => OF_ADDRESS,
+            Key::Network(_) => OF_NETWORK,
+            Key::Name(_) => OF_NAME,
         }
     }
 }
@@ -112,12 +160,12 @@ impl Bucket {
     }
 }
 
-/// Forgets the older half: all at once and rarely, not one by one and always.
-fn forget_half<K: Eq + std::hash::Hash, V>(kept: &mut HashMap<K, V>, moment: impl Fn(&V) -> Instant) {
-    let mut moments: Vec<Instant> = kept.values().map(&moment).collect();
-    let middle = moments.len() / 2;
-    let (_, &mut median, _) = moments.select_nth_unstable(middle);
-    kept.retain(|_, value| moment(value) > median);
+/// Forgets the lesser half: all at once and rarely, not one by one and always.
+fn forget_half<K: Eq + std::hash::Hash, V, R: Ord + Copy>(kept: &mut HashMap<K, V>, rank: impl Fn(&K, &V) -> R) {
+    let mut ranks: Vec<R> = kept.iter().map(|(key, value)| rank(key, value)).collect();
+    let middle = ranks.len() / 2;
+    let (_, &mut median, _) = ranks.select_nth_unstable(middle);
+    kept.retain(|key, value| rank(key, value) > median);
 }
 
 /// A name that nobody has may be long; what is kept of it need not be.
@@ -221,6 +269,34 @@ mod tests {
             throttle.failed_with_key(HERE, start);
         }
         assert!(throttle.wait_with_key(HERE, start).is_some());
+    }
+
+    #[test]
+    fn guesses_that_are_checked_at_the_same_time_count_and_a_right_one_is_taken_back() {
+        let throttle = Throttle::default();
+        let start = Instant::now();
+        let begun = (0..1000).filter(|_| throttle.begin("alice", HERE, start).is_ok()).count();
+        assert_eq!(begun, 10);
+        // Who is right has tried nothing.
+        for _ in 0..1000 {
+            throttle.begin("bob", HERE, start).unwrap();
+            throttle.succeeded("bob", HERE, start);
+        }
+        assert_eq!(throttle.begin("carol", HERE, start), Ok(()));
+    }
+
+    #[test]
+    fn made_up_names_do_not_make_a_guessed_name_forgotten() {
+        let throttle = Throttle::default();
+        let start = Instant::now();
+        for number in 0..1000_u32 {
+            throttle.failed("alice", IpAddr::V4(number.into()), start);
+        }
+        for number in 0..2 * MOST_KEPT as u32 {
+            throttle.failed(&format!("nobody {number}"), IpAddr::V4((1_000_000 + number).into()), start);
+        }
+        assert!(throttle.wait("alice", THERE, start).is_some());
+        assert!(throttle.kept.lock().unwrap().len() <= MOST_KEPT);
     }
 
     #[test]

@@ -23,6 +23,9 @@ pub(super) struct Tokens {
     user_claim: String,
     groups_claim: String,
     accept_unverified_email: bool,
+    /// The client that ID tokens must have been given to; none: access tokens count, which are for an audience.
+    client: Option<String>,
+    leeway: u64,
 }
 
 enum Keys {
@@ -61,7 +64,13 @@ impl Tokens {
         }
         let (user_claim, groups_claim) = (config.user_claim.clone(), config.groups_claim.clone());
         let accept_unverified_email = config.accept_unverified_email;
-        Ok(Self { keys, validation, user_claim, groups_claim, accept_unverified_email })
+        let leeway = config.leeway.as_secs();
+        Ok(Self { keys, validation, user_claim, groups_claim, accept_unverified_email, client: None, leeway })
+    }
+
+    /// Takes ID tokens only, and of those only what the provider gave to this client (OpenID Connect Core 1.0, 3.1.3.7).
+    pub fn given_to(self, client: &str) -> Self {
+        Self { client: Some(client.to_owned()), ..self }
     }
 
     /// Who a token says that it is about.
@@ -79,6 +88,12 @@ impl Tokens {
         if !self.validation.algorithms.contains(&header.alg) {
             return Err(wrong(format!("the token is signed with {:?}, which is not accepted here", header.alg)));
         }
+        let kind = header.typ.as_deref().unwrap_or_default().to_ascii_lowercase();
+        let kind = kind.strip_prefix("application/").unwrap_or(&kind);
+        // A logout token is signed by the same server and names a user, too (OpenID Connect Back-Channel Logout 1.0, 2.4).
+        if kind == "logout+jwt" || (kind == "at+jwt" && self.client.is_some()) {
+            return Err(wrong(format!("the token is of another kind ({kind})")));
+        }
         // A header may name keys itself (jwk, jku, x5u): only ours are ever looked at.
         let claims = match &self.keys {
             Keys::Given(keys) => {
@@ -92,7 +107,11 @@ impl Tokens {
                 self.decoded(token, &key)
             }
         };
-        claims.map_err(|error| wrong(format!("the token is not valid: {error}")))
+        let claims = claims.map_err(|error| wrong(format!("the token is not valid: {error}")))?;
+        match self.client.as_deref().and_then(|client| of_another(&claims, client)) {
+            Some(why) => Err(wrong(why.to_owned())),
+            None => Ok(claims),
+        }
     }
 
     /// Who these claims are about.
@@ -117,7 +136,8 @@ impl Tokens {
             Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
             _ => Vec::new(),
         };
-        Ok(Caller::new(user, groups))
+        let until = claims.get("exp").and_then(Value::as_f64).map(|end| end as u64 + self.leeway);
+        Ok(Caller { until, ..Caller::new(user, groups) })
     }
 
     fn decoded(&self, token: &str, key: &DecodingKey) -> Result<Map<String, Value>, jsonwebtoken::errors::Error> {
@@ -126,6 +146,20 @@ impl Tokens {
         validation.algorithms.retain(|algorithm| algorithm.family() == key.family());
         decode::<Map<String, Value>>(token, key, &validation).map(|token| token.claims)
     }
+}
+
+/// Why an ID token is not for this client although it is for its audience.
+fn of_another(claims: &Map<String, Value>, client: &str) -> Option<&'static str> {
+    // A token for several must say which of them it was given to (Core 1.0, 3.1.3.7).
+    let given_to = claims.get("azp").and_then(Value::as_str);
+    let for_several = claims.get("aud").and_then(Value::as_array).is_some_and(|several| several.len() > 1);
+    if given_to.map_or(for_several, |given_to| given_to != client) {
+        return Some("the ID token was given to another program");
+    }
+    // Keycloak says it in a claim.
+    let is_other =
+        matches!(claims.get("typ").and_then(Value::as_str), Some("Bearer" | "Refresh" | "Offline" | "Logout"));
+    is_other.then_some("the token is no ID token")
 }
 
 /// The claim that most providers let people write themselves, and say beside it whether they have checked it.
@@ -147,6 +181,8 @@ pub(super) struct Issued {
     pub id: Option<SessionId>,
     /// The [`super::User::version`] that it was given to; older ones have none.
     pub version: Option<String>,
+    /// When it ends, in seconds since 1970.
+    pub until: Option<u64>,
 }
 
 /// How long tokens count that say no version: those that were given out before an upgrade.
@@ -200,7 +236,8 @@ impl Issuer {
         if version.is_none() && now.saturating_sub(given) > WITHOUT_VERSION {
             return Err(wrong("the token is from before an upgrade"));
         }
-        Ok(Issued { user, id: text("jti").and_then(read_id), version })
+        let until = claims.get("exp").and_then(Value::as_u64);
+        Ok(Issued { user, id: text("jti").and_then(read_id), version, until })
     }
 
     pub fn lifetime(&self) -> Duration {
@@ -239,4 +276,51 @@ fn public_key(path: &std::path::Path, algorithms: &[Algorithm]) -> Result<Decodi
         _ => DecodingKey::from_rsa_pem(&pem),
     };
     key.map_err(|error| unusable(format!("it is no public key in PEM for these algorithms: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_id_token_counts_only_for_the_client_that_it_was_given_to() {
+        super::super::crypto::install();
+        const SECRET: &str = "a secret of the test, long enough to be one";
+        let tokens = || {
+            Tokens::new(&config::Jwt {
+                algorithms: vec![config::JwtAlgorithm::Hs256],
+                key: config::JwtKey::Secret(SECRET.to_owned().into()),
+                issuer: None,
+                audience: Some("chat".to_owned()),
+                leeway: Duration::ZERO,
+                user_claim: "sub".to_owned(),
+                groups_claim: "groups".to_owned(),
+                accept_unverified_email: false,
+            })
+            .unwrap()
+        };
+        let (id_tokens, any) = (tokens().given_to("chat"), tokens());
+        let until = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 60;
+        let token = |kind: &str, more: Value| {
+            let mut claims = json!({"aud": "chat", "sub": "alice", "exp": until});
+            claims.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let header = Header { typ: Some(kind.to_owned()), ..Header::new(Algorithm::HS256) };
+            encode(&header, &claims, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap()
+        };
+        for (kind, more, of_client, of_audience) in [
+            ("JWT", json!({}), true, true),
+            ("JWT", json!({"azp": "chat", "aud": ["chat", "shop"]}), true, true),
+            ("JWT", json!({"azp": "shop", "aud": ["chat", "shop"]}), false, true),
+            ("JWT", json!({"aud": ["chat", "shop"]}), false, true),
+            ("JWT", json!({"azp": "shop"}), false, true),
+            ("JWT", json!({"typ": "Bearer"}), false, true),
+            ("at+jwt", json!({}), false, true),
+            ("application/AT+JWT", json!({}), false, true),
+            ("logout+jwt", json!({}), false, false),
+        ] {
+            let token = token(kind, more.clone());
+            let counts = (id_tokens.check(&token).await.is_ok(), any.check(&token).await.is_ok());
+            assert_eq!(counts, (of_client, of_audience), "{kind} {more}");
+        }
+    }
 }

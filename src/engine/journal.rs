@@ -73,8 +73,8 @@ pub(super) struct Journal {
     log_bytes: AtomicU64,
     /// What the run has executed, and what its loops hold.
     pub bounds: Bounds,
-    /// What is not to be seen of what is being written.
-    redactor: Redactor,
+    /// What is not to be seen of what is being written, and of what is traced.
+    pub redactor: Redactor,
     /// The figures of the run's workflow.
     pub figures: Arc<OfWorkflow>,
     lease: Arc<Lease>,

@@ -9,6 +9,7 @@ use crate::clock::{self, Timestamp};
 use crate::ids::RunId;
 use crate::metrics::{OfModel, OfWorkflow, RunState, Told};
 use crate::model::{Error, Models, Progress, Reply, Request};
+use crate::redact::Redactor;
 use crate::run::record::{Body, Ending, Placed};
 use crate::run::summary::{State, Summary};
 use crate::traces::{self, KeyValue, Kind, Span, Under, genai};
@@ -96,6 +97,7 @@ impl Asking {
         models: &Models,
         llm: &ModelUse,
         request: &Request,
+        redactor: &Redactor,
     ) -> Self {
         let span = Span::begin(Kind::Client, Under::Current, || {
             let (provider, model) = models.known_as(&llm.name).unwrap_or(("fastagency", llm.name.as_str()));
@@ -106,8 +108,7 @@ impl Asking {
                 KeyValue::new(genai::CONVERSATION, run.to_string()),
             ];
             if traces::show_content() {
-                let messages = serde_json::to_string(&request.messages).unwrap_or_default();
-                known.push(KeyValue::new(genai::INPUT_MESSAGES, messages));
+                known.push(KeyValue::new(genai::INPUT_MESSAGES, shown(json!(request.messages), redactor)));
             }
             (format!("chat {model}"), known)
         });
@@ -122,7 +123,7 @@ impl Asking {
     }
 
     /// Takes note of what came of it.
-    pub(super) fn end(self, replied: &Result<Reply, Error>) {
+    pub(super) fn end(self, replied: &Result<Reply, Error>, redactor: &Redactor) {
         let took = self.begun.elapsed();
         match replied {
             Ok(reply) => {
@@ -136,7 +137,7 @@ impl Asking {
                 // Another model may have stood in.
                 self.figures.model(&reply.model).answered(told, took);
                 if self.span.is_seen() {
-                    self.tell(reply);
+                    self.tell(reply, redactor);
                 }
             }
             Err(error) => {
@@ -147,7 +148,7 @@ impl Asking {
         }
     }
 
-    fn tell(&self, reply: &Reply) {
+    fn tell(&self, reply: &Reply, redactor: &Redactor) {
         let count = |tokens: u64| i64::try_from(tokens).unwrap_or(i64::MAX);
         self.span.set(genai::RESPONSE_MODEL, reply.model.clone());
         self.span.set(genai::INPUT_TOKENS, count(reply.usage.prompt_tokens));
@@ -157,9 +158,15 @@ impl Asking {
         }
         if traces::show_content() {
             let said = json!([{"role": "assistant", "content": reply.content, "tool_calls": reply.tool_calls}]);
-            self.span.set(genai::OUTPUT_MESSAGES, said.to_string());
+            self.span.set(genai::OUTPUT_MESSAGES, shown(said, redactor));
         }
     }
+}
+
+/// What is said to and by models, as a collector sees it: without what nobody is to see.
+fn shown(mut said: serde_json::Value, redactor: &Redactor) -> String {
+    redactor.value(&mut said);
+    said.to_string()
 }
 
 /// A call of a tool, as operators see it. One that the log remembers was seen before, and is not seen again.
@@ -194,5 +201,19 @@ impl Calling {
         if done.is_err() {
             self.span.fail("tool_error");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_is_to_see_is_in_no_trace() {
+        let redactor = Redactor::new(&["iban".to_owned()], vec![regex::Regex::new("[0-9]{16}").unwrap()]);
+        let said = json!([{"role": "assistant", "content": "card 4111111111111111",
+            "tool_calls": [{"arguments": {"iban": "DE02", "amount": 3}}]}]);
+        let seen = shown(said, &redactor);
+        assert!(!seen.contains("4111") && !seen.contains("DE02") && seen.contains("amount"), "{seen}");
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json as Reply;
 use axum::body::Body as HttpBody;
@@ -15,6 +16,7 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::audit::verify::{self, Verifier};
@@ -36,6 +38,8 @@ use crate::run::{self, redaction};
 /// How many runs a list shows unless it is asked for more or less, and how many at most.
 const LISTED: usize = 50;
 const MOST_LISTED: usize = 500;
+/// How many exports and verifications of all runs go on at once: each reads every log there is.
+pub const AT_ONCE: usize = 2;
 /// How many runs a live tail remembers the workflow and user of; with one more all are looked up again as they are needed.
 const REMEMBERED: usize = 10_000;
 
@@ -156,9 +160,18 @@ pub async fn verify_one(
     Ok(Reply(json!({"clean": verdict.is_clean(), "run": run, "verdict": verdict})))
 }
 
+/// A place among those who read every log.
+fn turn(audits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit> {
+    audits.clone().try_acquire_owned().map_err(|_| {
+        let message = format!("{AT_ONCE} exports or verifications of all runs are under way; wait for one to end");
+        ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", message).again_in(Duration::from_secs(5))
+    })
+}
+
 /// `GET /api/audit/verify`.
 pub async fn verify_all(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Result<Reply<Value>> {
     guard::may_audit(&gateway, &caller)?;
+    let _turn = turn(&gateway.audits)?;
     let report = verifier(&gateway)?.all(&gateway.broker, &|_, _| {}).await?;
     Ok(Reply(json!({"clean": report.is_clean(), "report": report})))
 }
@@ -205,6 +218,7 @@ pub async fn export(
     Asked(Exporting { format }): Asked<Exporting>,
 ) -> Result<Response> {
     guard::may_audit(&gateway, &caller)?;
+    let turn = turn(&gateway.audits)?;
     let found = selection.of(every_run(&gateway.broker).await?, None);
     let by = caller.user.as_ref().map(UserId::as_str);
     tracing::info!(user.id = by, "the audit of {} runs was exported", found.len());
@@ -212,7 +226,7 @@ pub async fn export(
     let todo: Vec<(RunId, Columns)> = found.iter().map(|run| (run.id, Columns::of(run))).collect();
     drop(found);
     let head = stream::iter((!format.head().is_empty()).then(|| Ok(Bytes::from(format.head()))));
-    let rows = stream::unfold((gateway, todo), move |(gateway, mut todo)| async move {
+    let rows = stream::unfold((gateway, todo, turn), move |(gateway, mut todo, turn)| async move {
         let (run, columns) = todo.pop()?;
         let written = lines(&gateway, run, &columns, format).await;
         if let Err(error) = &written {
@@ -220,7 +234,7 @@ pub async fn export(
             tracing::warn!("an export ended early: {}", chain(error));
             todo.clear();
         }
-        Some((written, (gateway, todo)))
+        Some((written, (gateway, todo, turn)))
     });
     let mut response = events::flowing(format.media_type(), HttpBody::from_stream(head.chain(rows)));
     let name = format!("attachment; filename=\"audit.{}\"", format.extension());
@@ -394,5 +408,19 @@ impl Tail {
             Some(whose) => self.remember(run, whose),
             None => Whose::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_read_every_log_at_once() {
+        let audits = Arc::new(Semaphore::new(AT_ONCE));
+        let mut held: Vec<_> = (0..AT_ONCE).map(|_| turn(&audits).unwrap()).collect();
+        assert_eq!(turn(&audits).unwrap_err().status(), StatusCode::TOO_MANY_REQUESTS);
+        held.pop();
+        assert!(turn(&audits).is_ok());
     }
 }

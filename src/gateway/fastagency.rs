@@ -18,6 +18,8 @@ use crate::problem::chain;
 
 /// The largest body of `initiate_workflow`. The socket takes the same parameters in a frame of at most this size.
 pub const LARGEST: usize = body::LARGEST;
+/// The largest body that is repeated in the words about what is wrong with it.
+const MOST_REPEATED: usize = 16 * 1024;
 
 /// `GET /fastagency/discovery`.
 pub async fn discovery(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Response {
@@ -81,14 +83,18 @@ fn check(body: &[u8], content_type: Option<&str>) -> Result<(String, Map<String,
     if !content_type.is_none_or(body::is_json) {
         return Err(vec![not_an_object(json!(String::from_utf8_lossy(body)))]);
     }
+    let size = body.len();
     let body: Value = bounds::read(body, &OUTSIDE).map_err(|unfit| match unfit {
         Unfit::Exceeded(exceeded) => vec![problem("value_error", json!(["body"]), &exceeded.to_string(), Value::Null)],
         Unfit::Json(error) => vec![not_json(body, &error)],
     })?;
-    let Value::Object(mut fields) = body else {
+    if !body.is_object() {
         return Err(vec![not_an_object(body)]);
-    };
+    }
+    let mut body = body;
     let mut problems = Vec::new();
+    // FastAPI repeats what it was given with each problem. Of a large body that would be many times as much.
+    let input = |value: &Value| if size <= MOST_REPEATED { value.clone() } else { Value::Null };
     type Rule = (&'static str, fn(&Value) -> bool, &'static str, &'static str);
     let rules: [Rule; 4] = [
         ("workflow_name", Value::is_string, "string_type", "Input should be a valid string"),
@@ -97,14 +103,14 @@ fn check(body: &[u8], content_type: Option<&str>) -> Result<(String, Map<String,
         ("params", Value::is_object, "dict_type", "Input should be a valid dictionary"),
     ];
     for (key, fits, kind, message) in rules {
-        match fields.get(key) {
-            None => problems.push(problem("missing", json!(["body", key]), "Field required", json!(fields))),
-            Some(value) if !fits(value) => problems.push(problem(kind, json!(["body", key]), message, value.clone())),
+        match body.get(key) {
+            None => problems.push(problem("missing", json!(["body", key]), "Field required", input(&body))),
+            Some(value) if !fits(value) => problems.push(problem(kind, json!(["body", key]), message, input(value))),
             Some(_) => {}
         }
     }
-    match (fields.remove("workflow_name"), fields.remove("params")) {
-        (Some(Value::String(name)), Some(Value::Object(params))) if problems.is_empty() => Ok((name, params)),
+    match (body["workflow_name"].take(), body["params"].take()) {
+        (Value::String(name), Value::Object(params)) if problems.is_empty() => Ok((name, params)),
         _ => Err(problems),
     }
 }
@@ -154,6 +160,8 @@ mod tests {
         );
         assert_eq!(problems("")[0]["loc"], json!(["body"]));
         assert_eq!(problems("[]")[0]["type"], "model_attributes_type");
+        let large = json!({"workflow_name": "a", "params": {"x": "x".repeat(MOST_REPEATED)}}).to_string();
+        assert!(problems(&large).to_string().len() < 1000, "a large body is not repeated with each problem");
         let broken = problems("{x}");
         assert_eq!(broken[0]["type"], "json_invalid");
         assert_eq!(broken[0]["loc"], json!(["body", 1]));

@@ -58,6 +58,10 @@ async fn answer(gateway: &Arc<Gateway>, peer: SocketAddr, mut request: Request, 
     if is_open(gateway, request.uri().path()) {
         return next.run(request).await;
     }
+    if origin::reads_for_another(headers, &gateway.settings.auth.origins) {
+        let why = "a page of another origin may not have this read; if it is yours, add it to auth.origins";
+        return refusal(gateway, &request, StatusCode::FORBIDDEN, why);
+    }
     let address = address(&gateway.settings.auth, headers, peer.ip());
     if let Err(denied) = header_may_count(gateway, headers, peer.ip()) {
         return deny(gateway, &request, address, &denied);

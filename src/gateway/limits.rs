@@ -110,6 +110,12 @@ impl Bucket {
 }
 
 impl Taken {
+    /// About how much was taken, to compare callers by.
+    fn much(&self) -> u64 {
+        let rates = [&self.requests, &self.messages, &self.starts, &self.starts_of_hour, &self.ends];
+        rates.iter().map(|bucket| bucket.level).sum::<f64>() as u64 + (self.bytes.level / 1024.0) as u64
+    }
+
     /// Counts a start that adds so many bytes to the store.
     fn start(&mut self, limits: &config::Limits, bytes: f64, now: Instant) -> Result<(), TooMany> {
         let too_many = |what| move |wait| TooMany { what, wait };
@@ -333,6 +339,9 @@ impl Limits {
             if swept.is_none_or(|swept| swept.elapsed() >= SWEPT_EVERY) {
                 let is_here = |taken: &Taken| taken.seen.is_some_and(|seen| seen.elapsed() < MINUTE);
                 callers.retain(|_, taken| taken.sockets + taken.streams > 0 || is_here(taken));
+                if callers.len() >= MOST_KEPT {
+                    forget_half(&mut callers);
+                }
                 *swept = Some(Instant::now());
             }
             if callers.len() >= MOST_KEPT {
@@ -343,6 +352,19 @@ impl Limits {
         taken.seen = Some(Instant::now());
         Some(act(taken))
     }
+}
+
+/// Forgets half of those who hold nothing: who has taken least. Addresses are as many as somebody likes; those who come for the
+/// first time must not be turned away for it.
+fn forget_half(callers: &mut HashMap<Who, Taken>) {
+    let holds = |taken: &Taken| taken.sockets + taken.streams > 0;
+    let mut levels: Vec<u64> = callers.values().filter(|taken| !holds(taken)).map(Taken::much).collect();
+    if levels.is_empty() {
+        return;
+    }
+    let middle = levels.len() / 2;
+    let (_, &mut median, _) = levels.select_nth_unstable(middle);
+    callers.retain(|_, taken| holds(taken) || taken.much() > median);
 }
 
 /// Why a start was not counted.
@@ -406,6 +428,23 @@ mod tests {
         for number in 0..2 * MOST_KEPT {
             let _ = limits.socket(&user(&number.to_string()));
         }
+        assert!(limits.callers.lock().unwrap().len() <= MOST_KEPT);
+    }
+
+    #[tokio::test]
+    async fn many_addresses_turn_no_newcomer_away_and_who_has_taken_much_is_remembered() {
+        let limits = Limits::new(config::Limits { requests_per_minute: Some(60), ..config::Limits::default() });
+        let at = |number: usize| Caller {
+            address: Some(IpAddr::V4((u32::try_from(number).unwrap()).into())),
+            ..Caller::default()
+        };
+        for _ in 0..60 {
+            limits.request(&at(0)).unwrap();
+        }
+        for number in 1..=MOST_KEPT {
+            assert_eq!(limits.request(&at(number)), Ok(()), "caller {number}");
+        }
+        assert!(limits.request(&at(0)).is_err(), "the first has had its share");
         assert!(limits.callers.lock().unwrap().len() <= MOST_KEPT);
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use crate::audit::verify::Verifier;
 use crate::auth::{AdminLink, Authenticator, OpenToOthers, RequestFilter};
@@ -137,6 +138,8 @@ struct Gateway {
     sessions: sessions::Sessions,
     idempotency: idempotency::Idempotency,
     unclaimed: starting::Unclaimed,
+    /// Whole audits that read every log: verifications and exports.
+    audits: Arc<Semaphore>,
     clock: Arc<dyn Clock>,
     shutdown: Shutdown,
 }
@@ -164,6 +167,7 @@ pub async fn serve(listener: TcpListener, broker: Broker, settings: Settings, sh
         sessions: sessions::Sessions::new(broker.clone()),
         idempotency: idempotency::Idempotency::default(),
         unclaimed,
+        audits: Arc::new(Semaphore::new(audit::AT_ONCE)),
         clock: crate::clock::system(),
         shutdown: shutdown.clone(),
         broker: broker.clone(),

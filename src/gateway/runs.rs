@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::auth::Caller;
+use crate::auth::{Caller, Scope};
 use crate::broker::Thoroughly;
 use crate::config::Act;
 use crate::gateway::answers::{self, Target};
@@ -89,6 +89,10 @@ pub async fn create(
             )
         })?,
     };
+    if !wait.is_zero() && caller.lacks(&[Scope::See]).is_some() {
+        let words = "wait: this key is not for that: it has not the scope \"see\", and what comes of a run is for those who may";
+        return Err(ApiError::forbidden(words));
+    }
     let user = caller.user.clone();
     let run = match idempotency_key(&headers)? {
         Some(key) => gateway.idempotency.run(&gateway, user.as_ref(), key).await?,
@@ -107,7 +111,7 @@ pub async fn create(
                     "another run was started with this Idempotency-Key",
                 ));
             }
-            look_up(&gateway, run, &caller).await?.summary
+            look_up(&gateway, run, &caller).await?.summary_for(&caller)
         }
     };
     if !wait.is_zero() {
@@ -310,6 +314,15 @@ impl Found {
         shown
     }
 
+    /// What it is for a caller: without the scope `see` no more than how it began, as at its start.
+    fn summary_for(self, caller: &Caller) -> Summary {
+        if caller.lacks(&[Scope::See]).is_none() {
+            return self.summary;
+        }
+        let record = Record::new(Body::Created(self.created));
+        Summary::of(self.summary.id, &[Placed { seq: 1, at: self.summary.created_at, record }])
+    }
+
     /// Refuses what only its user and admins may do.
     fn allow_owner(&self, caller: &Caller) -> Result<()> {
         if caller.is_admin || caller.user == self.created.user {
@@ -369,7 +382,8 @@ pub async fn rename(
     let renamed = Renamed { by: caller.user.clone(), at: gateway.clock.now() };
     summary::rename(&gateway.broker, owner.as_ref(), run, title.as_deref(), renamed).await?;
     let found = look_up(&gateway, run, &caller).await?;
-    Ok(Reply(projection::run(&found.summary)))
+    let title = found.summary.title.clone();
+    Ok(Reply(projection::run(&Summary { title, ..found.summary_for(&caller) })))
 }
 
 /// The query of `DELETE /api/runs/{id}`.

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
@@ -26,6 +26,8 @@ use crate::lifecycle::Shutdown;
 
 /// What the keys of ended sessions begin with.
 const ENDED: &str = "ended";
+/// How often the clock is looked at until a token ends, in seconds.
+const LOOK_AT_CLOCK: u64 = 60;
 /// The longest that an ended session is kept: as long as browsers keep a cookie.
 const LONGEST: Duration = Duration::from_secs(400 * 24 * 3600);
 /// Ended sessions that are kept, at most.
@@ -188,19 +190,22 @@ pub async fn check(gateway: &Gateway, headers: &HeaderMap, caller: &mut Caller) 
     Ok(())
 }
 
-/// Waits until a caller who was let in would not be let in any more; none: that cannot happen.
-pub fn over(gateway: &Arc<Gateway>, caller: &Caller) -> Option<BoxFuture<'static, ()>> {
+/// Waits until a caller who was let in would not be let in any more, or not for the same, and says why; none: that cannot
+/// happen.
+pub fn over(gateway: &Arc<Gateway>, caller: &Caller) -> Option<BoxFuture<'static, &'static str>> {
+    let ends = caller.until.map(until);
     if caller.session.is_none() && caller.token.is_none() && caller.version.is_none() {
-        return None;
+        return ends.map(|ends| Box::pin(ends.map(|()| RUN_OUT)) as BoxFuture<'static, &'static str>);
     }
     let (gateway, mut changed) = (gateway.clone(), gateway.sessions.changed.subscribe());
     let ids = [caller.session, caller.token];
     // Only what is asked for: it waits as long as a socket is open.
-    let known = caller
-        .version
-        .is_some()
-        .then(|| Box::new(Caller { user: caller.user.clone(), version: caller.version.clone(), ..Caller::default() }));
-    Some(Box::pin(async move {
+    let known = caller.version.is_some().then(|| {
+        let (user, version) = (caller.user.clone(), caller.version.clone());
+        let (groups, scopes) = (caller.groups.clone(), caller.scopes.clone());
+        Box::new(Caller { user, version, groups, scopes, ..Caller::default() })
+    });
+    let changed = async move {
         loop {
             let ended = ids.iter().flatten().any(|id| gateway.sessions.at_hand(id) == Some(true));
             if ended || known.as_deref().is_some_and(|caller| !gateway.auth.still_counts(caller)) {
@@ -210,7 +215,31 @@ pub fn over(gateway: &Arc<Gateway>, caller: &Caller) -> Option<BoxFuture<'static
                 return;
             }
         }
-    }))
+    };
+    Some(match ends {
+        None => Box::pin(changed.map(|()| ENDED_HERE)),
+        Some(ends) => Box::pin(async move {
+            tokio::select! {
+                () = changed => ENDED_HERE,
+                () = ends => RUN_OUT,
+            }
+        }),
+    })
+}
+
+/// Why what goes on for long is closed.
+const ENDED_HERE: &str = "signed out";
+const RUN_OUT: &str = "the token has run out; come back with a new one";
+
+/// Waits until a moment, in seconds since 1970. Looked at now and then: a machine that slept has another time.
+async fn until(moment: u64) {
+    loop {
+        let left = moment.saturating_sub(crate::auth::session::now());
+        if left == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_secs(left.min(LOOK_AT_CLOCK))).await;
+    }
 }
 
 /// The body of `POST /api/session/end`.

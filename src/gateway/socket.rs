@@ -22,7 +22,7 @@ use crate::gateway::frames::{self, Asked, Frame};
 use crate::gateway::starting::{Refused, Wanted, begin};
 use crate::gateway::{Gateway, body, fastagency, sessions};
 use crate::ids::{MessageId, RunId};
-use crate::message::check_text_answer;
+use crate::message::{Content, check_text_answer};
 use crate::metrics::{Tier, metrics};
 use crate::run::answer::{Answer, Given};
 use crate::run::attach::{Attached, Seen, attach};
@@ -46,6 +46,12 @@ const READ_BUFFER: usize = 1024;
 const MOST_EARLY: usize = 16;
 /// The bytes of those frames together: answers that people type ahead are short.
 const MOST_EARLY_BYTES: usize = 64 * 1024;
+/// An approval is asked no sooner after a text of the client, so that the second click of a double click comes before it.
+const DOUBLE_CLICK: Duration = Duration::from_millis(500);
+/// How long what was sent may be on its way here.
+const ON_ITS_WAY: Duration = Duration::from_millis(20);
+/// Why an answer that came before its approval does not count.
+const TOO_EARLY: &str = "that came before this was asked, and allows nothing: look at the call and answer again";
 /// The pauses between two tries while the broker is away.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -87,7 +93,7 @@ pub async fn open(
                 let (_held, _open) = (held, open);
                 let farewell = tokio::select! {
                     farewell = span.around(converse(&gateway, caller, &mut client)) => farewell,
-                    () = over => Farewell::Refused(close_code::POLICY, "signed out"),
+                    why = over => Farewell::Refused(close_code::POLICY, why),
                 };
                 Box::pin(client.close(farewell)).await;
             };
@@ -131,6 +137,7 @@ async fn converse(gateway: &Arc<Gateway>, caller: Caller, client: &mut Client) -
         early: VecDeque::new(),
         last: 0,
         replayed: false,
+        heard_at: None,
     };
     conversation.go_on().await
 }
@@ -214,6 +221,8 @@ struct Conversation<'a> {
     last: u64,
     /// The history was sent.
     replayed: bool,
+    /// When the client last sent a text.
+    heard_at: Option<Instant>,
 }
 
 impl Conversation<'_> {
@@ -268,19 +277,11 @@ impl Conversation<'_> {
                     Some(Seen::Delta(_)) => {}
                     None => return Ok(self.client.linger(self.gateway).await),
                 },
-                heard = self.client.hear() => match heard {
-                    Heard::Text(text) => {
-                        if let Some(farewell) = Box::pin(self.heard(&text)).await? {
-                            return Ok(farewell);
-                        }
+                heard = self.client.hear() => {
+                    if let Some(farewell) = Box::pin(self.take(heard)).await? {
+                        return Ok(farewell);
                     }
-                    Heard::Nothing => {}
-                    Heard::Binary => {
-                        let what = "an answer must be a text frame".to_owned();
-                        return Ok(self.client.refuse(self.target.run, what, close_code::UNSUPPORTED, "text only").await);
-                    }
-                    Heard::End(farewell) => return Ok(farewell),
-                },
+                }
             }
         }
     }
@@ -314,16 +315,52 @@ impl Conversation<'_> {
         }
     }
 
-    /// Sends a frame; if it asks and the client has answered already, gives the answer.
+    /// Sends a frame; if it asks and the client has answered already, gives the answer. A call is allowed by nobody who has not
+    /// seen it: what came before does not answer an approval.
     async fn send(&mut self, frame: Frame) -> run::Result<Option<Farewell>> {
+        let is_approval = frame.asks.as_ref().is_some_and(|asked| matches!(asked.message.says, Content::Approval(_)));
+        if is_approval && let Some(farewell) = Box::pin(self.take_what_came()).await? {
+            return Ok(Some(farewell));
+        }
         if !self.client.send(frame.text).await {
             return Ok(Some(Farewell::Gone));
         }
         let Some(asked) = frame.asks else { return Ok(None) };
         self.asked.push_back(asked);
         match self.early.pop_front() {
+            Some(_) if is_approval => {
+                let asked = self.asked.pop_back().expect("it was put there");
+                self.ask_again(asked, TOO_EARLY.to_owned()).await
+            }
             Some(text) => self.heard(&text).await,
             None => Ok(None),
+        }
+    }
+
+    /// Takes what the client has sent and was not read yet, the second click of a double click among it.
+    async fn take_what_came(&mut self) -> run::Result<Option<Farewell>> {
+        let now = Instant::now();
+        let until = self.heard_at.map_or(now, |heard| heard + DOUBLE_CLICK).max(now + ON_ITS_WAY);
+        while let Ok(heard) = tokio::time::timeout_at(until, self.client.hear()).await {
+            if let Some(farewell) = Box::pin(self.take(heard)).await? {
+                return Ok(Some(farewell));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn take(&mut self, heard: Heard) -> run::Result<Option<Farewell>> {
+        match heard {
+            Heard::Text(text) => {
+                self.heard_at = Some(Instant::now());
+                self.heard(&text).await
+            }
+            Heard::Nothing => Ok(None),
+            Heard::Binary => {
+                let what = "an answer must be a text frame".to_owned();
+                Ok(Some(self.client.refuse(self.target.run, what, close_code::UNSUPPORTED, "text only").await))
+            }
+            Heard::End(farewell) => Ok(Some(farewell)),
         }
     }
 

@@ -55,6 +55,12 @@ pub async fn serve(listener: TcpListener, monitor: Monitor, shutdown: Shutdown) 
 }
 
 async fn figures(State((monitor, _)): State<(Monitor, Shutdown)>, headers: HeaderMap) -> Response {
+    // Without a token they are for this machine: a name that leads here may be that of a page elsewhere (DNS rebinding).
+    if monitor.token.is_none() && !is_this_machine(&headers) {
+        let message = "without metrics.token these figures are for this machine: ask at localhost or an address";
+        let error = json!({"error": {"code": "forbidden", "message": message}});
+        return (StatusCode::FORBIDDEN, axum::Json(error)).into_response();
+    }
     if let Some(token) = &monitor.token
         && !shows(&headers, token)
     {
@@ -67,6 +73,18 @@ async fn figures(State((monitor, _)): State<(Monitor, Shutdown)>, headers: Heade
         let _ = tokio::time::timeout(PATIENCE, refresh()).await;
     }
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::text()).into_response()
+}
+
+/// Whether they are asked for at an address, or at the name that is every machine's own.
+fn is_this_machine(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(header::HOST) else { return true };
+    let host = host.to_str().unwrap_or("?").to_ascii_lowercase();
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => &host,
+    };
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    bare == "localhost" || bare.ends_with(".localhost") || bare.parse::<std::net::IpAddr>().is_ok()
 }
 
 /// Whether the headers show the token. Digests are compared, so that the time taken says nothing of it.
@@ -88,5 +106,24 @@ async fn ready(State((monitor, shutdown)): State<(Monitor, Shutdown)>) -> Respon
         Ok(Ok(())) => axum::Json(json!({"status": "ready"})).into_response(),
         Ok(Err(why)) => not_ready(why),
         Err(_) => not_ready(format!("the broker did not answer within {PATIENCE:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_without_a_token_are_shown_under_no_foreign_name() {
+        let asked_at = |host: &'static str| {
+            let headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static(host))]);
+            is_this_machine(&headers)
+        };
+        for host in ["localhost", "localhost:9464", "127.0.0.1:9464", "[::1]:9464", "10.0.0.7:9464"] {
+            assert!(asked_at(host), "{host}");
+        }
+        for host in ["evil.example", "evil.example:9464", "localhost.evil.example:9464", "127.0.0.1.evil.example"] {
+            assert!(!asked_at(host), "{host}");
+        }
     }
 }

@@ -233,12 +233,16 @@ pub async fn forward(State(ui): State<Arc<Ui>>, request: Request) -> Response {
     let upgrade = parts.extensions.remove::<OnUpgrade>().filter(|_| wants_websocket(&parts.headers));
     // Only the path and what follows: a request may name another host.
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    if leads_elsewhere(parts.uri.path()) {
+        return error(StatusCode::NOT_FOUND, "unknown_path", "there is nothing here");
+    }
     let after = resumed_after(&parts.headers, parts.uri.query());
     let login = if gateway.has_own(&parts.headers) { Login::None } else { ui.sessions.of(&parts.headers).await };
     let mut headers = end_to_end(&parts.headers);
     without_ours(&mut headers);
     headers.remove(&page_token::HEADER);
-    if origin::check(&parts.method, &parts.headers, &[]).is_ok() {
+    let is_ours = !origin::reads_for_another(&parts.headers, &[]);
+    if is_ours && origin::check(&parts.method, &parts.headers, &[]).is_ok() {
         // A page of ours sends it: the gateway knows us by another name and could not tell.
         headers.remove(header::ORIGIN);
         headers.remove(&FETCH_SITE);
@@ -312,6 +316,13 @@ pub async fn forward(State(ui): State<Arc<Ui>>, request: Request) -> Response {
             response
         }
     }
+}
+
+/// Whether a path has dot segments, written out or not (WHATWG URL, 4.1): put behind the gateway's address they would name
+/// something beside it.
+fn leads_elsewhere(path: &str) -> bool {
+    let segments = path.split(['/', '\\']);
+    segments.map(|segment| segment.to_ascii_lowercase().replace("%2e", ".")).any(|plain| matches!(&*plain, "." | ".."))
 }
 
 /// Tells the gateway which name the browser knows us by, and who is behind this request: it judges by both.
@@ -406,6 +417,16 @@ mod tests {
         kept.sort();
         assert_eq!(kept, ["accept", "last-event-id"]);
         assert!(has_body(&headers) && !has_body(&HeaderMap::new()) && !wants_websocket(&headers));
+    }
+
+    #[test]
+    fn a_path_with_dot_segments_is_not_passed_on() {
+        for path in ["/api/../token", "/api/%2e%2E/x", "/api/.%2e/x", "/api/x/%2e", "/api/..\\x", "/api/./x"] {
+            assert!(leads_elsewhere(path), "{path}");
+        }
+        for path in ["/api/runs", "/api/..x", "//fastagency/discovery", "/api/%252e%252e/x", "/api/a.b/..."] {
+            assert!(!leads_elsewhere(path), "{path}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //!
 //! Until it is whole and checked a copy has another name, so that no half of one is ever taken for a store.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -59,6 +59,25 @@ pub enum CopyError {
 const PART: &str = "store.sqlite.part";
 const PART_WRITE_AHEAD: &str = "store.sqlite.part-wal";
 
+/// A new file for its owner alone. What has its name is removed first: somebody else may have put a file of their own there, or a
+/// link to somewhere.
+fn make_anew(path: &Path) -> io::Result<File> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+fn copy_anew(from: &Path, to: &Path) -> io::Result<u64> {
+    let mut source = File::open(from)?;
+    io::copy(&mut source, &mut make_anew(to)?)
+}
+
 /// The bytes at the beginning of a write-ahead log; they are written anew when it starts anew.
 const WRITE_AHEAD_HEADER: usize = 32;
 
@@ -86,7 +105,7 @@ impl Copying {
         let part = to.join(PART);
         let mut copying =
             Self { from: from.to_owned(), to: to.to_owned(), replaces: part.exists(), still: None, _to: lock };
-        File::create(&part).and_then(|_| folder::keep_to_owner(&part)).map_err(|error| copying.failed(error))?;
+        make_anew(&part).map_err(|error| copying.failed(error))?;
         copying.still = folder::hold_still(from).map_err(|error| copying.failed(error))?;
         Ok(copying)
     }
@@ -112,11 +131,11 @@ impl Copying {
 
     /// The main file, and then the write-ahead log: the later it is read, the more is in the copy.
     fn copy_files(&self) -> io::Result<()> {
-        std::fs::copy(self.from.join(schema::FILE), self.to.join(PART))?;
+        copy_anew(&self.from.join(schema::FILE), &self.to.join(PART))?;
         let (source, copy) = (self.from.join(schema::WRITE_AHEAD), self.to.join(PART_WRITE_AHEAD));
         loop {
             let begun = header(&source)?;
-            match std::fs::copy(&source, &copy) {
+            match copy_anew(&source, &copy) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     return match std::fs::remove_file(&copy) {
                         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -183,4 +202,30 @@ fn sync_folder(dir: &Path) -> io::Result<()> {
     #[cfg(not(unix))]
     let _ = dir;
     Ok(())
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    use super::*;
+
+    #[test]
+    fn a_copy_is_a_file_of_its_own_whatever_has_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let (other, source) = (folder.path().join("other"), folder.path().join("source"));
+        std::fs::write(&other, "somebody else's").unwrap();
+        std::fs::write(&source, "the store").unwrap();
+        let copy = folder.path().join(PART);
+        // A link to a file elsewhere, then a file that others may read.
+        std::os::unix::fs::symlink(&other, &copy).unwrap();
+        for _ in 0..2 {
+            copy_anew(&source, &copy).unwrap();
+            let made = std::fs::symlink_metadata(&copy).unwrap();
+            assert!(made.is_file() && made.mode() & 0o077 == 0);
+            assert_eq!(std::fs::read(&other).unwrap(), b"somebody else's");
+            assert_eq!(std::fs::read(&copy).unwrap(), b"the store");
+            std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o644)).unwrap();
+        }
+    }
 }

@@ -57,7 +57,8 @@ impl Scoped {
             Ok(asked) => asked.clone(),
             Err(error) => return Ok(Err(model_failure(&error))),
         };
-        let asking = Asking::begin(&self.journal.figures, self.journal.run, &self.journal.models, llm, &request);
+        let journal = &self.journal;
+        let asking = Asking::begin(&journal.figures, journal.run, &journal.models, llm, &request, &journal.redactor);
         if let Some(place) = asking.span.place() {
             request.headers.push((traces::HEADER, place));
         }
@@ -72,7 +73,7 @@ impl Scoped {
         let replied = self.within_duration(replying).await;
         self.journal.finish_writing(message);
         if let Ok(replied) = &replied {
-            asking.end(replied);
+            asking.end(replied, &self.journal.redactor);
         }
         match replied? {
             Ok(reply) => {

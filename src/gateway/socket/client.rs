@@ -13,6 +13,8 @@ use crate::serving::Place;
 
 /// A silent client is asked this often whether it lives, and given up after two silences.
 const PING_EVERY: Duration = Duration::from_secs(25);
+/// How long the first frame may take: a client that opens a socket knows what it wants.
+const FIRST_FRAME_WITHIN: Duration = Duration::from_secs(60);
 /// How long a closed socket stays, so that the client reads why before it is gone.
 const FAREWELL: Duration = Duration::from_secs(3);
 
@@ -87,9 +89,14 @@ impl Client {
     }
 
     pub(super) async fn first_frame(&mut self, gateway: &Gateway) -> Result<Utf8Bytes, Farewell> {
+        let late = Instant::now() + FIRST_FRAME_WITHIN;
         loop {
             tokio::select! {
                 () = gateway.shutdown.soft() => return Err(Farewell::Restart),
+                () = tokio::time::sleep_until(late) => {
+                    let what = format!("the first frame did not come within {} s", FIRST_FRAME_WITHIN.as_secs());
+                    return Err(self.refuse(nobody(), what, close_code::POLICY, "no first frame").await);
+                }
                 heard = self.hear() => match heard {
                     Heard::Text(text) => return Ok(text),
                     Heard::Nothing => {}

@@ -858,3 +858,106 @@ async fn nobody_can_take_or_find_anothers_idempotency_key() {
     other.end().await;
     house.end().await;
 }
+
+#[tokio::test]
+async fn a_key_that_may_not_see_learns_nothing_by_starting_or_renaming() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, _) = people(&folder);
+    let mut people = People::read(&file).unwrap();
+    let [starts, cancels] = [Scope::Start, Scope::Cancel].map(|scope| {
+        let (key, sha256) = new_key();
+        let key_of_root = Key { sha256, user: "root".into(), groups: vec![], scopes: vec![scope], account: None };
+        people.keys.insert(scope.name().to_owned(), key_of_root);
+        format!("Bearer {key}")
+    });
+    people.write(&file).unwrap();
+    let house = house(basic(file)).await;
+    let headers = [("authorization", starts.as_str()), ("idempotency-key", "order 7")];
+    let start = async |path: &str| ask(&house, "POST", path, &headers, Some(json!({"workflow": "echo"}))).await;
+    let run = run_id(&start("/api/runs").await.body);
+    let mut player = Player::take(&house, run).await;
+    player.ask(fastagency::message::Content::TextInput(Default::default())).await;
+    let again = start("/api/runs").await;
+    assert_eq!((again.status, run_id(&again.body)), (200, run));
+    assert_eq!((&again.body["state"], &again.body["question"]), (&json!("queued"), &Value::Null), "{}", again.body);
+    assert_eq!(start("/api/runs?wait=1").await.status, 403);
+    let path = format!("/api/runs/{run}");
+    let renamed = ask(&house, "PATCH", &path, &[("authorization", &cancels)], Some(json!({"title": "mine"}))).await;
+    assert_eq!((renamed.status, &renamed.body["title"]), (200, &json!("mine")));
+    assert_eq!((&renamed.body["state"], &renamed.body["question"]), (&json!("queued"), &Value::Null));
+    let seen = as_user(&house, "root", "GET", &path, None).await;
+    assert_eq!(seen.body["state"], "waiting");
+    house.end().await;
+}
+
+#[tokio::test]
+async fn a_page_of_another_origin_can_have_nothing_read() {
+    let origins = vec!["https://front.example".to_owned()];
+    let house = house(Auth { origins, ..Auth::default() }).await;
+    let read = async |path: &str, headers: &[(&str, &str)]| ask(&house, "GET", path, headers, None).await.status;
+    for site in ["cross-site", "same-site"] {
+        for path in ["/api/runs", "/api/audit/verify", "/api/audit/export?format=jsonl", "/fastagency/discovery"] {
+            let status = ask(&house, "GET", path, &[("sec-fetch-site", site)], None).await;
+            let words = status.body.to_string();
+            assert!(status.status == 403 && words.contains("another origin"), "{path}: {} {words}", status.status);
+        }
+        assert_eq!(read("/healthz", &[("sec-fetch-site", site)]).await, 200);
+        assert_eq!(read("/api/runs", &[("sec-fetch-site", site), ("origin", "https://front.example")]).await, 200);
+    }
+    for site in ["same-origin", "none"] {
+        assert_eq!(read("/api/runs", &[("sec-fetch-site", site)]).await, 200);
+    }
+    let front = crate::gateway::ui::Front::before(&house.url).await;
+    let through = async |site: &str| {
+        let call = house.http.get(format!("{}/api/runs", front.url)).header("sec-fetch-site", site);
+        call.send().await.unwrap().status().as_u16()
+    };
+    assert_eq!((through("cross-site").await, through("same-origin").await), (403, 200));
+    front.end().await;
+    house.end().await;
+}
+
+#[tokio::test]
+async fn guesses_at_the_same_moment_are_counted_before_they_are_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let house = house(basic(people(&folder).0)).await;
+    let guess = async |number: usize| {
+        let guess = format!("Basic {}", BASE64_STANDARD.encode(format!("alice:guess {number}")));
+        ask(&house, "GET", "/api/runs", &[("authorization", &guess)], None).await.status
+    };
+    let statuses = futures_util::future::join_all((0..60).map(guess)).await;
+    let checked = statuses.iter().filter(|status| **status == 401).count();
+    assert!((10..=12).contains(&checked), "{checked} of 60 were checked");
+    // Who is right may bring the same words with many requests at once.
+    let right = futures_util::future::join_all((0..60).map(|_| as_user(&house, "bob", "GET", "/api/runs", None))).await;
+    assert!(right.iter().all(|answer| answer.status == 200));
+    house.end().await;
+}
+
+#[tokio::test]
+async fn what_goes_on_for_long_ends_with_the_token_and_with_what_its_user_may() {
+    let house = house(jwt(JwtAlgorithm::Hs256, JwtKey::Secret(SECRET.to_owned().into()))).await;
+    // It counts for the leeway of 5 s.
+    let token = format!("Bearer {}", hs256(&but(json!({"exp": now() - 3})), SECRET.as_bytes()));
+    let started =
+        ask(&house, "POST", "/api/runs", &[("authorization", &token)], Some(json!({"workflow": "echo"}))).await;
+    let run = run_id(&started.body);
+    let mut opened = socket(&house, &[("authorization", &token)]).await.unwrap();
+    let events = house.http.get(format!("{}/api/runs/{run}/events", house.url)).header("authorization", &token);
+    let events = events.send().await.unwrap();
+    assert_eq!(events.status(), 200);
+    assert_eq!(hear(&mut opened).await, Heard::Closed(1008));
+    tokio::time::timeout(super::house::PATIENCE, events.text()).await.expect("the stream ends").unwrap();
+    house.end().await;
+
+    let folder = tempfile::tempdir().unwrap();
+    let (file, _) = people(&folder);
+    let house = self::house(basic(file.clone())).await;
+    let mut opened = socket(&house, &[("authorization", &password_of("alice"))]).await.unwrap();
+    let mut people = People::read(&file).unwrap();
+    people.users.get_mut("alice").unwrap().groups = vec!["guests".to_owned()];
+    people.write(&file).unwrap();
+    let closed = tokio::time::timeout(super::house::PATIENCE, hear(&mut opened)).await;
+    assert_eq!(closed.expect("alice may not do the same any more"), Heard::Closed(1008));
+    house.end().await;
+}

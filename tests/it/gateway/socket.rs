@@ -4,13 +4,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use fastagency::ids::RunId;
-use fastagency::message::{Content, from_envelope};
+use fastagency::message::{Approval, Content, from_envelope};
 use fastagency::run::answer::Answer;
 use futures_util::SinkExt;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite;
 
-use super::house::{Heard, House, Player, beside, hear, hear_json, say, text_input};
+use super::house::{Heard, House, Player, beside, hear, hear_json, later, say, text_input};
 
 /// A recorded conversation: what the client sent and what it was sent, in order.
 fn recording(name: &str) -> Vec<(String, String)> {
@@ -289,5 +289,57 @@ async fn many_conversations_at_once_are_never_crossed() {
     for one in all {
         one.await.unwrap();
     }
+    house.end().await;
+}
+
+#[tokio::test]
+async fn what_was_sent_before_an_approval_was_asked_allows_nothing() {
+    let house = House::start().await;
+    let run = RunId::random();
+    let mut socket = house.socket().await;
+    say(&mut socket, init(run, "echo")).await;
+    let mut player = Player::take(&house, run).await;
+    assert_eq!(hear_json(&mut socket).await["type"], "workflow_started");
+    let question = player.ask(text_input("Shall I look for it?", false)).await;
+    assert_eq!(hear_json(&mut socket).await["type"], "text_input");
+    // A double click.
+    say(&mut socket, "yes").await;
+    say(&mut socket, "yes").await;
+    player.answered(&question).await;
+    let call = player
+        .ask(Content::Approval(Approval {
+            prompt: Some("May I call `pay`?".into()),
+            function_name: "pay".into(),
+            arguments: serde_json::Map::from_iter([("amount".to_owned(), json!(9))]),
+            ..Approval::default()
+        }))
+        .await;
+    let asked = hear_json(&mut socket).await;
+    assert!(asked.to_string().contains("pay"), "{asked}");
+    let refused = hear_json(&mut socket).await;
+    assert_eq!(refused["type"], "error");
+    assert!(refused.to_string().contains("came before this was asked"), "{refused}");
+    assert_eq!(hear_json(&mut socket).await["content"], asked["content"], "it is asked again");
+    let slot = fastagency::broker::Slot::Answer(call.uuid);
+    assert!(house.broker.inbox.get(run, slot).await.unwrap().is_none(), "nobody has allowed it");
+    say(&mut socket, "yes").await;
+    assert_eq!(player.answered(&call).await.answer, Answer::Text("yes".into()));
+    // What was typed ahead still answers a question.
+    say(&mut socket, "typed ahead").await;
+    let question = player.ask(text_input("And then?", false)).await;
+    assert_eq!(player.answered(&question).await.answer, Answer::Text("typed ahead".into()));
+    house.end().await;
+}
+
+#[tokio::test]
+async fn a_socket_that_says_nothing_at_first_is_closed() {
+    let house = House::start().await;
+    let mut socket = house.socket().await;
+    assert_eq!(house.get("/healthz").await.0, 200);
+    later(Duration::from_secs(61)).await;
+    // Pings ask in between whether it lives.
+    let said = hear_json(&mut socket).await;
+    assert!(said.to_string().contains("did not come within 60 s"), "{said}");
+    assert_eq!(hear(&mut socket).await, Heard::Closed(1008));
     house.end().await;
 }
