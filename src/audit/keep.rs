@@ -6,7 +6,7 @@
 //! new one.
 
 use crate::broker::{self, Broker, Lane, Stored, Thoroughly};
-use crate::chain::{digest, linked, written};
+use crate::chain::{digest, linked, read_mark};
 use crate::ids::RunId;
 use crate::redact::Redactor;
 use crate::run::assembler::{Unreadable, readable};
@@ -70,7 +70,7 @@ async fn anew(
 ) -> Result<Stands> {
     for _ in 0..TRIES {
         let stored = broker.log.read(run, 0).await?;
-        let history = History::of(run, &stored)?;
+        let history = History::of(broker, run, &stored)?;
         match history.stands {
             Stands::Anew => {}
             // Whoever stored it may have died before the old one was removed.
@@ -83,11 +83,12 @@ async fn anew(
             other => return Ok(other),
         }
         let evidence = erased.and_then(|_| history.evidence());
+        let cover = history.cover;
         let mut entries = history.entries;
         for (entry, record) in &mut entries {
             if erased.is_some() {
                 if let Some(text) = entry.text.take() {
-                    entry.digest.get_or_insert_with(|| written(&digest(text.as_bytes())));
+                    cover.note(entry, text.as_bytes());
                 }
                 continue;
             }
@@ -96,7 +97,7 @@ async fn anew(
             change(record);
             if *record != before {
                 let text = entry.text.replace(serde_json::to_string(record).expect("a record is JSON"));
-                entry.digest.get_or_insert_with(|| written(&digest(text.unwrap_or_default().as_bytes())));
+                cover.note(entry, text.unwrap_or_default().as_bytes());
             }
         }
         let entries = entries.into_iter().map(|(entry, _)| entry).collect();
@@ -137,8 +138,32 @@ async fn append(broker: &Broker, run: RunId, record: &Record, mut last: u64) -> 
     Ok(first.expect("a record has a payload"))
 }
 
+/// Notes digests of what is not to be read any more, as they are kept: covered, and only where a link is proven by them.
+#[derive(Clone, Copy)]
+struct Cover<'b> {
+    broker: &'b Broker,
+    run: RunId,
+}
+
+impl Cover<'_> {
+    /// Notes the digest of what was stored, unless it is noted.
+    fn note(self, entry: &mut KeptEntry, stored: &[u8]) {
+        if entry.digest.is_none() && entry.chain.is_some() {
+            entry.digest = self.broker.log.covered(self.run, entry.seq, &digest(stored));
+        }
+    }
+
+    /// Covers a digest that an older program noted as it was.
+    fn again(self, entry: &mut KeptEntry) {
+        if let Some(plain) = entry.digest.as_deref().and_then(read_mark) {
+            entry.digest = self.broker.log.covered(self.run, entry.seq, &plain);
+        }
+    }
+}
+
 /// A log as it is to be kept.
-struct History {
+struct History<'b> {
+    cover: Cover<'b>,
     stands: Stands,
     /// Each stored record, and the record itself if there is one to be changed.
     entries: Vec<(KeptEntry, Option<Record>)>,
@@ -176,10 +201,11 @@ impl Read {
     }
 }
 
-impl History {
-    fn of(run: RunId, stored: &[Stored]) -> Result<Self> {
-        let mut history =
-            Self { stands: Stands::Gone, entries: Vec::new(), erased: false, anew_from: 0, unreadable: false };
+impl<'b> History<'b> {
+    fn of(broker: &'b Broker, run: RunId, stored: &[Stored]) -> Result<Self> {
+        let cover = Cover { broker, run };
+        let (stands, entries) = (Stands::Gone, Vec::new());
+        let mut history = Self { cover, stands, entries, erased: false, anew_from: 0, unreadable: false };
         let mut text = String::new();
         // The stored pieces of the record that is being read.
         let mut pieces: Vec<KeptEntry> = Vec::new();
@@ -197,7 +223,7 @@ impl History {
                         text.clear();
                     }
                     text.push_str(&piece);
-                    entry.digest = Some(written(&digest(&payload)));
+                    cover.note(&mut entry, &payload);
                     if !is_last_piece(index, count) {
                         pieces.push(entry);
                         continue;
@@ -225,7 +251,7 @@ impl History {
             Read::Not => None,
         };
         self.unreadable = true;
-        entry.digest.get_or_insert_with(|| written(&digest(stored)));
+        self.cover.note(entry, stored);
         entry.text = record.as_ref().map(|record| serde_json::to_string(record).expect("a record is JSON"));
         record
     }
@@ -261,6 +287,7 @@ impl History {
         // It stands for everything before it. Of itself only its places are kept in the next one.
         self.entries.clear();
         for mut entry in kept.entries {
+            self.cover.again(&mut entry);
             let record = match entry.text.take() {
                 Some(text) => {
                     let read = Read::of(run, entry.seq, text.as_bytes())?;
@@ -273,7 +300,7 @@ impl History {
         }
         for mut piece in pieces.drain(..) {
             if let Some(text) = piece.text.take() {
-                piece.digest.get_or_insert_with(|| written(&digest(text.as_bytes())));
+                self.cover.note(&mut piece, text.as_bytes());
             }
             self.entries.push((piece, None));
         }

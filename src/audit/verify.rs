@@ -54,7 +54,25 @@ struct Step {
     /// When it was stored, as the store says.
     at: Timestamp,
     link: Option<Link>,
-    digest: Mark,
+    digest: Known,
+}
+
+/// What is known of the digest of a record.
+enum Known {
+    Plain(Mark),
+    /// Only who has the key knows it.
+    Covered(String),
+}
+
+impl Step {
+    fn fits(&self, link: &Link, key: &Key, run: RunId, before: &Head) -> bool {
+        match &self.digest {
+            Known::Plain(digest) => link.fits(key, run, before, digest),
+            Known::Covered(text) => {
+                key.uncover(run, self.seq, text).iter().any(|digest| link.fits(key, run, before, digest))
+            }
+        }
+    }
 }
 
 /// Verifies logs: with the key that they were chained with, and the anchors in a folder.
@@ -199,7 +217,7 @@ pub fn verify(key: &Key, run: RunId, stored: &[Stored], anchor: Option<&Anchor>)
         let before = alone.map_or(head, |(seq, mark)| Head { seq, number: link.number.saturating_sub(1), mark });
         // It has the place before it in itself, and may stand after what has not been removed yet.
         verdict.removed |= link.before.is_some();
-        if link.fits(key, run, &before, &step.digest) {
+        if step.fits(&link, key, run, &before) {
             verdict.chained += 1;
             // The link was made just before; the store cannot know its own time then, and so it is not in it.
             let (stored, written) = (step.at, link.at);
@@ -289,7 +307,12 @@ fn steps(stored: &[Stored]) -> (Vec<Step>, bool) {
                 kept
             }
         };
-        steps.push(Step { seq: one.seq, at: one.at, link: linked.map(|linked| linked.link), digest: own });
+        steps.push(Step {
+            seq: one.seq,
+            at: one.at,
+            link: linked.map(|linked| linked.link),
+            digest: Known::Plain(own),
+        });
         if let Some(kept) = kept {
             erased = kept.erased.is_some();
             let own = steps.split_off(from.min(steps.len()));
@@ -302,7 +325,11 @@ fn steps(stored: &[Stored]) -> (Vec<Step>, bool) {
 fn step_of(entry: &crate::run::record::KeptEntry) -> Step {
     let link = entry.chain.as_deref().and_then(Link::read);
     let own = || digest(entry.text.as_deref().unwrap_or_default().as_bytes());
-    Step { seq: entry.seq, at: entry.at, link, digest: entry.digest.as_deref().and_then(read_mark).unwrap_or_else(own) }
+    let digest = match entry.digest.as_deref() {
+        None => Known::Plain(own()),
+        Some(text) => read_mark(text).map_or_else(|| Known::Covered(text.to_owned()), Known::Plain),
+    };
+    Step { seq: entry.seq, at: entry.at, link, digest }
 }
 
 enum Piece {

@@ -210,6 +210,12 @@ pub trait Log: Send + Sync {
     /// reader, and a late writer meets a conflict. What came before it is there until it is cleaned ([`Cleaner::forget`]).
     async fn bury(&self, run: RunId, tombstone: Bytes, kept: Duration) -> Result<u64>;
 
+    /// What the digest of a record is kept as that is not to be read any more: whoever tries words at it must not learn which
+    /// they were. None: nothing here is proven by it.
+    fn covered(&self, _run: RunId, _seq: u64, _digest: &[u8; 32]) -> Option<String> {
+        None
+    }
+
     /// Tells the processes that may clean to look at the run. The call may be lost; they go round all runs, too.
     async fn call_cleaner(&self, run: RunId) -> Result<()>;
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
 use super::anchors::{Anchor, Anchors, Fate};
-use super::{Head, Key, Link, ROOM, digest, linked};
+use super::{Head, Key, Link, Mark, ROOM, digest, linked};
 use crate::broker::{Broker, Error, Lane, Live, Log, Overheard, Result, Sighting, Stored};
 use crate::clock::Clock;
 use crate::ids::RunId;
@@ -144,6 +144,10 @@ impl Log for Chained {
         let until = self.clock.now().checked_add(kept).ok();
         self.anchors.note(run, Anchor { head, fate: Fate::Removed { until } });
         Ok(seq)
+    }
+
+    fn covered(&self, run: RunId, seq: u64, digest: &Mark) -> Option<String> {
+        Some(self.key.cover(run, seq, digest))
     }
 
     async fn call_cleaner(&self, run: RunId) -> Result<()> {

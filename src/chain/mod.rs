@@ -27,6 +27,10 @@ pub use log::chained;
 
 /// What a link begins with, at the end of a payload.
 const BEGIN: &[u8] = b",\"chain\":\"";
+/// What a covered digest begins with.
+const COVERED: &str = "~";
+/// How many random bytes are in a covered digest: none is covered twice in the same way.
+const NONCE: usize = 16;
 /// The most bytes that a link adds to a payload.
 pub const ROOM: usize = 192;
 
@@ -56,6 +60,28 @@ impl Key {
     /// Whether something holds with this key or with one from before.
     fn any(&self, holds: impl Fn(&Self) -> bool) -> bool {
         holds(self) || self.previous.iter().any(holds)
+    }
+
+    /// The digest of a record that is not to be read any more, so that only who has the key can try words at it.
+    pub fn cover(&self, run: RunId, seq: u64, digest: &Mark) -> String {
+        let nonce = rand::random::<[u8; NONCE]>();
+        let covered = self.pad(run, seq, &nonce, digest);
+        format!("{COVERED}{}", URL_SAFE_NO_PAD.encode([&nonce[..], &covered].concat()))
+    }
+
+    /// What a covered digest may be, by this key and by those from before; nothing if it is not covered.
+    pub fn uncover(&self, run: RunId, seq: u64, text: &str) -> Vec<Mark> {
+        let read = text.strip_prefix(COVERED).and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
+        let read = read.as_deref().and_then(|bytes| bytes.split_at_checked(NONCE));
+        let Some((nonce, covered)) = read.and_then(|(nonce, mark)| Some((nonce, Mark::try_from(mark).ok()?))) else {
+            return Vec::new();
+        };
+        std::iter::once(self).chain(self.previous.iter()).map(|key| key.pad(run, seq, nonce, &covered)).collect()
+    }
+
+    fn pad(&self, run: RunId, seq: u64, nonce: &[u8], mark: &Mark) -> Mark {
+        let pad = self.mark(&[b"fastagency digest v1\0", run.to_string().as_bytes(), &seq.to_be_bytes(), nonce]);
+        std::array::from_fn(|at| mark[at] ^ pad[at])
     }
 
     fn mark(&self, parts: &[&[u8]]) -> Mark {

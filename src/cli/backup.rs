@@ -30,6 +30,10 @@ pub(super) struct Restore {
     data_dir: Option<PathBuf>,
 }
 
+/// What whoever restores a backup must know.
+const BACK_AGAIN: &str = "What was erased, redacted or removed since the backup was made is in it again: repeat each `fastagency audit \
+erase`; redaction and keep_ended follow by themselves. What was answered since is asked again, and done again.";
+
 impl Backup {
     pub(super) fn run(self, common: &Common) -> Result<ExitCode, CliError> {
         let data = project::data_dir(&project::load(common)?, self.data_dir.as_ref());
@@ -44,6 +48,7 @@ impl Restore {
         let data = project::data_dir(&project::load(common)?, self.data_dir.as_ref());
         copy(&self.from, &data)?;
         println!("restored {} to {}", self.from.display(), data.display());
+        println!("{BACK_AGAIN}");
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -90,6 +90,8 @@ pub(super) struct Journal {
     prompts: Mutex<Prompts>,
     behind: Mutex<storing::Behind>,
     state: Mutex<State>,
+    /// Wakes those who wait for a password that is told.
+    heard: tokio::sync::Notify,
 }
 
 /// The writer, and the projections that are kept as it writes.
@@ -226,6 +228,7 @@ impl Journal {
                 usage: Usage::default(),
                 spent,
             }),
+            heard: tokio::sync::Notify::new(),
         }
     }
 

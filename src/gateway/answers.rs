@@ -36,8 +36,9 @@ impl Target {
 pub async fn give(gateway: &Gateway, target: &Target, question: &Message, given: Given) -> Result<Accepted> {
     let broker = &gateway.broker;
     if target.origin == Origin::ForeignWorker {
-        return bridge::answer(broker, target, question, given).await;
+        return bridge::answer(broker, &gateway.settings.redactor, target, question, given).await;
     }
+    let mut told = None;
     let mut given = match (secret_of(question, &given.answer), &gateway.settings.sealer) {
         (None, _) => given,
         (Some(secret), Some(sealer)) => {
@@ -45,15 +46,21 @@ pub async fn give(gateway: &Gateway, target: &Target, question: &Message, given:
             Given::new(Answer::Sealed(sealed), given.by)
         }
         (Some(secret), None) => {
-            // The worker hears the password first and then reads the mark that says that it counts; the log holds neither.
-            broker.inbox.tell(target.run, Slot::Answer(question.uuid), secret.into()).await?;
+            // Stored is a mark that says whose password counts; the password itself is told, once its mark was the first.
+            told = Some(secret);
             Given::new(Answer::Told, given.by)
         }
     };
     if let Some(voucher) = &gateway.settings.voucher {
         given = voucher.vouch(Matter::Answer(target.run, question.uuid), given);
     }
-    answer::answer(broker, &target.workflow, target.run, question.uuid, &given).await
+    let accepted = answer::answer(broker, &target.workflow, target.run, question.uuid, &given).await?;
+    if accepted == Accepted::Yes
+        && let Some(secret) = told
+    {
+        broker.inbox.tell(target.run, Slot::Answer(question.uuid), secret.into()).await?;
+    }
+    Ok(accepted)
 }
 
 /// The password that an answer is.
@@ -75,7 +82,8 @@ pub async fn cancel(gateway: &Gateway, target: &Target, by: Option<UserId>) -> R
     answer::cancel(&gateway.broker, &target.workflow, target.run, by, voucher).await?;
     if target.origin == Origin::ForeignWorker {
         // No worker of ours reads its inbox, and a FastAgency worker cannot be stopped: it goes on unheard.
-        bridge::end(&gateway.broker, target.run, crate::run::record::Ending::Cancelled, None).await?;
+        let redactor = &gateway.settings.redactor;
+        bridge::end(&gateway.broker, redactor, target.run, crate::run::record::Ending::Cancelled, None).await?;
     }
     Ok(())
 }

@@ -111,7 +111,7 @@ pub async fn run(
     if history.is_empty() {
         return Err(ApiError::unknown_run(&id));
     }
-    let mut summary = Summary::of(run, &history.records);
+    let mut summary = redaction::summary_of(redactor, run, &history.records);
     if let Some(title) = summary::title(&gateway.broker, summary.user.as_ref(), run).await? {
         summary.title = Some(title);
     }

@@ -17,10 +17,11 @@ use crate::gateway::answers::Target;
 use crate::ids::{MessageId, RunId, UserId, user_token};
 use crate::lifecycle::Shutdown;
 use crate::message::{Content, Message, from_envelope};
+use crate::redact::Redactor;
 use crate::run::answer::{Accepted, Answer, Given};
 use crate::run::record::{Answered, Body, Ended, Ending, Origin, Outcome, Placed, Record, Usage, completed_message};
 use crate::run::summary::Summary;
-use crate::run::{Result, answer as inbox, look};
+use crate::run::{Result, answer as inbox, created, look, redaction};
 
 /// The runs that are kept in mind; a forgotten one is read again.
 const MOST_REMEMBERED: usize = 10_000;
@@ -32,11 +33,11 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 const PASSED_ON_WITHIN: Duration = Duration::from_secs(6);
 
 /// Copies what FastAgency's workers say, until the end.
-pub async fn serve(broker: Broker, shutdown: Shutdown) {
+pub async fn serve(broker: Broker, redactor: Redactor, shutdown: Shutdown) {
     loop {
         tokio::select! {
             () = shutdown.soft() => return,
-            outcome = copy_all(&broker) => if let Err(error) = outcome {
+            outcome = copy_all(&broker, &redactor) => if let Err(error) = outcome {
                 tracing::warn!("messages of FastAgency's workers are not read for now: {error}");
             }
         }
@@ -47,7 +48,7 @@ pub async fn serve(broker: Broker, shutdown: Shutdown) {
     }
 }
 
-async fn copy_all(broker: &Broker) -> Result<()> {
+async fn copy_all(broker: &Broker, redactor: &Redactor) -> Result<()> {
     let Some(contract) = &broker.contract else { return Ok(()) };
     contract.prepare().await?;
     let mut messages = contract.worker_messages().await?;
@@ -59,23 +60,23 @@ async fn copy_all(broker: &Broker) -> Result<()> {
             carried = messages.next() => carried,
             _ = looks.tick() => {
                 for (run, question) in runs.waiting() {
-                    pass_on_again(broker, run, question).await?;
+                    pass_on_again(broker, redactor, run, question).await?;
                 }
                 continue;
             }
         };
         let Some(carried) = carried else { return Ok(()) };
         let Some((run, message)) = said(&carried) else { continue };
-        runs.copy(broker, run, carried.seq, &message).await?;
+        if carried.copy_of.is_some() && !runs.may_be_foreign(broker, run).await? {
+            continue;
+        }
+        runs.copy(broker, redactor, run, carried.seq, &message).await?;
     }
 }
 
 /// The run that a message is about, and the message. FastAgency's worker publishes under the subject of whichever run it
 /// started last, so only the body says whose message it is; one that does not say might be anybody's and is shown to nobody.
 fn said(carried: &Carried) -> Option<(RunId, Message)> {
-    if carried.copy_of.is_some() {
-        return None;
-    }
     // What is too deep is cut off: the message may be the one that ends the run.
     let shallow = cut(&carried.body, OUTSIDE.depth);
     let body = shallow.as_deref().unwrap_or(&carried.body);
@@ -110,13 +111,37 @@ struct Copied {
 }
 
 impl Runs {
+    /// Whether a message that is marked as a copy of ours may be none: anybody can mark one, and copies are made only of runs
+    /// that began in FastAgency.
+    async fn may_be_foreign(&mut self, broker: &Broker, run: RunId) -> Result<bool> {
+        if let Some(known) = self.known.get(&run) {
+            return Ok(known.is_some());
+        }
+        let is_ours = created(broker, run).await?.is_some_and(|created| created.origin != Origin::ForeignWorker);
+        if is_ours {
+            self.remember(run, None);
+        }
+        Ok(!is_ours)
+    }
+
+    fn remember(&mut self, run: RunId, known: Option<Copied>) {
+        if self.known.len() >= MOST_REMEMBERED {
+            self.known.clear();
+        }
+        self.known.insert(run, known);
+    }
+
     /// Appends a message to its run's log, unless it is there.
-    async fn copy(&mut self, broker: &Broker, run: RunId, seq: u64, message: &Message) -> Result<()> {
+    async fn copy(
+        &mut self,
+        broker: &Broker,
+        redactor: &Redactor,
+        run: RunId,
+        seq: u64,
+        message: &Message,
+    ) -> Result<()> {
         if !self.known.contains_key(&run) {
-            if self.known.len() >= MOST_REMEMBERED {
-                self.known.clear();
-            }
-            self.known.insert(run, Copied::of(run, &look(broker, run, 0).await?.records));
+            self.remember(run, Copied::of(redactor, run, &look(broker, run, 0).await?.records));
         }
         let Some(known) = self.known.get_mut(&run) else { return Ok(()) };
         while let Some(copied) = known
@@ -124,10 +149,10 @@ impl Runs {
         {
             match append(broker, run, copied.last, body(seq, message, copied.failed.as_deref())).await {
                 Ok(placed) => {
-                    copied.apply(&placed);
+                    copied.apply(redactor, &placed);
                     copied.shelve(broker).await;
                     if gave_up(message) {
-                        end(broker, run, Ending::Failed, short(message)).await?;
+                        end(broker, redactor, run, Ending::Failed, short(message)).await?;
                     }
                     if copied.summary.outcome.is_some() || gave_up(message) {
                         *known = None;
@@ -135,7 +160,9 @@ impl Runs {
                     return Ok(());
                 }
                 // Another gateway was first, or an answer came in between: look again.
-                Err(broker::Error::Conflict { .. }) => *known = Copied::of(run, &look(broker, run, 0).await?.records),
+                Err(broker::Error::Conflict { .. }) => {
+                    *known = Copied::of(redactor, run, &look(broker, run, 0).await?.records)
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -154,18 +181,18 @@ impl Runs {
 
 impl Copied {
     /// How far a run with these records has been copied; `None` if it is none of a FastAgency worker, or over.
-    fn of(run: RunId, records: &[Placed]) -> Option<Self> {
+    fn of(redactor: &Redactor, run: RunId, records: &[Placed]) -> Option<Self> {
         let mut copied = Copied { last: 0, upto: 0, failed: None, asked: None, summary: Summary::new(run) };
         for placed in records {
-            copied.apply(placed);
+            copied.apply(redactor, placed);
         }
         let foreign = copied.summary.origin == Some(Origin::ForeignWorker);
         (foreign && copied.summary.outcome.is_none()).then_some(copied)
     }
 
-    fn apply(&mut self, placed: &Placed) {
+    fn apply(&mut self, redactor: &Redactor, placed: &Placed) {
         self.last = placed.seq;
-        self.summary.apply(placed);
+        self.summary.apply(&redaction::placed(redactor, placed));
         if let Body::Said { key, message } = &placed.record.body {
             if let Some(seq) = key.strip_prefix("foreign/").and_then(|seq| seq.parse().ok()) {
                 self.upto = seq;
@@ -232,14 +259,19 @@ async fn append(broker: &Broker, run: RunId, expected: u64, body: Body) -> broke
 }
 
 /// Appends what `decide` says about the run as it is; `None`: nothing is to be appended.
-async fn append_to_current(broker: &Broker, run: RunId, decide: impl Fn(&Summary) -> Option<Body>) -> Result<bool> {
+async fn append_to_current(
+    broker: &Broker,
+    redactor: &Redactor,
+    run: RunId,
+    decide: impl Fn(&Summary) -> Option<Body>,
+) -> Result<bool> {
     loop {
         let records = look(broker, run, 0).await?.records;
-        let Some(mut copied) = Copied::of(run, &records) else { return Ok(false) };
+        let Some(mut copied) = Copied::of(redactor, run, &records) else { return Ok(false) };
         let Some(body) = decide(&copied.summary) else { return Ok(false) };
         match append(broker, run, copied.last, body).await {
             Ok(placed) => {
-                copied.apply(&placed);
+                copied.apply(redactor, &placed);
                 copied.shelve(broker).await;
                 return Ok(true);
             }
@@ -250,8 +282,14 @@ async fn append_to_current(broker: &Broker, run: RunId, decide: impl Fn(&Summary
 }
 
 /// Ends a FastAgency worker's run in our log, unless it has ended.
-pub async fn end(broker: &Broker, run: RunId, outcome: Ending, reason: Option<&str>) -> Result<()> {
-    append_to_current(broker, run, |_| {
+pub async fn end(
+    broker: &Broker,
+    redactor: &Redactor,
+    run: RunId,
+    outcome: Ending,
+    reason: Option<&str>,
+) -> Result<()> {
+    append_to_current(broker, redactor, run, |_| {
         Some(Body::Ended(Ended {
             outcome,
             reason: reason.map(str::to_owned),
@@ -265,9 +303,9 @@ pub async fn end(broker: &Broker, run: RunId, outcome: Ending, reason: Option<&s
 }
 
 /// Puts a FastAgency worker's run on the shelf. That it may fail is no matter: its next message puts it there.
-pub async fn shelve(broker: &Broker, run: RunId) {
+pub async fn shelve(broker: &Broker, redactor: &Redactor, run: RunId) {
     if let Ok(looked) = look(broker, run, 0).await
-        && let Some(copied) = Copied::of(run, &looked.records)
+        && let Some(copied) = Copied::of(redactor, run, &looked.records)
     {
         copied.shelve(broker).await;
     }
@@ -275,19 +313,32 @@ pub async fn shelve(broker: &Broker, run: RunId) {
 
 /// Answers a question of a FastAgency worker. The inbox takes the first; whoever was first writes it into the log and passes
 /// it on to the worker, who must hear it once only: a second copy would stay in its queue and keep it busy for ever.
-pub async fn answer(broker: &Broker, target: &Target, question: &Message, given: Given) -> Result<Accepted> {
+pub async fn answer(
+    broker: &Broker,
+    redactor: &Redactor,
+    target: &Target,
+    question: &Message,
+    given: Given,
+) -> Result<Accepted> {
     let text = as_fastagency_wants(&given.answer);
     let marked = if question.says.is_secret() { Answer::Told } else { given.answer };
     let stored = Given::new(marked, given.by);
     let accepted = inbox::answer(broker, &target.workflow, target.run, question.uuid, &stored).await?;
     if accepted == Accepted::Yes {
-        pass_on(broker, target, question, &text, stored.by).await?;
+        pass_on(broker, redactor, target, question, &text, stored.by).await?;
     }
     Ok(accepted)
 }
 
 /// Brings an answer that counts into the log and to the worker, each unless it is there.
-async fn pass_on(broker: &Broker, target: &Target, question: &Message, text: &str, by: Option<UserId>) -> Result<()> {
+async fn pass_on(
+    broker: &Broker,
+    redactor: &Redactor,
+    target: &Target,
+    question: &Message,
+    text: &str,
+    by: Option<UserId>,
+) -> Result<()> {
     let secret = question.says.is_secret();
     let answered = Answered {
         question: question.uuid,
@@ -299,7 +350,7 @@ async fn pass_on(broker: &Broker, target: &Target, question: &Message, text: &st
         on_timeout: false,
     };
     let log = async || {
-        append_to_current(broker, target.run, |summary| {
+        append_to_current(broker, redactor, target.run, |summary| {
             let open = summary.open_questions().any(|open| open == question.uuid);
             open.then(|| Body::Did {
                 key: format!("foreign/answer/{}", question.uuid),
@@ -340,7 +391,7 @@ async fn was_published(broker: &Broker, target: &Target, question: MessageId) ->
 }
 
 /// Passes on the answer to a run's last question, if it was given and whoever took it died before he did so.
-async fn pass_on_again(broker: &Broker, run: RunId, question: MessageId) -> Result<()> {
+async fn pass_on_again(broker: &Broker, redactor: &Redactor, run: RunId, question: MessageId) -> Result<()> {
     let slot = Slot::Answer(question);
     let Some(stored) = broker.inbox.get(run, slot).await? else { return Ok(()) };
     if clock::until(stored.at, SystemClock.now()) < PASSED_ON_WITHIN {
@@ -361,7 +412,7 @@ async fn pass_on_again(broker: &Broker, run: RunId, question: MessageId) -> Resu
         tracing::warn!(run.id = %run, "a password was lost with the gateway that took it; the question is open again");
         return Ok(broker.inbox.reopen(run, slot).await?);
     }
-    pass_on(broker, &target, question, &as_fastagency_wants(&given.answer), given.by).await
+    pass_on(broker, redactor, &target, question, &as_fastagency_wants(&given.answer), given.by).await
 }
 
 /// An answer as the text that FastAgency's own pages send: several choices are joined by commas.
@@ -393,7 +444,6 @@ mod tests {
             json!({"workflow_uuid": run, "type": "text_message", "content": {"body": "hi"}, "uuid": "my-own-uuid"});
         let (whose, message) = said(&carried(body.clone())).unwrap();
         assert_eq!((whose, message.says), (run, Content::text("hi")));
-        assert!(said(&Carried { copy_of: Some(7), ..carried(body) }).is_none());
         assert!(said(&carried(json!({"type": "text", "content": {"content": "AG2's own"}}))).is_none());
         assert!(said(&carried(json!("text"))).is_none());
     }
@@ -427,12 +477,31 @@ mod tests {
         };
         let placed = |seq, body| Placed { seq, at: Timestamp::UNIX_EPOCH, record: Record::new(body) };
         let records = [placed(1, created(Origin::ForeignWorker)), placed(4, body(30, &message, None))];
-        let copied = Copied::of(run, &records).unwrap();
+        let copied = Copied::of(&Redactor::default(), run, &records).unwrap();
         assert_eq!((copied.last, copied.upto, copied.failed.as_deref()), (4, 30, Some("boom")));
         let completed = completed_message(run, json!("x"));
         let Body::Ended(ended) = body(31, &completed, copied.failed.as_deref()) else { panic!("it ends") };
         assert_eq!((ended.outcome, ended.reason.as_deref()), (Ending::Failed, Some("boom")));
-        assert!(Copied::of(run, &[placed(1, created(Origin::Gateway))]).is_none());
-        assert!(Copied::of(run, &[]).is_none());
+        assert!(Copied::of(&Redactor::default(), run, &[placed(1, created(Origin::Gateway))]).is_none());
+        // A title is cut at its length, and a pattern would not find what is left of a number.
+        let redactor = Redactor::new(&[], vec![regex::Regex::new("[0-9]{16}").unwrap()]);
+        let ask = Message {
+            says: Content::TextInput(crate::message::TextInput { prompt: Some("Hi?".into()), ..Default::default() }),
+            ..message
+        };
+        let answered = Answered {
+            question: ask.uuid,
+            text: Some(format!("{} 4111111111111111", "word ".repeat(22))),
+            value: None,
+            sealed: None,
+            refused: None,
+            by: None,
+            on_timeout: false,
+        };
+        let answer = Body::Did { key: "foreign/answer/1".into(), outcome: Outcome::Answer(answered) };
+        let records = [placed(1, created(Origin::ForeignWorker)), placed(2, body(30, &ask, None)), placed(3, answer)];
+        let title = Copied::of(&redactor, run, &records).unwrap().summary.title.unwrap();
+        assert!(title.starts_with("word ") && !title.contains("411"), "{title}");
+        assert!(Copied::of(&Redactor::default(), run, &[]).is_none());
     }
 }

@@ -146,7 +146,7 @@ struct Gateway {
 
 /// Serves until the end begins; then takes no more, tells streams and sockets to come back, and returns when all have gone.
 pub async fn serve(listener: TcpListener, broker: Broker, settings: Settings, shutdown: Shutdown) -> Result<(), Error> {
-    let (unclaimed, watching) = starting::Unclaimed::new(broker.clone(), shutdown.clone());
+    let (unclaimed, watching) = starting::Unclaimed::new(broker.clone(), settings.redactor.clone(), shutdown.clone());
     let auth = Authenticator::new(&settings.auth)?;
     let filter = RequestFilter::new(&settings.auth, settings.public_url.as_deref());
     let address = listener.local_addr()?;
@@ -175,7 +175,7 @@ pub async fn serve(listener: TcpListener, broker: Broker, settings: Settings, sh
     });
     shutdown.run(watching);
     if broker.contract.is_some() {
-        shutdown.run(bridge::serve(broker, shutdown.clone()));
+        shutdown.run(bridge::serve(broker, gateway.settings.redactor.clone(), shutdown.clone()));
     }
     let keeper = gateway.clone();
     let until = shutdown.clone();

@@ -294,8 +294,7 @@ async fn look_up(gateway: &Gateway, run: RunId, caller: &Caller) -> Result<Found
     if !gateway.auth.may(caller, Act::See, created.workflow.as_str(), created.user.as_ref()) {
         return Err(unknown());
     }
-    let mut summary = Summary::new(run);
-    looked.records.iter().for_each(|placed| summary.apply(&redaction::placed(&gateway.settings.redactor, placed)));
+    let mut summary = redaction::summary_of(&gateway.settings.redactor, run, &looked.records);
     if let Some(title) = summary::title(&gateway.broker, created.user.as_ref(), run).await? {
         summary.title = Some(title);
     }

@@ -17,7 +17,9 @@ use crate::gateway::{Gateway, bridge};
 use crate::ids::{Name, RunId, UserId, user_token};
 use crate::lifecycle::Shutdown;
 use crate::metrics::metrics;
+use crate::redact::Redactor;
 use crate::run::record::{Body, Created, Origin, Placed};
+use crate::run::redaction;
 use crate::run::start::{Start, Started};
 use crate::run::summary::Summary;
 use crate::run::writer::last_record;
@@ -179,13 +181,19 @@ async fn initiate(gateway: &Gateway, run: RunId, created: &Created) -> run::Resu
     };
     match asked {
         Ok(()) => {
-            bridge::shelve(&gateway.broker, run).await;
+            bridge::shelve(&gateway.broker, &gateway.settings.redactor, run).await;
             Ok(())
         }
         Err(error) => {
             let reason = "the workflow's worker could not be asked to start it";
-            if let Err(error) =
-                bridge::end(&gateway.broker, run, crate::run::record::Ending::Failed, Some(reason)).await
+            if let Err(error) = bridge::end(
+                &gateway.broker,
+                &gateway.settings.redactor,
+                run,
+                crate::run::record::Ending::Failed,
+                Some(reason),
+            )
+            .await
             {
                 tracing::warn!(run.id = %run, "a run that nobody was asked to do could not be ended: {error}");
             }
@@ -210,7 +218,11 @@ pub struct Unclaimed {
 
 impl Unclaimed {
     /// The list, and the task that looks after it.
-    pub fn new(broker: Broker, shutdown: Shutdown) -> (Self, impl Future<Output = ()> + Send + 'static) {
+    pub fn new(
+        broker: Broker,
+        redactor: Redactor,
+        shutdown: Shutdown,
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (sender, mut receiver) = mpsc::channel::<(RunId, Instant)>(MOST_WATCHED);
         let unclaimed = Self { sender, watched: Arc::default() };
         let watched = unclaimed.watched.clone();
@@ -230,7 +242,7 @@ impl Unclaimed {
                 if !forget(&watched, run) {
                     continue;
                 }
-                if let Err(error) = shelve_if_unclaimed(&broker, run).await {
+                if let Err(error) = shelve_if_unclaimed(&broker, &redactor, run).await {
                     tracing::debug!(run.id = %run, "a new run could not be put on the shelf: {error}");
                 }
             }
@@ -258,7 +270,7 @@ fn forget(watched: &Mutex<HashSet<RunId>>, run: RunId) -> bool {
     watched.lock().unwrap_or_else(PoisonError::into_inner).remove(&run)
 }
 
-async fn shelve_if_unclaimed(broker: &Broker, run: RunId) -> run::Result<()> {
+async fn shelve_if_unclaimed(broker: &Broker, redactor: &Redactor, run: RunId) -> run::Result<()> {
     let Some(last) = last_record(broker, run).await? else { return Ok(()) };
     if !matches!(last.record.body, Body::Created(_)) {
         return Ok(());
@@ -267,7 +279,7 @@ async fn shelve_if_unclaimed(broker: &Broker, run: RunId) -> run::Result<()> {
     // A worker may have claimed and shelved it in between; then ours is the older one and must not stay.
     let records = run::look(broker, run, 0).await?.records;
     if records.len() > 1 {
-        Summary::of(run, &records).shelve(broker).await?;
+        redaction::summary_of(redactor, run, &records).shelve(broker).await?;
     }
     Ok(())
 }

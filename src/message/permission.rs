@@ -6,6 +6,7 @@ use sha2::Digest;
 
 use super::{Approval, Change, Verdict};
 use crate::ids::hex;
+use crate::redact::REDACTED;
 
 /// A call of a tool that somebody may be asked about.
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +46,7 @@ pub(super) fn changed(asked: &Approval, verdict: &Verdict) -> Result<Option<Map<
                 "{place}: it is {digits} rounded, as some programs read numbers; send only what was changed, as changes"
             ));
         }
+        refuse_redacted(&before, &after)?;
         return Ok(Some(arguments.clone()));
     }
     if verdict.changes.is_empty() {
@@ -54,7 +56,28 @@ pub(super) fn changed(asked: &Approval, verdict: &Verdict) -> Result<Option<Map<
     for change in &verdict.changes {
         apply(&mut arguments, change)?;
     }
+    refuse_redacted(&Value::Object(asked.arguments.clone()), &arguments)?;
     Ok(arguments.as_object().cloned())
+}
+
+/// Refuses the mark that stands where something is not shown: sent back as if it were the value, it would be called with.
+fn refuse_redacted(before: &Value, after: &Value) -> Result<(), String> {
+    fn marks(value: &Value) -> usize {
+        match value {
+            Value::String(text) => text.matches(REDACTED).count(),
+            Value::Array(items) => items.iter().map(marks).sum(),
+            Value::Object(fields) => {
+                fields.iter().map(|(name, value)| name.matches(REDACTED).count() + marks(value)).sum()
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        }
+    }
+    if marks(after) > marks(before) {
+        return Err(format!(
+            "{REDACTED} stands where something is not shown, and is no value; leave out what was not changed, or write the whole value"
+        ));
+    }
+    Ok(())
 }
 
 /// Puts one change into the arguments: the rest stays as the server has it.
@@ -184,6 +207,26 @@ mod tests {
         ] {
             assert_eq!(inexact_number(text), Some(number), "{text}");
         }
+    }
+
+    #[test]
+    fn the_mark_of_what_is_not_shown_is_no_value_that_a_tool_is_called_with() {
+        let object = |value: Value| value.as_object().unwrap().clone();
+        let asked = Approval { arguments: object(json!({"iban": "DE02", "note": "hi"})), ..Approval::default() };
+        let answer = |value: Value| changed(&asked, &serde_json::from_value(value).unwrap());
+        for sent in [
+            json!({"decision": "once", "arguments": {"iban": "[redacted]", "note": "ho"}}),
+            json!({"decision": "once", "changes": [{"path": "/iban", "json": "\"[redacted]\""}]}),
+            json!({"decision": "once", "changes": [{"path": "/note", "json": "[{\"x\": \"to [redacted]\"}]"}]}),
+        ] {
+            assert!(answer(sent).unwrap_err().contains("[redacted] stands where something is not shown"));
+        }
+        let kept = answer(json!({"decision": "once", "changes": [{"path": "/note", "json": "\"ho\""}]}));
+        assert_eq!(kept.unwrap().unwrap(), object(json!({"iban": "DE02", "note": "ho"})));
+        // What a model wrote itself is there to be seen.
+        let own = Approval { arguments: object(json!({"note": "[redacted]"})), ..Approval::default() };
+        let sent = serde_json::from_value(json!({"decision": "once", "arguments": {"note": "[redacted]"}})).unwrap();
+        assert!(changed(&own, &sent).is_ok());
     }
 
     #[test]

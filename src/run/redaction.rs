@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::ids::RunId;
 use crate::message::{Content, Message};
 use crate::model::ToolCall;
 use crate::redact::{REDACTED, Redactor};
@@ -64,6 +65,13 @@ fn asked(redactor: &Redactor, asked: &mut Asked) {
 /// Redacts why somebody removed a run.
 fn removal(redactor: &Redactor, removal: &mut Removal) {
     removal.reason.iter_mut().for_each(|reason| redactor.in_place(reason));
+}
+
+/// The summary of a run whose records were redacted: what names of fields hide is found in records only.
+pub fn summary_of(redactor: &Redactor, run: RunId, records: &[Placed]) -> Summary {
+    let mut summary = Summary::new(run);
+    records.iter().for_each(|one| summary.apply(&placed(redactor, one)));
+    summary
 }
 
 /// Redacts what a list shows of a run.

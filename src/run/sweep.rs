@@ -19,6 +19,7 @@ use crate::broker::{Broker, Cleaner, Job, Reason, Shelf, Sighting, Slot, TOMBSTO
 use crate::clock::{self, Clock, SystemClock, Timestamp};
 use crate::ids::{Name, RunId, UserId, WorkerId};
 use crate::metrics::metrics;
+use crate::redact::Redactor;
 use crate::run::assembler::Assembler;
 use crate::run::claim::{is_alive, last_claim};
 use crate::run::directory::WorkerCard;
@@ -26,7 +27,7 @@ use crate::run::lease::Lease;
 use crate::run::record::{Body, Created, Origin, Placed, Record, Removal};
 use crate::run::remove::remove;
 use crate::run::summary::{self, Summary};
-use crate::run::{self, Result, clean, directory, look};
+use crate::run::{self, Result, clean, directory, look, redaction};
 
 /// How long a job, a wake or a timer may be under way before it counts as lost.
 const UNDER_WAY: Duration = Duration::from_secs(20);
@@ -96,6 +97,8 @@ pub struct Sweeper {
     took: Duration,
     /// Whether removals wait until the clock can be believed.
     checks_clock: bool,
+    /// What lines in the lists are not to show.
+    redactor: Redactor,
     /// The clock as it was found, by a clock that cannot be set.
     clock_was: Option<(Instant, Timestamp)>,
     /// Until when a clock that was set is not believed.
@@ -175,6 +178,7 @@ impl Sweeper {
             went_round: Instant::now(),
             took: Duration::ZERO,
             checks_clock: false,
+            redactor: Redactor::default(),
             clock_was: None,
             unsettled: None,
         }
@@ -184,6 +188,11 @@ impl Sweeper {
     pub fn checking_the_clock(mut self) -> Self {
         self.checks_clock = true;
         self
+    }
+
+    /// Takes out of the lines that it sets right what is not to be seen.
+    pub fn redacting(self, redactor: Redactor) -> Self {
+        Self { redactor, ..self }
     }
 
     /// Goes round once, if `lease` is that of the first of the living workers, or if those before it have not gone round for long. `spare`: it could take more runs, so that
@@ -421,7 +430,7 @@ impl Sweeper {
             }
             let records = look(&self.broker, *run, 0).await?.records;
             if self.is_shown_wrong(*run, &records).await? {
-                Summary::of(*run, &records).shelve(&self.broker).await?;
+                redaction::summary_of(&self.redactor, *run, &records).shelve(&self.broker).await?;
                 corrected += 1;
             }
         }

@@ -12,7 +12,7 @@ use crate::bounds::{self, OUTSIDE, Unfit};
 use crate::broker::contract::{Contract, Settle};
 use crate::broker::{self, Slot};
 use crate::ids::{MessageId, Name, RunId, UserId, user_token};
-use crate::run::answer::{self, Answer, Given};
+use crate::run::answer::{self, Accepted, Answer, Given};
 use crate::run::record::Origin;
 use crate::run::start::{Start, Started, start};
 use crate::run::{self, secret};
@@ -21,6 +21,9 @@ use crate::worker::Worker;
 /// How long a start that this worker does not serve rests before another worker is offered it; grows with each attempt.
 const NOT_OURS: Duration = Duration::from_millis(50);
 const NOT_OURS_AT_MOST: Duration = Duration::from_secs(10);
+/// How often a start is offered that no worker serves: for about an hour. Those that stay would come again and again for ever,
+/// and those that are meant would wait among them.
+const MOST_OFFERS: u64 = 360;
 
 /// Prepares FastAgency's stream and bucket, announces the workflows there, and begins to take starts and answers.
 pub(super) async fn join(worker: &Arc<Worker>) -> broker::Result<()> {
@@ -63,8 +66,11 @@ async fn take_starts(worker: Arc<Worker>) {
             };
             let served = Name::parse(&initiation.name).ok().and_then(|name| worker.serves.get(&name).cloned());
             let (Some(workflow), Ok(run)) = (served, RunId::parse(&initiation.workflow_uuid)) else {
-                let delay = NOT_OURS * 2u32.saturating_pow(message.attempt().min(8) as u32);
-                return message.retry_after(delay.min(NOT_OURS_AT_MOST)).await;
+                let Some(delay) = rest_after(message.attempt()) else {
+                    tracing::warn!("a start on {} is given up: no worker serves its workflow", message.subject());
+                    return message.ack().await;
+                };
+                return message.retry_after(delay).await;
             };
             let params = match workflow.checked_params(initiation.params.clone()) {
                 Ok(params) => params,
@@ -94,6 +100,12 @@ async fn take_starts(worker: Arc<Worker>) {
         }
     })
     .await;
+}
+
+/// How long a start rests that was offered so many times; none: it is given up.
+fn rest_after(offers: u64) -> Option<Duration> {
+    let delay = NOT_OURS * 2u32.saturating_pow(offers.min(8) as u32);
+    (offers < MOST_OFFERS).then(|| delay.min(NOT_OURS_AT_MOST))
 }
 
 /// A user as FastAgency writes him: no user is null, empty, or the text `None`.
@@ -156,21 +168,34 @@ async fn bring_in(worker: &Worker, message: &dyn Settle) -> run::Result<()> {
         return Ok(());
     }
     let secret = question.says.is_secret();
-    let given = if secret { conceal(worker, run, question.uuid, text).await? } else { Answer::Text(text) };
+    let (given, told) =
+        if secret { conceal(worker, run, question.uuid, text).await? } else { (Answer::Text(text), None) };
     let given = Given::new(given, created.user.clone());
-    answer::answer(&worker.broker, &created.workflow, run, question.uuid, &given).await?;
+    let accepted = answer::answer(&worker.broker, &created.workflow, run, question.uuid, &given).await?;
+    if accepted == Accepted::Yes
+        && let Some(password) = told
+    {
+        worker.broker.inbox.tell(run, Slot::Answer(question.uuid), password.into()).await?;
+    }
     if secret && let Some(contract) = &worker.broker.contract {
         contract.erase(message.seq()).await?;
     }
     Ok(())
 }
 
-async fn conceal(worker: &Worker, run: RunId, question: MessageId, password: String) -> run::Result<Answer> {
-    if let Some(sealer) = worker.engine.sealer() {
-        return Ok(Answer::Sealed(secret::seal(&worker.broker, sealer, run, question, &password).await?));
+/// What of a password is stored, and what is only told once that was the first answer.
+async fn conceal(
+    worker: &Worker,
+    run: RunId,
+    question: MessageId,
+    password: String,
+) -> run::Result<(Answer, Option<String>)> {
+    match worker.engine.sealer() {
+        Some(sealer) => {
+            Ok((Answer::Sealed(secret::seal(&worker.broker, sealer, run, question, &password).await?), None))
+        }
+        None => Ok((Answer::Told, Some(password))),
     }
-    worker.broker.inbox.tell(run, Slot::Answer(question), password.into()).await?;
-    Ok(Answer::Told)
 }
 
 /// Takes messages of a stream until the end begins, opening it again when it breaks.
@@ -205,5 +230,19 @@ where
             () = tokio::time::sleep(Duration::from_secs(2)) => {}
             () = worker.shutdown.soft() => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_that_nobody_serves_is_given_up_after_about_an_hour() {
+        let rests: Vec<Duration> = (1..).map_while(rest_after).collect();
+        let total: Duration = rests.iter().sum();
+        assert!((3000..4000).contains(&total.as_secs()), "{total:?}");
+        assert!(rests.iter().all(|rest| *rest <= NOT_OURS_AT_MOST));
+        assert_eq!(rest_after(u64::MAX), None);
     }
 }

@@ -53,7 +53,9 @@ pub(super) async fn clean_when_called(worker: Arc<Worker>) {
 
 /// Goes round until the end begins.
 pub(super) async fn serve(worker: Arc<Worker>, keep_ended: Duration, keep_evidence: Duration) {
-    let mut sweeper = Sweeper::new(worker.broker.clone(), keep_ended, keep_evidence).checking_the_clock();
+    let mut sweeper = Sweeper::new(worker.broker.clone(), keep_ended, keep_evidence)
+        .checking_the_clock()
+        .redacting(worker.redactor.clone());
     // The first soon: what was started again has often ended in trouble.
     let mut rest = worker.lease.span().min(EVERY);
     loop {

@@ -11,7 +11,7 @@ use fastagency::audit::verify::{Verdict, Verifier, verify};
 use fastagency::audit::{self, How, Selection, erase, every_run, history};
 use fastagency::broker::{Broker, Error, Lane, Shelf, Slot, Stored, Thoroughly, embedded};
 use fastagency::chain::anchors::{self, Anchors, Fate};
-use fastagency::chain::{Key, chained};
+use fastagency::chain::{Key, chained, digest, linked, written};
 use fastagency::clock::{self, Clock, SystemClock};
 use fastagency::ids::{MessageId, Name, RunId, UserId};
 use fastagency::message::{Content, Message};
@@ -451,6 +451,36 @@ async fn a_log_is_redacted_when_its_run_has_ended_and_still_proves_what_was_ther
         assert_eq!(seen, before[2..].iter().map(|one| one.seq).collect::<Vec<_>>());
     })
     .await;
+}
+
+/// Words that are not to be seen may be few: whoever has the store could try them all at a digest that he may make himself.
+#[tokio::test]
+async fn what_was_taken_away_cannot_be_found_by_trying() {
+    let folder = tempfile::tempdir().unwrap();
+    let marks = |before: &[Stored]| -> Vec<String> {
+        let payload =
+            |stored: &Stored| linked(&stored.payload).map_or(stored.payload.clone(), |linked| linked.payload());
+        before.iter().map(|stored| written(&digest(&payload(stored)))).collect()
+    };
+    let large = format!("{} secret-42", "x".repeat(PIECE));
+    for is_chained in [true, false] {
+        let data = folder.path().join(is_chained.to_string());
+        let broker = if is_chained { open(&data) } else { embedded::open(&data).unwrap() };
+        let redacted = ended(&broker, "ann", &["a secret-1", "b", &large]).await;
+        let erased = ended(&broker, "bob", &["a secret-1", "b", &large]).await;
+        let before: Vec<_> = [redacted, erased].iter().map(|run| broker.log.read(*run, 0)).collect();
+        let guesses = marks(&futures_util::future::try_join_all(before).await.unwrap().concat());
+        keep::redact(&broker, redacted, &redactor()).await.unwrap();
+        keep::erase(&broker, erased, &erasure()).await.unwrap();
+        for run in [redacted, erased] {
+            let text = raw(&broker, run).await;
+            assert!(!guesses.iter().any(|guess| text.contains(guess)), "{text:.2000}");
+            assert_eq!(text.contains("digest"), is_chained, "without a chain nothing is proven by one");
+            if is_chained {
+                assert_eq!(verdict(&broker, &data.join("audit"), run).await.findings, []);
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -395,6 +395,26 @@ async fn a_purged_run_stays_purged(ground: Ground) {
     assert!(matches!(log.append(never, Lane::Did, bytes("late"), 0).await, Err(Error::Conflict { .. })));
 }
 
+/// Whoever may write a log may write that it is over, but not so that nothing is left that says so.
+#[tokio::test]
+async fn a_tombstone_that_goes_away_by_itself_removes_nothing() {
+    let Some(server) = NatsServer::start("broker::a_tombstone_that_goes_away_by_itself") else { return };
+    let Broker { log, cleaner, .. } = connect(&server).await;
+    let cleaner = cleaner.expect("who may do everything may clean");
+    let nats = async_nats::connect(server.url()).await.unwrap();
+    for ttl in ["1m", "60s", "604799s", "604800s", "never"] {
+        let run = RunId::random();
+        log.append(run, Lane::Did, bytes("created"), 0).await.unwrap();
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert("Nats-TTL", ttl);
+        let acknowledged = nats.request_with_headers(format!("fa.run.{run}.did"), headers, bytes("tombstone"));
+        let acknowledged: serde_json::Value = serde_json::from_slice(&acknowledged.await.unwrap().payload).unwrap();
+        cleaner.forget(run, acknowledged["seq"].as_u64().unwrap(), Thoroughly::Overwrite).await.unwrap();
+        let left = if ["604800s", "never"].contains(&ttl) { 1 } else { 2 };
+        assert_eq!(log.read(run, 0).await.unwrap().len(), left, "{ttl}");
+    }
+}
+
 async fn a_job_goes_to_one_worker_of_its_workflow(ground: Ground) {
     const JOBS: usize = 100;
     let Broker { queue, .. } = ground.broker();

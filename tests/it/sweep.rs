@@ -10,10 +10,13 @@ use fastagency::clock::{self, Clock, SystemClock, Timestamp};
 use fastagency::config::KEEP_EVIDENCE;
 use fastagency::ids::{MessageId, Name, RunId, WorkerId};
 use fastagency::message::{Content, Message, TextInput};
+use fastagency::redact::Redactor;
 use fastagency::run;
 use fastagency::run::directory::{self, WorkerCard};
 use fastagency::run::lease::Lease;
-use fastagency::run::record::{Body, Created, Ended, Ending, Origin, Placed, Record, Usage, completed_message};
+use fastagency::run::record::{
+    Answered, Body, Created, Ended, Ending, Origin, Outcome, Placed, Record, Usage, completed_message,
+};
 use fastagency::run::summary::{self, State, Summary};
 use fastagency::run::sweep::{Sweeper, Swept};
 use futures_util::StreamExt;
@@ -192,6 +195,34 @@ async fn lost_runs_are_found_and_old_ones_removed(broker: Broker) {
 async fn on_embedded() {
     let folder = tempfile::tempdir().unwrap();
     lost_runs_are_found_and_old_ones_removed(embedded::open(folder.path()).unwrap()).await;
+}
+
+/// A field is known by its name in a record only; in a title there is but its value.
+#[tokio::test]
+async fn a_line_that_is_set_right_does_not_show_what_is_redacted() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = embedded::open(folder.path()).unwrap();
+    let lease = living(&broker, WorkerId::random(), Arc::new(AnHourOn)).await;
+    let asked = question();
+    let form = serde_json::json!({"iban": "DE02 1203 0000", "name": "Ann Other"});
+    let answered = Answered {
+        question: asked.uuid,
+        text: Some(form.to_string()),
+        value: Some(form),
+        sealed: None,
+        refused: None,
+        by: None,
+        on_timeout: false,
+    };
+    let said = Body::Said { key: "a#0".into(), message: asked };
+    let answer = Body::Did { key: "a#0/answer".into(), outcome: Outcome::Answer(answered) };
+    let run = stored(&broker, vec![claimed(WorkerId::random()), said, answer, Body::Parked { until: None }]).await;
+    let redactor = Redactor::new(&["iban".to_owned()], Vec::new());
+    let mut sweeper = Sweeper::new(broker.clone(), KEEP * 10, HOUR * 24).redacting(redactor);
+    assert_eq!(sweeper.sweep(&lease, true).await.unwrap().lines, 1);
+    let lines = summary::list_all(&broker).await.unwrap();
+    let line = lines.iter().find(|line| line.id == run).unwrap();
+    assert_eq!(line.title.as_deref(), Some("[redacted], Ann Other"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -85,8 +85,16 @@ fn lock_file(dir: &Path) -> io::Result<File> {
     open_lock(&dir.join(LOCK_FILE))
 }
 
+/// Whoever may open a lock may hold it, and so keep its owner out: it is its owner's alone, also in a folder that others may read.
 fn open_lock(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(path)?;
+    // One that an older program made, if it is ours to change.
+    let _ = keep_to_owner(path);
+    Ok(file)
 }
 
 /// The lock that the store in `dir` takes while it writes its main file; not taken yet.
@@ -132,4 +140,26 @@ fn make(dir: &Path) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(dir)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn locks_in_a_folder_that_others_may_read_are_their_owners_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        // Left by an older program.
+        std::fs::write(dir.path().join(STILL_FILE), "").unwrap();
+        std::fs::set_permissions(dir.path().join(STILL_FILE), PermissionsExt::from_mode(0o644)).unwrap();
+        let _held = lock(dir.path()).unwrap();
+        stillness(dir.path()).unwrap();
+        for file in [LOCK_FILE, STILL_FILE] {
+            let mode = std::fs::metadata(dir.path().join(file)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{file}");
+        }
+    }
 }

@@ -9,9 +9,10 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 
+use super::headers::TTL;
 use super::server::Server;
 use crate::broker::subjects::{self, QUEUE_STREAM, RUNS_STREAM};
-use crate::broker::{Cleaner, Error, Result, Slot, Thoroughly};
+use crate::broker::{Cleaner, Error, Result, Slot, TOMBSTONE_KEPT, Thoroughly};
 use crate::ids::RunId;
 
 const DOING: &str = "remove a run's records";
@@ -34,6 +35,14 @@ impl NatsCleaner {
         Self { hand, eyes }
     }
 
+    /// Whether a record stays for a shorter time than any of ours. Whoever may write a log could ask with such a one that all before it be
+    /// removed, and then write what was said in the run into its empty log a second time, signatures and all.
+    async fn goes_away(&self, seq: u64) -> Result<bool> {
+        let found = self.eyes.leaders_message(DOING, RUNS_STREAM, json!({ "seq": seq })).await?;
+        let ttl = found.and_then(|read| Some(stays(read.headers.as_ref()?.get(TTL)?.as_str())));
+        Ok(ttl.flatten().is_some_and(|seconds| seconds < TOMBSTONE_KEPT.as_secs()))
+    }
+
     /// Overwrites the messages that match before a sequence. What JetStream purges it only forgets.
     async fn overwrite(&self, filter: &str, before: u64) -> Result<()> {
         let found = self.eyes.read_all(DOING, RUNS_STREAM, filter, 0).await?;
@@ -41,6 +50,11 @@ impl NatsCleaner {
             .try_for_each_concurrent(OVERWRITTEN_AT_ONCE, |seq| self.hand.overwrite(DOING, RUNS_STREAM, seq))
             .await
     }
+}
+
+/// How long a record with this header stays, in seconds; none: for ever. What is not written as we do is taken for short.
+fn stays(ttl: &str) -> Option<u64> {
+    (ttl != "never").then(|| ttl.strip_suffix('s').and_then(|seconds| seconds.parse().ok()).unwrap_or(0))
 }
 
 /// Whether this login may purge: asked for a run that never was. A stream whose leader has just been chosen may answer late.
@@ -63,6 +77,10 @@ pub(super) async fn may_clean(server: &Server) -> Result<bool> {
 #[async_trait]
 impl Cleaner for NatsCleaner {
     async fn forget(&self, run: RunId, before: u64, how: Thoroughly) -> Result<()> {
+        if self.goes_away(before).await? {
+            tracing::warn!(run.id = %run, "the run is not cleaned: what asks for it goes away by itself too soon to be ours");
+            return Ok(());
+        }
         let (records, inbox) = (subjects::records(run), subjects::inboxes(run));
         if how == Thoroughly::Overwrite {
             tokio::try_join!(self.overwrite(&records, before), self.overwrite(&inbox, u64::MAX))?;

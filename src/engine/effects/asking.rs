@@ -76,7 +76,10 @@ impl Scoped {
         let answered = Box::pin(self.read_answer(asked.uuid, &asked.says, stored.as_ref(), question)).await?;
         journal.append(Body::Did { key: answer_key, outcome: Outcome::Answer(answered.clone()) }).await?;
         // A password that was only told goes on in memory, never in the log.
-        let told = (answered.sealed.as_deref() == Some("")).then(|| journal.take_told(asked.uuid)).flatten();
+        let told = match answered.sealed.as_deref() {
+            Some("") => Box::pin(journal.take_told(asked.uuid)).await,
+            _ => None,
+        };
         let answered = match told {
             Some(secret) => Answered { value: Some(Value::String(secret)), ..answered },
             None => answered,

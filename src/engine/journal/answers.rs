@@ -13,6 +13,9 @@ use crate::run::answer::{self, Given};
 use crate::run::secret;
 use crate::vouch::{Matter, is_vouched};
 
+/// How long after its mark a password may come that is told and never stored; later it is asked for again.
+const TOLD_WITHIN: Duration = Duration::from_secs(2);
+
 impl Journal {
     /// Hears the answer to a question from now on.
     pub(in crate::engine) fn listen(&self, question: MessageId) -> oneshot::Receiver<Stored> {
@@ -30,9 +33,10 @@ impl Journal {
     pub(in crate::engine) fn deliver(&self, question: MessageId, stored: Stored) {
         let mut state = lock(&self.state);
         if stored.seq == 0 {
-            // Told, not stored: kept until its marker comes.
+            // Told, not stored: kept for its marker.
             if let Ok(secret) = String::from_utf8(stored.payload.to_vec()) {
                 state.told.insert(question, secret);
+                self.heard.notify_waiters();
             }
             return;
         }
@@ -42,8 +46,26 @@ impl Journal {
         }
     }
 
-    /// The password that was told as the answer to a question.
-    pub(in crate::engine) fn take_told(&self, question: MessageId) -> Option<String> {
+    /// The password that is told as the answer to a question: by whoever was first, and so soon after the answer is marked.
+    pub(in crate::engine) async fn take_told(&self, question: MessageId) -> Option<String> {
+        let late = tokio::time::sleep(TOLD_WITHIN);
+        tokio::pin!(late);
+        loop {
+            // Listening begins before it is looked whether it is there.
+            let heard = self.heard.notified();
+            tokio::pin!(heard);
+            heard.as_mut().enable();
+            if let Some(secret) = self.told(question) {
+                return Some(secret);
+            }
+            tokio::select! {
+                () = heard => {}
+                () = &mut late => return None,
+            }
+        }
+    }
+
+    fn told(&self, question: MessageId) -> Option<String> {
         let mut state = lock(&self.state);
         let secret = state.told.remove(&question);
         state.holds_secret |= secret.is_some();

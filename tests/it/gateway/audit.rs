@@ -105,6 +105,28 @@ async fn runs_are_listed_told_and_exported() {
     house.end().await;
 }
 
+/// A field is known by its name in a record only; in a title there is but its value.
+#[tokio::test]
+async fn a_title_that_was_made_of_a_form_does_not_show_what_is_redacted() {
+    let redactor = fastagency::redact::Redactor::new(&["iban".to_owned()], Vec::new());
+    let house = House::with(|_| {}, |settings| settings.redactor = redactor).await;
+    let run = house.started("echo").await;
+    let mut player = Player::take(&house, run).await;
+    let schema = json!({"type": "object", "properties": {"iban": {"type": "string"}, "name": {"type": "string"}}});
+    let form = fastagency::message::Form { prompt: Some("Who?".into()), schema, deadline: Default::default() };
+    let question = player.ask(fastagency::message::Content::Form(form)).await;
+    let value = json!({"iban": "DE02 1203 0000", "name": "Ann Other"});
+    let path = format!("/api/runs/{run}/answers/{}", question.uuid);
+    assert_eq!(house.post(&path, json!({"value": value})).await.0, 202);
+    player.answered(&question).await;
+    let (_, told) = house.get(&format!("/api/audit/runs/{run}")).await;
+    assert_eq!(told["run"]["title"], "[redacted], Ann Other");
+    assert!(!told.to_string().contains("DE02"), "{told}");
+    let (_, told) = house.get(&format!("/api/runs/{run}")).await;
+    assert_eq!(told["title"], "[redacted], Ann Other");
+    house.end().await;
+}
+
 #[tokio::test]
 async fn what_happens_is_told_while_it_happens() {
     let house = House::start().await;

@@ -41,9 +41,14 @@ impl Played {
 
     /// A Python worker says something, on the subject of `subject`.
     fn says(&self, subject: RunId, body: Value) {
+        self.says_as(subject, body, None);
+    }
+
+    /// The same, marked as a copy of a record of ours.
+    fn says_as(&self, subject: RunId, body: Value, copy_of: Option<u64>) {
         let mut messages = self.messages.lock().unwrap();
         let seq = messages.len() as u64 + 1;
-        let carried = Carried { seq, user: "None".into(), run: subject, body: body.to_string().into(), copy_of: None };
+        let carried = Carried { seq, user: "None".into(), run: subject, body: body.to_string().into(), copy_of };
         messages.push(carried.clone());
         let _ = self.news.send(carried);
     }
@@ -203,6 +208,25 @@ async fn a_python_workers_run_is_like_any_other() {
         shutdown.begin();
         assert_eq!(life.await.unwrap(), End::Clean);
     }
+    assert_eq!(house.end().await, End::Clean);
+}
+
+#[tokio::test]
+async fn a_python_worker_hides_nothing_by_marking_it_as_a_copy_of_ours() {
+    let played = shared(Played::new());
+    let contract = played.clone();
+    let house = House::with(|broker| broker.contract = Some(contract), |_| {}).await;
+    let (ours, theirs) = (house.started("echo").await, house.started("team/python.echo").await);
+    let copy = |run: RunId| envelope(run, "text_message", json!({"body": "said"}));
+    // What is a copy of ours is no news, and what only says so is.
+    played.says_as(ours, copy(ours), Some(1));
+    played.says_as(theirs, copy(theirs), Some(1));
+    let said = async |run: RunId| -> Vec<Value> {
+        let events = house.events(run, "?follow=false").await;
+        events.into_iter().map(|event| event.data["kind"].clone()).filter(|kind| *kind == "said").collect()
+    };
+    until("it is in the log", async || said(theirs).await == ["said"]).await;
+    assert!(said(ours).await.is_empty());
     assert_eq!(house.end().await, End::Clean);
 }
 

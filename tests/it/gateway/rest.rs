@@ -286,6 +286,35 @@ async fn a_password_is_stored_nowhere() {
     house.end().await;
 }
 
+/// Two may answer at the same time: the password that is told is that of whoever was first, and no other.
+#[tokio::test]
+async fn the_password_of_whoever_was_too_late_is_told_to_nobody() {
+    use fastagency::broker::{Bell, Slot};
+    use fastagency::run::answer::{Answer, Given};
+    use futures_util::StreamExt;
+    let house = House::start().await;
+    let run = house.started("echo").await;
+    let mut player = Player::take(&house, run).await;
+    let question = player.ask(text_input("secret?", true)).await;
+    let mut bell = house.broker.inbox.bell(run).await.unwrap();
+    // As another gateway stores it for somebody else, who was a moment earlier.
+    let slot = Slot::Answer(question.uuid);
+    let first = Given::new(Answer::Told, fastagency::ids::UserId::new("alice"));
+    house.broker.inbox.put(run, slot, serde_json::to_vec(&first).unwrap().into()).await.unwrap();
+    let path = format!("/api/runs/{run}/answers/{}", question.uuid);
+    assert_eq!(house.post(&path, json!({"value": "mallory's"})).await.0, 409);
+    house.broker.inbox.tell(run, slot, "alice's".into()).await.unwrap();
+    let told = loop {
+        match bell.next().await {
+            Some(Bell::Rang { stored, .. }) if stored.seq == 0 => break stored.payload,
+            Some(_) => {}
+            None => panic!("the bell is silent"),
+        }
+    };
+    assert_eq!(told, "alice's");
+    house.end().await;
+}
+
 #[tokio::test]
 async fn a_run_is_cancelled_once() {
     let house = House::start().await;

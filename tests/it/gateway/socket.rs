@@ -307,12 +307,12 @@ async fn what_was_sent_before_an_approval_was_asked_allows_nothing() {
     say(&mut socket, "yes").await;
     player.answered(&question).await;
     let call = player
-        .ask(Content::Approval(Approval {
+        .ask(Content::Approval(Box::new(Approval {
             prompt: Some("May I call `pay`?".into()),
             function_name: "pay".into(),
             arguments: serde_json::Map::from_iter([("amount".to_owned(), json!(9))]),
             ..Approval::default()
-        }))
+        })))
         .await;
     let asked = hear_json(&mut socket).await;
     assert!(asked.to_string().contains("pay"), "{asked}");
