@@ -6,7 +6,7 @@
 
 use std::fmt::{self, Write};
 
-use memchr::memmem;
+use memchr::{memchr2, memmem};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -125,8 +125,8 @@ fn is_plainly_within(text: &[u8], bounds: &Bounds) -> bool {
     text.len() <= shortest
         && text.iter().filter(|byte| matches!(byte, b'[' | b'{')).count() <= bounds.depth
         // The reserved name is there as it is, or with letters that are written as numbers.
-        && memmem::find(text, b"\\u").is_none()
-        && memmem::find(text, RESERVED.as_bytes()).is_none()
+        && (memchr2(b'$', b'\\', text).is_none()
+            || memmem::find(text, b"\\u").is_none() && memmem::find(text, RESERVED.as_bytes()).is_none())
 }
 
 /// The first place at which a text is out of bounds.

@@ -27,7 +27,7 @@ const SYNC_EVERY: Duration = Duration::from_secs(1);
 /// How long nothing is written before the write-ahead log is emptied, too: it still holds what was written over since.
 const QUIET: Duration = Duration::from_secs(5);
 /// A write-ahead log of this size is brought into the main file sooner: it would become as large as what is stored in a second.
-const LARGE_WRITE_AHEAD: u64 = 32 << 20;
+const LARGE_WRITE_AHEAD: u64 = 128 << 20;
 /// After so many commits its size is looked at.
 const COMMITS: u32 = 8;
 /// How long a backup may read the main file before it is said that it does, and again after as long.

@@ -13,7 +13,7 @@ pub(super) const FILE: &str = "store.sqlite";
 pub(super) const WRITE_AHEAD: &str = "store.sqlite-wal";
 
 /// What of it is kept between two checkpoints.
-const WRITE_AHEAD_KEPT: i64 = 8 << 20;
+const WRITE_AHEAD_KEPT: i64 = 64 << 20;
 
 /// The format that this program writes. A file with a higher number is refused; a lower one is brought up here.
 const FORMAT: i64 = 1;
