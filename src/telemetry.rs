@@ -95,7 +95,7 @@ pub enum Format {
 }
 
 /// Starts logging. `verbosity` 0 shows what an operator should know, 1 what the program does, 2 and more all that it says, none
-/// only what goes wrong; `RUST_LOG` goes before it, and neither makes libraries say more than [`LIBRARIES`].
+/// only what goes wrong; `RUST_LOG` goes before it, and neither makes libraries say more than `info`.
 pub fn start(format: Format, verbosity: Option<u8>) {
     let default = match verbosity {
         // What the NATS client says of its connection, we say ourselves.
