@@ -105,7 +105,11 @@ pub const CANNOT_BE_KEPT: &str = "has more digits than a number here can hold ex
 fn rounded(before: &Value, after: &Value, place: String) -> Option<(String, String)> {
     match (before, after) {
         (Value::Number(before), Value::Number(after)) => {
-            let is_rounded = before != after && !before.is_f64() && before.as_f64() == after.as_f64();
+            let float = before.as_f64().filter(|float| before != after && after.as_f64() == Some(*float))?;
+            // Such programs write it with the fewest digits, or with all of its own; another neighbour is what a person wrote.
+            let written = after.to_string();
+            let is_rounded = !before.is_f64()
+                && (after.is_f64() || written == float.to_string() || written == (float as i128).to_string());
             is_rounded.then(|| (place, before.to_string()))
         }
         (Value::Object(before), Value::Object(after)) => {
