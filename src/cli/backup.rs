@@ -30,7 +30,7 @@ pub(super) struct Restore {
     data_dir: Option<PathBuf>,
 }
 
-/// What whoever restores a backup must know.
+/// What an operator must know after a restore.
 const BACK_AGAIN: &str = "What was erased, redacted or removed since the backup was made is in it again: repeat each `fastagency audit \
 erase`; redaction and keep_ended follow by themselves. What was answered since is asked again, and done again.";
 

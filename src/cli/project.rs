@@ -251,7 +251,7 @@ pub(super) fn worker_parts(
     })
 }
 
-/// Refuses `auth.trusted_header` behind the `ui` where the header would count from whoever reaches the `ui`, or from nobody.
+/// Refuses `auth.trusted_header` behind the `ui` where the header would count from everyone who reaches the `ui`, or from no one.
 /// `ui` is the address that the `ui` calls the gateway from.
 pub(super) fn safe_header(config: &Config, ui: IpAddr) -> Result<(), CliError> {
     let config::AuthMode::TrustedHeader(header) = &config.auth.mode else { return Ok(()) };
