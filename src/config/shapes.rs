@@ -245,6 +245,14 @@ pub static GATEWAY: Shape = Shape {
     shared: &[],
 };
 
+/// The limits that a gateway and a page share.
+const CONNECTIONS: Key = may("connections", Kind::Whole(1), "Connections at once, in all (default 20000).");
+const CONNECTIONS_PER_ADDRESS: Key = may(
+    "connections_per_address",
+    Kind::Whole(0),
+    "Connections of one address at once (default 1000; 0: no limit); auth.proxies have no limit.",
+);
+
 pub static GATEWAY_LIMITS: Shape = Shape {
     name: "limits",
     about: "What one caller may take: a user, or an address where nobody is asked who calls.",
@@ -261,12 +269,8 @@ pub static GATEWAY_LIMITS: Shape = Shape {
         may("sockets", Kind::Whole(0), "Sockets that are open at once (default 1000; 0: no limit)."),
         may("streams", Kind::Whole(0), "Streams of events that are open at once (default 1000; 0: no limit)."),
         may("open_runs", Kind::Whole(1), "Runs that have not ended."),
-        may("connections", Kind::Whole(1), "Connections at once, in all (default 20000)."),
-        may(
-            "connections_per_address",
-            Kind::Whole(0),
-            "Connections of one address at once (default 1000; 0: no limit); auth.proxies have no limit.",
-        ),
+        CONNECTIONS,
+        CONNECTIONS_PER_ADDRESS,
     ],
     shared: &[],
 };
@@ -275,12 +279,8 @@ pub static UI_LIMITS: Shape = Shape {
     name: "limits",
     about: "What one address may take of the page.",
     keys: &[
-        may("connections", Kind::Whole(1), "Connections at once, in all (default 20000)."),
-        may(
-            "connections_per_address",
-            Kind::Whole(0),
-            "Connections of one address at once (default 1000; 0: no limit); auth.proxies have no limit.",
-        ),
+        CONNECTIONS,
+        CONNECTIONS_PER_ADDRESS,
     ],
     shared: &[],
 };
