@@ -278,10 +278,7 @@ pub static GATEWAY_LIMITS: Shape = Shape {
 pub static UI_LIMITS: Shape = Shape {
     name: "limits",
     about: "What one address may take of the page.",
-    keys: &[
-        CONNECTIONS,
-        CONNECTIONS_PER_ADDRESS,
-    ],
+    keys: &[CONNECTIONS, CONNECTIONS_PER_ADDRESS],
     shared: &[],
 };
 
