@@ -59,7 +59,7 @@ mod places;
 
 use answering::Answering;
 use line::Line;
-pub use places::{Budget, Place};
+pub use places::{ALWAYS_FREE, Budget, Place, Reserved};
 use places::{Places, Refusal};
 
 /// How long a connection that is kept may wait for its next request. Proxies commonly keep a connection for 60 s: they close

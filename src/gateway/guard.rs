@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Json;
+use axum::body::HttpBody;
 use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -80,6 +81,11 @@ async fn answer(gateway: &Arc<Gateway>, peer: SocketAddr, mut request: Request, 
             if let Err(refused) = gateway.limits.request(&caller) {
                 return ApiError::from(refused).into_response();
             }
+            let body = request.body().size_hint();
+            let _uploading = match gateway.limits.body(&caller, body) {
+                Ok(reserved) => reserved,
+                Err(refused) => return ApiError::from(refused).into_response(),
+            };
             // Only what goes on for long can outlive what let it begin.
             let goes_on = request.uri().path().ends_with("/events");
             let over = goes_on.then(|| sessions::over(gateway, &caller)).flatten();

@@ -7,18 +7,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use hyper::body::SizeHint;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use crate::auth::Caller;
 use crate::config;
-use crate::gateway::Gateway;
 use crate::gateway::error::ApiError;
+use crate::gateway::{Gateway, body};
 use crate::ids::{RunId, UserId};
 use crate::run::answer::Answer;
 use crate::run::summary::{self, State as RunState};
 use crate::run::{self, writer};
-use crate::serving::{Budget, subscriber};
+use crate::serving::{ALWAYS_FREE, Budget, Reserved, subscriber};
 
 /// Callers that are remembered. Of more than that those are forgotten that hold nothing.
 const MOST_KEPT: usize = 100_000;
@@ -35,8 +36,8 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// start), and what a record takes.
 const EACH_START: usize = 1024;
 const EACH_RECORD: usize = 256;
-/// What all sockets of a caller together may have sent of frames that are not whole yet.
-const MOST_IN_FRAMES: u64 = 32 * 1024 * 1024;
+/// What a caller's large bodies and frames may hold together while they come.
+const MOST_IN_UPLOADS: u64 = 32 * 1024 * 1024;
 
 /// A caller has had enough for now.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -72,7 +73,7 @@ struct Taken {
     starts_of_hour: Bucket,
     /// Bytes that were stored.
     bytes: Bucket,
-    frames: Option<Arc<Budget>>,
+    uploads: Option<Arc<Budget>>,
     requests: Bucket,
     messages: Bucket,
     ends: Bucket,
@@ -209,10 +210,23 @@ impl Limits {
         taken.unwrap_or(Err(MINUTE)).map_err(|wait| TooMany { what: "bytes_per_hour", wait })
     }
 
-    /// What all sockets of a caller together may hold of frames that are not whole.
-    pub fn frames(&self, caller: &Caller) -> Option<Arc<Budget>> {
-        let new = || Arc::new(Budget::new(MOST_IN_FRAMES));
-        self.with(who(caller)?, |taken| taken.frames.get_or_insert_with(new).clone())
+    /// Reserves the room that a request's body may take while it comes and is read; small ones take none.
+    pub fn body(&self, caller: &Caller, size: SizeHint) -> Result<Option<Reserved>, TooMany> {
+        let most = size.upper().unwrap_or(u64::MAX).min(body::LARGEST as u64);
+        if most <= ALWAYS_FREE {
+            return Ok(None);
+        }
+        let Some(uploads) = self.uploads(caller) else { return Ok(None) };
+        match uploads.reserve(most) {
+            Some(reserved) => Ok(Some(reserved)),
+            None => Err(TooMany { what: "large bodies at once", wait: Duration::from_secs(1) }),
+        }
+    }
+
+    /// What a caller's large bodies and frames may hold together while they come.
+    pub fn uploads(&self, caller: &Caller) -> Option<Arc<Budget>> {
+        let new = || Arc::new(Budget::new(MOST_IN_UPLOADS));
+        self.with(who(caller)?, |taken| taken.uploads.get_or_insert_with(new).clone())
     }
 
     /// Counts the end of a session, which is kept for a long time.

@@ -72,7 +72,7 @@ pub async fn open(
     };
     let place = place.map(|Extension(place)| place);
     if let Some(place) = &place
-        && let Some(share) = gateway.limits.frames(&caller)
+        && let Some(share) = gateway.limits.uploads(&caller)
     {
         place.counts_for(share);
     }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 /// What all connections of a tier together may have sent that was not taken yet: halves of bodies and of frames.
 const UNTAKEN: u64 = 256 * 1024 * 1024;
-/// So much of it each connection may have however much others have: more than nearly all requests.
-const ALWAYS_FREE: u64 = 64 * 1024;
+/// So much each connection may have however much others have, and it is not counted: more than nearly all requests.
+pub const ALWAYS_FREE: u64 = 64 * 1024;
 
 /// Nothing was asked since the connection was opened.
 const NEW: u8 = 0;
@@ -74,6 +74,26 @@ impl Budget {
     fn give_back(&self, bytes: u64) {
         self.held.fetch_sub(bytes, Ordering::Relaxed);
     }
+
+    /// Holds so many bytes for as long as what is returned is kept; `None` if there is no room for them.
+    pub fn reserve(self: Arc<Self>, bytes: u64) -> Option<Reserved> {
+        let has_room = self.add(bytes);
+        let reserved = Reserved { budget: self, bytes };
+        has_room.then_some(reserved)
+    }
+}
+
+/// Bytes of a budget.
+#[derive(Debug)]
+pub struct Reserved {
+    budget: Arc<Budget>,
+    bytes: u64,
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.budget.give_back(self.bytes);
+    }
 }
 
 /// A connection's place.
@@ -87,10 +107,18 @@ pub struct Place {
     sent_away: Notify,
     /// What came and was not taken.
     untaken: AtomicU64,
-    /// Its user's share, once it is known who that is.
-    share: OnceLock<Arc<Budget>>,
+    counted: Mutex<Counted>,
     /// What comes is not held here.
     passes_on: AtomicBool,
+}
+
+/// What a connection holds beyond what is free. A buffer that has grown for a large frame stays as large while its socket
+/// is open, so this does not shrink before the connection's end, or the end of its request.
+#[derive(Default)]
+struct Counted {
+    bytes: u64,
+    /// Its user's share, once it is known who that is.
+    share: Option<Arc<Budget>>,
 }
 
 impl Places {
@@ -117,7 +145,7 @@ impl Places {
             since: AtomicU64::new(self.0.now()),
             sent_away: Notify::new(),
             untaken: AtomicU64::new(0),
-            share: OnceLock::new(),
+            counted: Mutex::default(),
             passes_on: AtomicBool::new(false),
         });
         *taken.by_address.entry(address).or_default() += 1;
@@ -170,32 +198,43 @@ impl Place {
 
     /// Its answer has gone.
     pub(super) fn answered(&self) {
-        self.taken();
+        self.request_taken();
         self.since.store(self.all.now(), Ordering::Relaxed);
         self.phase.store(KEPT, Ordering::Relaxed);
     }
 
-    /// All that has come was taken: a whole frame of a socket.
+    /// A whole frame of a socket was taken. The room that it took stays counted: its buffer is kept.
     pub fn taken(&self) {
-        let bytes = self.untaken.swap(0, Ordering::Relaxed);
-        if bytes > 0 {
-            self.all.untaken.give_back(bytes);
-            if let Some(share) = self.share.get() {
-                share.give_back(bytes);
-            }
+        self.untaken.store(0, Ordering::Relaxed);
+    }
+
+    /// The whole request was taken; a small one counts for nothing.
+    fn request_taken(&self) {
+        if self.untaken.swap(0, Ordering::Relaxed) > ALWAYS_FREE {
+            self.empty();
+        }
+    }
+
+    /// Nothing that came is held any more.
+    fn empty(&self) {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = std::mem::take(&mut counted.bytes);
+        self.all.untaken.give_back(bytes);
+        if let Some(share) = counted.share.take() {
+            share.give_back(bytes);
         }
     }
 
     /// From now on what comes is passed on to somebody else as it comes, and never held here.
     pub fn passes_on(&self) {
         self.passes_on.store(true, Ordering::Relaxed);
-        self.taken();
+        self.request_taken();
     }
 
     /// From now on what comes counts for this share, too.
     pub fn counts_for(&self, share: Arc<Budget>) {
-        self.taken();
-        let _ = self.share.set(share);
+        self.empty();
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner).share = Some(share);
     }
 
     /// Notes that bytes came; false: there is no room for them.
@@ -207,11 +246,18 @@ impl Place {
         if self.passes_on.load(Ordering::Relaxed) {
             return true;
         }
-        let bytes = bytes as u64;
-        let mine = self.untaken.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        let all_have_room = self.all.untaken.add(bytes);
-        let share_has_room = self.share.get().is_none_or(|share| share.add(bytes));
-        mine <= ALWAYS_FREE || (all_have_room && share_has_room)
+        let untaken = self.untaken.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
+        untaken <= ALWAYS_FREE || self.has_room(untaken - ALWAYS_FREE)
+    }
+
+    /// Counts what is held beyond what is free.
+    fn has_room(&self, bytes: u64) -> bool {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let more = bytes.saturating_sub(counted.bytes);
+        counted.bytes += more;
+        let all_have_room = self.all.untaken.add(more);
+        let share_has_room = counted.share.as_ref().is_none_or(|share| share.add(more));
+        more == 0 || (all_have_room && share_has_room)
     }
 
     /// Returns when the connection must go: its headers did not come in time, or its place is needed.
@@ -239,7 +285,7 @@ impl Place {
 
     /// The connection is gone.
     pub(super) fn leave(&self) {
-        self.taken();
+        self.empty();
         self.all.taken.lock().unwrap_or_else(PoisonError::into_inner).remove(self.number, self.address);
     }
 }
@@ -303,18 +349,32 @@ mod tests {
         let (one, other, third) = (take(), take(), take());
         one.counts_for(share.clone());
         other.counts_for(share.clone());
-        assert!(one.came(200_000) && other.came(60_000), "within its share");
-        assert!(!one.came(100_000));
-        assert!(other.came(4_000), "so much is free");
+        assert!(one.came(200_000) && other.came(160_000), "within its share");
+        assert!(!one.came(150_000));
         assert!(third.came(200_000), "the others have theirs");
         one.leave();
         assert!(other.came(150_000));
+        let held = share.held.load(Ordering::Relaxed);
         other.taken();
+        assert!(other.came(200_000), "the room of the last frame is used again");
+        assert_eq!(share.held.load(Ordering::Relaxed), held, "and stays counted");
+        other.leave();
         assert_eq!(share.held.load(Ordering::Relaxed), 0);
+        third.answered();
         for _ in 0..=UNTAKEN / 2_000_000 {
             take().came(2_000_000);
         }
         let last = take();
         assert!(last.came(60_000) && !last.came(60_000));
+    }
+
+    #[test]
+    fn a_reservation_holds_its_bytes_until_it_is_dropped() {
+        let budget = Arc::new(Budget::new(10));
+        let reserved = budget.clone().reserve(8).expect("there is room");
+        assert!(budget.clone().reserve(3).is_none());
+        assert_eq!(budget.held.load(Ordering::Relaxed), 8, "what was refused holds nothing");
+        drop(reserved);
+        assert!(budget.reserve(10).is_some());
     }
 }
