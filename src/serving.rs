@@ -3,9 +3,11 @@
 //! costs a moment and a few kilobytes.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
@@ -15,11 +17,12 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use ipnet::IpNet;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::MissedTickBehavior;
 use tower::ServiceExt;
 
 use crate::lifecycle::Shutdown;
@@ -60,7 +63,7 @@ mod places;
 use answering::Answering;
 use line::Line;
 pub use places::{ALWAYS_FREE, Budget, Place, Reserved};
-use places::{Places, Refusal};
+use places::{Places, Refusal, Told};
 
 /// How long a connection that is kept may wait for its next request. Proxies commonly keep a connection for 60 s: they close
 /// it, and no request meets one that just went.
@@ -71,6 +74,8 @@ pub const HEADERS_WITHIN: Duration = Duration::from_secs(10);
 pub const READ_WITHIN: Duration = Duration::from_secs(60);
 /// The most bytes that the headers of a request may have for sure; what comes with the last of them may double it.
 pub const LARGEST_HEADERS: usize = 32 * 1024;
+/// Connections that wait too long are looked for ten times in the time that headers may take, but no more often than this.
+const SHORTEST_ROUND: Duration = Duration::from_millis(50);
 /// The pause after the system had no room for another connection.
 const NO_ROOM: Duration = Duration::from_millis(500);
 /// What an address is told that has too many connections.
@@ -105,10 +110,16 @@ impl Default for Connections {
 /// for them.
 pub async fn serve(listener: TcpListener, app: Router, connections: Connections, shutdown: Shutdown) {
     let places = Places::new(connections.most.map(within_the_systems));
+    let mut rounds = tokio::time::interval((connections.headers_within / 10).max(SHORTEST_ROUND));
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let accepted = tokio::select! {
-            () = shutdown.soft() => return,
+            () = shutdown.soft() => break,
             accepted = listener.accept() => accepted,
+            _ = rounds.tick() => {
+                places.send_late_away(connections.headers_within, KEPT_FOR.max(connections.headers_within));
+                continue;
+            }
         };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
@@ -129,12 +140,13 @@ pub async fn serve(listener: TcpListener, app: Router, connections: Connections,
             Ok(place) => {
                 let line = Line::new(stream, place.clone());
                 let (app, shutdown_too) = (app.clone(), shutdown.clone());
-                shutdown.run(connection(line, peer, app, connections.headers_within, place, shutdown_too));
+                shutdown.run(connection(line, peer, app, place, shutdown_too));
             }
             Err(Refusal::OfAddress) => drop(shutdown.run(refuse(stream, TOO_MANY))),
             Err(Refusal::Full) => drop(shutdown.run(refuse(stream, FULL))),
         }
     }
+    places.finish();
 }
 
 /// No more than the system gives this process files for: the broker, the models and the logs need some, too.
@@ -144,14 +156,7 @@ fn within_the_systems(most: u32) -> u32 {
     most.min(files - files / 4).max(1)
 }
 
-async fn connection(
-    line: Line,
-    peer: SocketAddr,
-    app: Router,
-    headers_within: Duration,
-    place: Arc<Place>,
-    shutdown: Shutdown,
-) {
+async fn connection(line: Line, peer: SocketAddr, app: Router, place: Arc<Place>, shutdown: Shutdown) {
     let held = place.clone();
     let service = TowerToHyperService::new(tower::service_fn(move |request: Request<Incoming>| {
         let (app, place, mut request) = (app.clone(), held.clone(), request.map(Body::new));
@@ -164,20 +169,20 @@ async fn connection(
         }
     }));
     let mut server = http1::Builder::new();
-    server.timer(TokioTimer::new()).header_read_timeout(KEPT_FOR.max(headers_within));
-    server.max_buf_size(LARGEST_HEADERS);
+    // How long headers may take is measured for all connections together ([`Places::send_late_away`]).
+    server.header_read_timeout(None).max_buf_size(LARGEST_HEADERS);
     let connection = server.serve_connection(TokioIo::new(line), service).with_upgrades();
     let mut connection = std::pin::pin!(connection);
-    // How a connection ended is between its two ends.
-    tokio::select! {
-        _ = connection.as_mut() => {}
-        () = place.must_go(headers_within) => {}
-        () = shutdown.soft() => {
-            connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                _ = connection.as_mut() => {}
-                () = shutdown.hard() => {}
-            }
+    let told = poll_fn(|context| match place.told(context) {
+        // How a connection ended is between its two ends.
+        Told::Stay => connection.as_mut().poll(context).map(|_| Told::Go),
+        told => Poll::Ready(told),
+    });
+    if told.await == Told::Finish {
+        connection.as_mut().graceful_shutdown();
+        tokio::select! {
+            _ = connection.as_mut() => {}
+            () = shutdown.hard() => {}
         }
     }
 }

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Context;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use futures_util::task::AtomicWaker;
 use tokio::time::Instant;
 
 /// What all connections of a tier together may have sent that was not taken yet: halves of bodies and of frames.
@@ -23,8 +24,17 @@ const AT_WORK: u8 = 1;
 const KEPT: u8 = 2;
 /// A part of the headers of another request came.
 const BEGUN: u8 = 3;
-/// It was told to go.
-const SENT_AWAY: u8 = 4;
+
+/// What a connection is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    /// Nothing.
+    Stay = 0,
+    /// To end when what is under way has ended.
+    Finish = 1,
+    /// To end now.
+    Go = 2,
+}
 
 /// All places of one tier.
 #[derive(Clone)]
@@ -104,7 +114,9 @@ pub struct Place {
     phase: AtomicU8,
     /// When the phase began that ends by the clock, in milliseconds since the tier began.
     since: AtomicU64,
-    sent_away: Notify,
+    told: AtomicU8,
+    /// Wakes the connection's task when it is told something.
+    waker: AtomicWaker,
     /// What came and was not taken.
     untaken: AtomicU64,
     counted: Mutex<Counted>,
@@ -143,7 +155,8 @@ impl Places {
             address,
             phase: AtomicU8::new(NEW),
             since: AtomicU64::new(self.0.now()),
-            sent_away: Notify::new(),
+            told: AtomicU8::new(Told::Stay as u8),
+            waker: AtomicWaker::new(),
             untaken: AtomicU64::new(0),
             counted: Mutex::default(),
             passes_on: AtomicBool::new(false),
@@ -151,6 +164,29 @@ impl Places {
         *taken.by_address.entry(address).or_default() += 1;
         taken.places.insert(place.number, place.clone());
         Ok(place)
+    }
+
+    /// Sends away what waits too long: for the headers of a request, or for another one.
+    pub(super) fn send_late_away(&self, headers_within: Duration, kept_for: Duration) {
+        let now = self.0.now();
+        let taken = self.0.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        for place in taken.places.values() {
+            let patience = match place.phase() {
+                NEW | BEGUN => headers_within,
+                KEPT => kept_for,
+                _ => continue,
+            };
+            let waited = now.saturating_sub(place.since.load(Ordering::Relaxed));
+            if Duration::from_millis(waited) >= patience {
+                place.tell(Told::Go);
+            }
+        }
+    }
+
+    /// Lets all connections end as soon as what is under way on them has.
+    pub(super) fn finish(&self) {
+        let taken = self.0.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.places.values().for_each(|place| place.tell(Told::Finish));
     }
 }
 
@@ -166,8 +202,7 @@ impl Taken {
         let asks_nothing = |place: &&Arc<Place>| matches!(place.phase(), NEW | KEPT | BEGUN);
         let order = |place: &&Arc<Place>| (place.phase() == KEPT, place.since.load(Ordering::Relaxed));
         let place = self.places.values().filter(asks_nothing).min_by_key(order).ok_or(Refusal::Full)?;
-        place.phase.store(SENT_AWAY, Ordering::Relaxed);
-        place.sent_away.notify_one();
+        place.tell(Told::Go);
         let (number, address) = (place.number, place.address);
         self.remove(number, address);
         Ok(())
@@ -260,26 +295,18 @@ impl Place {
         more == 0 || (all_have_room && share_has_room)
     }
 
-    /// Returns when the connection must go: its headers did not come in time, or its place is needed.
-    pub(super) async fn must_go(&self, headers_within: Duration) {
-        let late = async {
-            loop {
-                let left = match self.phase() {
-                    NEW | BEGUN => {
-                        let waited = self.all.now().saturating_sub(self.since.load(Ordering::Relaxed));
-                        headers_within.saturating_sub(Duration::from_millis(waited))
-                    }
-                    _ => headers_within,
-                };
-                if left.is_zero() {
-                    return;
-                }
-                tokio::time::sleep(left).await;
-            }
-        };
-        tokio::select! {
-            () = late => {}
-            () = self.sent_away.notified() => {}
+    fn tell(&self, what: Told) {
+        self.told.fetch_max(what as u8, Ordering::AcqRel);
+        self.waker.wake();
+    }
+
+    /// What the connection was told; the task is woken when that changes.
+    pub(super) fn told(&self, context: &Context<'_>) -> Told {
+        self.waker.register(context.waker());
+        match self.told.load(Ordering::Acquire) {
+            0 => Told::Stay,
+            1 => Told::Finish,
+            _ => Told::Go,
         }
     }
 
@@ -292,14 +319,20 @@ impl Place {
 
 #[cfg(test)]
 mod tests {
+    use std::task::{Poll, Waker};
+
     use super::*;
 
     fn address(last: u8) -> IpAddr {
         [192, 0, 2, last].into()
     }
 
+    fn told(place: &Place) -> Told {
+        place.told(&Context::from_waker(Waker::noop()))
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn whoever_asks_nothing_makes_room_and_whoever_is_at_work_does_not() {
+    async fn a_connection_that_asks_nothing_makes_room_and_one_at_work_does_not() {
         let places = Places::new(Some(3));
         let take = || places.take(address(1), None);
         let at_work = take().unwrap();
@@ -309,12 +342,11 @@ mod tests {
         tokio::time::advance(Duration::from_secs(1)).await;
         let silent = take().unwrap();
         let fourth = take().unwrap();
-        assert_eq!((silent.phase(), kept.phase()), (SENT_AWAY, KEPT), "one that never asked goes first");
-        tokio::time::timeout(Duration::from_secs(1), silent.must_go(Duration::from_secs(10))).await.unwrap();
+        assert_eq!((told(&silent), told(&kept)), (Told::Go, Told::Stay), "one that never asked goes first");
         silent.leave();
         fourth.asked();
         let fifth = take().unwrap();
-        assert_eq!(kept.phase(), SENT_AWAY);
+        assert_eq!(told(&kept), Told::Go);
         fifth.asked();
         assert_eq!(take().err(), Some(Refusal::Full));
         at_work.leave();
@@ -324,21 +356,48 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn headers_that_do_not_come_are_not_waited_for_first_or_later() {
         let places = Places::new(None);
-        let place = places.take(address(1), Some(1)).unwrap();
-        assert_eq!(places.take(address(1), Some(1)).err(), Some(Refusal::OfAddress));
+        let take = || places.take(address(1), Some(1));
+        let is_sent_away = async |place: &Place, after: u64| {
+            tokio::time::advance(Duration::from_secs(after)).await;
+            places.send_late_away(Duration::from_secs(10), Duration::from_secs(65));
+            told(place) == Told::Go
+        };
+        let silent = take().unwrap();
+        assert_eq!(take().err(), Some(Refusal::OfAddress));
         assert!(places.take(address(2), Some(1)).is_ok());
-        let within = Duration::from_secs(10);
-        let begun = Instant::now();
-        place.must_go(within).await;
-        assert_eq!(begun.elapsed().as_secs(), 10);
-        place.asked();
-        place.answered();
-        let goes = async |for_long| tokio::time::timeout(Duration::from_secs(for_long), place.must_go(within)).await;
-        assert!(goes(60).await.is_err(), "it may wait for another request");
-        assert!(place.came(1));
-        assert!(goes(21).await.is_ok(), "but not for the rest of one");
-        place.leave();
-        assert!(places.take(address(1), Some(1)).is_ok());
+        assert!(!is_sent_away(&silent, 9).await && is_sent_away(&silent, 1).await);
+        silent.leave();
+        let kept = take().unwrap();
+        kept.asked();
+        assert!(!is_sent_away(&kept, 1000).await, "what is at work is not late");
+        kept.answered();
+        assert!(!is_sent_away(&kept, 60).await, "it may wait for another request");
+        assert!(kept.came(1));
+        assert!(is_sent_away(&kept, 10).await, "but not for the rest of one");
+        kept.leave();
+        let kept = take().unwrap();
+        kept.answered();
+        assert!(is_sent_away(&kept, 65).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_connection_is_told_wakes_its_task_and_is_not_taken_back() {
+        let places = Places::new(None);
+        let place = places.take(address(1), None).unwrap();
+        let hears = std::future::poll_fn(|context| match place.told(context) {
+            Told::Stay => Poll::Pending,
+            told => Poll::Ready(told),
+        });
+        let ends = async {
+            tokio::task::yield_now().await;
+            places.finish();
+        };
+        let (both, begun) = (async { tokio::join!(hears, ends).0 }, Instant::now());
+        assert_eq!(tokio::time::timeout(Duration::from_secs(5), both).await, Ok(Told::Finish));
+        assert!(begun.elapsed().is_zero(), "it was woken, and did not look again by the clock");
+        place.tell(Told::Go);
+        places.finish();
+        assert_eq!(told(&place), Told::Go);
     }
 
     #[tokio::test]
@@ -361,7 +420,7 @@ mod tests {
         other.leave();
         assert_eq!(share.held.load(Ordering::Relaxed), 0);
         third.answered();
-        for _ in 0..=UNTAKEN / 2_000_000 {
+        for _ in 0..=UNTAKEN / 1_000_000 {
             take().came(2_000_000);
         }
         let last = take();

@@ -4,6 +4,8 @@
 use std::collections::HashMap;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -26,10 +28,6 @@ const HEADS: usize = 65_536;
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 /// How long nothing is written before the write-ahead log is emptied, too: it still holds what was written over since.
 const QUIET: Duration = Duration::from_secs(5);
-/// A write-ahead log of this size is brought into the main file sooner: it would become as large as what is stored in a second.
-const LARGE_WRITE_AHEAD: u64 = 128 << 20;
-/// After so many commits its size is looked at.
-const COMMITS: u32 = 8;
 /// How long a backup may read the main file before it is said that it does, and again after as long.
 const HELD_LONG: Duration = Duration::from_secs(60);
 /// The longest sleep while anything is due by the wall clock, which may be set while we sleep.
@@ -99,8 +97,9 @@ pub(super) struct Keeper {
     held_since: Option<Instant>,
     /// The write-ahead log's file.
     write_ahead: PathBuf,
-    /// Commits since its size was looked at.
-    commits: u32,
+    /// How many pages it holds, and how many a large one has.
+    pages: Arc<AtomicI32>,
+    many_pages: i32,
     /// What may be left in pages of what was moved to others.
     slack: Slack,
     _lock: File,
@@ -116,7 +115,9 @@ impl Keeper {
         let write_ahead = dir.join(schema::WRITE_AHEAD);
         // A process that was killed has left it, and perhaps had just removed something.
         let was_killed = std::fs::metadata(&write_ahead).is_ok_and(|found| found.len() > 0);
-        let connection = schema::open(dir)?;
+        let mut connection = schema::open(dir)?;
+        let pages = schema::count_pages(&mut connection).map_err(trouble)?;
+        let many_pages = schema::pages_of_a_large_write_ahead(&connection).map_err(trouble)?;
         schema::limit(&connection, max_bytes).map_err(trouble)?;
         let slack = Slack::open(&dir.join(schema::FILE)).map_err(unusable)?;
         let sequence = connection
@@ -139,7 +140,8 @@ impl Keeper {
             still,
             held_since: None,
             write_ahead,
-            commits: 0,
+            pages,
+            many_pages,
             slack,
             _lock: lock,
         })
@@ -212,11 +214,9 @@ impl Keeper {
         for one in told {
             self.house.tell(one, now);
         }
-        if self.commits >= COMMITS {
-            self.commits = 0;
-            if std::fs::metadata(&self.write_ahead).is_ok_and(|file| file.len() > LARGE_WRITE_AHEAD) {
-                self.checkpoint();
-            }
+        // While a backup holds the main file, it is asked for by the clock only.
+        if self.pages.load(Ordering::Relaxed) >= self.many_pages && self.held_since.is_none() {
+            self.checkpoint();
         }
         Ok(())
     }
@@ -262,7 +262,6 @@ impl Keeper {
         self.reserved = reserved;
         if written > 0 {
             self.dirty_since.get_or_insert_with(Instant::now);
-            self.commits += 1;
         }
         self.forgets |= forgets && written > 0;
         if written > appended {

@@ -1,8 +1,11 @@
 //! The file's tables, and its settings.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use rusqlite::Connection;
+use rusqlite::hooks::Wal;
 
 use super::{OpenError, folder};
 use crate::broker::Shelf;
@@ -12,8 +15,9 @@ pub(super) const FILE: &str = "store.sqlite";
 /// The name of its write-ahead log, as SQLite forms it.
 pub(super) const WRITE_AHEAD: &str = "store.sqlite-wal";
 
-/// What of it is kept between two checkpoints.
-const WRITE_AHEAD_KEPT: i64 = 64 << 20;
+/// The size in bytes of a write-ahead log that is brought into the main file before its second is over. The file may be twice as
+/// large before it is cut: SQLite writes over it from its beginning, and what was cut must be allocated again.
+pub(super) const LARGE_WRITE_AHEAD: u64 = 128 << 20;
 
 /// The format that this program writes. A file with a higher number is refused; a lower one is brought up here.
 const FORMAT: i64 = 1;
@@ -88,6 +92,23 @@ pub(super) fn open(dir: &Path) -> Result<Connection, OpenError> {
     Ok(connection)
 }
 
+/// Keeps count of the pages that the write-ahead log holds since it was last brought into the main file.
+pub(super) fn count_pages(connection: &mut Connection) -> rusqlite::Result<Arc<AtomicI32>> {
+    let pages = Arc::new(AtomicI32::new(0));
+    let counted = pages.clone();
+    connection.wal_hook(Some(move |_: &mut Wal, pages| {
+        counted.store(pages, Ordering::Relaxed);
+        Ok(())
+    }))?;
+    Ok(pages)
+}
+
+/// How many pages a large write-ahead log holds.
+pub(super) fn pages_of_a_large_write_ahead(connection: &Connection) -> rusqlite::Result<i32> {
+    let page: u64 = connection.query_row("pragma page_size", [], |row| row.get(0))?;
+    Ok(i32::try_from(LARGE_WRITE_AHEAD / page).unwrap_or(i32::MAX))
+}
+
 /// Lets the file grow to so many bytes and no further.
 pub(super) fn limit(connection: &Connection, max_bytes: Option<u64>) -> rusqlite::Result<()> {
     let Some(max_bytes) = max_bytes else { return Ok(()) };
@@ -107,8 +128,8 @@ fn settings(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "normal")?;
     // The store's thread checkpoints by the clock instead, see `keeper.rs`.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-    // A large one is cut when it begins anew: it would lie beside the store for ever.
-    connection.pragma_update(None, "journal_size_limit", WRITE_AHEAD_KEPT)?;
+    // A very large one is cut when it begins anew: it would lie beside the store for ever.
+    connection.pragma_update(None, "journal_size_limit", 2 * LARGE_WRITE_AHEAD)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(())
 }

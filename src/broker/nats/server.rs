@@ -1,6 +1,7 @@
 //! One connection to the server, and the questions asked over it: each has an end, and each failure is one of the broker's.
 
 use std::collections::VecDeque;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -72,6 +73,16 @@ pub(super) struct Troubles {
     refusals: u64,
 }
 
+/// A subject, as its hash: each request carries one, and hardly any is ever compared.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Place(u64);
+
+impl Place {
+    fn of(subject: &str) -> Self {
+        Self(BuildHasherDefault::<DefaultHasher>::default().hash_one(subject))
+    }
+}
+
 /// Something that this login may not do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refusal {
@@ -90,11 +101,10 @@ impl Troubles {
         }
     }
 
-    /// Whether since refusal number `known` something was refused without which nothing on `subject` is answered.
-    fn since(&self, known: u64, subject: &str, inbox: &str) -> Option<&Refusal> {
-        let concerns = |refusal: &Refusal| match refusal.is_publish {
-            true => refusal.subject == subject,
-            false => refusal.subject == subject || refusal.subject.starts_with(inbox),
+    /// Whether since refusal number `known` something was refused without which nothing at `place` is answered.
+    fn since(&self, known: u64, place: Place, inbox: &str) -> Option<&Refusal> {
+        let concerns = |refusal: &Refusal| {
+            Place::of(&refusal.subject) == place || !refusal.is_publish && refusal.subject.starts_with(inbox)
         };
         self.refused.iter().find(|(number, refusal)| *number > known && concerns(refusal)).map(|(_, refusal)| refusal)
     }
@@ -151,6 +161,10 @@ impl Server {
     /// or [`ANSWER_WAIT`] is over. While there is no connection nothing is begun, so that nothing is sent later that was given
     /// up long ago.
     pub(super) async fn answered<T>(&self, doing: &str, subject: &str, answer: impl Future<Output = T>) -> Result<T> {
+        self.answered_at(doing, Place::of(subject), answer).await
+    }
+
+    async fn answered_at<T>(&self, doing: &str, place: Place, answer: impl Future<Output = T>) -> Result<T> {
         let mut troubles = self.troubles.clone();
         let (mut losses, mut refusals) = known(&mut troubles);
         let waiting = Instant::now();
@@ -172,7 +186,7 @@ impl Server {
                         return Err(unavailable(doing, "the connection to NATS is closed"));
                     }
                     let trouble = troubles.borrow_and_update();
-                    if let Some(refusal) = trouble.since(refusals, subject, &self.inbox) {
+                    if let Some(refusal) = trouble.since(refusals, place, &self.inbox) {
                         return Err(Error::Denied { doing: doing.to_owned(), what: refusal.what() });
                     }
                     if trouble.losses != losses {
@@ -228,7 +242,8 @@ impl Server {
             request = request.headers(headers);
         }
         let subject = subject.into();
-        match self.answered(doing, &subject, self.client.send_request(subject.clone(), request)).await? {
+        let place = Place::of(&subject);
+        match self.answered_at(doing, place, self.client.send_request(subject, request)).await? {
             Ok(message) => Ok(message),
             Err(source) if source.kind() == RequestErrorKind::NoResponders => {
                 Err(unavailable(doing, "nothing answers on the server: is JetStream on, and the stream there?"))
@@ -380,11 +395,11 @@ mod tests {
         assert_eq!(Refusal::read("Authorization Violation"), None);
         let mut troubles = Troubles::default();
         troubles.add(publish);
-        assert!(troubles.since(0, "$JS.API.STREAM.PURGE.FA_RUNS", "_INBOX.worker").is_some());
-        assert!(troubles.since(1, "$JS.API.STREAM.PURGE.FA_RUNS", "_INBOX.worker").is_none());
-        assert!(troubles.since(0, "$JS.API.INFO", "_INBOX.worker").is_none());
+        assert!(troubles.since(0, Place::of("$JS.API.STREAM.PURGE.FA_RUNS"), "_INBOX.worker").is_some());
+        assert!(troubles.since(1, Place::of("$JS.API.STREAM.PURGE.FA_RUNS"), "_INBOX.worker").is_none());
+        assert!(troubles.since(0, Place::of("$JS.API.INFO"), "_INBOX.worker").is_none());
         troubles.add(subscribe);
-        assert!(troubles.since(1, "$JS.API.INFO", "_INBOX.worker").is_some());
-        assert!(troubles.since(1, "$JS.API.INFO", "_INBOX.gateway").is_none());
+        assert!(troubles.since(1, Place::of("$JS.API.INFO"), "_INBOX.worker").is_some());
+        assert!(troubles.since(1, Place::of("$JS.API.INFO"), "_INBOX.gateway").is_none());
     }
 }
