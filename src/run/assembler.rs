@@ -8,6 +8,7 @@ use crate::bounds::{STORED, cut};
 use crate::broker::Stored;
 use crate::clock::Timestamp;
 use crate::ids::RunId;
+use crate::run::parsing;
 use crate::run::record::{Body, Evidence, Kept, KeptEntry, Placed, Record, Removal, VERSION, is_last_piece};
 
 /// Why a stored record cannot be used. Nothing of what it holds is told: people may have said it.
@@ -193,7 +194,7 @@ fn count_records(removal: &mut Removal) {
 
 /// Reads the text of a record. The error of one that is too deep has the record without what is too deep.
 pub fn readable(text: &[u8]) -> Result<Record, (Option<Box<Record>>, serde_json::Error)> {
-    serde_json::from_slice(text).map_err(|problem| {
+    parsing::record(text).map_err(|problem| {
         let shallow = cut(text, STORED.depth).and_then(|text| serde_json::from_slice(&text).ok());
         (shallow.map(Box::new), problem)
     })

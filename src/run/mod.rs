@@ -14,6 +14,7 @@ pub mod clean;
 pub mod directory;
 pub mod lease;
 pub mod notice;
+mod parsing;
 pub mod question;
 pub mod redaction;
 pub mod remove;
