@@ -1,21 +1,22 @@
 //! Sessions of the page and tokens that were ended before their time: no gateway takes them any more. Kept at the broker for as
 //! long as they would have counted, and at hand here, so that a request costs no look-up. Stored are digests of random ids:
-//! they name nobody.
+//! they name nobody. What a gateway has seen there it keeps until its time is over: a mark that somebody takes away revives
+//! nothing where it is known.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::auth::session::{HEADER, Named, SessionId};
+use crate::auth::session::{HEADER, Named, SessionId, now};
 use crate::auth::{Caller, Denied};
 use crate::broker::{self, Broker, Shelf};
 use crate::gateway::Gateway;
@@ -41,18 +42,52 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// How often it is looked whether users and keys have changed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long a session that was ended here is kept in mind beside the list: a list that is being read may not have it yet.
-const NOT_YET_LISTED: Duration = Duration::from_secs(60);
 
 /// The digest of an id.
 type Mark = [u8; 16];
 
+/// What is stored under a mark.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Ended {
+    /// Until when it would have counted, in seconds since 1970; none: stored by an earlier version.
+    #[serde(default)]
+    until: Option<u64>,
+}
+
+/// The marks that are at hand.
+#[derive(Default)]
+struct AtHand {
+    /// Until when each counts, in seconds since 1970.
+    ended: HashMap<Mark, u64>,
+    /// Whether these are all that were stored when the list was read last.
+    is_all: bool,
+}
+
+impl AtHand {
+    /// Takes in what the list has now. What it has no more stays until its time is over. Returns whether
+    /// anything changed.
+    fn take(&mut self, found: HashMap<Mark, u64>, now: u64) -> bool {
+        self.is_all = true;
+        let known = self.ended.len();
+        self.ended.retain(|mark, until| *until > now || found.contains_key(mark));
+        // Somebody who may write the list may write and remove marks without end; those that it still has are the ones to keep.
+        if self.ended.len() > MOST {
+            self.ended.retain(|mark, _| found.contains_key(mark));
+        }
+        let kept = self.ended.len();
+        for (mark, until) in found {
+            let kept = self.ended.entry(mark).or_insert(until);
+            // The later one holds: a mark that somebody has put again with an earlier end was known before.
+            *kept = until.max(*kept);
+        }
+        self.ended.len() > kept || kept < known
+    }
+}
+
 /// Which sessions and tokens were ended.
 pub struct Sessions {
     broker: Broker,
-    /// None: not known yet.
-    ended: RwLock<Option<HashSet<Mark>>>,
-    ended_here: RwLock<HashMap<Mark, Instant>>,
+    at_hand: RwLock<AtHand>,
     /// Told whenever a session may have ended: here, elsewhere, or with its user.
     changed: watch::Sender<()>,
 }
@@ -69,35 +104,38 @@ fn key(mark: &Mark) -> String {
 impl Sessions {
     /// Knows nothing yet; [`Sessions::keep`] is to be started.
     pub fn new(broker: Broker) -> Self {
-        let (ended, ended_here) = (RwLock::new(None), RwLock::default());
-        Self { broker, ended, ended_here, changed: watch::Sender::new(()) }
+        Self { broker, at_hand: RwLock::default(), changed: watch::Sender::new(()) }
     }
 
     /// Ends a session or a token, which would have counted for so long.
     async fn end(&self, id: &SessionId, lifetime: Duration) -> Result<()> {
         let mark = mark(id);
-        if self.count() >= MOST {
+        if self.read().ended.len() >= MOST {
             tracing::error!("{MOST} sessions were ended before their time; no more can be kept");
             return Err(broker::Error::Full { what: "ended sessions".to_owned() }.into());
         }
         let lifetime = lifetime.clamp(Duration::from_secs(1), LONGEST);
-        self.broker.catalogue.put(Shelf::Gateways, &key(&mark), "{}".into(), Some(lifetime)).await?;
-        self.ended_here.write().unwrap_or_else(PoisonError::into_inner).insert(mark, Instant::now());
-        if let Some(ended) = &mut *self.ended.write().unwrap_or_else(PoisonError::into_inner) {
-            ended.insert(mark);
-        }
+        let until = now().saturating_add(lifetime.as_secs());
+        let value = serde_json::to_vec(&Ended { until: Some(until) }).expect("it is JSON");
+        self.broker.catalogue.put(Shelf::Gateways, &key(&mark), value.into(), Some(lifetime)).await?;
+        self.write().ended.insert(mark, until);
         self.changed.send_replace(());
         Ok(())
     }
 
-    fn count(&self) -> usize {
-        self.ended.read().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, HashSet::len)
+    fn read(&self) -> RwLockReadGuard<'_, AtHand> {
+        self.at_hand.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether it was ended, as far as it is known here; none: nothing is known yet.
+    fn write(&self) -> RwLockWriteGuard<'_, AtHand> {
+        self.at_hand.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it was ended, as far as it is known here; none: it is not known.
     fn at_hand(&self, id: &SessionId) -> Option<bool> {
-        let ended = self.ended.read().unwrap_or_else(PoisonError::into_inner);
-        ended.as_ref().map(|ended| !ended.is_empty() && ended.contains(&mark(id)))
+        let at_hand = self.read();
+        let ended = !at_hand.ended.is_empty() && at_hand.ended.contains_key(&mark(id));
+        (ended || at_hand.is_all).then_some(ended)
     }
 
     async fn was_ended(&self, id: &SessionId) -> broker::Result<bool> {
@@ -141,29 +179,20 @@ impl Sessions {
         loop {
             let began = Instant::now();
             let entries = self.broker.catalogue.list(Shelf::Gateways, Some(ENDED)).await?;
+            let now = now();
+            let latest = now.saturating_add(LONGEST.as_secs());
             let marks = entries.iter().filter_map(|entry| {
-                let digits = entry.key.rsplit('.').next()?;
-                crate::auth::session::read_id(digits)
+                let mark = crate::auth::session::read_id(entry.key.rsplit('.').next()?)?;
+                let ended: Option<Ended> = serde_json::from_slice(&entry.value).ok();
+                Some((mark, ended.and_then(|ended| ended.until).map_or(latest, |until| until.min(latest))))
             });
-            self.put(marks.collect());
+            if self.write().take(marks.collect(), now) {
+                self.changed.send_replace(());
+            }
             tokio::time::sleep(SHORTEST_PAUSE.max(began.elapsed() * PAUSE_FACTOR)).await;
             if let Ok(None) = tokio::time::timeout(LONGEST_PAUSE, changes.next()).await {
                 return Ok(());
             }
-        }
-    }
-
-    fn put(&self, mut found: HashSet<Mark>) {
-        let mut here = self.ended_here.write().unwrap_or_else(PoisonError::into_inner);
-        here.retain(|_, when| when.elapsed() < NOT_YET_LISTED);
-        found.extend(here.keys().copied());
-        drop(here);
-        let found = Some(found);
-        let mut ended = self.ended.write().unwrap_or_else(PoisonError::into_inner);
-        if *ended != found {
-            *ended = found;
-            drop(ended);
-            self.changed.send_replace(());
         }
     }
 }
@@ -234,7 +263,7 @@ const RUN_OUT: &str = "the token has run out; come back with a new one";
 /// Waits until a moment, in seconds since 1970. Looked at now and then: a machine that slept has another time.
 async fn until(moment: u64) {
     loop {
-        let left = moment.saturating_sub(crate::auth::session::now());
+        let left = moment.saturating_sub(now());
         if left == 0 {
             return;
         }

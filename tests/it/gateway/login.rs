@@ -13,6 +13,7 @@ use axum::{Json, Router};
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use fastagency::auth::session::{CookieKey, Proof, Purpose, Session};
+use fastagency::broker::Shelf;
 use fastagency::config::{Auth, AuthMode, Members, Oidc, TrustedHeader};
 use fastagency::ui;
 use ring::signature::{Ed25519KeyPair, KeyPair};
@@ -699,6 +700,51 @@ async fn a_session_that_was_ended_stays_dead_at_every_page_and_gateway_and_after
     // The others of alice go on.
     assert_eq!(browser.post("/auth/login", json!({"user": "alice", "password": "alice's password"})).await.status, 204);
     assert_eq!(browser.get("/api/runs").await.status, 200);
+    front.end().await;
+    house.end().await;
+}
+
+#[tokio::test]
+async fn what_is_taken_from_the_list_of_ended_sessions_revives_none_where_it_was_seen() {
+    let (house, front, _, folder) = with_passwords(|auth| auth).await;
+    let other = house.another(|settings| settings.auth = basic(folder.path().join("access.yaml"))).await;
+    let others_page = Front::before(&other.url).await;
+    let thief = Browser::at(&others_page.url);
+    let end_one = async || {
+        let browser = Browser::at(&front.url);
+        let login = json!({"user": "alice", "password": "alice's password"});
+        assert_eq!(browser.post("/auth/login", login).await.status, 204);
+        assert_eq!(browser.get("/auth/me").await.status, 200);
+        let cookie = browser.cookie_header();
+        assert_eq!(thief.call("GET", "/api/runs", &[("cookie", &cookie)], None).await.status, 200);
+        assert_eq!(browser.post("/auth/logout", Value::Null).await.status, 204);
+        super::access::until_refused("an ended session", async || {
+            thief.call("GET", "/api/runs", &[("cookie", &cookie)], None).await.status
+        })
+        .await;
+        cookie
+    };
+    let first = end_one().await;
+    // What a thief of the gateway's login at the broker can do: remove the mark, or put one that is over.
+    let marks = house.broker.catalogue.list(Shelf::Gateways, Some("ended")).await.unwrap();
+    assert!(!marks.is_empty());
+    for last in [false, true] {
+        let catalogue = &house.broker.catalogue;
+        for mark in &marks {
+            match last {
+                false => catalogue.put(Shelf::Gateways, &mark.key, r#"{"until":1}"#.into(), None).await.unwrap(),
+                true => catalogue.delete(Shelf::Gateways, &mark.key).await.unwrap(),
+            }
+        }
+        // The other gateway knows of this one, so it has read the list since.
+        end_one().await;
+        for (page, whose) in [(&front, "the gateway that ended it"), (&others_page, "another gateway")] {
+            let seen = Browser::at(&page.url).call("GET", "/api/runs", &[("cookie", &first)], None).await;
+            assert_eq!(seen.status, 401, "{whose}");
+        }
+    }
+    others_page.end().await;
+    other.end().await;
     front.end().await;
     house.end().await;
 }
