@@ -38,6 +38,7 @@ pub async fn redact(broker: &Broker, run: RunId, redactor: &Redactor) -> Result<
         summary::change_titles(broker, line.user.as_ref(), run, &|title| redactor.in_place(title)).await?;
         redaction::summary(redactor, &mut line);
         line.shelve(broker).await?;
+        summary::forget_older(broker, line.user.as_ref(), run).await?;
     }
     Ok(stands)
 }

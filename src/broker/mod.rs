@@ -379,6 +379,9 @@ pub struct Depth {
     pub taken: u64,
 }
 
+/// After how many of its records at the latest the older values of a run's line are overwritten ([`Catalogue::forget_older`]).
+pub const FORGET_EVERY: usize = 32;
+
 /// A part of the catalogue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Shelf {
@@ -465,6 +468,11 @@ pub trait Catalogue: Send + Sync {
 
     /// Removes an entry; one that is not there is no error.
     async fn delete(&self, shelf: Shelf, key: &str) -> Result<()>;
+
+    /// Overwrites what an entry was before it was put last, in a store that still has it.
+    async fn forget_older(&self, _shelf: Shelf, _key: &str) -> Result<()> {
+        Ok(())
+    }
 
     /// Says something each time the shelf has changed, vanished leases included, and once at the start.
     async fn watch(&self, shelf: Shelf) -> Result<BoxStream<'static, ()>>;

@@ -101,6 +101,8 @@ struct Pen {
     watch: Watch,
     copier: Option<Copier>,
     shelver: Arc<Shelver>,
+    /// How many records the run's log has.
+    records: usize,
 }
 
 /// What is going on in the run now.
@@ -182,6 +184,7 @@ impl Journal {
             summary = Summary::new(run);
             history.iter().for_each(|placed| summary.apply(&redaction::placed(shelver.redactor(), placed)));
         }
+        let records = history.len();
         let epoch = last_claim(&history).map_or(0, |(_, epoch)| epoch);
         let spent = Spent::of(&history);
         let bounds = Bounds::new(history.len());
@@ -212,7 +215,7 @@ impl Journal {
             figures,
             remembered: Mutex::new(remembered),
             prompts: Mutex::default(),
-            pen: tokio::sync::Mutex::new(Pen { writer, summary, watch, copier, shelver }),
+            pen: tokio::sync::Mutex::new(Pen { writer, summary, watch, copier, shelver, records }),
             behind: Mutex::new(storing::Behind::Nothing),
             state: Mutex::new(State {
                 busy: 0,
@@ -269,7 +272,7 @@ impl Journal {
     /// Shows the run as it is now on the shelf.
     pub(super) async fn shelve(&self) {
         let pen = self.pen.lock().await;
-        pen.shelver.put(&pen.summary);
+        pen.shelver.put(&pen.summary, false);
     }
 
     pub(super) fn busy(&self) -> Busy<'_> {

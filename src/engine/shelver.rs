@@ -2,6 +2,7 @@
 //! down a moment later, many at once. Losing one costs a stale line in a list until the run's next record.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use crate::broker::Broker;
 use crate::ids::RunId;
 use crate::lifecycle::Shutdown;
 use crate::redact::Redactor;
-use crate::run::summary::Summary;
+use crate::run::summary::{Summary, forget_older};
 
 /// How long a summary may be late.
 const DELAY: Duration = Duration::from_millis(250);
@@ -23,7 +24,8 @@ const AT_ONCE: usize = 64;
 /// The summaries that are to be put down.
 #[derive(Default)]
 pub struct Shelver {
-    waiting: Mutex<HashMap<RunId, Summary>>,
+    /// Each with whether what its line was before is to be overwritten.
+    waiting: Mutex<HashMap<RunId, (Summary, bool)>>,
     something: Notify,
     finished: AtomicBool,
     redactor: Redactor,
@@ -40,19 +42,26 @@ impl Shelver {
         &self.redactor
     }
 
-    /// Takes a run's newest summary.
-    pub fn put(&self, summary: &Summary) {
+    /// Takes a run's newest summary. `forget_older`: what its line was before is to be overwritten.
+    pub fn put(&self, summary: &Summary, forget_older: bool) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let first = waiting.is_empty();
-        waiting.insert(summary.id, summary.clone());
+        match waiting.entry(summary.id) {
+            Entry::Vacant(place) => drop(place.insert((summary.clone(), forget_older))),
+            Entry::Occupied(mut place) => {
+                let (newest, forget) = place.get_mut();
+                *newest = summary.clone();
+                *forget |= forget_older;
+            }
+        }
         if first {
             self.something.notify_one();
         }
     }
 
-    fn take(&self) -> Vec<Summary> {
+    fn take(&self) -> Vec<(Summary, bool)> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.drain().map(|(_, summary)| summary).collect()
+        waiting.drain().map(|(_, waiting)| waiting).collect()
     }
 
     /// Puts summaries down until the end, or until it is finished. To be waited for: what it has taken is nowhere else.
@@ -78,8 +87,12 @@ impl Shelver {
     /// Puts down what is waiting.
     pub async fn flush(&self, broker: &Broker) {
         futures_util::stream::iter(self.take())
-            .for_each_concurrent(AT_ONCE, |summary| async move {
-                if let Err(error) = summary.shelve(broker).await {
+            .for_each_concurrent(AT_ONCE, |(summary, forget)| async move {
+                let put = async {
+                    summary.shelve(broker).await?;
+                    if forget { forget_older(broker, summary.user.as_ref(), summary.id).await } else { Ok(()) }
+                };
+                if let Err(error) = put.await {
                     tracing::debug!(run.id = %summary.id, "the run's summary was not put down: {error}");
                 }
             })
@@ -132,7 +145,7 @@ mod tests {
         let mut broker = embedded::open(folder.path()).unwrap();
         broker.catalogue = Arc::new(Slow(broker.catalogue.clone()));
         let (shelver, shutdown) = (Shelver::default(), Shutdown::default());
-        (0..MANY).for_each(|_| shelver.put(&Summary::new(RunId::random())));
+        (0..MANY).for_each(|_| shelver.put(&Summary::new(RunId::random()), false));
         let in_the_middle = async {
             while !shelver.waiting.lock().unwrap().is_empty() {
                 tokio::task::yield_now().await;

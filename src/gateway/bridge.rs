@@ -20,7 +20,7 @@ use crate::message::{Content, Message, from_envelope};
 use crate::redact::Redactor;
 use crate::run::answer::{Accepted, Answer, Given};
 use crate::run::record::{Answered, Body, Ended, Ending, Origin, Outcome, Placed, Record, Usage, completed_message};
-use crate::run::summary::Summary;
+use crate::run::summary::{self, Summary};
 use crate::run::{Result, answer as inbox, created, look, redaction};
 
 /// The runs that are kept in mind; a forgotten one is read again.
@@ -208,8 +208,13 @@ impl Copied {
     }
 
     async fn shelve(&self, broker: &Broker) {
-        if let Err(error) = self.summary.shelve(broker).await {
-            tracing::debug!(run.id = %self.summary.id, "a run could not be put on the shelf: {error}");
+        let summary = &self.summary;
+        let put = async {
+            summary.shelve(broker).await?;
+            summary::forget_older(broker, summary.user.as_ref(), summary.id).await
+        };
+        if let Err(error) = put.await {
+            tracing::debug!(run.id = %summary.id, "a run could not be put on the shelf: {error}");
         }
     }
 }

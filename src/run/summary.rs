@@ -251,7 +251,7 @@ impl Summary {
     /// Puts what is left of it where only the audit looks, for so long; none: for ever.
     pub async fn shelve_removed(&self, broker: &Broker, kept: Option<Duration>) -> Result<()> {
         let value = serde_json::to_vec(self).expect("a summary is JSON");
-        Ok(broker.catalogue.put(Shelf::Runs, &removed_key(self.id), value.into(), kept).await?)
+        replace(broker, &removed_key(self.id), value, kept).await
     }
 
     /// Puts it on the shelf. Summaries are put there late: one of a run that was removed as soon as it had ended does not stay.
@@ -264,6 +264,17 @@ impl Summary {
         }
         Ok(())
     }
+}
+
+/// Overwrites what a run's line was before: titles and questions that it has no more, and those that it still has.
+pub async fn forget_older(broker: &Broker, user: Option<&UserId>, run: RunId) -> Result<()> {
+    Ok(broker.catalogue.forget_older(Shelf::Runs, &key(user, run)).await?)
+}
+
+/// Puts something under a key of the lists that few runs have, and overwrites what was there.
+async fn replace(broker: &Broker, key: &str, value: Vec<u8>, kept: Option<Duration>) -> Result<()> {
+    broker.catalogue.put(Shelf::Runs, key, value.into(), kept).await?;
+    Ok(broker.catalogue.forget_older(Shelf::Runs, key).await?)
 }
 
 /// Whether all that is left of a run is its tombstone.
@@ -346,7 +357,7 @@ pub async fn rename(
 
 async fn put_renames(broker: &Broker, user: Option<&UserId>, run: RunId, renames: &[Rename]) -> Result<()> {
     let value = serde_json::to_vec(renames).expect("renames are JSON");
-    Ok(broker.catalogue.put(Shelf::Runs, &renames_key(user, run), value.into(), None).await?)
+    replace(broker, &renames_key(user, run), value, None).await
 }
 
 /// Changes the words of all titles that people gave a run.
@@ -375,7 +386,7 @@ async fn put_title(broker: &Broker, user: Option<&UserId>, run: RunId, title: Op
     match title {
         Some(title) => {
             let value = serde_json::to_vec(title).expect("a text is JSON");
-            Ok(broker.catalogue.put(Shelf::Runs, &key, value.into(), None).await?)
+            replace(broker, &key, value, None).await
         }
         None => Ok(broker.catalogue.delete(Shelf::Runs, &key).await?),
     }

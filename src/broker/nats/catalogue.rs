@@ -1,13 +1,16 @@
 //! The catalogue in key-value buckets, which the `nats kv` tool can look into.
 
 use std::collections::HashMap;
+use std::sync::Once;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::stream::{self, BoxStream, StreamExt};
+use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use serde_json::json;
 
+use super::cleaner::OVERWRITTEN_AT_ONCE;
 use super::follow::UNREAD;
 use super::headers::{KV_OPERATION, TTL, is_gone, seconds};
 use super::server::Server;
@@ -15,6 +18,13 @@ use super::streams::MARKER_TTL;
 use crate::broker::subjects::{bucket, bucket_entry, bucket_stream, shelf_changes};
 use crate::broker::{Catalogue, Entry, Error, Result, Shelf, check_key};
 use crate::clock::Timestamp;
+
+const OVERWRITE: &str = "overwrite a line of the lists";
+
+/// Whether a shelf has values from before the last one, until they are overwritten.
+fn has_older(shelf: Shelf) -> bool {
+    shelf == Shelf::Runs
+}
 
 #[async_trait]
 impl Catalogue for Server {
@@ -62,14 +72,15 @@ impl Catalogue for Server {
         let prefix = bucket_entry(&bucket, "");
         let mut found = Vec::new();
         match first {
-            None => found = self.read_many(DOING, &stream, &bucket_entry(&bucket, ">")).await?,
+            None => found = self.read_many(DOING, &stream, &bucket_entry(&bucket, ">"), has_older(shelf)).await?,
             Some(first) => {
                 found.extend(self.last_message(DOING, &stream, &bucket_entry(&bucket, first)).await?);
-                found.extend(self.read_many(DOING, &stream, &bucket_entry(&bucket, &format!("{first}.>"))).await?);
+                let filter = bucket_entry(&bucket, &format!("{first}.>"));
+                found.extend(self.read_many(DOING, &stream, &filter, has_older(shelf)).await?);
                 found.sort_by_key(|read| read.stored.seq);
             }
         }
-        // A key that was put again while the pages were read comes twice: the later one holds.
+        // A key that was put again while the pages were read comes twice, and on some shelves older values do: the last one holds.
         let mut newest = HashMap::with_capacity(found.len());
         for read in &found {
             newest.insert(read.subject.clone(), read.stored.seq);
@@ -86,6 +97,9 @@ impl Catalogue for Server {
 
     async fn delete(&self, shelf: Shelf, key: &str) -> Result<()> {
         check_key(key)?;
+        if has_older(shelf) && self.overwrite_values(shelf, key, u64::MAX).await? {
+            return Ok(());
+        }
         let mut headers = HeaderMap::new();
         headers.insert(KV_OPERATION, "DEL");
         // What says that the key is gone need not stay either.
@@ -94,9 +108,67 @@ impl Catalogue for Server {
         self.store("delete from the catalogue", subject, headers, Bytes::new(), None).await.map(drop)
     }
 
+    async fn forget_older(&self, shelf: Shelf, key: &str) -> Result<()> {
+        check_key(key)?;
+        if !has_older(shelf) {
+            return Ok(());
+        }
+        let bucket = bucket(shelf);
+        let last = self.last_message(OVERWRITE, &bucket_stream(&bucket), &bucket_entry(&bucket, key)).await?;
+        match last {
+            Some(last) => self.overwrite_values(shelf, key, last.stored.seq).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
     async fn watch(&self, shelf: Shelf) -> Result<BoxStream<'static, ()>> {
         let changes = self.hear("watch the catalogue", shelf_changes(shelf), |_| Some(()), || ()).await?;
         // Many changes at once are one: whoever watches reads the shelf again anyway.
         Ok(stream::once(async {}).chain(changes.ready_chunks(UNREAD).map(drop)).boxed())
+    }
+}
+
+impl Server {
+    /// Overwrites the values of an entry before a sequence. Whether that could be done: not in a bucket that an earlier version
+    /// has made, and not with a login that may not.
+    async fn overwrite_values(&self, shelf: Shelf, key: &str, before: u64) -> Result<bool> {
+        static SAID: Once = Once::new();
+        let bucket = bucket(shelf);
+        let (stream, subject) = (bucket_stream(&bucket), bucket_entry(&bucket, key));
+        let found = self.values(OVERWRITE, &stream, &subject, before).await?;
+        let done = stream::iter(found.into_iter().map(Ok))
+            .try_for_each_concurrent(OVERWRITTEN_AT_ONCE, |seq| self.overwrite(OVERWRITE, &stream, seq))
+            .await;
+        match done {
+            Ok(()) => Ok(true),
+            Err(error @ (Error::Denied { .. } | Error::Refused { .. })) => {
+                SAID.call_once(|| {
+                    tracing::warn!(
+                        "older lines of the lists stay in the files of the NATS server for a while: {error}"
+                    );
+                });
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The sequences of what was put under a key, before one. Of three servers only the leader knows all.
+    async fn values(&self, doing: &str, stream: &str, subject: &str, before: u64) -> Result<Vec<u64>> {
+        if !self.replicated {
+            let found = self.read_all(doing, stream, subject, 0).await?;
+            return Ok(found.into_iter().map(|read| read.stored.seq).filter(|seq| *seq < before).collect());
+        }
+        let (mut found, mut from) = (Vec::new(), 1);
+        loop {
+            let next = json!({ "seq": from, "next_by_subj": subject });
+            match self.leaders_message(doing, stream, next).await? {
+                Some(read) if read.stored.seq < before => {
+                    found.push(read.stored.seq);
+                    from = read.stored.seq + 1;
+                }
+                _ => return Ok(found),
+            }
+        }
     }
 }

@@ -17,7 +17,7 @@ use crate::ids::RunId;
 
 const DOING: &str = "remove a run's records";
 /// Messages that are overwritten at once: each costs the server a write.
-const OVERWRITTEN_AT_ONCE: usize = 16;
+pub(super) const OVERWRITTEN_AT_ONCE: usize = 16;
 /// How often a server that does not answer is asked whether we may purge.
 const ASKED: u32 = 3;
 

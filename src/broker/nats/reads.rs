@@ -43,15 +43,26 @@ impl Server {
         Ok(found)
     }
 
-    /// Everything that matches `filter`, in order, where that may be under any number of subjects.
-    pub(super) async fn read_many(&self, doing: &'static str, stream: &str, filter: &str) -> Result<Vec<Read>> {
+    /// Everything that matches `filter`, in order, where that may be under any number of subjects. `has_older`: there may be
+    /// several messages under each, and not all of the older ones are wanted.
+    pub(super) async fn read_many(
+        &self,
+        doing: &'static str,
+        stream: &str,
+        filter: &str,
+        has_older: bool,
+    ) -> Result<Vec<Read>> {
         let mut found = Vec::new();
         let left = self.pages(doing, stream, filter).await?.read(self, doing, 1, &mut found).await?;
         if left == 0 {
             return Ok(found);
         }
         let first = found.last().map_or(0, |read| read.stored.seq) + 1;
-        let mut walk = Walk::start(self, doing, stream, Over::From(filter, first)).await?;
+        let over = if has_older { Over::LastAndLater(filter) } else { Over::From(filter, first) };
+        if has_older {
+            found.clear();
+        }
+        let mut walk = Walk::start(self, doing, stream, over).await?;
         while let Some(next) = walk.next(self).await {
             let (Message { subject, payload, headers, .. }, place) = next?;
             let stored = Stored { seq: place.stream_seq, at: place.at, payload };

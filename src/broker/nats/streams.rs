@@ -7,11 +7,16 @@ use serde_json::{Value, json};
 use super::pull::nanos;
 use super::server::{STREAM_NAME_IN_USE, STREAM_NOT_FOUND, Server};
 use crate::broker::subjects::{self, QUEUE_STREAM, RUNS_STREAM, bucket, bucket_entry, bucket_stream};
-use crate::broker::{Error, Result, Shelf};
+use crate::broker::{Error, FORGET_EVERY, Result, Shelf};
 
 /// The version of these settings. A stream that a newer version has set up is left as it is.
-const FORMAT: u64 = 2;
+const FORMAT: u64 = 3;
 const FORMAT_KEY: &str = "fastagency_format";
+
+/// How many values of one line of the lists are kept until they are overwritten. What JetStream replaces or lets go by itself it
+/// only forgets: its bytes would stay in the files. So the limit is never to be reached ([`FORGET_EVERY`]).
+const LINES_KEPT: u64 = 128;
+const _: () = assert!(LINES_KEPT >= 4 * FORGET_EVERY as u64);
 
 /// How long a bucket keeps the marker that an entry is gone.
 pub(super) const MARKER_TTL: Duration = Duration::from_secs(60);
@@ -57,7 +62,7 @@ pub(super) async fn differing(server: &Server) -> Result<Vec<String>> {
     for wanted in wanted {
         let name = wanted["name"].as_str().unwrap_or_default();
         let info = server.api::<Value>("look at a stream", format!("STREAM.INFO.{name}"), &Value::Null).await?;
-        if info.is_ok_and(|info| !holds(&info["config"], &wanted)) {
+        if info.is_ok_and(|info| !holds(&info["config"], &within_reach(&info["config"], wanted.clone()))) {
             found.push(name.to_owned());
         }
     }
@@ -104,11 +109,16 @@ fn queue() -> Value {
     })
 }
 
-/// A shelf of the catalogue: a key-value bucket that remembers the last value, forgets what is not renewed, and says so.
+/// A shelf of the catalogue: a key-value bucket that remembers the last value, and forgets what is not renewed.
 /// Definitions are written once: runs are pinned to them, so that nobody who may add one may change or remove another.
+/// Of leases the server says when they have run out. For that it wants roll-ups, and with those one message empties a bucket: the
+/// other shelves do without both. Lines of the lists have words of people in them: their older values are kept until we overwrite
+/// them.
 fn shelf(shelf: Shelf) -> Value {
     let bucket = bucket(shelf);
     let once = shelf == Shelf::Definitions;
+    let says_what_ran_out = shelf == Shelf::Workers;
+    let is_overwritten = shelf == Shelf::Runs;
     json!({
         "name": bucket_stream(&bucket),
         "description": format!("FastAgency: the catalogue's {}", shelf.name()),
@@ -117,12 +127,12 @@ fn shelf(shelf: Shelf) -> Value {
         "discard": "new",
         "discard_new_per_subject": once,
         "storage": "file",
-        "max_msgs_per_subject": 1,
+        "max_msgs_per_subject": if is_overwritten { LINES_KEPT } else { 1 },
         "allow_direct": true,
-        "allow_rollup_hdrs": !once,
-        "deny_delete": true,
+        "allow_rollup_hdrs": says_what_ran_out,
+        "deny_delete": !is_overwritten,
         "allow_msg_ttl": true,
-        "subject_delete_marker_ttl": if once { 0 } else { nanos(MARKER_TTL) },
+        "subject_delete_marker_ttl": if says_what_ran_out { nanos(MARKER_TTL) } else { 0 },
         "republish": { "src": bucket_entry(&bucket, ">"), "dest": subjects::shelf_changes(shelf), "headers_only": true },
     })
 }
@@ -167,6 +177,7 @@ async fn ensure(server: &Server, mut wanted: Value, replicas: usize) -> Result<S
         );
         return Ok(StreamSetUp { name, outcome: SetUp::Newer, replicas: replicas_found });
     }
+    let wanted = within_reach(&found, wanted);
     if holds(&found, &wanted) {
         return Ok(StreamSetUp { name, outcome: SetUp::Unchanged, replicas: replicas_found });
     }
@@ -189,6 +200,20 @@ async fn ensure(server: &Server, mut wanted: Value, replicas: usize) -> Result<S
         Err(Error::Denied { .. }) => Err(not_allowed(&doing, &name, true)),
         Err(error) => Err(error),
     }
+}
+
+/// What can be had of a stream that is there: once it lets nobody delete a message, the server never changes that. Then older
+/// values of it need not be kept either.
+fn within_reach(found: &Value, mut wanted: Value) -> Value {
+    if found["deny_delete"] == true && wanted["deny_delete"] == false {
+        tracing::warn!(
+            stream = found["name"].as_str(),
+            "an earlier version made this bucket: what is replaced in it stays in the server's files for a while (docs/broker.md, On NATS)"
+        );
+        wanted["deny_delete"] = json!(true);
+        wanted["max_msgs_per_subject"] = json!(1);
+    }
+    wanted
 }
 
 /// Whether everything that `wanted` says is so in `found`.

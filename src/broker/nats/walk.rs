@@ -22,6 +22,8 @@ const FORGOTTEN_AFTER: std::time::Duration = std::time::Duration::from_secs(30);
 pub(super) enum Over<'a> {
     /// The last message under each subject that matches one of the filters.
     LastOf(&'a [&'a str]),
+    /// The last message under each subject that matches the filter, and what comes meanwhile.
+    LastAndLater(&'a str),
     /// What matches the filter, from a sequence on.
     From(&'a str, u64),
 }
@@ -58,6 +60,11 @@ impl Walk {
                 config["filter_subjects"] = json!(filters);
                 config["deliver_policy"] = json!("last_per_subject");
                 last_sequence(server, doing, stream).await?
+            }
+            Over::LastAndLater(filter) => {
+                config["filter_subject"] = json!(filter);
+                config["deliver_policy"] = json!("last_per_subject");
+                u64::MAX
             }
             Over::From(filter, first) => {
                 config["filter_subject"] = json!(filter);

@@ -13,6 +13,7 @@ use futures_util::future::BoxFuture;
 
 use super::awaited::Awaited;
 use super::{Journal, Pen, asks_secret, lock};
+use crate::broker::FORGET_EVERY;
 use crate::chat::{Result, Stop};
 use crate::engine::prompts::Noting;
 use crate::model;
@@ -171,7 +172,8 @@ impl Journal {
     pub(super) async fn write(&self, record: Record) -> Result<u64> {
         self.notices.announce(self.run, &record.body).await.map_err(|error| Stop::Halted(error.to_string()))?;
         let mut pen = self.pen.lock().await;
-        let Pen { writer, summary, watch, copier, shelver } = &mut *pen;
+        let Pen { writer, summary, watch, copier, shelver, records } = &mut *pen;
+        let before = *records;
         let written = writer.append(record, self.clock().now()).await.map_err(|error| match error {
             run::Error::Unstorable { source, .. } => {
                 Stop::failed("template", format!("what happened cannot be stored: {source}"))
@@ -179,6 +181,7 @@ impl Journal {
             error => Stop::Halted(error.to_string()),
         })?;
         for placed in written {
+            *records += 1;
             self.bounds.wrote();
             summary.apply(&redaction::placed(shelver.redactor(), &placed));
             watch.saw(summary, &placed);
@@ -191,7 +194,8 @@ impl Journal {
                 copier.copy(&placed).await.map_err(|error| Stop::Halted(error.to_string()))?;
             }
         }
-        shelver.put(summary);
+        // Told from the place in the log, so that it is due whoever has the run.
+        shelver.put(summary, before / FORGET_EVERY < *records / FORGET_EVERY);
         self.log_bytes.store(writer.bytes(), Ordering::Relaxed);
         Ok(writer.last())
     }
