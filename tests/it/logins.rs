@@ -15,7 +15,12 @@ use crate::support::nats_server::NatsServer;
 use crate::support::tier::Tier;
 
 /// Something that can be done by publishing, the subjects that do it, and whose login may.
-fn publishing() -> Vec<(&'static str, Vec<String>, &'static [&'static str])> {
+type Doing = (&'static str, Vec<String>, &'static [&'static str]);
+/// The same of hearing.
+type Hearing = (&'static str, &'static [&'static str], &'static [&'static str]);
+
+/// What can be done in our account.
+fn publishing() -> Vec<Doing> {
     let run = RunId::random();
     let api = |calls: &[&str]| calls.iter().map(|call| format!("$JS.API.{call}")).collect::<Vec<_>>();
     let of = |subjects: &[&str]| subjects.iter().map(|subject| subject.replace("RUN", &run.to_string())).collect();
@@ -51,6 +56,29 @@ fn publishing() -> Vec<(&'static str, Vec<String>, &'static [&'static str])> {
         ("announce workflows", of(&["$KV.fa_workflows.x"]), &["worker"]),
         ("add definitions", of(&["$KV.fa_definitions.x"]), &["worker"]),
         ("write lists", of(&["$KV.fa_runs.x"]), &["worker", "gateway"]),
+        ("overwrite lines of the lists", api(&["STREAM.MSG.DELETE.KV_fa_runs"]), &["operator", "worker", "gateway"]),
+        (
+            "read the secret of Idempotency-Keys, and which sessions were ended",
+            api(&[
+                "DIRECT.GET.KV_fa_gateways",
+                "STREAM.MSG.GET.KV_fa_gateways",
+                "CONSUMER.CREATE.KV_fa_gateways.x",
+                "CONSUMER.MSG.NEXT.KV_fa_gateways.x",
+            ]),
+            &["operator", "gateway"],
+        ),
+        (
+            "end sessions, and revive them where they are not known to be over; change that secret",
+            of(&["$KV.fa_gateways.ended.x", "$KV.fa_gateways.idempotency"]),
+            &["gateway"],
+        ),
+        (
+            "take the bucket of ended sessions away",
+            api(&["STREAM.PURGE.KV_fa_gateways", "STREAM.DELETE.KV_fa_gateways", "STREAM.MSG.DELETE.KV_fa_gateways"]),
+            &["operator"],
+        ),
+        ("tell a run a password that is stored nowhere", of(&["fa.live.inbox.RUN.x"]), &["worker", "gateway"]),
+        ("call the cleaner, who looks at the log", of(&["fa.live.clean.RUN"]), &["worker", "gateway"]),
         (
             "make, change and remove streams; sources and republish are among their settings",
             api(&[
@@ -73,7 +101,12 @@ fn publishing() -> Vec<(&'static str, Vec<String>, &'static [&'static str])> {
         ("remove one record", api(&["STREAM.MSG.DELETE.FA_RUNS"]), &["operator", "cleaner"]),
         (
             "remove one job or entry",
-            api(&["STREAM.MSG.DELETE.FA_QUEUE", "STREAM.MSG.DELETE.KV_fa_runs"]),
+            api(&[
+                "STREAM.MSG.DELETE.FA_QUEUE",
+                "STREAM.MSG.DELETE.KV_fa_workers",
+                "STREAM.MSG.DELETE.KV_fa_workflows",
+                "STREAM.MSG.DELETE.KV_fa_definitions",
+            ]),
             &["operator"],
         ),
         ("copy and restore streams", api(&["STREAM.SNAPSHOT.FA_RUNS", "STREAM.RESTORE.FA_RUNS"]), &["operator"]),
@@ -89,8 +122,10 @@ fn publishing() -> Vec<(&'static str, Vec<String>, &'static [&'static str])> {
 }
 
 /// The same for hearing.
-const HEARING: [(&str, &[&str], &[&str]); 6] = [
+const HEARING: [Hearing; 8] = [
     ("hear runs live", &["fa.live.>"], &["worker", "gateway"]),
+    ("hear passwords that are stored nowhere", &["fa.live.inbox.*.*"], &["worker", "gateway"]),
+    ("hear calls for the cleaner", &["fa.live.clean.*"], &["worker", "gateway"]),
     ("hear what is published before it is stored", &["fa.run.>", "fa.inbox.>", "fa.queue.>", "$KV.>"], &[]),
     ("hear the answers to everybody", &["_INBOX.>", ">"], &[]),
     ("hear the answers to a gateway", &["_INBOX.gateway.>"], &["gateway"]),
@@ -100,6 +135,65 @@ const HEARING: [(&str, &[&str], &[&str]); 6] = [
 
 /// The logins in our account: those of the other one are kept from ours by the account, whatever they may there.
 const OURS: [&str; 4] = ["operator", "cleaner", "worker", "gateway"];
+
+/// Our logins in the account of Python's tiers. Python's own may do everything there.
+const BESIDE_PYTHON: [&str; 2] = ["worker-python", "gateway-python"];
+
+/// What can be done in the account of Python's tiers.
+fn publishing_beside_python() -> Vec<Doing> {
+    let api = |calls: &[&str]| calls.iter().map(|call| format!("$JS.API.{call}")).collect::<Vec<_>>();
+    let of = |subjects: &[&str]| subjects.iter().map(|subject| (*subject).to_owned()).collect();
+    vec![
+        (
+            "read conversations and names",
+            api(&["STREAM.MSG.GET.FastAgency", "STREAM.MSG.GET.KV_discovery", "CONSUMER.CREATE.FastAgency.x"]),
+            &["worker-python", "gateway-python"],
+        ),
+        ("start runs", of(&["chat.server.initiate_chat"]), &["gateway-python"]),
+        ("answer", of(&["chat.server.messages.alice.x"]), &["gateway-python"]),
+        ("speak and ask as a worker", of(&["chat.client.messages.alice.x"]), &["worker-python"]),
+        ("announce workflows", of(&["$KV.discovery.x"]), &["worker-python"]),
+        ("take starts and answers", of(&["$JS.ACK.FastAgency.x.1.1.1.1.1"]), &["worker-python"]),
+        ("look at consumers", api(&["CONSUMER.INFO.FastAgency.initiate_workers"]), &["worker-python"]),
+        ("make the two streams", api(&["STREAM.CREATE.FastAgency", "STREAM.CREATE.KV_discovery"]), &["worker-python"]),
+        ("remove conversations", api(&["STREAM.PURGE.FastAgency", "STREAM.MSG.DELETE.FastAgency"]), &["worker-python"]),
+        (
+            "make other streams; change and remove the two",
+            api(&[
+                "STREAM.CREATE.MINE",
+                "STREAM.UPDATE.FastAgency",
+                "STREAM.DELETE.FastAgency",
+                "STREAM.UPDATE.KV_discovery",
+                "STREAM.DELETE.KV_discovery",
+                "STREAM.PURGE.KV_discovery",
+            ]),
+            &[],
+        ),
+        (
+            "take consumers away",
+            api(&["CONSUMER.DELETE.FastAgency.initiate_workers", "CONSUMER.PAUSE.FastAgency.initiate_workers"]),
+            &[],
+        ),
+        (
+            "make consumers in the ways before",
+            api(&["CONSUMER.DURABLE.CREATE.FastAgency.x", "CONSUMER.CREATE.FastAgency"]),
+            &[],
+        ),
+        ("copy and restore streams", api(&["STREAM.SNAPSHOT.FastAgency", "STREAM.RESTORE.FastAgency"]), &[]),
+        ("list streams", api(&["STREAM.NAMES", "STREAM.LIST"]), &[]),
+        ("ask the server", of(&["$SYS.REQ.SERVER.PING"]), &[]),
+        ("answer in the server's place", of(&["_INBOX.x", "_INBOX.gateway-python.x", "_INBOX.worker-python.x"]), &[]),
+    ]
+}
+
+/// The same for hearing.
+const HEARING_BESIDE_PYTHON: [Hearing; 5] = [
+    ("hear what is published", &["chat.>", "chat.server.messages.*.*", "chat.client.messages.*.*", "$KV.>"], &[]),
+    ("hear the answers to everybody", &["_INBOX.>", "_INBOX.*", ">"], &[]),
+    ("hear the answers to a worker", &["_INBOX.worker-python.>"], &["worker-python"]),
+    ("hear the answers to a gateway", &["_INBOX.gateway-python.>"], &["gateway-python"]),
+    ("hear the server", &["$SYS.>"], &[]),
+];
 
 /// A connection, and what the server refuses on it.
 struct Thief {
@@ -140,25 +234,40 @@ impl Thief {
     }
 }
 
-/// Tries every cell of the table at a server, or at one of several.
+/// Tries every cell of the tables at a server, or at one of several.
 async fn try_every_cell(url: &str) {
-    for login in OURS {
+    try_cells(url, &OURS, &publishing(), &HEARING).await;
+    try_cells(url, &BESIDE_PYTHON, &publishing_beside_python(), &HEARING_BESIDE_PYTHON).await;
+    // A worker joins those who share the starts, wherever a Python worker has asked for them.
+    for (login, group, may) in [
+        ("worker-python", "initiate_workers", true),
+        ("worker-python", "others", false),
+        ("gateway-python", "initiate_workers", false),
+    ] {
         let mut thief = Thief::with(url, login).await;
-        for (what, subjects, may) in publishing() {
+        let _heard = thief.client.queue_subscribe("_INBOX.x", group.to_owned()).await.unwrap();
+        assert_eq!(thief.refused().await.is_empty(), may, "{login}: {group}");
+    }
+}
+
+async fn try_cells(url: &str, logins: &[&str], publishing: &[Doing], hearing: &[Hearing]) {
+    for login in logins {
+        let mut thief = Thief::with(url, login).await;
+        for (what, subjects, may) in publishing {
             for subject in subjects {
                 // What the server would do for this is nothing: it can read no such request.
                 thief.client.publish(subject.clone(), "x".into()).await.unwrap();
                 let refused =
                     thief.refused().await.iter().any(|event| event.contains(&format!("Publish to {subject:?}")));
-                assert_eq!(refused, !may.contains(&login), "{login}: {what} ({subject})");
+                assert_eq!(refused, !may.contains(login), "{login}: {what} ({subject})");
             }
         }
-        for (what, subjects, may) in HEARING {
-            for subject in subjects {
+        for (what, subjects, may) in hearing {
+            for subject in *subjects {
                 let subscriber = thief.client.subscribe(*subject).await.unwrap();
                 let told = format!("Subscription to {subject:?}");
                 let refused = thief.refused().await.iter().any(|event| event.contains(&told));
-                assert_eq!(refused, !may.contains(&login), "{login}: {what} ({subject})");
+                assert_eq!(refused, !may.contains(login), "{login}: {what} ({subject})");
                 drop(subscriber);
             }
         }
@@ -229,22 +338,88 @@ async fn pythons_logins_reach_nothing_of_ours_whatever_they_ask_for() {
     assert_eq!(held().await.as_u64(), before.as_u64().map(|count| count + 1));
     let theirs = ask(&python, "STREAM.INFO.FastAgency", &json!(null)).await;
     assert!(theirs["state"]["messages"].as_u64().is_some_and(|count| count <= 1), "{theirs}");
-    // And in Python's account our own tiers' logins do what their tier does.
-    for (login, subject, may) in [
-        ("gateway-python", "chat.server.initiate_chat", true),
-        ("gateway-python", "chat.client.messages.alice.x", false),
-        ("gateway-python", "$JS.API.STREAM.PURGE.FastAgency", false),
-        ("gateway-python", "$JS.API.STREAM.UPDATE.FastAgency", false),
-        ("worker-python", "chat.server.initiate_chat", false),
-        ("worker-python", "chat.server.messages.alice.x", false),
-        ("worker-python", "chat.client.messages.alice.x", true),
-        ("worker-python", "$JS.API.STREAM.UPDATE.FastAgency", false),
-        ("worker-python", "$JS.API.STREAM.DELETE.FastAgency", false),
-    ] {
-        let mut thief = Thief::with(&server.url(), login).await;
-        thief.client.publish(subject, "x".into()).await.unwrap();
-        assert_eq!(thief.refused().await.is_empty(), may, "{login}: {subject}");
+}
+
+#[tokio::test]
+async fn what_pythons_login_may_fill_is_its_own_share() {
+    const TEST: &str = "logins::what_pythons_login_may_fill_is_its_own_share";
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("nats.conf");
+    // As much is reached sooner.
+    let small = configuration().replace("max_file: 2G", "max_file: 1M");
+    assert!(small != configuration(), "the account has a limit");
+    std::fs::write(&path, small).unwrap();
+    let Some(server) = NatsServer::start_with(TEST, &["-c", path.to_str().unwrap()]) else { return };
+    set_up(&folder, &server.url(), "");
+    let python = Thief::with(&server.url(), "python").await.client;
+    let store = async || {
+        let stored = python.request("chat.client.messages.alice.x", vec![b'x'; 100_000].into()).await.unwrap();
+        serde_json::from_slice::<Value>(&stored.payload).unwrap()
+    };
+    let mut stored = 0;
+    let refused = loop {
+        let answer = store().await;
+        if answer["error"].is_object() {
+            break answer;
+        }
+        stored += 1;
+        assert!(stored < 20, "it is never full");
+    };
+    assert!(refused["error"]["description"].as_str().unwrap().contains("exceeded"), "{refused}");
+    // Ours goes on.
+    let worker = crate::permissions::stolen(&server.url(), "worker").await;
+    let large = vec![b'x'; 500_000];
+    let mut last = 0;
+    let run = RunId::random();
+    for _ in 0..4 {
+        last = worker.log.append(run, fastagency::broker::Lane::Did, large.clone().into(), last).await.unwrap();
     }
+    worker.log.ready().await.unwrap();
+}
+
+#[tokio::test]
+async fn no_message_empties_a_bucket_or_the_logs() {
+    use fastagency::broker::Shelf;
+    const TEST: &str = "logins::no_message_empties_a_bucket_or_the_logs";
+    let Some((server, _folder)) = server(TEST) else { return };
+    let worker = crate::permissions::stolen(&server.url(), "worker").await;
+    let gateway = crate::permissions::stolen(&server.url(), "gateway").await;
+    let run = RunId::random();
+    worker.log.append(run, fastagency::broker::Lane::Did, "words".into(), 0).await.unwrap();
+    for shelf in [Shelf::Workers, Shelf::Workflows, Shelf::Definitions, Shelf::Runs] {
+        worker.catalogue.put(shelf, "kept", "{}".into(), None).await.unwrap();
+    }
+    gateway.catalogue.put(Shelf::Gateways, "kept", "{}".into(), None).await.unwrap();
+    let rolled_up = async |login: &str, subject: &str| {
+        let client = Thief::with(&server.url(), login).await.client;
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert("Nats-Rollup", "all");
+        let answer = client.request_with_headers(subject.to_owned(), headers, "x".into()).await.unwrap();
+        serde_json::from_slice::<Value>(&answer.payload).unwrap()
+    };
+    for (login, subject) in [
+        ("worker", format!("fa.run.{run}.said")),
+        ("gateway", format!("fa.run.{run}.said")),
+        ("worker", format!("fa.inbox.{run}.cancel")),
+        ("worker", "$KV.fa_workflows.x".to_owned()),
+        ("worker", "$KV.fa_definitions.x".to_owned()),
+        ("worker", "$KV.fa_runs.x".to_owned()),
+        ("gateway", "$KV.fa_runs.x".to_owned()),
+        ("gateway", "$KV.fa_gateways.x".to_owned()),
+    ] {
+        let answer = rolled_up(login, &subject).await;
+        let said = answer["error"]["description"].as_str().unwrap_or_default();
+        assert!(said.contains("rollup not permitted"), "{login} {subject}: {answer}");
+    }
+    assert_eq!(worker.log.read(run, 0).await.unwrap().len(), 1);
+    for shelf in [Shelf::Workflows, Shelf::Definitions, Shelf::Runs] {
+        assert!(worker.catalogue.get(shelf, "kept").await.unwrap().is_some(), "{shelf:?}");
+    }
+    assert!(gateway.catalogue.get(Shelf::Gateways, "kept").await.unwrap().is_some());
+    // What is made anew by itself can be emptied: leases, jobs and timers.
+    assert!(rolled_up("worker", "$KV.fa_workers.x").await["error"].is_null());
+    assert!(worker.catalogue.get(Shelf::Workers, "kept").await.unwrap().is_none());
+    assert!(rolled_up("gateway", "fa.queue.x").await["error"].is_null());
 }
 
 #[tokio::test]
