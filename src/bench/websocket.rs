@@ -61,7 +61,8 @@ pub(super) async fn converse(stage: &Stage, conversation: &mut Conversation) -> 
     let connecting = connect_async_with_config(request, Some(config), true);
     let (mut socket, _) =
         stage.in_time("the connection", connecting).await?.map_err(|error| Problem::NotStarted(error.to_string()))?;
-    // POST /fastagency/initiate_workflow remembers nothing (WIRE.md section 2): what counts is this frame.
+    // POST /fastagency/initiate_workflow remembers nothing (`docs/reference/fastagency-wire.md`, section 2): what counts
+    // is this frame.
     let start = json!({"user_id": null, "workflow_uuid": run.dashed(), "name": stage.load.workflow, "params": {}});
     send(&mut socket, start.to_string()).await?;
     let run = run.to_string();

@@ -1,5 +1,6 @@
-//! FastAgency's own NATS contract (WIRE.md section 4), beside ours: what lets a Python gateway find our workers, and our
-//! gateway find Python workers. Only the `nats` broker has it. Bodies are passed as bytes; what they mean is known above.
+//! FastAgency's own NATS contract (`docs/reference/fastagency-wire.md`, section 4), beside ours: what lets a Python
+//! gateway find our workers, and our gateway find Python workers. Only the `nats` broker has it. Bodies are passed as
+//! bytes; what they mean is known above.
 
 use std::time::Duration;
 

@@ -7,7 +7,7 @@ use crate::ids::{MessageId, Name, RunId};
 pub const RUNS_STREAM: &str = "FA_RUNS";
 /// The work-queue stream with jobs and timers.
 pub const QUEUE_STREAM: &str = "FA_QUEUE";
-/// FastAgency's own stream; its settings are in WIRE.md section 4.
+/// FastAgency's own stream; its settings are in `docs/reference/fastagency-wire.md`, section 4.
 pub const FASTAGENCY_STREAM: &str = "FastAgency";
 /// FastAgency's key-value bucket of workflow names and descriptions.
 pub const DISCOVERY_BUCKET: &str = "discovery";

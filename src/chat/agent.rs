@@ -1,5 +1,6 @@
-//! One agent's reply (`SEMANTICS.md` 3, "generate_reply"): whether it hands over, whether the conversation is over and a person
-//! has a say, its nested chats, the tools that it was asked to call, its model, and at last what it says by default.
+//! One agent's reply (`docs/reference/ag2-semantics.md`, section 3, "generate_reply"): whether it hands over, whether the
+//! conversation is over and a person has a say, its nested chats, the tools that it was asked to call, its model, and at
+//! last what it says by default.
 
 use std::sync::Arc;
 
@@ -171,8 +172,8 @@ pub(super) async fn tell_sent(stage: &Stage<'_>, sender: &Name, recipient: &Name
     stage.fx.tell(event, utterance.shown_as).await
 }
 
-/// A schema as OpenAI's structured output wants it (`SEMANTICS.md` 1): every object closed, every property required. It is
-/// named by its title.
+/// A schema as OpenAI's structured output wants it (`docs/reference/ag2-semantics.md`, section 1): every object closed,
+/// every property required. It is named by its title.
 pub fn response_format(schema: &Schema) -> Value {
     let title = schema.json.get("title").and_then(Value::as_str).filter(|title| Name::parse(title).is_ok());
     let mut strict = schema.json.clone();

@@ -1,5 +1,5 @@
-//! What happens in conversations, for whoever looks on: AG2's events under their own names (`EVENTS.md`). What of it people
-//! are shown, and in which form, is decided above.
+//! What happens in conversations, for whoever looks on: AG2's events under their own names
+//! (`docs/reference/ag2-events.md`). What of it people are shown, and in which form, is decided above.
 
 use std::sync::Arc;
 

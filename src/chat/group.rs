@@ -1,5 +1,5 @@
-//! A group chat (`SEMANTICS.md` 6): everybody hears everything, one speaks at a time, and a manager, who says nothing himself,
-//! gives the floor.
+//! A group chat (`docs/reference/ag2-semantics.md`, section 6): everybody hears everything, one speaks at a time, and a
+//! manager, who says nothing himself, gives the floor.
 
 use std::sync::Arc;
 

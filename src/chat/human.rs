@@ -1,5 +1,5 @@
-//! Whether a conversation is over, and whether a person has a say in it (`SEMANTICS.md` 3, "termination check and human
-//! input"). The prompts and the reasons are AG2's, to the letter.
+//! Whether a conversation is over, and whether a person has a say in it (`docs/reference/ag2-semantics.md`, section 3,
+//! "termination check and human input"). The prompts and the reasons are AG2's, to the letter.
 
 use serde_json::Value;
 

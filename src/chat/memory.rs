@@ -1,5 +1,6 @@
-//! What agents say, and what they remember of it: for each agent one list for each peer (`SEMANTICS.md` 2). The role of a
-//! message is relative to the list's owner: his own words are the assistant's.
+//! What agents say, and what they remember of it: for each agent one list for each peer
+//! (`docs/reference/ag2-semantics.md`, section 2). The role of a message is relative to the list's owner: his own words
+//! are the assistant's.
 
 use std::collections::HashMap;
 use std::ops::Deref;
@@ -155,7 +156,8 @@ pub(super) fn content_text(content: &Value) -> String {
     }
 }
 
-/// Messages as they go to a model: results of several calls become one message each (`SEMANTICS.md` 2).
+/// Messages as they go to a model: results of several calls become one message each (`docs/reference/ag2-semantics.md`,
+/// section 2).
 pub(super) fn wire<'a>(lines: impl IntoIterator<Item = &'a Line>) -> Vec<Arc<ChatMessage>> {
     let mut messages = Vec::new();
     for line in lines {

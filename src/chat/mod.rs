@@ -1,6 +1,6 @@
-//! The rules of conversation, as AG2 has them (`SEMANTICS.md`), over [`Effects`] alone: this module knows no clock, no
-//! network and no log. What it is given by `Effects` may come from a model just now or from a log of last week; it cannot
-//! tell, and so a conversation goes on exactly where it stopped.
+//! The rules of conversation, as AG2 has them (`docs/reference/ag2-semantics.md`), over [`Effects`] alone: this module
+//! knows no clock, no network and no log. What it is given by `Effects` may come from a model just now or from a log of
+//! last week; it cannot tell, and so a conversation goes on exactly where it stopped.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Conversations within a conversation (`SEMANTICS.md` 7): an agent that is to reply talks to others instead, and replies with
-//! what came of it.
+//! Conversations within a conversation (`docs/reference/ag2-semantics.md`, section 7): an agent that is to reply talks to
+//! others instead, and replies with what came of it.
 
 use std::sync::Arc;
 

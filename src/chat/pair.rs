@@ -1,4 +1,5 @@
-//! A conversation of two agents, or of an agent and a group: AG2's `initiate_chat` (`SEMANTICS.md` 3).
+//! A conversation of two agents, or of an agent and a group: AG2's `initiate_chat` (`docs/reference/ag2-semantics.md`,
+//! section 3).
 
 use std::sync::Arc;
 
@@ -201,8 +202,8 @@ fn prepare(stage: &mut Stage<'_>, sender: &Name, recipient: &Recipient, clear_hi
     }
 }
 
-/// The first message with the carryover under `Context:` (`SEMANTICS.md` 7; note the space). Of a list of parts it is the
-/// first one.
+/// The first message with the carryover under `Context:` (`docs/reference/ag2-semantics.md`, section 7; note the space).
+/// Of a list of parts it is the first one.
 fn with_carryover(mut message: Utterance, carryover: &[String]) -> Utterance {
     if carryover.is_empty() {
         return message;

@@ -1,4 +1,5 @@
-//! Conversations one after the other (AG2's `initiate_chats`; `SEMANTICS.md` 7): each gets the summaries of those before it.
+//! Conversations one after the other (AG2's `initiate_chats`; `docs/reference/ag2-semantics.md`, section 7): each gets
+//! the summaries of those before it.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! Who speaks next in a group (`SEMANTICS.md` 6, "Selection"): who may, and which of them: in order, by chance, by a person's
-//! choice or by a model's.
+//! Who speaks next in a group (`docs/reference/ag2-semantics.md`, section 6, "Selection"): who may, and which of them: in
+//! order, by chance, by a person's choice or by a model's.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What remains of a conversation (`SEMANTICS.md` 4).
+//! What remains of a conversation (`docs/reference/ag2-semantics.md`, section 4).
 
 use std::sync::Arc;
 

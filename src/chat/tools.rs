@@ -1,5 +1,6 @@
-//! Calls of tools (`SEMANTICS.md` 5): an agent's model asks for them, and its peer executes them, one after the other. Whatever
-//! goes wrong with a call is a result, for the model to read; only what must stop the run stops it.
+//! Calls of tools (`docs/reference/ag2-semantics.md`, section 5): an agent's model asks for them, and its peer executes
+//! them, one after the other. Whatever goes wrong with a call is a result, for the model to read; only what must stop the
+//! run stops it.
 
 use std::sync::Arc;
 

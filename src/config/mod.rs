@@ -516,7 +516,7 @@ impl Provider {
     /// What its interface is called in errors.
     pub fn api(self) -> &'static str {
         match self {
-            // AG2's word, whoever is compatible (SEMANTICS.md 9).
+            // AG2's word, whoever is compatible (`docs/reference/ag2-semantics.md`, section 9).
             Provider::OpenAi | Provider::Compatible | Provider::Scripted => "OpenAI",
             Provider::Azure => "Azure OpenAI",
             Provider::Anthropic => "Anthropic",

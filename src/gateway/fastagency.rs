@@ -1,4 +1,4 @@
-//! FastAgency's own REST endpoints (WIRE.md section 2), down to the shape of their errors.
+//! FastAgency's own REST endpoints (`docs/reference/fastagency-wire.md`, section 2), down to the shape of their errors.
 
 use std::sync::Arc;
 

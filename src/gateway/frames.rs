@@ -1,4 +1,5 @@
-//! What a FastAgency client is sent of a run (WIRE.md sections 1 and 3): pure functions from records to frames.
+//! What a FastAgency client is sent of a run (`docs/reference/fastagency-wire.md`, sections 1 and 3): pure functions from
+//! records to frames.
 //!
 //! Live, a record becomes the message that it shows. A client that comes back is shown the past without being asked again:
 //! a question of the past is a text, and so is its answer.

@@ -1,5 +1,6 @@
-//! FastAgency's WebSocket (WIRE.md section 3): one conversation per socket. The first frame says which run; then the run's
-//! messages go out, and the n-th text frame of the client answers the n-th question that it was sent.
+//! FastAgency's WebSocket (`docs/reference/fastagency-wire.md`, section 3): one conversation per socket. The first frame
+//! says which run; then the run's messages go out, and the n-th text frame of the client answers the n-th question that
+//! it was sent.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! What a run says: messages and questions, the answers that fit them, and their JSON on FastAgency's wire (WIRE.md 1).
+//! What a run says: messages and questions, the answers that fit them, and their JSON on FastAgency's wire
+//! (`docs/reference/fastagency-wire.md`, section 1).
 //!
 //! Our own types know more than FastAgency's (forms, several kinds of text input, choices with values). [`envelope`] is how
 //! a FastAgency client sees them: types it knows, every key it expects and none that it does not.

@@ -1,4 +1,5 @@
-//! Messages on FastAgency's wire (WIRE.md 1): types that its clients know, every key they expect and none that they do not.
+//! Messages on FastAgency's wire (`docs/reference/fastagency-wire.md`, section 1): types that its clients know, every key
+//! they expect and none that they do not.
 
 use serde_json::{Value, json};
 

@@ -34,7 +34,8 @@ pub enum Error {
     /// The server took too long.
     #[error("{api} API call timed out. The model {model:?} gave {what} within {after:?}")]
     TimedOut {
-        /// Whose interface was called: `OpenAI`, for instance. AG2's words begin with it (SEMANTICS.md 9).
+        /// Whose interface was called: `OpenAI`, for instance. AG2's words begin with it
+        /// (`docs/reference/ag2-semantics.md`, section 9).
         api: &'static str,
         /// The name in `llms:`.
         model: String,

@@ -1,6 +1,6 @@
 //! The seam to the models: one trait, one request in the shape of OpenAI's chat completions (which is what AG2 sends,
-//! SEMANTICS.md 1 and 2), and one reply. Providers translate. Retries, time-outs and fallback happen here; what is
-//! journalled, and what a call costs a run, is decided above.
+//! `docs/reference/ag2-semantics.md`, sections 1 and 2), and one reply. Providers translate. Retries, time-outs and
+//! fallback happen here; what is journalled, and what a call costs a run, is decided above.
 
 mod answer;
 mod anthropic;
@@ -116,7 +116,7 @@ pub struct Request {
     pub tools: Vec<Value>,
     /// What the reply must look like, in the shape of the wire. With it the answer is not streamed (AG2).
     pub response_format: Option<Value>,
-    /// Parameters of the agent; a model's own go before them (SEMANTICS.md 1).
+    /// Parameters of the agent; a model's own go before them (`docs/reference/ag2-semantics.md`, section 1).
     pub parameters: Map<String, Value>,
     /// How many requests the same agent has made before; a model that is asked in turn begins with another each time.
     pub turn: u32,

@@ -1,4 +1,5 @@
-//! The parameters of a request: those of the agent, and over them those of the model (SEMANTICS.md 1).
+//! The parameters of a request: those of the agent, and over them those of the model (`docs/reference/ag2-semantics.md`,
+//! section 1).
 
 use serde_json::{Map, Value};
 

@@ -1,5 +1,5 @@
-//! When a failed request is tried again, and after how long: what the Python client of OpenAI does (SEMANTICS.md 9),
-//! for every provider.
+//! When a failed request is tried again, and after how long: what the Python client of OpenAI does
+//! (`docs/reference/ag2-semantics.md`, section 9), for every provider.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
 //! Conversations as checked: who talks to whom, who speaks next, who hands over to whom, and the tools that they call. The
-//! words, and the defaults, are AG2's (SEMANTICS.md); how they are acted on is in `chat`.
+//! words, and the defaults, are AG2's (`docs/reference/ag2-semantics.md`); how they are acted on is in `chat`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub struct Chat {
     pub silent: bool,
 }
 
-/// How a chat is summed up (SEMANTICS.md 4).
+/// How a chat is summed up (`docs/reference/ag2-semantics.md`, section 4).
 #[derive(Debug, Clone, Default)]
 pub enum SummaryMethod {
     /// The last message.
@@ -116,7 +116,7 @@ pub enum NestedCarryover {
     },
 }
 
-/// A group chat (AG2 `GroupChat` and `GroupChatManager`; SEMANTICS.md 6).
+/// A group chat (AG2 `GroupChat` and `GroupChatManager`; `docs/reference/ag2-semantics.md`, section 6).
 #[derive(Debug, Clone)]
 pub struct GroupChat {
     /// The members, in order.
@@ -258,7 +258,7 @@ pub struct Manager {
     pub is_termination_msg: Option<Expression>,
 }
 
-/// A group that hands over (AG2 `run_group_chat` with a pattern; SEMANTICS.md 8).
+/// A group that hands over (AG2 `run_group_chat` with a pattern; `docs/reference/ag2-semantics.md`, section 8).
 #[derive(Debug, Clone)]
 pub struct Group {
     /// Who speaks when nobody hands over.

@@ -164,7 +164,7 @@ pub enum AgentKind {
     UserProxy,
 }
 
-/// When an agent asks a person before it replies (SEMANTICS.md 3).
+/// When an agent asks a person before it replies (`docs/reference/ag2-semantics.md`, section 3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HumanInputMode {
     /// Each time.

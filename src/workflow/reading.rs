@@ -309,7 +309,7 @@ impl ToolReader<'_> {
     }
 }
 
-/// What a tool without parameters tells models (SEMANTICS.md 5).
+/// What a tool without parameters tells models (`docs/reference/ag2-semantics.md`, section 5).
 fn no_params() -> Option<Arc<Schema>> {
     let json = serde_json::json!({"type": "object", "properties": {}, "required": []});
     let validator = crate::schema::validator(&json).ok()?;

@@ -1,5 +1,6 @@
-//! FastAgency's own stream, bucket and consumer, made and used as its Python worker does (WIRE.md section 4). Existing ones
-//! are left as they are, and no setting of theirs is relied on: a Python worker that starts resets them.
+//! FastAgency's own stream, bucket and consumer, made and used as its Python worker does
+//! (`docs/reference/fastagency-wire.md`, section 4). Existing ones are left as they are, and no setting of theirs is
+//! relied on: a Python worker that starts resets them.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -9,7 +9,8 @@ use crate::chat::{Result, Stage};
 use crate::ids::Name;
 use crate::workflow::Agent;
 
-/// What a member hears: without the calls that hand over and their results, if the group hides them (`SEMANTICS.md` 8).
+/// What a member hears: without the calls that hand over and their results, if the group hides them
+/// (`docs/reference/ag2-semantics.md`, section 8).
 pub(in crate::chat) fn heard(stage: &Stage<'_>, agent: &Agent, peer: &Name) -> Lines {
     let list = stage.memory.list(&agent.name, peer);
     match &stage.playing {

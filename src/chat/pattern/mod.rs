@@ -1,6 +1,6 @@
-//! Groups that hand over (`SEMANTICS.md` 8, AG2's `run_group_chat`): agents share variables and say who speaks next, by a tool
-//! that their model calls, by a condition on the variables, by a tool's result, or when their work is done. One internal member
-//! executes the tools of all.
+//! Groups that hand over (`docs/reference/ag2-semantics.md`, section 8, AG2's `run_group_chat`): agents share variables
+//! and say who speaks next, by a tool that their model calls, by a condition on the variables, by a tool's result, or
+//! when their work is done. One internal member executes the tools of all.
 
 use std::sync::Arc;
 
