@@ -11,6 +11,7 @@ mod bounds;
 mod broken_yaml;
 mod broker;
 mod chaos;
+mod citations;
 mod cli;
 mod crash;
 mod deploys;
