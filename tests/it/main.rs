@@ -14,6 +14,7 @@ mod chaos;
 mod citations;
 mod cli;
 mod crash;
+mod dependencies;
 mod deploys;
 mod doctor;
 mod documentation;
