@@ -11,6 +11,7 @@ export AG2_REPORT
 trap 'rm -f "$AG2_REPORT" "$log"' EXIT
 
 cd "$(dirname "$0")/.."
+. scripts/toolchain.sh
 outcome=0
 cargo test --quiet --test it -- --exact ag2::agents_talk_as_they_do_in_ag2 >"$log" 2>&1 || outcome=1
 if [[ ! -s "$AG2_REPORT" ]]; then

@@ -7,6 +7,7 @@
 #   CHAOS_SEED=7 scripts/chaos.sh                      the same blows again (what they hit depends on the machine, too)
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/toolchain.sh
 
 NATS_SERVER=$(scripts/nats.sh --print-path)
 export NATS_SERVER CHAOS_RUNS="${CHAOS_RUNS:-500}" CHAOS_SECONDS="${CHAOS_SECONDS:-180}"

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Everything that can be said of the sources without running them. The floors of the house are tests (tests/floors.rs).
+# Everything that can be said of the sources without running them. The rules about modules, citations and dependencies are tests
+# (tests/it/floors.rs, citations.rs, dependencies.rs).
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/toolchain.sh
 
 step() { echo "== $*" >&2; "$@"; }
 skip() { echo "SKIP $*" >&2; }

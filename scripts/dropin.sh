@@ -8,6 +8,7 @@
 # Takes FASTAGENCY_BIN, NATS_SERVER and CHROMIUM from the environment where they are set. Needs Python 3.10 to 3.13.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/toolchain.sh
 
 # sniffio: FastAgency 0.10.2 needs it and does not name it. requests: from 2.33 on it keeps the two slashes in
 # FastAPIProvider's //fastagency/discovery, which FastAgency's own gateway does not know.

@@ -4,6 +4,7 @@
 # Needs cargo-fuzz (cargo install --locked cargo-fuzz) and a C++ compiler. What crashes is kept in fuzz/artifacts.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/toolchain.sh
 
 seconds=${1:-600}
 shift || true

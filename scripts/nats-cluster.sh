@@ -4,6 +4,7 @@
 #   scripts/nats-cluster.sh --test   the tests of the table in docs/security.md, which start three servers of their own
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/toolchain.sh
 
 NATS_SERVER=${NATS_SERVER:-$(scripts/nats.sh --print-path)}
 export NATS_SERVER

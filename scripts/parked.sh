@@ -5,6 +5,7 @@
 #   FASTAGENCY_BIN=… scripts/parked.sh                    another program than the one just built, a release build for instance
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/toolchain.sh
 
 NATS_SERVER=$(scripts/nats.sh --print-path)
 export NATS_SERVER PARKED_RUNS="${PARKED_RUNS:-10000}" PARKED_WOKEN="${PARKED_WOKEN:-1000}"

@@ -1,4 +1,5 @@
 # What the measurements need: a release binary and a NATS server. To be sourced. What they start and end is in tests/speed/tiers.py.
+. scripts/toolchain.sh
 NATS_SERVER=${NATS_SERVER:-$(scripts/nats.sh --print-path)}
 export NATS_SERVER
 if [ -z "${FASTAGENCY_BIN:-}" ]; then

@@ -3,6 +3,7 @@
 # What cannot be had here is skipped by name, at the place and once more at the end.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/toolchain.sh
 
 skipped=()
 step() { echo "== $*" >&2; "$@"; }
