@@ -211,3 +211,52 @@ fn every_recording_that_the_rules_name_exists() {
         }
     }
 }
+
+/// The pages that people read.
+fn pages() -> Vec<PathBuf> {
+    let mut pages = Vec::new();
+    let mut folders = vec![root().to_path_buf(), root().join("docs")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+            let path = entry.expect("a readable entry").path();
+            if path.is_dir() && folder != root() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                pages.push(path);
+            }
+        }
+    }
+    pages
+}
+
+/// The files and folders of the repository that a page names: in code, as a path from the root, and in links, from the page.
+fn paths_in(page: &Path, text: &str) -> Vec<(String, PathBuf)> {
+    let is_path = |code: &str| {
+        let tops = ["src/", "tests/", "docs/", "scripts/", "fuzz/", "examples/"];
+        let plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '/' | '_' | '-' | '.');
+        tops.iter().any(|top| code.starts_with(top)) && code.chars().all(plain)
+    };
+    let code = text.split('`').filter_map(|part| part.split_whitespace().next());
+    let named = code.filter(|code| is_path(code)).map(|code| (code.to_owned(), root().join(code)));
+    let links = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#', ' ']).next());
+    let links = links.filter(|link| !link.is_empty() && !link.contains(':'));
+    let folder = page.parent().unwrap_or(root());
+    named.chain(links.map(|link| (link.to_owned(), folder.join(link)))).collect()
+}
+
+#[test]
+fn every_file_that_a_page_names_exists() {
+    let (mut count, mut problems) = (0, String::new());
+    for page in pages() {
+        let text = std::fs::read_to_string(&page).expect("a readable page");
+        for (name, path) in paths_in(&page, &text) {
+            count += 1;
+            if !path.exists() {
+                let place = page.strip_prefix(root()).unwrap_or(&page).display();
+                let _ = writeln!(problems, "{place}: there is no {name}");
+            }
+        }
+    }
+    assert!(problems.is_empty(), "\n{problems}");
+    assert!(count > 100, "only {count} files are named");
+}
