@@ -1,0 +1,101 @@
+#!/usr/bin/env bash
+# Counts how types are named: like another type, in one word, by a lone participle or gerund. CONTRIBUTING.md has the rules.
+#   scripts/names.sh              a table for src/
+#   scripts/names.sh FOLDER...    one column for each folder: an older checkout, or another project's sources
+#   scripts/names.sh --list       the names behind the counts
+# Strings, comments and test modules are left out.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+exec python3 - "$@" <<'PYTHON'
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+
+STRIPPED = re.compile(
+    r"""//[^\n]*|/\*.*?\*/|b?r(?P<hashes>\#*)".*?"(?P=hashes)|b?"(?:\\.|[^"\\])*"|b?'(?:\\.[^']*|[^'\\\n])'""", re.S
+)
+TYPE = re.compile(r"^[ \t]*(?:pub(?:\([^)]*\))?[ \t]+)?(?:struct|enum|union|trait|type)[ \t]+([A-Z]\w*)", re.M)
+TEST_MODULE = re.compile(r"#\[cfg\(test\)\]\s*(?:pub(?:\([^)]*\))?\s+)?mod\s+\w+\s*\{")
+ASSOCIATED = re.compile(r"^[ \t]+type[ \t]+\w+[^=\n]*=?[^\n]*;", re.M)
+# One word that ends like a participle or a gerund, and is none.
+NOUNS = set("Bed Feed Seed Speed Need Shed Thing String Ring Ping King Spring Wing Kind Embed Timing Setting Ceiling".split())
+# Participles that do not end in -ed or -ing.
+IRREGULAR = set(
+    "Begun Bound Broken Built Chosen Done Drawn Found Given Gone Grown Heard Held Hidden Kept Known Led Left Lost Made Met "
+    "Paid Put Read Said Seen Sent Set Shown Spent Spoken Stolen Taken Thrown Told Understood Woken Worn Written".split()
+)
+
+
+def without_tests(code):
+    """The code without its test modules, found by their braces."""
+    while start := TEST_MODULE.search(code):
+        depth, end = 1, start.end()
+        while depth and end < len(code):
+            depth += {"{": 1, "}": -1}.get(code[end], 0)
+            end += 1
+        code = code[: start.start()] + code[end:]
+    return code
+
+
+def types_in(folder):
+    names = []
+    for path in sorted(Path(folder).rglob("*.rs")):
+        parts = path.relative_to(folder).parts
+        if any(part in ("tests", "target") for part in parts) or re.search(r"(^|_)tests\.rs$|^testing\.rs$", parts[-1]):
+            continue
+        code = STRIPPED.sub(" ", path.read_text(encoding="utf-8", errors="replace"))
+        names += TYPE.findall(ASSOCIATED.sub("", without_tests(code)))
+    return names
+
+
+def words(name):
+    return re.findall(r"[A-Z]+(?![a-z])|[A-Z][a-z0-9]*|[a-z0-9]+", name)
+
+
+def is_participle(name):
+    if len(words(name)) != 1 or name in NOUNS:
+        return False
+    return name in IRREGULAR or bool(re.search(r"[a-z]{2}(ed|ing)$", name))
+
+
+def measures(folder):
+    names = types_in(folder)
+    if not names:
+        sys.exit(f"no Rust types are in {folder}")
+    often = Counter(names)
+    return {
+        "names": names,
+        "one": sorted({name for name in names if len(words(name)) == 1}),
+        "participles": sorted({name for name in names if is_participle(name)}),
+        "shared": sorted((name, count) for name, count in often.items() if count > 1),
+        "rows": [
+            ("types", f"{len(names)}"),
+            ("types that share their name with another", share(sum(often[name] > 1 for name in names), len(names))),
+            ("different names", f"{len(often)}"),
+            ("names of one word", share(sum(len(words(name)) == 1 for name in often), len(often))),
+            ("names that are a lone participle or gerund", share(sum(map(is_participle, often)), len(often))),
+            ("mean length of a name", f"{sum(map(len, often)) / len(often):.1f}"),
+        ],
+    }
+
+
+def share(count, whole):
+    return f"{count} ({100 * count / whole:.1f} %)"
+
+
+arguments = sys.argv[1:]
+listing = "--list" in arguments
+folders = [argument for argument in arguments if argument != "--list"] or ["src"]
+counted = [measures(folder) for folder in folders]
+print("| measure | " + " | ".join(folders) + " |")
+print("| --- |" + " --- |" * len(folders))
+for index, (label, _) in enumerate(counted[0]["rows"]):
+    print(f"| {label} | " + " | ".join(found["rows"][index][1] for found in counted) + " |")
+if listing:
+    for folder, found in zip(folders, counted):
+        print(f"\n{folder}")
+        print("one word: " + ", ".join(found["one"]))
+        print("participles: " + ", ".join(found["participles"]))
+        print("shared: " + ", ".join(f"{name} x{count}" for name, count in found["shared"]))
+PYTHON
