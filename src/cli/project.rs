@@ -122,12 +122,7 @@ pub(super) fn check_front_end(config: &Config, data_dir: &Path) -> Result<(), Cl
         ("audit.anchors", &config.audit.anchors),
         ("the configuration", &config.path),
     ];
-    private.extend(config.auth.file.iter().map(|path| ("auth.file", path.as_path())));
-    if let Ok(nats) = config.nats() {
-        private.extend(nats.nkey_seed_file.iter().map(|path| ("nats.nkey_seed_file", path.as_path())));
-        private.extend(nats.credentials_file.iter().map(|path| ("nats.credentials_file", path.as_path())));
-        private.extend(nats.tls.key_file.iter().map(|path| ("nats.tls.key_file", path.as_path())));
-    }
+    private.extend(config.secret_files());
     gateway::check_front_end(folder, &private).map_err(CliError::Usage)
 }
 

@@ -72,6 +72,8 @@ pub struct Config {
     /// Where traces are sent; none: only where the environment says so.
     pub telemetry: Option<Otlp>,
     unset: BTreeMap<Section, Vec<Problem>>,
+    /// The files of `${file:…}`.
+    files: Vec<PathBuf>,
 }
 
 /// A part of the configuration that not every role uses.
@@ -134,6 +136,32 @@ impl Config {
         if let Some(unset) = self.unset.get_mut(&Section::Nats) {
             unset.retain(|problem| problem.path != "nats.url");
         }
+    }
+
+    /// The files that hold secrets, each with what names it. Whether they are used in this process does not matter.
+    pub fn secret_files(&self) -> Vec<(&'static str, &Path)> {
+        let Nats { nkey_seed_file, credentials_file, tls, cleaner, python, .. } = &self.nats;
+        let other_logins = || cleaner.iter().chain(python);
+        let named = [
+            ("auth.file", self.auth.file.as_ref()),
+            ("nats.nkey_seed_file", nkey_seed_file.as_ref()),
+            ("nats.credentials_file", credentials_file.as_ref()),
+            ("nats.tls.key_file", tls.key_file.as_ref()),
+        ];
+        let named = named.into_iter().filter_map(|(what, path)| Some((what, path?)));
+        let seeds = other_logins().filter_map(|login| login.nkey_seed_file.as_ref());
+        let credentials = other_logins().filter_map(|login| login.credentials_file.as_ref());
+        let tokens = self.llms.values().filter_map(|llm| match &llm.token_source {
+            Some(TokenSource::File(path)) => Some(path),
+            _ => None,
+        });
+        named
+            .chain(seeds.map(|path| ("an nkey_seed_file", path)))
+            .chain(credentials.map(|path| ("a credentials_file", path)))
+            .chain(tokens.map(|path| ("a token_file", path)))
+            .chain(self.files.iter().map(|path| ("a file of ${file:…}", path)))
+            .map(|(what, path)| (what, path.as_path()))
+            .collect()
     }
 
     /// Says what a section lacks: variables that are not set.

@@ -28,10 +28,10 @@ pub fn read(file: &Path, source: &str, folder: &Path, environment: Environment<'
     let review = Review::of_secrets(file.display().to_string(), source);
     let config = yaml::parse(source, &review).and_then(|mut root| {
         review.hide_secrets(&root);
-        variables::substitute(&mut root, environment, folder, &review);
+        let files = variables::substitute(&mut root, environment, folder, &review);
         review.hide_secrets(&root);
         let reader = Reader { folder, environment };
-        reader.config(&Field::root(&root, &review), file)
+        Some(Config { files, ..reader.config(&Field::root(&root, &review), file)? })
     });
     review.finish()?;
     config.ok_or_else(|| Problem::of_file(file.display().to_string(), "the file cannot be understood").into())
@@ -103,6 +103,7 @@ impl Reader<'_> {
             metrics: fields.read("metrics", operation::metrics).unwrap_or_default(),
             telemetry: fields.read("telemetry", operation::telemetry).flatten(),
             unset: unset(&fields),
+            files: Vec::new(),
             name,
         })
     }

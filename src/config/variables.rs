@@ -2,23 +2,30 @@
 //! variable holds, it cannot become another key. `$${` stands for `${`. A variable that is not set leaves its scalar without
 //! a value ([`Scalar::missing`]); whether that matters is decided where the scalar is used.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::yaml::{Node, Review, Scalar};
 
 /// The environment: what a variable holds, if it is set.
 pub type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
 
-/// Puts variables into all scalars. Files are relative to the folder.
-pub fn substitute(root: &mut Node, environment: Environment<'_>, folder: &Path, review: &Review) {
+/// Puts variables into all scalars, and returns the files that are named. Files are relative to the folder.
+pub fn substitute(root: &mut Node, environment: Environment<'_>, folder: &Path, review: &Review) -> Vec<PathBuf> {
+    let mut files = Vec::new();
     root.for_each_scalar(&mut |place, scalar| {
-        if let Err(message) = substitute_one(scalar, environment, folder) {
+        if let Err(message) = substitute_one(scalar, environment, folder, &mut files) {
             review.note(place, "", message);
         }
     });
+    files
 }
 
-fn substitute_one(scalar: &mut Scalar, environment: Environment<'_>, folder: &Path) -> Result<(), String> {
+fn substitute_one(
+    scalar: &mut Scalar,
+    environment: Environment<'_>,
+    folder: &Path,
+    files: &mut Vec<PathBuf>,
+) -> Result<(), String> {
     if !scalar.text.contains("${") {
         return Ok(());
     }
@@ -37,6 +44,7 @@ fn substitute_one(scalar: &mut Scalar, environment: Environment<'_>, folder: &Pa
         let end = inner.find('}').ok_or("`${` without `}`; `$${` is a `${` that means itself")?;
         rest = &inner[end + 1..];
         scalar.substituted = true;
+        files.extend(inner[..end].strip_prefix("file:").map(|file| folder.join(file)));
         match value(&inner[..end], environment, folder, &mut scalar.variables)? {
             Ok(value) => text += &value,
             Err(reason) => missing = Some(reason),
@@ -96,7 +104,7 @@ mod tests {
         };
         let substituted = |text: &str| {
             let mut scalar = Scalar::new(text.to_owned(), true);
-            substitute_one(&mut scalar, &environment, folder.path())
+            substitute_one(&mut scalar, &environment, folder.path(), &mut Vec::new())
                 .map(|()| scalar.missing.map_or(Ok(scalar.text), Err))
         };
         for (text, value) in [

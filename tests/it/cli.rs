@@ -275,6 +275,42 @@ fn a_header_that_says_who_calls_is_refused_behind_the_page_unless_it_is_safe() {
 }
 
 #[test]
+fn a_front_end_that_holds_what_is_private_is_not_served() {
+    let folder = project();
+    for made in ["data", "public"] {
+        std::fs::create_dir(folder.path().join(made)).unwrap();
+    }
+    let refused = |config: &str, name: &str, why: &str| {
+        std::fs::write(folder.path().join(name), format!("version: 1\nname: cli\n{config}")).unwrap();
+        for arguments in [&["all", "--port", "0", "--ui-port", "0"][..], &["gateway", "--port", "0"]] {
+            let said = fastagency(folder.path(), &[&["-c", name], arguments].concat());
+            assert_eq!(said.code, 2, "{arguments:?} {config}{}{}", said.out, said.err);
+            assert!(said.err.contains("gateway.static_dir: ") && said.err.contains(why), "{config}{}", said.err);
+        }
+    };
+    let serves = |served: &str| format!("gateway: {{ static_dir: {served} }}\n");
+    refused(&serves("."), "fastagency.yaml", "holds data_dir (");
+    refused(&serves("data"), "fastagency.yaml", "holds data_dir (");
+    refused(&serves("workflows"), "fastagency.yaml", "holds workflows (");
+    let elsewhere = "workflows: ../workflows\ndata_dir: ../data\n";
+    refused(&format!("{elsewhere}{}", serves(".")), "public/fastagency.yaml", "holds the configuration (");
+    std::fs::write(folder.path().join("public/kept"), "a secret that nobody is to read").unwrap();
+    for (config, what) in [
+        ("audit: { anchors: public/kept }", "audit.anchors"),
+        ("auth: { mode: basic, file: public/kept }", "auth.file"),
+        ("nats: { nkey_seed_file: public/kept }", "nats.nkey_seed_file"),
+        ("nats: { credentials_file: public/kept }", "nats.credentials_file"),
+        ("nats: { tls: { cert_file: cert, key_file: public/kept } }", "nats.tls.key_file"),
+        ("nats: { cleaner: { nkey_seed_file: public/kept } }", "an nkey_seed_file"),
+        ("nats: { python: { credentials_file: public/kept } }", "a credentials_file"),
+        ("llms: { a: { provider: openai, model: m, token_file: public/kept } }", "a token_file"),
+        ("seal_key: \"${file:public/kept}\"", "a file of ${file:…}"),
+    ] {
+        refused(&format!("{config}\n{}", serves("public")), "fastagency.yaml", &format!("holds {what} ("));
+    }
+}
+
+#[test]
 fn schemas_and_the_version_are_printed() {
     let folder = tempfile::tempdir().unwrap();
     for kind in ["workflow", "config"] {
