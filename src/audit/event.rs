@@ -101,7 +101,7 @@ fn removed(removal: &Removal) -> Value {
 pub fn renamed(run: RunId, rename: &Rename, redactor: &Redactor) -> Value {
     let title = |title: &Option<String>| title.as_deref().map(|title| redactor.text(title).into_owned());
     json!({"run": run, "seq": null, "at": rename.renamed.at, "kind": "renamed", "by": rename.renamed.by,
-        "from": title(&rename.from), "to": title(&rename.to)})
+        "from": title(&rename.from), "to": title(&rename.to), "dropped": rename.renamed.dropped})
 }
 
 /// That the history of an ended run was stored anew without what is not to be seen.

@@ -458,6 +458,12 @@ pub trait Catalogue: Send + Sync {
     /// The entry's value.
     async fn get(&self, shelf: Shelf, key: &str) -> Result<Option<Bytes>>;
 
+    /// The entry's value, and its revision for [`Catalogue::put_over`].
+    async fn get_to_change(&self, shelf: Shelf, key: &str) -> Result<(Option<Bytes>, u64)>;
+
+    /// Puts an entry over the revision that was read; a conflict if it was put or removed since.
+    async fn put_over(&self, shelf: Shelf, key: &str, value: Bytes, revision: u64) -> Result<()>;
+
     /// When the entry was put, by the store's own clock; none: it is not there, or the store has no clock but this machine's.
     async fn put_at(&self, _shelf: Shelf, _key: &str) -> Result<Option<Timestamp>> {
         Ok(None)

@@ -127,6 +127,12 @@ mod tests {
         async fn get(&self, shelf: Shelf, key: &str) -> Result<Option<Bytes>> {
             self.0.get(shelf, key).await
         }
+        async fn get_to_change(&self, shelf: Shelf, key: &str) -> Result<(Option<Bytes>, u64)> {
+            self.0.get_to_change(shelf, key).await
+        }
+        async fn put_over(&self, shelf: Shelf, key: &str, value: Bytes, revision: u64) -> Result<()> {
+            self.0.put_over(shelf, key, value, revision).await
+        }
         async fn list(&self, shelf: Shelf, first: Option<&str>) -> Result<Vec<Entry>> {
             self.0.list(shelf, first).await
         }

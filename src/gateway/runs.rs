@@ -378,7 +378,7 @@ pub async fn rename(
     }
     // No run needs its title: what is not to be seen is not kept in the first place.
     let title = title.map(|title| gateway.settings.redactor.text(title));
-    let renamed = Renamed { by: caller.user.clone(), at: gateway.clock.now() };
+    let renamed = Renamed { by: caller.user.clone(), at: gateway.clock.now(), dropped: 0 };
     summary::rename(&gateway.broker, owner.as_ref(), run, title.as_deref(), renamed).await?;
     let found = look_up(&gateway, run, &caller).await?;
     let title = found.summary.title.clone();

@@ -225,6 +225,13 @@ pub struct Renamed {
     pub by: Option<UserId>,
     /// When.
     pub at: Timestamp,
+    /// How many renames came after it that are not kept.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dropped: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Evidence {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::broker::{Broker, Shelf};
+use crate::broker::{self, Broker, Shelf};
 use crate::clock::Timestamp;
 use crate::ids::{MessageId, Name, RunId, UserId, WorkerId, user_token};
 use crate::message::Content;
@@ -311,7 +311,7 @@ fn removed_key(run: RunId) -> String {
     format!("{REMOVED}.{run}")
 }
 
-/// How many renames of a run are kept: the last ones.
+/// How many renames of a run are kept: the first, and the last ones.
 const RENAMES_KEPT: usize = 50;
 
 /// That a person gave a run another title.
@@ -334,6 +334,17 @@ pub async fn renames(broker: &Broker, user: Option<&UserId>, run: RunId) -> Resu
     Ok(value.and_then(|value| serde_json::from_slice(&value).ok()).unwrap_or_default())
 }
 
+/// About how many bytes it takes to call a run by this title: the list of renames is stored anew each time.
+pub async fn weight_of_rename(
+    broker: &Broker,
+    user: Option<&UserId>,
+    run: RunId,
+    title: Option<&str>,
+) -> Result<usize> {
+    let kept = broker.catalogue.get(Shelf::Runs, &renames_key(user, run)).await?;
+    Ok(kept.map_or(0, |kept| kept.len()) + 2 * title.map_or(0, str::len))
+}
+
 /// What a person called a run.
 pub async fn title(broker: &Broker, user: Option<&UserId>, run: RunId) -> Result<Option<String>> {
     let value = broker.catalogue.get(Shelf::Runs, &title_key(user, run)).await?;
@@ -348,16 +359,65 @@ pub async fn rename(
     title: Option<&str>,
     renamed: Renamed,
 ) -> Result<()> {
-    let (from, mut renames) = tokio::try_join!(self::title(broker, user, run), renames(broker, user, run))?;
-    renames.push(Rename { renamed, from, to: title.map(str::to_owned) });
-    renames.drain(..renames.len().saturating_sub(RENAMES_KEPT));
-    put_renames(broker, user, run, &renames).await?;
-    put_title(broker, user, run, title).await
+    let before = self::title(broker, user, run).await?;
+    change_renames(broker, user, run, &|renames| {
+        let from = renames.last().map_or_else(|| before.clone(), |last| last.to.clone());
+        // It was stored, and only the broker's word for it was lost.
+        if renames.last().is_some_and(|last| last.renamed == renamed && last.to.as_deref() == title) {
+            return;
+        }
+        renames.push(Rename { renamed: renamed.clone(), from, to: title.map(str::to_owned) });
+        drop_some(renames);
+    })
+    .await?;
+    put_title(broker, user, run, title).await?;
+    // Of two at once the title is what the last one in the list says, whichever was put last.
+    let mut title = title.map(str::to_owned);
+    while let Some(last) = renames(broker, user, run).await?.pop()
+        && last.to != title
+    {
+        put_title(broker, user, run, last.to.as_deref()).await?;
+        title = last.to;
+    }
+    // Whoever removes it after this look takes the title away, too.
+    if is_removed(broker, run).await? {
+        unshelve(broker, user, run).await?;
+    }
+    Ok(())
 }
 
-async fn put_renames(broker: &Broker, user: Option<&UserId>, run: RunId, renames: &[Rename]) -> Result<()> {
-    let value = serde_json::to_vec(renames).expect("renames are JSON");
-    replace(broker, &renames_key(user, run), value, None).await
+/// Keeps the first rename, which knows the title that was there before, and the last ones; the first says how many are gone.
+fn drop_some(renames: &mut Vec<Rename>) {
+    let more = renames.len().saturating_sub(RENAMES_KEPT);
+    if more > 0 {
+        renames.drain(1..=more);
+        renames[0].renamed.dropped += more as u64;
+    }
+}
+
+/// Changes what is kept of a run's renames. What others do at the same moment is not lost.
+async fn change_renames(
+    broker: &Broker,
+    user: Option<&UserId>,
+    run: RunId,
+    change: &(dyn Fn(&mut Vec<Rename>) + Sync),
+) -> Result<()> {
+    let key = renames_key(user, run);
+    loop {
+        let (value, revision) = broker.catalogue.get_to_change(Shelf::Runs, &key).await?;
+        let before: Vec<Rename> = value.and_then(|value| serde_json::from_slice(&value).ok()).unwrap_or_default();
+        let mut after = before.clone();
+        change(&mut after);
+        if after == before {
+            return Ok(());
+        }
+        let value = serde_json::to_vec(&after).expect("renames are JSON");
+        match broker.catalogue.put_over(Shelf::Runs, &key, value.into(), revision).await {
+            Err(broker::Error::Conflict { .. }) => {}
+            Err(error) => return Err(error.into()),
+            Ok(()) => return Ok(broker.catalogue.forget_older(Shelf::Runs, &key).await?),
+        }
+    }
 }
 
 /// Changes the words of all titles that people gave a run.
@@ -367,12 +427,11 @@ pub async fn change_titles(
     run: RunId,
     change: &(dyn Fn(&mut String) + Sync),
 ) -> Result<()> {
-    let (title, before) = tokio::try_join!(self::title(broker, user, run), renames(broker, user, run))?;
-    let mut after = before.clone();
-    after.iter_mut().flat_map(|rename| rename.from.iter_mut().chain(&mut rename.to)).for_each(change);
-    if after != before {
-        put_renames(broker, user, run, &after).await?;
-    }
+    change_renames(broker, user, run, &|renames| {
+        renames.iter_mut().flat_map(|rename| rename.from.iter_mut().chain(&mut rename.to)).for_each(change);
+    })
+    .await?;
+    let title = title(broker, user, run).await?;
     let mut changed = title.clone();
     changed.iter_mut().for_each(change);
     if changed != title {
@@ -454,6 +513,39 @@ pub async fn unshelve(broker: &Broker, user: Option<&UserId>, run: RunId) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::embedded;
+
+    #[tokio::test]
+    async fn the_first_title_outlives_any_number_of_renames_and_none_of_many_at_once_is_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = embedded::open(dir.path()).unwrap();
+        let (run, user) = (RunId::random(), UserId::new("ann"));
+        let renamed = |by: Option<UserId>| Renamed { by, at: Timestamp::UNIX_EPOCH, dropped: 0 };
+        let call_it = |title: String| {
+            let (broker, user) = (broker.clone(), user.clone());
+            async move {
+                rename(&broker, user.as_ref(), run, Some(&title), renamed(user.clone())).await.unwrap();
+            }
+        };
+        // As an older version, which kept no renames, may have left it.
+        put_title(&broker, user.as_ref(), run, Some("as it was")).await.unwrap();
+        futures_util::future::join_all((0..20).map(|number| call_it(format!("at once {number}")))).await;
+        let kept = renames(&broker, user.as_ref(), run).await.unwrap();
+        let mut titles: Vec<_> = kept.iter().map(|rename| rename.to.clone().unwrap()).collect();
+        titles.sort();
+        titles.dedup();
+        assert_eq!((kept.len(), titles.len()), (20, 20));
+        let last = kept.last().unwrap().to.clone();
+        assert_eq!(title(&broker, user.as_ref(), run).await.unwrap(), last, "the last one counts");
+        for number in 0..2 * RENAMES_KEPT {
+            call_it(format!("later {number}")).await;
+        }
+        let kept = renames(&broker, user.as_ref(), run).await.unwrap();
+        assert_eq!(kept.len(), RENAMES_KEPT);
+        assert_eq!((kept[0].from.as_deref(), kept[0].renamed.dropped), (Some("as it was"), 70));
+        assert_eq!(kept.last().unwrap().to.as_deref(), Some("later 99"));
+        assert!(kept[1..].iter().all(|rename| rename.renamed.dropped == 0));
+    }
 
     #[test]
     fn a_title_tells_a_run_from_others() {

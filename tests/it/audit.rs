@@ -639,7 +639,7 @@ async fn what_is_removed_redacted_or_forgotten_leaves_the_files_of_a_quiet_store
     for (word, removal) in [("byhand", removal(Some("ann"), None)), ("byrule", removal(None, Some("keep_ended: 30d")))]
     {
         let run = ended(&broker, "ann", &[&format!("{word}-words")]).await;
-        let renamed = Renamed { by: ann.clone(), at: SystemClock.now() };
+        let renamed = Renamed { by: ann.clone(), at: SystemClock.now(), dropped: 0 };
         run::summary::rename(&broker, ann.as_ref(), run, Some(&format!("{word}-title")), renamed).await.unwrap();
         assert!(!holding(folder.path(), &format!("{word}-words")).is_empty());
         let created = run::created(&broker, run).await.unwrap().unwrap();
@@ -655,7 +655,7 @@ async fn what_is_removed_redacted_or_forgotten_leaves_the_files_of_a_quiet_store
     gone_after(folder.path(), "sealed-key-of-the-run", run::secret::forget(&broker, run)).await;
     // What is written over stays in no file of a quiet store, either.
     for title in ["first-title", "second-title"] {
-        let renamed = Renamed { by: ann.clone(), at: SystemClock.now() };
+        let renamed = Renamed { by: ann.clone(), at: SystemClock.now(), dropped: 0 };
         run::summary::rename(&broker, ann.as_ref(), run, Some(title), renamed).await.unwrap();
     }
     run::summary::change_titles(&broker, ann.as_ref(), run, &|title| *title = "none".to_owned()).await.unwrap();
@@ -718,7 +718,7 @@ async fn what_a_removed_run_was_is_kept_proven_and_parted_from_its_person() {
     on_both(test, async |broker, anchors| {
         let ann = UserId::new("ann").unwrap();
         let run = ended(&broker, "ann", &["annswords"]).await;
-        let renamed = Renamed { by: Some(ann.clone()), at: SystemClock.now() };
+        let renamed = Renamed { by: Some(ann.clone()), at: SystemClock.now(), dropped: 0 };
         run::summary::rename(&broker, Some(&ann), run, Some("annstitle"), renamed).await.unwrap();
         let told = history(&broker, run, &redactor()).await.unwrap().told(&redactor());
         let last = told.last().unwrap();

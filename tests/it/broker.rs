@@ -99,6 +99,7 @@ broker_conformance!(
     leases_end_unless_renewed_and_watchers_hear_it,
     the_catalogue_lists_what_was_put_last_at_the_end,
     of_many_who_put_an_entry_first_one_does_and_all_learn_what_is_there,
+    of_many_who_change_an_entry_nobody_undoes_what_another_did,
     everything_survives_a_restart,
 );
 
@@ -558,6 +559,39 @@ async fn of_many_who_put_an_entry_first_one_does_and_all_learn_what_is_there(gro
     assert!(learned.iter().all(|value| *value == learned[0]), "{learned:?}");
     assert_eq!(catalogue.get(Shelf::Gateways, "secret").await.unwrap().as_ref(), Some(&learned[0]));
     assert_eq!(put(9).await, learned[0]);
+}
+
+async fn of_many_who_change_an_entry_nobody_undoes_what_another_did(ground: Ground) {
+    let Broker { catalogue, .. } = ground.broker();
+    let add = |number: u8| {
+        let catalogue = catalogue.clone();
+        async move {
+            loop {
+                let (value, revision) = catalogue.get_to_change(Shelf::Runs, "all").await.unwrap();
+                let more = [&value.unwrap_or_default()[..], &[number]].concat();
+                match catalogue.put_over(Shelf::Runs, "all", more.into(), revision).await {
+                    Err(Error::Conflict { .. }) => continue,
+                    put => break put.unwrap(),
+                }
+            }
+        }
+    };
+    let add_all = || futures_util::future::join_all((0..8).map(add));
+    let all = async || {
+        let mut found = catalogue.get(Shelf::Runs, "all").await.unwrap().unwrap().to_vec();
+        found.sort_unstable();
+        found
+    };
+    add_all().await;
+    assert_eq!(all().await, (0..8).collect::<Vec<u8>>());
+    // One that was removed meanwhile is not put again by whoever had read it, and begins anew.
+    let (_, revision) = catalogue.get_to_change(Shelf::Runs, "all").await.unwrap();
+    catalogue.delete(Shelf::Runs, "all").await.unwrap();
+    let late = catalogue.put_over(Shelf::Runs, "all", bytes("late"), revision).await;
+    assert!(matches!(late, Err(Error::Conflict { .. })), "{late:?}");
+    assert_eq!(catalogue.get_to_change(Shelf::Runs, "all").await.unwrap().0, None);
+    add_all().await;
+    assert_eq!(all().await, (0..8).collect::<Vec<u8>>());
 }
 
 async fn the_catalogue_lists_what_was_put_last_at_the_end(ground: Ground) {

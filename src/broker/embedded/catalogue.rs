@@ -81,6 +81,52 @@ impl Catalogue for Embedded {
             .await
     }
 
+    async fn get_to_change(&self, shelf: Shelf, key: &str) -> Result<(Option<Bytes>, u64)> {
+        check_key(key)?;
+        let key = key.to_owned();
+        self.store
+            .call("read the catalogue", move |session| {
+                let mut statement = session.sql.prepare_cached(
+                    "select put, case when expires is null or expires > ?3 then value end from catalogue
+                     where shelf = ?1 and key = ?2",
+                )?;
+                let found = statement
+                    .query_row(params![shelf.name(), key, session.now_millis()], |row| {
+                        Ok((row.get::<_, Option<Vec<u8>>>(1)?.map(Bytes::from), row.get(0)?))
+                    })
+                    .optional()?;
+                Ok(found.unwrap_or((None, 0)))
+            })
+            .await
+    }
+
+    async fn put_over(&self, shelf: Shelf, key: &str, value: Bytes, revision: u64) -> Result<()> {
+        check_key(key)?;
+        Self::fits(&value)?;
+        let key = key.to_owned();
+        self.store
+            .call("put into the catalogue", move |session| {
+                let found: Option<u64> = session
+                    .sql
+                    .prepare_cached("select put from catalogue where shelf = ?1 and key = ?2")?
+                    .query_row(params![shelf.name(), key], |row| row.get(0))
+                    .optional()?;
+                if found.unwrap_or(0) != revision {
+                    return Err(Error::Conflict { expected: revision }.into());
+                }
+                let put = session.next_sequence();
+                session
+                    .sql
+                    .prepare_cached(
+                        "insert or replace into catalogue (shelf, key, value, put, expires) values (?1, ?2, ?3, ?4, null)",
+                    )?
+                    .execute(params![shelf.name(), key, &value[..], put])?;
+                session.told.push(Told::Changed(shelf));
+                Ok(())
+            })
+            .await
+    }
+
     async fn list(&self, shelf: Shelf, first: Option<&str>) -> Result<Vec<Entry>> {
         first.map_or(Ok(()), check_key)?;
         let first = first.map(str::to_owned);

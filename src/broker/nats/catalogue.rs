@@ -56,6 +56,23 @@ impl Catalogue for Server {
         Ok(found.filter(|read| !is_gone(read.headers.as_ref())).map(|read| read.stored.payload))
     }
 
+    async fn get_to_change(&self, shelf: Shelf, key: &str) -> Result<(Option<Bytes>, u64)> {
+        check_key(key)?;
+        let bucket = bucket(shelf);
+        let found =
+            self.last_message("read the catalogue", &bucket_stream(&bucket), &bucket_entry(&bucket, key)).await?;
+        // What says that an entry is gone has a revision, too.
+        let revision = found.as_ref().map_or(0, |read| read.stored.seq);
+        let there = found.filter(|read| !is_gone(read.headers.as_ref()));
+        Ok((there.map(|read| read.stored.payload), revision))
+    }
+
+    async fn put_over(&self, shelf: Shelf, key: &str, value: Bytes, revision: u64) -> Result<()> {
+        check_key(key)?;
+        let subject = bucket_entry(&bucket(shelf), key);
+        self.store("put into the catalogue", subject, HeaderMap::new(), value, Some(revision)).await.map(drop)
+    }
+
     async fn put_at(&self, shelf: Shelf, key: &str) -> Result<Option<Timestamp>> {
         check_key(key)?;
         let bucket = bucket(shelf);

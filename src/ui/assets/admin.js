@@ -252,7 +252,7 @@ function wordsOfEvent(event) {
     case 'failed': return { said: event.error ?? '', more: event.reason };
     case 'ended': return { said: event.outcome, more: event.reason ?? shown(event.result) };
     case 'removed': return wordsOfRemoval(event);
-    case 'renamed': return { said: event.by ? `by ${event.by}` : '', more: event.to ?? 'its first answer is its title again' };
+    case 'renamed': return { said: [event.by && `by ${event.by}`, event.dropped && `${event.dropped} later ones are not kept`].filter(Boolean).join('; '), more: event.to ?? 'its first answer is its title again' };
     case 'redacted': return { said: 'what is not to be kept was taken out of the log' };
     case 'parked': return { said: event.until ? `until ${when(event.until)}` : 'until somebody answers' };
     default: return { said: event.key ?? '' };

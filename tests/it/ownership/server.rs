@@ -495,6 +495,30 @@ impl Catalogue for Side {
         got.await
     }
 
+    async fn get_to_change(&self, shelf: Shelf, key: &str) -> Result<(Option<Bytes>, u64)> {
+        let key = key.to_owned();
+        let got = self.call("catalogue get", shelf, move |state, _| {
+            let (put, value, until) = state.catalogue.get(&(shelf, key))?;
+            let there = until.is_none_or(|until| until > Instant::now());
+            Some((there.then(|| value.clone()), *put))
+        });
+        Ok(got.await?.unwrap_or((None, 0)))
+    }
+
+    async fn put_over(&self, shelf: Shelf, key: &str, value: Bytes, revision: u64) -> Result<()> {
+        let key = key.to_owned();
+        let put = self.call("catalogue put over", shelf, move |state, _| {
+            let found = state.catalogue.get(&(shelf, key.clone())).map_or(0, |(put, ..)| *put);
+            if found != revision {
+                return Err(Error::Conflict { expected: revision });
+            }
+            let put = state.next();
+            state.catalogue.insert((shelf, key), (put, value, None));
+            Ok(())
+        });
+        put.await?
+    }
+
     async fn list(&self, shelf: Shelf, first: Option<&str>) -> Result<Vec<Entry>> {
         let prefix = first.map(|first| format!("{first}.")).unwrap_or_default();
         let listed = self.call("catalogue list", shelf, move |state, _| {
