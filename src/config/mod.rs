@@ -53,7 +53,7 @@ pub struct Config {
     pub worker: Worker,
     /// Where the embedded broker keeps its data (default `data` beside the file).
     pub data_dir: PathBuf,
-    /// What the embedded broker's store may hold, in bytes; none: what the disk has.
+    /// What the embedded broker's store may hold, in bytes; none: what the disk can spare.
     pub data_max_bytes: Option<u64>,
     /// How long a tier may take to end (default 10 s).
     pub shutdown_grace: Duration,

@@ -33,7 +33,7 @@ pub static CONFIG: Shape = Shape {
         may(
             "data_max_bytes",
             Kind::Size,
-            "What the embedded broker's store may hold; a full one takes no more starts (default: what the disk has).",
+            "What the embedded broker's store may hold; a full one takes no more starts (default: what the disk can spare).",
         ),
         may("shutdown_grace", Kind::Duration, "How long a tier may take to end (default 10s)."),
         may("keep_ended", Kind::Duration, "How long an ended run is kept (default 30d)."),

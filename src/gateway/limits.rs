@@ -195,12 +195,19 @@ impl Limits {
 
     /// Counts what an answer adds to the store.
     pub fn bytes(&self, caller: &Caller, answer: &Answer) -> Result<(), TooMany> {
+        self.store(
+            caller,
+            match answer {
+                Answer::Value(value) => weight(value),
+                Answer::Text(text) | Answer::Sealed(text) => text.len(),
+                Answer::Told | Answer::TimedOut | Answer::Cancel => 0,
+            },
+        )
+    }
+
+    /// Counts a record of so many bytes that is to be stored.
+    pub fn store(&self, caller: &Caller, bytes: usize) -> Result<(), TooMany> {
         let (Some(most), Some(who)) = (self.limits.bytes_per_hour, who(caller)) else { return Ok(()) };
-        let bytes = match answer {
-            Answer::Value(value) => weight(value),
-            Answer::Text(text) | Answer::Sealed(text) => text.len(),
-            Answer::Told | Answer::TimedOut | Answer::Cancel => 0,
-        };
         let bytes = (bytes + EACH_RECORD) as f64;
         let taken = self.with(who, |taken| {
             taken.bytes.has_room(bytes, most as f64, HOUR, Instant::now())?;
@@ -208,6 +215,17 @@ impl Limits {
             Ok(())
         });
         taken.unwrap_or(Err(MINUTE)).map_err(|wait| TooMany { what: "bytes_per_hour", wait })
+    }
+
+    /// Counts what was stored to end or to remove a run. Neither is refused, whatever was stored before: it is done once to a run.
+    pub fn stored(&self, caller: &Caller, bytes: usize) {
+        if let (Some(most), Some(who)) = (self.limits.bytes_per_hour, who(caller)) {
+            self.with(who, |taken| {
+                // To look is to take off what the time since has given back.
+                let _ = taken.bytes.has_room(0.0, most as f64, HOUR, Instant::now());
+                taken.bytes.level += (bytes + EACH_RECORD) as f64;
+            });
+        }
     }
 
     /// Reserves the room that a request's body may take while it comes and is read; small ones take none.

@@ -37,6 +37,8 @@ const MOST_LISTED: usize = 500;
 const LONGEST_TITLE: usize = 120;
 /// The longest reason why a run is removed, in characters.
 const LONGEST_REASON: usize = 500;
+/// About how many bytes are left of a removed run, its reason aside: its tombstone, and a line for the audit.
+const TOMBSTONE: usize = 2048;
 /// The longest `Idempotency-Key`, in bytes; a UUID has 36.
 const LONGEST_KEY: usize = 255;
 
@@ -378,6 +380,8 @@ pub async fn rename(
     }
     // No run needs its title: what is not to be seen is not kept in the first place.
     let title = title.map(|title| gateway.settings.redactor.text(title));
+    let weight = summary::weight_of_rename(&gateway.broker, owner.as_ref(), run, title.as_deref()).await?;
+    gateway.limits.store(&caller, weight)?;
     let renamed = Renamed { by: caller.user.clone(), at: gateway.clock.now(), dropped: 0 };
     summary::rename(&gateway.broker, owner.as_ref(), run, title.as_deref(), renamed).await?;
     let found = look_up(&gateway, run, &caller).await?;
@@ -417,6 +421,7 @@ pub async fn delete(
             format!("reason: must be one line of at most {LONGEST_REASON} characters"),
         ));
     }
+    let weight = TOMBSTONE + reason.as_deref().map_or(0, str::len);
     let removal = Removal {
         at: Some(gateway.clock.now()),
         by: caller.user.as_ref().map(ToString::to_string),
@@ -425,6 +430,7 @@ pub async fn delete(
     };
     remove(&gateway.broker, run, &found.created, removal, gateway.settings.keep_evidence, Thoroughly::Overwrite)
         .await?;
+    gateway.limits.stored(&caller, weight);
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -436,7 +442,8 @@ pub async fn cancel(State(gateway): State<Arc<Gateway>>, caller: Caller, Path(id
     if found.summary.state == RunState::Ended {
         return Err(ApiError::new(StatusCode::CONFLICT, "run_ended", "the run has ended already"));
     }
-    answers::cancel(&gateway, &Target::of(run, &found.created), caller.user).await?;
+    answers::cancel(&gateway, &Target::of(run, &found.created), caller.user.clone()).await?;
+    gateway.limits.stored(&caller, 0);
     Ok(StatusCode::ACCEPTED)
 }
 

@@ -12,6 +12,7 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 use super::house::House;
+use super::room::Room;
 use super::session::{Fault, Head, Session};
 use super::slack::Slack;
 use super::told::Told;
@@ -102,12 +103,14 @@ pub(super) struct Keeper {
     many_pages: i32,
     /// What may be left in pages of what was moved to others.
     slack: Slack,
+    /// How large the file may become.
+    room: Room,
     _lock: File,
 }
 
 impl Keeper {
     /// Opens the file in `dir`, and keeps `lock` for as long as it works with it.
-    pub(super) fn open(dir: &Path, lock: File, max_bytes: Option<u64>) -> std::result::Result<Self, OpenError> {
+    pub(super) fn open(dir: &Path, lock: File, mut room: Room) -> std::result::Result<Self, OpenError> {
         let trouble = |source| OpenError::Store { file: dir.join(schema::FILE), source };
         let unusable = |source| OpenError::Folder { dir: dir.to_owned(), source };
         // Before there is anything to copy: whoever copies and finds no such file believes that nobody works here.
@@ -118,7 +121,7 @@ impl Keeper {
         let mut connection = schema::open(dir)?;
         let pages = schema::count_pages(&mut connection).map_err(trouble)?;
         let many_pages = schema::pages_of_a_large_write_ahead(&connection).map_err(trouble)?;
-        schema::limit(&connection, max_bytes).map_err(trouble)?;
+        room.look(&connection).map_err(trouble)?;
         let slack = Slack::open(&dir.join(schema::FILE)).map_err(unusable)?;
         let sequence = connection
             .query_row("select value from counters where name = 'sequence'", [], |row| row.get(0))
@@ -143,6 +146,7 @@ impl Keeper {
             pages,
             many_pages,
             slack,
+            room,
             _lock: lock,
         })
     }
@@ -223,12 +227,14 @@ impl Keeper {
 
     /// Runs `act` in a transaction. A transaction that only read costs nothing to commit.
     fn commit(&mut self, act: impl FnOnce(&mut Session<'_>) -> rusqlite::Result<()>) -> rusqlite::Result<Vec<Told>> {
+        self.room.look(&self.connection)?;
         // Prepared once: to read these few words would take as long as to do what they say.
         self.connection.prepare_cached("begin")?.execute([])?;
         let outcome = self.act_and_commit(act);
         if outcome.is_err() && !self.connection.is_autocommit() {
             self.connection.prepare_cached("rollback")?.execute([])?;
         }
+        self.room.settle(&self.connection)?;
         outcome
     }
 
@@ -245,6 +251,7 @@ impl Keeper {
             sequence: &mut self.sequence,
             appended: 0,
             forgets: false,
+            room: &mut self.room,
         };
         act(&mut session)?;
         let Session { told, appended, forgets, .. } = session;

@@ -126,6 +126,7 @@ impl Log for Embedded {
         Self::fits(&tombstone)?;
         self.store
             .call("remove a run", move |session| {
+                session.room.lift(session.sql)?;
                 let head = head(session, run)?;
                 let seq = insert(session, run, tombstone, head)?;
                 let kept = i64::try_from(kept.as_millis()).unwrap_or(i64::MAX);

@@ -21,6 +21,7 @@ mod inbox;
 mod keeper;
 mod log;
 mod queue;
+mod room;
 mod schema;
 mod session;
 mod slack;
@@ -87,10 +88,15 @@ pub fn open(dir: &Path) -> Result<Broker, OpenError> {
     open_within(dir, None)
 }
 
-/// [`open`], with the most bytes that the store's file may have: a full one takes no more records, as a full disk does.
+/// [`open`], with the most bytes that the store's file may have: a full one takes no more records, as with a disk that is
+/// nearly full.
 pub fn open_within(dir: &Path, max_bytes: Option<u64>) -> Result<Broker, OpenError> {
+    open_with(dir, room::Room::on_disk_of(dir, max_bytes))
+}
+
+fn open_with(dir: &Path, room: room::Room) -> Result<Broker, OpenError> {
     let lock = folder::lock(dir)?;
-    let embedded = Arc::new(Embedded { store: store::Store::open(dir, lock, max_bytes)? });
+    let embedded = Arc::new(Embedded { store: store::Store::open(dir, lock, room)? });
     Ok(Broker {
         log: embedded.clone(),
         inbox: embedded.clone(),
@@ -118,6 +124,8 @@ impl Embedded {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use bytes::Bytes;
 
     use super::*;
@@ -146,6 +154,50 @@ mod tests {
         broker.log.append(RunId::random(), Lane::Did, payload(), 0).await.unwrap();
         drop(broker);
         assert!(std::fs::metadata(dir.path().join(schema::FILE)).unwrap().len() <= most);
+    }
+
+    #[tokio::test]
+    async fn a_store_does_not_fill_its_disk_and_what_removes_runs_has_room_nevertheless() {
+        let dir = tempfile::tempdir().unwrap();
+        let free = Arc::new(AtomicU64::new(1 << 30));
+        let disk = {
+            let free = free.clone();
+            move || Some(room::Disk { size: 100 << 30, free: free.load(Ordering::SeqCst) })
+        };
+        let broker = open_with(dir.path(), room::Room::of(None, Box::new(disk))).unwrap();
+        let append = async |size: usize| {
+            let run = RunId::random();
+            broker.log.append(run, Lane::Did, vec![b'x'; size].into(), 0).await.map(|_| run)
+        };
+        // The disk is looked at now and then only.
+        let until = async |size: usize, is_full: bool| {
+            let begun = std::time::Instant::now();
+            loop {
+                match append(size).await {
+                    Err(Error::Full { .. }) if is_full => break,
+                    Ok(_) if !is_full => break,
+                    Ok(_) | Err(Error::Full { .. }) => assert!(begun.elapsed().as_secs() < 20, "{is_full}"),
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        };
+        let mut runs = Vec::new();
+        for _ in 0..10 {
+            runs.push(append(200_000).await.unwrap());
+        }
+        free.store(100 << 20, Ordering::SeqCst);
+        until(200_000, true).await;
+        // To the last page.
+        until(500, true).await;
+        let tombstone = || Bytes::from(vec![b'x'; 3_000]);
+        let first = broker.log.bury(runs[0], tombstone(), TOMBSTONE_KEPT).await.unwrap();
+        broker.log.bury(runs[1], tombstone(), TOMBSTONE_KEPT).await.unwrap();
+        until(200_000, true).await;
+        broker.cleaner.as_ref().unwrap().forget(runs[0], first, Thoroughly::Remove).await.unwrap();
+        append(150_000).await.unwrap();
+        until(200_000, true).await;
+        free.store(1 << 30, Ordering::SeqCst);
+        until(200_000, false).await;
     }
 
     #[tokio::test]

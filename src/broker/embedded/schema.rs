@@ -109,11 +109,10 @@ pub(super) fn pages_of_a_large_write_ahead(connection: &Connection) -> rusqlite:
     Ok(i32::try_from(LARGE_WRITE_AHEAD / page).unwrap_or(i32::MAX))
 }
 
-/// Lets the file grow to so many bytes and no further.
+/// Lets the file grow to so many bytes and no further; none: as far as SQLite can.
 pub(super) fn limit(connection: &Connection, max_bytes: Option<u64>) -> rusqlite::Result<()> {
-    let Some(max_bytes) = max_bytes else { return Ok(()) };
     let page: u64 = connection.query_row("pragma page_size", [], |row| row.get(0))?;
-    let pages = (max_bytes / page).clamp(1, u64::from(u32::MAX - 1));
+    let pages = (max_bytes.unwrap_or(u64::MAX) / page).clamp(1, u64::from(u32::MAX - 1));
     connection.query_row(&format!("pragma max_page_count = {pages}"), [], |_| Ok(()))
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use rusqlite::Connection;
 
+use super::room::Room;
 use super::told::Told;
 use crate::broker::Error;
 use crate::clock::Timestamp;
@@ -25,6 +26,8 @@ pub(super) struct Session<'a> {
     pub(super) appended: u64,
     /// Something was removed that must not be found in the files any more.
     pub(super) forgets: bool,
+    /// How large the file may become.
+    pub(super) room: &'a mut Room,
 }
 
 /// What an append must know of its run.

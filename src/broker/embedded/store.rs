@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::OpenError;
 use super::keeper::{Act, Answer, Answers, Failure, Keeper};
+use super::room::Room;
 use super::session::{Fault, Session};
 use crate::broker::{Error, Result};
 
@@ -84,9 +85,9 @@ pub(super) type WeakSender = mpsc::WeakSender<Act>;
 
 impl Store {
     /// Opens the file in `dir` and starts its thread, which keeps `lock` until it ends.
-    pub(super) fn open(dir: &Path, lock: File, max_bytes: Option<u64>) -> Result<Self, OpenError> {
+    pub(super) fn open(dir: &Path, lock: File, room: Room) -> Result<Self, OpenError> {
         let unusable = |source| OpenError::Folder { dir: dir.to_owned(), source };
-        let keeper = Keeper::open(dir, lock, max_bytes)?;
+        let keeper = Keeper::open(dir, lock, room)?;
         let (sender, calls) = mpsc::channel(WAITING_CALLS);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(unusable)?;
         let desk = Arc::new(Desk {
@@ -255,7 +256,8 @@ mod tests {
 
     fn store() -> (TempDir, Store) {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), folder::lock(dir.path()).unwrap(), None).unwrap();
+        let store =
+            Store::open(dir.path(), folder::lock(dir.path()).unwrap(), Room::on_disk_of(dir.path(), None)).unwrap();
         (dir, store)
     }
 

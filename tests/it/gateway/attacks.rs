@@ -465,6 +465,31 @@ async fn whoever_stores_more_than_his_share_of_an_hour_is_told_so_by_name() {
     assert_eq!(start("bob").await.status, 201, "the others have their own");
     house.end().await;
 
+    // Titles: each is stored with all that were there before. To end and to remove a run counts, too, and is never refused.
+    let limits = Limits { bytes_per_hour: Some(20_000), ..Limits::default() };
+    let (house, _folder) = limited(limits).await;
+    let started = as_user(&house, "alice", "POST", "/api/runs", Some(json!({"workflow": "echo"}))).await;
+    let path = format!("/api/runs/{}", run_id(&started.body));
+    let mut renames = 0;
+    let refused = loop {
+        let title = json!({"title": format!("{renames} {}", "z".repeat(100))});
+        let answer = as_user(&house, "alice", "PATCH", &path, Some(title)).await;
+        if answer.status != 200 {
+            break answer;
+        }
+        renames += 1;
+    };
+    assert_eq!((refused.status, (5..20).contains(&renames)), (429, true), "{renames}");
+    assert!(refused.body.to_string().contains("bytes_per_hour"), "{}", refused.body);
+    let player = Player::take(&house, run_id(&started.body)).await;
+    assert_eq!(as_user(&house, "alice", "POST", &format!("{path}/cancel"), None).await.status, 202);
+    player.end(Value::Null).await;
+    let before = as_user(&house, "alice", "POST", "/api/runs", Some(json!({"workflow": "echo"}))).await;
+    assert_eq!(as_user(&house, "alice", "DELETE", &path, None).await.status, 204);
+    let after = as_user(&house, "alice", "POST", "/api/runs", Some(json!({"workflow": "echo"}))).await;
+    assert!(after.retry_after > before.retry_after, "what is left of a removed run counts");
+    house.end().await;
+
     let limits = Limits { starts_per_hour: Some(2), ..Limits::default() };
     let (house, _folder) = limited(limits).await;
     let start = async || as_user(&house, "alice", "POST", "/api/runs", Some(json!({"workflow": "echo"}))).await;
