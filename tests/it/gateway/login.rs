@@ -14,7 +14,7 @@ use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use fastagency::auth::session::{CookieKey, Proof, Purpose, Session};
 use fastagency::broker::Shelf;
-use fastagency::config::{Auth, AuthMode, Members, Oidc, TrustedHeader};
+use fastagency::config::{Auth, AuthMode, JwtAlgorithm, JwtKey, Members, Oidc, TrustedHeader};
 use fastagency::ui;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
-use super::access::{basic, ed25519, eddsa, now, people};
+use super::access::{basic, claims, ed25519, eddsa, hs256, jwt, now, people};
 use super::house::{House, Player, beside, hear_json, say, text_input};
 use super::ui::Front;
 use fastagency::ui::Brand;
@@ -301,6 +301,8 @@ struct Provider {
     other_subject: AtomicBool,
     unverified: AtomicBool,
     fat: AtomicBool,
+    /// It takes a refresh token more than once.
+    renews_again: AtomicBool,
     closed: AtomicBool,
 }
 
@@ -322,6 +324,7 @@ impl Provider {
             other_subject: AtomicBool::new(false),
             unverified: AtomicBool::new(false),
             fat: AtomicBool::new(false),
+            renews_again: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         });
         let app = Router::new()
@@ -400,7 +403,9 @@ async fn token(State(provider): State<Arc<Provider>>, headers: HeaderMap, form: 
             let Some(at) = known.iter().position(|token| *token == form["refresh_token"]) else {
                 return refuse("invalid_grant");
             };
-            known.remove(at);
+            if !provider.renews_again.load(Ordering::Relaxed) {
+                known.remove(at);
+            }
             None
         }
         _ => return refuse("unsupported_grant_type"),
@@ -417,8 +422,8 @@ async fn keys(State(provider): State<Arc<Provider>>) -> Json<Value> {
     Json(json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": "k", "x": x}]}))
 }
 
-async fn with_provider() -> (Arc<Provider>, House, Front) {
-    let provider = Provider::start().await;
+/// How a gateway and a page are configured for the provider.
+fn at_provider(provider: &Provider) -> (Auth, Oidc) {
     let oidc = Oidc {
         issuer: provider.issuer.clone(),
         client_id: CLIENT.to_owned(),
@@ -433,6 +438,12 @@ async fn with_provider() -> (Arc<Provider>, House, Front) {
         admins: Members { users: vec![], groups: vec!["teachers".into()] },
         ..Auth::default()
     };
+    (auth, oidc)
+}
+
+async fn with_provider() -> (Arc<Provider>, House, Front) {
+    let provider = Provider::start().await;
+    let (auth, oidc) = at_provider(&provider);
     let house = House::with(|_| {}, |settings| settings.auth = auth).await;
     let front = Front::with(&house.url, ui::Login { oidc: Some(oidc), ..nobody() }).await;
     (provider, house, front)
@@ -657,23 +668,69 @@ async fn a_session_does_nothing_without_the_token_of_its_page() {
 
 #[tokio::test]
 async fn a_session_that_was_ended_stays_dead_at_every_page_and_gateway_and_after_a_restart() {
-    let (house, front, _, folder) = with_passwords(|auth| auth).await;
-    let auth = || basic(folder.path().join("access.yaml"));
+    let password = json!({"user": "alice", "password": "alice's password"});
+    let by_post = async |browser: &Browser, proof: &Value| {
+        assert_eq!(browser.post("/auth/login", proof.clone()).await.status, 204, "{proof}");
+    };
+    for tokens in [true, false] {
+        let without = |auth: Auth| Auth { mode: AuthMode::Basic { token: None }, ..auth };
+        let (house, front, _, folder) = with_passwords(|auth| if tokens { auth } else { without(auth) }).await;
+        let auth = basic(folder.path().join("access.yaml"));
+        let auth = if tokens { auth } else { without(auth) };
+        ended_session_stays_dead(house, front, auth, nobody(), async |browser| by_post(browser, &password).await).await;
+    }
+    let by_key = |auth: Auth| Auth { mode: AuthMode::ApiKey, ..auth };
+    let (house, front, key, folder) = with_passwords(by_key).await;
+    let auth = by_key(basic(folder.path().join("access.yaml")));
+    let key = json!({"key": key});
+    ended_session_stays_dead(house, front, auth, nobody(), async |browser| by_post(browser, &key).await).await;
+
+    const SECRET: &str = "a secret of the issuer that nobody else knows";
+    let auth = jwt(JwtAlgorithm::Hs256, JwtKey::Secret(SECRET.to_owned().into()));
+    let house = super::access::house(auth.clone()).await;
+    let front = Front::of(&house.url, nobody(), Brand::default(), auth.clone()).await;
+    let token = json!({"key": hs256(&claims(), SECRET.as_bytes())});
+    ended_session_stays_dead(house, front, auth, nobody(), async |browser| by_post(browser, &token).await).await;
+
+    // The provider renews a login as often as it is asked, and what was stolen is to be renewed at once.
+    let (provider, house, front) = with_provider().await;
+    provider.renews_again.store(true, Ordering::Relaxed);
+    provider.lifetime.store(20, Ordering::Relaxed);
+    let (auth, oidc) = at_provider(&provider);
+    let login = ui::Login { oidc: Some(oidc), ..nobody() };
+    ended_session_stays_dead(house, front, auth, login, async |browser| {
+        assert_eq!(log_in(browser, "%2F").await.status, 303);
+    })
+    .await;
+    // The browser itself, the thief with the cookie from before the logout, and both again after it.
+    assert!(provider.renewals.load(Ordering::Relaxed) >= 4, "{:?}", provider.renewals);
+}
+
+/// A thief has a session's cookie, which is ended in front of `house`; other pages have `login`, other gateways `auth`.
+async fn ended_session_stays_dead(
+    house: House,
+    front: Front,
+    auth: Auth,
+    login: ui::Login,
+    log_in: impl AsyncFn(&Browser),
+) {
     let browser = Browser::at(&front.url);
-    let login = json!({"user": "alice", "password": "alice's password"});
-    assert_eq!(browser.post("/auth/login", login).await.status, 204);
-    assert_eq!(browser.get("/auth/me").await.status, 200);
+    log_in(&browser).await;
     let stolen = browser.cookie_header();
+    assert_eq!(browser.get("/auth/me").await.status, 200);
     let started = browser.post("/api/runs", json!({"workflow": "echo"})).await;
     let run = super::house::run_id(&started.body);
     let mut player = Player::take(&house, run).await;
     player.ask(text_input("well?", false)).await;
     // What the thief has open already, through another page and another gateway.
-    let other = house.another(|settings| settings.auth = auth()).await;
-    let others_page = Front::before(&other.url).await;
+    let other = house.another(|settings| settings.auth = auth.clone()).await;
+    let others_page = Front::with(&other.url, login.clone()).await;
     let thief = Browser::at(&others_page.url);
     let as_thief = async |path: &str| thief.call("GET", path, &[("cookie", &stolen)], None).await;
     assert_eq!(as_thief("/api/runs").await.status, 200);
+    // A browser keeps what was renewed, and the thief would begin to send both.
+    let renewed = thief.cookie_header();
+    thief.cookies.lock().unwrap().clear();
     let mut request = format!("{}/fastagency/ws", others_page.url.replace("http", "ws")).into_client_request().unwrap();
     request.headers_mut().insert("cookie", stolen.parse().unwrap());
     let (mut socket, _) = tokio_tungstenite::connect_async(request).await.expect("a socket");
@@ -687,18 +744,25 @@ async fn a_session_that_was_ended_stays_dead_at_every_page_and_gateway_and_after
     let ended = tokio::time::timeout(super::house::PATIENCE, events.text()).await;
     ended.expect("the stream of events ends").unwrap();
     while !matches!(super::house::hear(&mut socket).await, super::house::Heard::Closed(1008)) {}
-    super::access::until_refused("a stolen cookie", async || as_thief("/api/runs").await.status).await;
+    super::access::until_refused("a stolen cookie", async || {
+        let answer = as_thief("/api/runs").await;
+        thief.cookies.lock().unwrap().clear();
+        answer.status
+    })
+    .await;
     others_page.end().await;
     other.end().await;
     // A page and a gateway that have just begun.
-    let restarted = house.another(|settings| settings.auth = auth()).await;
-    let page = Front::before(&restarted.url).await;
-    let late = Browser::at(&page.url).call("GET", "/api/runs", &[("cookie", &stolen)], None).await;
-    assert_eq!(late.status, 401);
+    let restarted = house.another(|settings| settings.auth = auth.clone()).await;
+    let page = Front::with(&restarted.url, login).await;
+    for cookie in [&stolen, &renewed] {
+        let late = Browser::at(&page.url).call("GET", "/api/runs", &[("cookie", cookie)], None).await;
+        assert_eq!(late.status, 401);
+    }
     page.end().await;
     restarted.end().await;
-    // The others of alice go on.
-    assert_eq!(browser.post("/auth/login", json!({"user": "alice", "password": "alice's password"})).await.status, 204);
+    // The same person logs in again.
+    log_in(&browser).await;
     assert_eq!(browser.get("/api/runs").await.status, 200);
     front.end().await;
     house.end().await;
