@@ -286,7 +286,13 @@ async fn the_operators_page_and_signing_in_are_framed_by_nobody_and_nothing_priv
     };
     let chat = get(&front.url, "/").await;
     assert!(header(&chat, "content-security-policy").ends_with("frame-ancestors 'self' https://www.example.org"));
-    assert_eq!(header(&chat, "cross-origin-opener-policy"), "same-origin");
+    for path in ["/", "/?workflow=echo", "/admin", "/runs/0b9d6e5c7a684e0f8a4c2f1d3b5a7c9e", "/docs", "/nothing"]
+        .into_iter()
+        .chain(["/auth/me", "/auth/oidc", "/auth/callback?code=x", "/auth/nothing"])
+    {
+        let headers = get(&front.url, path).await;
+        assert_eq!(header(&headers, "cross-origin-opener-policy"), "same-origin", "{path}: {headers:?}");
+    }
     assert!(header(&chat, "permissions-policy").contains("camera=()"));
     for path in ["/admin", "/auth/me", "/auth/oidc", "/auth/callback?code=x", "/auth/nothing"] {
         let headers = get(&front.url, path).await;
