@@ -310,6 +310,58 @@ async fn a_workflow_that_nobody_trusted_has_signed_is_neither_started_nor_execut
     assert!(worker.terminate().success() && gateway.terminate().success());
 }
 
+#[tokio::test]
+async fn runs_of_the_definition_key_before_go_on_as_long_as_its_public_key_is_trusted() {
+    const TEST: &str = "permissions::runs_of_the_definition_key_before_go_on_as_long_as_its_public_key_is_trusted";
+    let Some((server, folder)) = server(TEST) else { return };
+    furnish(&folder);
+    let [old, new] = ["the secret of the workers before the change", "the secret of the workers since the change"];
+    let public = |secret: &str| Voucher::new(&secret.to_owned().into()).public().to_string();
+    let worker = |file: &str, key: &str, trusted: &[&str]| {
+        let trusted: Vec<String> = trusted.iter().map(|secret| public(secret)).collect();
+        let trusts = format!("trusted_definition_keys: [{}]", trusted.join(", "));
+        project_with(
+            &folder,
+            &server.url(),
+            "worker",
+            file,
+            "",
+            &format!("worker: {{ definition_key: {key}, {trusts} }}\n"),
+        );
+        let mut worker = Tier::start(folder.path(), &["worker", "-c", &format!("{file}.yaml")]);
+        worker.says("worker ready");
+        worker
+    };
+    let trusts = format!("gateway: {{ trusted_definition_keys: [{}, {}] }}\n", public(old), public(new));
+    project(&folder, &server.url(), "gateway", &trusts);
+    let mut before = worker("before", old, &[old]);
+    let mut gateway = Tier::start(folder.path(), &["gateway", "-c", "gateway.yaml", "--port", "0"]);
+    let alice = Alice { http: crate::gateway::house::client(), url: gateway.url("gateway") };
+    let (waits, waits_too) = (alice.start().await, alice.start().await);
+    assert!(before.terminate().success());
+
+    // Another key, and another definition: nothing that is new has signed the one that the runs are pinned to.
+    std::fs::write(folder.path().join("workflows/who.yaml"), WORKFLOW.replace("says", "sings")).unwrap();
+    let answer = async |(run, question): (RunId, MessageId)| {
+        let path = format!("/api/runs/{run}/answers/{question}");
+        alice.call(reqwest::Method::POST, &path, json!({"value": "la"})).await;
+    };
+    let mut during = worker("during", new, &[new, old]);
+    answer(waits).await;
+    let events = alice.events(&waits.0.to_string()).await;
+    assert!(events.contains("says la"), "{events}");
+    let (run, question) = alice.start().await;
+    answer((run, question)).await;
+    let events = alice.events(&run.to_string()).await;
+    assert!(events.contains("sings la"), "{events}");
+    assert!(during.terminate().success());
+    // Who takes the old one away too early stops what still waits, and says so.
+    let mut after = worker("after", new, &[new]);
+    answer(waits_too).await;
+    after.says("no key in trusted_definition_keys has signed it");
+    assert!(after.terminate().success() && gateway.terminate().success());
+}
+
 /// The gateway at an address, as alice calls it.
 pub struct Alice {
     pub http: reqwest::Client,
