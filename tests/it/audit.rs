@@ -850,7 +850,7 @@ async fn answered(broker: &Broker, user: &str, word: &str) -> (RunId, u64) {
         last = append(broker, run, step, last).await;
         Summary::of(run, &run::read(broker, run, 0).await.unwrap()).shelve(broker).await.unwrap();
     }
-    let renamed = Renamed { by: UserId::new(user), at: SystemClock.now() };
+    let renamed = Renamed { by: UserId::new(user), at: SystemClock.now(), dropped: 0 };
     run::summary::rename(broker, UserId::new(user).as_ref(), run, Some(&format!("{word} named")), renamed)
         .await
         .unwrap();
