@@ -48,7 +48,7 @@ static EDITION: LazyLock<String> = LazyLock::new(|| {
 /// What the page runs around its first paint: the one before it, the other to fetch the modules behind it.
 const INLINE_SCRIPTS: [&str; 2] = ["before-paint.js", "after-paint.js"];
 
-/// What a person's choice of colours is kept in, by theme.js.
+/// The cookie that stores the theme which a person chose; `page/theme.js` writes it.
 const THEME_COOKIE: &str = "fastagency_theme";
 
 /// A page as the system has it, and in the two themes that can be chosen: what is sent has the right colours already. A script
@@ -196,9 +196,12 @@ pub async fn admin(State(ui): State<Arc<Ui>>, headers: HeaderMap) -> Response {
     response
 }
 
-/// `GET /assets/<edition>/<name>`, and `GET /assets/<name>` for whoever names a file without knowing the edition.
+/// `GET /assets/<edition>/<name>`, and `GET /assets/<name>` for a request without an edition. A name may begin with a folder.
 pub async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Response {
-    let Some((edition, name)) = path.split_once('/') else { return named(&path, &headers) };
+    let (edition, name) = match path.split_once('/') {
+        Some(parts) if !FILES.contains_key(&path) => parts,
+        _ => return named(&path, &headers),
+    };
     let mut response = named(name, &headers);
     if response.status() != StatusCode::NOT_FOUND {
         // While a new version is rolled out, its page may ask an old server: better our file than none, but nobody keeps it.
@@ -283,16 +286,19 @@ mod tests {
     async fn a_file_of_this_edition_is_kept_for_ever_and_of_another_is_not() {
         let index = String::from_utf8(Index::new(false).page.auto.plain.to_vec()).unwrap();
         let main = index.split('"').find(|part| part.ends_with("/main.js")).unwrap().strip_prefix("/assets/").unwrap();
+        let cache_control =
+            |response: &Response| response.headers()[header::CACHE_CONTROL].to_str().unwrap().to_owned();
         let kept = asset(Path(main.to_owned()), HeaderMap::new()).await;
         assert_eq!(kept.status(), StatusCode::OK);
-        assert!(kept.headers()[header::CACHE_CONTROL].to_str().unwrap().ends_with("immutable"));
-        let asked = asset(Path("main.js".to_owned()), HeaderMap::new()).await;
-        assert_eq!(asked.headers()[header::CACHE_CONTROL], "no-cache");
-        let other = asset(Path("0123456789abcdef/main.js".to_owned()), HeaderMap::new()).await;
-        assert_eq!(
-            (other.status(), &other.headers()[header::CACHE_CONTROL]),
-            (StatusCode::OK, &HeaderValue::from_static("no-store"))
-        );
+        assert!(cache_control(&kept).ends_with("immutable"));
+        for name in ["main.js", "run/state.js"] {
+            let asked = asset(Path(name.to_owned()), HeaderMap::new()).await;
+            assert_eq!((asked.status(), cache_control(&asked)), (StatusCode::OK, "no-cache".to_owned()), "{name}");
+            let other = asset(Path(format!("0123456789abcdef/{name}")), HeaderMap::new()).await;
+            assert_eq!((other.status(), cache_control(&other)), (StatusCode::OK, "no-store".to_owned()), "{name}");
+        }
+        let folder = asset(Path("run".to_owned()), HeaderMap::new()).await;
+        assert_eq!(folder.status(), StatusCode::NOT_FOUND);
     }
 
     #[test]
@@ -356,13 +362,13 @@ mod tests {
             "admin.css",
             "admin.html",
             "admin.js",
-            "approval.js",
+            "question/approval.js",
             "embed.js",
-            "export.js",
-            "export-page.js",
-            "math.js",
-            "settling.js",
-            "sign-in.js",
+            "run/export.js",
+            "run/export-page.js",
+            "text/math.js",
+            "run/settling.js",
+            "session/sign-in.js",
         ];
         let first = FILES.iter().filter(|(name, _)| !later.contains(&name.as_str())).map(|(_, file)| file);
         let sent: usize = first.map(|file| file.gzip.as_ref().unwrap_or(&file.plain).len()).sum();

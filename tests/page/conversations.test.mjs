@@ -134,7 +134,7 @@ await describePage('tools and conversations inside the conversation', (onNew) =>
     const { page } = house;
     await page.goto(house.gateway.url);
     const drawn = await page.evaluate(async () => {
-      const { mathOf } = await import(/** @type {any} */ ('/assets/math.js'));
+      const { mathOf } = await import(/** @type {any} */ ('/assets/text/math.js'));
       /** @param {string} text */
       const shape = (text) => {
         const math = mathOf(text, false);

@@ -427,7 +427,7 @@ const isOwnLink = ({ headers }) => headers['sec-fetch-site'] === 'same-origin' &
 
 async function sendAsset(response, name, policy, theme = null, isOwn = false) {
   try {
-    if (!/^[\w.-]+$/.test(name)) throw new Error('not a file name');
+    if (!/^(?:[\w-]+\/)?[\w.-]+$/.test(name)) throw new Error('not a file name');
     const content = await readFile(new URL(name, ASSETS));
     response.writeHead(200, { 'Content-Type': TYPES[name.split('.').pop()] ?? 'application/octet-stream', 'Content-Security-Policy': policy, 'Cache-Control': 'no-cache', 'X-Content-Type-Options': 'nosniff' });
     const marks = `${isOwn ? ' data-link="own"' : ''}${theme ? ` data-theme="${theme}"` : ''}`;

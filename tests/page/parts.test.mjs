@@ -2,20 +2,21 @@
 /** The other parts of the page that can be tried without a browser. */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path/posix';
 import { describe, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
-import { hueFor, initialsOf } from '../../src/ui/assets/agents.js';
-import { changesOf } from '../../src/ui/assets/approval.js';
-import { eventsUrl } from '../../src/ui/assets/api.js';
-import { eventParser, waitBefore } from '../../src/ui/assets/event-stream.js';
-import { ExactNumber, exactParse, exactText, numberOf } from '../../src/ui/assets/exact-json.js';
-import { toMarkdown } from '../../src/ui/assets/export.js';
-import { fromLink, toLink } from '../../src/ui/assets/links.js';
-import { placesOf } from '../../src/ui/assets/refusals.js';
-import { checkList, checkText, fieldsOf, hasFields, labelled } from '../../src/ui/assets/schema.js';
-import { apply, emptyRun } from '../../src/ui/assets/state.js';
-import { blocksOf } from '../../src/ui/assets/streamed-text.js';
-import { answererWords, dayWords, duration, exactTime, oneLine, plainLine, prettyJson, saysSomething, timeOfDay, visible } from '../../src/ui/assets/words.js';
+import { hueFor, initialsOf } from '../../src/ui/assets/elements/agents.js';
+import { changesOf } from '../../src/ui/assets/question/approval.js';
+import { eventsUrl } from '../../src/ui/assets/gateway/api.js';
+import { eventParser, waitBefore } from '../../src/ui/assets/gateway/event-stream.js';
+import { ExactNumber, exactParse, exactText, numberOf } from '../../src/ui/assets/gateway/exact-json.js';
+import { toMarkdown } from '../../src/ui/assets/run/export.js';
+import { fromLink, toLink } from '../../src/ui/assets/form/links.js';
+import { placesOf } from '../../src/ui/assets/form/refusals.js';
+import { checkList, checkText, fieldsOf, hasFields, labelled } from '../../src/ui/assets/form/schema.js';
+import { apply, emptyRun } from '../../src/ui/assets/run/state.js';
+import { blocksOf } from '../../src/ui/assets/text/streamed-text.js';
+import { answererWords, dayWords, duration, exactTime, oneLine, plainLine, prettyJson, saysSomething, timeOfDay, visible } from '../../src/ui/assets/text/words.js';
 
 describe('server-sent events', () => {
   const parse = (chunks) => {
@@ -259,11 +260,12 @@ describe('in a conversation as Markdown', () => {
 
 describe('the files of the page', () => {
   const folder = new URL('../../src/ui/assets/', import.meta.url);
-  const names = readdirSync(folder);
+  const names = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => name.includes('.'));
   const files = Object.fromEntries(names.map((name) => [name, readFileSync(new URL(name, folder), 'utf8')]));
 
   /** What a first visit does not load. */
-  const LATER = ['admin.css', 'admin.html', 'admin.js', 'approval.js', 'embed.js', 'export.js', 'export-page.js', 'math.js', 'settling.js', 'sign-in.js'];
+  const LATER = ['admin.css', 'admin.html', 'admin.js', 'embed.js', 'question/approval.js', 'run/export-page.js', 'run/export.js', 'run/settling.js',
+    'session/sign-in.js', 'text/math.js'];
 
   /** What is sent of a script or a style sheet (src/ui/lean.rs): all but comments that fill whole lines. */
   const sent = (/** @type {string} */ name, /** @type {string} */ content) => {
@@ -293,14 +295,14 @@ describe('the files of the page', () => {
     const reached = (name, found = new Set()) => {
       if (!found.has(name)) {
         found.add(name);
-        for (const [, next] of files[name].matchAll(/^(?:import|export)[^;]*?from '\.\/([^']+)'/gm)) reached(next, found);
+        for (const [, next] of files[name].matchAll(/^(?:import|export)[^;]*?from '(\.[^']+)'/gm)) reached(join(dirname(name), next), found);
       }
       return found;
     };
     const first = reached('main.js');
     const named = (id) => [...new RegExp(`<template id="${id}">([^]*?)</template>`).exec(files['index.html'])[1].matchAll(/"\/assets\/([^"]+)"/g)].map(([, name]) => name).sort();
     assert.deepEqual(named('modules'), [...first].sort());
-    assert.deepEqual(named('modules-of-runs'), [...reached('run-page.js')].filter((name) => !first.has(name)).sort());
+    assert.deepEqual(named('modules-of-runs'), [...reached('run/run-page.js')].filter((name) => !first.has(name)).sort());
     const asked = [...named('modules'), ...named('modules-of-runs'), 'before-paint.js', 'after-paint.js', ...LATER];
     for (const name of names.filter((each) => each.endsWith('.js'))) assert.ok(asked.includes(name), `${name} is in no template`);
   });

@@ -356,7 +356,7 @@ describe('the page before the real tiers', { skip: missing ?? false, timeout: 12
     const folder = new URL('../../src/ui/assets/', import.meta.url);
     const bare = (/** @type {string} */ source) =>
       typescript.transpile(source, { target: typescript.ScriptTarget.ESNext, module: typescript.ModuleKind.ESNext, removeComments: true });
-    const names = (await readdir(folder)).filter((name) => name.endsWith('.js'));
+    const names = (await readdir(folder, { recursive: true })).filter((name) => name.endsWith('.js'));
     assert.ok(names.length > 30);
     let [written, sent] = [0, 0];
     for (const name of names) {

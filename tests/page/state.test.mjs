@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
-import { legible } from '../../src/ui/assets/dom.js';
-import { apply, emptyRun, openQuestions, phaseOf, reasonOf, totalsOf } from '../../src/ui/assets/state.js';
+import { legible } from '../../src/ui/assets/elements/dom.js';
+import { apply, emptyRun, openQuestions, phaseOf, reasonOf, totalsOf } from '../../src/ui/assets/run/state.js';
 
 let seq = 0;
 const at = (second = 0) => `2026-11-22T10:00:${String(second).padStart(2, '0')}.000Z`;

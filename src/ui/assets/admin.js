@@ -9,10 +9,10 @@
  * @typedef {Record<string, any>} Event   what happened in a run; `kind` says what
  */
 
-import { ApiError, getConfig, refusalOf, request, setAdminToken, wordsOf } from './api.js';
-import { byId, h, legible } from './dom.js';
-import { beginSession, whoIsHere } from './session.js';
-import { themeButton } from './theme.js';
+import { ApiError, getConfig, refusalOf, request, setAdminToken, wordsOf } from './gateway/api.js';
+import { byId, h, legible } from './elements/dom.js';
+import { beginSession, whoIsHere } from './session/session.js';
+import { themeButton } from './page/theme.js';
 
 /** Runs in one page of the list. */
 const PAGE = 50;
@@ -364,7 +364,7 @@ const configured = getConfig().then((config) => {
 beginSession({
   onMe: () => {},
   show: (signingIn) => {
-    const drawn = Promise.all([import('./sign-in.js'), configured]).then(([{ showSignIn }]) => showSignIn(signingIn));
+    const drawn = Promise.all([import('./session/sign-in.js'), configured]).then(([{ showSignIn }]) => showSignIn(signingIn));
     return () => { drawn.then((takeAway) => takeAway()); };
   },
 });

@@ -1,20 +1,20 @@
 // @ts-check
 /** Boots the page and shows what the address says: `/` the start, `/runs/<id>` a conversation. */
 
-import { keepAboveKeyboard } from './above-keyboard.js';
-import { drawAccount } from './account.js';
-import { getConfig } from './api.js';
-import { connectionNotice } from './connection-notice.js';
-import { byId, h, legible } from './dom.js';
-import { homePath, isFramed, mayStartAtOnce, runPath, tellSite } from './framed.js';
-import { icon } from './icons.js';
-import { listenToKeys, showKeys } from './keys.js';
-import { noticesButton, noticesOf } from './notices.js';
-import { runsList } from './runs-list.js';
-import { beginSession } from './session.js';
-import { openStart } from './start.js';
-import { themeButton } from './theme.js';
-import { fetchTitles, onTitles } from './workflow-titles.js';
+import { keepAboveKeyboard } from './page/above-keyboard.js';
+import { drawAccount } from './session/account.js';
+import { getConfig } from './gateway/api.js';
+import { connectionNotice } from './page/connection-notice.js';
+import { byId, h, legible } from './elements/dom.js';
+import { homePath, isFramed, mayStartAtOnce, runPath, tellSite } from './page/framed.js';
+import { icon } from './elements/icons.js';
+import { listenToKeys, showKeys } from './page/keys.js';
+import { noticesButton, noticesOf } from './list/notices.js';
+import { runsList } from './list/runs-list.js';
+import { beginSession } from './session/session.js';
+import { openStart } from './page/start.js';
+import { themeButton } from './page/theme.js';
+import { fetchTitles, onTitles } from './gateway/workflow-titles.js';
 
 const main = byId('conversation', HTMLElement);
 const bar = byId('bar', HTMLElement);
@@ -36,7 +36,7 @@ let waitingRuns = 0;
 let isEnded = false;
 /** @type {{close: () => void} | null} */
 let open = null;
-/** @type {import('./run-page.js').RunPage | null} */
+/** @type {import('./run/run-page.js').RunPage | null} */
 let runPage = null;
 /** @type {string | null} */
 let currentRun = null;
@@ -58,7 +58,7 @@ const runs = runsList({ list: byId('runs', HTMLElement), search }, {
   },
 });
 
-/** @param {import('./event-stream.js').Connection} connection */
+/** @param {import('./gateway/event-stream.js').Connection} connection */
 function onConnection(connection) {
   showConnection(connection);
   // The list may say that nobody can be reached.
@@ -93,7 +93,7 @@ async function showRun(run) {
   currentRun = run;
   let isGone = false;
   open = { close: () => { isGone = true; } };
-  const module = await import('./run-page.js').catch(() => null);
+  const module = await import('./run/run-page.js').catch(() => null);
   if (isGone) return;
   if (!module) {
     drawBarOfStart();
@@ -118,7 +118,7 @@ async function showRun(run) {
   drawDocumentTitle();
 }
 
-/** @param {import('./api.js').Run} run @param {boolean} replace */
+/** @param {import('./gateway/api.js').Run} run @param {boolean} replace */
 function showStarted(run, replace) {
   tellSite('started', run.id);
   navigate(runPath(run.id), replace);
@@ -220,7 +220,7 @@ beginSession({
   onMe: (me) => drawAccount(byId('account', HTMLElement), me),
   // In the name of the house, which comes at the same time.
   show: (signingIn) => {
-    const shown = Promise.all([import('./sign-in.js'), configured]).then(([{ showSignIn }]) => showSignIn(signingIn));
+    const shown = Promise.all([import('./session/sign-in.js'), configured]).then(([{ showSignIn }]) => showSignIn(signingIn));
     return () => { shown.then((takeAway) => takeAway()); };
   },
 });
