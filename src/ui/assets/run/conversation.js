@@ -34,6 +34,36 @@ import { counted, plainLine } from '../text/words.js';
  * @property {(run: import('../gateway/api.js').Run) => void} onStarted   a new run was started from the end of this one
  * @property {() => void} onNew
  * @property {() => void} onMissing   there is nothing to show: no such run, or not for this reader
+ *
+ * @typedef {object} Conversation   a run on the screen, from its opening to its closing
+ * @property {string} run
+ * @property {ConversationListeners} listeners
+ * @property {HTMLElement} place           holds everything below
+ * @property {HTMLElement} scroller        holds the column
+ * @property {HTMLElement} column          holds log, writingArea, status and end
+ * @property {HTMLElement} log             the finished messages
+ * @property {HTMLElement} writingArea     the messages that are being written
+ * @property {HTMLElement} status
+ * @property {HTMLElement} end             how the run ended, or why it cannot be followed
+ * @property {HTMLElement} downButton
+ * @property {HTMLElement} questionBar     the ways to open questions that are out of sight
+ * @property {RunView} view
+ * @property {Drawn[]} drawn               the items of the view, in the same order
+ * @property {Map<string, ReturnType<typeof writingMessage>>} writingNodes   by the key of the message
+ * @property {ReturnType<typeof nestedFolds>} folds
+ * @property {ReturnType<typeof keepAtEnd>} scrolling
+ * @property {ReturnType<typeof drawnLater>} later
+ * @property {IntersectionObserver} sight  observes the open questions
+ * @property {Set<Element>} outOfSight     the open questions that are not in the window
+ * @property {{close: () => void} | null} settling
+ * @property {number} countWhenLeft        how many items there were when the reader left the end
+ * @property {boolean} focusWasHere        a field goes when it was answered; a reader who uses the keyboard goes on from here then
+ * @property {string | null} questionWithFocus   the key of the question that had the focus last
+ * @property {boolean} isScheduled         the next drawing is scheduled
+ * @property {boolean} isLive              the history has been drawn, or has its places: what comes now is new
+ * @property {boolean} isEndDrawn
+ * @property {boolean} isRefused           the run cannot be followed, and nothing of it can be shown
+ * @property {boolean} isClosed
  */
 
 /** How long history may come in before a part of it is shown. */
@@ -43,6 +73,44 @@ const FIRST_SLICE_MS = 60;
 
 /** @param {HTMLElement} place @param {string} run @param {ConversationListeners} listeners */
 export function openConversation(place, run, listeners) {
+  const conversation = newConversation(place, run, listeners);
+  const { column, downButton, later, scrolling, sight } = conversation;
+  /** @param {FocusEvent} event */
+  const onFocus = (event) => noteFocus(conversation, event);
+  document.addEventListener('focusin', onFocus);
+  downButton.addEventListener('click', () => { scrolling.toEnd(); focusQuestion(conversation); });
+  const following = follow(conversation);
+  // A long history is drawn once, when it is complete, unless it takes so long that an empty page would worry someone.
+  const patience = setTimeout(() => { schedule(conversation, true); }, HISTORY_PATIENCE_MS);
+  return {
+    view: () => conversation.view,
+    /** All of it. */
+    column: () => {
+      later.all();
+      return column;
+    },
+    focusQuestion: () => {
+      const question = conversation.drawn.find((each) => each.question);
+      if (question && !question.node.contains(document.activeElement)) scrolling.show(question.node);
+      return focusQuestion(conversation);
+    },
+    /** @param {number} position */
+    choose: (position) => currentQuestion(conversation)?.choose(position) ?? false,
+    close: () => {
+      conversation.isClosed = true;
+      clearTimeout(patience);
+      document.removeEventListener('focusin', onFocus);
+      following.close();
+      sight.disconnect();
+      later.close();
+      conversation.settling?.close();
+      scrolling.close();
+    },
+  };
+}
+
+/** @param {HTMLElement} place @param {string} run @param {ConversationListeners} listeners @returns {Conversation} */
+function newConversation(place, run, listeners) {
   const log = h('div', { class: 'log', role: 'log', 'aria-label': 'Conversation', 'aria-relevant': 'additions', 'aria-busy': 'true' });
   const writingArea = h('div', { class: 'writing-area', 'aria-live': 'off' });
   const status = h('p', { class: 'run-status', role: 'status' });
@@ -52,337 +120,323 @@ export function openConversation(place, run, listeners) {
   const downButton = h('button', { type: 'button', class: 'down-button', hidden: true }, icon('down'), h('span', null, 'New messages'));
   const questionBar = h('nav', { class: 'question-bar', 'aria-label': 'Open questions', hidden: true });
   place.replaceChildren(scroller, h('div', { class: 'dock' }, downButton, questionBar));
-
-  let view = emptyRun();
-  /** @type {Drawn[]} */
-  const drawn = [];
-  const folds = nestedFolds(log, writingArea);
-  /** @type {Map<string, ReturnType<typeof writingMessage>>} */
-  const writingNodes = new Map();
-  let countWhenLeft = 0;
-  let scheduled = false;
-  let closed = false;
-  let isRefused = false;
-  let endIsDrawn = false;
-  /** Whether the history has been drawn, or has its places: what comes now is new. */
-  let isLive = false;
-  /** @type {{close: () => void} | null} */
-  let settling = null;
-
-  // Fields go when they were answered. Whoever goes by keyboard goes on from here then, not from the top of the page.
-  let focusWasHere = false;
-  /** The key of the question that had the focus last. @type {string | null} */
-  let questionWithFocus = null;
-  /** @param {FocusEvent} event */
-  const onFocus = ({ target }) => {
-    focusWasHere = target instanceof Node && place.contains(target);
-    const question = target instanceof Element && focusWasHere ? target.closest('.is-open') : null;
-    questionWithFocus = question instanceof HTMLElement ? question.dataset.key ?? null : null;
+  /** @type {Conversation} */
+  const conversation = {
+    run, listeners, place, scroller, column, log, writingArea, status, end, downButton, questionBar,
+    view: emptyRun(), drawn: [], writingNodes: new Map(), folds: nestedFolds(log, writingArea),
+    scrolling: keepAtEnd(scroller, column, (atEnd) => {
+      if (!atEnd) conversation.countWhenLeft = conversation.view.items.length;
+      drawDock(conversation);
+    }),
+    later: drawnLater(scroller, () => {
+      if (conversation.isLive) endHistory(conversation);
+    }),
+    sight: new IntersectionObserver((entries) => {
+      for (const entry of entries) {
+        if (entry.isIntersecting) conversation.outOfSight.delete(entry.target);
+        else conversation.outOfSight.add(entry.target);
+      }
+      drawDock(conversation);
+    }, { root: scroller }),
+    outOfSight: new Set(), settling: null, countWhenLeft: 0, focusWasHere: false, questionWithFocus: null,
+    isScheduled: false, isLive: false, isEndDrawn: false, isRefused: false, isClosed: false,
   };
-  document.addEventListener('focusin', onFocus);
+  return conversation;
+}
 
-  const scrolling = keepAtEnd(scroller, column, (atEnd) => {
-    if (!atEnd) countWhenLeft = view.items.length;
-    drawDock();
-  });
-  downButton.addEventListener('click', () => { scrolling.toEnd(); focusQuestion(); });
+/** @param {Conversation} conversation @param {FocusEvent} event */
+function noteFocus(conversation, { target }) {
+  conversation.focusWasHere = target instanceof Node && conversation.place.contains(target);
+  const question = target instanceof Element && conversation.focusWasHere ? target.closest('.is-open') : null;
+  conversation.questionWithFocus = question instanceof HTMLElement ? question.dataset.key ?? null : null;
+}
 
-  /** The open questions that the reader has not before the eyes. @type {Set<Element>} */
-  const outOfSight = new Set();
-  const sight = new IntersectionObserver((entries) => {
-    for (const entry of entries) {
-      if (entry.isIntersecting) outOfSight.delete(entry.target);
-      else outOfSight.add(entry.target);
-    }
-    drawDock();
-  }, { root: scroller });
-
-  const later = drawnLater(scroller, () => {
-    if (isLive) endHistory();
-  });
-
-  const following = followRun(run, {
-    after: () => view.lastSeq,
+/** @param {Conversation} conversation */
+function follow(conversation) {
+  const { listeners } = conversation;
+  return followRun(conversation.run, {
+    after: () => conversation.view.lastSeq,
     onEvent: (name, data) => {
-      if (name === 'record') change({ type: 'record', record: data });
-      else if (name === 'delta') change({ type: 'delta', delta: data });
-      else if (name === 'caught_up') change({ type: 'caught_up' });
+      if (name === 'record') change(conversation, { type: 'record', record: data });
+      else if (name === 'delta') change(conversation, { type: 'delta', delta: data });
+      else if (name === 'caught_up') change(conversation, { type: 'caught_up' });
     },
     onConnection: (connection) => {
-      if (connection === 'connected') for (const { question } of drawn) question?.reconnected();
+      if (connection === 'connected') for (const { question } of conversation.drawn) question?.reconnected();
       listeners.onConnection(connection);
     },
     onRefusal: (error) => {
       const notice = h('div', { class: 'notice is-problem', role: 'alert' }, icon('warning'), h('div', null, h('p', { class: 'problem-words' }, error.words),
         h('button', { type: 'button', class: 'secondary-button', onclick: () => listeners.onNew() }, 'New conversation')));
       // What can be read already stays readable.
-      if (view.items.length > 0) {
-        end.replaceChildren(notice);
+      if (conversation.view.items.length > 0) {
+        conversation.end.replaceChildren(notice);
         return;
       }
-      isRefused = true;
+      conversation.isRefused = true;
       listeners.onMissing();
-      place.replaceChildren(h('div', { class: 'scroller' }, h('div', { class: 'column' }, notice)));
+      conversation.place.replaceChildren(h('div', { class: 'scroller' }, h('div', { class: 'column' }, notice)));
     },
   });
+}
 
-  /** @param {import('./state.js').RunEvent} event */
-  function change(event) {
-    const before = view;
-    view = apply(view, event);
-    if (view !== before) schedule();
+/** @param {Conversation} conversation @param {import('./state.js').RunEvent} event */
+function change(conversation, event) {
+  const before = conversation.view;
+  conversation.view = apply(before, event);
+  if (conversation.view !== before) schedule(conversation);
+}
+
+/** @param {Conversation} conversation */
+function schedule(conversation, evenIncomplete = false) {
+  const { view } = conversation;
+  if (conversation.isScheduled || conversation.isClosed) return;
+  if (!view.caughtUp && !view.ending && !evenIncomplete && conversation.drawn.length === 0) return;
+  conversation.isScheduled = true;
+  // A hidden tab gets no animation frames, but its state must be right when someone returns.
+  if (document.visibilityState === 'hidden') setTimeout(() => draw(conversation), 100);
+  else requestAnimationFrame(() => draw(conversation));
+}
+
+/** @param {Conversation} conversation */
+function draw(conversation) {
+  conversation.isScheduled = false;
+  if (conversation.isClosed || conversation.isRefused) return;
+  const { place, column, scroller, scrolling } = conversation;
+  const hadFocus = document.activeElement;
+  const openBefore = new Set(openDrawn(conversation).map((each) => each.item.key));
+  const isFirst = conversation.drawn.length === 0;
+  drawItems(conversation);
+  drawWriting(conversation);
+  drawStatus(conversation);
+  drawEnd(conversation);
+  if (!conversation.isLive) drawHistory(conversation, isFirst);
+  const fresh = openDrawn(conversation).filter((each) => !openBefore.has(each.item.key));
+  const isFollowing = scrolling.isFollowing();
+  const tall = isFollowing ? fresh.find(({ node }) => isTall(conversation, node)) : undefined;
+  // The field that had the focus is gone with its question, or nothing had it: then the next question takes it.
+  const isFree = !hadFocus || hadFocus === document.body || hadFocus === place || hadFocus === scroller || !hadFocus.isConnected;
+  if (isFollowing) scrolling.toEnd();
+  // A reader who writes somewhere already keeps that field in sight.
+  if (tall && !isFree && hadFocus && column.contains(hadFocus)) scrolling.show(hadFocus);
+  else if (tall) scrolling.showBeginning(tall.node);
+  drawDock(conversation);
+  conversation.listeners.onView(conversation.view);
+  const isNew = fresh.length > 0;
+  if ((isNew || !hadFocus?.isConnected) && isFree && isFollowing) {
+    // The cursor is where the eyes are.
+    if (tall) tall.question?.focus();
+    else focusQuestion(conversation);
   }
+  focusAfterAnswer(conversation, openBefore);
+  if (conversation.focusWasHere && document.activeElement === document.body) place.focus({ preventScroll: true });
+}
 
-  // A long history is drawn once, when it is complete, unless it takes so long that an empty page would worry someone.
-  const patience = setTimeout(() => { schedule(true); }, HISTORY_PATIENCE_MS);
+/** Of two questions one was answered: the other is next, wherever it stands. @param {Conversation} conversation @param {Set<string>} openBefore */
+function focusAfterAnswer(conversation, openBefore) {
+  const { drawn, outOfSight, questionWithFocus, scrolling } = conversation;
+  const open = openQuestions(conversation.view);
+  const next = open[0];
+  const isAnswered = questionWithFocus !== null && openBefore.has(questionWithFocus) && !open.some(({ key }) => key === questionWithFocus);
+  if (!isAnswered || !next || document.activeElement !== document.body) return;
+  const node = drawn.find((each) => each.item.key === next.key);
+  if (node && isTall(conversation, node.node)) scrolling.showBeginning(node.node);
+  if (node && outOfSight.has(node.node)) goTo(conversation, next.key);
+  else node?.question?.focus();
+}
 
-  function schedule(evenIncomplete = false) {
-    if (scheduled || closed) return;
-    if (!view.caughtUp && !view.ending && !evenIncomplete && drawn.length === 0) return;
-    scheduled = true;
-    // A hidden tab gets no animation frames, but its state must be right when someone returns.
-    if (document.visibilityState === 'hidden') setTimeout(draw, 100);
-    else requestAnimationFrame(draw);
+/** Taller than the window. @param {Conversation} conversation @param {HTMLElement} node */
+const isTall = ({ scroller }, node) => node.offsetHeight > scroller.clientHeight;
+
+/** The open questions that are drawn. @param {Conversation} conversation */
+const openDrawn = ({ drawn }) => drawn.filter((each) => each.question);
+
+/** @param {Conversation} conversation */
+function drawItems(conversation) {
+  const { drawn, folds, isLive, later } = conversation;
+  conversation.view.items.forEach((item, position) => {
+    const before = drawn[position];
+    if (before?.item === item) return;
+    // A question can be asked for from anywhere, so it is always there.
+    const canWait = !isLive && !(item.kind === 'question' && item.open);
+    if (before && canWait && later.has(before.node)) drawn[position] = { ...before, item };
+    else if (before) drawAnew(conversation, position, item);
+    else if (canWait) {
+      const node = later.place(folds.placeOf(item.within), item.within.length > 0, () => drawAnew(conversation, position, drawn[position].item));
+      drawn[position] = { item, node, question: null };
+    } else drawNew(conversation, position, item);
+    folds.note(item, !before);
+  });
+}
+
+/** @param {Conversation} conversation @param {number} position @param {Item} item */
+function drawAnew(conversation, position, item) {
+  const { drawn, later, outOfSight, sight } = conversation;
+  const before = drawn[position].node;
+  if (item.kind === 'question' && !item.open) drawn[position].question?.closed(item);
+  const after = equipped(conversation, item);
+  sight.unobserve(before);
+  outOfSight.delete(before);
+  later.forget(before);
+  keepFolds(before, after.node);
+  before.replaceWith(after.node);
+  drawn[position] = after;
+}
+
+/** @param {Conversation} conversation @param {number} position @param {Item} item */
+function drawNew(conversation, position, item) {
+  const now = equipped(conversation, item);
+  // What was just being written is already in sight; only what is new slides in.
+  if (conversation.isLive && !conversation.writingNodes.has(item.key)) now.node.classList.add('arrives');
+  conversation.folds.placeOf(item.within).append(now.node);
+  conversation.drawn[position] = now;
+}
+
+/** @param {Conversation} conversation @param {Item} item @returns {Drawn} */
+function equipped(conversation, item) {
+  const { node, question } = nodeOf(conversation, item);
+  if (question) conversation.sight.observe(node);
+  return { item, node, question };
+}
+
+/** @param {Conversation} conversation @param {boolean} isFirst nothing of it was drawn before */
+function drawHistory(conversation, isFirst) {
+  const { later, view } = conversation;
+  conversation.isLive = view.caughtUp || view.ending !== null;
+  if (isFirst || conversation.isLive) later.some(FIRST_SLICE_MS);
+  if (conversation.isLive && later.isDone()) endHistory(conversation);
+}
+
+/** Everything that was said before is there; what comes now is read out. @param {Conversation} conversation */
+function endHistory(conversation) {
+  const { log, scrolling } = conversation;
+  if (!log.hasAttribute('aria-busy')) return;
+  log.removeAttribute('aria-busy');
+  // Short ones, which most are, need none of it.
+  if (log.childElementCount < 2) return;
+  import('./settling.js').then(({ settleWhenIdle }) => {
+    if (!conversation.isClosed) conversation.settling = settleWhenIdle(log, () => scrolling.isFollowing());
+  }, () => { /* the heights stay guessed */ });
+}
+
+/** @param {Conversation} conversation */
+function drawWriting({ folds, view, writingNodes }) {
+  const wanted = new Set(view.writing.map((writing) => writing.key));
+  for (const [key, node] of writingNodes) {
+    if (wanted.has(key)) continue;
+    node.frame.remove();
+    writingNodes.delete(key);
   }
-
-  function draw() {
-    scheduled = false;
-    if (closed || isRefused) return;
-    const hadFocus = document.activeElement;
-    const openBefore = new Set(drawn.filter((each) => each.question).map((each) => each.item.key));
-    const isFirst = drawn.length === 0;
-    drawItems();
-    drawWriting();
-    drawStatus();
-    drawEnd();
-    if (!isLive) {
-      isLive = view.caughtUp || view.ending !== null;
-      if (isFirst || isLive) later.some(FIRST_SLICE_MS);
-      if (isLive && later.isDone()) endHistory();
+  for (const writing of view.writing) {
+    const known = writingNodes.get(writing.key);
+    if (known) {
+      known.update(writing);
+      continue;
     }
-    const fresh = drawn.filter((each) => each.question && !openBefore.has(each.item.key));
-    const isFollowing = scrolling.isFollowing();
-    const isTall = (/** @type {HTMLElement} */ node) => node.offsetHeight > scroller.clientHeight;
-    const tall = isFollowing ? fresh.find(({ node }) => isTall(node)) : undefined;
-    // The field that had the focus is gone with its question, or nothing had it: then the next question takes it.
-    const isFree = !hadFocus || hadFocus === document.body || hadFocus === place || hadFocus === scroller || !hadFocus.isConnected;
-    if (isFollowing) scrolling.toEnd();
-    // Who writes somewhere already keeps that before the eyes.
-    if (tall && !isFree && hadFocus && column.contains(hadFocus)) scrolling.show(hadFocus);
-    else if (tall) scrolling.showBeginning(tall.node);
-    drawDock();
-    listeners.onView(view);
-    const isNew = fresh.length > 0;
-    if ((isNew || !hadFocus?.isConnected) && isFree && isFollowing) {
-      // The cursor is where the eyes are.
-      if (tall) tall.question?.focus();
-      else focusQuestion();
+    const node = writingMessage(writing, view.hues);
+    writingNodes.set(writing.key, node);
+    folds.tailOf(writing.within).append(node.frame);
+  }
+}
+
+/** @param {Conversation} conversation @param {Item} item @returns {{node: HTMLElement, question: QuestionHandle | null}} */
+function nodeOf(conversation, item) {
+  const { hues, user } = conversation.view;
+  switch (item.kind) {
+    case 'text': return { node: textMessage(item, hues), question: null };
+    case 'tool': return { node: toolCard(item, hues), question: null };
+    case 'system': return { node: systemMessage(item, hues), question: null };
+    case 'started': return { node: startedNotice(item), question: null };
+    case 'error': return { node: errorMessage(item, hues), question: null };
+    case 'question': {
+      const context = { run: conversation.run, user, hues, onSent: () => onSent(conversation), onSending: () => drawStatus(conversation) };
+      if (!item.open) return { node: closedQuestion(item, context), question: null };
+      const question = openQuestion(item, context);
+      return { node: question.frame, question };
     }
-    // Of two questions one was answered: the other is next, wherever it stands.
-    const next = openQuestions(view)[0];
-    const isAnswered = questionWithFocus !== null && openBefore.has(questionWithFocus) && !openQuestions(view).some(({ key }) => key === questionWithFocus);
-    if (isAnswered && next && document.activeElement === document.body) {
-      const node = drawn.find((each) => each.item.key === next.key);
-      if (node && isTall(node.node)) scrolling.showBeginning(node.node);
-      if (node && outOfSight.has(node.node)) goTo(next.key);
-      else node?.question?.focus();
-    }
-    if (focusWasHere && document.activeElement === document.body) place.focus({ preventScroll: true });
+    default: return { node: unknownMessage(item, hues), question: null };
   }
+}
 
-  function drawItems() {
-    view.items.forEach((item, position) => {
-      const before = drawn[position];
-      if (before?.item === item) return;
-      // A question can be asked for from anywhere, so it is always there.
-      const canWait = !isLive && !(item.kind === 'question' && item.open);
-      if (before && canWait && later.has(before.node)) drawn[position] = { ...before, item };
-      else if (before) drawAnew(position, item);
-      else if (canWait) {
-        const node = later.place(folds.placeOf(item.within), item.within.length > 0, () => drawAnew(position, drawn[position].item));
-        drawn[position] = { item, node, question: null };
-      } else drawNew(position, item);
-      folds.note(item, !before);
-    });
+/** A reader who has answered wants to see what comes of it. @param {Conversation} conversation */
+function onSent({ scrolling, view }) {
+  if (openQuestions(view).length <= 1) scrolling.toEnd();
+}
+
+/** @param {Conversation} conversation */
+function drawStatus({ drawn, status, view }) {
+  const words = statusWords(view, drawn.some(({ question }) => question?.isSending()));
+  const isBusy = words !== '' && phaseOf(view) !== 'waiting';
+  if (status.dataset.words === words) return;
+  status.dataset.words = words;
+  status.classList.toggle('is-busy', isBusy);
+  status.replaceChildren(...(isBusy ? [h('span', { class: 'dots', 'aria-hidden': 'true' }, h('i'), h('i'), h('i'))] : []), words);
+}
+
+/** @param {Conversation} conversation */
+function drawEnd(conversation) {
+  const { listeners, view } = conversation;
+  if (!view.ending || conversation.isEndDrawn) return;
+  conversation.isEndDrawn = true;
+  endDrafts(conversation.run);
+  const block = endingBlock(view, { onAgain: (button) => startAgain(conversation, button), onNew: listeners.onNew });
+  if (block) conversation.end.replaceChildren(block);
+}
+
+/** @param {Conversation} conversation @param {HTMLButtonElement} button */
+async function startAgain({ listeners, view }, button) {
+  button.disabled = true;
+  try {
+    listeners.onStarted(await startRun(view.workflow ?? '', view.params));
+  } catch (error) {
+    announce(wordsOf(error));
+    button.disabled = false;
   }
+}
 
-  /** @param {number} position @param {Item} item */
-  function drawAnew(position, item) {
-    const before = drawn[position].node;
-    if (item.kind === 'question' && !item.open) drawn[position].question?.closed(item);
-    const after = equipped(item);
-    sight.unobserve(before);
-    outOfSight.delete(before);
-    later.forget(before);
-    keepFolds(before, after.node);
-    before.replaceWith(after.node);
-    drawn[position] = after;
+/** @param {Conversation} conversation */
+function drawDock(conversation) {
+  const { downButton, outOfSight, questionBar, scrolling } = conversation;
+  const fresh = conversation.view.items.length - conversation.countWhenLeft;
+  const open = openDrawn(conversation);
+  // What is in sight needs no way to it; where one question is at the end, the way to it is the way to the end.
+  const isBarNeeded = open.some((each) => outOfSight.has(each.node)) && !(scrolling.isFollowing() && open.length === 1);
+  downButton.hidden = scrolling.isFollowing() || (open.length > 0 && fresh <= 0);
+  const words = downButton.lastElementChild;
+  if (words) words.textContent = fresh > 0 ? counted(fresh, 'new message') : 'To the end';
+  questionBar.hidden = !isBarNeeded;
+  const keys = isBarNeeded ? open.map((each) => each.item.key).join() : '';
+  if (questionBar.dataset.keys === keys) return;
+  questionBar.dataset.keys = keys;
+  if (!isBarNeeded) {
+    questionBar.replaceChildren();
+    return;
   }
+  questionBar.replaceChildren(h('span', { class: 'question-bar-words' }, open.length === 1 ? 'A question waits for you:' : `${open.length} questions wait for you:`),
+    ...open.map(({ item }) => h('button', { type: 'button', class: 'chip', 'data-goto': item.key, onclick: () => goTo(conversation, item.key) },
+      plainLine(`${item.sender ? `${item.sender}: ` : ''}${item.kind === 'question' ? item.content.prompt ?? '' : ''}`, 60))));
+}
 
-  /** @param {number} position @param {Item} item */
-  function drawNew(position, item) {
-    const now = equipped(item);
-    // What was just being written is already in sight; only what is new slides in.
-    if (isLive && !writingNodes.has(item.key)) now.node.classList.add('arrives');
-    folds.placeOf(item.within).append(now.node);
-    drawn[position] = now;
-  }
+/** @param {Conversation} conversation @param {string} key */
+function goTo({ drawn, folds, scrolling }, key) {
+  const target = drawn.find((each) => each.item.key === key);
+  if (!target) return;
+  folds.reveal(target.node);
+  scrolling.show(target.node);
+  target.question?.focus();
+}
 
-  /** @param {Item} item @returns {Drawn} */
-  function equipped(item) {
-    const { node, question } = nodeOf(item);
-    if (question) sight.observe(node);
-    return { item, node, question };
-  }
+/** The question that keys belong to: the one with the focus, else the first open one. @param {Conversation} conversation */
+function currentQuestion(conversation) {
+  const open = openDrawn(conversation);
+  return (open.find((each) => each.node.contains(document.activeElement)) ?? open[0])?.question ?? null;
+}
 
-  /** Everything that was said before is there; what comes now is read out. */
-  function endHistory() {
-    if (!log.hasAttribute('aria-busy')) return;
-    log.removeAttribute('aria-busy');
-    // Short ones, which most are, need none of it.
-    if (log.childElementCount < 2) return;
-    import('./settling.js').then(({ settleWhenIdle }) => {
-      if (!closed) settling = settleWhenIdle(log, () => scrolling.isFollowing());
-    }, () => { /* the heights stay guessed */ });
-  }
-
-  function drawWriting() {
-    const wanted = new Set(view.writing.map((writing) => writing.key));
-    for (const [key, node] of writingNodes) {
-      if (wanted.has(key)) continue;
-      node.frame.remove();
-      writingNodes.delete(key);
-    }
-    for (const writing of view.writing) {
-      const known = writingNodes.get(writing.key);
-      if (known) {
-        known.update(writing);
-        continue;
-      }
-      const node = writingMessage(writing, view.hues);
-      writingNodes.set(writing.key, node);
-      folds.tailOf(writing.within).append(node.frame);
-    }
-  }
-
-  /** @param {Item} item @returns {{node: HTMLElement, question: QuestionHandle | null}} */
-  function nodeOf(item) {
-    switch (item.kind) {
-      case 'text': return { node: textMessage(item, view.hues), question: null };
-      case 'tool': return { node: toolCard(item, view.hues), question: null };
-      case 'system': return { node: systemMessage(item, view.hues), question: null };
-      case 'started': return { node: startedNotice(item), question: null };
-      case 'error': return { node: errorMessage(item, view.hues), question: null };
-      case 'question': {
-        const context = { run, user: view.user, hues: view.hues, onSent, onSending: drawStatus };
-        if (!item.open) return { node: closedQuestion(item, context), question: null };
-        const question = openQuestion(item, context);
-        return { node: question.frame, question };
-      }
-      default: return { node: unknownMessage(item, view.hues), question: null };
-    }
-  }
-
-  /** Who has answered wants to see what comes of it. */
-  function onSent() {
-    if (openQuestions(view).length <= 1) scrolling.toEnd();
-  }
-
-  function drawStatus() {
-    const words = statusWords(view, drawn.some(({ question }) => question?.isSending()));
-    const isBusy = words !== '' && phaseOf(view) !== 'waiting';
-    if (status.dataset.words === words) return;
-    status.dataset.words = words;
-    status.classList.toggle('is-busy', isBusy);
-    status.replaceChildren(...(isBusy ? [h('span', { class: 'dots', 'aria-hidden': 'true' }, h('i'), h('i'), h('i'))] : []), words);
-  }
-
-  function drawEnd() {
-    if (!view.ending || endIsDrawn) return;
-    endIsDrawn = true;
-    endDrafts(run);
-    const block = endingBlock(view, { onAgain: startAgain, onNew: listeners.onNew });
-    if (block) end.replaceChildren(block);
-  }
-
-  /** @param {HTMLButtonElement} button */
-  async function startAgain(button) {
-    button.disabled = true;
-    try {
-      listeners.onStarted(await startRun(view.workflow ?? '', view.params));
-    } catch (error) {
-      announce(wordsOf(error));
-      button.disabled = false;
-    }
-  }
-
-  function drawDock() {
-    const fresh = view.items.length - countWhenLeft;
-    const open = drawn.filter((each) => each.question);
-    // What is in sight needs no way to it; where one question is at the end, the way to it is the way to the end.
-    const isBarNeeded = open.some((each) => outOfSight.has(each.node)) && !(scrolling.isFollowing() && open.length === 1);
-    downButton.hidden = scrolling.isFollowing() || (open.length > 0 && fresh <= 0);
-    const words = downButton.lastElementChild;
-    if (words) words.textContent = fresh > 0 ? counted(fresh, 'new message') : 'To the end';
-    questionBar.hidden = !isBarNeeded;
-    const keys = isBarNeeded ? open.map((each) => each.item.key).join() : '';
-    if (questionBar.dataset.keys === keys) return;
-    questionBar.dataset.keys = keys;
-    if (!isBarNeeded) {
-      questionBar.replaceChildren();
-      return;
-    }
-    questionBar.replaceChildren(h('span', { class: 'question-bar-words' }, open.length === 1 ? 'A question waits for you:' : `${open.length} questions wait for you:`),
-      ...open.map(({ item }) => h('button', { type: 'button', class: 'chip', 'data-goto': item.key, onclick: () => goTo(item.key) },
-        plainLine(`${item.sender ? `${item.sender}: ` : ''}${item.kind === 'question' ? item.content.prompt ?? '' : ''}`, 60))));
-  }
-
-  /** @param {string} key */
-  function goTo(key) {
-    const target = drawn.find((each) => each.item.key === key);
-    if (!target) return;
-    folds.reveal(target.node);
-    scrolling.show(target.node);
-    target.question?.focus();
-  }
-
-  /** The question that keys belong to: the one with the focus, else the first open one. */
-  function currentQuestion() {
-    const open = drawn.filter((each) => each.question);
-    return (open.find((each) => each.node.contains(document.activeElement)) ?? open[0])?.question ?? null;
-  }
-
-  function focusQuestion() {
-    const question = currentQuestion();
-    question?.focus();
-    return question !== null;
-  }
-
-  return {
-    view: () => view,
-    /** All of it. */
-    column: () => {
-      later.all();
-      return column;
-    },
-    focusQuestion: () => {
-      const question = drawn.find((each) => each.question);
-      if (question && !question.node.contains(document.activeElement)) scrolling.show(question.node);
-      return focusQuestion();
-    },
-    /** @param {number} position */
-    choose: (position) => currentQuestion()?.choose(position) ?? false,
-    close: () => {
-      closed = true;
-      clearTimeout(patience);
-      document.removeEventListener('focusin', onFocus);
-      following.close();
-      sight.disconnect();
-      later.close();
-      settling?.close();
-      scrolling.close();
-    },
-  };
+/** @param {Conversation} conversation */
+function focusQuestion(conversation) {
+  const question = currentQuestion(conversation);
+  question?.focus();
+  return question !== null;
 }
 
 /** What to say below the last message while nobody is seen writing. @param {RunView} view @param {boolean} isSending an answer is under way */
