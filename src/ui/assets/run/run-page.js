@@ -35,7 +35,7 @@ export function openRun({ main, bar }, run, listeners) {
     },
     onStarted: listeners.onStarted,
     onView: (view) => {
-      ownBar?.draw(view);
+      ownBar?.draw();
       const questions = view.items.filter((item) => item.kind === 'question');
       const now = [view.claimed, view.ending !== null, questions.length, questions.filter((item) => item.open).length].join();
       if (now !== phase && view.caughtUp) {
@@ -75,7 +75,7 @@ export function openRun({ main, bar }, run, listeners) {
     /** @returns {string | null} */
     title: () => ownBar?.title() ?? null,
     /** What stands elsewhere than in its log may have changed: the titles of the workflows. */
-    redraw: () => { ownBar?.draw(conversation.view()); },
+    redraw: () => { ownBar?.draw(); },
     stop: () => { ownBar?.stop(); },
     closeMenu: () => ownBar?.closeMenu() ?? false,
     focusQuestion: conversation.focusQuestion,
