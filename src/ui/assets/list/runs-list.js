@@ -10,6 +10,32 @@ import { onTitles, titleOf } from '../gateway/workflow-titles.js';
 /**
  * @typedef {import('../gateway/api.js').Run} Run
  * @typedef {Pick<Run, 'id' | 'state' | 'outcome' | 'question'>} Standing   how a run stands
+ *
+ * @typedef {object} ListListeners
+ * @property {boolean} isShown                          a list that nobody sees asks for nothing
+ * @property {(runs: Run[]) => void} onRuns
+ * @property {(to: HTMLElement | null) => void} onLeave   a person is done here, and goes back to where they came from
+ *
+ * @typedef {ReturnType<typeof setTimeout> | undefined} Timer
+ *
+ * @typedef {object} ListState
+ * @property {HTMLElement} list
+ * @property {HTMLInputElement} search
+ * @property {ListListeners} listeners
+ * @property {Run[]} listed             as the server has them
+ * @property {Standing | null} standing   as the log of the open run has it, which is earlier than the list
+ * @property {string | null} problem
+ * @property {string | null} current    the run that is open
+ * @property {number} limit
+ * @property {boolean} isLoaded
+ * @property {boolean} isShut           the server refuses this reader: nothing is asked until a person asks again
+ * @property {boolean} isSought         the current run is to be brought into sight once its row is there
+ * @property {number} asked             the number of the last request
+ * @property {string} drawn             what is drawn, as JSON
+ * @property {HTMLElement | null} cameFrom   what had the focus before the search
+ * @property {Timer} timer              until the next request
+ * @property {Timer} soon               until a request that was asked for
+ * @property {Timer} pause              until what is written in the search is looked for
  */
 
 const EVERY_MS = 5000;
@@ -20,186 +46,183 @@ const SOON_MS = 400;
 const SEARCH_PAUSE_MS = 200;
 const PAGE = 50;
 
-/**
- * @param {{list: HTMLElement, search: HTMLInputElement}} elements
- * @param {{isShown: boolean, onRuns: (runs: Run[]) => void, onLeave: (to: HTMLElement | null) => void}} listeners
- *   a list that nobody sees asks for nothing; `onLeave`: somebody has done here, and goes back to where they came from
- */
-export function runsList({ list, search }, { isShown, onRuns, onLeave }) {
-  /** @type {Run[]} as the server has them */
-  let listed = [];
-  /** As its log has it, which is earlier than the list. @type {Standing | null} */
-  let standing = null;
-  /** @type {string | null} */
-  let problem = null;
-  /** @type {string | null} */
-  let current = null;
-  let limit = PAGE;
-  let loaded = false;
-  /** Until someone asks again. */
-  let isShut = false;
-  /** The current one is to be brought into sight once its row is there. */
-  let isSought = false;
-  let asked = 0;
-  let drawn = '';
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  let timer;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  let soon;
-
-  const runs = () => listed.map((run) => (run.id === standing?.id ? { ...run, ...standing } : run));
-
-  const refresh = async () => {
-    if (!isShown) return;
-    clearTimeout(timer);
-    const mine = ++asked;
-    try {
-      const answer = await listRuns({ search: search.value.trim(), limit });
-      if (mine !== asked) return;
-      listed = answer;
-      problem = null;
-      isShut = false;
-      loaded = true;
-      if (search.value.trim() === '') onRuns(runs());
-    } catch (error) {
-      if (mine !== asked) return;
-      problem = wordsOf(error);
-      isShut = isNotLetIn(error);
-    }
-    draw();
-    clearTimeout(timer);
-    if (isShut) return;
-    timer = setTimeout(refresh, document.visibilityState === 'hidden' ? EVERY_HIDDEN_MS : EVERY_MS);
+/** @param {{list: HTMLElement, search: HTMLInputElement}} elements @param {ListListeners} listeners */
+export function runsList({ list, search }, listeners) {
+  /** @type {ListState} */
+  const state = {
+    list, search, listeners, listed: [], standing: null, problem: null, current: null, limit: PAGE, isLoaded: false, isShut: false,
+    isSought: false, asked: 0, drawn: '', cameFrom: null, timer: undefined, soon: undefined, pause: undefined,
   };
-
-  const draw = () => {
-    // Redrawing the same would take the focus from someone who walks through the list.
-    const now = JSON.stringify([runs(), problem, current, loaded, search.value]);
-    if (now === drawn) return;
-    drawn = now;
-    const focused = document.activeElement instanceof HTMLElement && list.contains(document.activeElement)
-      ? document.activeElement.dataset.run : null;
-    list.replaceChildren(...contents());
-    if (focused) /** @type {HTMLElement | null} */ (list.querySelector(`[data-run="${CSS.escape(focused)}"]`))?.focus();
-    seek();
+  listenToSearch(state);
+  listenToRows(state);
+  document.addEventListener('visibilitychange', () => { if (document.visibilityState === 'visible' && !state.isShut) refresh(state); });
+  onTitles(() => { state.drawn = ''; draw(state); });
+  draw(state);
+  refresh(state);
+  return {
+    /** Asks soon; several reasons at once ask once. A question that is under way already may be answered with what was before. */
+    refresh: () => { clearTimeout(state.soon); state.soon = setTimeout(() => refresh(state), SOON_MS); },
+    refreshNow: () => { refresh(state); },
+    /** @param {string | null} id */
+    setCurrent: (id) => {
+      state.isSought ||= id !== state.current;
+      state.current = id;
+      draw(state);
+    },
+    /** How the run stands whose log is open; null once its log is not followed. @param {Standing | null} now */
+    setStanding: (now) => {
+      // Its row moves to another part of the list, and is looked for there.
+      state.isSought ||= now?.state !== state.standing?.state;
+      state.standing = now;
+      draw(state);
+    },
   };
+}
 
-  /** The list is longer than the window. Not by `scrollIntoView`, which would also move what is around it. */
-  const seek = () => {
-    const row = isSought ? list.querySelector('[aria-current]') : null;
-    if (!row) return;
-    isSought = false;
-    const [inside, around] = [row.getBoundingClientRect(), list.getBoundingClientRect()];
-    // Into the middle, so that it stays in sight when what is around the list gets its height.
-    if (inside.top < around.top || inside.bottom > around.bottom) list.scrollTop += (inside.top + inside.bottom - around.top - around.bottom) / 2;
-  };
+/** @param {ListState} state */
+const knownRuns = ({ listed, standing }) => listed.map((run) => (run.id === standing?.id ? { ...run, ...standing } : run));
 
-  /** @returns {Node[]} */
-  const contents = () => {
-    const again = isShut ? h('button', { type: 'button', class: 'quiet-button', onclick: () => refresh() }, 'Try again') : null;
-    if (!loaded) return [h('p', { class: 'list-note' }, problem ?? 'Loading…'), ...(again ? [again] : [])];
-    const all = runs();
-    const waiting = all.filter((run) => run.state === 'waiting');
-    const others = all.filter((run) => run.state !== 'waiting');
-    const note = all.length > 0 ? null : search.value ? 'Nothing found. Titles and workflows are searched.' : 'No conversations yet.';
-    return [
-      note ? h('p', { class: 'list-note' }, note) : null,
-      ...group('Waiting for you', waiting), ...byDay(others).flatMap(([heading, members]) => group(heading, members)),
-      all.length >= limit ? h('button', { type: 'button', class: 'quiet-button more-runs', onclick: () => { limit += PAGE; refresh(); } }, 'Show more') : null,
-      // At the foot, over the rows: above them it would move what somebody is about to press.
-      problem ? h('div', { class: 'list-problem' }, h('p', { class: 'list-note' }, problem), again) : null,
-    ].filter((node) => node !== null);
-  };
+/** @param {ListState} state */
+async function refresh(state) {
+  const { listeners, search } = state;
+  if (!listeners.isShown) return;
+  clearTimeout(state.timer);
+  const mine = ++state.asked;
+  try {
+    const answer = await listRuns({ search: search.value.trim(), limit: state.limit });
+    if (mine !== state.asked) return;
+    state.listed = answer;
+    state.problem = null;
+    state.isShut = false;
+    state.isLoaded = true;
+    if (search.value.trim() === '') listeners.onRuns(knownRuns(state));
+  } catch (error) {
+    if (mine !== state.asked) return;
+    state.problem = wordsOf(error);
+    state.isShut = isNotLetIn(error);
+  }
+  draw(state);
+  clearTimeout(state.timer);
+  if (state.isShut) return;
+  state.timer = setTimeout(() => refresh(state), document.visibilityState === 'hidden' ? EVERY_HIDDEN_MS : EVERY_MS);
+}
 
-  /** @param {string} heading @param {Run[]} members */
-  const group = (heading, members) => members.length === 0 ? [] : [
-    h('h2', null, heading), h('ul', null, ...members.map((run) => h('li', null, runLink(run, run.id === current)))),
-  ];
+/** @param {ListState} state */
+function draw(state) {
+  const { list } = state;
+  // Redrawing the same would take the focus from someone who walks through the list.
+  const now = JSON.stringify([knownRuns(state), state.problem, state.current, state.isLoaded, state.search.value]);
+  if (now === state.drawn) return;
+  state.drawn = now;
+  const focused = document.activeElement instanceof HTMLElement && list.contains(document.activeElement)
+    ? document.activeElement.dataset.run : null;
+  list.replaceChildren(...contents(state));
+  if (focused) /** @type {HTMLElement | null} */ (list.querySelector(`[data-run="${CSS.escape(focused)}"]`))?.focus();
+  seek(state);
+}
 
-  let pause = /** @type {ReturnType<typeof setTimeout> | undefined} */ (undefined);
+/** The list is longer than the window. Not by `scrollIntoView`, which would also move what is around it. @param {ListState} state */
+function seek(state) {
+  const { list } = state;
+  const row = state.isSought ? list.querySelector('[aria-current]') : null;
+  if (!row) return;
+  state.isSought = false;
+  const [inside, around] = [row.getBoundingClientRect(), list.getBoundingClientRect()];
+  // Into the middle, so that it stays in sight when what is around the list gets its height.
+  if (inside.top < around.top || inside.bottom > around.bottom) list.scrollTop += (inside.top + inside.bottom - around.top - around.bottom) / 2;
+}
+
+/** @param {ListState} state @returns {Node[]} */
+function contents(state) {
+  const { current, problem } = state;
+  const again = state.isShut ? h('button', { type: 'button', class: 'quiet-button', onclick: () => refresh(state) }, 'Try again') : null;
+  if (!state.isLoaded) return [h('p', { class: 'list-note' }, problem ?? 'Loading…'), ...(again ? [again] : [])];
+  const all = knownRuns(state);
+  const waiting = all.filter((run) => run.state === 'waiting');
+  const others = all.filter((run) => run.state !== 'waiting');
+  const note = all.length > 0 ? null : state.search.value ? 'Nothing found. Titles and workflows are searched.' : 'No conversations yet.';
+  return [
+    note ? h('p', { class: 'list-note' }, note) : null,
+    ...group('Waiting for you', waiting, current), ...byDay(others).flatMap(([heading, members]) => group(heading, members, current)),
+    all.length >= state.limit ? h('button', { type: 'button', class: 'quiet-button more-runs', onclick: () => { state.limit += PAGE; refresh(state); } }, 'Show more') : null,
+    // At the foot, over the rows: above them it would move what somebody is about to press.
+    problem ? h('div', { class: 'list-problem' }, h('p', { class: 'list-note' }, problem), again) : null,
+  ].filter((node) => node !== null);
+}
+
+/** @param {string} heading @param {Run[]} members @param {string | null} current */
+const group = (heading, members, current) => members.length === 0 ? [] : [
+  h('h2', null, heading), h('ul', null, ...members.map((run) => h('li', null, runLink(run, run.id === current)))),
+];
+
+/** From one conversation to another without a mouse: Enter opens the first that was found, arrows walk through them. @param {ListState} state */
+function listenToSearch(state) {
+  const { list, search } = state;
   search.addEventListener('input', () => {
-    clearTimeout(pause);
-    limit = PAGE;
-    pause = setTimeout(refresh, SEARCH_PAUSE_MS);
+    clearTimeout(state.pause);
+    state.limit = PAGE;
+    state.pause = setTimeout(() => refresh(state), SEARCH_PAUSE_MS);
   });
-  /** @type {HTMLElement | null} */
-  let cameFrom = null;
   search.addEventListener('focus', ({ relatedTarget }) => {
-    if (!(relatedTarget instanceof Node && list.contains(relatedTarget))) cameFrom = relatedTarget instanceof HTMLElement ? relatedTarget : null;
+    if (!(relatedTarget instanceof Node && list.contains(relatedTarget))) state.cameFrom = relatedTarget instanceof HTMLElement ? relatedTarget : null;
   });
-  // From one conversation to another without a mouse: Enter opens the first that was found, arrows walk through them.
-  const endSearch = () => {
-    search.value = '';
-    isSought = true;
-    clearTimeout(pause);
-    refresh();
-  };
   search.addEventListener('keydown', async (event) => {
     if (event.isComposing) return;
     if (event.key === 'Escape') {
       // Elsewhere this key stops the run; here somebody has found what they looked for, or not.
       event.preventDefault();
       if (search.value === '') {
-        onLeave(cameFrom);
+        state.listeners.onLeave(state.cameFrom);
         return;
       }
-      endSearch();
+      endSearch(state);
     } else if (event.key === 'ArrowDown') {
       event.preventDefault();
-      step(1);
+      step(state, 1);
     } else if (event.key === 'Enter' && search.value.trim() !== '') {
       event.preventDefault();
-      clearTimeout(pause);
-      await refresh();
-      const found = links()[0];
+      clearTimeout(state.pause);
+      await refresh(state);
+      const found = links(state)[0];
       if (!found) return;
       search.value = '';
       found.click();
-      refresh();
+      refresh(state);
     }
   });
-  list.addEventListener('keydown', (event) => {
+}
+
+/** @param {ListState} state */
+function listenToRows(state) {
+  state.list.addEventListener('keydown', (event) => {
     if (event.key === 'Escape') {
       event.preventDefault();
-      if (search.value !== '') endSearch();
-      onLeave(cameFrom);
+      if (state.search.value !== '') endSearch(state);
+      state.listeners.onLeave(state.cameFrom);
       return;
     }
     if (event.key !== 'ArrowDown' && event.key !== 'ArrowUp') return;
     event.preventDefault();
-    step(event.key === 'ArrowDown' ? 1 : -1);
+    step(state, event.key === 'ArrowDown' ? 1 : -1);
   });
-  /** @returns {HTMLElement[]} */
-  const links = () => [...list.querySelectorAll('a')];
-  /** @param {1 | -1} by from where the focus is; above the first is the search */
-  const step = (by) => {
-    const all = links();
-    const at = all.findIndex((link) => link === document.activeElement) + by;
-    (at < 0 ? search : all[Math.min(at, all.length - 1)])?.focus();
-  };
-  document.addEventListener('visibilitychange', () => { if (document.visibilityState === 'visible' && !isShut) refresh(); });
-  onTitles(() => { drawn = ''; draw(); });
-  draw();
-  refresh();
+}
 
-  return {
-    /** Asks soon; several reasons at once ask once. A question that is under way already may be answered with what was before. */
-    refresh: () => { clearTimeout(soon); soon = setTimeout(refresh, SOON_MS); },
-    refreshNow: () => { refresh(); },
-    /** @param {string | null} id */
-    setCurrent: (id) => {
-      isSought ||= id !== current;
-      current = id;
-      draw();
-    },
-    /** How the run stands whose log is open; null once nobody hears of it. @param {Standing | null} now */
-    setStanding: (now) => {
-      // Its row moves to another part of the list, and is looked for there.
-      isSought ||= now?.state !== standing?.state;
-      standing = now;
-      draw();
-    },
-  };
+/** @param {ListState} state */
+function endSearch(state) {
+  state.search.value = '';
+  state.isSought = true;
+  clearTimeout(state.pause);
+  refresh(state);
+}
+
+/** @param {ListState} state @returns {HTMLElement[]} */
+const links = ({ list }) => [...list.querySelectorAll('a')];
+
+/** @param {ListState} state @param {1 | -1} by from where the focus is; above the first is the search */
+function step(state, by) {
+  const all = links(state);
+  const at = all.findIndex((link) => link === document.activeElement) + by;
+  (at < 0 ? state.search : all[Math.min(at, all.length - 1)])?.focus();
 }
 
 /** What is neither waiting nor of today is looked for by when it was. @param {Run[]} runs @returns {[string, Run[]][]} */

@@ -25,6 +25,15 @@ const START = 'start';
  * @typedef {object} StartActions
  * @property {(run: import('../gateway/api.js').Run, replace: boolean) => void} onStarted
  * @property {(path: string) => void} onNavigate
+ *
+ * @typedef {object} Start
+ * @property {HTMLElement} column
+ * @property {URLSearchParams} query
+ * @property {string | null} wanted   the workflow that the address names
+ * @property {boolean} mayStart
+ * @property {StartActions} actions
+ * @property {boolean} isClosed
+ * @property {ReturnType<typeof setTimeout> | undefined} timer   until the workflows are asked for again
  */
 
 /**
@@ -33,135 +42,136 @@ const START = 'start';
  * @param {HTMLElement} place @param {URLSearchParams} query @param {boolean} mayStart @param {StartActions} actions
  */
 export function openStart(place, query, mayStart, actions) {
-  let closed = false;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  let timer;
   const wanted = query.get('workflow');
   const loading = h('p', { class: 'muted', role: 'status' }, 'Loading the workflows…');
   // As index.html has it: what the browser shows first is not taken away again.
   const column = h('div', { class: 'start' }, ...(wanted === null ? [...greeting(true), cardsToCome()] : []), loading);
   loading.classList.toggle('visually-hidden', wanted === null);
   place.replaceChildren(h('div', { class: 'scroller' }, column));
+  /** @type {Start} */
+  const start = { column, query, wanted, mayStart, actions, isClosed: false, timer: undefined };
+  load(start);
+  return { close: () => { start.isClosed = true; clearTimeout(start.timer); } };
+}
 
-  const load = async () => {
-    try {
-      const workflows = await listWorkflows();
-      const mayStartNow = mayStart && !(isFramed && await somebodySignsIn());
-      if (closed) return;
-      learnTitles(workflows);
-      if (wanted === null) drawCards(workflows);
-      else {
-        const workflow = workflows.find((each) => each.name === wanted);
-        if (workflow) drawOne(workflow, mayStartNow);
-        else drawCards(workflows, `There is no workflow named “${wanted}”. These are there:`);
-      }
-    } catch (error) {
-      if (closed) return;
-      column.replaceChildren(h('div', { class: 'notice is-problem', role: 'alert' }, icon('warning'),
-        h('div', null, h('p', null, wordsOf(error)),
-          h('button', { type: 'button', class: 'secondary-button', onclick: () => load() }, 'Try again'))));
-      if (!isNotLetIn(error)) timer = setTimeout(load, RETRY_MS);
-    }
-  };
-
-  /** @param {Workflow[]} workflows @param {string} [problem] */
-  const drawCards = (workflows, problem) => {
-    const refusal = h('p', { class: 'problem', role: 'alert' }, problem);
-    /** @type {Record<string, number>} */
-    const hues = {};
-    for (const workflow of workflows) hues[workflowTitle(workflow)] = hueFor(workflowTitle(workflow), Object.values(hues));
-    column.replaceChildren(
-      ...greeting(workflows.length > 0),
-      refusal,
-      h('ul', { class: 'cards' }, ...workflows.map((workflow) => h('li', null, card(workflow, hues, refusal)))));
-    if (workflows.length === 0) timer = setTimeout(load, RETRY_MS);
-  };
-
-  /** @param {Workflow} workflow @param {import('../elements/faces.js').Hues} hues @param {HTMLElement} refusal */
-  const card = (workflow, hues, refusal) => {
-    const button = h('button', { type: 'button', class: 'card', 'data-workflow': workflow.name, onclick: async () => {
-      if (hasFields(workflow.params)) {
-        actions.onNavigate(`/?workflow=${encodeURIComponent(workflow.name)}`);
-        return;
-      }
-      button.disabled = true;
-      await start(workflow, {}, randomKey(), false, (error) => { refusal.textContent = wordsOf(error); });
-      button.disabled = false;
-    } },
-    h('span', { class: 'card-head' }, face(workflowTitle(workflow), hues), icon('arrow')),
-    h('span', { class: 'card-title' }, workflowTitle(workflow)),
-    workflow.description ? h('span', { class: 'card-words' }, workflow.description) : null,
-    needs(workflow),
-    unavailable(workflow));
-    return button;
-  };
-
-  /** @param {Workflow} workflow @param {boolean} mayStartNow */
-  const drawOne = (workflow, mayStartNow) => {
-    const schema = workflow.params ?? {};
-    const fields = fieldsOf(schema);
-    const { value, given, misfits, complete } = fromLink(fields, query);
-    const brought = Object.fromEntries(Object.entries(misfits).map(([name, { written }]) => [name, written]));
-    const startsAtOnce = mayStartNow && complete;
-    const draft = startsAtOnce ? null : readDraft(START, draftName());
-    const form = schemaForm(schema, draft ?? { ...given, ...brought });
-    const refusal = h('p', { class: 'problem', role: 'alert', tabindex: -1 });
-    const say = (/** @type {string} */ words) => { refusal.textContent = words; };
-    form.element.addEventListener('input', () => {
-      say('');
-      keepDraft(START, draftName(), form.written());
-    });
-    /** @param {unknown} error */
-    const onRefused = (error) => {
-      const rest = error instanceof ApiError && error.code === 'invalid_params' ? form.refuse(error.message) : null;
-      say(rest === null ? wordsOf(error) : rest && sentenceOf(rest));
-      if (rest !== null) return;
-      refusal.focus({ preventScroll: true });
-      refusal.scrollIntoView({ block: 'nearest' });
-    };
-    const submit = h('button', { type: 'submit', class: 'primary-button' }, 'Start');
-    const element = h('form', { class: 'start-form', novalidate: true, 'data-workflow-form': workflow.name },
-      form.element, refusal, h('div', { class: 'form-actions' }, submit,
-        isFramed ? null : h('button', { type: 'button', class: 'secondary-button', onclick: () => actions.onNavigate('/') }, 'Back')));
-    element.addEventListener('submit', async (event) => {
-      event.preventDefault();
-      const read = form.read();
-      if (!read.valid) return;
-      say('');
-      submit.disabled = true;
-      await start(workflow, read.value, randomKey(), false, onRefused);
-      submit.disabled = false;
-    });
-    column.replaceChildren(h('h1', null, workflowTitle(workflow)),
-      workflow.description ? h('p', { class: 'lead' }, workflow.description) : '', unavailable(workflow) ?? '', element);
-    // What stands inside a group, only its fields can tell.
-    if (startsAtOnce && form.check().valid) {
-      // A tab that is doubled or restored starts nothing again.
-      history.replaceState({ ...history.state, began: true }, '');
-      start(workflow, value, randomKey(), true, onRefused);
-    } else if (startsAtOnce) form.read();
+/** @param {Start} start */
+async function load(start) {
+  const { column, mayStart, wanted } = start;
+  try {
+    const workflows = await listWorkflows();
+    const mayStartNow = mayStart && !(isFramed && await somebodySignsIn());
+    if (start.isClosed) return;
+    learnTitles(workflows);
+    if (wanted === null) drawCards(start, workflows);
     else {
-      if (!draft) for (const field of fields) if (misfits[field.name]) form.sayAt(field.name, misfitWords(field, misfits[field.name], form.written()[field.name]));
-      if (!form.focusProblem()) form.focus();
+      const workflow = workflows.find((each) => each.name === wanted);
+      if (workflow) drawOne(start, workflow, mayStartNow);
+      else drawCards(start, workflows, `There is no workflow named “${wanted}”. These are there:`);
     }
-  };
+  } catch (error) {
+    if (start.isClosed) return;
+    column.replaceChildren(h('div', { class: 'notice is-problem', role: 'alert' }, icon('warning'),
+      h('div', null, h('p', null, wordsOf(error)),
+        h('button', { type: 'button', class: 'secondary-button', onclick: () => load(start) }, 'Try again'))));
+    if (!isNotLetIn(error)) start.timer = setTimeout(() => load(start), RETRY_MS);
+  }
+}
 
-  /** A form belongs to its address: a link that brings something has a draft of its own. */
-  const draftName = () => query.toString();
+/** @param {Start} start @param {Workflow[]} workflows @param {string} [problem] */
+function drawCards(start, workflows, problem) {
+  const refusal = h('p', { class: 'problem', role: 'alert' }, problem);
+  /** @type {Record<string, number>} */
+  const hues = {};
+  for (const workflow of workflows) hues[workflowTitle(workflow)] = hueFor(workflowTitle(workflow), Object.values(hues));
+  start.column.replaceChildren(
+    ...greeting(workflows.length > 0),
+    refusal,
+    h('ul', { class: 'cards' }, ...workflows.map((workflow) => h('li', null, card(start, workflow, hues, refusal)))));
+  if (workflows.length === 0) start.timer = setTimeout(() => load(start), RETRY_MS);
+}
 
-  /** @param {Workflow} workflow @param {unknown} params @param {string} key @param {boolean} replace @param {(error: unknown) => void} onRefused */
-  const start = async (workflow, params, key, replace, onRefused) => {
-    try {
-      const run = await startRun(workflow.name, params, key);
-      keepDraft(START, draftName(), null);
-      if (!closed) actions.onStarted(run, replace);
-    } catch (error) {
-      onRefused(error);
+/** @param {Start} start @param {Workflow} workflow @param {import('../elements/faces.js').Hues} hues @param {HTMLElement} refusal */
+function card(start, workflow, hues, refusal) {
+  const button = h('button', { type: 'button', class: 'card', 'data-workflow': workflow.name, onclick: async () => {
+    if (hasFields(workflow.params)) {
+      start.actions.onNavigate(`/?workflow=${encodeURIComponent(workflow.name)}`);
+      return;
     }
-  };
+    button.disabled = true;
+    await begin(start, workflow, {}, false, (error) => { refusal.textContent = wordsOf(error); });
+    button.disabled = false;
+  } },
+  h('span', { class: 'card-head' }, face(workflowTitle(workflow), hues), icon('arrow')),
+  h('span', { class: 'card-title' }, workflowTitle(workflow)),
+  workflow.description ? h('span', { class: 'card-words' }, workflow.description) : null,
+  needs(workflow),
+  unavailable(workflow));
+  return button;
+}
 
-  load();
-  return { close: () => { closed = true; clearTimeout(timer); } };
+/** @param {Start} start @param {Workflow} workflow @param {boolean} mayStartNow */
+function drawOne(start, workflow, mayStartNow) {
+  const { actions, column, query } = start;
+  const schema = workflow.params ?? {};
+  const fields = fieldsOf(schema);
+  const { value, given, misfits, complete } = fromLink(fields, query);
+  const brought = Object.fromEntries(Object.entries(misfits).map(([name, { written }]) => [name, written]));
+  const startsAtOnce = mayStartNow && complete;
+  const draft = startsAtOnce ? null : readDraft(START, draftName(start));
+  const form = schemaForm(schema, draft ?? { ...given, ...brought });
+  const refusal = h('p', { class: 'problem', role: 'alert', tabindex: -1 });
+  const say = (/** @type {string} */ words) => { refusal.textContent = words; };
+  form.element.addEventListener('input', () => {
+    say('');
+    keepDraft(START, draftName(start), form.written());
+  });
+  /** @param {unknown} error */
+  const onRefused = (error) => {
+    const rest = error instanceof ApiError && error.code === 'invalid_params' ? form.refuse(error.message) : null;
+    say(rest === null ? wordsOf(error) : rest && sentenceOf(rest));
+    if (rest !== null) return;
+    refusal.focus({ preventScroll: true });
+    refusal.scrollIntoView({ block: 'nearest' });
+  };
+  const submit = h('button', { type: 'submit', class: 'primary-button' }, 'Start');
+  const element = h('form', { class: 'start-form', novalidate: true, 'data-workflow-form': workflow.name },
+    form.element, refusal, h('div', { class: 'form-actions' }, submit,
+      isFramed ? null : h('button', { type: 'button', class: 'secondary-button', onclick: () => actions.onNavigate('/') }, 'Back')));
+  element.addEventListener('submit', async (event) => {
+    event.preventDefault();
+    const read = form.read();
+    if (!read.valid) return;
+    say('');
+    submit.disabled = true;
+    await begin(start, workflow, read.value, false, onRefused);
+    submit.disabled = false;
+  });
+  column.replaceChildren(h('h1', null, workflowTitle(workflow)),
+    workflow.description ? h('p', { class: 'lead' }, workflow.description) : '', unavailable(workflow) ?? '', element);
+  // What stands inside a group, only its fields can tell.
+  if (startsAtOnce && form.check().valid) {
+    // A tab that is doubled or restored starts nothing again.
+    history.replaceState({ ...history.state, began: true }, '');
+    begin(start, workflow, value, true, onRefused);
+  } else if (startsAtOnce) form.read();
+  else {
+    if (!draft) for (const field of fields) if (misfits[field.name]) form.sayAt(field.name, misfitWords(field, misfits[field.name], form.written()[field.name]));
+    if (!form.focusProblem()) form.focus();
+  }
+}
+
+/** A form belongs to its address: a link that brings something has a draft of its own. @param {Start} start */
+const draftName = ({ query }) => query.toString();
+
+/** @param {Start} start @param {Workflow} workflow @param {unknown} params @param {boolean} replace @param {(error: unknown) => void} onRefused */
+async function begin(start, workflow, params, replace, onRefused) {
+  try {
+    const run = await startRun(workflow.name, params, randomKey());
+    keepDraft(START, draftName(start), null);
+    if (!start.isClosed) start.actions.onStarted(run, replace);
+  } catch (error) {
+    onRefused(error);
+  }
 }
 
 /** @param {boolean} hasWorkflows */
