@@ -5,6 +5,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path/posix';
 import { describe, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
+import typescript from 'typescript';
 import { hueFor, initialsOf } from '../../src/ui/assets/elements/agents.js';
 import { changesOf } from '../../src/ui/assets/question/approval.js';
 import { eventsUrl } from '../../src/ui/assets/gateway/api.js';
@@ -305,6 +306,20 @@ describe('the files of the page', () => {
     assert.deepEqual(named('modules-of-runs'), [...reached('run/run-page.js')].filter((name) => !first.has(name)).sort());
     const asked = [...named('modules'), ...named('modules-of-runs'), 'before-paint.js', 'after-paint.js', ...LATER];
     for (const name of names.filter((each) => each.endsWith('.js'))) assert.ok(asked.includes(name), `${name} is in no template`);
+  });
+  test('no function is longer than 120 lines', () => {
+    const long = [];
+    for (const [name, content] of Object.entries(files).filter(([each]) => each.endsWith('.js'))) {
+      const source = typescript.createSourceFile(name, content, typescript.ScriptTarget.Latest);
+      const lineAt = (/** @type {number} */ position) => source.getLineAndCharacterOfPosition(position).line;
+      const visit = (/** @type {import('typescript').Node} */ node) => {
+        const [first, last] = [lineAt(node.getStart(source)), lineAt(node.end)];
+        if (typescript.isFunctionLike(node) && last - first >= 120) long.push(`${name}:${first + 1} has ${last - first + 1} lines`);
+        node.forEachChild(visit);
+      };
+      visit(source);
+    }
+    assert.deepEqual(long, []);
   });
   test('nothing in the page is inline', () => {
     assert.doesNotMatch(files['index.html'], /\sstyle=|\son\w+=|<style|<script(?![^>]*\ssrc=)/);

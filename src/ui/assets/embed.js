@@ -6,7 +6,8 @@
 // which shows the chat page in a frame: nothing of the site reaches the conversation, and nothing of it reaches the site. The
 // site must be one of those that the ui's `embed_in` names. The frame tells what happens by messages without content;
 // they become events of the element: `run-started`, `run-waiting`, `run-running`, `run-ended` (`detail.run`, `detail.outcome`).
-(() => {
+// The braces keep its names out of the site's.
+{
   const home = new URL(/** @type {HTMLScriptElement} */ (document.currentScript).src).origin;
   const EVENTS = ['started', 'waiting', 'running', 'ended'];
 
@@ -26,6 +27,16 @@
     button.asks::after { content: ""; position: absolute; top: .1rem; right: .1rem; width: .85rem; height: .85rem; border: 2px solid #fff; border-radius: 50%; background: #c5221f; }
     svg { width: 1.6rem; height: 1.6rem; fill: none; stroke: currentColor; stroke-width: 1.8; stroke-linecap: round; stroke-linejoin: round; }
     @media (max-width: 30rem) { :host([bubble]) .place { inset: 0; width: 100vw; height: calc(100dvh - 5.5rem); border-radius: 0; } }`;
+
+  const mark = () => {
+    const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
+    svg.setAttribute('viewBox', '0 0 24 24');
+    svg.setAttribute('aria-hidden', 'true');
+    const path = document.createElementNS('http://www.w3.org/2000/svg', 'path');
+    path.setAttribute('d', 'M4 5h16v11H10l-4 4v-4H4z');
+    svg.append(path);
+    return svg;
+  };
 
   class FastAgencyChat extends HTMLElement {
     #frame = document.createElement('iframe');
@@ -142,15 +153,5 @@
     }
   }
 
-  function mark() {
-    const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
-    svg.setAttribute('viewBox', '0 0 24 24');
-    svg.setAttribute('aria-hidden', 'true');
-    const path = document.createElementNS('http://www.w3.org/2000/svg', 'path');
-    path.setAttribute('d', 'M4 5h16v11H10l-4 4v-4H4z');
-    svg.append(path);
-    return svg;
-  }
-
   customElements.define('fastagency-chat', FastAgencyChat);
-})();
+}
