@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * The operator's page: everybody's runs as they are now, who works at them, what waits and what it costs. Whoever may read the
- * audit may read it (docs/operation.md). It asks again when the audit's live tail says that something has happened, and every
+ * The operator's page: the runs of all users as they are now, their workers, open questions and costs. Users who may read the
+ * audit may open it (docs/operation.md). It asks again when the audit's live tail says that something has happened, and every
  * few seconds in any case; nothing is kept here.
  *
  * @typedef {{id: string, workflow: string, title: string | null, state: string, outcome: string | null, user: string | null,
@@ -73,7 +73,7 @@ async function fetchRuns() {
   return { runs, next };
 }
 
-/** Shows everything as it is now. One at a time: whoever comes meanwhile is served right after. */
+/** Shows everything as it is now. One refresh at a time: a call during a refresh starts one more after it. */
 async function refresh() {
   if (isClosed) return;
   if (asking) {

@@ -227,5 +227,5 @@ beginSession({
 onTitles(() => { runPage?.redraw(); drawDocumentTitle(); });
 show(!history.state?.clicked);
 if (currentRun) fetchTitles();
-// Whoever reads the cards has the time; what they open then is there.
+// While a person reads the cards, the modules of a run load, so a run opens at once.
 else setTimeout(() => document.body.append(byId('modules-of-runs', HTMLTemplateElement).content), RUNS_AFTER_MS);

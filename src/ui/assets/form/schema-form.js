@@ -270,7 +270,7 @@ function groupControl(field, initial) {
     focus: () => inner.all[0]?.focus(), written: () => writtenIn(inner),
     check: () => {
       const read = inner.check();
-      // What nobody has to give, and nobody began to give, is not there.
+      // An optional group that a person left as it was is absent.
       if (!field.required && (isEmpty() || (!read.valid && isAsDrawn()))) return { absent: true };
       return read.valid ? { value: read.value } : { problem: 'Something inside is missing.' };
     },

@@ -15,7 +15,7 @@ export class ExactNumber {
     return this.text;
   }
 
-  /** For whoever knows nothing of it. */
+  /** `JSON.stringify` writes a plain number. */
   toJSON() {
     return Number(this.text);
   }

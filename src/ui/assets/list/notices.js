@@ -31,7 +31,7 @@ export function noticesButton() {
 }
 
 /**
- * Returns what is told of every look at the list. What waits already when the page is opened is no news.
+ * Returns a function that takes each new list of runs. It reports runs that wait, except those that waited when the page was opened.
  * @param {(run: string) => void} open   goes to a conversation
  */
 export function noticesOf(open) {
@@ -47,7 +47,7 @@ export function noticesOf(open) {
   };
 }
 
-/** One question is told once, however many tabs hear of it. @param {Run} run */
+/** Each question is reported once: notifications of several tabs have this same name. @param {Run} run */
 const nameOf = (run) => `${run.id}/${run.question?.id}`;
 
 /** @param {Run} run @param {(run: string) => void} open */

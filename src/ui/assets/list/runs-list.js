@@ -40,8 +40,8 @@ import { onTitles, titleOf } from '../gateway/workflow-titles.js';
 
 const EVERY_MS = 5000;
 const EVERY_HIDDEN_MS = 30_000;
-// A worker writes a line of the list up to a quarter of a second after what it tells: asked earlier, it would say the old for as long
-// as `EVERY_MS`.
+// A worker updates the list up to a quarter of a second after the log: a list that is read earlier would stay out of date for as
+// long as `EVERY_MS`.
 const SOON_MS = 400;
 const SEARCH_PAUSE_MS = 200;
 const PAGE = 50;

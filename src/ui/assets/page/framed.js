@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * The page inside another one (embed.js): only the conversation is shown, the way back leads to the workflow that was embedded,
- * and the site around it is told what happens, without a word of what was said.
+ * The page inside another one (embed.js): only the conversation is shown, and the way back leads to the embedded workflow. The page
+ * sends its events to the site around it, without any content of the conversation.
  */
 
 /** Whether another page shows this one. */

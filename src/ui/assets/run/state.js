@@ -149,7 +149,7 @@ function applyRecord(view, record) {
         user: record.user ?? null, createdAt: record.at,
       };
     case 'claimed': {
-      // A new claim means that whoever was writing is gone: the text begins again, or is already in the log.
+      // A new claim means that the worker which was writing is gone: the text begins again, or is already in the log.
       const claimed = { ...next, claimed: true, writing: [] };
       return record.message ? withMessage(claimed, record.message, record.at) : claimed;
     }
@@ -299,7 +299,7 @@ function withApproval(view, question, approval) {
 }
 
 /**
- * Whoever is asked while a tool is being called is asked by it: it waits then, and that time is not the tool's.
+ * A question during a tool call comes from that tool: the tool waits for the person, and that time does not count for the tool.
  * @param {RunView} view @param {QuestionItem} question @param {ToolItem['person']} person @returns {RunView}
  */
 function withPerson(view, question, person) {

@@ -127,7 +127,7 @@ async function askWho(show) {
 
 /** @param {Login} login */
 function goToSignIn(login) {
-  // Whoever wrote the address that led here: to sign in is not to start what it says.
+  // A stranger may have written this address: signing in must not start the workflow that it names.
   const here = location.pathname + location.search + (location.search ? FORM_ONLY : '');
   const url = login === 'oidc' ? `/auth/oidc?${new URLSearchParams({ return: here })}` : '/';
   // A page around this one could lay something over the fields, or stand where a password is expected.

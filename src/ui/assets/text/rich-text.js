@@ -63,7 +63,7 @@ function purify(content) {
   }
 }
 
-/** The texts of which only the beginning stands on the page, for whoever takes it away. @type {WeakMap<Element, string>} */
+/** The whole texts of places that show only a beginning; an export needs them. @type {WeakMap<Element, string>} */
 const cutTexts = new WeakMap();
 
 /** The whole text of a place that shows its beginning; null where everything stands there. @param {Element} place */
@@ -72,7 +72,7 @@ export function cutTextOf(place) {
 }
 
 /**
- * A text as it is. A megabyte in one line would cost seconds to lay out; whoever wants it asks for it.
+ * A text without any rendering. To lay out a megabyte in one line takes seconds, so a reader must ask for a long text.
  * @param {string} text @param {number} [shownAtOnce] characters @param {number} [linesAtOnce]
  */
 export function plainText(text, shownAtOnce = SHOWN_AT_ONCE, linesAtOnce = Infinity) {
