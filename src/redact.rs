@@ -43,12 +43,20 @@ impl Redactor {
     /// A text without what the patterns find, in it or in what it reads when its escapes are undone. A text that is JSON (the
     /// arguments of a tool, for instance) is redacted as that, too.
     pub fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        self.text_within(text, 0)
+    }
+
+    /// The same for a text in so many others that are JSON.
+    fn text_within<'t>(&self, text: &'t str, others: usize) -> Cow<'t, str> {
         if self.is_empty() {
             return Cow::Borrowed(text);
         }
+        if others > MOST_OTHERS && may_be_json(text) {
+            return Cow::Owned(REDACTED.to_owned());
+        }
         if may_be_json(text)
-            && let Some(mut json) = Json::read(text)
-            && self.json(&mut json)
+            && let Some((mut json, cut)) = Json::read(text)
+            && (self.json(&mut json, others) || cut)
         {
             // A line of the log stays one.
             let end = &text[text.trim_end().len()..];
@@ -82,17 +90,17 @@ impl Redactor {
         found
     }
 
-    /// Redacts JSON as it is written; whether that changed anything.
-    fn json(&self, json: &mut Json) -> bool {
+    /// Redacts JSON as it is written, in a text in so many others; whether that changed anything.
+    fn json(&self, json: &mut Json, others: usize) -> bool {
         match json {
-            Json::Text(text) => match self.text(text) {
+            Json::Text(text) => match self.text_within(text, others + 1) {
                 Cow::Borrowed(_) => false,
                 Cow::Owned(changed) => {
                     *text = changed;
                     true
                 }
             },
-            Json::List(items) => items.iter_mut().fold(false, |changed, item| self.json(item) | changed),
+            Json::List(items) => items.iter_mut().fold(false, |changed, item| self.json(item, others) | changed),
             Json::Object(pairs) => pairs.iter_mut().fold(false, |changed, (name, value)| {
                 let says_something = !matches!(value, Json::Word(word) if !is_number(word));
                 let whole = says_something && self.is_named(name);
@@ -100,7 +108,7 @@ impl Redactor {
                     *value = Json::Text(REDACTED.to_owned());
                     true
                 } else {
-                    self.json(value)
+                    self.json(value, others)
                 };
                 let key = match self.plain(name) {
                     Cow::Borrowed(_) => None,
@@ -222,6 +230,9 @@ impl Redactor {
     }
 }
 
+/// How many texts that are JSON may be in each other: each has more and more escapes.
+const MOST_OTHERS: usize = 4;
+
 /// How far before a place a pattern may look.
 const BEFORE: usize = 32;
 
@@ -322,6 +333,21 @@ mod tests {
             assert_eq!(cards().text(text), shown, "{text}");
         }
         assert_eq!(cards().text("{\"ssn\":1}\n"), "{\"ssn\":\"[redacted]\"}\n", "a line stays one");
+    }
+
+    #[test]
+    fn json_in_a_text_is_redacted_however_deep_it_is() {
+        let nested = |depth: usize, inner: &str| format!("{}{inner}{}", "[".repeat(depth), "]".repeat(depth));
+        let shown = nested(64, "\"(nested deeper than 64 levels)\"");
+        assert_eq!(cards().text(&nested(100_000, "1")), shown);
+        assert_eq!(cards().text(&nested(63, r#"{"ssn":"1"}"#)), nested(63, r#"{"ssn":"[redacted]"}"#));
+        assert!(!cards().text(&nested(64, r#"{"ssn":"4711"}"#)).contains("4711"));
+        let within =
+            |count: usize| (0..count).fold(r#"{"ssn":"4711"}"#.to_owned(), |text, _| json!([text]).to_string());
+        for count in [1, 4, 5, 6, 9] {
+            let shown = cards().text(&within(count)).into_owned();
+            assert!(shown.contains(REDACTED) && !shown.contains("4711"), "{count}: {shown}");
+        }
     }
 
     #[test]

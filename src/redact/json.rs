@@ -5,6 +5,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::bounds::cut;
+
 /// A value in a text.
 pub(super) enum Json {
     /// An object with its keys, in order.
@@ -32,18 +34,28 @@ pub(super) fn may_be_json(text: &str) -> bool {
     }
 }
 
+/// How many levels of a text are looked at; in the place of what is deeper stands that it is.
+const DEPTH: usize = 64;
+
 impl Json {
-    /// Reads a text; none: it is something else.
-    pub(super) fn read(text: &str) -> Option<Self> {
+    /// Reads a text, and whether something of it was too deep and was left out; none: it is something else.
+    pub(super) fn read(text: &str) -> Option<(Self, bool)> {
+        match cut(text.as_bytes(), DEPTH) {
+            Some(shallow) => Some((Self::read_shallow(std::str::from_utf8(&shallow).ok()?)?, true)),
+            None => Some((Self::read_shallow(text)?, false)),
+        }
+    }
+
+    fn read_shallow(text: &str) -> Option<Self> {
         match text.trim_start().as_bytes().first()? {
             b'{' => {
                 let Pairs(pairs) = serde_json::from_str(text).ok()?;
-                let pairs = pairs.into_iter().map(|(name, value)| Some((name, Self::read(value.get())?)));
+                let pairs = pairs.into_iter().map(|(name, value)| Some((name, Self::read_shallow(value.get())?)));
                 Some(Json::Object(pairs.collect::<Option<_>>()?))
             }
             b'[' => {
                 let items: Vec<Box<RawValue>> = serde_json::from_str(text).ok()?;
-                Some(Json::List(items.iter().map(|item| Self::read(item.get())).collect::<Option<_>>()?))
+                Some(Json::List(items.iter().map(|item| Self::read_shallow(item.get())).collect::<Option<_>>()?))
             }
             b'"' => Some(Json::Text(serde_json::from_str(text).ok()?)),
             _ => Some(Json::Word(text.trim().to_owned())),

@@ -46,9 +46,10 @@ const FLOORS: &[(&str, u8)] = &[
 ];
 
 /// On the ground floor these stand on others of it.
-const STEPS: [(&str, &str); 6] = [
+const STEPS: [(&str, &str); 7] = [
     ("seal", "ids"),
     ("vouch", "ids"),
+    ("redact", "bounds"),
     ("telemetry", "redact"),
     ("telemetry", "visible"),
     ("yaml", "problem"),
