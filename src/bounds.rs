@@ -38,6 +38,9 @@ pub const MADE: Bounds = Bounds { depth: 80, elements: 1_000_000, key: 64 * 1024
 pub const STORED: Bounds =
     Bounds { depth: 100, elements: usize::MAX, key: usize::MAX, text: usize::MAX, size: usize::MAX };
 
+/// What the parser takes anyway, with its own limit of levels.
+const READABLE: Bounds = Bounds { depth: usize::MAX, ..STORED };
+
 /// The name of a field that the JSON parser keeps for itself: it would read the field's text as JSON of its own, however deep.
 const RESERVED: &str = "$serde_json::private::RawValue";
 
@@ -108,6 +111,18 @@ pub fn read<T: DeserializeOwned>(text: &[u8], bounds: &Bounds) -> Result<T, Unfi
     Ok(serde_json::from_slice(text)?)
 }
 
+/// Reads what this system has stored, or what a server sends that its operator has chosen: the parser has a limit of depth of
+/// its own, and the name by which a text gets around that is refused.
+pub fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Unfit> {
+    read(text, &READABLE)
+}
+
+/// Reads a few fields of a text that is more than it may be. For types of texts and numbers alone: the parser passes over
+/// everything else, however deep it is.
+pub fn outline<T: DeserializeOwned>(text: &[u8]) -> Result<T, serde_json::Error> {
+    serde_json::from_slice(text)
+}
+
 /// Whether a JSON text is within bounds. Of a text that is not JSON nothing is said: the parser refuses it.
 pub fn check(text: &[u8], bounds: &Bounds) -> Result<(), Exceeded> {
     if is_plainly_within(text, bounds) {
@@ -123,7 +138,7 @@ pub fn check(text: &[u8], bounds: &Bounds) -> Result<(), Exceeded> {
 fn is_plainly_within(text: &[u8], bounds: &Bounds) -> bool {
     let shortest = bounds.key.min(bounds.text).min(bounds.elements).min(bounds.size);
     text.len() <= shortest
-        && brackets(text) <= bounds.depth
+        && (bounds.depth == usize::MAX || brackets(text) <= bounds.depth)
         // The reserved name is there as it is, or with letters that are written as numbers.
         && (memchr2(b'$', b'\\', text).is_none()
             || memmem::find(text, b"\\u").is_none() && memmem::find(text, RESERVED.as_bytes()).is_none())

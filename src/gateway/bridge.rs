@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::bounds::{self, OUTSIDE, STORED, cut};
+use crate::bounds::{self, Bounds, Exceeded, OUTSIDE, Unfit, cut};
 use crate::broker::contract::Carried;
 use crate::broker::{self, Broker, Slot};
 use crate::clock::{self, Clock, SystemClock};
@@ -31,6 +32,9 @@ const AFTER_FAILURE: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How long a gateway may take to pass an answer on: longer than each call to the broker.
 const PASSED_ON_WITHIN: Duration = Duration::from_secs(6);
+
+/// How much a message of a FastAgency worker may be. How large it is NATS limits.
+const SAID: Bounds = Bounds { size: usize::MAX, ..OUTSIDE };
 
 /// Copies what FastAgency's workers say, until the end.
 pub async fn serve(broker: Broker, redactor: Redactor, shutdown: Shutdown) {
@@ -78,15 +82,35 @@ async fn copy_all(broker: &Broker, redactor: &Redactor) -> Result<()> {
 /// started last, so only the body says whose message it is; one that does not say might be anybody's and is shown to nobody.
 fn said(carried: &Carried) -> Option<(RunId, Message)> {
     // What is too deep is cut off: the message may be the one that ends the run.
-    let shallow = cut(&carried.body, OUTSIDE.depth);
+    let shallow = cut(&carried.body, SAID.depth);
     let body = shallow.as_deref().unwrap_or(&carried.body);
-    if let Err(exceeded) = bounds::check(body, &STORED) {
-        tracing::warn!("a message of a FastAgency worker is left out: {exceeded}");
-        return None;
-    }
-    let body: Value = serde_json::from_slice(body).ok()?;
+    let body: Value = match bounds::read(body, &SAID) {
+        Ok(body) => body,
+        Err(Unfit::Exceeded(exceeded)) => left_out(body, &exceeded)?,
+        Err(Unfit::Json(_)) => return None,
+    };
     let run = RunId::parse(body.get("workflow_uuid")?.as_str()?).ok()?;
     Some((run, from_envelope(&body)?))
+}
+
+/// What stands in the place of a message that is more than it may be: whose it is, and why it is not shown. The end of a run
+/// stays its end.
+fn left_out(body: &[u8], exceeded: &Exceeded) -> Option<Value> {
+    #[derive(Deserialize)]
+    struct Outline {
+        workflow_uuid: String,
+        #[serde(rename = "type")]
+        kind: String,
+        uuid: Option<String>,
+    }
+    let Outline { workflow_uuid, kind, uuid } = bounds::outline(body).ok()?;
+    let why = format!("a message of a FastAgency worker is left out: {}", exceeded.limit);
+    tracing::warn!("{why}");
+    let (kind, content) = match kind.as_str() {
+        "workflow_completed" => (kind, json!({"result": why})),
+        _ => ("error".to_owned(), json!({"short": why, "long": why})),
+    };
+    Some(json!({"workflow_uuid": workflow_uuid, "uuid": uuid, "type": kind, "content": content}))
 }
 
 /// What is remembered of the runs.
@@ -390,7 +414,7 @@ async fn publish(broker: &Broker, target: &Target, question: MessageId, text: &s
 async fn was_published(broker: &Broker, target: &Target, question: MessageId) -> Result<bool> {
     let Some(contract) = &broker.contract else { return Ok(false) };
     let last = contract.last_answer(&user_token(target.user.as_ref()), target.run).await?;
-    let body = last.and_then(|last| serde_json::from_slice::<Value>(&last.body).ok());
+    let body = last.and_then(|last| bounds::parse::<Value>(&last.body).ok());
     let about = body.as_ref().and_then(|body| body["question_uuid"].as_str());
     Ok(about.and_then(|about| MessageId::parse(about).ok()) == Some(question))
 }
@@ -412,7 +436,7 @@ async fn pass_on_again(broker: &Broker, redactor: &Redactor, run: RunId, questio
     });
     // Whoever has said something since has heard the answer.
     let Some(question) = last.filter(|last| last.uuid == question && !is_over) else { return Ok(()) };
-    let Ok(given) = serde_json::from_slice::<Given>(&stored.payload) else { return Ok(()) };
+    let Ok(given) = bounds::parse::<Given>(&stored.payload) else { return Ok(()) };
     if given.answer == Answer::Told && !was_published(broker, &target, question.uuid).await? {
         tracing::warn!(run.id = %run, "a password was lost with the gateway that took it; the question is open again");
         return Ok(broker.inbox.reopen(run, slot).await?);

@@ -1,6 +1,6 @@
 //! Runs of FastAgency's own workers, over a played contract: they look like any other run, whichever gateway copies them.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -27,6 +27,39 @@ struct Played {
     news: broadcast::Sender<Carried>,
     initiated: Mutex<Vec<Value>>,
     answers: Mutex<Vec<(String, RunId, Value)>>,
+    /// What gateways ask for, and what of it was settled.
+    starts: Mutex<Vec<String>>,
+    settled: Arc<Mutex<Vec<u64>>>,
+}
+
+/// A start, until it is settled.
+struct Asked {
+    seq: u64,
+    body: Bytes,
+    settled: Arc<Mutex<Vec<u64>>>,
+}
+
+#[async_trait]
+impl Settle for Asked {
+    fn body(&self) -> &Bytes {
+        &self.body
+    }
+    fn subject(&self) -> &str {
+        "chat.server.initiate_chat.played"
+    }
+    fn seq(&self) -> u64 {
+        self.seq
+    }
+    async fn ack(self: Box<Self>) -> Result<()> {
+        self.settled.lock().unwrap().push(self.seq);
+        Ok(())
+    }
+    async fn retry_after(self: Box<Self>, _delay: Duration) -> Result<()> {
+        Ok(())
+    }
+    fn attempt(&self) -> u64 {
+        1
+    }
 }
 
 impl Played {
@@ -36,6 +69,8 @@ impl Played {
             news: broadcast::channel(1000).0,
             initiated: Mutex::default(),
             answers: Mutex::default(),
+            starts: Mutex::default(),
+            settled: Arc::default(),
         }
     }
 
@@ -46,9 +81,13 @@ impl Played {
 
     /// The same, marked as a copy of a record of ours.
     fn says_as(&self, subject: RunId, body: Value, copy_of: Option<u64>) {
+        self.says_text(subject, body.to_string(), copy_of);
+    }
+
+    fn says_text(&self, subject: RunId, body: String, copy_of: Option<u64>) {
         let mut messages = self.messages.lock().unwrap();
         let seq = messages.len() as u64 + 1;
-        let carried = Carried { seq, user: "None".into(), run: subject, body: body.to_string().into(), copy_of };
+        let carried = Carried { seq, user: "None".into(), run: subject, body: body.into(), copy_of };
         messages.push(carried.clone());
         let _ = self.news.send(carried);
     }
@@ -70,7 +109,12 @@ impl Contract for Played {
         Ok(stream::pending().boxed())
     }
     async fn initiations(&self) -> Result<BoxStream<'static, Result<Box<dyn Settle>>>> {
-        Ok(stream::pending().boxed())
+        let settled = self.settled.clone();
+        let asked = (1..).zip(self.starts.lock().unwrap().clone()).map(move |(seq, body)| {
+            let asked: Box<dyn Settle> = Box::new(Asked { seq, body: body.into(), settled: settled.clone() });
+            Ok(asked)
+        });
+        Ok(stream::iter(asked.collect::<Vec<_>>()).chain(stream::pending()).boxed())
     }
     async fn answers(&self) -> Result<BoxStream<'static, Result<Box<dyn Settle>>>> {
         Ok(stream::pending().boxed())
@@ -286,4 +330,62 @@ async fn an_answer_is_passed_on_when_the_gateway_that_took_it_has_died() {
     assert_eq!(found["state"], "running", "{found}");
     assert_eq!(told(plain), ["hi"], "and not again");
     assert_eq!(house.end().await, End::Clean);
+}
+
+/// Values that are more than may come in, and the limit that is named.
+fn too_much() -> [(String, &'static str); 4] {
+    [
+        (format!("[{}1]", "1,".repeat(100_000)), "more than 100000 elements and fields in all"),
+        (format!("{{\"{}\": 1}}", "k".repeat(1025)), "the name of a field is longer than 1024 bytes"),
+        ("{\"\\u0024serde_json::private::RawValue\": \"[[1]]\"}".to_owned(), "a field may not be named"),
+        (format!("\"{}\"", "x".repeat((4 << 20) + 1)), "a text is longer than 4194304 bytes"),
+    ]
+}
+
+#[tokio::test]
+async fn what_a_python_worker_says_is_bounded_and_its_run_still_ends() {
+    let played = shared(Played::new());
+    let contract = played.clone();
+    let house = House::with(|broker| broker.contract = Some(contract), |_| {}).await;
+    let says = |run: RunId, kind: &str, value: &str| {
+        let body = envelope(run, kind, json!({"body": "VALUE", "result": "VALUE"})).to_string();
+        played.says_text(run, body.replace("\"VALUE\"", value), None);
+    };
+    let deep = format!("{}1{}", "[".repeat(120), "]".repeat(120));
+    for (value, why) in too_much().into_iter().chain([(deep, "nested deeper than 64 levels")]) {
+        let run = house.started("team/python.echo").await;
+        says(run, "system_message", &value);
+        says(run, "workflow_completed", &value);
+        let ended = async || house.get(&format!("/api/runs/{run}")).await.1["outcome"] == "completed";
+        until("it ends", ended).await;
+        let records = run::read(&house.broker, run, 0).await.unwrap();
+        let log = serde_json::to_string(&records.iter().map(|placed| &placed.record).collect::<Vec<_>>()).unwrap();
+        assert_eq!((records.len(), log.matches(why).count() >= 2), (3, true), "{log}");
+    }
+    assert_eq!(house.end().await, End::Clean);
+}
+
+#[tokio::test]
+async fn a_start_of_a_python_gateway_is_bounded() {
+    const ANY: &str = "version: 1\nname: any\nsteps:\n  - return: done\n";
+    let deep = format!("{}1{}", "[".repeat(120), "]".repeat(120));
+    let values: Vec<String> = too_much().into_iter().map(|(value, _)| value).chain([deep, "[1]".to_owned()]).collect();
+    let runs: Vec<RunId> = values.iter().map(|_| RunId::random()).collect();
+    let played = Played::new();
+    *played.starts.lock().unwrap() = std::iter::zip(&runs, &values)
+        .map(|(run, value)| {
+            format!(r#"{{"user_id":"None","workflow_uuid":"{run}","name":"any","params":{{"x":{value}}}}}"#)
+        })
+        .collect();
+    let played = shared(played);
+    let folder = tempfile::tempdir().unwrap();
+    let mut broker = fastagency::broker::embedded::open(folder.path()).unwrap();
+    broker.contract = Some(played.clone());
+    let worker = crate::runs::House::join(broker.clone(), ANY, PATIENCE, Default::default());
+    until("all are settled", async || played.settled.lock().unwrap().len() == runs.len()).await;
+    for run in &runs {
+        let is_there = broker.log.last(*run).await.unwrap().is_some();
+        assert_eq!(is_there, Some(run) == runs.last(), "only what is within bounds is started");
+    }
+    worker.close().await;
 }
