@@ -341,7 +341,7 @@ enum Piece {
 
 /// Reads as much of a payload as tells what it stands for. One that cannot be read stands for itself.
 fn kept_in(payload: &Bytes, text: &mut String) -> Piece {
-    let kept = |text: &[u8]| match serde_json::from_slice::<Record>(text) {
+    let kept = |text: &[u8]| match crate::bounds::parse::<Record>(text) {
         Ok(Record { body: Body::Kept(kept), .. }) => Some(Box::new(kept)),
         _ => None,
     };
@@ -353,7 +353,7 @@ fn kept_in(payload: &Bytes, text: &mut String) -> Piece {
     if !begins("\"kind\":\"part\"") {
         return Piece::Whole(None);
     }
-    match serde_json::from_slice::<Record>(payload) {
+    match crate::bounds::parse::<Record>(payload) {
         Ok(Record { body: Body::Part { index, count, text: piece, .. }, .. }) => {
             if index == 0 {
                 text.clear();

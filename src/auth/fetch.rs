@@ -5,6 +5,7 @@ use std::time::Duration;
 use reqwest::{Client, RequestBuilder, StatusCode, redirect};
 use serde::de::DeserializeOwned;
 
+use crate::bounds::{self, OUTSIDE};
 use crate::problem::chain;
 
 /// How long an answer may take.
@@ -59,5 +60,5 @@ pub(super) async fn json<T: DeserializeOwned>(request: RequestBuilder) -> Result
     if !status.is_success() {
         return Err(Failed::Unavailable(format!("it says {status}")));
     }
-    serde_json::from_slice(&body).map_err(|error| Failed::Unavailable(format!("its answer cannot be read: {error}")))
+    bounds::read(&body, &OUTSIDE).map_err(|error| Failed::Unavailable(format!("its answer cannot be read: {error}")))
 }

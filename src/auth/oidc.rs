@@ -18,6 +18,7 @@ use tokio::sync::Mutex;
 use super::fetch::Failed;
 use super::tokens::Tokens;
 use super::{Denied, Error, fetch};
+use crate::bounds::{self, OUTSIDE};
 use crate::config;
 
 /// How long what was discovered counts.
@@ -242,7 +243,7 @@ impl Provider {
 /// Whom an ID token is about that was checked before.
 fn subject(id_token: &str) -> Option<Value> {
     let claims = BASE64_URL_SAFE_NO_PAD.decode(id_token.split('.').nth(1)?).ok()?;
-    serde_json::from_slice::<Value>(&claims).ok()?.get("sub").cloned()
+    bounds::read::<Value>(&claims, &OUTSIDE).ok()?.get("sub").cloned()
 }
 
 fn takes_only_post(provider: &Discovered) -> bool {

@@ -162,7 +162,7 @@ impl CookieKey {
         let nonce = XNonce::from(*nonce);
         let mut ciphers = std::iter::once(&self.cipher).chain(&self.previous);
         let plain = ciphers.find_map(|cipher| cipher.decrypt(&nonce, payload()).ok())?;
-        serde_json::from_slice(&plain).ok()
+        crate::bounds::parse(&plain).ok()
     }
 }
 

@@ -158,7 +158,7 @@ fn says(kind: String, content: Value) -> Content {
 
 impl Record {
     /// Reads a record from the data of its event.
-    pub fn parse(json: String) -> Result<Self, serde_json::Error> {
+    pub fn parse(json: String) -> Result<Self, crate::bounds::Unfit> {
         #[derive(Deserialize)]
         struct Placed {
             seq: u64,
@@ -166,7 +166,7 @@ impl Record {
             #[serde(flatten)]
             body: Body,
         }
-        let Placed { seq, at, body } = serde_json::from_str(&json)?;
+        let Placed { seq, at, body } = crate::bounds::parse(json.as_bytes())?;
         Ok(Self { json, seq, at, body })
     }
 }

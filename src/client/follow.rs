@@ -113,7 +113,7 @@ impl Follower {
 
     fn take(&mut self, event: Sse) -> Result<Option<Event>> {
         let data = event.data.unwrap_or_default();
-        let strange = |error: serde_json::Error| Error::Strange {
+        let strange = |error: crate::bounds::Unfit| Error::Strange {
             url: self.client.url().to_owned(),
             what: format!("an event that cannot be read: {error}"),
         };
@@ -133,11 +133,11 @@ impl Follower {
                 struct CaughtUp {
                     seq: u64,
                 }
-                let CaughtUp { seq } = serde_json::from_str(&data).map_err(strange)?;
+                let CaughtUp { seq } = crate::bounds::parse(data.as_bytes()).map_err(strange)?;
                 let first = !std::mem::replace(&mut self.caught_up, true);
                 first.then_some(Event::CaughtUp { seq })
             }
-            Some("delta") => Some(Event::Delta(serde_json::from_str(&data).map_err(strange)?)),
+            Some("delta") => Some(Event::Delta(crate::bounds::parse(data.as_bytes()).map_err(strange)?)),
             Some("goodbye") => {
                 self.stream = None;
                 // Not at once: another gateway takes over, or this one comes back.
@@ -163,7 +163,7 @@ impl Follower {
 }
 
 fn refused(data: &str) -> Option<Error> {
-    let body: serde_json::Value = serde_json::from_str(data).ok()?;
+    let body: serde_json::Value = crate::bounds::parse(data.as_bytes()).ok()?;
     let refusal: Refusal = serde_json::from_value(body.get("error")?.clone()).ok()?;
     Some(Error::Refused(Box::new(refusal)))
 }

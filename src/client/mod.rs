@@ -367,7 +367,7 @@ impl Client {
     async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T> {
         let response = self.send(request).await?;
         let body = response.bytes().await.map_err(|error| self.lost(error))?;
-        serde_json::from_slice(&body)
+        crate::bounds::parse(&body)
             .map_err(|error| Error::Strange { url: self.url().to_owned(), what: format!("{error}: {}", shown(&body)) })
     }
 
@@ -386,7 +386,7 @@ impl Client {
         struct Wrapped {
             error: Refusal,
         }
-        match serde_json::from_slice::<Wrapped>(body) {
+        match crate::bounds::parse::<Wrapped>(body) {
             Ok(Wrapped { error }) => Error::Refused(Box::new(Refusal { status: status.as_u16(), ..error })),
             // A proxy's own words about a gateway that is away.
             Err(_) if matches!(status.as_u16(), 502..=504) => {

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::params::value_for;
 use super::render::{line, plain};
 use super::terminal::Wants;
+use crate::bounds::{OUTSIDE, read};
 use crate::client::event::Message;
 use crate::ids::MessageId;
 use crate::message::{Approval, Content, MultipleChoice, TextValue, check_text_answer};
@@ -147,7 +148,7 @@ impl Asking {
 pub fn value_of(question: &Content, text: &str) -> Value {
     match question {
         Content::MultipleChoice(asked) => choice_of(asked, text),
-        Content::Form(_) => serde_json::from_str(text).unwrap_or_else(|_| json!(text)),
+        Content::Form(_) => read(text.as_bytes(), &OUTSIDE).unwrap_or_else(|_| json!(text)),
         // What is not one of the words is the gateway's to refuse.
         Content::Approval(asked) => match check_text_answer(question, text) {
             Ok(fits) => with_digest(fits.value, asked),
@@ -175,7 +176,7 @@ fn choice_of(asked: &MultipleChoice, text: &str) -> Value {
     if asked.single {
         return json!(label(text));
     }
-    if let Ok(Value::Array(labels)) = serde_json::from_str(text) {
+    if let Ok(Value::Array(labels)) = read(text.as_bytes(), &OUTSIDE) {
         return Value::Array(labels);
     }
     // A label may have a comma in it.

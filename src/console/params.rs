@@ -22,7 +22,7 @@ pub fn params(typed: &[String], schema: Option<&Value>) -> Result<Map<String, Va
 pub(super) fn value_for(text: &str, schema: Option<&Value>) -> Value {
     let as_text = || Value::String(text.to_owned());
     let Some(schema) = schema else { return as_text() };
-    match serde_json::from_str::<Value>(text) {
+    match crate::bounds::read::<Value>(text.as_bytes(), &crate::bounds::OUTSIDE) {
         // Whoever wants a text gets "42" as the text that it is.
         Ok(value) if !value.is_string() && wants(schema, &value) => value,
         _ => as_text(),

@@ -194,7 +194,7 @@ pub(super) fn event(name: &str, id: Option<u64>, data: &str) -> Bytes {
 fn pass_on(delta: &[u8]) -> Option<Bytes> {
     let text = std::str::from_utf8(delta).ok()?;
     if text.contains(['\n', '\r']) {
-        let value: Value = serde_json::from_str(text).ok()?;
+        let value: Value = crate::bounds::parse(delta).ok()?;
         return Some(event("delta", None, &value.to_string()));
     }
     Some(event("delta", None, text))

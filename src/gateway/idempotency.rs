@@ -73,7 +73,7 @@ async fn secret(gateway: &Gateway) -> Result<Secret> {
             catalogue.put_first(Shelf::Gateways, KEY, new.into()).await?
         }
     };
-    let kept: Kept = serde_json::from_slice(&stored).map_err(|error| broker::Error::Refused {
+    let kept: Kept = crate::bounds::parse(&stored).map_err(|error| broker::Error::Refused {
         doing: "read the secret of Idempotency-Keys".to_owned(),
         reason: format!("the entry {KEY} of the bucket fa_gateways cannot be read ({error})"),
     })?;

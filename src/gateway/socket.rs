@@ -400,6 +400,7 @@ impl Conversation<'_> {
             Err(run::Error::Broker(broker::Error::TooLarge { max, .. })) => {
                 self.ask_again(asked, format!("the answer is larger than what can be stored ({max} bytes)")).await
             }
+            Err(run::Error::Unstorable { source, .. }) => self.ask_again(asked, source.to_string()).await,
             Err(error) => Err(error),
         }
     }

@@ -5,6 +5,7 @@ use serde_json::{Map, Number, Value, json};
 use sha2::Digest;
 
 use super::{Approval, Change, Verdict};
+use crate::bounds::{Bounds, Limit, MADE, OUTSIDE, Unfit, check_value, read};
 use crate::ids::hex;
 use crate::redact::REDACTED;
 
@@ -33,6 +34,11 @@ impl CalledTool<'_> {
     }
 }
 
+/// How many changes one answer may make: more than any form has fields.
+const MOST_CHANGES: usize = 1000;
+/// How many letters of a place are repeated in a refusal.
+const LONGEST_PLACE: usize = 100;
+
 /// The arguments that an answer wants instead; none: those that were shown.
 pub(super) fn changed(asked: &Approval, verdict: &Verdict) -> Result<Option<Map<String, Value>>, String> {
     if let Some(arguments) = &verdict.arguments {
@@ -46,18 +52,31 @@ pub(super) fn changed(asked: &Approval, verdict: &Verdict) -> Result<Option<Map<
                 "{place}: it is {digits} rounded, as some programs read numbers; send only what was changed, as changes"
             ));
         }
+        check_value(&after, &bounds(&before)).map_err(|exceeded| exceeded.to_string())?;
         refuse_redacted(&before, &after)?;
         return Ok(Some(arguments.clone()));
     }
     if verdict.changes.is_empty() {
         return Ok(None);
     }
-    let mut arguments = Value::Object(asked.arguments.clone());
-    for change in &verdict.changes {
-        apply(&mut arguments, change)?;
+    let count = verdict.changes.len();
+    if count > MOST_CHANGES {
+        return Err(format!("changes: {count} in one answer; the most are {MOST_CHANGES}"));
     }
+    let mut arguments = Value::Object(asked.arguments.clone());
+    let bounds = bounds(&arguments);
+    for change in &verdict.changes {
+        apply(&mut arguments, change, &bounds)?;
+    }
+    check_value(&arguments, &bounds).map_err(|exceeded| exceeded.to_string())?;
     refuse_redacted(&Value::Object(asked.arguments.clone()), &arguments)?;
     Ok(arguments.as_object().cloned())
+}
+
+/// How much the changed arguments may be: as much as comes from outside, or as a workflow makes, if those that were shown are
+/// more already.
+fn bounds(shown: &Value) -> Bounds {
+    if check_value(shown, &OUTSIDE).is_ok() { OUTSIDE } else { MADE }
 }
 
 /// Refuses the mark that stands where something is not shown: sent back as if it were the value, it would be called with.
@@ -80,22 +99,41 @@ fn refuse_redacted(before: &Value, after: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// Puts one change into the arguments: the rest stays as the server has it.
-fn apply(arguments: &mut Value, change: &Change) -> Result<(), String> {
-    let place = &change.path;
+/// Puts one change into the arguments: the rest stays as the server has it. They never become deeper than the bounds: what is
+/// put in is measured from its place on, before it is there.
+fn apply(arguments: &mut Value, change: &Change, bounds: &Bounds) -> Result<(), String> {
+    let place = shown(&change.path);
     let unknown = || format!("{place:?} is no place in the arguments (a JSON Pointer to a field, like /amount)");
-    let (folder, name) = place.rsplit_once('/').ok_or_else(unknown)?;
+    let (folder, name) = change.path.rsplit_once('/').ok_or_else(unknown)?;
     let fields = arguments.pointer_mut(folder).and_then(Value::as_object_mut).ok_or_else(unknown)?;
     let name = name.replace("~1", "/").replace("~0", "~");
     let Some(text) = &change.json else {
         return fields.shift_remove(&name).map(drop).ok_or_else(unknown);
     };
-    let value = serde_json::from_str(text).map_err(|_| format!("{place}: what it is changed to must be JSON text"))?;
+    let value: Value = read(text.as_bytes(), &OUTSIDE).map_err(|unfit| match unfit {
+        Unfit::Exceeded(exceeded) => format!("{place}: {exceeded}"),
+        Unfit::Json(_) => format!("{place}: what it is changed to must be JSON text"),
+    })?;
+    // Each slash is a level around the value.
+    let left = Bounds { depth: bounds.depth.saturating_sub(change.path.matches('/').count()), ..*bounds };
+    if let Err(exceeded) = check_value(&value, &left) {
+        let limit =
+            if exceeded.limit == Limit::Depth(left.depth) { Limit::Depth(bounds.depth) } else { exceeded.limit };
+        return Err(format!("{place}: {limit}"));
+    }
     if let Some(number) = inexact_number(text) {
-        return Err(format!("{place}: {number} {CANNOT_BE_KEPT}"));
+        return Err(format!("{place}: {} {CANNOT_BE_KEPT}", shown(number)));
     }
     fields.insert(name, value);
     Ok(())
+}
+
+/// A text from outside as a refusal repeats it.
+fn shown(text: &str) -> String {
+    match text.char_indices().nth(LONGEST_PLACE) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 /// Why a number is refused.
@@ -231,6 +269,51 @@ mod tests {
         let own = Approval { arguments: object(json!({"note": "[redacted]"})), ..Approval::default() };
         let sent = serde_json::from_value(json!({"decision": "once", "arguments": {"note": "[redacted]"}})).unwrap();
         assert!(changed(&own, &sent).is_ok());
+    }
+
+    #[test]
+    fn changes_grow_the_arguments_no_further_than_what_comes_from_outside() {
+        let object = |value: Value| value.as_object().unwrap().clone();
+        let nested = |depth: usize| (0..depth).fold(json!(1), |inner, _| json!({"k": inner}));
+        let asked = |arguments: Value| Approval { arguments: object(arguments), ..Approval::default() };
+        let answer = |asked: &Approval, changes: &[(String, String)]| {
+            let changes: Vec<Value> = changes.iter().map(|(path, json)| json!({"path": path, "json": json})).collect();
+            changed(asked, &serde_json::from_value(json!({"decision": "once", "changes": changes})).unwrap())
+        };
+        let plain = asked(json!({"note": "hi"}));
+        let change = |path: &str, json: String| [(path.to_owned(), json)];
+        let arguments = answer(&plain, &change("/note", nested(63).to_string())).unwrap().unwrap();
+        check_value(&Value::Object(arguments), &OUTSIDE).unwrap();
+        // Each goes on where the one before it ended.
+        let chained = |count: usize| -> Vec<(String, String)> {
+            let path = |at: usize| format!("/note{}", "/k".repeat(40 * at));
+            (0..count).map(|at| (path(at), nested(40).to_string())).collect()
+        };
+        let reserved = "$serde_json::private::RawValue";
+        for (changes, why) in [
+            (change("/note", nested(64).to_string()).to_vec(), "/note: nested deeper than 64 levels"),
+            (change("/note", nested(126).to_string()).to_vec(), "/note: k.k.k.k.k.k…: nested deeper than 64 levels"),
+            (chained(2), "/k: nested deeper than 64 levels"),
+            (change("/note", format!("{{{reserved:?}: \"[[]]\"}}")).to_vec(), "/note: a field may not be named"),
+            (change(&format!("/{reserved}"), "\"[[]]\"".to_owned()).to_vec(), "a field may not be named"),
+            (change(&format!("/{}", "n".repeat(2000)), "1".to_owned()).to_vec(), "the name of a field is longer"),
+            (
+                vec![("/note".to_owned(), "1".to_owned()); MOST_CHANGES + 1],
+                "changes: 1001 in one answer; the most are 1000",
+            ),
+        ] {
+            let refused = answer(&plain, &changes).unwrap_err();
+            assert!(refused.contains(why) && refused.len() < 400, "{refused}");
+        }
+        let wide = format!("[{}1]", "1,".repeat(60_000));
+        let wide = [("/a".to_owned(), wide.clone()), ("/b".to_owned(), wide)];
+        assert_eq!(answer(&plain, &wide).unwrap_err(), "b: more than 100000 elements and fields in all");
+        // What a workflow made may be deeper, and can still be changed.
+        let made = asked(json!({"note": "hi", "deep": nested(75)}));
+        assert!(answer(&made, &change("/note", "\"ho\"".to_owned())).unwrap().is_some());
+        assert!(
+            answer(&made, &change("/deep/k/k/k/k/k/k/k/k/k/k/k/k/k/k/k/k/k/k/k/k", nested(60).to_string())).is_err()
+        );
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub async fn probe(name: &Name, llm: &Llm) -> Probe {
         Err(error) => return Probe::Unreachable { why: http::in_words(error) },
     };
     match answer.status().as_u16() {
-        200..=299 => match answer.json::<Value>().await {
+        200..=299 => match crate::bounds::parse::<Value>(&answer.bytes().await.unwrap_or_default()) {
             Ok(list) if names(&list, &llm.model) == Some(false) => Probe::NotListed,
             _ => Probe::Good,
         },

@@ -20,6 +20,7 @@ use super::told::ErrorWords;
 use super::waits::Waits;
 use super::wire::Wire;
 use super::{ChatModel, Error, Progress, Reply, Request, http};
+use crate::bounds::{self, OUTSIDE};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Llm, Provider};
 use crate::ids::Name;
@@ -189,7 +190,7 @@ impl Remote {
             body.extend_from_slice(&bytes);
         }
         let text = String::from_utf8_lossy(&body);
-        let parsed = serde_json::from_str::<Value>(&text);
+        let parsed = bounds::read::<Value>(text.as_bytes(), &OUTSIDE);
         let advice = Advice { after: advice.after.or_else(|| asked_in(parsed.as_ref().ok()?)), ..advice };
         let ErrorWords { message, code } = match parsed {
             _ if let Some(elsewhere) = elsewhere => ErrorWords {

@@ -4,13 +4,17 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::bounds::{self, MADE, STORED};
 use crate::broker::{Broker, Job, Put, Reason, Slot};
 use crate::clock::Timestamp;
 use crate::ids::{MessageId, Name, RunId, UserId};
-use crate::run::Result;
 use crate::run::record::Body;
 use crate::run::writer::last_record;
+use crate::run::{Error, Result};
 use crate::vouch::{Matter, Vouchable, Voucher};
+
+/// What is taken into the inbox: a few levels less than a record may have, as the record that it becomes puts more around it.
+const TAKEN: bounds::Bounds = bounds::Bounds { depth: MADE.depth + 8, ..STORED };
 
 /// What is put into the inbox. What it means is decided by the worker that reads it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -98,12 +102,13 @@ pub async fn cancel(
 
 async fn put(broker: &Broker, workflow: &Name, run: RunId, slot: Slot, given: &Given) -> Result<Accepted> {
     let payload = Bytes::from(serde_json::to_vec(given).expect("an answer is JSON"));
+    bounds::check(&payload, &TAKEN).map_err(|source| Error::Unstorable { run, source })?;
     let accepted = match broker.inbox.put(run, slot, payload.clone()).await? {
         Put::First => Accepted::Yes,
         // The same word of the same person: an earlier try, whose acknowledgement was lost.
         Put::Taken(stored) if stored.payload == payload => Accepted::Yes,
         Put::Taken(stored) => {
-            let by = serde_json::from_slice::<Given>(&stored.payload).ok().and_then(|given| given.by);
+            let by = bounds::parse::<Given>(&stored.payload).ok().and_then(|given| given.by);
             Accepted::TakenBy { by, at: stored.at }
         }
     };

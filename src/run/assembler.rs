@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use serde_json::error::Category;
 
-use crate::bounds::{STORED, cut};
+use crate::bounds::{STORED, Unfit, cut, parse};
 use crate::broker::Stored;
 use crate::clock::Timestamp;
 use crate::ids::RunId;
@@ -42,11 +42,15 @@ pub enum Unreadable {
         /// The record's sequence.
         seq: u64,
         /// What is wrong with it. Its words may be the record's.
-        problem: serde_json::Error,
+        problem: Unfit,
     },
 }
 
-fn in_words(problem: &serde_json::Error) -> String {
+fn in_words(problem: &Unfit) -> String {
+    let problem = match problem {
+        Unfit::Json(problem) => problem,
+        Unfit::Exceeded(exceeded) => return exceeded.limit.to_string(),
+    };
     let what = match problem.classify() {
         Category::Eof => "it is cut off",
         Category::Data => "it is no record",
@@ -193,9 +197,9 @@ fn count_records(removal: &mut Removal) {
 }
 
 /// Reads the text of a record. The error of one that is too deep has the record without what is too deep.
-pub fn readable(text: &[u8]) -> Result<Record, (Option<Box<Record>>, serde_json::Error)> {
+pub fn readable(text: &[u8]) -> Result<Record, (Option<Box<Record>>, Unfit)> {
     parsing::record(text).map_err(|problem| {
-        let shallow = cut(text, STORED.depth).and_then(|text| serde_json::from_slice(&text).ok());
+        let shallow = cut(text, STORED.depth).and_then(|text| parse(&text).ok());
         (shallow.map(Box::new), problem)
     })
 }
@@ -206,7 +210,7 @@ fn newer_version(text: &[u8]) -> Option<u8> {
     struct Versioned {
         v: u8,
     }
-    let Versioned { v } = serde_json::from_slice(text).ok()?;
+    let Versioned { v } = parse(text).ok()?;
     (v > VERSION).then_some(v)
 }
 

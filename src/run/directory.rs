@@ -151,7 +151,7 @@ pub async fn definition(
     }
     for key in trusted {
         let Some(value) = broker.catalogue.get(Shelf::Definitions, &signature_key(hash, key)).await? else { continue };
-        let Ok(signature) = serde_json::from_slice::<DefinitionSignature>(&value) else { continue };
+        let Ok(signature) = crate::bounds::parse::<DefinitionSignature>(&value) else { continue };
         if signature.definition == hash && is_vouched(&[*key], Matter::Definition, &signature) {
             return Ok(Ok(bytes));
         }
@@ -183,12 +183,12 @@ pub async fn workflows(broker: &Broker) -> Result<BTreeMap<Name, (WorkflowCard, 
     let served: std::collections::BTreeSet<Name> =
         workers(broker).await?.into_iter().flat_map(|card| card.workflows).collect();
     let entries = broker.catalogue.list(Shelf::Workflows, None).await?;
-    let cards = entries.iter().filter_map(|entry| serde_json::from_slice::<WorkflowCard>(&entry.value).ok());
+    let cards = entries.iter().filter_map(|entry| crate::bounds::parse::<WorkflowCard>(&entry.value).ok());
     Ok(cards.map(|card| (card.name.clone(), (card.clone(), served.contains(&card.name)))).collect())
 }
 
 /// The living workers.
 pub async fn workers(broker: &Broker) -> Result<Vec<WorkerCard>> {
     let entries = broker.catalogue.list(Shelf::Workers, None).await?;
-    Ok(entries.iter().filter_map(|entry| serde_json::from_slice(&entry.value).ok()).collect())
+    Ok(entries.iter().filter_map(|entry| crate::bounds::parse(&entry.value).ok()).collect())
 }

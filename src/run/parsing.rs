@@ -7,6 +7,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::bounds::{Unfit, parse};
 use crate::clock::Timestamp;
 use crate::ids::{MessageId, Name, UserId, WorkerId};
 use crate::message::Message;
@@ -25,13 +26,13 @@ const COMMON: [&[u8]; 6] = [
 ];
 
 /// Reads a record.
-pub fn record(text: &[u8]) -> serde_json::Result<Record> {
+pub fn record(text: &[u8]) -> Result<Record, Unfit> {
     if is_common(text)
-        && let Some(record) = serde_json::from_slice::<Fields>(text).ok().and_then(Fields::record)
+        && let Some(record) = parse::<Fields>(text).ok().and_then(Fields::record)
     {
         return Ok(record);
     }
-    serde_json::from_slice(text)
+    parse(text)
 }
 
 fn is_common(text: &[u8]) -> bool {

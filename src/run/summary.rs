@@ -331,7 +331,7 @@ pub struct Rename {
 /// Who called a run what, the oldest first.
 pub async fn renames(broker: &Broker, user: Option<&UserId>, run: RunId) -> Result<Vec<Rename>> {
     let value = broker.catalogue.get(Shelf::Runs, &renames_key(user, run)).await?;
-    Ok(value.and_then(|value| serde_json::from_slice(&value).ok()).unwrap_or_default())
+    Ok(value.and_then(|value| crate::bounds::parse(&value).ok()).unwrap_or_default())
 }
 
 /// About how many bytes it takes to call a run by this title: the list of renames is stored anew each time.
@@ -348,7 +348,7 @@ pub async fn weight_of_rename(
 /// What a person called a run.
 pub async fn title(broker: &Broker, user: Option<&UserId>, run: RunId) -> Result<Option<String>> {
     let value = broker.catalogue.get(Shelf::Runs, &title_key(user, run)).await?;
-    Ok(value.and_then(|value| serde_json::from_slice(&value).ok()))
+    Ok(value.and_then(|value| crate::bounds::parse(&value).ok()))
 }
 
 /// Calls a run by a title of a person's; `None`: by its first answer again. That it was renamed is kept beside it.
@@ -476,9 +476,9 @@ async fn listed(broker: &Broker, first: Option<&str>) -> Result<Vec<Summary>> {
     let wanted = |key: &str| (first == Some(REMOVED) || !key.starts_with("~removed.")) && !key.ends_with(".renames");
     for entry in entries.iter().filter(|entry| wanted(&entry.key)) {
         match entry.key.strip_suffix(TITLE).and_then(|key| key.strip_suffix('.')) {
-            Some(key) => titles.extend(serde_json::from_slice::<String>(&entry.value).map(|title| (key, title))),
+            Some(key) => titles.extend(crate::bounds::parse::<String>(&entry.value).map(|title| (key, title))),
             // An entry that cannot be read is one of another version; the log still has the run.
-            None => summaries.extend(serde_json::from_slice::<Summary>(&entry.value)),
+            None => summaries.extend(crate::bounds::parse::<Summary>(&entry.value)),
         }
     }
     for summary in &mut summaries {

@@ -251,7 +251,7 @@ impl Sweeper {
             return Ok(true);
         }
         let note = self.broker.catalogue.get(Shelf::Workers, TOUR_MARK).await?.unwrap_or_default();
-        let read = serde_json::from_slice::<TourNote>(&note).ok();
+        let read = crate::bounds::parse::<TourNote>(&note).ok();
         let (known, since) = self.noted.get_or_insert_with(|| (note.clone(), Instant::now()));
         if *known != note {
             (*known, *since) = (note, Instant::now());
@@ -450,7 +450,7 @@ impl Sweeper {
             return Ok(false);
         };
         let line = self.broker.catalogue.get(Shelf::Runs, &line_key(user.as_ref(), run)).await?;
-        let shown = line.and_then(|line| serde_json::from_slice::<Summary>(&line).ok()).map_or(0, |line| line.seq);
+        let shown = line.and_then(|line| crate::bounds::parse::<Summary>(&line).ok()).map_or(0, |line| line.seq);
         Ok(records.last().is_some_and(|last| last.seq > shown))
     }
 
@@ -607,7 +607,7 @@ async fn clean_one(broker: &Broker, cleaner: &dyn Cleaner, over: Over) -> Result
 async fn starts_with_the_old(broker: &Broker, run: RunId, over: u64) -> Result<bool> {
     let Some(first) = broker.log.first(run).await? else { return Ok(false) };
     let is_new = |record: Record| matches!(record.body, Body::Part { .. } | Body::Kept(_));
-    Ok(first.seq != over && !serde_json::from_slice(&first.payload).is_ok_and(is_new))
+    Ok(first.seq != over && !crate::bounds::parse(&first.payload).is_ok_and(is_new))
 }
 
 /// Removals a second where so many are due: twice as many as became due since the last tour came to them, so that there is an

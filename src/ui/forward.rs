@@ -187,7 +187,7 @@ impl Gateway {
             Ok(answer) => {
                 let (status, headers) = (answer.status(), answer.headers().clone());
                 let body = answer.bytes().await.map_err(|problem| unreachable(&problem))?;
-                let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+                let body = crate::bounds::parse(&body).unwrap_or(Value::Null);
                 Ok(Answered { status, headers, body })
             }
             Err(problem) => Err(unreachable(&problem)),

@@ -151,7 +151,7 @@ async fn take_answers(worker: Arc<Worker>) {
 
 /// Puts an answer into the inbox of the run that it is for, if that run is ours.
 async fn bring_in(worker: &Worker, message: &dyn Settle) -> run::Result<()> {
-    let Ok(answer) = serde_json::from_slice::<ForeignAnswer>(message.body()) else { return Ok(()) };
+    let Ok(answer) = bounds::read::<ForeignAnswer>(message.body(), &OUTSIDE) else { return Ok(()) };
     let mut tokens = message.subject().rsplit('.');
     let (Some(run), Some(user)) = (tokens.next(), tokens.next()) else { return Ok(()) };
     let Ok(run) = RunId::parse(run) else { return Ok(()) };

@@ -224,7 +224,7 @@ impl Worker {
             .await
             .map_err(|error| error.to_string())?
             .map_err(|why| format!("the definition {hash} is not executed: {why}"))?;
-        let definition: Definition = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+        let definition: Definition = crate::bounds::parse(&bytes).map_err(|error| error.to_string())?;
         let workflow =
             Arc::new(crate::workflow::from_definition(&definition).map_err(|problems| problems.to_string())?);
         let mut definitions = self.definitions.lock().unwrap_or_else(PoisonError::into_inner);

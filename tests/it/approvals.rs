@@ -383,3 +383,90 @@ async fn fastagencys_clients_are_asked_as_for_a_choice() {
     player.end(Value::Null).await;
     house.end().await;
 }
+
+/// A tool that takes anything, and is called once it was allowed.
+const KEEPS: &str = r#"
+version: 1
+name: keeps
+tools:
+  keep:
+    description: Keeps anything.
+    approve: always
+    params: { type: object, properties: { x: {} } }
+    do: [ { return: "{{ args.x }}" } ]
+steps:
+  - id: kept
+    call: { tool: keep, args: { x: { k: 1 } } }
+  - return: "{{ steps.kept }}"
+"#;
+
+/// Changes that are more than may come in, and the limit that is named.
+fn hostile_changes() -> [(Vec<Change>, &'static str); 4] {
+    let nested = |depth: usize| (0..depth).fold("1".to_owned(), |inner, _| format!("{{\"k\":{inner}}}"));
+    let change = |path: String, json: String| Change { path, json: Some(json) };
+    let reserved = "$serde_json::private::RawValue";
+    // Each goes on where the one before it ended.
+    let chain = (0..4).map(|at| change(format!("/x{}", "/k".repeat(40 * at)), nested(40))).collect();
+    [
+        (vec![change("/x".to_owned(), nested(126))], "nested deeper than 64 levels"),
+        (chain, "nested deeper than 64 levels"),
+        (vec![change(format!("/{reserved}"), "\"[[1]]\"".to_owned())], "a field may not be named"),
+        (vec![change("/x".to_owned(), format!("{{{reserved:?}: \"[[1]]\"}}"))], "a field may not be named"),
+    ]
+}
+
+#[tokio::test]
+async fn changes_of_a_call_that_are_too_deep_or_too_much_are_refused_at_rest_and_over_a_socket() {
+    let gateway = GatewayHouse::start().await;
+    let worker = House::join(gateway.broker.clone(), KEEPS, LONG, fastagency::model::Models::default());
+    let run = RunId::random();
+    worker.start(run).await;
+    let mut follower = worker.follow(run).await;
+    let (question, _, approval) = asked(&mut follower).await;
+    let answers = format!("/api/runs/{run}/answers/{question}");
+    let deciding = |changes: &[Change]| json!({"decision": "once", "digest": approval.digest, "changes": changes});
+    for (changes, why) in hostile_changes() {
+        let (status, told) = gateway.post(&answers, json!({"value": deciding(&changes)})).await;
+        assert!(status == 422 && told.to_string().contains(why), "{status} {told}");
+    }
+    let many = vec![Change { path: "/x".into(), json: Some("1".into()) }; 1001];
+    let (status, told) = gateway.post(&answers, json!({"value": deciding(&many)})).await;
+    assert!(status == 422 && told.to_string().contains("the most are 1000"), "{status} {told}");
+    // The inbox takes nothing that its reader would not, from nobody.
+    let deep = (0..100).fold(json!(1), |inner, _| json!([inner]));
+    let given = fastagency::run::answer::Given::new(Answer::Value(deep), None);
+    let name = fastagency::ids::Name::parse("keeps").unwrap();
+    let refused = fastagency::run::answer::answer(&gateway.broker, &name, run, question, &given).await.unwrap_err();
+    assert!(refused.to_string().contains("nested deeper than"), "{refused}");
+    // What came there past it is no answer, and the run goes on.
+    let slot = fastagency::broker::Slot::Answer(question);
+    let poison = br#"{"answer":{"value":{"decision":"once","x":{"$serde_json::private::RawValue":"[1]"}}}}"#;
+    gateway.broker.inbox.put(run, slot, bytes::Bytes::from_static(poison)).await.unwrap();
+    let (again, _, approval) = asked(&mut follower).await;
+    assert!(approval.prompt.unwrap().starts_with("the answer cannot be read"));
+    assert_eq!(worker.answer(run, again, Answer::Text("once".into())).await, Accepted::Yes);
+    assert_eq!(follower.ended().await, (Ending::Completed, json!({"k": 1})));
+
+    let run = RunId::random();
+    let mut socket = gateway.socket().await;
+    let init = json!({"user_id": "None", "workflow_uuid": run.dashed(), "name": "keeps", "params": {}});
+    say(&mut socket, init.to_string()).await;
+    let mut reason: Option<&str> = None;
+    for answer in hostile_changes().into_iter().map(Some).chain([None]) {
+        let mut frame = hear_json(&mut socket).await;
+        while frame["type"] != "multiple_choice" {
+            frame = hear_json(&mut socket).await;
+        }
+        assert!(reason.is_none_or(|reason| frame.to_string().contains(reason)), "{frame}");
+        let text = match &answer {
+            Some((changes, _)) => json!({"decision": "once", "changes": changes}).to_string(),
+            None => "Allow once".to_owned(),
+        };
+        say(&mut socket, text).await;
+        reason = answer.map(|(_, why)| why);
+    }
+    assert_eq!(worker.follow(run).await.ended().await, (Ending::Completed, json!({"k": 1})));
+    fastagency::run::read(&gateway.broker, run, 0).await.unwrap();
+    worker.close().await;
+    gateway.end().await;
+}

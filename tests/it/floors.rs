@@ -120,3 +120,33 @@ fn a_module_names_only_modules_on_lower_floors() {
     breaches.dedup();
     assert!(breaches.is_empty(), "\n{}", breaches.join("\n"));
 }
+
+/// What reads JSON without measuring it first, and where that harms nothing.
+const UNMEASURED: [(&str, &str); 5] = [
+    ("bounds.rs", "it measures"),
+    ("message/permission.rs", "a number, which is in nothing"),
+    ("redact/json.rs", "it cuts off what is too deep"),
+    ("vouch.rs", "what it has written itself"),
+    ("bench/websocket.rs", "the answers of a gateway to its own load"),
+];
+
+#[test]
+fn json_is_measured_before_it_is_read() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    let reads =
+        ["serde_json::from_str", "serde_json::from_slice", "serde_json::from_reader", ".json::<", ".json().await"];
+    let mut breaches = Vec::new();
+    for file in files {
+        let name = file.strip_prefix(&root).expect("a file below src").display().to_string();
+        let is_test = ["tests.rs", "testing.rs"].iter().any(|test| name.ends_with(test));
+        let text = std::fs::read_to_string(&file).expect("a readable source");
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let found = reads.iter().any(|read| code.contains(read));
+        if found && !is_test && !UNMEASURED.iter().any(|(known, _)| *known == name) {
+            breaches.push(format!("{name}: use bounds::read or bounds::parse"));
+        }
+    }
+    assert!(breaches.is_empty(), "\n{}", breaches.join("\n"));
+}

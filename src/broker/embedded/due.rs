@@ -86,7 +86,7 @@ pub(super) fn written(job: &Job) -> String {
 
 /// A job as it is in the file. One that cannot be read was damaged there: it is left out, and said so.
 fn read(workflow: &str, job: &str) -> Option<(Name, Job)> {
-    let read = Name::foreign(workflow).ok().zip(serde_json::from_str(job).ok());
+    let read = Name::foreign(workflow).ok().zip(crate::bounds::parse(job.as_bytes()).ok());
     if read.is_none() {
         tracing::error!(workflow, job, "a queued job in the store cannot be read; it is left out");
     }

@@ -89,7 +89,7 @@ async fn next(pull: &mut Pull) -> Option<Result<AnyDelivery>> {
             Ok(pulled) => pulled,
             Err(error) => return Some(Err(error)),
         };
-        match serde_json::from_slice(&message.payload) {
+        match crate::bounds::parse(&message.payload) {
             Ok(job) => {
                 let trace = message.headers.as_ref().and_then(|headers| headers.get(TRACE));
                 let trace = trace.map(|trace| trace.as_str().into());

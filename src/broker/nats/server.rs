@@ -370,14 +370,14 @@ pub(super) fn unavailable(doing: &str, source: impl Into<Box<dyn std::error::Err
 }
 
 fn parse<T: DeserializeOwned>(doing: &str, bytes: &[u8]) -> Result<T> {
-    serde_json::from_slice(bytes).map_err(|source| unreadable(doing, &source))
+    crate::bounds::parse(bytes).map_err(|source| unreadable(doing, source))
 }
 
 fn from_value<T: DeserializeOwned>(doing: &str, value: Value) -> Result<T> {
-    serde_json::from_value(value).map_err(|source| unreadable(doing, &source))
+    serde_json::from_value(value).map_err(|source| unreadable(doing, source))
 }
 
-fn unreadable(doing: &str, source: &serde_json::Error) -> Error {
+fn unreadable(doing: &str, source: impl std::fmt::Display) -> Error {
     Error::Refused { doing: doing.to_owned(), reason: format!("the server's answer cannot be read: {source}") }
 }
 

@@ -204,7 +204,8 @@ async fn sync_interval(monitor: &str, findings: &mut Findings) {
     let asked = async {
         let client = crate::model::http_client().ok()?;
         let url = format!("{}/jsz", monitor.trim_end_matches('/'));
-        client.get(url).timeout(CONNECT_WAIT).send().await.ok()?.json::<Value>().await.ok()
+        let answer = client.get(url).timeout(CONNECT_WAIT).send().await.ok()?;
+        crate::bounds::parse::<Value>(&answer.bytes().await.ok()?).ok()
     };
     let Some(jsz) = asked.await else {
         return findings.warn(
@@ -239,9 +240,9 @@ async fn known(examined: &Examined, findings: &mut Findings) -> Known {
         let workflows = examined.catalogue.list(Shelf::Workflows, None).await;
         match (workers, workflows) {
             (Ok(workers), Ok(workflows)) => {
-                known.workers = workers.iter().filter_map(|entry| serde_json::from_slice(&entry.value).ok()).collect();
+                known.workers = workers.iter().filter_map(|entry| crate::bounds::parse(&entry.value).ok()).collect();
                 let cards =
-                    workflows.iter().filter_map(|entry| serde_json::from_slice::<WorkflowCard>(&entry.value).ok());
+                    workflows.iter().filter_map(|entry| crate::bounds::parse::<WorkflowCard>(&entry.value).ok());
                 ours.extend(cards.map(|card| card.name.to_string()));
             }
             (Err(error), _) | (_, Err(error)) => findings.fail(

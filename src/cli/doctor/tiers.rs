@@ -87,7 +87,8 @@ fn version(who: &str, found: &str, more: &str, findings: &mut Findings) {
 async fn ask(url: String) -> Result<Value, String> {
     let client = crate::model::http_client()?;
     let answer = client.get(url).timeout(WITHIN).send().await.map_err(|error| error.without_url().to_string())?;
-    Ok(answer.json().await.unwrap_or_default())
+    let body = answer.bytes().await.unwrap_or_default();
+    Ok(crate::bounds::parse(&body).unwrap_or_default())
 }
 
 async fn gateway(url: &str, key: &str, is_own: bool, findings: &mut Findings) {

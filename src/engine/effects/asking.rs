@@ -164,7 +164,7 @@ impl Scoped {
         stored: Option<&Stored>,
         asked: &Question,
     ) -> Result<Answered> {
-        let given = stored.and_then(|stored| serde_json::from_slice::<Given>(&stored.payload).ok());
+        let given = stored.and_then(|stored| crate::bounds::parse::<Given>(&stored.payload).ok());
         let by = given.as_ref().and_then(|given| given.by.clone());
         let nothing = Answered { question, by, ..empty_answer(question) };
         if let Some(doubt) = given.as_ref().and_then(|given| self.journal.doubt(question, given, says)) {

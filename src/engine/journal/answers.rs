@@ -111,7 +111,7 @@ impl Journal {
 
     /// Whose wish it was that the run ends; none: that is not known.
     pub(in crate::engine) fn cancelled_by(&self, payload: &[u8]) -> Option<UserId> {
-        let given: Given = serde_json::from_slice(payload).ok()?;
+        let given: Given = crate::bounds::parse(payload).ok()?;
         let believed = self.believes.is_empty() || is_vouched(&self.believes, Matter::Cancel(self.run), &given);
         given.by.filter(|_| believed)
     }

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::bounds::{OUTSIDE, read};
 use crate::config::Llm;
 use crate::model::parameters::{Parameters, parameters, stops};
 use crate::model::turns::{Conversation, Image, Part, Turn, turns};
@@ -96,7 +97,7 @@ fn block(part: &Part<'_>) -> Value {
 
 /// The arguments as an object, which they must be; what is none was refused when it was to be called.
 fn arguments(call: &ToolCall) -> Value {
-    let arguments = serde_json::from_str(&call.function.arguments).ok().filter(Value::is_object);
+    let arguments = read(call.function.arguments.as_bytes(), &OUTSIDE).ok().filter(Value::is_object);
     arguments.unwrap_or_else(|| json!({}))
 }
 

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::bounds::{OUTSIDE, read};
 use crate::config::Llm;
 use crate::model::draft::OUR_CALL_IDS;
 use crate::model::parameters::{Parameters, parameters, stops};
@@ -83,7 +84,7 @@ fn content(turn: &Turn<'_>, model: &str) -> Value {
 
 /// A call with the signature that it came with. Of several at once only the first has one.
 fn function_call(call: &ToolCall, first: bool, model: &str) -> Value {
-    let arguments = serde_json::from_str(&call.function.arguments).ok().filter(Value::is_object);
+    let arguments = read(call.function.arguments.as_bytes(), &OUTSIDE).ok().filter(Value::is_object);
     let mut function = json!({"name": call.function.name, "args": arguments.unwrap_or_else(|| json!({}))});
     add_id(&mut function, call);
     let mut part = json!({"functionCall": function});
@@ -106,7 +107,7 @@ fn add_id(of: &mut Value, call: &ToolCall) {
 
 /// A result as an object, which it must be.
 fn result(text: &str) -> Value {
-    let object = serde_json::from_str(text).ok().filter(Value::is_object);
+    let object = read(text.as_bytes(), &OUTSIDE).ok().filter(Value::is_object);
     object.unwrap_or_else(|| json!({"result": text}))
 }
 
