@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::broker::{Broker, Stored};
 use crate::chat::{LIMIT, Result, Stop};
 use crate::clock::{Clock, Timestamp};
+use crate::engine::concealed::Passwords;
 use crate::engine::copier::Copier;
 use crate::engine::prompts::Prompts;
 use crate::engine::shelver::Shelver;
@@ -118,6 +119,8 @@ struct State {
     listeners: HashMap<MessageId, oneshot::Sender<Stored>>,
     /// Passwords that were told and never stored.
     told: HashMap<MessageId, String>,
+    /// Passwords that were answered.
+    passwords: Passwords,
     /// A told password is in use: the run would have to ask again if it left memory.
     holds_secret: bool,
     /// The run has asked for a password: there may be a key that it is sealed with.
@@ -224,6 +227,7 @@ impl Journal {
                 active: Instant::now(),
                 listeners: HashMap::new(),
                 told: HashMap::new(),
+                passwords: Passwords::default(),
                 holds_secret: false,
                 asked_secret,
                 writing: HashMap::new(),

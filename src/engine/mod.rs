@@ -24,6 +24,7 @@ use crate::seal::Sealer;
 use crate::vouch::{Matter, PublicKey, Voucher, is_vouched};
 use crate::workflow::Workflow;
 
+mod concealed;
 mod copier;
 mod effects;
 mod journal;

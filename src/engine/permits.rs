@@ -4,6 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::chat::{Answer, Permission, Permit, Question, Result, Stop, checked_arguments};
+use crate::engine::concealed::revealed;
 use crate::engine::effects::{REPLAY, Scoped};
 use crate::engine::steps::Execution;
 use crate::message::{Approval, CalledTool, Content, Decision, Verdict};
@@ -22,6 +23,15 @@ pub(super) struct Wanted<'a> {
     pub call_id: Option<&'a str>,
 }
 
+/// What a person said to a call.
+struct Allowed {
+    verdict: Verdict,
+    /// That of the question.
+    salt: Option<String>,
+    /// The arguments as they were shown.
+    shown: Map<String, Value>,
+}
+
 impl Execution<'_> {
     /// Asks a person for permission, unless the run has it. To be called for every call of a tool.
     pub(super) async fn permit(&self, fx: &Scoped, wanted: Wanted<'_>) -> Result<Permission> {
@@ -34,7 +44,8 @@ impl Execution<'_> {
         if fx.once(|| json!(self.journal.is_allowed(&standing))).await? == json!(true) {
             return Ok(Permission::Granted(None));
         }
-        let (Verdict { decision, arguments, reason, .. }, salt) = self.ask_for_permission(fx, wanted).await?;
+        let Allowed { verdict: Verdict { decision, arguments, reason, .. }, salt, shown } =
+            self.ask_for_permission(fx, wanted).await?;
         match (decision, tool.approve) {
             (Decision::Deny, _) => return Ok(Permission::Denied(reason)),
             (Decision::Always, _) | (Decision::Once, Approve::First) => self.journal.allow(standing).await?,
@@ -42,9 +53,10 @@ impl Execution<'_> {
         }
         let permit = |arguments: &Map<String, Value>| {
             let salt = salt.clone()?;
-            Some(Permit { digest: self.call_of(tool, by, arguments).digest(&salt), salt })
+            Some(Permit { digest: self.digest_of(tool, by, arguments, &salt), salt })
         };
         let Some(others) = arguments else { return Ok(Permission::Granted(permit(wanted.arguments))) };
+        let others = revealed(&others, &shown, wanted.arguments);
         // What a person changed them to, with what the tool fills in: exactly that is called. What does not fit the tool is told later.
         let others = checked_arguments(tool, others.clone()).unwrap_or(others);
         let permit = permit(&others);
@@ -59,11 +71,12 @@ impl Execution<'_> {
         arguments: &Map<String, Value>,
         permit: &Permit,
     ) -> Result<()> {
-        if self.call_of(tool, by, arguments).digest(&permit.salt) == permit.digest {
-            Ok(())
-        } else {
-            Err(not_allowed(tool))
-        }
+        if self.digest_of(tool, by, arguments, &permit.salt) == permit.digest { Ok(()) } else { Err(not_allowed(tool)) }
+    }
+
+    /// The digest of a call as it is shown: passwords are no part of it, as who sees it could find them by trying.
+    fn digest_of(&self, tool: &Tool, by: &str, arguments: &Map<String, Value>, salt: &str) -> String {
+        self.call_of(tool, by, &self.journal.passwords().conceal(arguments)).digest(salt)
     }
 
     fn call_of<'a>(&'a self, tool: &'a Tool, by: &'a str, arguments: &'a Map<String, Value>) -> CalledTool<'a> {
@@ -71,16 +84,17 @@ impl Execution<'_> {
         CalledTool { workflow: self.workflow.name.as_str(), definition, tool: tool.name.as_str(), by, arguments }
     }
 
-    /// Asks, and makes sure that what the person saw is what is wanted now. The salt is that of the question.
-    async fn ask_for_permission(&self, fx: &Scoped, wanted: Wanted<'_>) -> Result<(Verdict, Option<String>)> {
+    /// Asks, and makes sure that what the person saw is what is wanted now.
+    async fn ask_for_permission(&self, fx: &Scoped, wanted: Wanted<'_>) -> Result<Allowed> {
         let Wanted { tool, arguments, by, call_id } = wanted;
-        let called = self.call_of(tool, by, arguments);
+        let concealed = self.journal.passwords().conceal(arguments);
+        let called = self.call_of(tool, by, &concealed);
         let salt = crate::ids::hex(&rand::random::<[u8; 16]>());
         let says = Content::Approval(Box::new(Approval {
             prompt: Some(format!("May I call `{}`? ({})", tool.name, tool.description.trim().trim_end_matches('.'))),
             function_name: tool.name.to_string(),
             call_id: call_id.map(str::to_owned),
-            arguments: arguments.clone(),
+            arguments: concealed.clone(),
             schema: Some(tool.params.json.clone()),
             digest: Some(called.digest(&salt)),
             salt: Some(salt),
@@ -96,6 +110,8 @@ impl Execution<'_> {
         let verdict: Verdict = serde_json::from_value(answer)
             .map_err(|error| Stop::Halted(format!("an approval is no decision ({:?})", error.classify())))?;
         let Content::Approval(shown) = shown else { return Err(not_allowed(tool)) };
+        // An older program showed the passwords themselves.
+        let called = if shown.arguments == *arguments { self.call_of(tool, by, arguments) } else { called };
         let is_named = match (&shown.digest, &shown.salt) {
             (Some(digest), Some(salt)) => {
                 called.digest(salt) == *digest && verdict.digest.as_ref().is_none_or(|named| named == digest)
@@ -103,8 +119,12 @@ impl Execution<'_> {
             (None, None) => true, // Asked by an older program.
             _ => false,
         };
-        let is_same = is_named && shown.arguments == *arguments && shown.function_name == tool.name.as_str();
-        if is_same || verdict.decision == Decision::Deny { Ok((verdict, shown.salt)) } else { Err(not_allowed(tool)) }
+        let is_same = is_named && shown.arguments == *called.arguments && shown.function_name == tool.name.as_str();
+        if is_same || verdict.decision == Decision::Deny {
+            Ok(Allowed { verdict, salt: shown.salt, shown: shown.arguments })
+        } else {
+            Err(not_allowed(tool))
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::ids::MessageId;
 use crate::visible;
 
 pub use answer::{Fits, OTHER_DIGEST, check_answer, check_text_answer};
-pub use permission::{CANNOT_BE_KEPT, CalledTool, inexact_number};
+pub use permission::{CANNOT_BE_KEPT, CalledTool, PASSWORD, inexact_number};
 pub use wire::{envelope, from_envelope};
 
 /// One message of a run.

@@ -34,6 +34,9 @@ impl CalledTool<'_> {
     }
 }
 
+/// How the mark begins that stands where a password is: its name follows.
+pub const PASSWORD: &str = "[password: ";
+
 /// How many changes one answer may make: more than any form has fields.
 const MOST_CHANGES: usize = 1000;
 /// How many letters of a place are repeated in a refusal.
@@ -81,20 +84,22 @@ fn bounds(shown: &Value) -> Bounds {
 
 /// Refuses the mark that stands where something is not shown: sent back as if it were the value, it would be called with.
 fn refuse_redacted(before: &Value, after: &Value) -> Result<(), String> {
-    fn marks(value: &Value) -> usize {
+    fn marks(mark: &str, value: &Value) -> usize {
         match value {
-            Value::String(text) => text.matches(REDACTED).count(),
-            Value::Array(items) => items.iter().map(marks).sum(),
+            Value::String(text) => text.matches(mark).count(),
+            Value::Array(items) => items.iter().map(|item| marks(mark, item)).sum(),
             Value::Object(fields) => {
-                fields.iter().map(|(name, value)| name.matches(REDACTED).count() + marks(value)).sum()
+                fields.iter().map(|(name, value)| name.matches(mark).count() + marks(mark, value)).sum()
             }
             Value::Null | Value::Bool(_) | Value::Number(_) => 0,
         }
     }
-    if marks(after) > marks(before) {
-        return Err(format!(
-            "{REDACTED} stands where something is not shown, and is no value; leave out what was not changed, or write the whole value"
-        ));
+    for (mark, shown) in [(REDACTED, REDACTED), (PASSWORD, "[password: …]")] {
+        if marks(mark, after) > marks(mark, before) {
+            return Err(format!(
+                "{shown} stands where something is not shown, and is no value; leave out what was not changed, or write the whole value"
+            ));
+        }
     }
     Ok(())
 }

@@ -470,3 +470,71 @@ async fn changes_of_a_call_that_are_too_deep_or_too_much_are_refused_at_rest_and
     worker.close().await;
     gateway.end().await;
 }
+
+/// A tool that is called with a password, twice.
+const SIGNS: &str = r#"
+version: 1
+name: signs
+tools:
+  sign:
+    description: Signs in.
+    approve: always
+    params:
+      type: object
+      properties: { key: { type: string, maxLength: 20 }, header: { type: string }, user: { type: string } }
+      required: [key]
+    do: [ { return: "{{ args.user }} {{ args.key | length }} {{ args.header | length }}" } ]
+steps:
+  - id: key
+    text_input: { prompt: "Your key?", password: true }
+  - id: first
+    call: { tool: sign, args: { key: "{{ steps.key }}", header: "Bearer {{ steps.key }}", user: ann } }
+  - id: second
+    call: { tool: sign, args: { key: "{{ steps.key }}", header: "Bearer {{ steps.key }}", user: ann } }
+  - return: ["{{ steps.first }}", "{{ steps.second }}"]
+"#;
+
+#[tokio::test]
+async fn a_password_is_shown_by_its_name_to_who_allows_a_call_and_the_tool_gets_it() {
+    for is_sealed in [true, false] {
+        let sealer = || fastagency::seal::Sealer::new("a key of the test".to_owned().into());
+        let gateway = GatewayHouse::with(|_| {}, |settings| settings.sealer = is_sealed.then(sealer)).await;
+        let join = || House::join(gateway.broker.clone(), SIGNS, LONG, fastagency::model::Models::default());
+        let mut worker = join();
+        let run = RunId::random();
+        worker.start(run).await;
+        let mut follower = worker.follow(run).await;
+        let question = follower.question("Your key?").await;
+        let path = format!("/api/runs/{run}");
+        let answer = async |question, value: Value| {
+            let (status, told) = gateway.post(&format!("{path}/answers/{question}"), json!({"value": value})).await;
+            assert_eq!(status, 202, "{told}");
+        };
+        answer(question, json!("hunter2-hunter2")).await;
+        let (first, _, approval) = asked(&mut follower).await;
+        let shown = json!({"key": "[password: Your key?]", "header": "Bearer [password: Your key?]", "user": "ann"});
+        assert_eq!(Value::Object(approval.arguments), shown);
+        if is_sealed {
+            // Another worker shows the same, and knows that it is what was allowed.
+            worker.close().await;
+            worker = join();
+        }
+        answer(first, json!({"decision": "once", "digest": approval.digest})).await;
+        let (second, _, approval) = asked(&mut follower).await;
+        let moved = json!([{"path": "/user", "json": "\"[password: Your key?]\""}]);
+        let moved = json!({"value": {"decision": "once", "digest": approval.digest, "changes": moved}});
+        let (status, told) = gateway.post(&format!("{path}/answers/{second}"), moved).await;
+        assert!(status == 422 && told.to_string().contains("is no value"), "{told}");
+        let changes = json!([{"path": "/user", "json": "\"bob\""}]);
+        answer(second, json!({"decision": "once", "digest": approval.digest, "changes": changes})).await;
+        assert_eq!(follower.ended().await, (Ending::Completed, json!(["ann 15 22", "bob 15 22"])));
+        for shown in [path.clone(), format!("{path}/events?follow=false"), format!("/api/audit/runs/{run}")] {
+            let (status, told) = gateway.get(&shown).await;
+            assert!(status == 200 && !told.to_string().contains("hunter2"), "{told}");
+        }
+        let log = gateway.broker.log.read(run, 0).await.unwrap();
+        assert!(!log.iter().any(|stored| String::from_utf8_lossy(&stored.payload).contains("hunter2")));
+        worker.close().await;
+        gateway.end().await;
+    }
+}

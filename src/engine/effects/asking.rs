@@ -36,11 +36,17 @@ impl Scoped {
                 return Ok((answered.value.map_or(Answer::TimedOut, Answer::Given), shown));
             }
             if let Some(value) = answered.value {
+                if shown.is_secret()
+                    && let Value::String(password) = &value
+                {
+                    self.journal.know_password(&prompt, password);
+                }
                 return Ok((Answer::Given(value), shown));
             }
             if let Some(sealed) = answered.sealed.filter(|sealed| !sealed.is_empty())
                 && let Some(secret) = Box::pin(self.journal.open_secret(answered.question, &sealed)).await?
             {
+                self.journal.know_password(&prompt, &secret);
                 return Ok((Answer::Given(Value::String(secret)), shown));
             }
             // Refused, or a password that nobody remembers: ask again, under a new id, and say why.

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use super::{Journal, lock};
 use crate::broker::{Slot, Stored};
 use crate::chat::{Result, Stop};
+use crate::engine::concealed::Passwords;
 use crate::ids::{MessageId, UserId};
 use crate::message::Content;
 use crate::run::answer::{self, Given};
@@ -63,6 +64,16 @@ impl Journal {
                 () = &mut late => return None,
             }
         }
+    }
+
+    /// Keeps in mind that a password answered a question, as long as the run is in memory.
+    pub(in crate::engine) fn know_password(&self, prompt: &str, password: &str) {
+        lock(&self.state).passwords.add(prompt, password);
+    }
+
+    /// The passwords that were answered.
+    pub(in crate::engine) fn passwords(&self) -> Passwords {
+        lock(&self.state).passwords.clone()
     }
 
     fn told(&self, question: MessageId) -> Option<String> {
