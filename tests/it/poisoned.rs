@@ -737,6 +737,196 @@ async fn what_a_door_takes_every_reader_reads() {
     const { assert!(MADE.depth < STORED.depth && STORED.depth < 127, "less than readers take") };
 }
 
+/// A workflow that takes what comes through each door, and says, gives back and stores it.
+const DOORS: &str = r#"
+version: 1
+name: doors
+params: { type: object, properties: { x: {} } }
+tools:
+  keep:
+    description: Keeps anything.
+    approve: always
+    params: { type: object, properties: { x: {} } }
+    do: [ { return: "{{ args.x }}" } ]
+steps:
+  - id: form
+    form: { prompt: "Form?", schema: { type: object } }
+  - id: kept
+    call: { tool: keep, args: { x: "{{ params.x }}" } }
+  - message: { type: system, data: { x: "{{ steps.form }}" } }
+  - return: { params: "{{ params.x }}", form: "{{ steps.form }}", kept: "{{ steps.kept }}" }
+"#;
+
+/// Sends a text through the doors of REST: as parameters, as an answer, as a change of a call. What is refused is left out.
+async fn through_rest(house: &House, worker: &runs::House, text: &str) -> (RunId, usize) {
+    let mut taken = 0;
+    let mut send = async |path: &str, body: &str, otherwise: &str| {
+        for body in [body, otherwise] {
+            let call = house.http.post(format!("{}{path}", house.url)).header("content-type", "application/json");
+            let answer = call.body(body.to_owned()).send().await.unwrap();
+            let (status, told) = (answer.status().as_u16(), answer.text().await.unwrap());
+            if status < 300 {
+                taken += usize::from(body != otherwise);
+                return told;
+            }
+            assert!(matches!(status, 400 | 422), "{status} {told}");
+        }
+        panic!("{path}: {otherwise} is refused");
+    };
+    let start = |params: &str| format!(r#"{{"workflow":"doors","params":{params}}}"#);
+    let begun = send("/api/runs", &start(text), &start(r#"{"x":null}"#)).await;
+    let run = crate::gateway::house::run_id(&serde_json::from_str(&begun).unwrap());
+    let mut follower = worker.follow(run).await;
+    let form = follower.question("Form?").await;
+    let answers = format!("/api/runs/{run}/answers");
+    send(&format!("{answers}/{form}"), &format!(r#"{{"value":{text}}}"#), r#"{"value":{}}"#).await;
+    let (question, digest) = follower
+        .until("an approval", |body| match body {
+            Body::Said { message, .. } => match &message.says {
+                Content::Approval(asked) => Some((message.uuid, asked.digest.clone().unwrap())),
+                _ => None,
+            },
+            _ => None,
+        })
+        .await;
+    let once =
+        |changes: Value| json!({"value": {"decision": "once", "digest": digest, "changes": changes}}).to_string();
+    let changes = json!([{"path": "/x", "json": text}]);
+    send(&format!("{answers}/{question}"), &once(changes), &once(json!([]))).await;
+    assert_eq!(follower.ended().await.0, Ending::Completed, "{:?}", follower.seen.last());
+    (run, taken)
+}
+
+/// The same over FastAgency's socket.
+async fn through_a_socket(house: &House, text: &str) -> RunId {
+    use crate::gateway::house::{Heard, hear, say};
+    for params in [text, r#"{"x":null}"#] {
+        let run = RunId::random();
+        let mut socket = house.socket().await;
+        let init = format!(r#"{{"user_id":"None","workflow_uuid":"{run}","name":"doors","params":{params}}}"#);
+        say(&mut socket, init).await;
+        let mut said = [false; 2];
+        let mut is_begun = false;
+        while let Heard::Json(frame) = hear(&mut socket).await {
+            let kind = frame["type"].as_str().unwrap_or_default();
+            is_begun |= kind == "workflow_started";
+            let asked = match kind {
+                "text_input" => 0,
+                "multiple_choice" => 1,
+                _ => continue,
+            };
+            let hostile = match asked {
+                0 => text.to_owned(),
+                _ => json!({"decision": "once", "changes": [{"path": "/x", "json": text}]}).to_string(),
+            };
+            let harmless = ["{}", "Allow once"][asked];
+            let is_again = std::mem::replace(&mut said[asked], true);
+            say(&mut socket, if is_again { harmless.to_owned() } else { hostile }).await;
+        }
+        if is_begun {
+            return run;
+        }
+    }
+    panic!("it was never begun");
+}
+
+/// Asks everything that reads a run.
+async fn read_by_everything(house: &House, run: RunId, redactor: &Redactor, context: &str) {
+    let broker = &house.broker;
+    let read = run::read(broker, run, 0).await.unwrap_or_else(|error| panic!("{context}: {error}"));
+    let line = Summary::of(run, &read);
+    assert_eq!(line.state, State::Ended, "{context}");
+    let told = history(broker, run, redactor).await.unwrap().told(redactor);
+    for format in [Format::Jsonl, Format::Csv] {
+        let mut lines = String::new();
+        told.iter().for_each(|event| Columns::of(&line).write(format, event, &mut lines));
+        assert!(!lines.contains("\"unreadable\""), "{context}");
+    }
+    let mut prompts = Prompts::default();
+    for placed in &read {
+        let shown =
+            [event(run, &redaction::placed(redactor, placed), redactor), prompts.of(placed).unwrap_or_default()];
+        serde_json::from_str::<Value>(&json!(shown).to_string()).expect(context);
+    }
+    let mut attached = attach(broker, run, 0).await.unwrap();
+    let mut seen = 0;
+    while let Some(next) = attached.next().await.unwrap() {
+        seen += usize::from(matches!(next, Seen::Record(_)));
+    }
+    assert!(seen > 5, "{context}");
+    let events = house.events(run, "?follow=false").await;
+    let records = events.iter().filter(|event| event.name == "record");
+    for event in records {
+        fastagency::client::event::Record::parse(event.data.to_string()).expect(context);
+    }
+    for path in [format!("/api/runs/{run}"), format!("/api/audit/runs/{run}")] {
+        let (status, told) = house.get(&path).await;
+        assert!(status == 200 && !told.to_string().contains("unreadable"), "{context}: {path}");
+    }
+}
+
+/// What the doors take of seeds around each limit, every reader reads, on both brokers.
+#[tokio::test]
+async fn what_the_doors_of_a_house_take_every_reader_reads() {
+    let server = NatsServer::start("poisoned::what_the_doors_of_a_house_take");
+    let nats = match &server {
+        Some(server) => Some(server.broker().await),
+        None => None,
+    };
+    let redactor = Redactor::new(&["k".to_owned()], vec![regex::Regex::new("ü+").unwrap()]);
+    for nats in std::iter::once(None).chain(nats.map(Some)) {
+        let seeds = if nats.is_none() { 0..60 } else { 60..80 };
+        let folder = tempfile::tempdir().unwrap();
+        let key = || Key::new(&"a key of the test".into());
+        let anchors = folder.path().join("audit");
+        let place = |broker: &mut Broker| {
+            let under = nats.unwrap_or_else(|| broker.clone());
+            *broker = chained(under, key(), Anchors::open(&anchors, &key()).unwrap(), clock::system());
+        };
+        let settled = redactor.clone();
+        let house = House::with(place, |settings| settings.redactor = settled).await;
+        let worker = runs::House::join(house.broker.clone(), DOORS, HOUR, Models::default());
+        let (mut all, mut taken) = (Vec::new(), 0);
+        for seed in seeds {
+            let mut random = StdRng::seed_from_u64(seed);
+            let text = sent(&mut random);
+            let context = format!("seed {seed}: {}", text.chars().take(200).collect::<String>());
+            let run = if seed % 5 == 0 {
+                let run = through_a_socket(&house, &text).await;
+                let mut follower = worker.follow(run).await;
+                let ended = follower.ended().await.0;
+                assert_eq!(ended, Ending::Completed, "{context}: {:?}", follower.seen.last());
+                run
+            } else {
+                let (run, doors) = through_rest(&house, &worker, &text).await;
+                taken += doors;
+                run
+            };
+            read_by_everything(&house, run, &redactor, &context).await;
+            all.push(run);
+        }
+        assert!(taken > all.len() / 2, "{taken} were taken");
+        let broker = &house.broker;
+        for format in ["jsonl", "csv"] {
+            let (status, export) = house.get(&format!("/api/audit/export?format={format}")).await;
+            assert!(status == 200 && !export.to_string().contains("unreadable"), "{format}");
+        }
+        let erased = erase::erase(broker, &user("carol").unwrap(), &erasure(), KEPT).await.unwrap();
+        assert_eq!((erased.erased, erased.unreadable), (vec![], vec![]));
+        let report = Verifier::new(key(), anchors.clone()).all(broker, &|_, _| {}).await.unwrap();
+        assert!(report.is_clean(), "{report:?}");
+        for run in &all {
+            assert!(matches!(keep::redact(broker, *run, &redactor).await.unwrap(), Stands::Anew | Stands::Already));
+            run::read(broker, *run, 0).await.unwrap();
+        }
+        worker.close().await;
+        let lease = lease(broker, std::sync::Arc::new(AnHourOn)).await;
+        let swept = Sweeper::new(broker.clone(), HOUR / 2, KEPT).sweep(&lease, true).await.unwrap();
+        assert_eq!(swept.removed, all.len(), "{swept:?}");
+        house.end().await;
+    }
+}
+
 #[test]
 fn a_record_that_nobody_could_read_again_is_not_stored() {
     let deep = Record::new(Body::Did { key: "d".into(), outcome: Outcome::Value(nested(101)) });
