@@ -2,6 +2,7 @@
 Run by scripts/compare.sh."""
 
 import argparse
+import contextlib
 import os
 import pathlib
 import statistics
@@ -12,8 +13,8 @@ import time
 from tiers import ECHO, Tiers, bench, call, free_port, get, llms
 
 options = argparse.ArgumentParser()
-options.add_argument("--rounds", type=int, default=7)
-options.add_argument("--conversations", type=int, default=3000)
+options.add_argument("--rounds", type=int, default=21)
+options.add_argument("--conversations", type=int, default=2000)
 options.add_argument("--clients", type=int, default=200)
 options.add_argument("--turns", type=int, default=25, help="a message and its reply; a conversation has 2 * TURNS - 1 requests")
 options.add_argument("--talks", type=int, default=200, help="conversations of agents, held by one worker that has 32 at once")
@@ -38,69 +39,68 @@ def processor(*processes: subprocess.Popen) -> float:
     return sum(int(one[11]) + int(one[12]) for one in fields) / TICKS
 
 
-def echo(tiers: Tiers, nats: str, program: str) -> tuple[float, float]:
-    """Conversations per second, and processor time of each in ms."""
-    tiers.project(nats, ECHO)
-    house = tiers.house(program=program)
-    bench(house.url, options.conversations // 10, options.clients)
-    before = processor(house.worker, house.gateway)
-    figures = bench(house.url, options.conversations, options.clients)
-    used = processor(house.worker, house.gateway) - before
-    tiers.end(house.worker, house.gateway)
-    return figures["per_second"], 1000 * used / options.conversations
+class Program:
+    """One program at work twice: worker and gateway with a NATS server of their own, and all in one process."""
 
+    def __init__(self, path: str, folder: pathlib.Path, model: str, stack: contextlib.ExitStack):
+        self.path, self.model = path, model
+        self.tiers = stack.enter_context(Tiers(folder / "echo"))
+        self.tiers.project(self.tiers.nats(), ECHO)
+        self.house = self.tiers.house(program=path)
+        alone = stack.enter_context(Tiers(folder / "turns"))
+        alone.project(None, {"talk": TALK}, llms(model, ", stream: false") + "worker: { max_runs: 32 }\n")
+        port = free_port()
+        command = ("--port", str(port), "--ui-port", str(free_port()), "--data-dir", str(alone.folder / "data"))
+        self.process = alone.spawn("all", path, "all", *command)
+        self.url = alone.served(port)
 
-def turns(tiers: Tiers, model: str, program: str, number: int) -> tuple[float, float]:
-    """Agent turns per second, and processor time of each in ms."""
-    tiers.project(None, {"talk": TALK}, llms(model, ", stream: false") + "worker: { max_runs: 32 }\n")
-    port = free_port()
-    process = tiers.spawn(
-        "all", program, "all", "--port", str(port), "--ui-port", str(free_port()), "--data-dir", str(tiers.folder / f"data-{number}")
-    )
-    url = tiers.served(port)
-    each = 2 * options.turns - 1
+    def echo(self, conversations: int) -> tuple[float, float]:
+        """Conversations per second, and processor time of each in ms."""
+        before = processor(self.house.worker, self.house.gateway)
+        figures = bench(self.house.url, conversations, options.clients)
+        used = processor(self.house.worker, self.house.gateway) - before
+        return figures["per_second"], 1000 * used / conversations
 
-    def answered() -> int:
-        return get(model.removesuffix("/v1"))["answered"]
+    def answered(self) -> int:
+        return get(self.model.removesuffix("/v1"))["answered"]
 
-    def talk(count: int) -> float:
-        before, begun = answered(), time.perf_counter()
-        for _ in range(count):
-            run = call(f"{url}/api/runs", {"workflow": "talk"})["id"]
-        while answered() - before < count * each or get(f"{url}/api/runs/{run}")["state"] != "ended":
+    def turns(self, talks: int) -> tuple[float, float]:
+        """Agent turns per second, and processor time of each in ms."""
+        turns = talks * (2 * options.turns - 1)
+        used, before, begun = processor(self.process), self.answered(), time.perf_counter()
+        for _ in range(talks):
+            run = call(f"{self.url}/api/runs", {"workflow": "talk"})["id"]
+        while self.answered() - before < turns or get(f"{self.url}/api/runs/{run}")["state"] != "ended":
             time.sleep(0.005)
-        return time.perf_counter() - begun
-
-    talk(options.talks // 10)
-    used = processor(process)
-    seconds = talk(options.talks)
-    used = processor(process) - used
-    tiers.end(process)
-    return options.talks * each / seconds, 1000 * used / (options.talks * each)
+        seconds, used = time.perf_counter() - begun, processor(self.process) - used
+        return turns / seconds, 1000 * used / turns
 
 
 MEASURES = ("echo: conversations/s", "echo: processor ms each", "turns/s", "turn: processor ms each")
-programs = [str(program.resolve()) for program in options.programs]
 rounds: list[list[tuple[float, ...]]] = []
-with (
-    tempfile.TemporaryDirectory() as folder,
-    Tiers(pathlib.Path(folder) / "echo") as tiers,
-    Tiers(pathlib.Path(folder) / "turns") as one_process,
-):
-    nats, model = tiers.nats(), one_process.model()
-    # The first round warms the disk and the servers up, and does not count. Every second one goes the other way round.
+with contextlib.ExitStack() as stack:
+    folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    model = stack.enter_context(Tiers(folder / "model")).model()
+    programs = [
+        Program(str(path.resolve()), folder / str(number), model, stack)
+        for number, path in enumerate(options.programs)
+        if not (folder / str(number)).mkdir()
+    ]
+    # The first round warms everything up, and does not count. Every second one goes the other way round. All programs are there
+    # all the time, and take turns of less than a second: a machine that others share may be half as quick a few seconds later.
     for number in range(options.rounds + 1):
         order = range(len(programs)) if number % 2 else reversed(range(len(programs)))
-        found = {}
-        for place in order:
-            found[place] = echo(tiers, nats, programs[place]) + turns(one_process, model, programs[place], number * len(programs) + place)
+        order = list(order)
+        echoes = {place: programs[place].echo(options.conversations) for place in order}
+        talks = {place: programs[place].turns(options.talks) for place in order}
         if number:
-            rounds.append([found[place] for place in range(len(programs))])
+            rounds.append([echoes[place] + talks[place] for place in range(len(programs))])
             shown = " | ".join(" ".join(f"{value:.3f}" for value in one) for one in rounds[-1])
             print(f"round {number}: {shown} | load {os.getloadavg()[0]:.1f}", flush=True)
 for measure, name in enumerate(MEASURES):
     for place, program in enumerate(programs):
         values = [one[place][measure] for one in rounds]
-        ratios = [one[place][measure] / one[0][measure] for one in rounds]
-        print(f"{name}: {program}: median {statistics.median(values):.3f}, ratio to the first, pair by pair, median {statistics.median(ratios):.3f}"
-              f" ({min(ratios):.3f} to {max(ratios):.3f})")
+        ratios = sorted(one[place][measure] / one[0][measure] for one in rounds)
+        low, high = ratios[len(ratios) // 4], ratios[len(ratios) * 3 // 4]
+        print(f"{name}: {program.path}: median {statistics.median(values):.3f}, ratio to the first, pair by pair, median {statistics.median(ratios):.3f}"
+              f" (half of them {low:.3f} to {high:.3f}, all {min(ratios):.3f} to {max(ratios):.3f})")

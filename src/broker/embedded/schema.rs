@@ -15,9 +15,10 @@ pub(super) const FILE: &str = "store.sqlite";
 /// The name of its write-ahead log, as SQLite forms it.
 pub(super) const WRITE_AHEAD: &str = "store.sqlite-wal";
 
-/// The size in bytes of a write-ahead log that is brought into the main file before its second is over. The file may be twice as
-/// large before it is cut: SQLite writes over it from its beginning, and what was cut must be allocated again.
-pub(super) const LARGE_WRITE_AHEAD: u64 = 128 << 20;
+/// The size in bytes of a write-ahead log that is brought into the main file before its second is over: more than what a quick
+/// machine writes in that second. As much of the file is kept, which SQLite writes over from its beginning: what is cut must be
+/// allocated again.
+pub(super) const LARGE_WRITE_AHEAD: u64 = 256 << 20;
 
 /// The format that this program writes. A file with a higher number is refused; a lower one is brought up here.
 const FORMAT: i64 = 1;
@@ -128,7 +129,7 @@ fn settings(connection: &Connection) -> rusqlite::Result<()> {
     // The store's thread checkpoints by the clock instead, see `keeper.rs`.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     // A very large one is cut when it begins anew: it would lie beside the store for ever.
-    connection.pragma_update(None, "journal_size_limit", 2 * LARGE_WRITE_AHEAD)?;
+    connection.pragma_update(None, "journal_size_limit", LARGE_WRITE_AHEAD)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(())
 }
