@@ -20,6 +20,8 @@ use crate::traces;
 
 /// How long an answer may take. A stream that changes its leader answers within two or three seconds.
 pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(5);
+/// How often the calls that wait look at the clock. One timer for each call would cost more than the rest of its waiting.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How long a call waits for a lost connection to come back before it fails: longer than a server takes to start again.
 const DOWN_PATIENCE: Duration = Duration::from_secs(2);
 const DOWN_PAUSE: Duration = Duration::from_millis(25);
@@ -52,7 +54,8 @@ pub(super) struct Server {
     pub(super) client: Client,
     /// Counts the connections made; it changes when one was lost and another made.
     pub(super) connections: watch::Receiver<u64>,
-    /// Changes when the connection is lost, or something is refused: what is asked then is never answered.
+    /// Changes when the connection is lost, or something is refused: what is asked then is never answered. And from time to
+    /// time, so that what waits looks at the clock.
     troubles: watch::Receiver<Troubles>,
     /// Whether this login may purge.
     pub(super) may_clean: bool,
@@ -151,6 +154,17 @@ impl Server {
     /// One over a connection that is there.
     pub(super) fn new(client: Client, monitor: &Monitor) -> Self {
         let (connections, troubles) = (monitor.connections.subscribe(), monitor.troubles.subscribe());
+        let clock = monitor.troubles.clone();
+        #[expect(clippy::disallowed_methods, reason = "it holds nothing, and ends when nobody can wait any more")]
+        tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(LOOK_EVERY);
+            loop {
+                tokio::select! {
+                    () = clock.closed() => return,
+                    _ = ticks.tick() => clock.send_modify(|_| {}),
+                }
+            }
+        });
         // One that nobody reads from: what matters is where all inboxes of ours begin.
         let inbox = client.new_inbox();
         let inbox = inbox.rsplit_once('.').map_or(inbox.as_str(), |(prefix, _)| prefix).to_owned();
@@ -168,15 +182,16 @@ impl Server {
         let mut troubles = self.troubles.clone();
         let (mut losses, mut refusals) = known(&mut troubles);
         let waiting = Instant::now();
+        let mut asked = waiting;
         while !self.is_connected() {
             if waiting.elapsed() > DOWN_PATIENCE {
                 return Err(unavailable(doing, "there is no connection to NATS"));
             }
             tokio::time::sleep(DOWN_PAUSE).await;
             (losses, refusals) = known(&mut troubles);
+            asked = Instant::now();
         }
         let mut answer = std::pin::pin!(answer);
-        let mut late = std::pin::pin!(tokio::time::sleep(ANSWER_WAIT));
         loop {
             tokio::select! {
                 biased;
@@ -192,8 +207,10 @@ impl Server {
                     if trouble.losses != losses {
                         return Err(unavailable(doing, "the connection to NATS was lost"));
                     }
+                    if asked.elapsed() >= ANSWER_WAIT {
+                        return Err(unavailable(doing, "the server did not answer in time"));
+                    }
                 }
-                () = &mut late => return Err(unavailable(doing, "the server did not answer in time")),
             }
         }
     }

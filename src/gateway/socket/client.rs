@@ -1,11 +1,12 @@
 //! The client at the other end of a socket: what it sends, what it is sent, and whether it lives.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message as WsMessage, Utf8Bytes, WebSocket, close_code};
 use futures_util::future::BoxFuture;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use crate::gateway::{Gateway, frames};
 use crate::ids::RunId;
@@ -35,6 +36,8 @@ pub(super) enum Farewell {
 pub(super) struct Client {
     socket: WebSocket,
     ping_at: Instant,
+    /// Looks whether a ping is due; not set anew with each frame, which moves `ping_at` only.
+    timer: Pin<Box<Sleep>>,
     /// A ping was sent and nothing came since.
     doubted: bool,
     /// Its connection's place: what it sends is counted until it is taken here.
@@ -52,14 +55,21 @@ pub(super) enum Heard {
 
 impl Client {
     pub(super) fn new(socket: WebSocket, place: Option<Arc<Place>>) -> Self {
-        Self { socket, ping_at: Instant::now() + PING_EVERY, doubted: false, place }
+        let ping_at = Instant::now() + PING_EVERY;
+        Self { socket, ping_at, timer: Box::pin(tokio::time::sleep_until(ping_at)), doubted: false, place }
     }
 
     /// What the client sends next. Safe to drop and call again.
     pub(super) async fn hear(&mut self) -> Heard {
         let received = tokio::select! {
             received = self.socket.recv() => received,
-            () = tokio::time::sleep_until(self.ping_at) => {
+            () = &mut self.timer => {
+                let now = Instant::now();
+                if self.ping_at > now {
+                    self.timer.as_mut().reset(self.ping_at);
+                    return Heard::Nothing;
+                }
+                self.timer.as_mut().reset(now + PING_EVERY);
                 if self.doubted {
                     return Heard::End(Farewell::Gone);
                 }
