@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::auth::session::{HEADER, Named, SessionId, now};
 use crate::auth::{Caller, Denied};
+use crate::bounds;
 use crate::broker::{self, Broker, Shelf};
 use crate::gateway::Gateway;
 use crate::gateway::body::Json;
@@ -183,7 +184,7 @@ impl Sessions {
             let latest = now.saturating_add(LONGEST.as_secs());
             let marks = entries.iter().filter_map(|entry| {
                 let mark = crate::auth::session::read_id(entry.key.rsplit('.').next()?)?;
-                let ended: Option<Ended> = serde_json::from_slice(&entry.value).ok();
+                let ended: Option<Ended> = bounds::parse(&entry.value).ok();
                 Some((mark, ended.and_then(|ended| ended.until).map_or(latest, |until| until.min(latest))))
             });
             if self.write().take(marks.collect(), now) {

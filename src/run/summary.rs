@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::bounds::parse;
 use crate::broker::{self, Broker, Shelf};
 use crate::clock::Timestamp;
 use crate::ids::{MessageId, Name, RunId, UserId, WorkerId, user_token};
@@ -405,7 +406,7 @@ async fn change_renames(
     let key = renames_key(user, run);
     loop {
         let (value, revision) = broker.catalogue.get_to_change(Shelf::Runs, &key).await?;
-        let before: Vec<Rename> = value.and_then(|value| serde_json::from_slice(&value).ok()).unwrap_or_default();
+        let before: Vec<Rename> = value.and_then(|value| parse(&value).ok()).unwrap_or_default();
         let mut after = before.clone();
         change(&mut after);
         if after == before {
