@@ -2,7 +2,7 @@
 //!
 //! The map, in reading order. A module names only modules on lower floors (`docs/architecture.md`).
 
-// Ground: names, time, money, what is wrong where, tasks, logs, figures, traces.
+// Ground: names, what is stored and sent, time, money, what is wrong where, tasks, logs, figures, traces.
 pub mod bounds;
 pub mod clock;
 pub mod ids;
@@ -11,6 +11,7 @@ pub mod lifecycle;
 pub mod metrics;
 pub mod money;
 pub mod problem;
+pub mod protocol;
 pub mod redact;
 pub mod schema;
 pub mod seal;

@@ -8,6 +8,7 @@ use crate::chat::memory::Utterance;
 use crate::chat::{Answer, Effects, Event, Line, Question, Result, Stage, ToolResponse};
 use crate::ids::Name;
 use crate::message::{Content, InShort, TextInput};
+use crate::protocol::participant::USER;
 use crate::workflow::{Agent, HumanInputMode};
 
 const END: &str = "Press enter or type 'exit' to stop the conversation: ";
@@ -118,7 +119,7 @@ fn interruption(input: String, last: &Line) -> Utterance {
 pub(super) async fn ask_person(sender: &str, says: TextInput, fx: &dyn Effects) -> Result<String> {
     let question = Question {
         sender: sender.to_owned(),
-        recipient: "User".to_owned(),
+        recipient: USER.to_owned(),
         says: Content::TextInput(says),
         timeout: None,
         default: None,

@@ -13,6 +13,7 @@ use crate::chat::{Call, Event, Permission, Replied, Result, Speaking, Stage, Sto
 use crate::ids::{MessageId, Name};
 use crate::message::{CANNOT_BE_KEPT, inexact_number};
 use crate::model::{Role, ToolCall};
+use crate::protocol::participant::USER;
 use crate::workflow::{Agent, Approve, Returns, Schema, Tool, apply_defaults};
 
 /// The most problems of one call that a model is told.
@@ -295,7 +296,7 @@ pub struct Asked<'a> {
 
 /// Asks, executes what the model calls, and asks again, until it replies: the text, and the id under which it was shown.
 pub async fn ask_with_tools(stage: &mut Stage<'_>, asked: Asked<'_>) -> Result<(String, MessageId)> {
-    let recipient = super::own_name("User");
+    let recipient = super::own_name(USER);
     let agent = Agent {
         tools: asked.tools.to_vec(),
         executes: asked.tools.to_vec(),

@@ -16,6 +16,7 @@ use crate::ids::{RunId, UserId};
 use crate::lifecycle::Shutdown;
 use crate::message::Content;
 use crate::model::Models;
+use crate::protocol::participant::{USER, WORKFLOW};
 use crate::run::claim::Owned;
 use crate::run::lease::Lease;
 use crate::run::notice::Notices;
@@ -353,7 +354,7 @@ async fn finish(journal: &Arc<Journal>, done: crate::chat::Result<Value>, scope:
     let (kind, step) = (failure.kind.as_str(), failure.step.as_deref());
     tracing::warn!(run.id = %journal.run, workflow = %journal.created.workflow, user.id = user, kind, step, "the run failed");
     let says = Content::Error { short: Some(format!("{FAILED}.")), long: Some(told.clone()) };
-    Scoped::of_end(journal.clone(), scope).say("Workflow", "User", says, None).await?;
+    Scoped::of_end(journal.clone(), scope).say(WORKFLOW, USER, says, None).await?;
     let words = Value::String(format!("{FAILED}: {told}"));
     end(journal, Ending::Failed, Some(told), Value::Null, words).await?;
     Ok(Left::Ended)

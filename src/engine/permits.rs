@@ -8,6 +8,7 @@ use crate::engine::concealed::revealed;
 use crate::engine::effects::{REPLAY, Scoped};
 use crate::engine::steps::Execution;
 use crate::message::{Approval, CalledTool, Content, Decision, Verdict};
+use crate::protocol::participant::USER;
 use crate::workflow::{Approve, Tool};
 
 /// A call that somebody wants to make.
@@ -101,7 +102,7 @@ impl Execution<'_> {
             ..Approval::default()
         }));
         let question =
-            Question { sender: by.to_owned(), recipient: "User".to_owned(), says, timeout: None, default: None };
+            Question { sender: by.to_owned(), recipient: USER.to_owned(), says, timeout: None, default: None };
         let (answer, shown) = fx.ask_and_show(question).await?;
         let Answer::Given(answer) = answer else {
             return Err(Stop::Halted("a question without a deadline cannot be too late".to_owned()));

@@ -7,6 +7,7 @@ use crate::bounds::{OUTSIDE, read};
 use crate::chat::Event;
 use crate::message::Content;
 use crate::model::ToolCall;
+use crate::protocol::participant::USER;
 
 /// A message for people.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,12 +42,12 @@ pub(super) fn shown(event: Event) -> Vec<Shown> {
                 call_id: Some(call.id),
                 retval: content,
             };
-            vec![message(&agent, "User", says)]
+            vec![message(&agent, USER, says)]
         }
         Event::SelectSpeaker { manager, agents } => {
             let numbered: Vec<String> =
                 (1..).zip(&agents).map(|(number, agent)| format!("{number}. {agent}")).collect();
-            vec![message(&manager, "User", Content::text(format!("Who speaks next?\n\n{}", numbered.join("\n"))))]
+            vec![message(&manager, USER, Content::text(format!("Who speaks next?\n\n{}", numbered.join("\n"))))]
         }
         Event::PostCarryover { sender, recipient, message: opening, carryover } => {
             let mut says = Map::new();

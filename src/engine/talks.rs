@@ -22,6 +22,7 @@ use crate::engine::watch::Calling;
 use crate::ids::{MessageId, Name};
 use crate::message::{Content, Within};
 use crate::model::Request;
+use crate::protocol::participant::{USER, WORKFLOW};
 use crate::run::record::Usage;
 use crate::workflow::{self, AskAgent, Data, ModelUse, Tool};
 
@@ -108,7 +109,7 @@ impl Execution<'_> {
         let (text, message) =
             self.on_stage(fx, scope, place, async |stage| chat::ask_with_tools(stage, asked).await).await?;
         let Some(schema) = output else {
-            fx.say(agent.name.as_str(), "User", Content::text(text.clone()), Some(message)).await?;
+            fx.say(agent.name.as_str(), USER, Content::text(text.clone()), Some(message)).await?;
             return Ok(json!(text));
         };
         let value: Value = read(text.as_bytes(), &OUTSIDE).map_err(|unfit| {
@@ -141,7 +142,7 @@ impl Execution<'_> {
         };
         let fitting = |args| chat::checked_arguments(tool, args).map_err(|problems| Stop::failed("tool", problems));
         let mut args = fitting(args)?;
-        let by = "Workflow";
+        let by = WORKFLOW;
         let permit = match self.permit(fx, Wanted { tool, arguments: &args, by, call_id: None }).await? {
             Permission::Granted(permit) => permit,
             Permission::Changed(others, permit) => {

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 
 use crate::ids::{MessageId, RunId};
 use crate::message::{Content, Message, envelope};
+use crate::protocol::participant::USER;
 use crate::redact::Redactor;
 use crate::run::record::{Answered, Body, Outcome, Placed};
 use crate::run::redaction;
@@ -111,7 +112,7 @@ fn as_text(run: RunId, question: &Message, answered: &Answered, redactor: &Redac
     };
     let message = Message {
         uuid: run.derive(&format!("answer/{}", question.uuid)),
-        sender: question.recipient.clone().or_else(|| Some("User".to_owned())),
+        sender: question.recipient.clone().or_else(|| Some(USER.to_owned())),
         recipient: question.sender.clone(),
         auto_reply: false,
         alias: None,

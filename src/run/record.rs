@@ -16,6 +16,7 @@ use crate::ids::{MessageId, Name, RunId, UserId, WorkerId};
 use crate::message::{Content, Message};
 use crate::model;
 use crate::money::Usd;
+use crate::protocol::participant::{USER, WORKFLOW};
 use crate::vouch::Vouchable;
 
 /// The newest version of the format that this program reads.
@@ -585,8 +586,8 @@ fn pieces(text: &str, size: usize) -> Vec<&str> {
 pub fn started_message(run: RunId, created: &Created, description: Option<&str>) -> Message {
     Message {
         uuid: run.derive("workflow_started"),
-        sender: Some("Workflow".to_owned()),
-        recipient: Some("User".to_owned()),
+        sender: Some(WORKFLOW.to_owned()),
+        recipient: Some(USER.to_owned()),
         auto_reply: false,
         alias: None,
         within: Vec::new(),
@@ -602,8 +603,8 @@ pub fn started_message(run: RunId, created: &Created, description: Option<&str>)
 pub fn completed_message(run: RunId, result: Value) -> Message {
     Message {
         uuid: run.derive("workflow_completed"),
-        sender: Some("Workflow".to_owned()),
-        recipient: Some("User".to_owned()),
+        sender: Some(WORKFLOW.to_owned()),
+        recipient: Some(USER.to_owned()),
         auto_reply: false,
         alias: None,
         within: Vec::new(),

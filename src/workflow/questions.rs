@@ -9,6 +9,7 @@ use super::scope::Scope;
 use super::shapes::{CHOICE, FORM, MESSAGE, MULTIPLE_CHOICE, ON_TIMEOUT, TEXT_INPUT};
 use super::values::{data, entries, list_or_expression, template};
 use super::{Action, Asking, Choice, Choices, Data, MessageAction, MessageContent, OnTimeout, Template, ValueType};
+use crate::protocol::participant::{USER, WORKFLOW};
 use crate::yaml::{Field, Fields};
 
 fn asking(fields: &Fields<'_>, scope: &Scope<'_>) -> Option<Asking> {
@@ -16,7 +17,7 @@ fn asking(fields: &Fields<'_>, scope: &Scope<'_>) -> Option<Asking> {
         fields.get(key).map_or_else(|| Some(Template::plain(default)), |field| template(&field, scope))
     };
     let prompt = fields.read("prompt", |field| template(field, scope));
-    let (sender, recipient) = (text("sender", "Workflow"), text("recipient", "User"));
+    let (sender, recipient) = (text("sender", WORKFLOW), text("recipient", USER));
     let timeout = fields.read("timeout", Field::duration);
     let on_timeout = fields.read("on_timeout", |field| {
         if !field.is_map() {
@@ -178,7 +179,7 @@ pub fn message(field: &Field<'_>, scope: &Scope<'_>) -> Option<MessageAction> {
     let plain = |text: &str| Template::plain(text);
     if !field.is_map() {
         let content = MessageContent::Text(template(field, scope)?);
-        return Some(MessageAction { content, sender: plain("Workflow"), recipient: plain("User") });
+        return Some(MessageAction { content, sender: plain(WORKFLOW), recipient: plain(USER) });
     }
     #[derive(Clone, Copy, PartialEq)]
     enum Type {
@@ -189,8 +190,8 @@ pub fn message(field: &Field<'_>, scope: &Scope<'_>) -> Option<MessageAction> {
     let fields = field.fields(&MESSAGE)?;
     let types = [("text", Type::Text), ("system", Type::System), ("error", Type::Error)];
     let kind = fields.get("type").map_or(Some(Type::Text), |field| field.one_of(&types));
-    let sender = fields.get("sender").map_or_else(|| Some(plain("Workflow")), |field| template(&field, scope));
-    let recipient = fields.get("recipient").map_or_else(|| Some(plain("User")), |field| template(&field, scope));
+    let sender = fields.get("sender").map_or_else(|| Some(plain(WORKFLOW)), |field| template(&field, scope));
+    let recipient = fields.get("recipient").map_or_else(|| Some(plain(USER)), |field| template(&field, scope));
     let body = fields.read("body", |field| template(field, scope));
     let long = fields.read("long", |field| template(field, scope));
     let data = fields.read("data", |field| entries(field, scope));

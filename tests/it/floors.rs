@@ -10,6 +10,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("ids", 0),
     ("clock", 0),
     ("problem", 0),
+    ("protocol", 0),
     ("yaml", 0),
     ("lifecycle", 0),
     ("money", 0),
@@ -46,9 +47,10 @@ const FLOORS: &[(&str, u8)] = &[
 ];
 
 /// On the ground floor these stand on others of it.
-const STEPS: [(&str, &str); 7] = [
+const STEPS: [(&str, &str); 8] = [
     ("seal", "ids"),
     ("vouch", "ids"),
+    ("protocol", "ids"),
     ("redact", "bounds"),
     ("telemetry", "redact"),
     ("telemetry", "visible"),

@@ -1,0 +1,4 @@
+//! The vocabulary of what is stored, signed and sent. What has a type here is written and read here, and nowhere else: a
+//! log outlives every version of the program.
+
+pub mod participant;
