@@ -6,6 +6,7 @@ use crate::bounds::{STORED, shorten};
 use crate::clock::Timestamp;
 use crate::ids::RunId;
 use crate::message::Message;
+use crate::protocol::effect_key::EffectKey;
 use crate::redact::Redactor;
 use crate::run::assembler::Unread;
 use crate::run::record::{Answered, Body, Outcome, Placed, Removal};
@@ -60,7 +61,7 @@ pub fn unreadable(run: RunId, unread: &Unread) -> Value {
     json!({"run": run, "seq": unread.seq, "at": unread.at, "kind": "unreadable", "reason": unread.why.to_string()})
 }
 
-fn did(key: String, outcome: Outcome) -> (&'static str, Value) {
+fn did(key: EffectKey, outcome: Outcome) -> (&'static str, Value) {
     let (kind, mut fields) = match outcome {
         Outcome::Answer(answered) => ("answered", answer(&answered)),
         Outcome::Reply(reply) => ("replied", json!(reply)),

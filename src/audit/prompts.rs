@@ -7,12 +7,13 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::model::ChatMessage;
+use crate::protocol::effect_key::EffectKey;
 use crate::run::record::{Body, Placed};
 
 /// The requests of one run, as its records are read in order.
 #[derive(Default)]
 pub struct Prompts {
-    known: HashMap<String, (Vec<Arc<ChatMessage>>, Vec<Value>)>,
+    known: HashMap<EffectKey, (Vec<Arc<ChatMessage>>, Vec<Value>)>,
 }
 
 impl Prompts {

@@ -60,10 +60,10 @@ pub fn of_log(placed: &Placed) -> Entry {
             ("said", said(message.sender.as_deref(), message.recipient.as_deref(), &message.says))
         }
         Body::Did { outcome: Outcome::Answer(answer), .. } => ("answered", answered(answer)),
-        Body::Did { key, outcome } => ("did", format!("{}: {}", line(key), did(outcome))),
-        Body::Calling { key, digest: None } => ("calling", line(key)),
+        Body::Did { key, outcome } => ("did", format!("{}: {}", line(&key.to_string()), did(outcome))),
+        Body::Calling { key, digest: None } => ("calling", line(&key.to_string())),
         Body::Calling { key, digest: Some(digest) } => {
-            ("calling", format!("{} (allowed, digest {})", line(key), line(digest)))
+            ("calling", format!("{} (allowed, digest {})", line(&key.to_string()), line(digest)))
         }
         Body::Parked { until: None } => ("parked", "waits for an answer".to_owned()),
         Body::Parked { until: Some(until) } => ("parked", format!("waits, until {until} at the latest")),

@@ -22,6 +22,7 @@ use crate::ids::{MessageId, RunId};
 use crate::message::Message;
 use crate::metrics::{OfWorkflow, metrics};
 use crate::model::{self, Models};
+use crate::protocol::effect_key::{EffectKey, EffectScope};
 use crate::redact::Redactor;
 use crate::run::claim::{Owned, is_still_mine, last_claim};
 use crate::run::lease::Lease;
@@ -43,9 +44,6 @@ mod writing;
 
 pub(super) use bounds::{Bounds, Values};
 pub(super) use writing::Writing;
-
-/// The keys of permissions begin so; no step does.
-const ALLOWED: &str = "!allowed/";
 
 /// What the log remembers of an effect.
 #[derive(Debug, Clone)]
@@ -86,7 +84,7 @@ pub(super) struct Journal {
     epoch: AtomicU64,
     /// How often the worker's lease had lapsed when the run was last known to be its own.
     confirmed: AtomicU64,
-    remembered: Mutex<HashMap<String, Remembered>>,
+    remembered: Mutex<HashMap<EffectKey, Remembered>>,
     pen: tokio::sync::Mutex<Pen>,
     prompts: Mutex<Prompts>,
     behind: Mutex<storing::Behind>,
@@ -128,7 +126,7 @@ struct State {
     /// Texts being written now.
     writing: HashMap<MessageId, Writing>,
     /// What may be called in the whole run.
-    allowed: HashSet<String>,
+    allowed: HashSet<Arc<str>>,
     usage: Usage,
     spent: Spent,
 }
@@ -193,8 +191,8 @@ impl Journal {
         let bounds = Bounds::new(history.len());
         let asked_secret = history.iter().any(|placed| asks_secret(&placed.record.body));
         let mut remembered = remember(history);
-        let allowed = remembered.extract_if(|key, _| key.starts_with(ALLOWED));
-        let allowed = allowed.map(|(key, _)| key[ALLOWED.len()..].to_owned()).collect();
+        let allowed = remembered.extract_if(|key, _| key.permission().is_some());
+        let allowed = allowed.filter_map(|(key, _)| key.permission().cloned()).collect();
         Self {
             run,
             created,
@@ -241,13 +239,8 @@ impl Journal {
 
     /// An effect of the scope with a number above `number` that the log remembers. Within a scope everything happens in
     /// order: if there is one, what comes before it cannot be new.
-    pub(super) fn remembered_after(&self, scope: &str, number: u32) -> Option<String> {
-        let later = |key: &&String| {
-            let rest = key.strip_prefix(scope).and_then(|rest| rest.strip_prefix('#'));
-            let digits = rest.map(|rest| rest.split('/').next().unwrap_or(rest));
-            digits.and_then(|digits| digits.parse::<u32>().ok()).is_some_and(|later| later > number)
-        };
-        lock(&self.remembered).keys().find(later).cloned()
+    pub(super) fn remembered_after(&self, scope: &EffectScope, number: u32) -> Option<EffectKey> {
+        lock(&self.remembered).keys().find(|key| key.is_after(scope, number)).cloned()
     }
 
     /// The time by which the run counts.
@@ -256,7 +249,7 @@ impl Journal {
     }
 
     /// What the log remembers of the effect; each is asked for once.
-    pub(super) fn remembered(&self, key: &str) -> Option<Remembered> {
+    pub(super) fn remembered(&self, key: &EffectKey) -> Option<Remembered> {
         lock(&self.remembered).remove(key)
     }
 
@@ -347,8 +340,8 @@ impl Journal {
 
     /// Notes that a tool is being called: in the log, so that people see what was under way, and for the limit. Returns
     /// whether it is called for the first time: a call that the log remembers was counted before.
-    pub(super) async fn begin_tool_call(self: &Arc<Self>, key: &str, digest: Option<&str>) -> Result<bool> {
-        let is_known = match self.remembered(key) {
+    pub(super) async fn begin_tool_call(self: &Arc<Self>, key: EffectKey, digest: Option<&str>) -> Result<bool> {
+        let is_known = match self.remembered(&key) {
             Some(Remembered::Did(Outcome::Failed { kind, message })) => return Err(Stop::failed(&kind, message)),
             known => known.is_some(),
         };
@@ -366,10 +359,10 @@ impl Journal {
         let too_many = self.limits.tool_calls.filter(|limit| used > *limit);
         let why = too_many.map(|limit| format!("the run has called {limit} tools, its limit"));
         match why.or_else(|| self.too_large()) {
-            Some(why) => Err(self.refuse(key.to_owned(), why).await?),
+            Some(why) => Err(self.refuse(key, why).await?),
             None => {
                 let digest = digest.map(str::to_owned);
-                self.append(Body::Calling { key: key.to_owned(), digest }).await.map(|()| true)
+                self.append(Body::Calling { key, digest }).await.map(|()| true)
             }
         }
     }
@@ -381,7 +374,7 @@ impl Journal {
     }
 
     /// Remembers that a limit was met instead of performing an effect, and returns the failure.
-    pub(super) async fn refuse(self: &Arc<Self>, key: String, why: String) -> Result<Stop> {
+    pub(super) async fn refuse(self: &Arc<Self>, key: EffectKey, why: String) -> Result<Stop> {
         let outcome = Outcome::Failed { kind: LIMIT.to_owned(), message: why.clone() };
         self.append(Body::Did { key, outcome }).await?;
         Ok(Stop::failed(LIMIT, why))
@@ -393,10 +386,10 @@ impl Journal {
     }
 
     /// Notes that the run may call a tool from now on.
-    pub(super) async fn allow(self: &Arc<Self>, tool: String) -> Result<()> {
+    pub(super) async fn allow(self: &Arc<Self>, tool: Arc<str>) -> Result<()> {
         if !self.is_allowed(&tool) {
             let outcome = Outcome::Value(serde_json::Value::Bool(true));
-            self.append(Body::Did { key: format!("{ALLOWED}{tool}"), outcome }).await?;
+            self.append(Body::Did { key: EffectKey::Permission(tool.clone()), outcome }).await?;
             lock(&self.state).allowed.insert(tool);
         }
         Ok(())
@@ -429,7 +422,7 @@ fn asks_secret(body: &Body) -> bool {
     matches!(body, Body::Said { message, .. } if message.says.asks() && message.says.is_secret())
 }
 
-fn remember(history: Vec<Placed>) -> HashMap<String, Remembered> {
+fn remember(history: Vec<Placed>) -> HashMap<EffectKey, Remembered> {
     let mut remembered = HashMap::new();
     for placed in history {
         match placed.record.body {

@@ -16,6 +16,7 @@ use crate::ids::{RunId, UserId};
 use crate::lifecycle::Shutdown;
 use crate::message::Content;
 use crate::model::Models;
+use crate::protocol::effect_key::EffectScope;
 use crate::protocol::participant::{USER, WORKFLOW};
 use crate::run::claim::Owned;
 use crate::run::lease::Lease;
@@ -323,19 +324,23 @@ async fn idle_until(park_at: Option<tokio::time::Instant>, shutdown: &Shutdown) 
 async fn execute(workflow: Arc<Workflow>, journal: Arc<Journal>) -> crate::chat::Result<Value> {
     let mut scope = Scope::new(&workflow, journal.run, &journal.created, &journal.created.params);
     let execution = Execution { workflow: &workflow, journal: &journal, within: Vec::new() };
-    Ok(match execution.body(&workflow.steps, &mut scope, String::new()).await? {
+    Ok(match execution.body(&workflow.steps, &mut scope, EffectScope::root()).await? {
         Flow::Return(value) => value,
         Flow::Next(_) => Value::Null,
     })
 }
 
 /// The scope of what the engine itself says of a run: one that no step has. Kept logs have the plain name wherever it was free.
-fn own_scope(workflow: &Workflow, name: &str) -> String {
+fn own_scope(workflow: &Workflow, name: &str) -> EffectScope {
     let is_taken = workflow.steps.iter().any(|step| step.path == name);
-    if is_taken { format!("!{name}") } else { name.to_owned() }
+    EffectScope::of_engine(name, is_taken)
 }
 
-async fn finish(journal: &Arc<Journal>, done: crate::chat::Result<Value>, scope: String) -> crate::chat::Result<Left> {
+async fn finish(
+    journal: &Arc<Journal>,
+    done: crate::chat::Result<Value>,
+    scope: EffectScope,
+) -> crate::chat::Result<Left> {
     let failure = match done {
         Ok(result) => match end(journal, Ending::Completed, None, result.clone(), result).await {
             Ok(()) => return Ok(Left::Ended),
@@ -360,7 +365,7 @@ async fn finish(journal: &Arc<Journal>, done: crate::chat::Result<Value>, scope:
     Ok(Left::Ended)
 }
 
-async fn cancel(journal: &Arc<Journal>, payload: &[u8], scope: String) -> crate::chat::Result<Left> {
+async fn cancel(journal: &Arc<Journal>, payload: &[u8], scope: EffectScope) -> crate::chat::Result<Left> {
     let by = journal.cancelled_by(payload);
     Scoped::of_end(journal.clone(), scope).say_cut_off().await?;
     let reason = match by {

@@ -49,7 +49,7 @@ impl Execution<'_> {
             self.ask_for_permission(fx, wanted).await?;
         match (decision, tool.approve) {
             (Decision::Deny, _) => return Ok(Permission::Denied(reason)),
-            (Decision::Always, _) | (Decision::Once, Approve::First) => self.journal.allow(standing).await?,
+            (Decision::Always, _) | (Decision::Once, Approve::First) => self.journal.allow(standing.into()).await?,
             (Decision::Once, _) => {}
         }
         let permit = |arguments: &Map<String, Value>| {

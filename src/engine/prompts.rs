@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::model::{ChatMessage, Request};
+use crate::protocol::effect_key::EffectKey;
 use crate::run::record::Asked;
 use crate::workflow::ModelUse;
 
@@ -21,7 +22,7 @@ const REMEMBERED: usize = 8;
 pub(super) struct Prompts(VecDeque<Known>);
 
 pub(super) struct Known {
-    key: String,
+    key: EffectKey,
     messages: Vec<Arc<ChatMessage>>,
     tools: u64,
 }
@@ -34,7 +35,7 @@ pub(super) struct Noting {
 
 impl Prompts {
     /// Notes a request.
-    pub(super) fn note(&self, key: &str, llm: &ModelUse, request: &Request) -> Noting {
+    pub(super) fn note(&self, key: &EffectKey, llm: &ModelUse, request: &Request) -> Noting {
         let tools = digest(&request.tools);
         // A conversation's requests share their messages, most often: a long one is not read before each of its turns.
         let same = |(a, b): &(&Arc<ChatMessage>, &Arc<ChatMessage>)| Arc::ptr_eq(a, b) || a == b;
@@ -53,7 +54,7 @@ impl Prompts {
             response_format: request.response_format.clone(),
             parameters: request.parameters.clone(),
         };
-        Noting { asked, known: Known { key: key.to_owned(), messages: request.messages.clone(), tools } }
+        Noting { asked, known: Known { key: key.clone(), messages: request.messages.clone(), tools } }
     }
 
     /// Remembers a request that is stored now.
@@ -113,7 +114,7 @@ mod tests {
         let (mut prompts, mut whole) = (Prompts::default(), crate::audit::Prompts::default());
         let mut stored = Vec::new();
         for (number, request) in requests.iter().enumerate() {
-            let key = format!("talk#{number}");
+            let key = EffectKey::from(format!("talk#{number}").as_str());
             let (asked, known) = prompts.note(&key, &llm, request).took(Duration::from_millis(7));
             prompts.remember(known);
             stored.push(asked.messages.len());

@@ -17,8 +17,9 @@ use crate::engine::questions::{ask, chosen, offered, text_value, texts};
 use crate::engine::scope::{Change, Scope, within_bounds};
 use crate::ids::{Name, RunId};
 use crate::message::{self, Content, Form, MultipleChoice, TextInput, Within};
+use crate::protocol::effect_key::EffectScope;
 use crate::run::directory;
-use crate::run::record::{Origin, Outcome};
+use crate::run::record::Origin;
 use crate::run::start::{Start, start};
 use crate::workflow::expression::seen;
 use crate::workflow::{
@@ -43,7 +44,12 @@ pub(super) struct Execution<'a> {
 
 impl<'a> Execution<'a> {
     /// Executes steps in order. `at` names the place for the keys of their effects.
-    pub(super) fn body<'f>(&'f self, steps: &'f [Step], scope: &'f mut Scope, at: String) -> BoxFuture<'f, Result<Flow>>
+    pub(super) fn body<'f>(
+        &'f self,
+        steps: &'f [Step],
+        scope: &'f mut Scope,
+        at: EffectScope,
+    ) -> BoxFuture<'f, Result<Flow>>
     where
         'a: 'f,
     {
@@ -71,11 +77,11 @@ impl<'a> Execution<'a> {
     }
 
     /// One step, with what surrounds it: retries, time-out, and what to do about a failure.
-    async fn step(&self, step: &Step, scope: &mut Scope, at: &str) -> Result<Flow> {
-        let here = format!("{at}{}", step.path);
+    async fn step(&self, step: &Step, scope: &mut Scope, at: &EffectScope) -> Result<Flow> {
+        let here = at.step(&step.path);
         let mut attempt = 1;
         let failure = loop {
-            let place = if attempt == 1 { here.clone() } else { format!("{here}~{attempt}") };
+            let place = here.attempt(attempt);
             let failure = match self.timed(step, scope, &place).await {
                 // The log is of another program: nothing that goes on from here would be this run.
                 Err(Stop::Failed(failure)) if failure.kind == REPLAY => return Err(Stop::Failed(failure)),
@@ -87,7 +93,7 @@ impl<'a> Execution<'a> {
             };
             match &step.retry {
                 Some(retry) if attempt <= retry.max && (retry.on.is_empty() || retry.on.contains(&failure.kind)) => {
-                    let pause = self.scoped(format!("{place}/pause"));
+                    let pause = self.scoped(place.pause());
                     let until = pause.moment_after(retry.delay).await?;
                     pause.wait_until(until).await;
                     attempt += 1;
@@ -107,7 +113,7 @@ impl<'a> Execution<'a> {
             }
             OnError::Do(steps) => {
                 let hidden = scope.bind("error", error);
-                let flow = self.body(steps, scope, format!("{here}/on_error/")).await;
+                let flow = self.body(steps, scope, here.on_error()).await;
                 scope.unbind("error", hidden);
                 flow
             }
@@ -116,12 +122,12 @@ impl<'a> Execution<'a> {
 
     /// A step within its time-out. What it changed counts only if it ended in time: so a replay, which does not execute a step
     /// that is known to have been too slow, comes to the same.
-    async fn timed(&self, step: &Step, scope: &mut Scope, place: &str) -> Result<Flow> {
+    async fn timed(&self, step: &Step, scope: &mut Scope, place: &EffectScope) -> Result<Flow> {
         let Some(timeout) = step.timeout else { return self.action(step, scope, place).await };
-        let timer = self.scoped(format!("{place}/timeout"));
+        let timer = self.scoped(place.timeout());
         let deadline = timer.moment_after(timeout).await?;
         let too_slow = || Stop::failed("timeout", format!("the step took longer than {timeout:?}"));
-        if timer.recalled("passed").is_some() {
+        if timer.has_timed_out() {
             return Err(too_slow());
         }
         let mut within = scope.branch();
@@ -135,18 +141,18 @@ impl<'a> Execution<'a> {
                 flow
             }
             () = timer.wait_until(deadline) => {
-                timer.remember("passed", Outcome::Failed { kind: "timeout".to_owned(), message: String::new() }).await?;
+                timer.remember_timed_out().await?;
                 Err(too_slow())
             }
         }
     }
 
-    fn scoped(&self, scope: String) -> Scoped {
+    fn scoped(&self, scope: EffectScope) -> Scoped {
         Scoped::new(self.journal.clone(), scope, self.within.clone())
     }
 
-    async fn action(&self, step: &Step, scope: &mut Scope, place: &str) -> Result<Flow> {
-        let fx = self.scoped(place.to_owned());
+    async fn action(&self, step: &Step, scope: &mut Scope, place: &EffectScope) -> Result<Flow> {
+        let fx = self.scoped(place.clone());
         let value = match &step.action {
             Action::TextInput { asking, suggestions, suggestions_fill, password, multiline, pattern, value_type } => {
                 let says = Content::TextInput(TextInput {
@@ -237,14 +243,14 @@ impl<'a> Execution<'a> {
             .ok_or_else(|| Stop::failed("workflow", format!("there is no agent {name:?}")))
     }
 
-    async fn branch(&self, arms: &[Arm], scope: &mut Scope, place: &str) -> Result<Flow> {
-        for (index, arm) in arms.iter().enumerate() {
+    async fn branch(&self, arms: &[Arm], scope: &mut Scope, place: &EffectScope) -> Result<Flow> {
+        for (index, arm) in (0..).zip(arms) {
             let taken = match &arm.when {
                 Some(when) => scope.holds(when)?,
                 None => true,
             };
             if taken {
-                return self.body(&arm.body, scope, format!("{place}/{index}/")).await;
+                return self.body(&arm.body, scope, place.iteration(index)).await;
             }
         }
         Ok(Flow::Next(Value::Null))
@@ -256,7 +262,7 @@ impl<'a> Execution<'a> {
         condition: Option<&LoopCondition>,
         body: &[Step],
         scope: &mut Scope,
-        place: &str,
+        place: &EffectScope,
     ) -> Result<Flow> {
         let mut values = Values::new(self.journal);
         let outer = scope.bind("loop", minijinja::Value::UNDEFINED);
@@ -268,7 +274,7 @@ impl<'a> Execution<'a> {
             {
                 break;
             }
-            match self.body(body, scope, format!("{place}/{index}/")).await? {
+            match self.body(body, scope, place.iteration(index)).await? {
                 Flow::Next(value) => values.push(value)?,
                 Flow::Return(value) => {
                     returned = Some(value);
@@ -292,7 +298,7 @@ impl<'a> Execution<'a> {
         parallel: usize,
         body: &[Step],
         scope: &mut Scope,
-        place: &str,
+        place: &EffectScope,
     ) -> Result<Flow> {
         let Value::Array(items) = items else {
             return Err(Stop::failed("template", format!("foreach needs a list, not {items}")));
@@ -309,7 +315,7 @@ impl<'a> Execution<'a> {
         for (index, item) in (0..).zip(&items) {
             scope.bind(variable.as_str(), seen(item));
             scope.bind("loop", loop_value(index));
-            match self.body(body, scope, format!("{place}/{index}/")).await? {
+            match self.body(body, scope, place.iteration(index)).await? {
                 Flow::Next(value) => values.push(value)?,
                 Flow::Return(value) => {
                     returned = Some(value);
@@ -329,7 +335,7 @@ impl<'a> Execution<'a> {
         parallel: usize,
         body: &[Step],
         scope: &mut Scope,
-        place: &str,
+        place: &EffectScope,
     ) -> Result<Value> {
         let before: &Scope = scope;
         let mut branches = stream::iter((0..).zip(items))
@@ -337,7 +343,7 @@ impl<'a> Execution<'a> {
                 let mut branch = before.branch();
                 branch.bind(variable.as_str(), seen(&item));
                 branch.bind("loop", loop_value(index));
-                let value = self.body(body, &mut branch, format!("{place}/{index}/")).await?;
+                let value = self.body(body, &mut branch, place.iteration(index)).await?;
                 Ok::<_, Stop>((ended(value), branch.into_changes()))
             })
             .buffered(parallel);
@@ -352,11 +358,11 @@ impl<'a> Execution<'a> {
         within_bounds(values.into_list())
     }
 
-    async fn parallel(&self, branches: &[(Name, Vec<Step>)], scope: &mut Scope, place: &str) -> Result<Value> {
+    async fn parallel(&self, branches: &[(Name, Vec<Step>)], scope: &mut Scope, place: &EffectScope) -> Result<Value> {
         let before: &Scope = scope;
         let running = branches.iter().map(|(name, body)| async move {
             let mut branch = before.branch();
-            let value = self.body(body, &mut branch, format!("{place}/{name}/")).await?;
+            let value = self.body(body, &mut branch, place.named(name)).await?;
             Ok::<_, Stop>((ended(value), branch.into_changes()))
         });
         let ended = futures_util::future::try_join_all(running).await?;
@@ -365,14 +371,14 @@ impl<'a> Execution<'a> {
     }
 
     /// Another workflow, within this run.
-    async fn called(&self, name: &Name, params: Map<String, Value>, place: &str) -> Result<Value> {
+    async fn called(&self, name: &Name, params: Map<String, Value>, place: &EffectScope) -> Result<Value> {
         let called = self.workflow.called(name).map_err(|problem| Stop::failed("workflow", problem))?;
         let params = called.checked_params(params).map_err(|problem| Stop::failed("params", problem))?;
         let title = called.title.clone().unwrap_or_else(|| name.to_string());
-        let within = [self.within.as_slice(), &[Within { id: place.to_owned(), title }]].concat();
+        let within = [self.within.as_slice(), &[Within { id: place.to_string(), title }]].concat();
         let execution = Execution { workflow: &called, journal: self.journal, within };
         let mut scope = Scope::new(&called, self.journal.run, &self.journal.created, &params);
-        let flow = execution.body(&called.steps, &mut scope, format!("{place}/{name}/")).await?;
+        let flow = execution.body(&called.steps, &mut scope, place.named(name)).await?;
         Ok(match flow {
             Flow::Return(value) => value,
             Flow::Next(_) => Value::Null,

@@ -22,6 +22,7 @@ use crate::engine::watch::Calling;
 use crate::ids::{MessageId, Name};
 use crate::message::{Content, Within};
 use crate::model::Request;
+use crate::protocol::effect_key::{EffectKey, EffectScope};
 use crate::protocol::participant::{USER, WORKFLOW};
 use crate::run::record::Usage;
 use crate::workflow::{self, AskAgent, Data, ModelUse, Tool};
@@ -44,7 +45,7 @@ impl Execution<'_> {
         &self,
         fx: &Scoped,
         scope: &mut Scope,
-        place: &str,
+        place: &EffectScope,
         chat: &workflow::Chat,
     ) -> Result<Value> {
         let chat = given(chat, scope)?;
@@ -56,7 +57,7 @@ impl Execution<'_> {
         &self,
         fx: &Scoped,
         scope: &mut Scope,
-        place: &str,
+        place: &EffectScope,
         chats: &[workflow::Chat],
     ) -> Result<Value> {
         let chats = chats.iter().map(|chat| given(chat, scope)).collect::<Result<Vec<_>>>()?;
@@ -68,7 +69,7 @@ impl Execution<'_> {
         &self,
         fx: &Scoped,
         scope: &mut Scope,
-        place: &str,
+        place: &EffectScope,
         chat: &workflow::GroupChat,
     ) -> Result<Value> {
         let message = chat.message.as_ref().map(|message| scope.value(message)).transpose()?;
@@ -81,7 +82,7 @@ impl Execution<'_> {
         &self,
         fx: &Scoped,
         scope: &mut Scope,
-        place: &str,
+        place: &EffectScope,
         group: &workflow::Group,
     ) -> Result<Value> {
         let messages = scope.value(&group.messages)?;
@@ -94,7 +95,7 @@ impl Execution<'_> {
         &self,
         fx: &Scoped,
         scope: &mut Scope,
-        place: &str,
+        place: &EffectScope,
         asking: &AskAgent,
     ) -> Result<Value> {
         let agent = self.agent(&asking.agent)?;
@@ -133,7 +134,7 @@ impl Execution<'_> {
         &self,
         fx: &Scoped,
         scope: &mut Scope,
-        place: &str,
+        place: &EffectScope,
         tool: &Name,
         args: Map<String, Value>,
     ) -> Result<Value> {
@@ -152,7 +153,7 @@ impl Execution<'_> {
             Permission::Denied(reason) => return Err(Stop::failed("denied", chat::denial(reason.as_deref()))),
         };
         let allowed = Allowed { tool, arguments: &args, by, permit: permit.as_ref() };
-        self.execute(allowed, None, scope, &format!("{place}/{}/", tool.name)).await
+        self.execute(allowed, None, scope, place.named(&tool.name)).await
     }
 
     /// A conversation with the usage in its result.
@@ -160,7 +161,7 @@ impl Execution<'_> {
         &self,
         fx: &Scoped,
         scope: &mut Scope,
-        place: &str,
+        place: &EffectScope,
         hold: impl AsyncFnOnce(&mut Stage<'_>) -> Result<Value>,
     ) -> Result<Value> {
         let before = self.journal.usage();
@@ -175,7 +176,7 @@ impl Execution<'_> {
         &self,
         fx: &Scoped,
         scope: &mut Scope,
-        place: &str,
+        place: &EffectScope,
         hold: impl AsyncFnOnce(&mut Stage<'_>) -> Result<T>,
     ) -> Result<T> {
         let mut memory = std::mem::take(&mut scope.memory);
@@ -200,7 +201,7 @@ impl Execution<'_> {
         allowed: Allowed<'_>,
         context: Option<&Map<String, Value>>,
         scope: &mut Scope,
-        place: &str,
+        place: EffectScope,
     ) -> Result<Value> {
         let Allowed { tool, arguments, by, permit } = allowed;
         if scope.depth == DEEPEST_TOOLS {
@@ -212,10 +213,10 @@ impl Execution<'_> {
             self.check_permit(tool, by, arguments, permit)?;
         }
         let digest = permit.map(|permit| permit.digest.as_str());
-        let is_new = self.journal.begin_tool_call(&format!("{place}call"), digest).await?;
+        let is_new = self.journal.begin_tool_call(EffectKey::ToolCall(place.clone()), digest).await?;
         let calling = Calling::begin(&self.journal.figures, self.journal.run, tool, is_new);
         let mut within = scope.of_tool(tool, arguments, context);
-        let flow = calling.span.around(self.body(&tool.steps, &mut within, place.to_owned())).await;
+        let flow = calling.span.around(self.body(&tool.steps, &mut within, place)).await;
         calling.end(tool, &flow);
         scope.merge_variables(within);
         Ok(match flow? {
@@ -278,7 +279,7 @@ fn text(value: Value) -> String {
 struct Talking<'a, 'w> {
     fx: &'a Scoped,
     execution: &'a Execution<'w>,
-    place: &'a str,
+    place: &'a EffectScope,
     /// What the steps of tools work on; taken while one does.
     scope: Mutex<Option<&'a mut Scope>>,
     calls: AtomicU32,
@@ -352,7 +353,7 @@ impl Effects for Talking<'_, '_> {
 
     async fn call_tool(&self, call: Call<'_>) -> Result<std::result::Result<Value, Failure>> {
         let number = self.calls.fetch_add(1, Ordering::Relaxed);
-        let place = format!("{}/{}#{number}/", self.place, call.tool.name);
+        let place = self.place.tool_call(&call.tool.name, number);
         // A conversation calls one tool at a time.
         let Some(scope) = self.scope().take() else {
             return Err(Stop::Halted("two tools of one conversation were called at once".to_owned()));
@@ -361,7 +362,7 @@ impl Effects for Talking<'_, '_> {
         let execution = Execution { workflow: self.execution.workflow, journal: self.execution.journal, within };
         let Call { tool, arguments, agent, context, permit, .. } = call;
         let allowed = Allowed { tool, arguments, by: agent.as_str(), permit };
-        let executed = execution.execute(allowed, context, scope, &place).await;
+        let executed = execution.execute(allowed, context, scope, place).await;
         *self.scope() = Some(scope);
         match executed {
             Ok(value) => Ok(Ok(value)),

@@ -18,6 +18,7 @@ use crate::gateway::answers::Target;
 use crate::ids::{MessageId, RunId, UserId, user_token};
 use crate::lifecycle::Shutdown;
 use crate::message::{Content, Message, from_envelope};
+use crate::protocol::effect_key::EffectKey;
 use crate::redact::Redactor;
 use crate::run::answer::{Accepted, Answer, Given};
 use crate::run::record::{Answered, Body, Ended, Ending, Origin, Outcome, Placed, Record, Usage, completed_message};
@@ -218,8 +219,8 @@ impl Copied {
         self.last = placed.seq;
         self.summary.apply(&redaction::placed(redactor, placed));
         if let Body::Said { key, message } = &placed.record.body {
-            if let Some(seq) = key.strip_prefix("foreign/").and_then(|seq| seq.parse().ok()) {
-                self.upto = seq;
+            if let EffectKey::ForeignMessage(seq) = key {
+                self.upto = *seq;
             }
             self.asked = message.says.asks().then_some(message.uuid);
             self.failed = match &message.says {
@@ -270,7 +271,7 @@ fn body(seq: u64, message: &Message, failed: Option<&str>) -> Body {
             usage: Usage::default(),
             message: message.clone(),
         }),
-        _ => Body::Said { key: format!("foreign/{seq}"), message: message.clone() },
+        _ => Body::Said { key: EffectKey::ForeignMessage(seq), message: message.clone() },
     }
 }
 
@@ -382,7 +383,7 @@ async fn pass_on(
         append_to_current(broker, redactor, target.run, |summary| {
             let open = summary.open_questions().any(|open| open == question.uuid);
             open.then(|| Body::Did {
-                key: format!("foreign/answer/{}", question.uuid),
+                key: EffectKey::ForeignAnswer(question.uuid),
                 outcome: Outcome::Answer(answered.clone()),
             })
         })

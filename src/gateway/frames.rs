@@ -163,7 +163,7 @@ mod tests {
     }
 
     fn said(seq: u64, message: &Message) -> Placed {
-        placed(seq, Body::Said { key: seq.to_string(), message: message.clone() })
+        placed(seq, Body::Said { key: seq.to_string().as_str().into(), message: message.clone() })
     }
 
     fn answer_to(seq: u64, question: &Message, text: Option<&str>) -> Placed {
@@ -176,7 +176,7 @@ mod tests {
             by: None,
             on_timeout: false,
         };
-        placed(seq, Body::Did { key: format!("{seq}"), outcome: Outcome::Answer(answered) })
+        placed(seq, Body::Did { key: seq.to_string().as_str().into(), outcome: Outcome::Answer(answered) })
     }
 
     fn seen(frames: &[Frame]) -> Vec<(Value, Value, Value, bool)> {

@@ -11,6 +11,7 @@ use crate::bounds::{Unfit, parse};
 use crate::clock::Timestamp;
 use crate::ids::{MessageId, Name, UserId, WorkerId};
 use crate::message::Message;
+use crate::protocol::effect_key::EffectKey;
 use crate::run::record::{Asked, Body, Created, Done, Origin, Outcome, Record};
 
 /// How far into a record its kind is looked for: behind the version and the id.
@@ -49,7 +50,7 @@ struct Fields {
     kind: Kind,
     asked: Option<Box<Asked>>,
     done: Option<Box<Done>>,
-    key: Option<String>,
+    key: Option<EffectKey>,
     message: Option<Message>,
     outcome: Option<Outcome>,
     digest: Option<String>,

@@ -16,6 +16,7 @@ use crate::ids::{MessageId, Name, RunId, UserId, WorkerId};
 use crate::message::{Content, Message};
 use crate::model;
 use crate::money::Usd;
+use crate::protocol::effect_key::EffectKey;
 use crate::protocol::participant::{USER, WORKFLOW};
 use crate::vouch::Vouchable;
 
@@ -58,7 +59,7 @@ pub struct Record {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Done {
     /// The effect's key.
-    pub key: String,
+    pub key: EffectKey,
     /// What came of it.
     pub outcome: Outcome,
     /// What a model was asked.
@@ -75,7 +76,7 @@ pub struct Asked {
     pub took_ms: u64,
     /// The effect whose request this one begins as.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after: Option<String>,
+    pub after: Option<EffectKey>,
     /// How many messages they have in common.
     #[serde(default, skip_serializing_if = "is_none")]
     pub common: usize,
@@ -115,21 +116,21 @@ pub enum Body {
     /// It said something, or asked: visible to people.
     Said {
         /// The effect's key.
-        key: String,
+        key: EffectKey,
         /// The message.
         message: Message,
     },
     /// An effect is finished; it is never performed again.
     Did {
         /// The effect's key.
-        key: String,
+        key: EffectKey,
         /// What came of it.
         outcome: Outcome,
     },
     /// A tool is about to be called. What its steps do has records of its own, so that it can be called again on a replay.
     Calling {
         /// The effect's key.
-        key: String,
+        key: EffectKey,
         /// The digest of the call ([`crate::message::CalledTool::digest`]), where a person was asked about it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         digest: Option<String>,

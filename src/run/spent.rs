@@ -100,7 +100,7 @@ mod tests {
     }
 
     fn did() -> Body {
-        Body::Did { key: "k".to_owned(), outcome: Outcome::Value(json!(1)) }
+        Body::Did { key: "k".into(), outcome: Outcome::Value(json!(1)) }
     }
 
     fn parked(until: Option<u64>) -> Body {
@@ -108,7 +108,7 @@ mod tests {
     }
 
     fn asked(message: &Message) -> Body {
-        Body::Said { key: "q".to_owned(), message: message.clone() }
+        Body::Said { key: "q".into(), message: message.clone() }
     }
 
     fn answered(message: &Message) -> Body {
@@ -121,7 +121,7 @@ mod tests {
             by: None,
             on_timeout: false,
         };
-        Body::Did { key: "q/answer".to_owned(), outcome: Outcome::Answer(answered) }
+        Body::Did { key: "q/answer".into(), outcome: Outcome::Answer(answered) }
     }
 
     fn question() -> Message {

@@ -84,7 +84,8 @@ async fn going_on(broker: &Broker, run: RunId, user: &str, texts: &[&str]) -> u6
     };
     let mut last = append(broker, run, Body::Created(created), 0).await;
     for (number, text) in texts.iter().enumerate() {
-        last = append(broker, run, Body::Said { key: number.to_string(), message: said(text) }, last).await;
+        last = append(broker, run, Body::Said { key: number.to_string().as_str().into(), message: said(text) }, last)
+            .await;
     }
     last
 }
@@ -364,7 +365,13 @@ async fn a_run_that_goes_on_is_verified_all_the_while() {
         let mut last = going_on(&broker, run, "ann", &TEXTS).await;
         let verifier = verifier(&anchors);
         for number in 0..100 {
-            last = append(&broker, run, Body::Said { key: format!("x{number}"), message: said("more") }, last).await;
+            last = append(
+                &broker,
+                run,
+                Body::Said { key: format!("x{number}").as_str().into(), message: said("more") },
+                last,
+            )
+            .await;
             let found = verifier.one(&broker, run).await.unwrap();
             assert_eq!(found.findings, [], "after {number}");
         }
@@ -843,8 +850,8 @@ async fn answered(broker: &Broker, user: &str, word: &str) -> (RunId, u64) {
             by: UserId::new(user),
             on_timeout: false,
         };
-        steps.push(Body::Said { key: format!("q{number}"), message: question });
-        steps.push(Body::Did { key: format!("a{number}"), outcome: Outcome::Answer(answer) });
+        steps.push(Body::Said { key: format!("q{number}").as_str().into(), message: question });
+        steps.push(Body::Did { key: format!("a{number}").as_str().into(), outcome: Outcome::Answer(answer) });
     }
     for step in steps {
         last = append(broker, run, step, last).await;

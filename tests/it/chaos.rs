@@ -318,7 +318,7 @@ impl Verdict {
             }
         }
         let mut prompts = HashSet::new();
-        let mut done: HashMap<&str, Timestamp> = HashMap::new();
+        let mut done: HashMap<String, Timestamp> = HashMap::new();
         let mut owner: Option<(String, Timestamp)> = None;
         for placed in records {
             match &placed.record.body {
@@ -326,7 +326,7 @@ impl Verdict {
                     self.asked_twice += 1;
                     eprintln!("run {} asked {:?} twice", client.run, message.says.prompt());
                 }
-                Body::Did { key, .. } if done.insert(key, placed.at).is_some() => {
+                Body::Did { key, .. } if done.insert(key.to_string(), placed.at).is_some() => {
                     self.repeated += 1;
                     eprintln!("run {} did {key} twice", client.run);
                 }

@@ -16,6 +16,7 @@ use fastagency::ids::{MessageId, Name, RunId};
 use fastagency::lifecycle::{End, Lifecycle};
 use fastagency::message::Content;
 use fastagency::model::{self, ChatModel, Models, Progress, Reply, Request};
+use fastagency::protocol::effect_key::EffectKey;
 use fastagency::run::answer::{Answer, Given, answer};
 use fastagency::run::attach::{Seen, attach};
 use fastagency::run::record::{Body, Ended, Ending, Origin, Outcome, Record};
@@ -241,7 +242,7 @@ async fn a_log_that_does_not_fit_the_program_ends_in_a_sentence_and_not_in_anoth
     let another_kind = told(|history| {
         for record in history {
             if let Body::Did { key, outcome } = &mut record.body
-                && key == "one#0"
+                && *key == EffectKey::from("one#0")
             {
                 *outcome = Outcome::Value(json!(1));
             }
@@ -253,8 +254,10 @@ async fn a_log_that_does_not_fit_the_program_ends_in_a_sentence_and_not_in_anoth
         "{another_kind}"
     );
     // The reply is gone, what was said after it is there: a program that had no such reply wrote this.
-    let a_hole =
-        told(|history| history.retain(|record| !matches!(&record.body, Body::Did { key, .. } if key == "one#0"))).await;
+    let a_hole = told(|history| {
+        history.retain(|record| !matches!(&record.body, Body::Did { key, .. } if *key == EffectKey::from("one#0")))
+    })
+    .await;
     assert!(a_hole.contains("its log holds nothing at \"one#0\", but something at \"one#1\""), "{a_hole}");
 }
 

@@ -337,7 +337,7 @@ steps:
     let (ending, _) = follower.ended().await;
     assert_eq!(ending, Ending::Failed);
     let key = |placed: &Placed| match &placed.record.body {
-        Body::Said { key, .. } | Body::Did { key, .. } | Body::Calling { key, .. } => Some(key.clone()),
+        Body::Said { key, .. } | Body::Did { key, .. } | Body::Calling { key, .. } => Some(key.to_string()),
         _ => None,
     };
     let keys: Vec<String> = follower.seen.iter().filter_map(key).collect();

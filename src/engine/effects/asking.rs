@@ -10,6 +10,7 @@ use crate::clock::{self, Timestamp};
 use crate::engine::journal::Remembered;
 use crate::ids::MessageId;
 use crate::message::{self, Content, Message};
+use crate::protocol::effect_key::EffectKey;
 use crate::run::answer::{self, Given};
 use crate::run::record::{Answered, Body, Outcome};
 
@@ -53,16 +54,16 @@ impl Scoped {
             let reason = answered.refused.as_deref().map(shortened);
             let reason = reason.as_deref().unwrap_or("the answer was lost in a restart");
             question.says.set_prompt(format!("{reason}\n\n{prompt}"));
-            key = format!("{base}/again{attempt}");
+            key = base.again(attempt);
         }
         Err(Stop::failed("answer", format!("no answer of {MOST_REFUSALS} fitted the question")))
     }
 
     /// Says the question if it is not said yet, and waits for its answer. Returns what was shown, too: what is remembered of it
     /// is given out once.
-    async fn ask_once(&self, key: &str, question: &Question) -> Result<(Answered, Content)> {
+    async fn ask_once(&self, key: &EffectKey, question: &Question) -> Result<(Answered, Content)> {
         let journal = &self.journal;
-        let answer_key = format!("{key}/answer");
+        let answer_key = key.answer();
         let known = match journal.remembered(key) {
             Some(Remembered::Said(message)) => Some(*message),
             Some(other) => return Err(diverged(key, "a question", &other)),
@@ -94,7 +95,7 @@ impl Scoped {
     }
 
     /// Says a question that is not `known` yet, and listens for its answer.
-    async fn put_question(&self, key: &str, question: &Question, known: Option<Message>) -> Result<Asked> {
+    async fn put_question(&self, key: &EffectKey, question: &Question, known: Option<Message>) -> Result<Asked> {
         let was_said = known.is_some();
         let message = known.unwrap_or_else(|| self.question_message(key, question));
         let (uuid, says) = (message.uuid, message.says.clone());
@@ -103,12 +104,12 @@ impl Scoped {
         if !was_said {
             self.check_new(key)?;
             let _busy = self.journal.busy();
-            self.journal.append(Body::Said { key: key.to_owned(), message }).await?;
+            self.journal.append(Body::Said { key: key.clone(), message }).await?;
         }
         Ok(Asked { uuid, says, listener, was_said })
     }
 
-    fn question_message(&self, key: &str, question: &Question) -> Message {
+    fn question_message(&self, key: &EffectKey, question: &Question) -> Message {
         let mut says = question.says.clone();
         if let Some(timeout) = question.timeout {
             set_deadline(&mut says, clock::after(self.journal.clock().now(), timeout), question.default.as_ref());

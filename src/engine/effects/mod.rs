@@ -1,8 +1,8 @@
 //! The effects that remember: each looks into the log first, and only what is not there is performed, and then appended
 //! before anything follows from it.
 //!
-//! The key of an effect is its scope (the place of its step, iteration, branch and attempt) and a number within it. Within a
-//! scope everything happens in order, so the same execution meets the same keys.
+//! The key of an effect is its scope and a number within it ([`crate::protocol::effect_key`]). Within a scope everything happens
+//! in order, so the same execution meets the same keys.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +15,7 @@ use crate::clock::{self, Timestamp};
 use crate::engine::journal::{Journal, Remembered};
 use crate::ids::MessageId;
 use crate::message::{Content, Message, Within};
+use crate::protocol::effect_key::{EffectKey, EffectPart, EffectScope};
 use crate::run::record::{Body, Outcome};
 
 mod asking;
@@ -30,7 +31,7 @@ const LIMIT_LOOKED_AT_EVERY: Duration = Duration::from_millis(20);
 /// The effects of one scope.
 pub(super) struct Scoped {
     pub journal: Arc<Journal>,
-    scope: String,
+    scope: EffectScope,
     within: Mutex<Vec<Within>>,
     next: AtomicU32,
     /// What the engine itself says of the run's end, which no bound keeps out of the log.
@@ -39,12 +40,12 @@ pub(super) struct Scoped {
 
 impl Scoped {
     /// The effects of the scope with that name, in the conversations that it is inside of.
-    pub(super) fn new(journal: Arc<Journal>, scope: impl Into<String>, within: Vec<Within>) -> Self {
-        Self { journal, scope: scope.into(), within: Mutex::new(within), next: AtomicU32::new(0), is_last: false }
+    pub(super) fn new(journal: Arc<Journal>, scope: EffectScope, within: Vec<Within>) -> Self {
+        Self { journal, scope, within: Mutex::new(within), next: AtomicU32::new(0), is_last: false }
     }
 
     /// The effects of the engine itself when the run ends.
-    pub(super) fn of_end(journal: Arc<Journal>, scope: impl Into<String>) -> Self {
+    pub(super) fn of_end(journal: Arc<Journal>, scope: EffectScope) -> Self {
         Self { is_last: true, ..Self::new(journal, scope, Vec::new()) }
     }
 
@@ -67,12 +68,13 @@ impl Scoped {
         self.within.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn key(&self) -> String {
-        format!("{}#{}", self.scope, self.next.fetch_add(1, Ordering::Relaxed))
+    fn key(&self) -> EffectKey {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        EffectKey::Numbered { scope: self.scope.clone(), number, part: EffectPart::Whole }
     }
 
     /// Refuses to perform an effect that the log does not remember although it remembers a later one of the same scope.
-    fn check_new(&self, key: &str) -> Result<()> {
+    fn check_new(&self, key: &EffectKey) -> Result<()> {
         let number = self.next.load(Ordering::Relaxed) - 1;
         match self.journal.remembered_after(&self.scope, number) {
             None if self.is_last => Ok(()),
@@ -84,7 +86,7 @@ impl Scoped {
         }
     }
 
-    fn message_id(&self, key: &str) -> MessageId {
+    fn message_id(&self, key: &EffectKey) -> MessageId {
         self.journal.run.derive(&format!("message/{key}"))
     }
 
@@ -133,18 +135,16 @@ impl Scoped {
         self.within_duration(self.wait_until(moment)).await
     }
 
-    /// Appends a value that another part of the engine decided.
-    pub(super) async fn remember(&self, key: &str, outcome: Outcome) -> Result<()> {
+    /// Remembers that the timer of this scope ran out before its step ended.
+    pub(super) async fn remember_timed_out(&self) -> Result<()> {
         let _busy = self.journal.busy();
-        self.journal.append(Body::Did { key: format!("{}/{key}", self.scope), outcome }).await
+        let outcome = Outcome::Failed { kind: "timeout".to_owned(), message: String::new() };
+        self.journal.append(Body::Did { key: EffectKey::TimedOut(self.scope.clone()), outcome }).await
     }
 
-    /// What was remembered by [`Scoped::remember`].
-    pub(super) fn recalled(&self, key: &str) -> Option<Outcome> {
-        match self.journal.remembered(&format!("{}/{key}", self.scope))? {
-            Remembered::Did(outcome) => Some(outcome),
-            Remembered::Said(_) | Remembered::Calling => None,
-        }
+    /// Whether the timer of this scope ran out before its step ended.
+    pub(super) fn has_timed_out(&self) -> bool {
+        matches!(self.journal.remembered(&EffectKey::TimedOut(self.scope.clone())), Some(Remembered::Did(_)))
     }
 
     /// Says something to people. `message` is the id of a text that was shown while it was written.
@@ -211,7 +211,7 @@ async fn sleep_until(journal: &Journal, moment: Option<Timestamp>) {
 }
 
 /// The log holds something else under this key: the workflow, or the program, is not what it was when that was written.
-fn diverged(key: &str, expected: &str, found: &Remembered) -> Stop {
+fn diverged(key: &EffectKey, expected: &str, found: &Remembered) -> Stop {
     let found = match found {
         Remembered::Said(message) => format!("a {}", message.says.kind()),
         Remembered::Calling => "a call of a tool".to_owned(),

@@ -52,7 +52,7 @@ impl Scoped {
         self.journal.settle().await?;
         self.journal.confirm().await?;
         request.headers.push(("x-fastagency-run", self.journal.run.to_string()));
-        request.headers.push(("x-fastagency-effect", key.clone()));
+        request.headers.push(("x-fastagency-effect", key.to_string()));
         let asked = match self.journal.models.get(&llm.name) {
             Ok(asked) => asked.clone(),
             Err(error) => return Ok(Err(model_failure(&error))),
@@ -191,7 +191,7 @@ impl Scoped {
     pub(in crate::engine) async fn say_cut_off(&self) -> Result<()> {
         for (uuid, Writing { sender, recipient, within, text, .. }) in self.journal.take_writing() {
             let says = Content::TextMessage { body: Some(text), stopped: true };
-            let place = Scoped::new(self.journal.clone(), format!("{}/{uuid}", self.scope), within);
+            let place = Scoped::new(self.journal.clone(), self.scope.message(uuid), within);
             place.say(&sender, &recipient, says, Some(uuid)).await?;
         }
         Ok(())

@@ -17,6 +17,7 @@ use crate::broker::FORGET_EVERY;
 use crate::chat::{Result, Stop};
 use crate::engine::prompts::Noting;
 use crate::model;
+use crate::protocol::effect_key::EffectKey;
 use crate::run;
 use crate::run::record::{Body, Done, Outcome, Record};
 use crate::run::redaction;
@@ -80,7 +81,7 @@ impl Journal {
     }
 
     /// Notes a request to a model, for [`Journal::done`].
-    pub(in crate::engine) fn note(&self, key: &str, llm: &ModelUse, request: &model::Request) -> Noting {
+    pub(in crate::engine) fn note(&self, key: &EffectKey, llm: &ModelUse, request: &model::Request) -> Noting {
         lock(&self.prompts).note(key, llm, request)
     }
 
@@ -88,7 +89,7 @@ impl Journal {
     /// none before it waits for anything, it is stored alone, at once.
     pub(in crate::engine) async fn done(
         self: &Arc<Self>,
-        key: String,
+        key: EffectKey,
         outcome: Outcome,
         noting: Noting,
         took: Duration,

@@ -12,6 +12,7 @@ use fastagency::gateway;
 use fastagency::ids::{MessageId, Name, RunId, WorkerId};
 use fastagency::lifecycle::{End, Lifecycle, Shutdown};
 use fastagency::message::{Content, Message, TextInput, check_answer, check_text_answer};
+use fastagency::protocol::effect_key::EffectKey;
 use fastagency::run::answer::{Answer, Given};
 use fastagency::run::claim::{self, Claim, Owned, Ready};
 use fastagency::run::directory::{self, WorkerCard, WorkflowCard};
@@ -269,9 +270,9 @@ impl Player {
         self.owned.writer.last()
     }
 
-    fn key(&mut self) -> String {
+    fn key(&mut self) -> EffectKey {
         self.steps += 1;
-        self.steps.to_string()
+        EffectKey::from(self.steps.to_string().as_str())
     }
 
     pub async fn say(&mut self, message: Message) -> u64 {

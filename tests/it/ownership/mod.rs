@@ -143,7 +143,7 @@ impl ChatModel for Model {
         }
         let id = RunId::parse(&run).unwrap();
         for (placed, _) in records(id, &self.server.log(id)) {
-            if matches!(&placed.record.body, Body::Did { key, .. } if *key == effect) {
+            if matches!(&placed.record.body, Body::Did { key, .. } if key.to_string() == effect) {
                 self.breaches.note(format!("the model is asked again for {effect} of {run} by worker {}", self.actor));
             }
         }
