@@ -2,7 +2,8 @@
 #![no_main]
 
 use fastagency::config::Provider;
-use fastagency::model::{Reply, read_answer};
+use fastagency::model::read_answer;
+use fastagency::protocol::dialogue::Reply;
 use libfuzzer_sys::fuzz_target;
 
 /// What the ids begin with that are made up where a server gave none.

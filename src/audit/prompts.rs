@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::model::ChatMessage;
+use crate::protocol::dialogue::ChatMessage;
 use crate::protocol::effect_key::EffectKey;
 use crate::run::record::{Body, Placed};
 

@@ -11,7 +11,7 @@ use crate::chat::human::{Verdict, check_termination};
 use crate::chat::memory::{Utterance, content_text, unnamed, wire};
 use crate::chat::{Event, Line, Replied, Result, Speaking, Stage, Stop, nested, pattern, tools};
 use crate::ids::Name;
-use crate::model::{ChatMessage, Request, Role, ToolCall};
+use crate::protocol::dialogue::{ChatMessage, Request, Role, ToolCall};
 use crate::workflow::{Agent, Expression, ModelUse, Schema};
 
 /// The longest name of a tool that a provider takes.

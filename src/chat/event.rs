@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::chat::{Line, ToolResponse};
 use crate::ids::Name;
-use crate::model::ToolCall;
+use crate::protocol::dialogue::ToolCall;
 use crate::workflow::HumanInputMode;
 
 /// Something that happened.

@@ -11,7 +11,7 @@ use crate::chat::pair::{Chat, Ended, Recipient, completed, initiate};
 use crate::chat::speaker::next_speaker;
 use crate::chat::{Event, Line, Result, Stage};
 use crate::ids::Name;
-use crate::model::Role;
+use crate::protocol::dialogue::Role;
 use crate::workflow::{Agent, GroupChat, Manager, Selection, SelectionMethod, SummaryMethod, Transitions};
 
 const INTRODUCTION: &str =

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::chat::{Result, Stop};
 use crate::ids::{MessageId, Name};
-use crate::model::{ChatMessage, Role, ToolCall};
+use crate::protocol::dialogue::{ChatMessage, Role, ToolCall};
 
 /// A message as somebody remembers it: its role is the one that the list's owner sees.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::ids::{MessageId, Name};
 use crate::message::Content;
-use crate::model::{self, ToolCall};
+use crate::protocol::dialogue::{Reply, Request, ToolCall};
 use crate::workflow::{Agent, ModelUse, Tool};
 
 mod agent;
@@ -109,7 +109,7 @@ pub struct Speaking<'a> {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Replied {
     /// The reply.
-    pub reply: model::Reply,
+    pub reply: Reply,
     /// The id under which its text was shown while it was written.
     pub message: MessageId,
 }
@@ -165,7 +165,7 @@ pub trait Effects: Send + Sync {
     async fn ask_model(
         &self,
         model: &ModelUse,
-        request: model::Request,
+        request: Request,
         speaking: Option<Speaking<'_>>,
     ) -> Result<std::result::Result<Replied, Failure>>;
 

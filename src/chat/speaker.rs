@@ -12,7 +12,7 @@ use crate::chat::pattern::{Next, next_in_pattern};
 use crate::chat::{Event, Line, Replied, Result, Stage, Stop, own_name};
 use crate::ids::Name;
 use crate::message::{InShort, TextInput};
-use crate::model::{ChatMessage, Request, Role};
+use crate::protocol::dialogue::{ChatMessage, Request, Role};
 use crate::workflow::{Agent, Selection, SelectionMethod, SelectionRole, Transitions};
 
 const WHO_NEXT: &str = "Enter the number of the next speaker (enter nothing or `q` to use auto selection): ";

@@ -7,7 +7,7 @@ use crate::chat::memory::{content_text, unnamed, wire};
 use crate::chat::pair::Recipient;
 use crate::chat::{Line, Replied, Result, Stage};
 use crate::ids::Name;
-use crate::model::{Request, Role};
+use crate::protocol::dialogue::{Request, Role};
 use crate::workflow::{Agent, SummaryMethod};
 
 const REFLECTION_PROMPT: &str = "Summarize the takeaway from the conversation. Do not add any introductory phrases.";

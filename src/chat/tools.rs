@@ -12,7 +12,7 @@ use crate::chat::memory::{Line, Utterance, unnamed, wire};
 use crate::chat::{Call, Event, Permission, Replied, Result, Speaking, Stage, Stop, ToolResponse};
 use crate::ids::{MessageId, Name};
 use crate::message::{CANNOT_BE_KEPT, inexact_number};
-use crate::model::{Role, ToolCall};
+use crate::protocol::dialogue::{Role, ToolCall};
 use crate::protocol::participant::USER;
 use crate::workflow::{Agent, Approve, Returns, Schema, Tool, apply_defaults};
 

@@ -21,7 +21,8 @@ use crate::engine::watch::Watch;
 use crate::ids::{MessageId, RunId};
 use crate::message::Message;
 use crate::metrics::{OfWorkflow, metrics};
-use crate::model::{self, Models};
+use crate::model::Models;
+use crate::protocol::dialogue;
 use crate::protocol::effect_key::{EffectKey, EffectScope};
 use crate::redact::Redactor;
 use crate::run::claim::{Owned, is_still_mine, last_claim};
@@ -334,7 +335,7 @@ impl Journal {
     }
 
     /// Counts what a request to a model used; remembered ones count again on replay.
-    pub(super) fn count(&self, usage: model::Usage) {
+    pub(super) fn count(&self, usage: dialogue::Usage) {
         lock(&self.state).usage.add(&usage);
     }
 

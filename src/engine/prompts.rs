@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::model::{ChatMessage, Request};
+use crate::protocol::dialogue::{ChatMessage, Request};
 use crate::protocol::effect_key::EffectKey;
 use crate::run::record::Asked;
 use crate::workflow::ModelUse;
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
     use crate::ids::Name;
-    use crate::model::Role;
+    use crate::protocol::dialogue::Role;
     use crate::run::record::{Body, Outcome, Placed, Record};
 
     fn said(role: Role, text: &str) -> ChatMessage {

@@ -11,7 +11,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use serde_json::Value;
 
 use crate::ids::Name;
-use crate::model::{ChatMessage, Reply, Request, ToolCall};
+use crate::protocol::dialogue::{ChatMessage, Reply, Request, ToolCall};
 
 /// How much of a call's arguments people are told.
 const MOST_TOLD: usize = 120;
@@ -151,7 +151,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::model::{Role, Usage};
+    use crate::protocol::dialogue::{Role, Usage};
 
     /// One conversation, of which the test tells what happens.
     #[derive(Default)]

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::bounds::{OUTSIDE, read};
 use crate::chat::Event;
 use crate::message::Content;
-use crate::model::ToolCall;
+use crate::protocol::dialogue::ToolCall;
 use crate::protocol::participant::USER;
 
 /// A message for people.
@@ -107,7 +107,7 @@ fn arguments_of(call: &ToolCall) -> Map<String, Value> {
 mod tests {
     use super::*;
     use crate::ids::Name;
-    use crate::model::FunctionCall;
+    use crate::protocol::dialogue::FunctionCall;
 
     fn name(text: &str) -> Name {
         Name::parse(text).unwrap()

@@ -21,7 +21,7 @@ use crate::engine::steps::{Execution, Flow};
 use crate::engine::watch::Calling;
 use crate::ids::{MessageId, Name};
 use crate::message::{Content, Within};
-use crate::model::Request;
+use crate::protocol::dialogue::Request;
 use crate::protocol::effect_key::{EffectKey, EffectScope};
 use crate::protocol::participant::{USER, WORKFLOW};
 use crate::run::record::Usage;

@@ -6,11 +6,12 @@ use serde_json::Value;
 
 use crate::bounds::{SERVED, Unfit, read};
 
+use super::Error;
 use super::draft::{Draft, malformed, too_long};
 use super::sse::{self, TooLong};
 use super::told::{error_in, told};
 use super::wire::Wire;
-use super::{Error, Reply};
+use crate::protocol::dialogue::Reply;
 
 /// The most bytes that one event, or an answer that is not streamed, may have: a reply and what JSON puts around it.
 const LONGEST_PIECE: usize = 8 << 20;

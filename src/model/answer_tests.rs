@@ -1,10 +1,10 @@
 //! Answers as servers really send them, cut everywhere.
 
 use super::*;
-use crate::model::Usage;
 use crate::model::draft::{LARGEST_COUNT, LONGEST_REPLY};
 use crate::model::openai::ChatCompletions;
 use crate::model::testing::{event, saying};
+use crate::protocol::dialogue::Usage;
 use serde_json::json;
 
 /// Reads an answer in pieces; gives the reply (or the error's words) and the texts that were shown.

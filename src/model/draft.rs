@@ -4,7 +4,8 @@
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Error, FunctionCall, Reply, ToolCall, Usage};
+use super::Error;
+use crate::protocol::dialogue::{FunctionCall, Reply, ToolCall, Usage};
 
 /// The most that a reply may hold, text and arguments together: far more than any model writes, and little enough that many
 /// runs at once are safe.

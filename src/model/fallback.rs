@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{ChatModel, Error, Progress, Reply, Request};
+use super::{ChatModel, Error, Progress};
+use crate::protocol::dialogue::{Reply, Request};
 
 /// Several models; when one fails, the next is asked. Each has its own retries.
 pub(super) struct WithFallbacks {

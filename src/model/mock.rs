@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::content::{shortened, text_of};
 use super::sample::sample;
-use super::{ChatMessage, FunctionCall, Request, Role, ToolCall};
+use crate::protocol::dialogue::{ChatMessage, FunctionCall, Request, Role, ToolCall};
 
 /// After so many replies a conversation has been seen, and an agent that was told how to end it ends it.
 const ENDS_WITH_REPLY: usize = 3;

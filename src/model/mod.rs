@@ -35,8 +35,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
 pub use self::error::{Error, Trouble};
 use self::fallback::WithFallbacks;
@@ -48,134 +46,7 @@ use self::remote::Remote;
 use self::scripted::Scripted;
 use crate::config::{self, Llm, Provider};
 use crate::ids::Name;
-use crate::money::Usd;
-
-/// Who wrote a message of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Instructions.
-    System,
-    /// Another agent, or a person.
-    User,
-    /// The agent that is asked.
-    Assistant,
-    /// The result of a tool.
-    Tool,
-}
-
-/// A message of a request, in the shape that goes over the wire.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ChatMessage {
-    /// Text, a list of parts, or null beside tool calls.
-    pub content: Value,
-    /// Who wrote it.
-    pub role: Role,
-    /// The agent's name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// What it wants to be called.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tool_calls: Vec<ToolCall>,
-    /// The call that this is the result of.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tool_call_id: Option<String>,
-}
-
-/// A call that a model asks for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ToolCall {
-    /// Its id.
-    pub id: String,
-    /// Always `function`.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// What to call.
-    pub function: FunctionCall,
-    /// What its provider wants to see again when the conversation goes on (sealed thoughts, for instance), in the place where
-    /// Google's compatible interface has it. Other providers never get it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub extra_content: Option<Value>,
-}
-
-/// A function and its arguments.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FunctionCall {
-    /// Its name.
-    pub name: String,
-    /// JSON, as the model wrote it: it may be malformed.
-    pub arguments: String,
-}
-
-/// What a model is asked.
-#[derive(Debug, Clone, Default)]
-pub struct Request {
-    /// The conversation: messages that a request has in common with the one before are shared with it.
-    pub messages: Vec<Arc<ChatMessage>>,
-    /// The tools that it may ask for, in the shape of the wire.
-    pub tools: Vec<Value>,
-    /// What the reply must look like, in the shape of the wire. With it the answer is not streamed (AG2).
-    pub response_format: Option<Value>,
-    /// Parameters of the agent; a model's own go before them (`docs/reference/ag2-semantics.md`, section 1).
-    pub parameters: Map<String, Value>,
-    /// How many requests the same agent has made before; a model that is asked in turn begins with another each time.
-    pub turn: u32,
-    /// Headers that tell what the request is for (run and effect), for logs of proxies and servers.
-    pub headers: Vec<(&'static str, String)>,
-}
-
-/// What a model answered.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Reply {
-    /// Its text; none beside tool calls.
-    pub content: Option<String>,
-    /// What it wants to be called.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tool_calls: Vec<ToolCall>,
-    /// Why it refused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub refusal: Option<String>,
-    /// Why it stopped: `stop`, `length`, `tool_calls`, ….
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub finish_reason: Option<String>,
-    /// What it used.
-    pub usage: Usage,
-    /// The name of the model (in `llms:`) that answered: not the one asked, after a fallback.
-    pub model: String,
-}
-
-/// What one request used; 0 where a server did not say.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Usage {
-    /// Tokens read, those of the cache included.
-    pub prompt_tokens: u64,
-    /// Tokens written, those of reasoning included.
-    pub completion_tokens: u64,
-    /// Of the tokens read: those that came from the provider's cache.
-    #[serde(skip_serializing_if = "is_nothing")]
-    pub cached_tokens: u64,
-    /// Of the tokens read: those that were put into the provider's cache, where it takes more for them.
-    #[serde(skip_serializing_if = "is_nothing")]
-    pub cache_write_tokens: u64,
-    /// Of the tokens written: those of reasoning that nobody sees.
-    #[serde(skip_serializing_if = "is_nothing")]
-    pub reasoning_tokens: u64,
-    /// What they cost by the price table; nothing where the model has no price.
-    #[serde(skip_serializing_if = "Usd::is_zero")]
-    pub cost_usd: Usd,
-}
-
-impl Usage {
-    /// Tokens read and written. A server may say what it likes: the sum stops at the largest number there is.
-    pub fn tokens(&self) -> u64 {
-        self.prompt_tokens.saturating_add(self.completion_tokens)
-    }
-}
-
-fn is_nothing(count: &u64) -> bool {
-    *count == 0
-}
+use crate::protocol::dialogue::{Reply, Request};
 
 /// What happens while a model answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

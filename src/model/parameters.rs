@@ -3,8 +3,8 @@
 
 use serde_json::{Map, Value};
 
-use super::Request;
 use crate::config::Llm;
+use crate::protocol::dialogue::Request;
 
 /// Settings of AG2 and of its client that are never sent, and keys that are not parameters.
 const NEVER_SENT: [&str; 13] = [

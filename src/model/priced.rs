@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{ChatModel, Error, Progress, Reply, Request, Usage};
+use super::{ChatModel, Error, Progress};
 use crate::config::Price;
 use crate::money::Usd;
+use crate::protocol::dialogue::{Reply, Request, Usage};
 
 /// A model and its price.
 pub(super) struct Priced {

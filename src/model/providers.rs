@@ -2,8 +2,9 @@
 
 use super::answer::{Heard, Reader};
 use super::wire::Wire;
-use super::{Reply, anthropic, gemini, openai};
+use super::{anthropic, gemini, openai};
 use crate::config::Provider;
+use crate::protocol::dialogue::Reply;
 
 /// The language of a provider; none where no server is asked.
 pub(super) fn wire_of(provider: Provider) -> Option<&'static dyn Wire> {

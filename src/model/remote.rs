@@ -19,11 +19,12 @@ use super::retry::{Advice, Backoff, asked_in, may_pass};
 use super::told::ErrorWords;
 use super::waits::Waits;
 use super::wire::Wire;
-use super::{ChatModel, Error, Progress, Reply, Request, http};
+use super::{ChatModel, Error, Progress, http};
 use crate::bounds::{self, OUTSIDE};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Llm, Provider};
 use crate::ids::Name;
+use crate::protocol::dialogue::{Reply, Request};
 
 /// The most bytes that are read of the body of an error.
 const LONGEST_ERROR: usize = 64 << 10;

@@ -6,8 +6,9 @@ use crate::model::providers::wire_of;
 use crate::model::testing::{
     Act, Server, ask, asking, chunked, error_answer, http as answer, json_answer, llm, name, saying, stream_answer,
 };
-use crate::model::{Models, Usage, open_all};
+use crate::model::{Models, open_all};
 use crate::money::Usd;
+use crate::protocol::dialogue::Usage;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;

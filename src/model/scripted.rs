@@ -19,9 +19,10 @@ use serde_json::Value;
 
 use super::content::text_of;
 use super::waits::Waits;
-use super::{ChatModel, Error, FunctionCall, Progress, Reply, Request, Role, ToolCall, Usage, mock};
+use super::{ChatModel, Error, Progress, mock};
 use crate::config::{Llm, Timeouts};
 use crate::ids::Name;
+use crate::protocol::dialogue::{FunctionCall, Reply, Request, Role, ToolCall, Usage};
 
 /// The pause between two pieces of a made-up reply, for people who look on. Another one is the parameter `piece_delay_ms`.
 const PIECE_DELAY: Duration = Duration::from_millis(15);

@@ -1,8 +1,8 @@
 //! Scripts, and the mock as a model.
 
 use super::*;
-use crate::model::ChatMessage;
 use crate::model::testing::{ask, asking, llm, message, name, shared, user};
+use crate::protocol::dialogue::ChatMessage;
 use serde_json::json;
 
 fn scripted(script: Value) -> Scripted {

@@ -13,9 +13,10 @@ use tokio::task::JoinSet;
 
 use super::draft::OUR_CALL_IDS;
 use super::wire::Wire;
-use super::{ChatMessage, ChatModel, Error, Progress, Reply, Request, Role, answer, open_all};
+use super::{ChatModel, Error, Progress, answer, open_all};
 use crate::config::{Llm, Provider, Rate, Timeouts};
 use crate::ids::Name;
+use crate::protocol::dialogue::{ChatMessage, Reply, Request, Role};
 
 pub(super) fn llm(base_url: &str) -> Llm {
     let minute = Duration::from_secs(60);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::content::text_of;
-use super::{ChatMessage, Role, ToolCall};
+use crate::protocol::dialogue::{ChatMessage, Role, ToolCall};
 
 /// What the user says when a conversation begins with the model.
 const BEGINNING: &str = "(The conversation begins.)";

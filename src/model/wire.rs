@@ -5,9 +5,10 @@ use reqwest::Url;
 use secrecy::SecretString;
 use serde_json::Value;
 
+use super::Error;
 use super::draft::Draft;
-use super::{Error, Request};
 use crate::config::Llm;
+use crate::protocol::dialogue::Request;
 
 /// A provider's language. Knows no network.
 pub(super) trait Wire: Send + Sync {

@@ -14,8 +14,8 @@ use crate::broker::Lane;
 use crate::clock::Timestamp;
 use crate::ids::{MessageId, Name, RunId, UserId, WorkerId};
 use crate::message::{Content, Message};
-use crate::model;
 use crate::money::Usd;
+use crate::protocol::dialogue::{self, ChatMessage, Reply};
 use crate::protocol::effect_key::EffectKey;
 use crate::protocol::participant::{USER, WORKFLOW};
 use crate::vouch::Vouchable;
@@ -81,7 +81,7 @@ pub struct Asked {
     #[serde(default, skip_serializing_if = "is_none")]
     pub common: usize,
     /// The messages after those.
-    pub messages: Vec<Arc<model::ChatMessage>>,
+    pub messages: Vec<Arc<ChatMessage>>,
     /// The tools; none: those of the other request, or none at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tools: Option<Vec<Value>>,
@@ -381,7 +381,7 @@ pub enum Outcome {
     /// A person answered, or did not in time.
     Answer(Answered),
     /// A model replied.
-    Reply(Box<model::Reply>),
+    Reply(Box<Reply>),
     /// It failed.
     Failed {
         /// What kind of failure, for `retry.on` and `error.kind`.
@@ -467,7 +467,7 @@ pub struct Usage {
 
 impl Usage {
     /// Counts a request to a model that was answered. Sums stop at the largest number there is: a server may say what it likes.
-    pub fn add(&mut self, used: &model::Usage) {
+    pub fn add(&mut self, used: &dialogue::Usage) {
         self.llm_calls += 1;
         self.prompt_tokens = self.prompt_tokens.saturating_add(used.prompt_tokens);
         self.completion_tokens = self.completion_tokens.saturating_add(used.completion_tokens);

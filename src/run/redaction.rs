@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::ids::RunId;
 use crate::message::{Content, Message};
-use crate::model::ToolCall;
+use crate::protocol::dialogue::ToolCall;
 use crate::redact::{REDACTED, Redactor};
 use crate::run::record::{Asked, Body, Outcome, Placed, Record, Removal};
 use crate::run::summary::Summary;

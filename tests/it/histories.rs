@@ -15,7 +15,8 @@ use fastagency::config;
 use fastagency::ids::{MessageId, Name, RunId};
 use fastagency::lifecycle::{End, Lifecycle};
 use fastagency::message::Content;
-use fastagency::model::{self, ChatModel, Models, Progress, Reply, Request};
+use fastagency::model::{self, ChatModel, Models, Progress};
+use fastagency::protocol::dialogue::{Reply, Request, Usage};
 use fastagency::protocol::effect_key::EffectKey;
 use fastagency::run::answer::{Answer, Given, answer};
 use fastagency::run::attach::{Seen, attach};
@@ -64,7 +65,7 @@ impl ChatModel for Model {
             tool_calls: Vec::new(),
             refusal: None,
             finish_reason: Some("stop".to_owned()),
-            usage: model::Usage { prompt_tokens: 2, completion_tokens: 3, ..model::Usage::default() },
+            usage: Usage { prompt_tokens: 2, completion_tokens: 3, ..Usage::default() },
             model: "default".to_owned(),
         })
     }

@@ -11,7 +11,7 @@ use crate::chat::memory::{Line, Utterance};
 use crate::chat::tools::{execute, read_arguments, refuse, results};
 use crate::chat::{Event, HandsOver, Result, Stage, Stop, ToolResponse, nested};
 use crate::ids::Name;
-use crate::model::ToolCall;
+use crate::protocol::dialogue::ToolCall;
 use crate::workflow::{Agent, Returns, Target};
 
 /// The replies of the members that this module adds; none: it is an agent like any other.

@@ -11,7 +11,7 @@ use crate::chat::memory::Utterance;
 use crate::chat::pair::completed;
 use crate::chat::{Event, Result, Stage, Stop};
 use crate::ids::Name;
-use crate::model::Role;
+use crate::protocol::dialogue::Role;
 use crate::workflow::{Agent, Selection, Transitions};
 
 mod executor;

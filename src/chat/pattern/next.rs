@@ -6,7 +6,7 @@ use super::transfers::display;
 use crate::chat::group::Group;
 use crate::chat::{Event, HandsOver, Result, Stage, Stop};
 use crate::ids::Name;
-use crate::model::Role;
+use crate::protocol::dialogue::Role;
 use crate::workflow::{Agent, SelectionMethod, Target};
 
 /// Who speaks next.

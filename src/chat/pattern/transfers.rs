@@ -10,7 +10,7 @@ use crate::chat::memory::Utterance;
 use crate::chat::tools::function;
 use crate::chat::{Event, HandsOver, Result, Stage};
 use crate::ids::Name;
-use crate::model::ToolCall;
+use crate::protocol::dialogue::ToolCall;
 use crate::workflow::{Agent, Handoffs, LlmHandoff, Target};
 
 /// The tools with which an agent's model hands over now.

@@ -12,6 +12,7 @@ use crate::engine::watch::Asking;
 use crate::ids::MessageId;
 use crate::message::Content;
 use crate::model::{self, Progress};
+use crate::protocol::dialogue::{Reply, Request};
 use crate::run::attach::Delta;
 use crate::run::record::Outcome;
 use crate::traces;
@@ -24,7 +25,7 @@ impl Scoped {
     pub(in crate::engine) async fn ask_model(
         &self,
         llm: &ModelUse,
-        mut request: model::Request,
+        mut request: Request,
         speaking: Option<Speaking<'_>>,
         in_circles: Option<String>,
     ) -> Result<std::result::Result<Replied, Failure>> {
@@ -126,11 +127,11 @@ impl Scoped {
     async fn complete_aloud(
         &self,
         asked: &dyn model::ChatModel,
-        request: &model::Request,
+        request: &Request,
         message: MessageId,
         speaking: Speaking<'_>,
         asking: &Asking,
-    ) -> std::result::Result<model::Reply, model::Error> {
+    ) -> std::result::Result<Reply, model::Error> {
         let unsaid = Mutex::new(Unsaid::default());
         let something = Notify::new();
         let mut progress = |progress: Progress<'_>| {

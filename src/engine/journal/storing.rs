@@ -16,7 +16,7 @@ use super::{Journal, Pen, asks_secret, lock};
 use crate::broker::FORGET_EVERY;
 use crate::chat::{Result, Stop};
 use crate::engine::prompts::Noting;
-use crate::model;
+use crate::protocol::dialogue::Request;
 use crate::protocol::effect_key::EffectKey;
 use crate::run;
 use crate::run::record::{Body, Done, Outcome, Record};
@@ -81,7 +81,7 @@ impl Journal {
     }
 
     /// Notes a request to a model, for [`Journal::done`].
-    pub(in crate::engine) fn note(&self, key: &EffectKey, llm: &ModelUse, request: &model::Request) -> Noting {
+    pub(in crate::engine) fn note(&self, key: &EffectKey, llm: &ModelUse, request: &Request) -> Noting {
         lock(&self.prompts).note(key, llm, request)
     }
 

@@ -6,7 +6,7 @@ use crate::bounds::{OUTSIDE, read};
 use crate::config::Llm;
 use crate::model::parameters::{Parameters, parameters, stops};
 use crate::model::turns::{Conversation, Image, Part, Turn, turns};
-use crate::model::{Request, ToolCall};
+use crate::protocol::dialogue::{Request, ToolCall};
 
 /// The longest reply where nobody says another; Messages wants to be told one.
 const LONGEST_REPLY_TOKENS: u32 = 8192;

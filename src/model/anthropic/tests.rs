@@ -5,7 +5,7 @@ use crate::config::Provider;
 use crate::model::testing::{
     Server, ask, asking, http, json_answer, llm, open_one, read_cut_everywhere, stream_answer,
 };
-use crate::model::{Reply, Usage};
+use crate::protocol::dialogue::{Reply, Usage};
 use serde_json::json;
 
 fn claude(base_url: &str) -> Llm {

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
+use crate::model::Error;
 use crate::model::draft::{CallPiece, Draft, count};
-use crate::model::{Error, Usage};
+use crate::protocol::dialogue::Usage;
 
 /// Takes a chunk, or a whole answer.
 pub(super) fn take(chunk: &Value, draft: &mut Draft<'_>, show: &mut dyn FnMut(&str)) -> Result<(), Error> {

@@ -7,7 +7,7 @@ use crate::config::Llm;
 use crate::model::draft::OUR_CALL_IDS;
 use crate::model::parameters::{Parameters, parameters, stops};
 use crate::model::turns::{Conversation, Image, Part, Turn, turns};
-use crate::model::{Request, ToolCall};
+use crate::protocol::dialogue::{Request, ToolCall};
 
 /// Parameters and what they are called in `generationConfig`.
 const SETTINGS: [(&str, &str); 9] = [

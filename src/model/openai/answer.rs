@@ -2,10 +2,11 @@
 
 use serde_json::Value;
 
+use crate::model::Error;
 use crate::model::content::text_of;
 use crate::model::draft::{CallPiece, Draft, count};
 use crate::model::told::told;
-use crate::model::{Error, Usage};
+use crate::protocol::dialogue::Usage;
 
 /// Takes a chunk of a stream, or a whole answer: the one has a `delta` where the other has a `message`.
 pub(super) fn take(chunk: &Value, draft: &mut Draft<'_>, show: &mut dyn FnMut(&str)) -> Result<(), Error> {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::config::{Llm, Provider};
 use crate::model::content;
 use crate::model::parameters::parameters;
-use crate::model::{ChatMessage, Request, Role, ToolCall};
+use crate::protocol::dialogue::{ChatMessage, Request, Role, ToolCall};
 
 /// What AG2 takes from requests to o1 models.
 const NOT_FOR_O1: [&str; 7] =

@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use fastagency::chat::{Answer, Call, Effects, Event, Failure, Permission, Question, Replied, Result, Speaking, Stop};
 use fastagency::ids::{MessageId, Name};
 use fastagency::message::Content;
-use fastagency::model::{Models, Progress, Request};
+use fastagency::model::{Models, Progress};
+use fastagency::protocol::dialogue::Request;
 use fastagency::workflow::{HumanInputMode, ModelUse};
 use serde_json::{Map, Value, json};
 

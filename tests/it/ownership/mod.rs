@@ -14,7 +14,8 @@ use fastagency::broker::{Broker, Error};
 use fastagency::config;
 use fastagency::ids::{MessageId, Name, RunId};
 use fastagency::lifecycle::Lifecycle;
-use fastagency::model::{self, ChatModel, Models, Progress, Reply, Request};
+use fastagency::model::{self, ChatModel, Models, Progress};
+use fastagency::protocol::dialogue::{Reply, Request, Usage};
 use fastagency::run;
 use fastagency::run::answer::{Accepted, Answer, Given, answer, cancel};
 use fastagency::run::assembler::Assembler;
@@ -155,7 +156,7 @@ impl ChatModel for Model {
             tool_calls: Vec::new(),
             refusal: None,
             finish_reason: Some("stop".to_owned()),
-            usage: model::Usage::default(),
+            usage: Usage::default(),
             model: "default".to_owned(),
         })
     }
