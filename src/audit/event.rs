@@ -6,10 +6,11 @@ use crate::bounds::{STORED, shorten};
 use crate::clock::Timestamp;
 use crate::ids::RunId;
 use crate::message::Message;
+use crate::protocol::answer::{AnswerOutcome, AnswerRecord};
 use crate::protocol::effect_key::EffectKey;
 use crate::redact::Redactor;
 use crate::run::assembler::Unread;
-use crate::run::record::{Answered, Body, Outcome, Placed, Removal};
+use crate::run::record::{Body, Outcome, Placed, Removal};
 use crate::run::redaction;
 use crate::run::summary::Rename;
 
@@ -111,11 +112,11 @@ pub fn redacted(run: RunId, seq: u64, at: Timestamp) -> Value {
 }
 
 /// An answer, without a password in whatever form.
-fn answer(answered: &Answered) -> Value {
+fn answer(answered: &AnswerRecord) -> Value {
     let mut shown = json!(answered);
-    if let Some(fields) = shown.as_object_mut()
-        && fields.remove("sealed").is_some()
-    {
+    let is_secret = matches!(answered.outcome, AnswerOutcome::Sealed(_) | AnswerOutcome::NeverStored);
+    if let Some(fields) = shown.as_object_mut().filter(|_| is_secret) {
+        fields.remove("sealed");
         fields.insert("secret".to_owned(), json!(true));
     }
     shown
@@ -129,15 +130,8 @@ mod tests {
 
     #[test]
     fn a_password_is_told_of_and_never_shown() {
-        let answered = Answered {
-            question: MessageId::random(),
-            value: None,
-            sealed: Some("c2VhbGVk".into()),
-            text: None,
-            refused: None,
-            by: None,
-            on_timeout: false,
-        };
+        let outcome = AnswerOutcome::Sealed("c2VhbGVk".into());
+        let answered = AnswerRecord { question: MessageId::random(), by: None, outcome };
         let record = Record::new(Body::Did { key: "1".into(), outcome: Outcome::Answer(answered) });
         let placed = Placed { seq: 41, at: Timestamp::UNIX_EPOCH, record };
         let shown = event(RunId::random(), &placed, &Redactor::default());

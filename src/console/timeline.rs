@@ -7,7 +7,8 @@ use super::render::{in_words, line, plain};
 use crate::client::event;
 use crate::clock::Timestamp;
 use crate::message::Content;
-use crate::run::record::{Answered, Body, Ending, Origin, Outcome, Placed, Removal};
+use crate::protocol::answer::AnswerRecord;
+use crate::run::record::{Body, Ending, Origin, Outcome, Placed, Removal};
 
 /// The longest value that is shown in a line, in characters; `--json` shows all of it.
 const VALUE_SHOWN: usize = 200;
@@ -154,9 +155,9 @@ fn said(sender: Option<&str>, recipient: Option<&str>, says: &Content) -> String
     format!("{}{kind}: {}", names.join(" → "), in_words(says).unwrap_or_else(|| says.kind().to_owned()))
 }
 
-fn answered(answer: &Answered) -> String {
+fn answered(answer: &AnswerRecord) -> String {
     let by = answer.by.as_ref().map(|by| by.as_str());
-    answer_in_words(answer.text.as_deref(), answer.refused.as_deref(), by, answer.on_timeout)
+    answer_in_words(answer.taken().map(|taken| &*taken.text), answer.refused(), by, answer.is_late())
 }
 
 fn answer_in_words(text: Option<&str>, refused: Option<&str>, by: Option<&str>, on_timeout: bool) -> String {
@@ -219,6 +220,7 @@ mod tests {
     use super::*;
     use crate::ids::MessageId;
     use crate::message::{Message, TextInput};
+    use crate::protocol::answer::AnswerOutcome;
     use crate::run::record::Record;
 
     fn placed(body: Body) -> Placed {
@@ -227,15 +229,8 @@ mod tests {
 
     #[test]
     fn a_password_is_in_neither_form() {
-        let answer = Answered {
-            question: MessageId::random(),
-            value: None,
-            sealed: Some("c2VhbGVk".into()),
-            text: None,
-            refused: None,
-            by: None,
-            on_timeout: false,
-        };
+        let outcome = AnswerOutcome::Sealed("c2VhbGVk".into());
+        let answer = AnswerRecord { question: MessageId::random(), by: None, outcome };
         let entry = of_log(&placed(Body::Did { key: "1".into(), outcome: Outcome::Answer(answer) }));
         assert_eq!((entry.kind, entry.words.as_str()), ("answered", "•••"));
         assert!(!entry.json.contains("c2VhbGVk") && entry.json.contains(r#""secret":true"#), "{}", entry.json);

@@ -18,10 +18,11 @@ use crate::gateway::answers::Target;
 use crate::ids::{MessageId, RunId, UserId, user_token};
 use crate::lifecycle::Shutdown;
 use crate::message::{Content, Message, from_envelope};
+use crate::protocol::answer::{AnswerOutcome, AnswerRecord};
 use crate::protocol::effect_key::EffectKey;
 use crate::redact::Redactor;
 use crate::run::answer::{Accepted, Answer, Given};
-use crate::run::record::{Answered, Body, Ended, Ending, Origin, Outcome, Placed, Record, Usage, completed_message};
+use crate::run::record::{Body, Ended, Ending, Origin, Outcome, Placed, Record, Usage, completed_message};
 use crate::run::summary::{self, Summary};
 use crate::run::{Result, answer as inbox, created, look, redaction};
 
@@ -370,15 +371,8 @@ async fn pass_on(
     by: Option<UserId>,
 ) -> Result<()> {
     let secret = question.says.is_secret();
-    let answered = Answered {
-        question: question.uuid,
-        value: (!secret).then(|| json!(text)),
-        sealed: secret.then(String::new),
-        text: (!secret).then(|| text.to_owned()),
-        refused: None,
-        by,
-        on_timeout: false,
-    };
+    let outcome = if secret { AnswerOutcome::NeverStored } else { AnswerOutcome::Given(json!(text).into()) };
+    let answered = AnswerRecord { question: question.uuid, by, outcome };
     let log = async || {
         append_to_current(broker, redactor, target.run, |summary| {
             let open = summary.open_questions().any(|open| open == question.uuid);
@@ -519,15 +513,9 @@ mod tests {
             says: Content::TextInput(crate::message::TextInput { prompt: Some("Hi?".into()), ..Default::default() }),
             ..message
         };
-        let answered = Answered {
-            question: ask.uuid,
-            text: Some(format!("{} 4111111111111111", "word ".repeat(22))),
-            value: None,
-            sealed: None,
-            refused: None,
-            by: None,
-            on_timeout: false,
-        };
+        let words = format!("{} 4111111111111111", "word ".repeat(22));
+        let outcome = AnswerOutcome::Given(json!(words).into());
+        let answered = AnswerRecord { question: ask.uuid, by: None, outcome };
         let answer = Body::Did { key: "foreign/answer/1".into(), outcome: Outcome::Answer(answered) };
         let records = [placed(1, created(Origin::ForeignWorker)), placed(2, body(30, &ask, None)), placed(3, answer)];
         let title = Copied::of(&redactor, run, &records).unwrap().summary.title.unwrap();

@@ -8,9 +8,10 @@ use std::collections::HashSet;
 
 use crate::ids::{MessageId, RunId};
 use crate::message::{Content, Message, envelope};
+use crate::protocol::answer::{AnswerOutcome, AnswerRecord};
 use crate::protocol::participant::USER;
 use crate::redact::Redactor;
-use crate::run::record::{Answered, Body, Outcome, Placed};
+use crate::run::record::{Body, Outcome, Placed};
 use crate::run::redaction;
 
 /// What stands for a password.
@@ -96,7 +97,7 @@ pub fn answered(placed: &Placed) -> Option<MessageId> {
     answer(placed).map(|answered| answered.question)
 }
 
-fn answer(placed: &Placed) -> Option<&Answered> {
+fn answer(placed: &Placed) -> Option<&AnswerRecord> {
     match &placed.record.body {
         Body::Did { outcome: Outcome::Answer(answered), .. } => Some(answered),
         _ => None,
@@ -104,11 +105,14 @@ fn answer(placed: &Placed) -> Option<&Answered> {
 }
 
 /// An answer of the past, as a text from whoever was asked to whoever asked.
-fn as_text(run: RunId, question: &Message, answered: &Answered, redactor: &Redactor) -> Option<Frame> {
-    let body = match &answered.text {
+fn as_text(run: RunId, question: &Message, answered: &AnswerRecord, redactor: &Redactor) -> Option<Frame> {
+    let body = match &answered.outcome {
         _ if question.says.is_secret() => HIDDEN,
-        Some(text) => text,
-        None => return None,
+        AnswerOutcome::Given(taken) | AnswerOutcome::TimedOut { default: Some(taken) } => &taken.text,
+        AnswerOutcome::Sealed(_)
+        | AnswerOutcome::NeverStored
+        | AnswerOutcome::Refused { .. }
+        | AnswerOutcome::TimedOut { default: None } => return None,
     };
     let message = Message {
         uuid: run.derive(&format!("answer/{}", question.uuid)),
@@ -167,15 +171,8 @@ mod tests {
     }
 
     fn answer_to(seq: u64, question: &Message, text: Option<&str>) -> Placed {
-        let answered = Answered {
-            question: question.uuid,
-            value: text.map(|text| json!(text)),
-            sealed: text.is_none().then(String::new),
-            text: text.map(str::to_owned),
-            refused: None,
-            by: None,
-            on_timeout: false,
-        };
+        let outcome = text.map_or(AnswerOutcome::NeverStored, |text| AnswerOutcome::Given(json!(text).into()));
+        let answered = AnswerRecord { question: question.uuid, by: None, outcome };
         placed(seq, Body::Did { key: seq.to_string().as_str().into(), outcome: Outcome::Answer(answered) })
     }
 

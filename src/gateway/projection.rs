@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::gateway::markdown;
 use crate::message::{Content, Message};
-use crate::run::record::{Answered, Body, Outcome, Placed};
+use crate::run::record::{Body, Outcome, Placed};
 use crate::run::summary::{OpenQuestion, Summary};
 use crate::visible;
 
@@ -50,15 +50,16 @@ pub fn record(placed: &Placed) -> Option<Value> {
         }
         Body::Said { message: said, .. } => ("said", json!({"message": message(said)})),
         Body::Did { outcome: Outcome::Answer(answered), .. } => {
+            let taken = answered.taken();
             let mut fields = json!({
                 "question": answered.question,
-                "text": answered.text,
-                "value": answered.value,
-                "refused": answered.refused,
+                "text": taken.map(|taken| &taken.text),
+                "value": taken.map(|taken| &taken.value),
+                "refused": answered.refused(),
                 "by": answered.by,
-                "on_timeout": answered.on_timeout,
+                "on_timeout": answered.is_late(),
             });
-            if let Some(text) = changed_arguments(answered) {
+            if let Some(text) = taken.and_then(|taken| changed_arguments(&taken.value)) {
                 fields["arguments_text"] = json!(text);
             }
             ("answered", fields)
@@ -89,8 +90,7 @@ pub fn record(placed: &Placed) -> Option<Value> {
 }
 
 /// The arguments that somebody allowed a call with instead, as text that no program rounds; null: there are none.
-fn changed_arguments(answered: &Answered) -> Option<String> {
-    let value = answered.value.as_ref()?;
+fn changed_arguments(value: &Value) -> Option<String> {
     let arguments =
         value.get("arguments").filter(|arguments| arguments.is_object() && value.get("decision").is_some())?;
     Some(visible::json(arguments))
@@ -167,9 +167,8 @@ mod tests {
     use crate::clock::Timestamp;
     use crate::ids::{MessageId, Name, RunId, WorkerId};
     use crate::message::{MultipleChoice, TextInput};
-    use crate::run::record::{
-        Answered, Created, Ended, Ending, Origin, Record, Usage, completed_message, started_message,
-    };
+    use crate::protocol::answer::{AnswerOutcome, AnswerRecord};
+    use crate::run::record::{Created, Ended, Ending, Origin, Record, Usage, completed_message, started_message};
 
     fn id<T: TryFrom<String>>(digit: char) -> T
     where
@@ -217,16 +216,8 @@ mod tests {
     #[test]
     fn every_kind_of_record_is_shown_as_documented() {
         let run: RunId = id('a');
-        let answered = |answered: Answered| Body::Did { key: "1".into(), outcome: Outcome::Answer(answered) };
-        let plain = Answered {
-            question: id('2'),
-            value: Some(json!("x")),
-            sealed: None,
-            text: Some("x".into()),
-            refused: None,
-            by: None,
-            on_timeout: false,
-        };
+        let answered = |answered: AnswerRecord| Body::Did { key: "1".into(), outcome: Outcome::Answer(answered) };
+        let plain = AnswerRecord { question: id('2'), by: None, outcome: AnswerOutcome::Given(json!("x").into()) };
         let ended = Ended {
             outcome: Ending::Failed,
             reason: Some("no luck".into()),
@@ -296,7 +287,7 @@ mod tests {
                 json!({"kind": "answered", "question": "2".repeat(32), "text": "x", "value": "x", "refused": null, "by": null, "on_timeout": false}),
             ),
             (
-                answered(Answered { value: None, sealed: Some("c2VjcmV0".into()), text: None, ..plain }),
+                answered(AnswerRecord { outcome: AnswerOutcome::Sealed("c2VjcmV0".into()), ..plain }),
                 json!({"kind": "answered", "question": "2".repeat(32), "text": null, "value": null, "refused": null, "by": null, "on_timeout": false}),
             ),
             (Body::Parked { until: None }, json!({"kind": "parked"})),

@@ -1,6 +1,7 @@
 //! The vocabulary of what is stored, signed and sent. What has a type here is written and read here, and nowhere else: a
 //! log outlives every version of the program.
 
+pub mod answer;
 pub mod dialogue;
 pub mod effect_key;
 pub mod participant;

@@ -6,8 +6,9 @@ use crate::broker::Broker;
 use crate::clock::Timestamp;
 use crate::ids::{MessageId, RunId};
 use crate::message::Message;
+use crate::protocol::answer::AnswerRecord;
 use crate::run::assembler::Assembler;
-use crate::run::record::{Answered, Body, Outcome, Placed};
+use crate::run::record::{Body, Outcome, Placed};
 use crate::run::{Result, look};
 
 /// A question that a run has asked.
@@ -16,7 +17,7 @@ pub struct Found {
     /// The question.
     pub message: Message,
     /// Its answer, and since when the log has it.
-    pub answered: Option<(Answered, Timestamp)>,
+    pub answered: Option<(AnswerRecord, Timestamp)>,
     /// The run has ended.
     pub ended: bool,
 }
@@ -46,7 +47,7 @@ pub async fn find(broker: &Broker, run: RunId, question: MessageId) -> Result<Op
 /// What was met before the question.
 #[derive(Default)]
 struct Looking {
-    answered: Option<(Answered, Timestamp)>,
+    answered: Option<(AnswerRecord, Timestamp)>,
     ended: bool,
 }
 

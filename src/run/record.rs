@@ -15,6 +15,7 @@ use crate::clock::Timestamp;
 use crate::ids::{MessageId, Name, RunId, UserId, WorkerId};
 use crate::message::{Content, Message};
 use crate::money::Usd;
+use crate::protocol::answer::AnswerRecord;
 use crate::protocol::dialogue::{self, ChatMessage, Reply};
 use crate::protocol::effect_key::EffectKey;
 use crate::protocol::participant::{USER, WORKFLOW};
@@ -379,7 +380,7 @@ pub enum Origin {
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// A person answered, or did not in time.
-    Answer(Answered),
+    Answer(AnswerRecord),
     /// A model replied.
     Reply(Box<Reply>),
     /// It failed.
@@ -391,31 +392,6 @@ pub enum Outcome {
     },
     /// A value: a random choice, a time, the return of another workflow.
     Value(Value),
-}
-
-/// An answer as the log holds it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Answered {
-    /// The question.
-    pub question: MessageId,
-    /// The value; none if nobody answered in time, or if it is not stored in clear.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub value: Option<Value>,
-    /// A password, sealed; `""` if it was never stored.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sealed: Option<String>,
-    /// What to show; none for a password.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub text: Option<String>,
-    /// Why the answer does not fit; the question is asked again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub refused: Option<String>,
-    /// Who answered.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub by: Option<UserId>,
-    /// Nobody answered in time, and this is what the workflow takes instead.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub on_timeout: bool,
 }
 
 /// How a run ended.

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::ids::RunId;
 use crate::message::{Content, Message};
+use crate::protocol::answer::{AnswerOutcome, AnswerValue};
 use crate::protocol::dialogue::ToolCall;
 use crate::redact::{REDACTED, Redactor};
 use crate::run::record::{Asked, Body, Outcome, Placed, Record, Removal};
@@ -101,15 +102,11 @@ pub fn message(redactor: &Redactor, message: &mut Message) {
 
 fn outcome(redactor: &Redactor, outcome: &mut Outcome) {
     match outcome {
-        Outcome::Answer(answered) => {
-            answered.value.iter_mut().for_each(|value| redactor.value(value));
-            let texts = answered.text.iter_mut().chain(&mut answered.refused);
-            texts.for_each(|text| redactor.in_place(text));
-            // What is shown of a form holds its fields.
-            if let (Some(Value::Object(_)), Some(text)) = (&answered.value, &mut answered.text) {
-                *text = answered.value.as_ref().map(Value::to_string).unwrap_or_default();
-            }
-        }
+        Outcome::Answer(answered) => match &mut answered.outcome {
+            AnswerOutcome::Given(taken) | AnswerOutcome::TimedOut { default: Some(taken) } => answer(redactor, taken),
+            AnswerOutcome::Refused { reason } => redactor.in_place(reason),
+            AnswerOutcome::Sealed(_) | AnswerOutcome::NeverStored | AnswerOutcome::TimedOut { default: None } => {}
+        },
         Outcome::Reply(reply) => {
             let texts = reply.content.iter_mut().chain(&mut reply.refusal);
             texts.for_each(|text| redactor.in_place(text));
@@ -117,5 +114,15 @@ fn outcome(redactor: &Redactor, outcome: &mut Outcome) {
         }
         Outcome::Failed { message, .. } => redactor.in_place(message),
         Outcome::Value(value) => redactor.value(value),
+    }
+}
+
+/// Redacts an answer.
+fn answer(redactor: &Redactor, taken: &mut AnswerValue) {
+    redactor.value(&mut taken.value);
+    match &taken.value {
+        // What is shown of a form holds its fields.
+        Value::Object(_) => taken.text = taken.value.to_string(),
+        _ => redactor.in_place(&mut taken.text),
     }
 }

@@ -82,7 +82,8 @@ mod tests {
     use super::*;
     use crate::ids::{RunId, WorkerId};
     use crate::message::{Content, Deadline, Message, TextInput, TextValue};
-    use crate::run::record::{Answered, Record, completed_message};
+    use crate::protocol::answer::{AnswerOutcome, AnswerRecord};
+    use crate::run::record::{Record, completed_message};
     use serde_json::json;
 
     fn at(second: u64) -> Timestamp {
@@ -112,15 +113,8 @@ mod tests {
     }
 
     fn answered(message: &Message) -> Body {
-        let answered = Answered {
-            question: message.uuid,
-            value: Some(json!("x")),
-            sealed: None,
-            text: None,
-            refused: None,
-            by: None,
-            on_timeout: false,
-        };
+        let outcome = AnswerOutcome::Given(json!("x").into());
+        let answered = AnswerRecord { question: message.uuid, by: None, outcome };
         Body::Did { key: "q/answer".into(), outcome: Outcome::Answer(answered) }
     }
 

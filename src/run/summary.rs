@@ -13,9 +13,10 @@ use crate::clock::Timestamp;
 use crate::ids::{MessageId, Name, RunId, UserId, WorkerId, user_token};
 use crate::message::Content;
 use crate::money::Usd;
+use crate::protocol::answer::{AnswerOutcome, AnswerRecord};
 use crate::run::Result;
 use crate::run::assembler::Assembler;
-use crate::run::record::{Answered, Body, Created, Ending, Origin, Outcome, Placed, Removal, Renamed};
+use crate::run::record::{Body, Created, Ending, Origin, Outcome, Placed, Removal, Renamed};
 
 /// How a run is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,8 +109,15 @@ fn says_something(title: &str) -> bool {
 }
 
 /// What a run is called after an answer: its text, or what stands in the fields of a form.
-fn title_of(answered: &Answered) -> Option<String> {
-    let Some(Value::Object(fields)) = &answered.value else { return answered.text.clone() };
+fn title_of(answered: &AnswerRecord) -> Option<String> {
+    let taken = match &answered.outcome {
+        AnswerOutcome::Given(taken) | AnswerOutcome::TimedOut { default: Some(taken) } => taken,
+        AnswerOutcome::Sealed(_)
+        | AnswerOutcome::NeverStored
+        | AnswerOutcome::Refused { .. }
+        | AnswerOutcome::TimedOut { default: None } => return None,
+    };
+    let Value::Object(fields) = &taken.value else { return Some(taken.text.clone()) };
     let words = fields.values().filter_map(|value| match value {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
@@ -179,7 +187,7 @@ impl Summary {
             Body::Did { outcome: Outcome::Answer(answered), .. } => {
                 let place = self.questions.iter().position(|question| question.id == answered.question);
                 let entitles = place.is_none_or(|place| self.questions.remove(place).entitles);
-                if entitles && self.title.is_none() && answered.refused.is_none() {
+                if entitles && self.title.is_none() {
                     self.title =
                         title_of(answered).map(|title| shortened(&title)).filter(|title| says_something(title));
                 }

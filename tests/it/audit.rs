@@ -15,11 +15,11 @@ use fastagency::chain::{Key, chained, digest, linked, written};
 use fastagency::clock::{self, Clock, SystemClock};
 use fastagency::ids::{MessageId, Name, RunId, UserId};
 use fastagency::message::{Content, Message};
+use fastagency::protocol::answer::{AnswerOutcome, AnswerRecord};
 use fastagency::redact::Redactor;
 use fastagency::run;
 use fastagency::run::record::{
-    Answered, Body, Created, Ended, Ending, Erasure, Origin, Outcome, PIECE, Record, Removal, Renamed, Usage,
-    completed_message,
+    Body, Created, Ended, Ending, Erasure, Origin, Outcome, PIECE, Record, Removal, Renamed, Usage, completed_message,
 };
 use fastagency::run::start::{Start, start};
 use fastagency::run::summary::Summary;
@@ -527,15 +527,8 @@ async fn a_persons_data_are_erased_everywhere_and_nobody_revives_them() {
         keep::redact(&broker, redacted, &redactor()).await.unwrap();
         let bobs = RunId::random();
         let last = going_on(&broker, bobs, "bob", &["bobswords"]).await;
-        let answered = Answered {
-            question: MessageId::random(),
-            value: None,
-            sealed: None,
-            text: Some("yes".into()),
-            refused: None,
-            by: Some(ann.clone()),
-            on_timeout: false,
-        };
+        let outcome = AnswerOutcome::Given(json!("yes").into());
+        let answered = AnswerRecord { question: MessageId::random(), by: Some(ann.clone()), outcome };
         append(&broker, bobs, Body::Did { key: "a".into(), outcome: Outcome::Answer(answered) }, last).await;
         let open = RunId::random();
         let last = going_on(&broker, open, "ann", &["annswords open"]).await;
@@ -841,15 +834,8 @@ async fn answered(broker: &Broker, user: &str, word: &str) -> (RunId, u64) {
             ),
             ..said("")
         };
-        let answer = Answered {
-            question: question.uuid,
-            value: Some(json!(format!("{word} answered {number}"))),
-            text: Some(format!("{word} answered {number}")),
-            sealed: None,
-            refused: None,
-            by: UserId::new(user),
-            on_timeout: false,
-        };
+        let outcome = AnswerOutcome::Given(json!(format!("{word} answered {number}")).into());
+        let answer = AnswerRecord { question: question.uuid, by: UserId::new(user), outcome };
         steps.push(Body::Said { key: format!("q{number}").as_str().into(), message: question });
         steps.push(Body::Did { key: format!("a{number}").as_str().into(), outcome: Outcome::Answer(answer) });
     }

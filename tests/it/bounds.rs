@@ -164,7 +164,7 @@ async fn an_answer_that_does_not_fit_is_not_repeated_at_length() {
     house.answer(run, question, Answer::Text("9".to_owned())).await;
     assert_eq!(follower.ended().await, (Ending::Completed, json!(9)), "{prompt}");
     let refused = follower.seen.iter().filter_map(|placed| match &placed.record.body {
-        Body::Did { outcome: Outcome::Answer(answered), .. } => answered.refused.as_ref().map(String::len),
+        Body::Did { outcome: Outcome::Answer(answered), .. } => answered.refused().map(str::len),
         _ => None,
     });
     assert_eq!(refused.filter(|length| *length < 2000).count(), 3);

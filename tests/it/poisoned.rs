@@ -16,6 +16,7 @@ use fastagency::config::Auth;
 use fastagency::ids::{MessageId, Name, RunId, UserId, WorkerId};
 use fastagency::message::{Content, Message};
 use fastagency::model::Models;
+use fastagency::protocol::answer::{AnswerOutcome, AnswerRecord};
 use fastagency::protocol::dialogue::ChatMessage;
 use fastagency::redact::Redactor;
 use fastagency::run::attach::{Seen, attach};
@@ -23,7 +24,7 @@ use fastagency::run::claim::{Claim, claim};
 use fastagency::run::directory::{self, WorkerCard};
 use fastagency::run::lease::Lease;
 use fastagency::run::record::{
-    Answered, Asked, Body, Created, Done, Ended, Ending, Erasure, Origin, Outcome, Record, Usage, completed_message,
+    Asked, Body, Created, Done, Ended, Ending, Erasure, Origin, Outcome, Record, Usage, completed_message,
     started_message,
 };
 use fastagency::run::start::{Start, start};
@@ -615,15 +616,8 @@ fn said(says: Content) -> Message {
 /// Every kind of record that holds a value from outside.
 fn bodies(run: RunId, params: &Map<String, Value>, made: &Value) -> Vec<Record> {
     let value = || Value::Object(params.clone());
-    let answered = Answered {
-        question: MessageId::random(),
-        value: Some(value()),
-        sealed: None,
-        text: Some(value().to_string()),
-        refused: None,
-        by: None,
-        on_timeout: false,
-    };
+    let outcome = AnswerOutcome::Given(value().into());
+    let answered = AnswerRecord { question: MessageId::random(), by: None, outcome };
     let asked = || Asked {
         llm: "default".into(),
         took_ms: 1,

@@ -10,12 +10,13 @@ use fastagency::clock::{self, Clock, SystemClock, Timestamp};
 use fastagency::config::KEEP_EVIDENCE;
 use fastagency::ids::{MessageId, Name, RunId, WorkerId};
 use fastagency::message::{Content, Message, TextInput};
+use fastagency::protocol::answer::{AnswerOutcome, AnswerRecord};
 use fastagency::redact::Redactor;
 use fastagency::run;
 use fastagency::run::directory::{self, WorkerCard};
 use fastagency::run::lease::Lease;
 use fastagency::run::record::{
-    Answered, Body, Created, Ended, Ending, Origin, Outcome, Placed, Record, Usage, completed_message,
+    Body, Created, Ended, Ending, Origin, Outcome, Placed, Record, Usage, completed_message,
 };
 use fastagency::run::summary::{self, State, Summary};
 use fastagency::run::sweep::{Sweeper, Swept};
@@ -205,15 +206,8 @@ async fn a_line_that_is_set_right_does_not_show_what_is_redacted() {
     let lease = living(&broker, WorkerId::random(), Arc::new(AnHourOn)).await;
     let asked = question();
     let form = serde_json::json!({"iban": "DE02 1203 0000", "name": "Ann Other"});
-    let answered = Answered {
-        question: asked.uuid,
-        text: Some(form.to_string()),
-        value: Some(form),
-        sealed: None,
-        refused: None,
-        by: None,
-        on_timeout: false,
-    };
+    let outcome = AnswerOutcome::Given(form.into());
+    let answered = AnswerRecord { question: asked.uuid, by: None, outcome };
     let said = Body::Said { key: "a#0".into(), message: asked };
     let answer = Body::Did { key: "a#0/answer".into(), outcome: Outcome::Answer(answered) };
     let run = stored(&broker, vec![claimed(WorkerId::random()), said, answer, Body::Parked { until: None }]).await;

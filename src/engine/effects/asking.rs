@@ -10,14 +10,17 @@ use crate::clock::{self, Timestamp};
 use crate::engine::journal::Remembered;
 use crate::ids::MessageId;
 use crate::message::{self, Content, Message};
+use crate::protocol::answer::{AnswerOutcome, AnswerRecord, AnswerValue};
 use crate::protocol::effect_key::EffectKey;
 use crate::run::answer::{self, Given};
-use crate::run::record::{Answered, Body, Outcome};
+use crate::run::record::{Body, Outcome};
 
 /// How often a question is asked again after answers that do not fit: a program that answers by itself must not fill the log.
 const MOST_REFUSALS: u32 = 20;
 /// How many letters of a refusal's reason are stored, and repeated above the question.
 const LONGEST_REASON: usize = 1000;
+/// Why a question is asked again whose answer is a password that nobody knows any more.
+const LOST: &str = "the answer was lost in a restart";
 
 impl Scoped {
     /// Asks a person, and waits: for seconds or for weeks.
@@ -33,26 +36,29 @@ impl Scoped {
         let prompt = question.says.prompt().unwrap_or_default().to_owned();
         for attempt in 1..=MOST_REFUSALS {
             let (answered, shown) = self.ask_once(&key, &question).await?;
-            if answered.on_timeout {
-                return Ok((answered.value.map_or(Answer::TimedOut, Answer::Given), shown));
-            }
-            if let Some(value) = answered.value {
-                if shown.is_secret()
-                    && let Value::String(password) = &value
-                {
-                    self.journal.know_password(&prompt, password);
+            let value = match answered.outcome {
+                AnswerOutcome::TimedOut { default: None } => return Ok((Answer::TimedOut, shown)),
+                AnswerOutcome::TimedOut { default: Some(taken) } => return Ok((Answer::Given(taken.value), shown)),
+                AnswerOutcome::Given(taken) => Ok(taken.value),
+                AnswerOutcome::Sealed(sealed) => {
+                    let opened = Box::pin(self.journal.open_secret(answered.question, &sealed)).await?;
+                    opened.map(Value::String).ok_or_else(|| LOST.to_owned())
                 }
-                return Ok((Answer::Given(value), shown));
-            }
-            if let Some(sealed) = answered.sealed.filter(|sealed| !sealed.is_empty())
-                && let Some(secret) = Box::pin(self.journal.open_secret(answered.question, &sealed)).await?
-            {
-                self.journal.know_password(&prompt, &secret);
-                return Ok((Answer::Given(Value::String(secret)), shown));
-            }
-            // Refused, or a password that nobody remembers: ask again, under a new id, and say why.
-            let reason = answered.refused.as_deref().map(shortened);
-            let reason = reason.as_deref().unwrap_or("the answer was lost in a restart");
+                AnswerOutcome::NeverStored => Err(LOST.to_owned()),
+                AnswerOutcome::Refused { reason } => Err(shortened(&reason)),
+            };
+            let reason = match value {
+                Ok(value) => {
+                    if shown.is_secret()
+                        && let Value::String(password) = &value
+                    {
+                        self.journal.know_password(&prompt, password);
+                    }
+                    return Ok((Answer::Given(value), shown));
+                }
+                // Refused, or a password that nobody remembers: ask again, under a new id, and say why.
+                Err(reason) => reason,
+            };
             question.says.set_prompt(format!("{reason}\n\n{prompt}"));
             key = base.again(attempt);
         }
@@ -61,7 +67,7 @@ impl Scoped {
 
     /// Says the question if it is not said yet, and waits for its answer. Returns what was shown, too: what is remembered of it
     /// is given out once.
-    async fn ask_once(&self, key: &EffectKey, question: &Question) -> Result<(Answered, Content)> {
+    async fn ask_once(&self, key: &EffectKey, question: &Question) -> Result<(AnswerRecord, Content)> {
         let journal = &self.journal;
         let answer_key = key.answer();
         let known = match journal.remembered(key) {
@@ -83,12 +89,12 @@ impl Scoped {
         let answered = Box::pin(self.read_answer(asked.uuid, &asked.says, stored.as_ref(), question)).await?;
         journal.append(Body::Did { key: answer_key, outcome: Outcome::Answer(answered.clone()) }).await?;
         // A password that was only told goes on in memory, never in the log.
-        let told = match answered.sealed.as_deref() {
-            Some("") => Box::pin(journal.take_told(asked.uuid)).await,
+        let told = match answered.outcome {
+            AnswerOutcome::NeverStored => Box::pin(journal.take_told(asked.uuid)).await,
             _ => None,
         };
         let answered = match told {
-            Some(secret) => Answered { value: Some(Value::String(secret)), ..answered },
+            Some(secret) => AnswerRecord { outcome: AnswerOutcome::Given(Value::String(secret).into()), ..answered },
             None => answered,
         };
         Ok((answered, asked.says))
@@ -170,31 +176,29 @@ impl Scoped {
         says: &Content,
         stored: Option<&Stored>,
         asked: &Question,
-    ) -> Result<Answered> {
+    ) -> Result<AnswerRecord> {
         let given = stored.and_then(|stored| crate::bounds::parse::<Given>(&stored.payload).ok());
-        let by = given.as_ref().and_then(|given| given.by.clone());
-        let nothing = Answered { question, by, ..empty_answer(question) };
+        let refused = |reason: &str| AnswerOutcome::Refused { reason: reason.to_owned() };
         if let Some(doubt) = given.as_ref().and_then(|given| self.journal.doubt(question, given, says)) {
-            return Ok(Answered { refused: Some(doubt.to_owned()), ..empty_answer(question) });
+            return Ok(AnswerRecord { question, by: None, outcome: refused(doubt) });
         }
-        Ok(match given.map(|given| given.answer) {
-            None if stored.is_some() => Answered { refused: Some("the answer cannot be read".to_owned()), ..nothing },
-            None | Some(answer::Answer::TimedOut) => Answered {
-                value: asked.default.clone(),
-                text: asked.default.as_ref().map(value_text),
-                on_timeout: true,
-                ..nothing
-            },
-            Some(answer::Answer::Value(value)) => checked(nothing, message::check_answer(says, &value), says),
-            Some(answer::Answer::Text(text)) => checked(nothing, message::check_text_answer(says, &text), says),
+        let by = given.as_ref().and_then(|given| given.by.clone());
+        let outcome = match given.map(|given| given.answer) {
+            None if stored.is_some() => refused("the answer cannot be read"),
+            None | Some(answer::Answer::TimedOut) => {
+                AnswerOutcome::TimedOut { default: asked.default.clone().map(AnswerValue::from) }
+            }
+            Some(answer::Answer::Value(value)) => checked(message::check_answer(says, &value), says),
+            Some(answer::Answer::Text(text)) => checked(message::check_text_answer(says, &text), says),
             Some(answer::Answer::Sealed(sealed)) => match self.journal.open_secret(question, &sealed).await? {
-                Some(_) => Answered { sealed: Some(sealed), ..nothing },
-                None => Answered { refused: Some("the password was sealed with another key".to_owned()), ..nothing },
+                Some(_) => AnswerOutcome::Sealed(sealed),
+                None => refused("the password was sealed with another key"),
             },
             // Known only to the worker that was told; another asks again.
-            Some(answer::Answer::Told) => Answered { sealed: Some(String::new()), ..nothing },
-            Some(answer::Answer::Cancel) => Answered { refused: Some("this is no answer".to_owned()), ..nothing },
-        })
+            Some(answer::Answer::Told) => AnswerOutcome::NeverStored,
+            Some(answer::Answer::Cancel) => refused("this is no answer"),
+        };
+        Ok(AnswerRecord { question, by, outcome })
     }
 }
 
@@ -207,16 +211,12 @@ struct Asked {
     was_said: bool,
 }
 
-fn empty_answer(question: MessageId) -> Answered {
-    Answered { question, value: None, sealed: None, text: None, refused: None, by: None, on_timeout: false }
-}
-
-fn checked(nothing: Answered, fits: std::result::Result<message::Fits, String>, says: &Content) -> Answered {
+fn checked(fits: std::result::Result<message::Fits, String>, says: &Content) -> AnswerOutcome {
     match fits {
         // Only a foreign client can have sent a password in clear; it must not be logged.
-        Ok(_) if says.is_secret() => Answered { refused: Some("a password came in clear".to_owned()), ..nothing },
-        Ok(fits) => Answered { value: Some(fits.value), text: Some(fits.text), ..nothing },
-        Err(reason) => Answered { refused: Some(shortened(&reason)), ..nothing },
+        Ok(_) if says.is_secret() => AnswerOutcome::Refused { reason: "a password came in clear".to_owned() },
+        Ok(message::Fits { value, text }) => AnswerOutcome::Given(AnswerValue { value, text }),
+        Err(reason) => AnswerOutcome::Refused { reason: shortened(&reason) },
     }
 }
 
@@ -228,16 +228,9 @@ fn shortened(reason: &str) -> String {
     }
 }
 
-fn value_text(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
 fn set_deadline(says: &mut Content, at: Timestamp, default: Option<&Value>) {
     let in_words = match default {
-        Some(default) => format!("the answer will be {}", value_text(default)),
+        Some(default) => format!("the answer will be {}", AnswerValue::from(default.clone()).text),
         None => "the step fails".to_owned(),
     };
     says.set_deadline(message::Deadline { deadline: Some(at), on_timeout: Some(in_words) });

@@ -12,12 +12,13 @@ use fastagency::gateway;
 use fastagency::ids::{MessageId, Name, RunId, WorkerId};
 use fastagency::lifecycle::{End, Lifecycle, Shutdown};
 use fastagency::message::{Content, Message, TextInput, check_answer, check_text_answer};
+use fastagency::protocol::answer::{AnswerOutcome, AnswerRecord, AnswerValue};
 use fastagency::protocol::effect_key::EffectKey;
 use fastagency::run::answer::{Answer, Given};
 use fastagency::run::claim::{self, Claim, Owned, Ready};
 use fastagency::run::directory::{self, WorkerCard, WorkflowCard};
 use fastagency::run::lease::Lease;
-use fastagency::run::record::{Answered, Body, Ended, Ending, Outcome, Record, Usage, completed_message};
+use fastagency::run::record::{Body, Ended, Ending, Outcome, Record, Usage, completed_message};
 use fastagency::run::summary::Summary;
 use futures_util::stream::BoxStream;
 use futures_util::{SinkExt, StreamExt};
@@ -316,15 +317,11 @@ impl Player {
             _ => None,
         };
         let secret = question.says.is_secret();
-        let answered = Answered {
-            question: question.uuid,
-            value: fits.as_ref().map(|fits| fits.value.clone()),
-            sealed: secret.then(String::new),
-            text: fits.map(|fits| fits.text),
-            refused: None,
-            by: given.by.clone(),
-            on_timeout: false,
+        let outcome = match fits {
+            Some(fits) if !secret => AnswerOutcome::Given(AnswerValue { value: fits.value, text: fits.text }),
+            _ => AnswerOutcome::NeverStored,
         };
+        let answered = AnswerRecord { question: question.uuid, by: given.by.clone(), outcome };
         let key = self.key();
         self.append(Body::Did { key, outcome: Outcome::Answer(answered) }).await;
         if given.answer == Answer::Told {

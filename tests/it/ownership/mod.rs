@@ -345,7 +345,10 @@ impl Outside {
                         breach(format!("{key} was done twice"));
                     }
                     if let Outcome::Answer(answered) = outcome {
-                        answers.insert(answered.question, answered.text.clone().unwrap_or_default());
+                        answers.insert(
+                            answered.question,
+                            answered.taken().map(|taken| taken.text.clone()).unwrap_or_default(),
+                        );
                     }
                 }
                 Body::Ended(ended) => ending = Some(ended.outcome),
