@@ -91,6 +91,9 @@ fn operations() -> Vec<Operation> {
 }
 
 #[cfg(test)]
+mod contract_tests;
+
+#[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
