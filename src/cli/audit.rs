@@ -10,9 +10,12 @@ use std::time::Duration;
 use anyhow::anyhow;
 use clap::{Args, Subcommand};
 use futures_util::StreamExt;
+use serde::Serialize;
+use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::api::{AuditRunView, RunQuestionView, RunView};
 use crate::audit;
 use crate::audit::verify::Verifier;
 use crate::broker::{Broker, Shelf, embedded};
@@ -27,6 +30,7 @@ use crate::console::timeline::{self, Entry};
 use crate::ids::{Name, RunId, UserId, WorkerId};
 use crate::redact::Redactor;
 use crate::run::attach::{Seen, attach, plain as read_log};
+use crate::run::record::Ending;
 use crate::run::redaction;
 use crate::run::summary::{State, Summary, list_all};
 
@@ -298,21 +302,21 @@ async fn find(source: &Source, text: &str) -> Result<RunId, CliError> {
     }
 }
 
-async fn rows(source: &Source) -> Result<Vec<client::Run>, CliError> {
+async fn rows(source: &Source) -> Result<Vec<Row>, CliError> {
     Ok(heads(source).await?.into_iter().map(|(row, _)| row).collect())
 }
 
 /// The runs that are meant. A gateway shows everybody's to auditors, and others their own.
-async fn selected(which: &Which, source: &Source) -> Result<Vec<client::Run>, CliError> {
+async fn selected(which: &Which, source: &Source) -> Result<Vec<Row>, CliError> {
     let selection = which.selection();
     let rows = match source {
         Source::Broker { broker, redactor, .. } => {
             let mut all = audit::listed(broker, &selection).await?;
             all.iter_mut().for_each(|run| redaction::summary(redactor, run));
-            all.iter().map(row).collect()
+            all.iter().map(Row::from).collect()
         }
         Source::Gateway(client) => match client.audited(&selection.query(), MOST_LISTED).await {
-            Ok(rows) => return Ok(rows),
+            Ok(runs) => return Ok(runs.into_iter().map(Row::from).collect()),
             // Only auditors are told which worker had a run.
             Err(error) if error.code() == Some("forbidden") && selection.worker.is_none() => rows(source).await?,
             Err(error) => return Err(unreachable(error)),
@@ -322,42 +326,89 @@ async fn selected(which: &Which, source: &Source) -> Result<Vec<client::Run>, Cl
 }
 
 /// Every run in a few words, with the sequence of its last record as far as it is known.
-async fn heads(source: &Source) -> Result<Vec<(client::Run, u64)>, CliError> {
+async fn heads(source: &Source) -> Result<Vec<(Row, u64)>, CliError> {
     match source {
         Source::Broker { broker, redactor, .. } => {
             let shown = |mut run: Summary| {
                 redaction::summary(redactor, &mut run);
-                (row(&run), run.seq)
+                (Row::from(&run), run.seq)
             };
             Ok(list_all(broker).await?.into_iter().map(shown).collect())
         }
         Source::Gateway(client) => {
             let filter = Filter { limit: Some(MOST_LISTED), ..Filter::default() };
-            Ok(client.list(&filter).await.map_err(unreachable)?.into_iter().map(|run| (run, 0)).collect())
+            Ok(client.list(&filter).await.map_err(unreachable)?.into_iter().map(|run| (Row::from(run), 0)).collect())
         }
     }
 }
 
-fn row(summary: &Summary) -> client::Run {
-    let question = summary.questions.first();
-    client::Run {
-        id: summary.id,
-        workflow: summary.workflow.as_ref().map(ToString::to_string),
-        title: summary.title.clone(),
-        state: summary.state,
-        outcome: summary.outcome,
-        reason: summary.reason.clone(),
-        question: question.map(|open| client::Question { id: open.id, prompt: Some(open.prompt.clone()) }),
-        user: summary.user.as_ref().map(ToString::to_string),
-        created_at: summary.created_at,
-        worker: summary.worker.map(|worker| worker.to_string()),
-        updated_at: summary.updated_at,
-        removed: summary.removed.as_ref().map(|removal| serde_json::json!(removal)),
+/// A run in a few words, as it is listed for people and as JSON.
+#[derive(Debug, Clone, Serialize)]
+struct Row {
+    id: RunId,
+    workflow: Option<String>,
+    title: Option<String>,
+    state: State,
+    outcome: Option<Ending>,
+    reason: Option<String>,
+    question: Option<RunQuestionView>,
+    user: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    worker: Option<String>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    removed: Option<Value>,
+}
+
+impl From<&Summary> for Row {
+    fn from(summary: &Summary) -> Self {
+        let question = summary.questions.first();
+        Self {
+            id: summary.id,
+            workflow: summary.workflow.as_ref().map(ToString::to_string),
+            title: summary.title.clone(),
+            state: summary.state,
+            outcome: summary.outcome,
+            reason: summary.reason.clone(),
+            question: question.map(|open| RunQuestionView { id: open.id, prompt: open.prompt.clone() }),
+            user: summary.user.as_ref().map(ToString::to_string),
+            worker: summary.worker.map(|worker| worker.to_string()),
+            created_at: summary.created_at,
+            updated_at: summary.updated_at,
+            removed: summary.removed.as_ref().map(|removal| serde_json::json!(removal)),
+        }
+    }
+}
+
+impl From<RunView> for Row {
+    fn from(run: RunView) -> Self {
+        Self {
+            id: run.id,
+            workflow: run.workflow,
+            title: run.title,
+            state: run.state,
+            outcome: run.outcome,
+            reason: run.reason,
+            question: run.question,
+            user: run.user,
+            worker: None,
+            created_at: run.created_at,
+            updated_at: run.updated_at,
+            removed: None,
+        }
+    }
+}
+
+impl From<AuditRunView> for Row {
+    fn from(audited: AuditRunView) -> Self {
+        let removed = audited.removed.map(|removal| serde_json::json!(removal));
+        Self { worker: audited.worker, removed, ..Self::from(audited.run) }
     }
 }
 
 /// What a selection looks at in a run.
-fn summary(row: &client::Run) -> Summary {
+fn summary(row: &Row) -> Summary {
     Summary {
         workflow: row.workflow.as_deref().and_then(|name| Name::foreign(name).ok()),
         title: row.title.clone(),
@@ -433,7 +484,7 @@ async fn follow(
 }
 
 /// The runs as a table.
-fn table(rows: &[client::Run], now: Timestamp) -> String {
+fn table(rows: &[Row], now: Timestamp) -> String {
     if rows.is_empty() {
         return "no runs\n".to_owned();
     }
@@ -489,10 +540,9 @@ fn unreachable(error: client::Error) -> CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::record::Ending;
 
-    fn run(digit: char, state: State, outcome: Option<Ending>, title: Option<&str>) -> client::Run {
-        client::Run {
+    fn run(digit: char, state: State, outcome: Option<Ending>, title: Option<&str>) -> Row {
+        Row {
             id: RunId::parse(&digit.to_string().repeat(32)).unwrap(),
             workflow: Some("echo".into()),
             title: title.map(str::to_owned),

@@ -9,10 +9,11 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use tokio::time::Instant;
 
+use crate::api::WorkflowView;
 use crate::broker::{Broker, embedded};
 use crate::cli::outcome::CliError;
 use crate::cli::{Common, Listen, project};
-use crate::client::{self, Client, Workflow, patiently};
+use crate::client::{self, Client, patiently};
 use crate::console::{self, Console, Given, Input, Left, Style, Typed, Wants, choose, plain};
 use crate::ids::{MessageId, RunId};
 use crate::lifecycle::Lifecycle;
@@ -224,11 +225,11 @@ impl Run {
     }
 
     /// The workflow that is meant.
-    async fn workflow(&self, known: &[Workflow], interactive: bool) -> Result<Workflow, CliError> {
+    async fn workflow(&self, known: &[WorkflowView], interactive: bool) -> Result<WorkflowView, CliError> {
         if let Some(name) = &self.workflow {
             let found = known.iter().find(|workflow| workflow.name == *name).cloned();
             // One that is not known may be so in a moment; what is wrong with the name is the gateway's to say.
-            return Ok(found.unwrap_or_else(|| Workflow {
+            return Ok(found.unwrap_or_else(|| WorkflowView {
                 name: name.clone(),
                 title: None,
                 description: None,
@@ -249,7 +250,7 @@ impl Run {
 }
 
 /// Lets a person choose a workflow.
-async fn choice(known: &[Workflow], names: &[String]) -> Result<String, CliError> {
+async fn choice(known: &[WorkflowView], names: &[String]) -> Result<String, CliError> {
     for (number, workflow) in (1..).zip(known) {
         let about = workflow.description.as_deref().or(workflow.title.as_deref());
         let about = about.map(|about| format!(" — {}", plain(about).lines().next().unwrap_or_default()));
@@ -274,7 +275,7 @@ async fn choice(known: &[Workflow], names: &[String]) -> Result<String, CliError
 }
 
 /// The workflows that can be started, once the worker of this process is among those who serve them.
-async fn workflows(house: &House) -> Result<Vec<Workflow>, CliError> {
+async fn workflows(house: &House) -> Result<Vec<WorkflowView>, CliError> {
     let start = Instant::now();
     loop {
         let known = patiently(PATIENCE, async || house.client.workflows().await).await.map_err(refused)?;

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::event::{Body, Event, Record};
 use super::{Client, Error, Refusal, Result, in_words, pause};
+use crate::api::ApiErrorBody;
 use crate::ids::RunId;
 
 /// A follower of one run.
@@ -163,9 +164,8 @@ impl Follower {
 }
 
 fn refused(data: &str) -> Option<Error> {
-    let body: serde_json::Value = crate::bounds::parse(data.as_bytes()).ok()?;
-    let refusal: Refusal = serde_json::from_value(body.get("error")?.clone()).ok()?;
-    Some(Error::Refused(Box::new(refusal)))
+    let ApiErrorBody { error } = crate::bounds::parse(data.as_bytes()).ok()?;
+    Some(Error::Refused(Box::new(Refusal { status: 0, error })))
 }
 
 /// A connection that broke, in words.

@@ -11,14 +11,14 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use crate::clock::Timestamp;
+use crate::api::{
+    ApiErrorBody, ApiErrorView, AuditRunList, AuditRunView, RunList, RunView, WorkflowList, WorkflowView,
+};
 use crate::ids::{MessageId, RunId};
 use crate::problem::chain;
-use crate::run::record::Ending;
 use crate::run::summary::State;
 
 pub mod event;
@@ -77,36 +77,21 @@ pub enum Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What a gateway says when it says no.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default)]
 pub struct Refusal {
     /// The HTTP status; 0 if it came within a stream of events.
-    #[serde(skip)]
     pub status: u16,
-    /// Its name, to decide by.
-    pub code: String,
-    /// A sentence.
-    pub message: String,
-    /// What may help.
-    #[serde(default)]
-    pub hint: Option<String>,
-    /// Under which id the gateway's log has more about a fault of its own.
-    #[serde(default)]
-    pub id: Option<String>,
-    /// Of an answer that came too late: who was first.
-    #[serde(default)]
-    pub by: Option<String>,
-    /// Of an answer that came too late: when the first one came.
-    #[serde(default)]
-    pub at: Option<Timestamp>,
+    /// What it says.
+    pub error: ApiErrorView,
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
-        if let Some(hint) = &self.hint {
+        f.write_str(&self.error.message)?;
+        if let Some(hint) = &self.error.hint {
             write!(f, " ({hint})")?;
         }
-        if let Some(id) = &self.id {
+        if let Some(id) = &self.error.id {
             write!(f, " [{id}]")?;
         }
         Ok(())
@@ -117,7 +102,7 @@ impl Error {
     /// The name of the gateway's refusal, if it is one.
     pub fn code(&self) -> Option<&str> {
         match self {
-            Error::Refused(refusal) => Some(&refusal.code),
+            Error::Refused(refusal) => Some(&refusal.error.code),
             _ => None,
         }
     }
@@ -133,71 +118,6 @@ impl Error {
     }
 }
 
-/// A workflow that can be started.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct Workflow {
-    /// Its name.
-    pub name: String,
-    /// What people see instead.
-    #[serde(default)]
-    pub title: Option<String>,
-    /// What it is for.
-    #[serde(default)]
-    pub description: Option<String>,
-    /// The schema of its parameters.
-    #[serde(default)]
-    pub params: Option<Value>,
-    /// Whether a living worker serves it.
-    pub available: bool,
-}
-
-/// A run in a few words.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Run {
-    /// Its id.
-    pub id: RunId,
-    /// Its workflow.
-    #[serde(default)]
-    pub workflow: Option<String>,
-    /// What it is about.
-    #[serde(default)]
-    pub title: Option<String>,
-    /// How it is doing.
-    pub state: State,
-    /// How it ended.
-    #[serde(default)]
-    pub outcome: Option<Ending>,
-    /// Why it did not end well.
-    #[serde(default)]
-    pub reason: Option<String>,
-    /// What it waits for.
-    #[serde(default)]
-    pub question: Option<Question>,
-    /// Whose it is.
-    #[serde(default)]
-    pub user: Option<String>,
-    /// The worker that claimed it last, as auditors are told.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub worker: Option<String>,
-    /// When it was created.
-    pub created_at: Timestamp,
-    /// When something last happened to it.
-    pub updated_at: Timestamp,
-    /// Who removed or erased it, when and why, as auditors are told.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub removed: Option<Value>,
-}
-
-/// The question that a run waits with.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Question {
-    /// Its id.
-    pub id: MessageId,
-    /// What it asks, shortened.
-    #[serde(default)]
-    pub prompt: Option<String>,
-}
-
 /// Which runs to list.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
@@ -207,11 +127,6 @@ pub struct Filter {
     pub workflow: Option<String>,
     /// At most so many.
     pub limit: Option<usize>,
-}
-
-#[derive(Deserialize)]
-struct Listed {
-    runs: Vec<Run>,
 }
 
 /// How long the runs of a person may take to be erased.
@@ -258,29 +173,25 @@ impl Client {
     }
 
     /// The workflows that can be started.
-    pub async fn workflows(&self) -> Result<Vec<Workflow>> {
-        #[derive(Deserialize)]
-        struct Listed {
-            workflows: Vec<Workflow>,
-        }
-        let listed: Listed = self.json(self.request(Method::GET, "api/workflows")).await?;
+    pub async fn workflows(&self) -> Result<Vec<WorkflowView>> {
+        let listed: WorkflowList = self.json(self.request(Method::GET, "api/workflows")).await?;
         Ok(listed.workflows)
     }
 
     /// Starts a run. Called again with the same `key`, it gives the run that the first call made.
-    pub async fn start(&self, workflow: &str, params: &Map<String, Value>, key: &str) -> Result<Run> {
+    pub async fn start(&self, workflow: &str, params: &Map<String, Value>, key: &str) -> Result<RunView> {
         let request = self.request(Method::POST, "api/runs").header("idempotency-key", key);
         self.json(request.json(&json!({"workflow": workflow, "params": params}))).await
     }
 
     /// The runs that fit, those that wait for a person first, then the newest first.
-    pub async fn list(&self, filter: &Filter) -> Result<Vec<Run>> {
-        let listed: Listed = self.json(self.http.get(self.list_url(filter))).await?;
+    pub async fn list(&self, filter: &Filter) -> Result<Vec<RunView>> {
+        let listed: RunList = self.json(self.http.get(self.list_url(filter))).await?;
         Ok(listed.runs)
     }
 
     /// A run.
-    pub async fn get(&self, run: RunId) -> Result<Run> {
+    pub async fn get(&self, run: RunId) -> Result<RunView> {
         self.json(self.request(Method::GET, &format!("api/runs/{run}"))).await
     }
 
@@ -316,10 +227,10 @@ impl Client {
     }
 
     /// Everybody's runs, as auditors are shown them, the newest first.
-    pub async fn audited(&self, query: &[(String, String)], limit: usize) -> Result<Vec<Run>> {
+    pub async fn audited(&self, query: &[(String, String)], limit: usize) -> Result<Vec<AuditRunView>> {
         let mut url = self.at("api/audit/runs");
         url.query_pairs_mut().extend_pairs(query).append_pair("limit", &limit.to_string());
-        let listed: Listed = self.json(self.http.get(url)).await?;
+        let listed: AuditRunList = self.json(self.http.get(url)).await?;
         Ok(listed.runs)
     }
 
@@ -382,12 +293,8 @@ impl Client {
     }
 
     fn refused(&self, status: StatusCode, body: &[u8]) -> Error {
-        #[derive(Deserialize)]
-        struct Wrapped {
-            error: Refusal,
-        }
-        match crate::bounds::parse::<Wrapped>(body) {
-            Ok(Wrapped { error }) => Error::Refused(Box::new(Refusal { status: status.as_u16(), ..error })),
+        match crate::bounds::parse::<ApiErrorBody>(body) {
+            Ok(ApiErrorBody { error }) => Error::Refused(Box::new(Refusal { status: status.as_u16(), error })),
             // A proxy's own words about a gateway that is away.
             Err(_) if matches!(status.as_u16(), 502..=504) => {
                 Error::Unreachable { url: self.url().to_owned(), why: format!("a proxy answers {status}") }

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use crate::api::{AuditRunList, AuditRunView};
 use crate::audit::verify::{self, Verifier};
 use crate::audit::{Columns, Format, Prompts, Selection, erase, event, every_run, history, listed, unreadable};
 use crate::auth::Caller;
@@ -27,7 +28,7 @@ use crate::clock::Timestamp;
 use crate::gateway::body::{Asked, Json};
 use crate::gateway::error::{ApiError, Result};
 use crate::gateway::runs::run_id;
-use crate::gateway::{Gateway, events, guard, projection};
+use crate::gateway::{Gateway, events, guard};
 use crate::ids::{RunId, UserId};
 use crate::problem::chain;
 use crate::run::assembler::Assembler;
@@ -56,7 +57,7 @@ pub async fn runs(
     caller: Caller,
     Asked(selection): Asked<Selection>,
     Asked(page): Asked<Page>,
-) -> Result<Reply<Value>> {
+) -> Result<Reply<AuditRunList>> {
     guard::may_audit(&gateway, &caller)?;
     let after = page.cursor.as_deref().map(read_cursor).transpose()?;
     let mut found = selection.of(listed(&gateway.broker, &selection).await?, after);
@@ -64,8 +65,8 @@ pub async fn runs(
     let more = found.len() > limit;
     found.truncate(limit);
     let next = found.last().filter(|_| more).map(|last| format!("{}.{}", last.created_at.as_nanosecond(), last.id));
-    let shown: Vec<Value> = found.iter_mut().map(|run| line(&gateway, run)).collect();
-    Ok(Reply(json!({"runs": shown, "next": next})))
+    let runs = found.iter_mut().map(|run| line(&gateway, run)).collect();
+    Ok(Reply(AuditRunList { runs, next }))
 }
 
 fn read_cursor(text: &str) -> Result<(Timestamp, RunId)> {
@@ -79,16 +80,9 @@ fn read_cursor(text: &str) -> Result<(Timestamp, RunId)> {
 }
 
 /// A run in a few words, redacted.
-fn line(gateway: &Gateway, run: &mut Summary) -> Value {
+fn line(gateway: &Gateway, run: &mut Summary) -> AuditRunView {
     redaction::summary(&gateway.settings.redactor, run);
-    let mut shown = projection::run(run);
-    shown["worker"] = json!(run.worker);
-    if let Some(removed) = &run.removed {
-        shown["removed"] = json!({"at": removed.at, "by": removed.by, "reason": removed.reason, "rule": removed.rule,
-            "erased": removed.erased});
-        shown["usage"] = json!(removed.evidence.as_ref().map(|evidence| evidence.usage));
-    }
-    shown
+    AuditRunView::from(&*run)
 }
 
 /// The query of `GET /api/audit/runs/{id}`.

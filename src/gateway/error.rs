@@ -5,9 +5,10 @@ use std::time::Duration;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Map, Value, json};
 
+use crate::api::{ApiErrorBody, ApiErrorView};
 use crate::broker;
+use crate::clock::Timestamp;
 use crate::ids::{InvalidId, MessageId};
 use crate::problem::chain;
 use crate::run;
@@ -17,9 +18,8 @@ use crate::run;
 pub struct ApiError {
     status: StatusCode,
     code: &'static str,
-    message: String,
-    /// Boxed: every handler's result has room for an error, and few have more to say.
-    more: Option<Box<Map<String, Value>>>,
+    /// What is sent. Boxed: every handler's result has room for an error.
+    told: Box<ApiErrorView>,
     /// In seconds: when another try makes sense.
     wait: Option<u64>,
 }
@@ -30,15 +30,14 @@ pub type Result<T, E = ApiError> = std::result::Result<T, E>;
 impl ApiError {
     /// An error; `message` is a sentence for a person.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), more: None, wait: None }
+        let told = Box::new(ApiErrorView { code: code.to_owned(), message: message.into(), ..ApiErrorView::default() });
+        Self { status, code, told, wait: None }
     }
 
     /// Adds what may help.
-    pub fn hint(self, hint: Option<String>) -> Self {
-        match hint {
-            Some(hint) => self.with("hint", json!(hint)),
-            None => self,
-        }
+    pub fn hint(mut self, hint: Option<String>) -> Self {
+        self.told.hint = hint;
+        self
     }
 
     /// Says when another try makes sense (`Retry-After`).
@@ -46,9 +45,10 @@ impl ApiError {
         Self { wait: Some(wait.as_secs() + 1), ..self }
     }
 
-    /// Adds a fact beside the sentence.
-    pub fn with(mut self, key: &str, value: Value) -> Self {
-        self.more.get_or_insert_default().insert(key.to_owned(), value);
+    /// Adds whose answer counts instead, and when it came.
+    pub fn beaten_by(mut self, by: Option<String>, at: Timestamp) -> Self {
+        self.told.by = Some(by);
+        self.told.at = Some(at);
         self
     }
 
@@ -68,7 +68,9 @@ impl ApiError {
     /// A fault of ours that is logged already.
     pub fn fault(id: String) -> Self {
         let message = "something went wrong in the gateway; its log has more under this id";
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message).with("id", json!(id))
+        let mut fault = Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message);
+        fault.told.id = Some(id);
+        fault
     }
 
     /// Something that is not for this caller.
@@ -77,12 +79,8 @@ impl ApiError {
     }
 
     /// The body that is sent.
-    pub fn body(&self) -> Value {
-        let mut error = Map::new();
-        error.insert("code".to_owned(), json!(self.code));
-        error.insert("message".to_owned(), json!(self.message));
-        error.extend(self.more.as_deref().cloned().unwrap_or_default());
-        json!({"error": error})
+    pub fn body(&self) -> ApiErrorBody {
+        ApiErrorBody { error: (*self.told).clone() }
     }
 
     /// Its name, for whoever decides by it.
@@ -92,7 +90,7 @@ impl ApiError {
 
     /// Its sentence.
     pub fn message(&self) -> &str {
-        &self.message
+        &self.told.message
     }
 
     /// Its status.
@@ -160,18 +158,22 @@ impl From<InvalidId> for ApiError {
 mod tests {
     use super::*;
 
+    fn json(error: &ApiError) -> String {
+        serde_json::to_string(&error.body()).expect("JSON")
+    }
+
     #[test]
     fn the_shape_is_the_documented_one_and_a_fault_of_ours_tells_nothing_but_its_id() {
         let error = ApiError::new(StatusCode::NOT_FOUND, "unknown_workflow", "there is no workflow named \"lessons\"")
             .hint(Some("did you mean \"lesson\"?".to_owned()));
         assert_eq!(
-            error.body().to_string(),
+            json(&error),
             r#"{"error":{"code":"unknown_workflow","message":"there is no workflow named \"lessons\"","hint":"did you mean \"lesson\"?"}}"#
         );
         let refused = broker::Error::Refused { doing: "append".into(), reason: "secret detail".into() };
         let error = ApiError::from(refused);
         assert_eq!(error.status(), StatusCode::INTERNAL_SERVER_ERROR);
-        assert!(!error.body().to_string().contains("secret detail"));
-        assert!(error.body()["error"]["id"].is_string());
+        assert!(!json(&error).contains("secret detail"));
+        assert!(error.body().error.id.is_some());
     }
 }

@@ -174,7 +174,7 @@ impl Events {
             }
             other => {
                 let error = ApiError::from(other);
-                self.waiting.push_back(event("error", None, &error.body().to_string()));
+                self.waiting.push_back(event("error", None, &serde_json::json!(error.body()).to_string()));
                 self.over = true;
             }
         }

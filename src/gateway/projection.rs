@@ -2,37 +2,74 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::api::{AskingRunView, AuditRunView, ErasureView, QuestionView, RemovalView, RunQuestionView, RunView};
 use crate::gateway::markdown;
 use crate::message::{Content, Message};
-use crate::run::record::{Body, Outcome, Placed};
+use crate::run::record::{Body, Outcome, Placed, Removal};
 use crate::run::summary::{OpenQuestion, Summary};
 use crate::visible;
 
-/// A run, as lists and single look-ups show it.
-pub fn run(summary: &Summary) -> Value {
-    let question = summary.questions.first().map(|question| json!({"id": question.id, "prompt": question.prompt}));
-    json!({
-        "id": summary.id,
-        "workflow": summary.workflow,
-        "title": summary.title,
-        "state": summary.state,
-        "outcome": summary.outcome,
-        "reason": summary.reason,
-        "question": question,
-        "user": summary.user,
-        "created_at": summary.created_at,
-        "updated_at": summary.updated_at,
-    })
+impl From<&Summary> for RunView {
+    fn from(summary: &Summary) -> Self {
+        let question = summary.questions.first();
+        Self {
+            id: summary.id,
+            workflow: summary.workflow.as_ref().map(ToString::to_string),
+            title: summary.title.clone(),
+            state: summary.state,
+            outcome: summary.outcome,
+            reason: summary.reason.clone(),
+            question: question.map(|open| RunQuestionView { id: open.id, prompt: open.prompt.clone() }),
+            user: summary.user.as_ref().map(ToString::to_string),
+            created_at: summary.created_at,
+            updated_at: summary.updated_at,
+            unreadable: Vec::new(),
+        }
+    }
 }
 
-/// An open question and the run that asks it, as `GET /api/questions` shows them.
-pub fn question(summary: &Summary, question: &OpenQuestion) -> Value {
-    json!({
-        "id": question.id,
-        "prompt": question.prompt,
-        "asked_at": question.at,
-        "run": {"id": summary.id, "workflow": summary.workflow, "title": summary.title},
-    })
+impl From<&Summary> for AuditRunView {
+    fn from(summary: &Summary) -> Self {
+        let removed = summary.removed.as_deref();
+        Self {
+            run: RunView::from(summary),
+            worker: summary.worker.map(|worker| worker.to_string()),
+            removed: removed.map(RemovalView::from),
+            usage: removed.map(|removal| removal.evidence.as_ref().map(|evidence| evidence.usage)),
+        }
+    }
+}
+
+impl From<&Removal> for RemovalView {
+    fn from(removal: &Removal) -> Self {
+        Self {
+            at: removal.at,
+            by: removal.by.clone(),
+            reason: removal.reason.clone(),
+            rule: removal.rule.clone(),
+            erased: removal.erased.as_ref().map(|erasure| ErasureView {
+                by: erasure.by.clone(),
+                reason: erasure.reason.clone(),
+                at: erasure.at,
+            }),
+        }
+    }
+}
+
+/// An open question and the run that asks it.
+impl From<(&Summary, &OpenQuestion)> for QuestionView {
+    fn from((summary, question): (&Summary, &OpenQuestion)) -> Self {
+        Self {
+            id: question.id,
+            prompt: question.prompt.clone(),
+            asked_at: question.at,
+            run: AskingRunView {
+                id: summary.id,
+                workflow: summary.workflow.as_ref().map(ToString::to_string),
+                title: summary.title.clone(),
+            },
+        }
+    }
 }
 
 /// A record, as the events of a run show it; `None` for what is nobody's business but the worker's.
@@ -334,11 +371,10 @@ mod tests {
         ] {
             summary.apply(&placed);
         }
-        assert_eq!(
-            run(&summary),
-            json!({"id": "a".repeat(32), "workflow": "echo", "title": null, "state": "waiting", "outcome": null,
+        let wanted = json!({"id": "a".repeat(32), "workflow": "echo", "title": null, "state": "waiting", "outcome": null,
                 "reason": null, "question": {"id": id::<MessageId>('1'), "prompt": "name?"}, "user": null,
-                "created_at": "1970-01-01T00:00:00Z", "updated_at": "1970-01-01T00:00:00Z"})
-        );
+                "created_at": "1970-01-01T00:00:00Z", "updated_at": "1970-01-01T00:00:00Z"});
+        // The order of the fields is that of the documentation.
+        assert_eq!(serde_json::to_string(&RunView::from(&summary)).unwrap(), wanted.to_string());
     }
 }

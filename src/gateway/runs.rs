@@ -7,17 +7,19 @@ use axum::Json as Reply;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
+use crate::api::{QuestionList, QuestionView, RunList, RunView, WorkflowList, WorkflowView};
 use crate::auth::{Caller, Scope};
 use crate::broker::Thoroughly;
+use crate::clock::Timestamp;
 use crate::config::Act;
+use crate::gateway::Gateway;
 use crate::gateway::answers::{self, Target};
 use crate::gateway::body::{Asked, Json};
 use crate::gateway::error::{ApiError, Result};
 use crate::gateway::starting::{Begun, Refused, Wanted, begin};
-use crate::gateway::{Gateway, projection};
-use crate::ids::{MessageId, RunId};
+use crate::ids::{MessageId, RunId, UserId};
 use crate::message::{Content, OTHER_DIGEST, check_answer};
 use crate::run;
 use crate::run::answer::{Accepted, Answer, Given};
@@ -43,19 +45,28 @@ const TOMBSTONE: usize = 2048;
 const LONGEST_KEY: usize = 255;
 
 /// `GET /api/workflows`.
-pub async fn workflows(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Result<Reply<Value>> {
+pub async fn workflows(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Result<Reply<WorkflowList>> {
     let known = gateway.known.all().await?;
     let may_start = |name: &str| gateway.auth.may_start(&caller, name);
     let native = known.native.values().filter(|native| may_start(native.card.name.as_str())).map(|native| {
         let card = &native.card;
-        json!({"name": card.name, "title": card.title, "description": card.description,
-               "params": card.params, "available": native.available})
+        WorkflowView {
+            name: card.name.to_string(),
+            title: card.title.clone(),
+            description: card.description.clone(),
+            params: card.params.clone(),
+            available: native.available,
+        }
     });
     // FastAgency's workers do not say when they go, nor what parameters they take.
-    let foreign = known.foreign.iter().filter(|found| may_start(&found.name)).map(|found| {
-        json!({"name": found.name, "title": null, "description": found.description, "params": null, "available": true})
+    let foreign = known.foreign.iter().filter(|found| may_start(&found.name)).map(|found| WorkflowView {
+        name: found.name.clone(),
+        title: None,
+        description: Some(found.description.clone()),
+        params: None,
+        available: true,
     });
-    Ok(Reply(json!({"workflows": native.chain(foreign).collect::<Vec<_>>()})))
+    Ok(Reply(WorkflowList { workflows: native.chain(foreign).collect() }))
 }
 
 /// The body of `POST /api/runs`.
@@ -80,7 +91,7 @@ pub async fn create(
     headers: HeaderMap,
     Asked(Waiting { wait }): Asked<Waiting>,
     Json(new): Json<New>,
-) -> Result<(StatusCode, Reply<Value>)> {
+) -> Result<(StatusCode, Reply<RunView>)> {
     let wait = match wait {
         None => Duration::ZERO,
         Some(seconds) => Duration::try_from_secs_f64(seconds).map(|wait| wait.min(LONGEST_WAIT)).map_err(|_| {
@@ -120,7 +131,7 @@ pub async fn create(
         wait_for_news(&gateway, &mut summary, wait).await?;
     }
     let status = if begun.new.is_some() { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Reply(projection::run(&summary))))
+    Ok((status, Reply(RunView::from(&summary))))
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>> {
@@ -193,7 +204,7 @@ pub async fn list(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller,
     Asked(filter): Asked<Filter>,
-) -> Result<Reply<Value>> {
+) -> Result<Reply<RunList>> {
     let runs = if filter.everybody == Some(true) {
         if !gateway.auth.may_with_others(&caller, Act::See) {
             return Err(ApiError::forbidden(
@@ -209,7 +220,7 @@ pub async fn list(
     let mut runs = select(runs, &filter);
     // Workers have written these lines, perhaps before it was said what is not to be seen.
     runs.iter_mut().for_each(|run| redaction::summary(&gateway.settings.redactor, run));
-    Ok(Reply(json!({"runs": runs.iter().map(projection::run).collect::<Vec<_>>()})))
+    Ok(Reply(RunList { runs: runs.iter().map(RunView::from).collect() }))
 }
 
 fn may(gateway: &Gateway, caller: &Caller, act: Act, run: &Summary) -> bool {
@@ -248,7 +259,7 @@ pub async fn questions(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller,
     Asked(asking): Asked<Asking>,
-) -> Result<Reply<Value>> {
+) -> Result<Reply<QuestionList>> {
     let mut runs = if asking.everybody == Some(true) {
         if !gateway.auth.may_with_others(&caller, Act::Answer) {
             return Err(ApiError::forbidden(
@@ -267,8 +278,7 @@ pub async fn questions(
     let mut open: Vec<_> = wanted.flat_map(|run| run.questions.iter().map(move |question| (run, question))).collect();
     open.sort_by_key(|(_, question)| question.at);
     open.truncate(asking.limit.unwrap_or(LISTED).min(MOST_LISTED));
-    let shown: Vec<Value> = open.into_iter().map(|(run, question)| projection::question(run, question)).collect();
-    Ok(Reply(json!({"questions": shown})))
+    Ok(Reply(QuestionList { questions: open.into_iter().map(QuestionView::from).collect() }))
 }
 
 /// A run that the caller may see.
@@ -307,12 +317,8 @@ async fn look_up(gateway: &Gateway, run: RunId, caller: &Caller) -> Result<Found
 
 impl Found {
     /// What is shown of it.
-    fn shown(&self) -> Value {
-        let mut shown = projection::run(&self.summary);
-        if !self.unreadable.is_empty() {
-            shown["unreadable"] = json!(self.unreadable);
-        }
-        shown
+    fn shown(self) -> RunView {
+        RunView { unreadable: self.unreadable, ..RunView::from(&self.summary) }
     }
 
     /// What it is for a caller: without the scope `see` no more than how it began, as at its start.
@@ -347,7 +353,11 @@ pub fn run_id(text: &str) -> Result<RunId> {
 }
 
 /// `GET /api/runs/{id}`.
-pub async fn get(State(gateway): State<Arc<Gateway>>, caller: Caller, Path(id): Path<String>) -> Result<Reply<Value>> {
+pub async fn get(
+    State(gateway): State<Arc<Gateway>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Reply<RunView>> {
     let found = look_up(&gateway, run_id(&id)?, &caller).await?;
     Ok(Reply(found.shown()))
 }
@@ -365,7 +375,7 @@ pub async fn rename(
     caller: Caller,
     Path(id): Path<String>,
     Json(change): Json<Change>,
-) -> Result<Reply<Value>> {
+) -> Result<Reply<RunView>> {
     let run = run_id(&id)?;
     let found = look_up(&gateway, run, &caller).await?;
     found.allow_owner(&caller)?;
@@ -386,7 +396,7 @@ pub async fn rename(
     summary::rename(&gateway.broker, owner.as_ref(), run, title.as_deref(), renamed).await?;
     let found = look_up(&gateway, run, &caller).await?;
     let title = found.summary.title.clone();
-    Ok(Reply(projection::run(&Summary { title, ..found.summary_for(&caller) })))
+    Ok(Reply(RunView::from(&Summary { title, ..found.summary_for(&caller) })))
 }
 
 /// The query of `DELETE /api/runs/{id}`.
@@ -473,7 +483,7 @@ pub async fn answer(
     gateway.limits.message(&caller)?;
     let found = found.ok_or_else(|| unknown_question(&question.to_string()))?;
     if let Some((answered, at)) = found.answered {
-        return Err(already_answered(json!(answered.by), json!(at)));
+        return Err(already_answered(answered.by.as_ref(), at));
     }
     if found.ended {
         return Err(ApiError::new(StatusCode::CONFLICT, "run_ended", "the run has ended"));
@@ -486,7 +496,7 @@ pub async fn answer(
     let given = Given::new(answer, caller.user);
     match answers::give(&gateway, &Target::of(run, &created), &found.message, given).await? {
         Accepted::Yes => Ok(StatusCode::ACCEPTED),
-        Accepted::TakenBy { by, at } => Err(already_answered(json!(by), json!(at))),
+        Accepted::TakenBy { by, at } => Err(already_answered(by.as_ref(), at)),
     }
 }
 
@@ -511,16 +521,14 @@ fn unknown_question(id: &str) -> ApiError {
     ApiError::new(StatusCode::NOT_FOUND, "unknown_question", format!("the run has asked no question {shown:?}"))
 }
 
-fn already_answered(by: Value, at: Value) -> ApiError {
+fn already_answered(by: Option<&UserId>, at: Timestamp) -> ApiError {
     ApiError::new(StatusCode::CONFLICT, "already_answered", "somebody has answered this question already")
-        .with("by", by)
-        .with("at", at)
+        .beaten_by(by.map(ToString::to_string), at)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Timestamp;
     use crate::ids::Name;
 
     #[test]

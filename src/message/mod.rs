@@ -44,7 +44,7 @@ pub struct Message {
 }
 
 /// A conversation inside another one: a workflow that is called, a nested chat. Pages fold it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Within {
     /// What tells it from others in the same conversation.
     pub id: String,

@@ -9,12 +9,12 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use crate::api::{Ending, Usage};
 use crate::bounds::{self, Exceeded};
 use crate::broker::Lane;
 use crate::clock::Timestamp;
 use crate::ids::{MessageId, Name, RunId, UserId, WorkerId};
 use crate::message::{Content, Message};
-use crate::money::Usd;
 use crate::protocol::answer::AnswerRecord;
 use crate::protocol::dialogue::{self, ChatMessage, Reply};
 use crate::protocol::effect_key::EffectKey;
@@ -410,35 +410,6 @@ pub struct Ended {
     pub usage: Usage,
     /// The message `workflow_completed`.
     pub message: Message,
-}
-
-/// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Ending {
-    /// The workflow returned.
-    Completed,
-    /// The workflow failed.
-    Failed,
-    /// Somebody ended it.
-    Cancelled,
-}
-
-/// What a run used.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Usage {
-    /// Requests to models that were answered.
-    pub llm_calls: u64,
-    /// Calls of tools.
-    #[serde(default)]
-    pub tool_calls: u64,
-    /// Tokens read.
-    pub prompt_tokens: u64,
-    /// Tokens written.
-    pub completion_tokens: u64,
-    /// What they cost, as far as the models have prices.
-    #[serde(default, skip_serializing_if = "Usd::is_zero")]
-    pub cost_usd: Usd,
 }
 
 impl Usage {

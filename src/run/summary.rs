@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use crate::api::State;
 use crate::bounds::parse;
 use crate::broker::{self, Broker, Shelf};
 use crate::clock::Timestamp;
@@ -17,20 +18,6 @@ use crate::protocol::answer::{AnswerOutcome, AnswerRecord};
 use crate::run::Result;
 use crate::run::assembler::Assembler;
 use crate::run::record::{Body, Created, Ending, Origin, Outcome, Placed, Removal, Renamed};
-
-/// How a run is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// No worker has taken it yet.
-    Queued,
-    /// A worker is at it.
-    Running,
-    /// It waits for a person.
-    Waiting,
-    /// It is over.
-    Ended,
-}
 
 /// A question that is open.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -27,6 +27,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("workflow", 1),
     ("message", 1),
     ("serving", 1),
+    ("api", 2),
     ("project", 2),
     ("broker", 2),
     ("model", 2),

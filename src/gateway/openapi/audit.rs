@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::Operation;
-use super::parts::{answer, events, operation, path, problem, query, reference};
+use super::parts::{answer, events, named, operation, path, problem, query, reference};
+use crate::api::{AuditRunList, AuditRunView};
 
 pub(super) fn overview() -> Vec<Operation> {
     let count = || json!({"type": "integer"});
@@ -92,8 +93,7 @@ pub(super) fn audit() -> Vec<Operation> {
                 .concat(),
                 None,
                 json!({
-                    "200": answer("The runs", json!({"type": "object", "required": ["runs", "next"], "properties": {
-                        "runs": {"type": "array", "items": reference("Run")}, "next": {"type": ["string", "null"]}}})),
+                    "200": answer("The runs", reference::<AuditRunList>()),
                     "422": problem("`invalid_query`"),
                 }),
             ),
@@ -115,8 +115,8 @@ pub(super) fn audit() -> Vec<Operation> {
                 None,
                 json!({
                     "200": answer("The run and its events", json!({"type": "object", "required": ["run", "events"],
-                        "properties": {"run": reference("Run"),
-                            "events": {"type": "array", "items": reference("AuditEvent")}}})),
+                        "properties": {"run": reference::<AuditRunView>(),
+                            "events": {"type": "array", "items": named("AuditEvent")}}})),
                     "404": problem("`unknown_run`"),
                     "422": problem("`invalid_query`"),
                 }),
@@ -193,7 +193,7 @@ pub(super) fn audit() -> Vec<Operation> {
                     "200": {
                         "description": "Events: `record`, `gap` (something may have been missed), `goodbye`",
                         "content": events(&[
-                            ("record", reference("AuditEvent")),
+                            ("record", named("AuditEvent")),
                             ("gap", json!({"type": "object"})),
                             ("goodbye", json!({"type": "object"})),
                         ]),
@@ -217,7 +217,7 @@ pub(super) fn audit() -> Vec<Operation> {
                 None,
                 json!({
                     "200": {"description": "The events", "content": {
-                        "application/x-ndjson": {"schema": reference("AuditEvent")},
+                        "application/x-ndjson": {"schema": named("AuditEvent")},
                         "text/csv": {"schema": {"type": "string"}}}},
                     "422": problem("`invalid_query`"),
                 }),

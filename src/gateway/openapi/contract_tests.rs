@@ -87,6 +87,22 @@ fn shape<'a>(document: &'a Value, schemas: &[&'a Value]) -> Shape<'a> {
     shape
 }
 
+/// Where the stored document said other than what was sent, and was corrected.
+const CORRECTED: [&str; 9] = [
+    // Only auditors see what was removed.
+    "post /api/runs 201: the property removed",
+    "post /api/runs 200: the property removed",
+    "get /api/runs 200.runs[]: the property removed",
+    "get /api/runs/{id} 200: the property removed",
+    "patch /api/runs/{id} 200: the property removed",
+    "Run: the property removed",
+    // Of a run that an older version removed the time is not known.
+    "get /api/audit/runs 200.runs[].removed.at: types",
+    "get /api/audit/runs/{id} 200.run.removed.at: types",
+    // The workflow is null where it cannot be read how the run began.
+    "get /api/questions 200.questions[].run.workflow: types",
+];
+
 struct Comparison<'a> {
     old: &'a Value,
     new: &'a Value,
@@ -168,7 +184,11 @@ fn contract() -> Value {
 
 #[test]
 fn the_document_says_no_less_than_it_has_said() {
-    let lost = lost(&contract(), &document());
+    let mut lost = lost(&contract(), &document());
+    for corrected in CORRECTED {
+        assert!(lost.iter().any(|one| one.starts_with(corrected)), "{corrected} is no difference");
+        lost.retain(|one| !one.starts_with(corrected));
+    }
     assert!(lost.is_empty(), "\n{}", lost.join("\n"));
 }
 

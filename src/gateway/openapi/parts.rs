@@ -1,6 +1,9 @@
 //! What descriptions are made of.
 
+use schemars::JsonSchema;
 use serde_json::{Value, json};
+
+use crate::api::ApiErrorBody;
 
 pub(super) fn operation(
     tag: &str,
@@ -36,10 +39,15 @@ pub(super) fn events(kinds: &[(&str, Value)]) -> Value {
 }
 
 pub(super) fn problem(description: &str) -> Value {
-    answer(description, reference("Error"))
+    answer(description, reference::<ApiErrorBody>())
 }
 
-pub(super) fn reference(name: &str) -> Value {
+/// The schema of a type of the interface; `super::schemas` lists them all.
+pub(super) fn reference<T: JsonSchema>() -> Value {
+    named(&T::schema_name())
+}
+
+pub(super) fn named(name: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{name}")})
 }
 

@@ -3,8 +3,9 @@
 use serde_json::json;
 
 use super::Operation;
-use super::parts::{answer, events, header, operation, path, problem, query, reference};
+use super::parts::{answer, events, header, named, operation, path, problem, query, reference};
 use super::schemas::STATES;
+use crate::api::{ApiErrorBody, QuestionList, RunList, RunView, WorkflowList};
 
 pub(super) fn runs() -> Vec<Operation> {
     vec![
@@ -17,8 +18,7 @@ pub(super) fn runs() -> Vec<Operation> {
                 vec![],
                 None,
                 json!({
-                    "200": answer("The workflows", json!({"type": "object", "required": ["workflows"], "properties": {
-                        "workflows": {"type": "array", "items": reference("Workflow")}}})),
+                    "200": answer("The workflows", reference::<WorkflowList>()),
                 }),
             ),
         ),
@@ -39,8 +39,8 @@ pub(super) fn runs() -> Vec<Operation> {
                 Some(json!({"type": "object", "required": ["workflow"], "additionalProperties": false, "properties": {
                 "workflow": {"type": "string"}, "params": {"type": "object", "default": {}}}})),
                 json!({
-                    "201": answer("The run, started now", reference("Run")),
-                    "200": answer("The run that was started with this Idempotency-Key", reference("Run")),
+                    "201": answer("The run, started now", reference::<RunView>()),
+                    "200": answer("The run that was started with this Idempotency-Key", reference::<RunView>()),
                     "404": problem("`unknown_workflow`"),
                     "409": problem("`idempotency_key_used` for another start"),
                     "413": problem("`too_large`: the body is larger than 2 MiB"),
@@ -67,8 +67,7 @@ pub(super) fn runs() -> Vec<Operation> {
                 ],
                 None,
                 json!({
-                    "200": answer("The runs", json!({"type": "object", "required": ["runs"], "properties": {
-                        "runs": {"type": "array", "items": reference("Run")}}})),
+                    "200": answer("The runs", reference::<RunList>()),
                     "422": problem("`invalid_query`"),
                 }),
             ),
@@ -90,13 +89,7 @@ pub(super) fn runs() -> Vec<Operation> {
                 ],
                 None,
                 json!({
-                    "200": answer("The questions", json!({"type": "object", "required": ["questions"], "properties": {
-                        "questions": {"type": "array", "items": {"type": "object",
-                            "required": ["id", "prompt", "asked_at", "run"], "properties": {
-                                "id": {"type": "string"}, "prompt": {"type": "string"},
-                                "asked_at": {"type": "string", "format": "date-time"},
-                                "run": {"type": "object", "properties": {"id": {"type": "string"},
-                                    "workflow": {"type": "string"}, "title": {"type": ["string", "null"]}}}}}}}})),
+                    "200": answer("The questions", reference::<QuestionList>()),
                     "422": problem("`invalid_query`"),
                 }),
             ),
@@ -116,7 +109,7 @@ pub(super) fn one_run() -> Vec<Operation> {
                 vec![id()],
                 None,
                 json!({
-            "200": answer("The run", reference("Run")), "404": problem("`unknown_run`")}),
+            "200": answer("The run", reference::<RunView>()), "404": problem("`unknown_run`")}),
             ),
         ),
         (
@@ -130,7 +123,7 @@ pub(super) fn one_run() -> Vec<Operation> {
                 "title": {"type": ["string", "null"], "maxLength": 120,
                     "description": "Null or empty: the first answer is its title again."}}})),
                 json!({
-                "200": answer("The run", reference("Run")), "404": problem("`unknown_run`"),
+                "200": answer("The run", reference::<RunView>()), "404": problem("`unknown_run`"),
                 "422": problem("`invalid_title`")}),
             ),
         ),
@@ -193,11 +186,11 @@ pub(super) fn one_run() -> Vec<Operation> {
                 "200": {
                     "description": "Events: `record` (id: its seq; data: a record), `caught_up`, `delta`, `goodbye`, `error`",
                     "content": events(&[
-                        ("record", reference("Record")),
+                        ("record", named("Record")),
                         ("caught_up", json!({"type": "object", "required": ["seq"], "properties": {"seq": {"type": "integer"}}})),
                         ("delta", json!({"type": "object"})),
                         ("goodbye", json!({"type": "object", "required": ["after"], "properties": {"after": {"type": "integer"}}})),
-                        ("error", reference("Error")),
+                        ("error", reference::<ApiErrorBody>()),
                     ]),
                 },
                 "404": problem("`unknown_run`"),

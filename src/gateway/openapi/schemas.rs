@@ -1,47 +1,47 @@
 //! The shapes that several operations name.
 
+use schemars::SchemaGenerator;
+use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
-use super::parts::reference;
+use super::parts::named;
+use crate::api::{ApiErrorBody, AuditRunList, QuestionList, RunList, WorkflowList};
 
 /// The states of a run.
 pub(super) const STATES: [&str; 4] = ["queued", "running", "waiting", "ended"];
 
+/// A generator of schemas of what is sent: a field that is always written is required.
+fn generator() -> SchemaGenerator {
+    let settings = SchemaSettings::draft2020_12().for_serialize().with(|settings| {
+        settings.definitions_path = "/components/schemas".into();
+        settings.meta_schema = None;
+    });
+    settings.into_generator()
+}
+
 pub(super) fn schemas() -> Value {
+    let mut generator = generator();
+    generator.subschema_for::<ApiErrorBody>();
+    generator.subschema_for::<WorkflowList>();
+    generator.subschema_for::<RunList>();
+    generator.subschema_for::<QuestionList>();
+    generator.subschema_for::<AuditRunList>();
+    let mut schemas = generator.take_definitions(true);
+    if let Value::Object(written) = written() {
+        schemas.extend(written);
+    }
+    Value::Object(schemas)
+}
+
+/// Those that are written by hand.
+fn written() -> Value {
     let when = json!({"type": "string", "format": "date-time"});
     let text_or_null = json!({"type": ["string", "null"]});
     json!({
-        "Error": {"type": "object", "required": ["error"], "properties": {"error": {
-            "type": "object", "required": ["code", "message"], "properties": {
-                "code": {"type": "string"},
-                "message": {"type": "string", "description": "A sentence for a person."},
-                "hint": {"type": "string"},
-                "id": {"type": "string", "description": "With `internal`: the gateway's log has more under this id."},
-                "by": text_or_null, "at": when}}}},
-        "Workflow": {"type": "object", "required": ["name", "title", "description", "params", "available"], "properties": {
-            "name": {"type": "string"}, "title": text_or_null, "description": text_or_null,
-            "params": {"type": ["object", "null"], "description": "A JSON Schema."},
-            "available": {"type": "boolean", "description": "Whether a living worker serves it now."}}},
-        "Run": {"type": "object",
-            "required": ["id", "workflow", "title", "state", "outcome", "reason", "question", "user", "created_at", "updated_at"],
-            "properties": {
-                "id": {"type": "string"}, "title": text_or_null,
-                "workflow": {"type": ["string", "null"], "description": "Null in the audit of a run that was removed"},
-                "state": {"enum": STATES},
-                "outcome": {"enum": ["completed", "failed", "cancelled", null]}, "reason": text_or_null,
-                "question": {"type": ["object", "null"], "properties": {
-                    "id": {"type": "string"}, "prompt": {"type": "string"}}},
-                "user": text_or_null, "created_at": when, "updated_at": when,
-                "removed": {"type": "object", "description": "In the audit, of a run that was removed or erased: when, by \
-                    whom or by which rule, and why.", "properties": {
-                    "at": when, "by": text_or_null, "reason": text_or_null, "rule": text_or_null,
-                    "erased": {"type": ["object", "null"]}}},
-                "unreadable": {"type": "array", "items": {"type": "string"},
-                    "description": "What of its log cannot be read, in sentences."}}},
         "Record": {"type": "object", "required": ["seq", "at", "kind"], "properties": {
             "seq": {"type": "integer"}, "at": when,
             "kind": {"enum": ["created", "claimed", "said", "answered", "parked", "ended"]},
-            "message": reference("Message")}},
+            "message": named("Message")}},
         "AuditEvent": {"type": "object", "required": ["run", "seq", "at", "kind"], "properties": {
             "run": {"type": "string"}, "at": when,
             "seq": {"type": ["integer", "null"], "description": "Null for what lies beside the log (renamed)"},

@@ -1,0 +1,259 @@
+//! The HTTP interface `/api` as types: what the gateway sends, what a client reads, and what `/openapi.json` describes. The
+//! description of a field in `/openapi.json` is its comment here.
+//!
+//! Fields are written in the order in which they stand here. A field that may be null is always sent; a field that may be left
+//! out says so with `skip_serializing_if`, and its schema is that of the value without null.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::clock::Timestamp;
+use crate::ids::{MessageId, RunId};
+use crate::message::Within;
+use crate::money::Usd;
+
+/// How a run is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "RunState")]
+pub enum State {
+    /// No worker has taken it yet.
+    Queued,
+    /// A worker is at it.
+    Running,
+    /// It waits for a person.
+    Waiting,
+    /// It is over.
+    Ended,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "RunOutcome")]
+pub enum Ending {
+    /// The workflow returned.
+    Completed,
+    /// The workflow failed.
+    Failed,
+    /// Somebody ended it.
+    Cancelled,
+}
+
+/// What a run used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Usage {
+    /// Requests to models that were answered.
+    pub llm_calls: u64,
+    /// Calls of tools.
+    #[serde(default)]
+    pub tool_calls: u64,
+    /// Tokens read.
+    pub prompt_tokens: u64,
+    /// Tokens written.
+    pub completion_tokens: u64,
+    /// What they cost, as far as the models have prices; left out if nothing.
+    #[serde(default, skip_serializing_if = "Usd::is_zero")]
+    #[schemars(with = "f64")]
+    pub cost_usd: Usd,
+}
+
+/// The body of every refusal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Error")]
+pub struct ApiErrorBody {
+    /// What is wrong.
+    pub error: ApiErrorView,
+}
+
+/// What is wrong with a request, or with the gateway.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ErrorDetails")]
+pub struct ApiErrorView {
+    /// The name of the error, to decide by.
+    pub code: String,
+    /// A sentence for a person.
+    pub message: String,
+    /// What may help.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub hint: Option<String>,
+    /// With `internal`: the gateway's log has more under this id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub id: Option<String>,
+    /// With `already_answered`: who gave the answer that counts; null: nobody in particular.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub by: Option<Option<String>>,
+    /// With `already_answered`: when that answer came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Timestamp")]
+    pub at: Option<Timestamp>,
+}
+
+/// A workflow that can be started.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Workflow")]
+pub struct WorkflowView {
+    /// Its name.
+    pub name: String,
+    /// What people see instead of the name.
+    pub title: Option<String>,
+    /// What it is for.
+    pub description: Option<String>,
+    /// A JSON Schema of its parameters; null: the worker does not say.
+    #[schemars(with = "Option<Map<String, Value>>")]
+    pub params: Option<Value>,
+    /// Whether a living worker serves it now.
+    pub available: bool,
+}
+
+/// The workflows that the caller may start.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WorkflowList {
+    /// The workflows.
+    pub workflows: Vec<WorkflowView>,
+}
+
+/// A run in a few words.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Run")]
+pub struct RunView {
+    /// Its id: 32 hexadecimal digits.
+    #[schemars(with = "String")]
+    pub id: RunId,
+    /// The name of its workflow; null: how the run began cannot be read.
+    pub workflow: Option<String>,
+    /// What it is about: the first answer that says something, or the title that a person gave it.
+    pub title: Option<String>,
+    /// How it is doing.
+    pub state: State,
+    /// How it ended; null: it has not.
+    pub outcome: Option<Ending>,
+    /// Why it did not end well.
+    pub reason: Option<String>,
+    /// The oldest question that it waits with.
+    pub question: Option<RunQuestionView>,
+    /// The user that it belongs to.
+    pub user: Option<String>,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When something last happened to it.
+    pub updated_at: Timestamp,
+    /// What of its log cannot be read, in sentences; left out if all of it can.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<String>,
+}
+
+/// The question that a run waits with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "RunQuestion")]
+pub struct RunQuestionView {
+    /// Its id: the uuid of the message that asks.
+    #[schemars(with = "String")]
+    pub id: MessageId,
+    /// What it asks, shortened.
+    pub prompt: String,
+}
+
+/// A list of runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RunList {
+    /// The runs: those that wait for a person first, then the newest first.
+    pub runs: Vec<RunView>,
+}
+
+/// An open question, and the run that asks it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Question")]
+pub struct QuestionView {
+    /// Its id: the uuid of the message that asks.
+    #[schemars(with = "String")]
+    pub id: MessageId,
+    /// What it asks, shortened.
+    pub prompt: String,
+    /// When it was asked.
+    pub asked_at: Timestamp,
+    /// The run that asks.
+    pub run: AskingRunView,
+}
+
+/// The run that asks a question.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "AskingRun")]
+pub struct AskingRunView {
+    /// Its id.
+    #[schemars(with = "String")]
+    pub id: RunId,
+    /// The name of its workflow.
+    pub workflow: Option<String>,
+    /// What it is about.
+    pub title: Option<String>,
+}
+
+/// Open questions, the oldest first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct QuestionList {
+    /// The questions.
+    pub questions: Vec<QuestionView>,
+}
+
+/// A run as auditors see it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "AuditRun")]
+pub struct AuditRunView {
+    /// What everybody sees of it.
+    #[serde(flatten)]
+    pub run: RunView,
+    /// The worker that claimed it last.
+    pub worker: Option<String>,
+    /// Of a run that was removed or erased: when, by whom or by which rule, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "RemovalView")]
+    pub removed: Option<RemovalView>,
+    /// Of a run that was removed or erased: what it used; null: it is not known any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Usage>")]
+    pub usage: Option<Option<Usage>>,
+}
+
+/// When a run was removed, by whom or by which rule, and why.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Removal")]
+pub struct RemovalView {
+    /// When it was removed.
+    pub at: Option<Timestamp>,
+    /// Who removed it; null: a rule did, or nobody in particular.
+    pub by: Option<String>,
+    /// Why, in the words of the person who removed it.
+    pub reason: Option<String>,
+    /// The rule by which it was removed.
+    pub rule: Option<String>,
+    /// Who erased what was said in it; null: it was not erased.
+    pub erased: Option<ErasureView>,
+}
+
+/// Who erased what was said in a run, when and why.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Erasure")]
+pub struct ErasureView {
+    /// Who erased it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub by: Option<String>,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Everybody's runs, as auditors see them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AuditRunList {
+    /// The runs, the newest first.
+    pub runs: Vec<AuditRunView>,
+    /// The `cursor` of the next page; null: this is the last one.
+    pub next: Option<String>,
+}
