@@ -200,6 +200,127 @@ pub struct QuestionList {
     pub questions: Vec<QuestionView>,
 }
 
+/// A record of a run's log, as the events of the run show it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Record")]
+pub struct RecordView {
+    /// Its place in the log.
+    pub seq: u64,
+    /// When it was stored.
+    pub at: Timestamp,
+    /// What it says.
+    #[serde(flatten)]
+    pub body: RecordBodyView,
+}
+
+/// What a record says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum RecordBodyView {
+    /// The run was started.
+    Created {
+        /// The name of its workflow.
+        workflow: String,
+        /// Its parameters.
+        #[serde(default)]
+        params: Map<String, Value>,
+        /// The user that it belongs to.
+        user: Option<String>,
+    },
+    /// A worker took the run over.
+    Claimed {
+        /// The id of the worker.
+        worker: String,
+        /// How often the run was taken, this time included.
+        epoch: u64,
+        /// In the first claim: the message `workflow_started`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schemars(with = "MessageView")]
+        message: Option<Box<MessageView>>,
+    },
+    /// The run said something, or asks something.
+    Said {
+        /// The message.
+        message: Box<MessageView>,
+    },
+    /// A question was answered.
+    Answered {
+        /// The id of the question.
+        #[schemars(with = "String")]
+        question: MessageId,
+        /// The answer as a text to show; null for a password.
+        text: Option<String>,
+        /// The answer; null for a password.
+        value: Option<Value>,
+        /// Why the answer does not fit; the question is asked again.
+        refused: Option<String>,
+        /// The user who answered.
+        by: Option<String>,
+        /// Nobody answered in time, and the workflow goes on without an answer.
+        #[serde(default)]
+        on_timeout: bool,
+        /// The arguments that a call was allowed with instead of the model's, as exact JSON text.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schemars(with = "String")]
+        arguments_text: Option<String>,
+    },
+    /// The run waits, and no worker holds it.
+    Parked,
+    /// The run is over.
+    Ended(Box<EndedView>),
+    /// A kind of a later version. No gateway sends it under this name.
+    #[serde(other, skip_serializing)]
+    Unknown,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EndedView {
+    /// Well or not.
+    pub outcome: Ending,
+    /// Why, if not well.
+    pub reason: Option<String>,
+    /// What the workflow returned.
+    #[serde(default)]
+    pub result: Value,
+    /// What the run used.
+    #[serde(default)]
+    pub usage: Usage,
+    /// The message `workflow_completed`. A reader can do without it.
+    #[schemars(with = "MessageView")]
+    pub message: Option<MessageView>,
+}
+
+/// A message of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Message")]
+pub struct MessageView {
+    /// Its id.
+    #[schemars(with = "String")]
+    pub uuid: MessageId,
+    /// Who says it.
+    pub sender: Option<String>,
+    /// To whom.
+    pub recipient: Option<String>,
+    /// Whether an agent said it by itself, as AG2 tells it.
+    #[serde(default)]
+    pub auto_reply: bool,
+    /// text_message, suggested_function_call, function_call_execution, text_input, multiple_choice, form, approval, system_message, workflow_started, workflow_completed, error, keep_alive, or what a foreign worker sent
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What belongs to its type; docs/api.md lists it.
+    #[serde(default)]
+    #[schemars(with = "Map<String, Value>")]
+    pub content: Value,
+    /// The conversations inside the workflow's own that it belongs to, outermost first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub within: Vec<Within>,
+    /// The text, rendered and made safe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub html: Option<String>,
+}
+
 /// A run as auditors see it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "AuditRun")]

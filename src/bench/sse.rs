@@ -31,10 +31,11 @@ pub(super) async fn converse(stage: &Stage, conversation: &mut Conversation) -> 
             Body::Said { message } => {
                 conversation.message(&record.json, true);
                 waiting_for = "the next message";
-                if message.says.asks() {
+                let says = message.says();
+                if says.asks() {
                     conversation.asked()?;
                     permit = stage.at_question(conversation, permit).await;
-                    let (answer, with_secret) = answer(stage, conversation, &message.says);
+                    let (answer, with_secret) = answer(stage, conversation, &says);
                     conversation.answers(with_secret);
                     stage
                         .in_time("the answer to be taken", client.answer(run.id, message.uuid, &answer))

@@ -1,13 +1,13 @@
-//! What a gateway tells of a run: the events of `docs/api.md`, typed. What a newer gateway adds is kept as it came.
+//! What a gateway tells of a run: the events of `docs/api.md`, typed. The text of a record is kept as it came.
 
-use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+pub use crate::api::{EndedView as Ended, RecordBodyView as Body};
+use crate::api::{MessageView, RecordView};
 use crate::clock::Timestamp;
 use crate::ids::MessageId;
 use crate::message::Content;
 use crate::run::attach::Delta;
-use crate::run::record::{Ending, Usage};
 
 /// What a follower of a run is given.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,81 +41,8 @@ pub struct Record {
     pub body: Body,
 }
 
-/// What a record says.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Body {
-    /// Somebody started the run.
-    Created {
-        /// Its workflow.
-        workflow: String,
-        /// Its parameters.
-        #[serde(default)]
-        params: Map<String, Value>,
-        /// Whose it is.
-        #[serde(default)]
-        user: Option<String>,
-    },
-    /// A worker took it over.
-    Claimed {
-        /// The worker.
-        worker: String,
-        /// How often it was taken.
-        epoch: u64,
-        /// In the first one: the message `workflow_started`.
-        #[serde(default)]
-        message: Option<Message>,
-    },
-    /// It said something, or asked.
-    Said {
-        /// What.
-        message: Message,
-    },
-    /// A question was answered.
-    Answered {
-        /// Which.
-        question: MessageId,
-        /// What to show; none for a password.
-        #[serde(default)]
-        text: Option<String>,
-        /// Why the answer does not fit; the question is asked again.
-        #[serde(default)]
-        refused: Option<String>,
-        /// By whom.
-        #[serde(default)]
-        by: Option<String>,
-        /// Nobody did; the workflow goes on without.
-        #[serde(default)]
-        on_timeout: bool,
-    },
-    /// It waits.
-    Parked,
-    /// It is over.
-    Ended(Box<Ended>),
-    /// What this program does not know.
-    #[serde(other)]
-    Unknown,
-}
-
-/// How a run ended.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct Ended {
-    /// Well or not.
-    pub outcome: Ending,
-    /// Why, if not well.
-    #[serde(default)]
-    pub reason: Option<String>,
-    /// What the workflow returned.
-    #[serde(default)]
-    pub result: Value,
-    /// What it used.
-    #[serde(default)]
-    pub usage: Usage,
-}
-
-/// A message of a run.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(from = "Envelope")]
+/// A message of a run, its content read.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Message {
     /// Its id.
     pub uuid: MessageId,
@@ -127,23 +54,23 @@ pub struct Message {
     pub says: Content,
 }
 
-#[derive(Deserialize)]
-struct Envelope {
-    uuid: MessageId,
-    #[serde(default)]
-    sender: Option<String>,
-    #[serde(default)]
-    recipient: Option<String>,
-    #[serde(rename = "type")]
-    kind: String,
-    #[serde(default)]
-    content: Value,
+impl From<MessageView> for Message {
+    fn from(view: MessageView) -> Self {
+        let MessageView { uuid, sender, recipient, kind, content, .. } = view;
+        Self { uuid, sender, recipient, says: says(kind, content) }
+    }
 }
 
-impl From<Envelope> for Message {
-    fn from(envelope: Envelope) -> Self {
-        let Envelope { uuid, sender, recipient, kind, content } = envelope;
-        Self { uuid, sender, recipient, says: says(kind, content) }
+impl MessageView {
+    /// What it says, read.
+    pub fn says(&self) -> Content {
+        says(self.kind.clone(), self.content.clone())
+    }
+}
+
+impl From<&MessageView> for Message {
+    fn from(view: &MessageView) -> Self {
+        view.clone().into()
     }
 }
 
@@ -159,14 +86,7 @@ fn says(kind: String, content: Value) -> Content {
 impl Record {
     /// Reads a record from the data of its event.
     pub fn parse(json: String) -> Result<Self, crate::bounds::Unfit> {
-        #[derive(Deserialize)]
-        struct Placed {
-            seq: u64,
-            at: Timestamp,
-            #[serde(flatten)]
-            body: Body,
-        }
-        let Placed { seq, at, body } = crate::bounds::parse(json.as_bytes())?;
+        let RecordView { seq, at, body } = crate::bounds::parse(json.as_bytes())?;
         Ok(Self { json, seq, at, body })
     }
 }
@@ -174,6 +94,7 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::record::Ending;
 
     fn body(json: &str) -> Body {
         Record::parse(format!(r#"{{"seq": 7, "at": "2026-11-22T10:00:00.123Z", {json}}}"#)).unwrap().body
@@ -192,11 +113,13 @@ mod tests {
                "html": "<p>name?</p>"}"#,
         );
         let Body::Said { message } = asked else { panic!("it asks") };
-        assert!(message.says.is_secret());
-        assert_eq!(message.says.prompt(), Some("name?"));
+        let asked = Message::from(*message);
+        assert!(asked.says.is_secret());
+        assert_eq!(asked.says.prompt(), Some("name?"));
         let ended = body(
             r#""kind": "ended", "outcome": "cancelled", "reason": null, "result": "x",
-            "usage": {"llm_calls": 1, "prompt_tokens": 2, "completion_tokens": 3}, "message": {}"#,
+            "usage": {"llm_calls": 1, "prompt_tokens": 2, "completion_tokens": 3}, "message": {
+               "uuid": "5f0c5f0c5f0c5f0c5f0c5f0c5f0c5f0c", "type": "workflow_completed", "content": {"result": "x"}}"#,
         );
         assert!(matches!(ended, Body::Ended(ended) if ended.outcome == Ending::Cancelled && ended.result == "x"));
     }
@@ -208,7 +131,7 @@ mod tests {
         );
         let Body::Said { message } = said else { panic!("it says something") };
         assert_eq!(
-            message.says,
+            Message::from(*message).says,
             Content::Other { kind: "run_completion".into(), content: serde_json::json!({"x": [1]}) }
         );
     }

@@ -218,9 +218,12 @@ impl<'a, W: Write> Console<'a, W> {
                     }
                 }
                 match record.body {
-                    Body::Said { message } if message.says.asks() => {
-                        self.asked += 1;
-                        self.open.push((self.asked, message));
+                    Body::Said { message } => {
+                        let message = Message::from(*message);
+                        if message.says.asks() {
+                            self.asked += 1;
+                            self.open.push((self.asked, message));
+                        }
                     }
                     Body::Answered { question, .. } => self.open.retain(|(_, open)| open.uuid != question),
                     Body::Ended(ended) => return Ok(Some(ended)),

@@ -125,7 +125,7 @@ impl Renderer {
     /// A record. `live` tells what happens now from history, where answers were given by somebody.
     pub fn record(&mut self, body: &Body, live: bool) -> String {
         match body {
-            Body::Said { message } => self.said(message),
+            Body::Said { message } => self.said(&Message::from(&**message)),
             Body::Answered { text, refused, by, on_timeout, .. } => {
                 self.answered(text.as_deref(), refused.as_deref(), by.as_deref(), *on_timeout, live)
             }
@@ -331,10 +331,20 @@ fn shortened(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::MessageView;
     use crate::run::record::Usage;
 
-    fn message(digit: char, says: Content) -> Message {
-        Message { uuid: id(digit), sender: Some("Teacher".into()), recipient: Some("Student".into()), says }
+    fn message(digit: char, says: Content) -> Box<MessageView> {
+        Box::new(MessageView {
+            uuid: id(digit),
+            sender: Some("Teacher".into()),
+            recipient: Some("Student".into()),
+            auto_reply: false,
+            kind: says.kind().to_owned(),
+            content: says.to_json(),
+            within: Vec::new(),
+            html: None,
+        })
     }
 
     fn id(digit: char) -> MessageId {
@@ -415,6 +425,8 @@ mod tests {
             refused: None,
             by: Some(hostile.into()),
             on_timeout: false,
+            value: None,
+            arguments_text: None,
         };
         shown += &renderer.record(&answered, true);
         let ended = Ended {
@@ -422,6 +434,7 @@ mod tests {
             reason: Some(hostile.into()),
             result: Value::Null,
             usage: Usage::default(),
+            message: None,
         };
         shown += &renderer.end(&ended);
         assert!(!shown.chars().any(|c| c != '\n' && c.is_control()), "{shown:?}");
@@ -434,6 +447,7 @@ mod tests {
             reason: None,
             result: "done".into(),
             usage: Usage { llm_calls: 2, prompt_tokens: 3, completion_tokens: 4, ..Usage::default() },
+            message: None,
         };
         assert_eq!(Renderer::new(false).end(&ended), "\ncompleted: done\n2 model calls, 3 tokens read, 4 written\n");
         assert!(Renderer::new(true).end(&ended).starts_with("\n\x1b[1mcompleted\x1b[0m: done\n"));
@@ -447,6 +461,8 @@ mod tests {
             refused: None,
             by: None,
             on_timeout,
+            value: None,
+            arguments_text: None,
         };
         let mut renderer = Renderer::new(false);
         assert_eq!(renderer.record(&answered(Some("triangles"), false), false), "> triangles\n");

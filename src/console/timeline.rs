@@ -84,7 +84,7 @@ pub fn of_gateway(record: &event::Record) -> Option<Entry> {
         }
         event::Body::Claimed { worker, epoch, .. } => ("claimed", format!("by worker {}, claim {epoch}", line(worker))),
         event::Body::Said { message } => {
-            ("said", said(message.sender.as_deref(), message.recipient.as_deref(), &message.says))
+            ("said", said(message.sender.as_deref(), message.recipient.as_deref(), &message.says()))
         }
         event::Body::Answered { text, refused, by, on_timeout, .. } => {
             ("answered", answer_in_words(text.as_deref(), refused.as_deref(), by.as_deref(), *on_timeout))

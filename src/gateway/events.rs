@@ -148,7 +148,11 @@ impl Events {
                 self.gateway.unclaimed.saw(self.run, &placed);
                 let placed = redaction::placed(&self.gateway.settings.redactor, &placed);
                 if let Some(shown) = projection::record(&placed) {
-                    self.waiting.push_back(event("record", Some(placed.seq), &shown.to_string()));
+                    self.waiting.push_back(event(
+                        "record",
+                        Some(placed.seq),
+                        &serde_json::to_string(&shown).expect("a record is JSON"),
+                    ));
                 }
             }
             Seen::Record(_) => {}
@@ -174,7 +178,7 @@ impl Events {
             }
             other => {
                 let error = ApiError::from(other);
-                self.waiting.push_back(event("error", None, &serde_json::json!(error.body()).to_string()));
+                self.waiting.push_back(event("error", None, &json!(error.body()).to_string()));
                 self.over = true;
             }
         }

@@ -1,8 +1,11 @@
-//! What `/api` shows of a run: pure functions from records and summaries to the JSON of `docs/api.md`.
+//! What `/api` shows of a run: records and summaries as the types of the interface ([`crate::api`]).
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use crate::api::{AskingRunView, AuditRunView, ErasureView, QuestionView, RemovalView, RunQuestionView, RunView};
+use crate::api::{
+    AskingRunView, AuditRunView, EndedView, ErasureView, MessageView, QuestionView, RecordBodyView, RecordView,
+    RemovalView, RunQuestionView, RunView,
+};
 use crate::gateway::markdown;
 use crate::message::{Content, Message};
 use crate::run::record::{Body, Outcome, Placed, Removal};
@@ -56,7 +59,6 @@ impl From<&Removal> for RemovalView {
     }
 }
 
-/// An open question and the run that asks it.
 impl From<(&Summary, &OpenQuestion)> for QuestionView {
     fn from((summary, question): (&Summary, &OpenQuestion)) -> Self {
         Self {
@@ -73,57 +75,44 @@ impl From<(&Summary, &OpenQuestion)> for QuestionView {
 }
 
 /// A record, as the events of a run show it; `None` for what is nobody's business but the worker's.
-pub fn record(placed: &Placed) -> Option<Value> {
-    let (kind, fields) = match &placed.record.body {
-        Body::Created(created) => {
-            ("created", json!({"workflow": created.workflow, "params": created.params, "user": created.user}))
-        }
-        Body::Claimed { worker, epoch, message: said } => {
-            let mut fields = json!({"worker": worker, "epoch": epoch});
-            if let Some(said) = said {
-                fields["message"] = message(said);
-            }
-            ("claimed", fields)
-        }
-        Body::Said { message: said, .. } => ("said", json!({"message": message(said)})),
+pub fn record(placed: &Placed) -> Option<RecordView> {
+    let body = match &placed.record.body {
+        Body::Created(created) => RecordBodyView::Created {
+            workflow: created.workflow.to_string(),
+            params: created.params.clone(),
+            user: created.user.as_ref().map(ToString::to_string),
+        },
+        Body::Claimed { worker, epoch, message } => RecordBodyView::Claimed {
+            worker: worker.to_string(),
+            epoch: *epoch,
+            message: message.as_ref().map(|said| Box::new(said.into())),
+        },
+        Body::Said { message, .. } => RecordBodyView::Said { message: Box::new(message.into()) },
         Body::Did { outcome: Outcome::Answer(answered), .. } => {
             let taken = answered.taken();
-            let mut fields = json!({
-                "question": answered.question,
-                "text": taken.map(|taken| &taken.text),
-                "value": taken.map(|taken| &taken.value),
-                "refused": answered.refused(),
-                "by": answered.by,
-                "on_timeout": answered.is_late(),
-            });
-            if let Some(text) = taken.and_then(|taken| changed_arguments(&taken.value)) {
-                fields["arguments_text"] = json!(text);
+            RecordBodyView::Answered {
+                question: answered.question,
+                text: taken.map(|taken| taken.text.clone()),
+                value: taken.map(|taken| taken.value.clone()),
+                refused: answered.refused().map(str::to_owned),
+                by: answered.by.as_ref().map(ToString::to_string),
+                on_timeout: answered.is_late(),
+                arguments_text: taken.and_then(|taken| changed_arguments(&taken.value)),
             }
-            ("answered", fields)
         }
-        Body::Parked { .. } => ("parked", json!({})),
-        Body::Ended(ended) => (
-            "ended",
-            json!({
-                "outcome": ended.outcome,
-                "reason": ended.reason,
-                "result": ended.result,
-                "usage": ended.usage,
-                "message": message(&ended.message),
-            }),
-        ),
+        Body::Parked { .. } => RecordBodyView::Parked,
+        Body::Ended(ended) => RecordBodyView::Ended(Box::new(EndedView {
+            outcome: ended.outcome,
+            reason: ended.reason.clone(),
+            result: ended.result.clone(),
+            usage: ended.usage,
+            message: Some((&ended.message).into()),
+        })),
         Body::Did { .. } | Body::Calling { .. } | Body::Part { .. } | Body::Removed(_) | Body::Kept(_) => {
             return None;
         }
     };
-    let mut shown = Map::new();
-    shown.insert("seq".to_owned(), json!(placed.seq));
-    shown.insert("at".to_owned(), json!(placed.at));
-    shown.insert("kind".to_owned(), json!(kind));
-    if let Value::Object(fields) = fields {
-        shown.extend(fields);
-    }
-    Some(Value::Object(shown))
+    Some(RecordView { seq: placed.seq, at: placed.at, body })
 }
 
 /// The arguments that somebody allowed a call with instead, as text that no program rounds; null: there are none.
@@ -133,23 +122,19 @@ fn changed_arguments(value: &Value) -> Option<String> {
     Some(visible::json(arguments))
 }
 
-/// A message with all that is known about it, and its text as HTML.
-pub fn message(message: &Message) -> Value {
-    let mut shown = json!({
-        "uuid": message.uuid,
-        "sender": message.sender,
-        "recipient": message.recipient,
-        "auto_reply": message.auto_reply,
-        "type": message.says.kind(),
-        "content": content(&message.says),
-    });
-    if !message.within.is_empty() {
-        shown["within"] = json!(message.within);
+impl From<&Message> for MessageView {
+    fn from(message: &Message) -> Self {
+        Self {
+            uuid: message.uuid,
+            sender: message.sender.clone(),
+            recipient: message.recipient.clone(),
+            auto_reply: message.auto_reply,
+            kind: message.says.kind().to_owned(),
+            content: content(&message.says),
+            within: message.within.clone(),
+            html: text(&message.says).and_then(markdown::to_html),
+        }
     }
-    if let Some(html) = text(&message.says).and_then(markdown::to_html) {
-        shown["html"] = json!(html);
-    }
-    shown
 }
 
 /// What is written in markdown.
@@ -200,6 +185,8 @@ fn content(content: &Content) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Map;
+
     use super::*;
     use crate::clock::Timestamp;
     use crate::ids::{MessageId, Name, RunId, WorkerId};
@@ -230,7 +217,7 @@ mod tests {
     fn shown(body: Body) -> Value {
         let at = Timestamp::from_millisecond(1_800_000_000_123).unwrap();
         let placed = Placed { seq: 7, at, record: Record::new(body) };
-        let mut value = record(&placed).unwrap();
+        let mut value = json!(record(&placed).unwrap());
         let object = value.as_object_mut().unwrap();
         assert_eq!(object.remove("seq"), Some(json!(7)));
         assert_eq!(object.remove("at"), Some(json!("2027-01-15T08:00:00.123Z")));

@@ -33,9 +33,10 @@ pub enum Seen {
 }
 
 /// A piece of a text that a model is writing now. Never stored; the message that is said at the end replaces it.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct Delta {
     /// The message that it will be.
+    #[schemars(with = "String")]
     pub message: crate::ids::MessageId,
     /// Counts from 1; a later attempt replaces the text of an earlier one.
     pub attempt: u32,

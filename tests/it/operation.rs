@@ -95,7 +95,7 @@ async fn answer(api: &Client, run: fastagency::ids::RunId) {
             let event = follower.next().await.expect("it can be followed").expect("it goes on");
             let Event::Record(record) = event else { continue };
             match record.body {
-                Body::Said { message } if message.says.asks() => {
+                Body::Said { message } if message.says().asks() => {
                     api.answer(run, message.uuid, &json!("Zagreb, where a secret is kept")).await.unwrap();
                 }
                 Body::Ended(_) => break,

@@ -91,7 +91,7 @@ async fn a_server_that_goes_and_comes_back_costs_no_run_and_no_answer() {
     let mut follower = api.follow(run, 0);
     let question = loop {
         if let Body::Said { message } = next(&mut follower).await
-            && message.says.asks()
+            && message.says().asks()
         {
             break message.uuid;
         }

@@ -3,9 +3,10 @@
 use serde_json::json;
 
 use super::Operation;
-use super::parts::{answer, events, header, named, operation, path, problem, query, reference};
+use super::parts::{answer, events, header, operation, path, problem, query, reference};
 use super::schemas::STATES;
-use crate::api::{ApiErrorBody, QuestionList, RunList, RunView, WorkflowList};
+use crate::api::{ApiErrorBody, QuestionList, RecordView, RunList, RunView, WorkflowList};
+use crate::run::attach::Delta;
 
 pub(super) fn runs() -> Vec<Operation> {
     vec![
@@ -186,9 +187,9 @@ pub(super) fn one_run() -> Vec<Operation> {
                 "200": {
                     "description": "Events: `record` (id: its seq; data: a record), `caught_up`, `delta`, `goodbye`, `error`",
                     "content": events(&[
-                        ("record", named("Record")),
+                        ("record", reference::<RecordView>()),
                         ("caught_up", json!({"type": "object", "required": ["seq"], "properties": {"seq": {"type": "integer"}}})),
-                        ("delta", json!({"type": "object"})),
+                        ("delta", reference::<Delta>()),
                         ("goodbye", json!({"type": "object", "required": ["after"], "properties": {"after": {"type": "integer"}}})),
                         ("error", reference::<ApiErrorBody>()),
                     ]),
