@@ -378,3 +378,40 @@ pub struct AuditRunList {
     /// The `cursor` of the next page; null: this is the last one.
     pub next: Option<String>,
 }
+
+/// The body of `POST /api/runs`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StartRun {
+    /// The name of the workflow.
+    pub workflow: String,
+    /// The parameters of the workflow; null or left out: none.
+    pub params: Option<Map<String, Value>>,
+}
+
+/// The body of `PATCH /api/runs/{id}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RenameRun {
+    /// The new title, one line. Null or empty: the first answer is its title again.
+    #[schemars(length(max = 120))]
+    pub title: Option<String>,
+}
+
+/// The body of `POST /api/runs/{id}/answers/{question}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AnswerQuestion {
+    /// A string for text_input, a choice's text for multiple_choice (a list of them if several may be chosen), an object for form, {"decision": "once", "digest": …} for approval.
+    pub value: Value,
+}
+
+/// The body of `POST /api/audit/erase`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EraseUser {
+    /// The user whose words are erased.
+    pub user: String,
+    /// Why; it is kept.
+    pub reason: String,
+}

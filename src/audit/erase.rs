@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -24,21 +25,27 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 const LATE_LINE: Duration = Duration::from_secs(1);
 
 /// What was done.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Erased {
     /// Runs whose words are gone now.
+    #[schemars(with = "Vec<String>")]
     pub erased: Vec<RunId>,
     /// Within how many seconds their bytes are gone, once a worker with the cleaner's login runs (`nats.cleaner`); none: now.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "u64")]
     pub cleaned_within_secs: Option<u64>,
     /// Runs that could not be erased yet, because nobody ends them: they were cancelled, and are to be erased again later.
+    #[schemars(with = "Vec<String>")]
     pub not_ended: Vec<RunId>,
     /// Runs that were removed before: who they belonged to is gone now.
+    #[schemars(with = "Vec<String>")]
     pub removed: Vec<RunId>,
     /// Runs of others in which the person has answered something: those words are theirs too, and stay.
+    #[schemars(with = "Vec<String>")]
     pub answered_elsewhere: Vec<RunId>,
     /// Runs of which a record cannot be read, so that it is not known whose they are, or whether the person answered there.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<String>")]
     pub unreadable: Vec<RunId>,
 }
 

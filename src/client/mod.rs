@@ -11,11 +11,12 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use crate::api::{
-    ApiErrorBody, ApiErrorView, AuditRunList, AuditRunView, RunList, RunView, WorkflowList, WorkflowView,
+    AnswerQuestion, ApiErrorBody, ApiErrorView, AuditRunList, AuditRunView, EraseUser, RunList, RunView, StartRun,
+    WorkflowList, WorkflowView,
 };
 use crate::ids::{MessageId, RunId};
 use crate::problem::chain;
@@ -181,7 +182,7 @@ impl Client {
     /// Starts a run. Called again with the same `key`, it gives the run that the first call made.
     pub async fn start(&self, workflow: &str, params: &Map<String, Value>, key: &str) -> Result<RunView> {
         let request = self.request(Method::POST, "api/runs").header("idempotency-key", key);
-        self.json(request.json(&json!({"workflow": workflow, "params": params}))).await
+        self.json(request.json(&StartRun { workflow: workflow.to_owned(), params: Some(params.clone()) })).await
     }
 
     /// The runs that fit, those that wait for a person first, then the newest first.
@@ -199,7 +200,7 @@ impl Client {
     pub async fn answer(&self, run: RunId, question: MessageId, value: &Value) -> Result<()> {
         let request = self.request(Method::POST, &format!("api/runs/{run}/answers/{question}"));
         // The body is read, so that the connection can be used again.
-        self.send(request.json(&json!({"value": value})))
+        self.send(request.json(&AnswerQuestion { value: value.clone() }))
             .await?
             .bytes()
             .await
@@ -237,7 +238,7 @@ impl Client {
     /// Takes everything that was said out of a person's runs.
     pub async fn erase(&self, user: &str, reason: &str) -> Result<Value> {
         let request = self.request(Method::POST, "api/audit/erase").timeout(ERASED_WITHIN);
-        self.json(request.json(&json!({"user": user, "reason": reason}))).await
+        self.json(request.json(&EraseUser { user: user.to_owned(), reason: reason.to_owned() })).await
     }
 
     /// Opens an export of the audit.

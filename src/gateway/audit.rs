@@ -19,7 +19,8 @@ use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use crate::api::{AuditRunList, AuditRunView};
+use crate::api::{AuditRunList, AuditRunView, EraseUser};
+use crate::audit::erase::Erased;
 use crate::audit::verify::{self, Verifier};
 use crate::audit::{Columns, Format, Prompts, Selection, erase, event, every_run, history, listed, unreadable};
 use crate::auth::Caller;
@@ -170,20 +171,12 @@ pub async fn verify_all(State(gateway): State<Arc<Gateway>>, caller: Caller) -> 
     Ok(Reply(json!({"clean": report.is_clean(), "report": report})))
 }
 
-/// The body of `POST /api/audit/erase`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Erasing {
-    user: String,
-    reason: String,
-}
-
 /// `POST /api/audit/erase`: takes everything that was said out of a person's runs.
 pub async fn erase(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller,
-    Json(erasing): Json<Erasing>,
-) -> Result<Reply<Value>> {
+    Json(erasing): Json<EraseUser>,
+) -> Result<Reply<Erased>> {
     guard::may_erase(&gateway, &caller)?;
     let unfit = |message: &str| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_body", message);
     let user = UserId::new(erasing.user.as_str()).ok_or_else(|| unfit("user: must be the name of a user"))?;
@@ -195,7 +188,7 @@ pub async fn erase(
     let erasure = Erasure { by, reason, at: gateway.clock.now() };
     let erased = erase::erase(&gateway.broker, &user, &erasure, gateway.settings.keep_evidence).await?;
     tracing::warn!("{} runs of a user were erased, {} have not ended yet", erased.erased.len(), erased.not_ended.len());
-    Ok(Reply(json!(erased)))
+    Ok(Reply(erased))
 }
 
 /// The rest of the query of `GET /api/audit/export`, beside [`Selection`].

@@ -7,9 +7,11 @@ use axum::Json as Reply;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::api::{QuestionList, QuestionView, RunList, RunView, WorkflowList, WorkflowView};
+use crate::api::{
+    AnswerQuestion, QuestionList, QuestionView, RenameRun, RunList, RunView, StartRun, WorkflowList, WorkflowView,
+};
 use crate::auth::{Caller, Scope};
 use crate::broker::Thoroughly;
 use crate::clock::Timestamp;
@@ -69,15 +71,6 @@ pub async fn workflows(State(gateway): State<Arc<Gateway>>, caller: Caller) -> R
     Ok(Reply(WorkflowList { workflows: native.chain(foreign).collect() }))
 }
 
-/// The body of `POST /api/runs`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct New {
-    workflow: String,
-    #[serde(default)]
-    params: Option<Map<String, Value>>,
-}
-
 /// The query of `POST /api/runs`.
 #[derive(Deserialize)]
 pub struct Waiting {
@@ -90,7 +83,7 @@ pub async fn create(
     caller: Caller,
     headers: HeaderMap,
     Asked(Waiting { wait }): Asked<Waiting>,
-    Json(new): Json<New>,
+    Json(new): Json<StartRun>,
 ) -> Result<(StatusCode, Reply<RunView>)> {
     let wait = match wait {
         None => Duration::ZERO,
@@ -362,19 +355,12 @@ pub async fn get(
     Ok(Reply(found.shown()))
 }
 
-/// The body of `PATCH /api/runs/{id}`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Change {
-    title: Option<String>,
-}
-
 /// `PATCH /api/runs/{id}`.
 pub async fn rename(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller,
     Path(id): Path<String>,
-    Json(change): Json<Change>,
+    Json(change): Json<RenameRun>,
 ) -> Result<Reply<RunView>> {
     let run = run_id(&id)?;
     let found = look_up(&gateway, run, &caller).await?;
@@ -457,19 +443,12 @@ pub async fn cancel(State(gateway): State<Arc<Gateway>>, caller: Caller, Path(id
     Ok(StatusCode::ACCEPTED)
 }
 
-/// The body of `POST /api/runs/{id}/answers/{question}`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Answering {
-    value: Value,
-}
-
 /// `POST /api/runs/{id}/answers/{question}`.
 pub async fn answer(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller,
     Path((id, question)): Path<(String, String)>,
-    Json(answering): Json<Answering>,
+    Json(answering): Json<AnswerQuestion>,
 ) -> Result<StatusCode> {
     let run = run_id(&id)?;
     let question = MessageId::parse(&question).map_err(|_| unknown_question(&question))?;

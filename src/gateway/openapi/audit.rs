@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::Operation;
 use super::parts::{answer, events, named, operation, path, problem, query, reference};
-use crate::api::{AuditRunList, AuditRunView};
+use crate::api::{AuditRunList, AuditRunView, EraseUser};
+use crate::audit::erase::Erased;
 
 pub(super) fn overview() -> Vec<Operation> {
     let count = || json!({"type": "integer"});
@@ -160,18 +161,9 @@ pub(super) fn audit() -> Vec<Operation> {
                 "audit",
                 "Take everything that was said out of a person's runs, for ever",
                 vec![],
-                Some(json!({"type": "object", "required": ["user", "reason"], "additionalProperties": false,
-                    "properties": {"user": text(), "reason": {"type": "string", "description": "Why; it is kept."}}})),
+                Some(reference::<EraseUser>()),
                 json!({
-                    "200": answer("What was erased, and what was not", json!({"type": "object",
-                        "required": ["erased", "not_ended", "removed", "answered_elsewhere"], "properties": {
-                            "erased": {"type": "array", "items": text()},
-                            "removed": {"type": "array", "items": text()},
-                            "cleaned_within_secs": {"type": "integer"},
-                            "not_ended": {"type": "array", "items": text()},
-                            "answered_elsewhere": {"type": "array", "items": text()},
-                            "unreadable": {"type": "array", "items": text(),
-                                "description": "Runs with records that cannot be read."}}})),
+                    "200": answer("What was erased, and what was not", reference::<Erased>()),
                     "413": problem("`too_large`"),
                     "422": problem("`invalid_body`"),
                 }),

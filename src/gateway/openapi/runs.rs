@@ -5,7 +5,9 @@ use serde_json::json;
 use super::Operation;
 use super::parts::{answer, events, header, operation, path, problem, query, reference};
 use super::schemas::STATES;
-use crate::api::{ApiErrorBody, QuestionList, RecordView, RunList, RunView, WorkflowList};
+use crate::api::{
+    AnswerQuestion, ApiErrorBody, QuestionList, RecordView, RenameRun, RunList, RunView, StartRun, WorkflowList,
+};
 use crate::run::attach::Delta;
 
 pub(super) fn runs() -> Vec<Operation> {
@@ -37,8 +39,7 @@ pub(super) fn runs() -> Vec<Operation> {
                         "Answer only when the run has ended or asks something, or after so many seconds (at most 55).",
                     ),
                 ],
-                Some(json!({"type": "object", "required": ["workflow"], "additionalProperties": false, "properties": {
-                "workflow": {"type": "string"}, "params": {"type": "object", "default": {}}}})),
+                Some(reference::<StartRun>()),
                 json!({
                     "201": answer("The run, started now", reference::<RunView>()),
                     "200": answer("The run that was started with this Idempotency-Key", reference::<RunView>()),
@@ -120,9 +121,7 @@ pub(super) fn one_run() -> Vec<Operation> {
                 "runs",
                 "Rename a run",
                 vec![id()],
-                Some(json!({"type": "object", "additionalProperties": false, "properties": {
-                "title": {"type": ["string", "null"], "maxLength": 120,
-                    "description": "Null or empty: the first answer is its title again."}}})),
+                Some(reference::<RenameRun>()),
                 json!({
                 "200": answer("The run", reference::<RunView>()), "404": problem("`unknown_run`"),
                 "422": problem("`invalid_title`")}),
@@ -160,9 +159,7 @@ pub(super) fn one_run() -> Vec<Operation> {
                 "runs",
                 "Answer a question",
                 vec![id(), path("question", "The question's id: the uuid of the message that asks.")],
-                Some(json!({"type": "object", "required": ["value"], "additionalProperties": false, "properties": {
-                "value": {"description": "A string for text_input, a choice's text for multiple_choice (a list of them if \
-                                          several may be chosen), an object for form, {\"decision\": \"once\", \"digest\": …} for approval."}}})),
+                Some(reference::<AnswerQuestion>()),
                 json!({
                 "202": {"description": "The answer counts"},
                 "404": problem("`unknown_run`, `unknown_question`"),

@@ -1,34 +1,46 @@
 //! The shapes that several operations name.
 
 use schemars::SchemaGenerator;
-use schemars::generate::SchemaSettings;
+use schemars::generate::{Contract, SchemaSettings};
 use serde_json::{Value, json};
 
-use crate::api::{ApiErrorBody, AuditRunList, QuestionList, RecordView, RunList, WorkflowList};
+use crate::api::{
+    AnswerQuestion, ApiErrorBody, AuditRunList, EraseUser, QuestionList, RecordView, RenameRun, RunList, StartRun,
+    WorkflowList,
+};
+use crate::audit::erase::Erased;
 use crate::run::attach::Delta;
 
 /// The states of a run.
 pub(super) const STATES: [&str; 4] = ["queued", "running", "waiting", "ended"];
 
-/// A generator of schemas of what is sent: a field that is always written is required.
-fn generator() -> SchemaGenerator {
-    let settings = SchemaSettings::draft2020_12().for_serialize().with(|settings| {
+/// A generator of schemas. Of what is sent a field is required that is always written; of what is read, one that must be there.
+fn generator(contract: Contract) -> SchemaGenerator {
+    let settings = SchemaSettings::draft2020_12().with(|settings| {
         settings.definitions_path = "/components/schemas".into();
         settings.meta_schema = None;
+        settings.contract = contract;
     });
     settings.into_generator()
 }
 
 pub(super) fn schemas() -> Value {
-    let mut generator = generator();
-    generator.subschema_for::<ApiErrorBody>();
-    generator.subschema_for::<WorkflowList>();
-    generator.subschema_for::<RunList>();
-    generator.subschema_for::<QuestionList>();
-    generator.subschema_for::<RecordView>();
-    generator.subschema_for::<Delta>();
-    generator.subschema_for::<AuditRunList>();
-    let mut schemas = generator.take_definitions(true);
+    let mut read = generator(Contract::Deserialize);
+    read.subschema_for::<StartRun>();
+    read.subschema_for::<RenameRun>();
+    read.subschema_for::<AnswerQuestion>();
+    read.subschema_for::<EraseUser>();
+    let mut sent = generator(Contract::Serialize);
+    sent.subschema_for::<ApiErrorBody>();
+    sent.subschema_for::<WorkflowList>();
+    sent.subschema_for::<RunList>();
+    sent.subschema_for::<QuestionList>();
+    sent.subschema_for::<RecordView>();
+    sent.subschema_for::<Delta>();
+    sent.subschema_for::<AuditRunList>();
+    sent.subschema_for::<Erased>();
+    let mut schemas = sent.take_definitions(true);
+    schemas.extend(read.take_definitions(true));
     if let Value::Object(written) = written() {
         schemas.extend(written);
     }
