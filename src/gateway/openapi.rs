@@ -92,6 +92,8 @@ fn operations() -> Vec<Operation> {
 
 #[cfg(test)]
 mod contract_tests;
+#[cfg(test)]
+mod page_types_tests;
 
 #[cfg(test)]
 mod tests {

@@ -10,6 +10,7 @@ import { hueFor, initialsOf } from '../../src/ui/assets/elements/agents.js';
 import { changesOf } from '../../src/ui/assets/question/approval.js';
 import { eventsUrl } from '../../src/ui/assets/gateway/api.js';
 import { eventParser, waitBefore } from '../../src/ui/assets/gateway/event-stream.js';
+import { titleOf } from '../../src/ui/assets/gateway/workflow-titles.js';
 import { ExactNumber, exactParse, exactText, numberOf } from '../../src/ui/assets/gateway/exact-json.js';
 import { toMarkdown } from '../../src/ui/assets/run/export.js';
 import { fromLink, toLink } from '../../src/ui/assets/form/links.js';
@@ -18,6 +19,11 @@ import { checkList, checkText, fieldsOf, hasFields, labelled } from '../../src/u
 import { apply, emptyRun } from '../../src/ui/assets/run/state.js';
 import { blocksOf } from '../../src/ui/assets/text/streamed-text.js';
 import { answererWords, dayWords, duration, exactTime, oneLine, plainLine, prettyJson, saysSomething, timeOfDay, visible } from '../../src/ui/assets/text/words.js';
+
+test('a run whose workflow cannot be read has no title of a workflow', () => {
+  assert.equal(titleOf(null), '');
+  assert.equal(titleOf('exam_practice'), 'Exam practice');
+});
 
 describe('server-sent events', () => {
   const parse = (chunks) => {

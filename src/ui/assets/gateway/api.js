@@ -3,37 +3,83 @@
  * The gateway's REST interface, one function per call. Every failure is an ApiError whose message is a sentence that can be
  * shown as it is.
  *
- * @typedef {{id: string, title: string}} Within   a conversation inside the workflow's own
- * @typedef {{uuid: string, sender?: string | null, recipient?: string | null, auto_reply?: boolean, type: string,
- *   content?: Record<string, any>, html?: string | null, within?: Within[]}} Message
- * @typedef {{llm_calls?: number, prompt_tokens?: number, completion_tokens?: number, cost_usd?: number}} Usage
- * @typedef {object} RunRecord
- * @property {number} seq
- * @property {string} at
- * @property {string} kind
- * @property {string} [workflow]
- * @property {unknown} [params]
- * @property {string | null} [user]
- * @property {Message} [message]
- * @property {string} [question]
- * @property {string | null} [text]
- * @property {unknown} [value]           what was answered, as JSON; null for a password
- * @property {string | null} [by]
- * @property {boolean} [on_timeout]
- * @property {string | null} [arguments_text]   the arguments that a call was allowed with instead, as exact JSON text
- * @property {string | null} [refused]   why the worker could not take the answer; it asks again
- * @property {'completed' | 'failed' | 'cancelled'} [outcome]
- * @property {string | null} [reason]
- * @property {unknown} [result]
- * @property {Usage} [usage]
+ * The types of the interface, from its schemas: `BLESS=1 cargo nextest run page_types` writes them.
  *
- * @typedef {{message: string, attempt: number, offset: number, text: string, sender?: string, recipient?: string,
- *   within?: Within[]}} Delta
- * @typedef {{name: string, title: string | null, description: string | null, params: Record<string, any> | null,
- *   available: boolean}} Workflow
- * @typedef {{id: string, workflow: string, title: string | null, state: 'queued' | 'running' | 'waiting' | 'ended',
- *   outcome: 'completed' | 'failed' | 'cancelled' | null, question: {id: string, prompt: string} | null,
- *   user: string | null, created_at: string, updated_at: string}} Run
+ * @typedef {object} Within
+ * @property {string} id   What tells it from others in the same conversation.
+ * @property {string} title   What it is about, in a few words.
+ *
+ * @typedef {object} Message
+ * @property {string} uuid   Its id.
+ * @property {string | null} sender   Who says it.
+ * @property {string | null} recipient   To whom.
+ * @property {boolean} auto_reply   Whether an agent said it by itself, as AG2 tells it.
+ * @property {string} type   text_message, suggested_function_call, function_call_execution, text_input, multiple_choice, form, approval, system_message, workflow_started, workflow_completed, error, keep_alive, or what a foreign worker sent
+ * @property {Record<string, any>} content   What belongs to its type; docs/api.md lists it.
+ * @property {Within[]} [within]   The conversations inside the workflow's own that it belongs to, outermost first.
+ * @property {string} [html]   The text, rendered and made safe.
+ *
+ * @typedef {object} Usage
+ * @property {number} llm_calls   Requests to models that were answered.
+ * @property {number} tool_calls   Calls of tools.
+ * @property {number} prompt_tokens   Tokens read.
+ * @property {number} completion_tokens   Tokens written.
+ * @property {number} [cost_usd]   What they cost, as far as the models have prices; left out if nothing.
+ *
+ * @typedef {object} RunRecord
+ * @property {number} seq   Its place in the log.
+ * @property {string} at   When it was stored.
+ * @property {'answered' | 'claimed' | 'created' | 'ended' | 'parked' | 'said'} kind
+ * @property {string} [workflow]   The name of its workflow.
+ * @property {Record<string, any>} [params]   Its parameters.
+ * @property {string | null} [user]   The user that it belongs to.
+ * @property {string} [worker]   The id of the worker.
+ * @property {number} [epoch]   How often the run was taken, this time included.
+ * @property {Message} [message]   In the first claim: the message `workflow_started`.
+ * @property {string} [question]   The id of the question.
+ * @property {string | null} [text]   The answer as a text to show; null for a password.
+ * @property {unknown} [value]   The answer; null for a password.
+ * @property {string | null} [refused]   Why the answer does not fit; the question is asked again.
+ * @property {string | null} [by]   The user who answered.
+ * @property {boolean} [on_timeout]   Nobody answered in time, and the workflow goes on without an answer.
+ * @property {string} [arguments_text]   The arguments that a call was allowed with instead of the model's, as exact JSON text.
+ * @property {RunOutcome} [outcome]   Well or not.
+ * @property {string | null} [reason]   Why, if not well.
+ * @property {unknown} [result]   What the workflow returned.
+ * @property {Usage} [usage]   What the run used.
+ *
+ * @typedef {object} Delta
+ * @property {string} message   The message that it will be.
+ * @property {number} attempt   Counts from 1; a later attempt replaces the text of an earlier one.
+ * @property {number} offset   Where the piece begins, in Unicode scalar values.
+ * @property {string} text   The piece.
+ * @property {string | null} sender   Who writes.
+ * @property {string | null} recipient   To whom.
+ * @property {Within[]} [within]   The conversations inside the workflow's own that the message will belong to.
+ *
+ * @typedef {object} Workflow
+ * @property {string} name   Its name.
+ * @property {string | null} title   What people see instead of the name.
+ * @property {string | null} description   What it is for.
+ * @property {Record<string, any> | null} params   A JSON Schema of its parameters; null: the worker does not say.
+ * @property {boolean} available   Whether a living worker serves it now.
+ *
+ * @typedef {'queued' | 'running' | 'waiting' | 'ended'} RunState
+ * @typedef {'completed' | 'failed' | 'cancelled'} RunOutcome
+ * @typedef {object} Run
+ * @property {string} id   Its id: 32 hexadecimal digits.
+ * @property {string | null} workflow   The name of its workflow; null: how the run began cannot be read.
+ * @property {string | null} title   What it is about: the first answer that says something, or the title that a person gave it.
+ * @property {RunState} state   How it is doing.
+ * @property {RunOutcome | null} outcome   How it ended; null: it has not.
+ * @property {string | null} reason   Why it did not end well.
+ * @property {{id: string, prompt: string} | null} question   The oldest question that it waits with.
+ * @property {string | null} user   The user that it belongs to.
+ * @property {string} created_at   When it was created.
+ * @property {string} updated_at   When something last happened to it.
+ * @property {string[]} [unreadable]   What of its log cannot be read, in sentences; left out if all of it can.
+ *
+ * Here end the types from the schemas.
  */
 import { exactText } from './exact-json.js';
 import { sentenceOf } from '../text/words.js';

@@ -9,8 +9,12 @@ const titles = new Map();
 /** @type {Set<() => void>} */
 const listeners = new Set();
 
-/** The title, or the name made readable while no title is known. @param {string} name */
+/**
+ * The title, or the name made readable while no title is known; empty where it cannot be read which workflow it is.
+ * @param {string | null} name
+ */
 export function titleOf(name) {
+  if (name === null) return '';
   return titles.get(name) ?? workflowTitle({ name });
 }
 
