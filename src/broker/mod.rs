@@ -14,8 +14,9 @@ use futures_util::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::ids::{MessageId, Name, RunId};
+use crate::ids::{MessageId, RunId};
 use crate::metrics::{Append, metrics};
+use crate::protocol::queue_name::QueueName;
 
 pub mod contract;
 pub mod embedded;
@@ -352,25 +353,26 @@ pub trait Delivery: Send + Sync {
 /// A job's delivery.
 pub type AnyDelivery = Box<dyn Delivery>;
 
-/// Runs to start, to wake, and timers: each job goes to one worker that serves its workflow.
+/// Runs to start, to wake, and timers: each job goes to one worker that serves its workflow. Notices for webhooks: each goes
+/// to one worker.
 #[async_trait]
 pub trait Queue: Send + Sync {
     /// Queues a job. A second one with the same `dedup` within two minutes is not queued again.
-    async fn enqueue(&self, workflow: &Name, job: &Job, dedup: &str) -> Result<()>;
+    async fn enqueue(&self, queue: &QueueName, job: &Job, dedup: &str) -> Result<()>;
 
     /// Queues a job when `at` has come. One timer per run: a later call replaces it.
-    async fn schedule(&self, workflow: &Name, job: &Job, at: Timestamp) -> Result<()>;
+    async fn schedule(&self, queue: &QueueName, job: &Job, at: Timestamp) -> Result<()>;
 
-    /// How many jobs of a workflow there are, for people who look after the queue.
-    async fn depth(&self, workflow: &Name) -> Result<Depth>;
+    /// How many jobs a queue has, for people who look after the queue.
+    async fn depth(&self, queue: &QueueName) -> Result<Depth>;
 
-    /// Takes jobs for a workflow, as fast as the stream is polled. A delivery may stay unsettled for `patience` without a word
+    /// Takes the jobs of a queue, as fast as the stream is polled. A delivery may stay unsettled for `patience` without a word
     /// ([`Delivery::working`]) before another worker gets it. The stream goes on over lost connections; it ends only when the
     /// broker does.
-    async fn take(&self, workflow: &Name, patience: Duration) -> Result<BoxStream<'static, Result<AnyDelivery>>>;
+    async fn take(&self, queue: &QueueName, patience: Duration) -> Result<BoxStream<'static, Result<AnyDelivery>>>;
 }
 
-/// How many jobs of a workflow there are.
+/// How many jobs a queue has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Depth {
     /// Jobs that no worker has.

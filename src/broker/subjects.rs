@@ -1,7 +1,10 @@
 //! Every subject, stream and bucket name, spelled once. Ids are safe tokens by their types.
 
+use std::borrow::Cow;
+
 use crate::broker::{Lane, Shelf, Slot};
-use crate::ids::{MessageId, Name, RunId};
+use crate::ids::{MessageId, RunId};
+use crate::protocol::queue_name::QueueName;
 
 /// The stream with the logs and inboxes of the runs.
 pub const RUNS_STREAM: &str = "FA_RUNS";
@@ -123,9 +126,16 @@ pub fn slot_of(subject: &str) -> Option<Slot> {
     }
 }
 
-/// Jobs for a workflow.
-pub fn queue(workflow: &Name) -> String {
-    format!("fa.queue.{}", workflow.token())
+/// The jobs of a queue. A webhook's token is no workflow's: after a `~` those have hexadecimal digits alone.
+pub fn queue(queue: &QueueName) -> String {
+    format!("fa.queue.{}", queue_token(queue))
+}
+
+fn queue_token(queue: &QueueName) -> Cow<'_, str> {
+    match queue {
+        QueueName::Workflow(workflow) => workflow.token(),
+        webhook @ QueueName::Webhook(_) => Cow::Owned(webhook.to_string()),
+    }
 }
 
 /// The timer of a run: a scheduled message that becomes a job.
@@ -133,9 +143,9 @@ pub fn timer(run: RunId) -> String {
     format!("fa.timer.{run}")
 }
 
-/// The durable consumer that shares a workflow's jobs among the workers.
-pub fn work(workflow: &Name) -> String {
-    format!("work_{}", workflow.token())
+/// The durable consumer that shares a queue's jobs among the workers.
+pub fn work(queue: &QueueName) -> String {
+    format!("work_{}", queue_token(queue))
 }
 
 /// The bucket of a shelf.

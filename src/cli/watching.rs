@@ -15,6 +15,7 @@ use crate::ids::Name;
 use crate::lifecycle::Shutdown;
 use crate::metrics::metrics;
 use crate::observe::monitor::{self, Monitor, Ready, Refresh};
+use crate::protocol::queue_name::QueueName;
 use crate::traces::{self, Sending};
 
 /// What every tier takes for its operators.
@@ -136,7 +137,7 @@ pub(super) fn queue_depth(broker: &Broker, workflows: Vec<Name>) -> Refresh {
         let (broker, workflows) = (broker.clone(), workflows.clone());
         async move {
             for workflow in workflows {
-                match broker.queue.depth(&workflow).await {
+                match broker.queue.depth(&QueueName::Workflow(workflow.clone())).await {
                     Ok(depth) => metrics().queue(workflow.as_str(), depth.waiting, depth.taken),
                     Err(error) => return tracing::debug!("the queue's depth is not known: {error}"),
                 }

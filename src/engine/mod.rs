@@ -18,6 +18,7 @@ use crate::message::Content;
 use crate::model::Models;
 use crate::protocol::effect_key::EffectScope;
 use crate::protocol::participant::{USER, WORKFLOW};
+use crate::protocol::queue_name::QueueName;
 use crate::run::claim::Owned;
 use crate::run::lease::Lease;
 use crate::run::notice::Notices;
@@ -283,7 +284,8 @@ impl Engine {
         let until = journal.earliest_deadline();
         if let Some(at) = until {
             let job = Job { run: journal.run, reason: Reason::Timer };
-            match journal.broker.queue.schedule(&journal.created.workflow, &job, at).await {
+            let queue = QueueName::Workflow(journal.created.workflow.clone());
+            match journal.broker.queue.schedule(&queue, &job, at).await {
                 Ok(()) => {}
                 // It will not take it another time either: to let go of the run would have it come back for ever.
                 Err(crate::broker::Error::Refused { reason, .. }) => {

@@ -14,6 +14,7 @@ use crate::auth::Caller;
 use crate::gateway::error::Result;
 use crate::gateway::{Gateway, guard};
 use crate::money::Usd;
+use crate::protocol::queue_name::QueueName;
 use crate::run::record::Ending;
 use crate::run::summary::{self, State as RunState, Summary};
 use crate::run::{directory, redaction};
@@ -39,7 +40,8 @@ pub async fn overview(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Re
     let count = |state| runs.iter().filter(|run| run.state == state).count();
     let ended = |outcome| runs.iter().filter(|run| run.outcome == Some(outcome)).count();
     let names: Vec<_> = gateway.known.all().await?.native.keys().cloned().collect();
-    let depths = join_all(names.iter().map(|name| gateway.broker.queue.depth(name))).await;
+    let queues: Vec<_> = names.iter().cloned().map(QueueName::Workflow).collect();
+    let depths = join_all(queues.iter().map(|queue| gateway.broker.queue.depth(queue))).await;
     let mut queue = Vec::with_capacity(names.len());
     for (name, depth) in names.iter().zip(depths) {
         let depth = depth?;

@@ -5,3 +5,4 @@ pub mod answer;
 pub mod dialogue;
 pub mod effect_key;
 pub mod participant;
+pub mod queue_name;

@@ -8,6 +8,7 @@ use crate::bounds::{self, MADE, STORED};
 use crate::broker::{Broker, Job, Put, Reason, Slot};
 use crate::clock::Timestamp;
 use crate::ids::{MessageId, Name, RunId, UserId};
+use crate::protocol::queue_name::QueueName;
 use crate::run::record::Body;
 use crate::run::writer::last_record;
 use crate::run::{Error, Result};
@@ -127,7 +128,7 @@ pub async fn wake_if_parked(broker: &Broker, workflow: &Name, run: RunId) -> Res
         && let Body::Parked { .. } = last.record.body
     {
         let job = Job { run, reason: Reason::Wake };
-        broker.queue.enqueue(workflow, &job, &format!("{run}.wake.{}", last.seq)).await?;
+        broker.queue.enqueue(&QueueName::Workflow(workflow.clone()), &job, &format!("{run}.wake.{}", last.seq)).await?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::broker::{self, Broker, Job, Reason};
 use crate::config::{Occasion, Webhook};
 use crate::ids::{MessageId, Name, RunId};
+use crate::protocol::queue_name::QueueName;
 use crate::run::record::Body;
 
 /// The longest pause between two tries while the broker is away.
@@ -16,22 +17,15 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// Whom to tell what.
 pub struct Notices {
     broker: Broker,
-    lanes: Vec<(Name, Vec<Occasion>)>,
+    queues: Vec<(QueueName, Vec<Occasion>)>,
 }
-
-/// Where the notices for a webhook are queued.
-pub fn lane(webhook: &Name) -> Name {
-    Name::parse(&format!("{LANE}{webhook}")).expect("the configuration allows no longer names")
-}
-
-/// How the name of a lane begins. It is no workflow's: those have their names from people.
-const LANE: &str = "webhook--";
 
 impl Notices {
     /// Notices for these webhooks.
     pub fn new(broker: Broker, webhooks: &BTreeMap<Name, Webhook>) -> Self {
-        let lanes = webhooks.iter().map(|(name, webhook)| (lane(name), webhook.on.clone())).collect();
-        Self { broker, lanes }
+        let queues = webhooks.iter().map(|(name, webhook)| (QueueName::Webhook(name.clone()), webhook.on.clone()));
+        let queues = queues.collect();
+        Self { broker, queues }
     }
 
     /// Queues the notices of a record that is about to be appended, if it is one that anybody is told of. While the broker is
@@ -39,9 +33,9 @@ impl Notices {
     pub async fn announce(&self, run: RunId, body: &Body) -> broker::Result<()> {
         let Some((occasion, about)) = occasion(body) else { return Ok(()) };
         let job = Job { run, reason: Reason::Notice { about } };
-        for (lane, _) in self.lanes.iter().filter(|(_, on)| on.contains(&occasion)) {
+        for (queue, _) in self.queues.iter().filter(|(_, on)| on.contains(&occasion)) {
             let mut pause = Duration::from_millis(50);
-            while let Err(error) = self.broker.queue.enqueue(lane, &job, &format!("{lane}.{run}.{about}")).await {
+            while let Err(error) = self.broker.queue.enqueue(queue, &job, &format!("{queue}.{run}.{about}")).await {
                 let (broker::Error::Unavailable { .. } | broker::Error::Full { .. }) = error else { return Err(error) };
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);

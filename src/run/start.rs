@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::broker::{self, Broker, Job, Lane, Reason};
 use crate::ids::{Name, RunId, UserId};
+use crate::protocol::queue_name::QueueName;
 use crate::run::record::{Body, Created, Origin, Record};
 use crate::run::{Error, Result, look};
 use crate::traces;
@@ -85,7 +86,8 @@ pub async fn start(broker: &Broker, start: Start, voucher: Option<&Voucher>) -> 
 /// Queues a run that was created. Harmless if it is queued already.
 pub async fn enqueue_start(broker: &Broker, workflow: &Name, run: RunId) -> Result<()> {
     let job = Job { run, reason: Reason::Start };
-    Ok(broker.queue.enqueue(workflow, &job, &format!("{run}.start")).await?)
+    let queue = QueueName::Workflow(workflow.clone());
+    Ok(broker.queue.enqueue(&queue, &job, &format!("{run}.start")).await?)
 }
 
 /// What is there of a run of that id, if it has records: by a lost acknowledgement of our own, an earlier call, or somebody

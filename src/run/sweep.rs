@@ -19,6 +19,7 @@ use crate::broker::{Broker, Cleaner, Job, Reason, Shelf, Sighting, Slot, TOMBSTO
 use crate::clock::{self, Clock, SystemClock, Timestamp};
 use crate::ids::{Name, RunId, UserId, WorkerId};
 use crate::metrics::metrics;
+use crate::protocol::queue_name::QueueName;
 use crate::redact::Redactor;
 use crate::run::assembler::Assembler;
 use crate::run::claim::{is_alive, last_claim};
@@ -403,7 +404,8 @@ impl Sweeper {
             return Ok(false);
         }
         let job = Job { run, reason: Reason::Wake };
-        self.broker.queue.enqueue(&created.workflow, &job, &format!("{run}.sweep.{seq}.{times}")).await?;
+        let queue = QueueName::Workflow(created.workflow.clone());
+        self.broker.queue.enqueue(&queue, &job, &format!("{run}.sweep.{seq}.{times}")).await?;
         let rest = AGAIN.saturating_mul(1 << times.min(16)).min(AGAIN_AT_MOST);
         self.called.insert(run, Called { seq, times: times + 1, next: Instant::now() + rest });
         tracing::info!(run.id = %run, workflow = %created.workflow, "the run showed no sign of life and was queued again");

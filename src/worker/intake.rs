@@ -16,6 +16,7 @@ use crate::clock::{self, Timestamp};
 use crate::engine::Left;
 use crate::ids::{Name, RunId, UserId};
 use crate::metrics::metrics;
+use crate::protocol::queue_name::QueueName;
 use crate::run::claim::{Claim, Ready, claim};
 use crate::run::record::{Body, Created, Outcome, Placed};
 use crate::run::summary::Summary;
@@ -39,8 +40,9 @@ const EARLY: Duration = Duration::from_secs(60);
 pub(super) async fn take(worker: Arc<Worker>, workflow: Name) {
     let shutdown = worker.shutdown.clone();
     let figures = metrics().workflow(workflow.as_str());
+    let queue = QueueName::Workflow(workflow.clone());
     while !shutdown.has_begun() {
-        let mut jobs = match worker.broker.queue.take(&workflow, worker.lease.span()).await {
+        let mut jobs = match worker.broker.queue.take(&queue, worker.lease.span()).await {
             Ok(jobs) => jobs,
             Err(error) => {
                 tracing::warn!(%workflow, "cannot take runs: {error}");

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::broker::{Broker, Job, Reason};
 use crate::ids::{MessageId, RunId};
+use crate::protocol::queue_name::QueueName;
 use crate::run::{self, Result};
 
 /// The runs, each with the time at which it is queued again.
@@ -49,6 +50,7 @@ impl LetGo {
 async fn queue_again(broker: &Broker, run: RunId) -> Result<bool> {
     let Some(created) = run::created(broker, run).await? else { return Ok(false) };
     let job = Job { run, reason: Reason::Wake };
-    broker.queue.enqueue(&created.workflow, &job, &format!("{run}.let_go.{}", MessageId::random())).await?;
+    let queue = QueueName::Workflow(created.workflow);
+    broker.queue.enqueue(&queue, &job, &format!("{run}.let_go.{}", MessageId::random())).await?;
     Ok(true)
 }

@@ -16,8 +16,9 @@ use crate::config::{Occasion, Webhook};
 use crate::ids::{MessageId, Name, RunId};
 use crate::lifecycle::Shutdown;
 use crate::model::http;
+use crate::protocol::queue_name::QueueName;
 use crate::redact::Redactor;
-use crate::run::notice::{lane, occasion};
+use crate::run::notice::occasion;
 use crate::run::record::{Body, Placed};
 use crate::run::summary::Summary;
 use crate::run::{self, look, redaction};
@@ -63,8 +64,9 @@ impl Caller {
 
     /// Delivers notices until the end begins.
     pub(super) async fn serve(self, shutdown: Shutdown) {
+        let queue = QueueName::Webhook(self.name.clone());
         while !shutdown.has_begun() {
-            match self.broker.queue.take(&lane(&self.name), HELD).await {
+            match self.broker.queue.take(&queue, HELD).await {
                 Ok(jobs) => {
                     let each = jobs.for_each_concurrent(AT_ONCE, |job| async {
                         match job {

@@ -1,6 +1,6 @@
 //! What the broker's traits promise, checked on both brokers by the same scenarios.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,8 +9,11 @@ use fastagency::broker::{
     nats,
 };
 use fastagency::clock::{self, Clock, SystemClock};
-use fastagency::config::Nats;
+use fastagency::config::{Nats, Occasion, Webhook};
 use fastagency::ids::{MessageId, Name, RunId};
+use fastagency::protocol::queue_name::QueueName;
+use fastagency::run::notice::Notices;
+use fastagency::run::record::{Body, Ended, Ending, Usage, completed_message};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, future};
 use tempfile::TempDir;
@@ -93,6 +96,7 @@ broker_conformance!(
     what_a_run_is_told_is_heard_and_never_stored,
     a_purged_run_stays_purged,
     a_job_goes_to_one_worker_of_its_workflow,
+    a_webhook_and_a_workflow_of_any_name_share_no_queue,
     the_same_job_is_queued_once,
     a_job_given_back_comes_again,
     timers_fire_once_and_can_be_replaced,
@@ -113,6 +117,10 @@ fn bytes(text: impl Into<String>) -> Bytes {
 
 fn name(text: &str) -> Name {
     Name::parse(text).unwrap()
+}
+
+fn queue_of(workflow: &str) -> QueueName {
+    QueueName::Workflow(name(workflow))
 }
 
 fn job(run: RunId) -> Job {
@@ -419,7 +427,7 @@ async fn a_tombstone_that_goes_away_by_itself_removes_nothing() {
 async fn a_job_goes_to_one_worker_of_its_workflow(ground: Ground) {
     const JOBS: usize = 100;
     let Broker { queue, .. } = ground.broker();
-    let (workflow, other) = (name("work"), name("other"));
+    let (workflow, other) = (queue_of("work"), queue_of("other"));
     let runs: HashSet<RunId> = (0..JOBS).map(|_| RunId::random()).collect();
     let elsewhere = RunId::random();
     queue.enqueue(&other, &job(elsewhere), "elsewhere").await.unwrap();
@@ -449,9 +457,32 @@ async fn a_job_goes_to_one_worker_of_its_workflow(ground: Ground) {
     assert_eq!(next_job(&mut queue.take(&other, PATIENCE).await.unwrap()).await.job().run, elsewhere);
 }
 
+async fn a_webhook_and_a_workflow_of_any_name_share_no_queue(ground: Ground) {
+    let broker = ground.broker();
+    let webhook = Webhook { url: String::new(), secret: "s".into(), on: vec![Occasion::Ended], redact: true };
+    let notices = Notices::new(broker.clone(), &BTreeMap::from([(name("x"), webhook)]));
+    let (noticed, started) = (RunId::random(), RunId::random());
+    let ended = Ended {
+        outcome: Ending::Completed,
+        reason: None,
+        result: serde_json::Value::Null,
+        usage: Usage::default(),
+        message: completed_message(noticed, serde_json::Value::Null),
+    };
+    notices.announce(noticed, &Body::Ended(ended)).await.unwrap();
+    for (number, workflow) in ["webhook--x", "x"].into_iter().enumerate() {
+        let workflow = queue_of(workflow);
+        broker.queue.enqueue(&workflow, &job(started), &format!("start {number}")).await.unwrap();
+        let mut jobs = broker.queue.take(&workflow, PATIENCE).await.unwrap();
+        assert_eq!(next_job(&mut jobs).await.job().run, started, "the queue {workflow} has a notice");
+    }
+    let mut notices = broker.queue.take(&QueueName::Webhook(name("x")), PATIENCE).await.unwrap();
+    assert_eq!(next_job(&mut notices).await.job().run, noticed);
+}
+
 async fn the_same_job_is_queued_once(ground: Ground) {
     let Broker { queue, .. } = ground.broker();
-    let workflow = name("work");
+    let workflow = queue_of("work");
     let (run, end) = (RunId::random(), RunId::random());
     for _ in 0..3 {
         queue.enqueue(&workflow, &job(run), "the same / id").await.unwrap();
@@ -465,7 +496,7 @@ async fn the_same_job_is_queued_once(ground: Ground) {
 
 async fn a_job_given_back_comes_again(ground: Ground) {
     let Broker { queue, .. } = ground.broker();
-    let workflow = name("work");
+    let workflow = queue_of("work");
     let run = RunId::random();
     queue.enqueue(&workflow, &job(run), "one").await.unwrap();
     let mut jobs = queue.take(&workflow, PATIENCE).await.unwrap();
@@ -488,7 +519,7 @@ async fn a_job_given_back_comes_again(ground: Ground) {
 
 async fn timers_fire_once_and_can_be_replaced(ground: Ground) {
     let Broker { queue, .. } = ground.broker();
-    let workflow = name("work");
+    let workflow = queue_of("work");
     let now = || SystemClock.now();
     let in_ms = |millis| clock::after(now(), Duration::from_millis(millis));
     let timer = |run| Job { run, reason: Reason::Timer };
@@ -649,7 +680,7 @@ async fn the_catalogue_lists_what_was_put_last_at_the_end(ground: Ground) {
 
 async fn everything_survives_a_restart(mut ground: Ground) {
     let broker = ground.broker();
-    let workflow = name("work");
+    let workflow = queue_of("work");
     let (run, timed) = (RunId::random(), RunId::random());
     let first = broker.log.append(run, Lane::Said, bytes("before"), 0).await.unwrap();
     broker.inbox.put(run, Slot::Cancel, bytes("stop")).await.unwrap();
@@ -659,7 +690,7 @@ async fn everything_survives_a_restart(mut ground: Ground) {
     broker.queue.schedule(&workflow, &Job { run: timed, reason: Reason::Timer }, due).await.unwrap();
     let mut live = broker.log.follow(run).await.unwrap();
     let mut bell = broker.inbox.bell(run).await.unwrap();
-    let mut jobs = broker.queue.take(&name("idle"), PATIENCE).await.unwrap();
+    let mut jobs = broker.queue.take(&queue_of("idle"), PATIENCE).await.unwrap();
     let mut changes = broker.catalogue.watch(Shelf::Workflows).await.unwrap();
     next(&mut changes).await;
     drop(broker);
@@ -705,7 +736,7 @@ async fn everything_survives_a_restart(mut ground: Ground) {
     if let Ground::Nats { .. } = ground {
         assert_eq!(next_record(&mut live).await, (seq, "after".to_owned(), first));
         let late = RunId::random();
-        broker.queue.enqueue(&name("idle"), &job(late), "late").await.unwrap();
+        broker.queue.enqueue(&queue_of("idle"), &job(late), "late").await.unwrap();
         assert_eq!(next_job(&mut jobs).await.job().run, late);
     }
 }

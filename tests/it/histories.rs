@@ -18,6 +18,7 @@ use fastagency::message::Content;
 use fastagency::model::{self, ChatModel, Models, Progress};
 use fastagency::protocol::dialogue::{Reply, Request, Usage};
 use fastagency::protocol::effect_key::EffectKey;
+use fastagency::protocol::queue_name::QueueName;
 use fastagency::run::answer::{Answer, Given, answer};
 use fastagency::run::attach::{Seen, attach};
 use fastagency::run::record::{Body, Ended, Ending, Origin, Outcome, Record};
@@ -134,7 +135,11 @@ async fn live_on(workflow: &Workflow, before: &[Record]) -> Lived {
         };
         start(&broker, wanted, None).await.unwrap();
     } else {
-        broker.queue.enqueue(&workflow.name, &Job { run, reason: Reason::Wake }, "go on").await.unwrap();
+        broker
+            .queue
+            .enqueue(&QueueName::Workflow(workflow.name.clone()), &Job { run, reason: Reason::Wake }, "go on")
+            .await
+            .unwrap();
     }
     let ended = tokio::time::timeout(Duration::from_secs(20), converse(&broker, workflow, run)).await;
     let ended = ended.unwrap_or_else(|_| panic!("the run does not end after {} records", before.len()));

@@ -48,7 +48,7 @@ fn publishing() -> Vec<Doing> {
             api(&["CONSUMER.DELETE.FA_QUEUE.work_who", "CONSUMER.PAUSE.FA_QUEUE.work_who"]),
             &["operator"],
         ),
-        ("queue jobs", of(&["fa.queue.who"]), &["worker", "gateway"]),
+        ("queue jobs and notices", of(&["fa.queue.who", "fa.queue.~webhook-who"]), &["worker", "gateway"]),
         ("set timers", of(&["fa.timer.RUN"]), &["worker"]),
         ("show what a model is writing", of(&["fa.live.run.RUN.delta"]), &["worker"]),
         ("show records that nobody has stored", of(&["fa.live.run.RUN.said", "fa.live.shelf.workflows.x"]), &[]),

@@ -12,6 +12,7 @@ use fastagency::ids::{MessageId, Name, RunId};
 use fastagency::lifecycle::{End, Lifecycle};
 use fastagency::model::{Models, open_all};
 use fastagency::money::Usd;
+use fastagency::protocol::queue_name::QueueName;
 use fastagency::run::answer::{Accepted, Answer, Given, answer, cancel};
 use fastagency::run::attach::{Attached, Seen, attach};
 use fastagency::run::record::{Body, Ended, Ending, Origin, Placed};
@@ -147,7 +148,11 @@ impl House {
     /// Has a worker look at a run.
     pub async fn wake(&self, run: RunId) {
         let job = Job { run, reason: Reason::Wake };
-        self.broker.queue.enqueue(&self.workflow.name, &job, &format!("{run}.wake")).await.unwrap();
+        self.broker
+            .queue
+            .enqueue(&QueueName::Workflow(self.workflow.name.clone()), &job, &format!("{run}.wake"))
+            .await
+            .unwrap();
     }
 
     pub async fn follow(&self, run: RunId) -> Follower {

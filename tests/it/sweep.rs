@@ -11,6 +11,7 @@ use fastagency::config::KEEP_EVIDENCE;
 use fastagency::ids::{MessageId, Name, RunId, WorkerId};
 use fastagency::message::{Content, Message, TextInput};
 use fastagency::protocol::answer::{AnswerOutcome, AnswerRecord};
+use fastagency::protocol::queue_name::QueueName;
 use fastagency::redact::Redactor;
 use fastagency::run;
 use fastagency::run::directory::{self, WorkerCard};
@@ -148,7 +149,7 @@ async fn lost_runs_are_found_and_old_ones_removed(broker: Broker) {
     let swept = sweeper.sweep(&lease, true).await.unwrap();
     assert_eq!((swept.runs, swept.called, swept.removed), (6, 4, 1), "{swept:?}");
     // Each is called once; the one that waits for its answer is not.
-    let mut jobs = broker.queue.take(&workflow(), HOUR).await.unwrap();
+    let mut jobs = broker.queue.take(&QueueName::Workflow(workflow()), HOUR).await.unwrap();
     let mut called = Vec::new();
     for _ in 0..4 {
         let job = tokio::time::timeout(Duration::from_secs(20), jobs.next()).await.unwrap().unwrap().unwrap();

@@ -5,7 +5,8 @@ use rusqlite::{Connection, params};
 use super::session::Session;
 use super::told::Told;
 use crate::broker::{Job, Shelf};
-use crate::ids::{Name, RunId};
+use crate::ids::RunId;
+use crate::protocol::queue_name::QueueName;
 
 /// Timers that fire in one transaction.
 const RIPE_AT_ONCE: i64 = 512;
@@ -18,8 +19,8 @@ pub(super) fn queued(sql: &Connection) -> rusqlite::Result<Vec<Told>> {
     let mut statement = sql.prepare("select id, workflow, job from jobs order by id")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        if let Some((workflow, job)) = read(&row.get::<_, String>(1)?, &row.get::<_, String>(2)?) {
-            queued.push(Told::Queued(row.get(0)?, workflow, job));
+        if let Some((queue, job)) = read(&row.get::<_, String>(1)?, &row.get::<_, String>(2)?) {
+            queued.push(Told::Queued(row.get(0)?, queue, job));
         }
     }
     Ok(queued)
@@ -49,10 +50,10 @@ pub(super) fn ripen(session: &mut Session<'_>) -> rusqlite::Result<()> {
             due.push((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?));
         }
     }
-    for (run, workflow, job) in due {
+    for (run, queue, job) in due {
         session.sql.prepare_cached("delete from timers where run = ?1")?.execute([run])?;
-        if let Some((workflow, job)) = read(&workflow, &job) {
-            insert(session, workflow, job)?;
+        if let Some((queue, job)) = read(&queue, &job) {
+            insert(session, queue, job)?;
         }
     }
     forget_removed(session, now)?;
@@ -69,13 +70,13 @@ pub(super) fn ripen(session: &mut Session<'_>) -> rusqlite::Result<()> {
 }
 
 /// Queues a job.
-pub(super) fn insert(session: &mut Session<'_>, workflow: Name, job: Job) -> rusqlite::Result<()> {
+pub(super) fn insert(session: &mut Session<'_>, queue: QueueName, job: Job) -> rusqlite::Result<()> {
     session
         .sql
         .prepare_cached("insert into jobs (workflow, job) values (?1, ?2)")?
-        .execute(params![workflow.as_str(), written(&job)])?;
+        .execute(params![queue.to_string(), written(&job)])?;
     let id = u64::try_from(session.sql.last_insert_rowid()).expect("row ids of an own table are positive");
-    session.told.push(Told::Queued(id, workflow, job));
+    session.told.push(Told::Queued(id, queue, job));
     Ok(())
 }
 
@@ -85,10 +86,10 @@ pub(super) fn written(job: &Job) -> String {
 }
 
 /// A job as it is in the file. One that cannot be read was damaged there: it is left out, and said so.
-fn read(workflow: &str, job: &str) -> Option<(Name, Job)> {
-    let read = Name::foreign(workflow).ok().zip(crate::bounds::parse(job.as_bytes()).ok());
+fn read(queue: &str, job: &str) -> Option<(QueueName, Job)> {
+    let read = QueueName::read(queue).zip(crate::bounds::parse(job.as_bytes()).ok());
     if read.is_none() {
-        tracing::error!(workflow, job, "a queued job in the store cannot be read; it is left out");
+        tracing::error!(queue, job, "a queued job in the store cannot be read; it is left out");
     }
     read
 }

@@ -9,7 +9,8 @@ use tokio::sync::watch;
 
 use super::told::{Handed, Told, UNREAD, Voice, Wanting};
 use crate::broker::{Bell, Depth, Job, Live, Overheard, Shelf};
-use crate::ids::{Name, RunId};
+use crate::ids::RunId;
+use crate::protocol::queue_name::QueueName;
 
 /// As long as it takes if somebody puts a job off for longer than the clock can count.
 const LONGEST_DELAY: Duration = Duration::from_secs(365 * 86_400);
@@ -21,14 +22,14 @@ pub(super) struct House {
     bells: Listeners<Bell>,
     shelves: HashMap<Shelf, watch::Sender<()>>,
     jobs: HashMap<u64, KnownJob>,
-    lines: HashMap<Name, Line>,
+    lines: HashMap<QueueName, Line>,
     /// When something must be done about a job, and the stamp it must still bear then.
     deadlines: BinaryHeap<Reverse<(Instant, u64, u64)>>,
     stamps: u64,
 }
 
 struct KnownJob {
-    workflow: Name,
+    queue: QueueName,
     job: Job,
     attempt: u64,
     /// Whether a worker has it, or has put it off; otherwise it is in its line.
@@ -39,7 +40,7 @@ struct KnownJob {
     stamp: u64,
 }
 
-/// The jobs of a workflow that are ready, and the workers that want one. Never both.
+/// The jobs of a queue that are ready, and the workers that want one. Never both.
 #[derive(Default)]
 struct Line {
     ready: VecDeque<u64>,
@@ -79,16 +80,14 @@ impl House {
             Told::Listen(run, voice) => self.bells.add(run, voice),
             Told::Changed(shelf) => self.shelves[&shelf].send_replace(()),
             Told::Watch(shelf, reply) => drop(reply.send(self.shelves[&shelf].subscribe())),
-            Told::Queued(id, workflow, job) => {
-                self.jobs.insert(
-                    id,
-                    KnownJob { workflow, job, attempt: 0, held: false, patience: Duration::ZERO, stamp: 0 },
-                );
+            Told::Queued(id, queue, job) => {
+                self.jobs
+                    .insert(id, KnownJob { queue, job, attempt: 0, held: false, patience: Duration::ZERO, stamp: 0 });
                 self.ready(id, now);
             }
             Told::Done(id) => drop(self.jobs.remove(&id)),
-            Told::Count(workflow, reply) => drop(reply.send(self.depth(&workflow))),
-            Told::Wanted(workflow, wanting) => self.wanted(workflow, wanting, now),
+            Told::Count(queue, reply) => drop(reply.send(self.depth(&queue))),
+            Told::Wanted(queue, wanting) => self.wanted(queue, wanting, now),
             Told::Working(id, attempt) => self.renew(id, attempt, now, None),
             Told::PutOff(id, attempt, delay) => self.renew(id, attempt, now, Some(delay)),
         }
@@ -118,29 +117,29 @@ impl House {
         self.stamps += 1;
         known.stamp = self.stamps;
         known.held = false;
-        let workflow = known.workflow.clone();
-        let line = self.lines.entry(workflow.clone()).or_default();
+        let queue = known.queue.clone();
+        let line = self.lines.entry(queue.clone()).or_default();
         line.ready.push_back(id);
-        self.hand_out(&workflow, now);
+        self.hand_out(&queue, now);
     }
 
-    fn depth(&self, workflow: &Name) -> Depth {
-        let all = self.jobs.values().filter(|known| known.workflow == *workflow);
+    fn depth(&self, queue: &QueueName) -> Depth {
+        let all = self.jobs.values().filter(|known| known.queue == *queue);
         all.fold(Depth::default(), |depth, known| match known.held {
             true => Depth { taken: depth.taken + 1, ..depth },
             false => Depth { waiting: depth.waiting + 1, ..depth },
         })
     }
 
-    fn wanted(&mut self, workflow: Name, wanting: Wanting, now: Instant) {
-        let line = self.lines.entry(workflow.clone()).or_default();
+    fn wanted(&mut self, queue: QueueName, wanting: Wanting, now: Instant) {
+        let line = self.lines.entry(queue.clone()).or_default();
         line.wanting.retain(|waiting| !waiting.reply.is_closed());
         line.wanting.push_back(wanting);
-        self.hand_out(&workflow, now);
+        self.hand_out(&queue, now);
     }
 
-    fn hand_out(&mut self, workflow: &Name, now: Instant) {
-        let Some(line) = self.lines.get_mut(workflow) else { return };
+    fn hand_out(&mut self, queue: &QueueName, now: Instant) {
+        let Some(line) = self.lines.get_mut(queue) else { return };
         while let Some(&id) = line.ready.front() {
             let Some(known) = self.jobs.get_mut(&id) else {
                 line.ready.pop_front();
@@ -218,19 +217,20 @@ mod tests {
     use super::super::told::listener;
     use super::*;
     use crate::broker::Reason;
+    use crate::ids::Name;
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
-    fn house() -> (House, Name, Instant) {
+    fn house() -> (House, QueueName, Instant) {
         let mut house = House::new();
-        let workflow = Name::parse("w").unwrap();
+        let workflow = QueueName::Workflow(Name::parse("w").unwrap());
         let job = Job { run: RunId::random(), reason: Reason::Start };
         let now = Instant::now();
         house.tell(Told::Queued(1, workflow.clone(), job), now);
         (house, workflow, now)
     }
 
-    fn want(house: &mut House, workflow: &Name, now: Instant) -> oneshot::Receiver<Handed> {
+    fn want(house: &mut House, workflow: &QueueName, now: Instant) -> oneshot::Receiver<Handed> {
         let (reply, delivery) = oneshot::channel();
         house.tell(Told::Wanted(workflow.clone(), Wanting { reply, patience: PATIENCE }), now);
         delivery

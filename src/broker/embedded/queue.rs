@@ -15,15 +15,15 @@ use super::store::{self, WeakSender};
 use super::told::{Handed, Told, Wanting};
 use crate::broker::{AnyDelivery, Delivery, Depth, Job, Queue, Result};
 use crate::clock::Timestamp;
-use crate::ids::Name;
+use crate::protocol::queue_name::QueueName;
 
 /// How long an id is remembered, so that the same job is not queued twice: as long as a NATS stream does by default.
 const DEDUP_MILLIS: i64 = 120_000;
 
 #[async_trait]
 impl Queue for Embedded {
-    async fn enqueue(&self, workflow: &Name, job: &Job, dedup: &str) -> Result<()> {
-        let (workflow, job, dedup) = (workflow.clone(), job.clone(), dedup.to_owned());
+    async fn enqueue(&self, queue: &QueueName, job: &Job, dedup: &str) -> Result<()> {
+        let (queue, job, dedup) = (queue.clone(), job.clone(), dedup.to_owned());
         self.store
             .call("queue a job", move |session| {
                 let now = session.now_millis();
@@ -33,32 +33,32 @@ impl Queue for Embedded {
                     .prepare_cached("insert or ignore into dedup (id, until) values (?1, ?2)")?
                     .execute(params![dedup, now + DEDUP_MILLIS])?;
                 if new == 1 {
-                    insert(session, workflow, job)?;
+                    insert(session, queue, job)?;
                 }
                 Ok(())
             })
             .await
     }
 
-    async fn schedule(&self, workflow: &Name, job: &Job, at: Timestamp) -> Result<()> {
-        let (workflow, job) = (workflow.clone(), job.clone());
+    async fn schedule(&self, queue: &QueueName, job: &Job, at: Timestamp) -> Result<()> {
+        let (queue, job) = (queue.to_string(), job.clone());
         self.store
             .call("set a timer", move |session| {
                 session
                     .sql
                     .prepare_cached("insert or replace into timers (run, workflow, job, due) values (?1, ?2, ?3, ?4)")?
-                    .execute(params![job.run.to_string(), workflow.as_str(), written(&job), at.as_millisecond()])?;
+                    .execute(params![job.run.to_string(), queue, written(&job), at.as_millisecond()])?;
                 Ok(())
             })
             .await
     }
 
-    async fn depth(&self, workflow: &Name) -> Result<Depth> {
-        let workflow = workflow.clone();
+    async fn depth(&self, queue: &QueueName) -> Result<Depth> {
+        let queue = queue.clone();
         let (reply, depth) = oneshot::channel();
         self.store
-            .call("count the jobs of a workflow", move |session| {
-                session.told.push(Told::Count(workflow, reply));
+            .call("count the jobs of a queue", move |session| {
+                session.told.push(Told::Count(queue, reply));
                 Ok(())
             })
             .await?;
@@ -66,22 +66,22 @@ impl Queue for Embedded {
         Ok(depth.await.unwrap_or_default())
     }
 
-    async fn take(&self, workflow: &Name, patience: Duration) -> Result<BoxStream<'static, Result<AnyDelivery>>> {
-        let workflow = workflow.clone();
+    async fn take(&self, queue: &QueueName, patience: Duration) -> Result<BoxStream<'static, Result<AnyDelivery>>> {
+        let queue = queue.clone();
         Ok(stream::unfold(self.store.weak(), move |store| {
-            let workflow = workflow.clone();
-            async move { Some((Ok(next(&store, workflow, patience).await?), store)) }
+            let queue = queue.clone();
+            async move { Some((Ok(next(&store, queue, patience).await?), store)) }
         })
         .boxed())
     }
 }
 
 /// Waits for the next job; `None` when the broker has ended.
-async fn next(store: &WeakSender, workflow: Name, patience: Duration) -> Option<AnyDelivery> {
+async fn next(store: &WeakSender, queue: QueueName, patience: Duration) -> Option<AnyDelivery> {
     let (reply, delivery) = oneshot::channel();
     let sender = store.upgrade();
     store::call(sender.as_ref(), "take a job", move |session| {
-        session.told.push(Told::Wanted(workflow, Wanting { reply, patience }));
+        session.told.push(Told::Wanted(queue, Wanting { reply, patience }));
         Ok(())
     })
     .await

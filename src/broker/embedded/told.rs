@@ -10,7 +10,8 @@ use futures_util::Stream;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::broker::{Bell, Depth, Job, Live, Overheard, Shelf};
-use crate::ids::{Name, RunId};
+use crate::ids::RunId;
+use crate::protocol::queue_name::QueueName;
 
 /// What one listener may leave unread before it misses something: ten seconds of a fast model's tokens.
 pub(super) const UNREAD: usize = 1024;
@@ -32,13 +33,13 @@ pub(super) enum Told {
     /// Somebody wants to watch a shelf.
     Watch(Shelf, oneshot::Sender<watch::Receiver<()>>),
     /// A job was queued.
-    Queued(u64, Name, Job),
+    Queued(u64, QueueName, Job),
     /// A job is done.
     Done(u64),
-    /// Somebody asks how many jobs of a workflow there are.
-    Count(Name, oneshot::Sender<Depth>),
+    /// Somebody asks how many jobs a queue has.
+    Count(QueueName, oneshot::Sender<Depth>),
     /// A worker wants a job.
-    Wanted(Name, Wanting),
+    Wanted(QueueName, Wanting),
     /// A held job is still worked on.
     Working(u64, u64),
     /// A held job is given back for some time.

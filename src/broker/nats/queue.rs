@@ -17,36 +17,36 @@ use super::server::{CONSUMER_NOT_FOUND, Server};
 use crate::broker::subjects::{self, QUEUE_STREAM};
 use crate::broker::{AnyDelivery, Delivery, Depth, Job, Queue, Result};
 use crate::clock::Timestamp;
-use crate::ids::Name;
+use crate::protocol::queue_name::QueueName;
 
 /// The queue hands the connection on to its deliveries.
 pub(super) struct NatsQueue(pub(super) Arc<Server>);
 
 #[async_trait]
 impl Queue for NatsQueue {
-    async fn enqueue(&self, workflow: &Name, job: &Job, dedup: &str) -> Result<()> {
+    async fn enqueue(&self, queue: &QueueName, job: &Job, dedup: &str) -> Result<()> {
         let mut headers = HeaderMap::new();
         headers.insert(MESSAGE_ID, token(dedup));
-        self.0.store("queue a job", subjects::queue(workflow), headers, written(job), None).await.map(drop)
+        self.0.store("queue a job", subjects::queue(queue), headers, written(job), None).await.map(drop)
     }
 
-    async fn schedule(&self, workflow: &Name, job: &Job, at: Timestamp) -> Result<()> {
+    async fn schedule(&self, queue: &QueueName, job: &Job, at: Timestamp) -> Result<()> {
         let mut headers = HeaderMap::new();
         headers.insert(SCHEDULE, format!("@at {at}"));
-        headers.insert(SCHEDULE_TARGET, subjects::queue(workflow));
+        headers.insert(SCHEDULE_TARGET, subjects::queue(queue));
         // The server does this by itself for a schedule; saying it does not hurt, and holds for every version.
         headers.insert(header::NATS_ROLLUP, "sub");
         self.0.store("set a timer", subjects::timer(job.run), headers, written(job), None).await.map(drop)
     }
 
-    async fn depth(&self, workflow: &Name) -> Result<Depth> {
-        const DOING: &str = "count the jobs of a workflow";
+    async fn depth(&self, queue: &QueueName) -> Result<Depth> {
+        const DOING: &str = "count the jobs of a queue";
         #[derive(Default, Deserialize)]
         struct Info {
             num_pending: u64,
             num_ack_pending: u64,
         }
-        let call = format!("CONSUMER.INFO.{QUEUE_STREAM}.{}", subjects::work(workflow));
+        let call = format!("CONSUMER.INFO.{QUEUE_STREAM}.{}", subjects::work(queue));
         let info: Info = match self.0.api(DOING, call, &Value::Null).await? {
             Ok(info) => info,
             // No worker has ever asked for its jobs.
@@ -56,16 +56,16 @@ impl Queue for NatsQueue {
         Ok(Depth { waiting: info.num_pending, taken: info.num_ack_pending })
     }
 
-    async fn take(&self, workflow: &Name, patience: Duration) -> Result<BoxStream<'static, Result<AnyDelivery>>> {
-        let mut pull = Pull::new(self.0.clone(), consumer(workflow, patience), Appetite::Caller(1), 0);
+    async fn take(&self, queue: &QueueName, patience: Duration) -> Result<BoxStream<'static, Result<AnyDelivery>>> {
+        let mut pull = Pull::new(self.0.clone(), consumer(queue, patience), Appetite::Caller(1), 0);
         pull.prepare().await?;
         Ok(stream::unfold(pull, |mut pull| async move { Some((next(&mut pull).await?, pull)) }).boxed())
     }
 }
 
-/// The workers' shared consumer of a workflow's jobs.
-fn consumer(workflow: &Name, patience: Duration) -> Consumer {
-    let (name, filter) = (subjects::work(workflow), subjects::queue(workflow));
+/// The workers' shared consumer of a queue's jobs.
+fn consumer(queue: &QueueName, patience: Duration) -> Consumer {
+    let (name, filter) = (subjects::work(queue), subjects::queue(queue));
     let make = move |_: u64| -> (String, Value) {
         let config = json!({
             "durable_name": name,

@@ -11,7 +11,8 @@ use fastagency::broker::{
     Overheard, Put, Queue, Result, Shelf, Sighting, Slot, Stored, Thoroughly,
 };
 use fastagency::clock::Timestamp;
-use fastagency::ids::{Name, RunId};
+use fastagency::ids::RunId;
+use fastagency::protocol::queue_name::QueueName;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use tokio::sync::{Notify, mpsc};
@@ -41,7 +42,7 @@ struct State {
     logs: HashMap<RunId, Vec<Written>>,
     inbox: HashMap<(RunId, Slot), Stored>,
     jobs: BTreeMap<u64, QueuedJob>,
-    timers: HashMap<RunId, (Timestamp, Name, Job)>,
+    timers: HashMap<RunId, (Timestamp, QueueName, Job)>,
     dedup: HashMap<String, Instant>,
     catalogue: HashMap<(Shelf, String), (u64, Bytes, Option<Instant>)>,
     followers: Vec<Ear<Live>>,
@@ -50,7 +51,7 @@ struct State {
 }
 
 struct QueuedJob {
-    workflow: Name,
+    queue: QueueName,
     job: Job,
     attempt: u64,
     ready: Instant,
@@ -320,37 +321,37 @@ impl Cleaner for Side {
 
 #[async_trait]
 impl Queue for Side {
-    async fn enqueue(&self, workflow: &Name, job: &Job, dedup: &str) -> Result<()> {
-        let (workflow, job, dedup) = (workflow.clone(), job.clone(), dedup.to_owned());
+    async fn enqueue(&self, queue: &QueueName, job: &Job, dedup: &str) -> Result<()> {
+        let (queue, job, dedup) = (queue.clone(), job.clone(), dedup.to_owned());
         let queued = self.call("enqueue", dedup.clone(), move |state, _| {
             let now = Instant::now();
             if state.dedup.get(&dedup).is_none_or(|until| *until <= now) {
                 state.dedup.insert(dedup, now + Duration::from_secs(120));
-                state.queue(workflow, job, now);
+                state.queue(queue, job, now);
             }
         });
         queued.await
     }
 
-    async fn schedule(&self, workflow: &Name, job: &Job, at: Timestamp) -> Result<()> {
-        let (workflow, job) = (workflow.clone(), job.clone());
+    async fn schedule(&self, queue: &QueueName, job: &Job, at: Timestamp) -> Result<()> {
+        let (queue, job) = (queue.clone(), job.clone());
         let run = job.run;
         self.call("schedule", run.to_string(), move |state, _| {
-            state.timers.insert(run, (at, workflow, job));
+            state.timers.insert(run, (at, queue, job));
         })
         .await
     }
 
-    async fn depth(&self, _: &Name) -> Result<Depth> {
+    async fn depth(&self, _: &QueueName) -> Result<Depth> {
         Ok(Depth::default())
     }
 
-    async fn take(&self, workflow: &Name, patience: Duration) -> Result<BoxStream<'static, Result<AnyDelivery>>> {
-        let (server, actor, workflow) = (self.server.clone(), self.actor, workflow.clone());
+    async fn take(&self, queue: &QueueName, patience: Duration) -> Result<BoxStream<'static, Result<AnyDelivery>>> {
+        let (server, actor, queue) = (self.server.clone(), self.actor, queue.clone());
         Ok(stream::unfold((), move |()| {
-            let (server, workflow) = (server.clone(), workflow.clone());
+            let (server, queue) = (server.clone(), queue.clone());
             async move {
-                let delivery = Side { server, actor }.next_job(workflow, patience).await;
+                let delivery = Side { server, actor }.next_job(queue, patience).await;
                 Some((Ok(Box::new(delivery) as AnyDelivery), ()))
             }
         })
@@ -359,17 +360,17 @@ impl Queue for Side {
 }
 
 impl State {
-    fn queue(&mut self, workflow: Name, job: Job, ready: Instant) {
+    fn queue(&mut self, queue: QueueName, job: Job, ready: Instant) {
         let id = self.next();
-        self.jobs.insert(id, QueuedJob { workflow, job, attempt: 0, ready, patience: Duration::ZERO });
+        self.jobs.insert(id, QueuedJob { queue, job, attempt: 0, ready, patience: Duration::ZERO });
     }
 
     /// Turns due timers into jobs; says when the next one is due.
     fn ripen(&mut self, now: Timestamp) -> Option<Duration> {
         let due: Vec<RunId> = self.timers.iter().filter(|(_, (at, ..))| *at <= now).map(|(run, _)| *run).collect();
         for run in due {
-            if let Some((_, workflow, job)) = self.timers.remove(&run) {
-                self.queue(workflow, job, Instant::now());
+            if let Some((_, queue, job)) = self.timers.remove(&run) {
+                self.queue(queue, job, Instant::now());
             }
         }
         self.timers.values().map(|(at, ..)| fastagency::clock::until(now, *at)).min()
@@ -377,7 +378,7 @@ impl State {
 }
 
 impl Side {
-    async fn next_job(self, workflow: Name, patience: Duration) -> Taken {
+    async fn next_job(self, queue: QueueName, patience: Duration) -> Taken {
         let server = self.server.clone();
         let faults = &server.faults;
         loop {
@@ -388,7 +389,7 @@ impl Side {
                 let mut state = server.state.lock().unwrap();
                 let timer = state.ripen(faults.time());
                 let now = Instant::now();
-                let lines = state.jobs.iter_mut().filter(|(_, known)| known.workflow == workflow);
+                let lines = state.jobs.iter_mut().filter(|(_, known)| known.queue == queue);
                 let mut sleep = timer.map(|rest| rest + Duration::from_millis(1));
                 let mut taken = None;
                 for (id, known) in lines {
