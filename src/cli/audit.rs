@@ -44,7 +44,7 @@ use which::Which;
 pub(super) struct Audit {
     #[command(subcommand)]
     what: What,
-    /// Read through the gateway there: it shows its caller's runs, without what only workers need.
+    /// Read through the gateway at this address, which shows the runs that the caller may see.
     #[arg(long, global = true, value_name = "URL", conflicts_with_all = ["data_dir", "nats"])]
     gateway_url: Option<String>,
     /// Read the NATS server of the configuration instead of the data folder (as --nats-url does).
@@ -60,27 +60,26 @@ pub(super) struct Audit {
 
 #[derive(Subcommand)]
 enum What {
-    /// The runs, the newest first.
+    /// List runs, the newest first.
     List(List),
-    /// Everything that happened in a run.
+    /// Show everything that happened in a run.
     Show {
         /// The run's id, or the beginning of it.
         run: String,
-        /// With each request to a model whole, as it was sent.
+        /// Show only the requests to models, each as it was sent.
         #[arg(long)]
         prompts: bool,
     },
-    /// What happens now, in one run or in all.
+    /// Follow what happens now, in one run or in all runs.
     Tail {
         /// The run's id, or the beginning of it.
         run: Option<String>,
     },
-    /// The events of all runs that are meant, as a file.
+    /// Export the events of the selected runs to a file.
     Export(files::Export),
-    /// Whether the logs are what was written: changes, cuts and insertions are found. Exit code 0: they are; 1: some are
-    /// not; 2: it cannot be told.
+    /// Verify log integrity. Exit code 0: intact, 1: tampered or damaged, 2: cannot verify.
     Verify(files::Verify),
-    /// Takes everything that was said out of a person's runs, for ever; what is left proves what was there.
+    /// Erase everything that was said in a person's runs, permanently. What is left proves that the records existed.
     Erase(files::Erase),
 }
 
@@ -88,7 +87,7 @@ enum What {
 struct List {
     #[command(flatten)]
     which: Which,
-    /// At most so many.
+    /// The maximum number of runs to list.
     #[arg(long, default_value_t = 50, value_name = "N")]
     limit: usize,
 }

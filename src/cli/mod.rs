@@ -44,7 +44,7 @@ pub struct Cli {
 /// What every command takes.
 #[derive(Args, Clone)]
 pub struct Common {
-    /// The project's configuration.
+    /// The configuration file of the project.
     #[arg(short, long, global = true, env = "FASTAGENCY_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// The NATS server, instead of the one in the configuration.
@@ -53,7 +53,7 @@ pub struct Common {
     /// How log lines look.
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
-    /// Log more (-vv: all that fastagency says).
+    /// Log more (-vv: everything that fastagency logs).
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
 }
@@ -80,35 +80,35 @@ struct Listen {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Everything in one process: worker, gateway and page, with a broker of its own.
+    /// Run everything in one process: worker, gateway, chat page and an embedded broker.
     All(all::All),
-    /// Takes runs from the queue and executes their workflows.
+    /// Run a worker, which takes runs from the queue and executes their workflows.
     Worker(worker::Worker),
-    /// Serves REST, server-sent events and WebSockets.
+    /// Run a gateway, which serves REST, server-sent events and WebSockets.
     Gateway(gateway::Gateway),
-    /// Serves the chat page.
+    /// Serve the chat page.
     Ui(ui::Ui),
-    /// Runs a workflow and talks with it in the terminal.
+    /// Run a workflow and answer its questions in the terminal.
     Run(run::Run),
-    /// Shows runs and what happened in them.
+    /// List runs, show what happened in them, and verify, export or erase their logs.
     Audit(audit::Audit),
-    /// Copies the embedded broker's data to a folder.
+    /// Back up the embedded broker's data to a folder.
     Backup(backup::Backup),
-    /// Puts a backup of the embedded broker's data back.
+    /// Restore a backup of the embedded broker's data.
     Restore(backup::Restore),
-    /// Checks the configuration and every workflow, and shows all problems at once.
+    /// Check the configuration and every workflow, and show all problems at once.
     Check(check::Check),
-    /// Looks at what a system stands on, and says what to do about what is not well.
+    /// Check configuration, ports, NATS, models and tiers, and suggest fixes.
     Doctor(doctor::Doctor),
-    /// Sets up the NATS server's streams, where the tiers' logins may not.
+    /// Set up the streams of the NATS server, where the logins of the tiers may not.
     Nats(nats::Nats),
-    /// Prints the JSON Schema of a kind of file, for editors.
+    /// Print the JSON Schema of a kind of file, for editors.
     Schema(schema::Schema),
-    /// Keeps the users who call with a password (`auth.mode: basic`).
+    /// Manage password users (`auth.mode: basic`).
     User(people::User),
-    /// Keeps the keys of programs that call.
+    /// Manage API keys.
     Key(people::KeyCommand),
-    /// Holds many conversations against a gateway and measures them.
+    /// Measure a gateway with many conversations at once.
     Bench(bench::Bench),
 }
 

@@ -23,7 +23,7 @@ struct Place {
     file: Option<PathBuf>,
 }
 
-/// Keeps the users who call with a password.
+/// Manage password users.
 #[derive(Args)]
 pub(super) struct User {
     #[command(flatten)]
@@ -34,24 +34,24 @@ pub(super) struct User {
 
 #[derive(Subcommand)]
 enum OfUsers {
-    /// Adds a user, or gives one another password. It is asked for, or read from the standard input.
+    /// Add a user, or change a user's password. The password is asked for, or read from standard input.
     Add {
         /// The user's name.
         name: String,
-        /// A group that the user belongs to; as often as needed.
+        /// A group that the user belongs to (may be repeated).
         #[arg(short, long = "group", value_name = "GROUP")]
         groups: Vec<String>,
     },
-    /// Removes a user, and the keys that act as this user.
+    /// Remove a user, and the keys that act as this user.
     Remove {
         /// The user's name.
         name: String,
     },
-    /// Lists the users and their groups.
+    /// List the users and their groups.
     List,
 }
 
-/// Keeps the keys of programs.
+/// Manage API keys.
 #[derive(Args)]
 pub(super) struct KeyCommand {
     #[command(flatten)]
@@ -62,26 +62,26 @@ pub(super) struct KeyCommand {
 
 #[derive(Subcommand)]
 enum OfKeys {
-    /// Makes a key and prints it, this once.
+    /// Create an API key (shown only once).
     Add {
         /// The key's name.
         name: String,
-        /// Whose runs it starts and sees.
+        /// The user that the key acts as.
         #[arg(short, long)]
         user: String,
-        /// A group that it belongs to; as often as needed.
+        /// A group that the key belongs to (may be repeated).
         #[arg(short, long = "group", value_name = "GROUP")]
         groups: Vec<String>,
-        /// What it may be used for; as often as needed (default: everything that its user may do).
+        /// A scope that the key is limited to (may be repeated; default: everything that its user may do).
         #[arg(short, long = "scope", value_name = "SCOPE", value_parser = scope())]
         scopes: Vec<Scope>,
     },
-    /// Removes a key.
+    /// Remove a key.
     Remove {
         /// The key's name.
         name: String,
     },
-    /// Lists the keys by name, with their users, groups and scopes.
+    /// List the keys by name, with their users, groups and scopes.
     List,
 }
 
@@ -91,7 +91,7 @@ impl Place {
             return Ok(path.clone());
         }
         project::load(common)?.auth.file.ok_or_else(|| {
-            CliError::Usage("where are users and keys kept? give --file, or auth.file in the configuration".to_owned())
+            CliError::Usage("no file for users and keys: give --file, or set auth.file in the configuration".to_owned())
         })
     }
 }
@@ -175,14 +175,14 @@ impl KeyCommand {
                 };
                 if account.is_none() && !people.users.is_empty() {
                     eprintln!(
-                        "there is no user {user:?} in {}: the key is that of a program of this name",
+                        "there is no user {user:?} in {}: the key belongs to a program of this name",
                         path.display()
                     );
                 }
                 let (key, sha256) = auth::new_key();
                 people.keys.insert(name, Key { sha256, user, groups, scopes, account });
                 write(&people, &path)?;
-                eprintln!("it is shown this once; send it as `Authorization: Bearer …` or `X-API-Key`");
+                eprintln!("this key is shown only once; send it as `Authorization: Bearer …` or `X-API-Key`");
                 println!("{key}");
             }
             OfKeys::Remove { name } => {

@@ -196,7 +196,7 @@ impl Run {
         let left = console.talk().await;
         for unused in console.unused_answers() {
             eprintln!(
-                "no question took the answer {unused:?} (FOR= is a question's number, its id, or the beginning of its prompt)"
+                "unused --answer {unused:?}: no question matched it (FOR= is a question's number, id, or the beginning of its prompt)"
             );
         }
         match left {

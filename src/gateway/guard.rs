@@ -26,7 +26,7 @@ pub const OPEN: [&str; 5] = ["/healthz", "/readyz", "/openapi.json", "/docs", "/
 /// Where somebody who does not say who he is learns how he could.
 const ME: &str = "/api/me";
 /// What helps somebody who was not let in.
-const HOW: &str = "a program sends a key or a token as `Authorization: Bearer …`; the program fastagency takes it from FASTAGENCY_KEY";
+const HOW: &str = "send an API key or token as `Authorization: Bearer …`; for the `fastagency` command, set FASTAGENCY_KEY to it (`fastagency key add` makes a key)";
 /// Pages of other origins load nothing private as a picture or a script either.
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 /// The largest form that is read.
@@ -132,7 +132,7 @@ pub fn may_audit(gateway: &Gateway, caller: &Caller) -> Result<(), ApiError> {
     match caller.is_auditor {
         true => Ok(()),
         false if !gateway.auth.asks() => Err(admin_link_required()),
-        false => Err(ApiError::forbidden("the audit is for auditors and admins (auth.auditors, auth.admins)")),
+        false => Err(ApiError::forbidden("only auditors and admins may read the audit (auth.auditors, auth.admins)")),
     }
 }
 
@@ -147,7 +147,7 @@ pub fn may_erase(gateway: &Gateway, caller: &Caller) -> Result<(), ApiError> {
     match caller.is_admin {
         true => Ok(()),
         false if !gateway.auth.asks() => Err(admin_link_required()),
-        false => Err(ApiError::forbidden("to erase somebody's data is for admins (auth.admins)")),
+        false => Err(ApiError::forbidden("only admins may erase data (auth.admins)")),
     }
 }
 
@@ -159,19 +159,19 @@ fn deny(gateway: &Gateway, request: &Request, address: IpAddr, denied: &Denied) 
         Denied::Unavailable { .. } => "unavailable",
     });
     let (status, what) = match denied {
-        Denied::Unknown => (StatusCode::UNAUTHORIZED, "say who you are"),
+        Denied::Unknown => (StatusCode::UNAUTHORIZED, "authentication required"),
         Denied::Wrong { why } => {
-            tracing::warn!(%address, "somebody was not let in: {why}");
-            (StatusCode::UNAUTHORIZED, "that is not right: check the user, the password, the key or the token")
+            tracing::warn!(%address, "a caller was refused: {why}");
+            (StatusCode::UNAUTHORIZED, "authentication failed: check the user name, password, key or token")
         }
         Denied::Unfit { words } => {
-            tracing::warn!(%address, "somebody was not let in: {words}");
+            tracing::warn!(%address, "a caller was refused: {words}");
             (StatusCode::UNAUTHORIZED, words.as_str())
         }
-        Denied::TooOften { .. } => (StatusCode::TOO_MANY_REQUESTS, "that was wrong too often; wait a while"),
+        Denied::TooOften { .. } => (StatusCode::TOO_MANY_REQUESTS, "too many wrong attempts; wait a while"),
         Denied::Unavailable { why } => {
-            tracing::error!("nobody can be let in: {why}");
-            (StatusCode::SERVICE_UNAVAILABLE, "it cannot be found out now who you are; try again")
+            tracing::error!("no caller can be authenticated: {why}");
+            (StatusCode::SERVICE_UNAVAILABLE, "authentication is not available now; try again")
         }
     };
     let mut response = refusal(gateway, request, status, what);

@@ -26,7 +26,7 @@ pub fn document() -> Value {
         } else if let Some(responses) = operation["responses"].as_object_mut() {
             let fastagencys = path.starts_with("/fastagency/");
             for (status, words) in [
-                ("401", "`unauthorized`: say who you are, or that is not right"),
+                ("401", "`unauthorized`: authentication is required, or it failed"),
                 ("403", "`forbidden`: this page, or this user, may not"),
                 ("429", "`too_many_requests`: too often, or wrong too often; `Retry-After` says how long to wait"),
                 ("503", "`auth_unavailable`, `broker_unavailable` or `broker_full`: try again"),

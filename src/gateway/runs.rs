@@ -328,16 +328,22 @@ impl Found {
         if caller.is_admin || caller.user == self.created.user {
             return Ok(());
         }
-        Err(ApiError::forbidden("this run is somebody else's"))
+        Err(ApiError::forbidden("only the user who started this run, and admins, may do this"))
     }
 }
 
-/// Refuses what the caller may not do, although he may see the run.
+/// Refuses what the caller may not do, although the caller may see the run.
 fn allow(gateway: &Gateway, caller: &Caller, act: Act, created: &Created) -> Result<()> {
     if gateway.auth.may(caller, act, created.workflow.as_str(), created.user.as_ref()) {
         return Ok(());
     }
-    Err(ApiError::forbidden("you may see this run of somebody else, and no more"))
+    let what = match act {
+        Act::Cancel => "stop this run",
+        Act::Answer => "answer in this run",
+        Act::See => "see this run",
+        Act::Start => "start this workflow",
+    };
+    Err(ApiError::forbidden(format!("you don't have permission to {what}")))
 }
 
 /// The id of a path.

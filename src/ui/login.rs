@@ -256,13 +256,13 @@ fn from_elsewhere(headers: &HeaderMap) -> Option<Response> {
 
 /// The answer to a wrong password or key.
 pub fn wrong() -> Response {
-    error(StatusCode::UNAUTHORIZED, "unauthorized", "that is not right: check the user, the password or the key")
+    error(StatusCode::UNAUTHORIZED, "unauthorized", "authentication failed: check the user name, password or key")
 }
 
 /// The answer when who somebody is cannot be found out now.
 pub fn unavailable(why: &str) -> Response {
     tracing::error!("a login cannot be renewed: {why}");
-    error(StatusCode::SERVICE_UNAVAILABLE, "auth_unavailable", "it cannot be found out now who you are; try again")
+    error(StatusCode::SERVICE_UNAVAILABLE, "auth_unavailable", "authentication is not available now; try again")
 }
 
 /// Adds cookies to an answer.

@@ -206,7 +206,7 @@ fn declared_params(given: bool, schema: Option<&Schema>) -> Option<BTreeSet<Stri
 /// A JSON Schema that compiles.
 pub fn schema(field: &Field<'_>) -> Option<Arc<Schema>> {
     if !field.is_map() {
-        return field.is_not("a JSON Schema: a map is expected");
+        return field.is_not("a JSON Schema, which is a map");
     }
     let json = field.json();
     match crate::schema::validator(&json) {

@@ -133,7 +133,7 @@ impl<'a> Field<'a> {
     fn described(&self) -> String {
         let is_scalar = matches!(self.node.content, Content::Scalar(_));
         if is_scalar && self.review.hides(&self.path) && !self.is_null() {
-            return "what stands here, which is not shown,".to_owned();
+            return "a value that is not shown".to_owned();
         }
         described(self.node)
     }
@@ -388,9 +388,7 @@ impl<'a> Field<'a> {
     pub fn fields(&self, shape: &'static Shape) -> Option<Fields<'a>> {
         let Content::Map(entries) = &self.node.content else {
             if !self.is_missing() {
-                let message =
-                    format!("{} is not {} {}: a map is expected", self.described(), article(shape.name), shape.name);
-                self.note_with_hint(message, may_have(shape));
+                self.note_with_hint(self.takes_a_map(shape), may_have(shape));
             }
             return None;
         };
@@ -400,7 +398,7 @@ impl<'a> Field<'a> {
                 None => {
                     let near = did_you_mean(&entry.key, shape.all_keys().map(|key| key.name));
                     meant.extend(near.clone());
-                    let message = format!("there is no key {:?} in {} {}", entry.key, article(shape.name), shape.name);
+                    let message = format!("unknown key {:?} in {}", entry.key, self.place_in_words(shape));
                     let problem = self.review.problem(entry.key_place, &self.path, message);
                     self.review.add(problem.with_hint(near.unwrap_or_else(|| may_have(shape))));
                 }
@@ -419,6 +417,26 @@ impl<'a> Field<'a> {
             }
         }
         Some(Fields { field: self.clone(), entries, shape })
+    }
+
+    /// Where this map stands: `gateway.limits` in code, or "the workflow" for a whole file.
+    fn place_in_words(&self, shape: &Shape) -> String {
+        if self.path.is_empty() { format!("the {}", shape.name) } else { format!("`{}`", self.path) }
+    }
+
+    /// That a map is expected here, with one that is built of the value that was written instead.
+    fn takes_a_map(&self, shape: &Shape) -> String {
+        let place = self.place_in_words(shape);
+        let found = self.described();
+        let name = self.path.rsplit('.').next().unwrap_or_default();
+        let required = shape.all_keys().find(|key| key.required);
+        let is_plain = matches!(self.node.content, Content::Scalar(_)) && !self.is_null() && !name.ends_with(']');
+        match required.or_else(|| shape.all_keys().next()) {
+            Some(key) if is_plain && !self.review.hides(&self.path) => {
+                format!("{place} takes a map, e.g. `{name}: {{ {}: {found} }}`", key.name)
+            }
+            _ => format!("{place} takes a map, but {found} stands here"),
+        }
     }
 
     fn child_path(&self, key: &str) -> String {
@@ -474,10 +492,6 @@ const NAME_HINT: &str = "a name is 1 to 64 letters, digits, \"_\" or \"-\"";
 fn may_have(shape: &Shape) -> String {
     let usable: Vec<_> = shape.all_keys().filter(|key| !matches!(key.kind, Kind::NotYet)).map(|key| key.name).collect();
     format!("it may have {}", usable.join(", "))
-}
-
-fn article(noun: &str) -> &'static str {
-    if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" }
 }
 
 /// Reads `60s`, `2h 30m`; a calendar's units (days are 24 hours) included, years and months not.

@@ -90,7 +90,7 @@ fn a_question_that_nobody_answers_is_left_open_and_taken_up_again() {
     let folder = project();
     let left = fastagency(folder.path(), &["run", "echo", "--answer", "another=x"]);
     assert_eq!(left.code, 5, "{}{}", left.out, left.err);
-    assert!(left.err.contains("no question took the answer \"another=x\""), "{}", left.err);
+    assert!(left.err.contains("unused --answer \"another=x\": no question matched it"), "{}", left.err);
     assert!(left.err.contains("waits for an answer to: What shall I say?"), "{}", left.err);
     let id = left.err.split_whitespace().find(|word| word.len() == 32).expect("the run's id").to_owned();
     let listed = fastagency(folder.path(), &["audit", "list"]);

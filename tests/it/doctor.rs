@@ -236,7 +236,7 @@ async fn a_file_that_is_wrong_is_told_and_a_person_can_read_it() {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(1));
     assert!(text.contains("ERROR    nats    no NATS server can be reached"), "{text}");
-    assert!(text.contains("→ start it") && text.contains("1 to repair"), "{text}");
+    assert!(text.contains("→ start it") && text.contains("1 error, "), "{text}");
 }
 
 #[tokio::test]

@@ -96,8 +96,8 @@ await describePage('the page in a browser', (onNew) => {
       await page.clock.install();
       gateway.faults.deny = true;
       await page.goto(gateway.url);
-      await page.locator('.notice', { hasText: 'Say who you are.' }).waitFor();
-      await page.locator('.list-note', { hasText: 'Say who you are.' }).waitFor();
+      await page.locator('.notice', { hasText: 'Authentication required.' }).waitFor();
+      await page.locator('.list-note', { hasText: 'Authentication required.' }).waitFor();
       const asked = () => gateway.requests.filter((request) => request.includes('/api/')).length;
       const before = asked();
       await page.clock.fastForward(60_000);
@@ -600,7 +600,7 @@ await describePage('the page in a browser', (onNew) => {
       await page.locator('.ending').waitFor();
       await becomes(() => page.evaluate(() => document.activeElement?.id), 'conversation');
       await page.keyboard.press('n');
-      await page.getByRole('heading', { name: 'What shall we do?' }).waitFor();
+      await page.getByRole('heading', { name: 'Start a conversation' }).waitFor();
     });
 
     for (const width of [320, 390]) {

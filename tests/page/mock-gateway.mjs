@@ -215,8 +215,8 @@ export function createMockGateway({ pace = 0, listed = Object.keys(scripts), emb
     if (url.pathname.startsWith('/auth/')) return doors.answer(request, url, await bodyOf(request), response);
     const user = doors.userOf(request);
     if (user && request.method !== 'GET' && !doors.hasToken(request)) return send(response, 403, { error: { code: 'csrf_token', message: 'the page belongs to another session; load it again' } });
-    if (login && !user && url.pathname.startsWith('/api/')) return send(response, 401, { error: { code: 'unauthorized', message: 'say who you are' } });
-    if (faults.deny && url.pathname.startsWith('/api/')) return send(response, 401, { error: { code: 'unauthorized', message: 'say who you are' } });
+    if (login && !user && url.pathname.startsWith('/api/')) return send(response, 401, { error: { code: 'unauthorized', message: 'authentication required' } });
+    if (faults.deny && url.pathname.startsWith('/api/')) return send(response, 401, { error: { code: 'unauthorized', message: 'authentication required' } });
     if (url.pathname === '/' || url.pathname.startsWith('/runs/')) return sendAsset(response, 'index.html', csp(embedIn), themeOf(request), isOwnLink(request));
     if (url.pathname.startsWith('/assets/')) return sendAsset(response, url.pathname.slice('/assets/'.length), csp(embedIn));
     if (url.pathname === '/ui/config.json') return send(response, 200, { title: 'Geometry desk', version: '0.1.0', logo: null, footer: null, links: [], ...brand });
@@ -370,10 +370,10 @@ function playedDoors(login) {
       }
       if (self.isThrottled) {
         response.setHeader('Retry-After', '6');
-        return send(response, 429, { error: { code: 'too_many_requests', message: 'that was wrong too often; wait a while' } });
+        return send(response, 429, { error: { code: 'too_many_requests', message: 'too many wrong attempts; wait a while' } });
       }
       const [user] = Object.entries(people).find(([name, each]) => login === 'form' ? name === body.user && each.password === body.password : each.key === body.key) ?? [];
-      if (!user) return send(response, 401, { error: { code: 'unauthorized', message: 'that is not right' } });
+      if (!user) return send(response, 401, { error: { code: 'unauthorized', message: 'authentication failed' } });
       response.writeHead(204, letIn(user)).end();
     },
   };

@@ -165,7 +165,7 @@ await describePage('conversations in the hands of people', (onNew) => {
     assert.equal(run.state, 'running');
     await choose('Delete…');
     await page.getByRole('button', { name: 'Stop and delete' }).click();
-    await page.getByRole('heading', { name: 'What shall we do?' }).waitFor();
+    await page.getByRole('heading', { name: 'Start a conversation' }).waitFor();
     await becomes(() => page.locator('.toast').allInnerTexts(), ['Deleted.']);
     assert.equal(gateway.runs.size, 0);
   });

@@ -418,7 +418,7 @@ describe('signing in before the real tiers', { skip: missing ?? false, timeout: 
         await page.getByRole('button', { name: 'Sign in', exact: true }).click();
       };
       await signIn('wrong');
-      await page.getByText('That is not right').waitFor();
+      await page.getByText('Wrong user name or password.').waitFor();
       await signIn('open sesame');
       await page.locator('[data-workflow=asks]').click();
       await becomes(() => page.locator('.account-name').innerText(), 'ann');
@@ -494,7 +494,7 @@ describe('signing in before the real tiers', { skip: missing ?? false, timeout: 
       const field = page.getByLabel('Access key');
       await field.fill(token('of somebody else, who would like to come in, too'));
       await page.getByRole('button', { name: 'Sign in', exact: true }).click();
-      await page.getByText('That is not right').waitFor();
+      await page.getByText('Wrong key or token.').waitFor();
       await field.fill(token(secret));
       await page.getByRole('button', { name: 'Sign in', exact: true }).click();
     }, 'carol', false);

@@ -33,11 +33,11 @@ await describePage('signing in with a password', (onNew) => {
     await page.keyboard.press('Escape');
     await page.keyboard.press('Escape');
     await signIn(page, 'ann', 'wrong');
-    await page.getByText('That is not right; check it and try again.').waitFor();
+    await page.getByText('Wrong user name or password.').waitFor();
     await becomes(() => page.getByLabel('User').inputValue(), 'ann');
     gateway.doors.isThrottled = true;
     await signIn(page, 'ann', 'sesame');
-    await page.getByText('That was wrong too often; wait 6 seconds and try again.').waitFor();
+    await page.getByText('Too many wrong attempts; wait 6 seconds and try again.').waitFor();
     gateway.doors.isThrottled = false;
     await signIn(page, 'ann', 'sesame');
     await page.locator('.is-open').first().waitFor();
@@ -154,7 +154,7 @@ await describePage('signing in with a key', (onNew) => {
     await becomes(() => page.getByLabel('User').count(), 0);
     await page.getByLabel('Access key').fill('fak_nobody');
     await page.keyboard.press('Enter');
-    await page.getByText('That is not right').waitFor();
+    await page.getByText('Wrong key or token.').waitFor();
     await page.getByLabel('Access key').fill(' fak_ann ');
     await page.keyboard.press('Enter');
     await page.locator('[data-workflow]').first().waitFor();

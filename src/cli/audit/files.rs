@@ -152,7 +152,7 @@ impl Export {
     }
 }
 
-/// The exit code if it cannot be told whether logs are what was written.
+/// The exit code if logs cannot be verified.
 const CANNOT_TELL: u8 = 2;
 
 impl Verify {
@@ -163,14 +163,14 @@ impl Verify {
         };
         match source {
             Source::Broker { verifier: None, .. } => {
-                eprintln!("it cannot be told: there is no key (audit.key), so that the logs are not chained");
+                eprintln!("cannot verify: the logs are not chained, because no `audit.key` is configured");
                 Ok(ExitCode::from(CANNOT_TELL))
             }
             Source::Broker { broker, verifier: Some(verifier), .. } => match of_broker(broker, verifier, run).await {
                 Ok(Found::One(run, verdict)) => Ok(say_one(run, &verdict, as_json)),
                 Ok(Found::All(report)) => Ok(say_all(&report, as_json)),
                 Err(error) => {
-                    eprintln!("it cannot be told: {}", crate::problem::chain(&error));
+                    eprintln!("cannot verify: {}", crate::problem::chain(&error));
                     Ok(ExitCode::from(CANNOT_TELL))
                 }
             },
@@ -179,7 +179,7 @@ impl Verify {
                 let answer: Value = match client.audit(&path).await {
                     Ok(answer) => answer,
                     Err(error) => {
-                        eprintln!("it cannot be told: {}", plain(&error.to_string()));
+                        eprintln!("cannot verify: {}", plain(&error.to_string()));
                         return Ok(ExitCode::from(CANNOT_TELL));
                     }
                 };

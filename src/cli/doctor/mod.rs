@@ -18,7 +18,7 @@ mod models;
 mod nats;
 mod tiers;
 
-/// Looks at what a system stands on: configuration, NATS, models, tiers, disk and ports; says what to do.
+/// Checks configuration, ports, NATS, models and tiers, and suggests fixes.
 ///
 /// Exits with 0 if all is well, also with warnings, and with 1 if something does not work.
 #[derive(Args)]
@@ -103,11 +103,15 @@ impl fmt::Display for Findings {
         }
         let count = |level| self.0.iter().filter(|finding| finding.level == level).count();
         match (count(Level::Error), count(Level::Warning)) {
-            (0, 0) if count(Level::Note) > 0 => write!(f, "nothing to repair"),
-            (0, 0) => write!(f, "all is well"),
-            (errors, warnings) => write!(f, "{errors} to repair, {warnings} to look at"),
+            (0, 0) => write!(f, "no errors, no warnings"),
+            (errors, warnings) => write!(f, "{}, {}", counted(errors, "error"), counted(warnings, "warning")),
         }
     }
+}
+
+/// `1 error`, `2 warnings`.
+fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 impl Doctor {

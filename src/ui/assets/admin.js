@@ -153,7 +153,7 @@ function drawRuns(runs, next) {
 function drawQuestions({ open, oldest }) {
   const lines = oldest.map((question) => h('li', null,
     h('button', { type: 'button', class: 'run-link', 'data-key': `question-${question.run}`, 'data-run': question.run }, question.prompt || 'A question'),
-    h('div', { class: 'muted' }, `${question.workflow} · ${question.user ?? 'nobody in particular'} · since ${when(question.asked_at)}`)));
+    h('div', { class: 'muted' }, `${question.workflow} · ${question.user ?? 'anonymous'} · since ${when(question.asked_at)}`)));
   if (open > oldest.length) lines.push(h('li', { class: 'muted' }, `and ${open - oldest.length} more`));
   put(byId('questions', HTMLElement), lines.length ? lines : [h('li', { class: 'muted' }, 'Nothing waits for anybody.')]);
 }
@@ -243,7 +243,7 @@ function wordsOfEvent(event) {
   const between = sender ? `${sender} to ${recipient ?? 'everybody'}` : '';
   const text = content.body ?? content.prompt ?? content.content ?? '';
   switch (event.kind) {
-    case 'created': return { said: `by ${event.user ?? 'nobody in particular'}`, more: shown(event.params) };
+    case 'created': return { said: `by ${event.user ?? 'anonymous'}`, more: shown(event.params) };
     case 'claimed': return { said: `by worker ${short(event.worker)}${event.epoch > 1 ? `, for the ${event.epoch}. time` : ''}` };
     case 'asked': return { said: between, more: text || shown(content) };
     case 'said': return { said: between, more: text || shown(content) };
@@ -266,7 +266,7 @@ function wordsOfRemoval(event) {
   const lines = [
     event.reason ? `Reason: ${event.reason}` : '',
     erased ? `Erased${erased.by ? ` by ${erased.by}` : ''}, ${when(erased.at)}: ${erased.reason}` : '',
-    event.workflow ? `${event.workflow} of ${event.user ?? 'nobody in particular'}, begun ${when(event.created_at)}, ${event.outcome ?? 'ended'}` : '',
+    event.workflow ? `${event.workflow} of ${event.user ?? 'anonymous'}, begun ${when(event.created_at)}, ${event.outcome ?? 'ended'}` : '',
     event.usage ? `${event.usage.llm_calls} requests to models, ${dollars(event.usage.cost_usd ?? 0)}` : '',
   ];
   return { said: who, more: lines.filter(Boolean).join('\n') || undefined };

@@ -294,7 +294,7 @@ function labelWords(field) {
   return [field.label, field.required ? neededWords() : null];
 }
 
-const neededWords = () => h('span', { class: 'needed' }, ' (needed)');
+const neededWords = () => h('span', { class: 'needed' }, ' (required)');
 
 /** The line that says what is wrong with a control. @param {string} id @param {HTMLElement} control @param {string} [help] the id of its help */
 function problemLine(id, control, help) {

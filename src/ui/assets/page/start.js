@@ -176,8 +176,8 @@ async function begin(start, workflow, params, replace, onRefused) {
 
 /** @param {boolean} hasWorkflows */
 function greeting(hasWorkflows) {
-  const lead = hasWorkflows ? 'Choose what you want to work on.' : 'There are no workflows yet. They appear here as soon as a worker serves one.';
-  return [h('h1', null, 'What shall we do?'), h('p', { class: 'lead' }, lead)];
+  const lead = hasWorkflows ? 'Choose a workflow.' : 'There are no workflows yet. They appear here as soon as a worker serves one.';
+  return [h('h1', null, 'Start a conversation'), h('p', { class: 'lead' }, lead)];
 }
 
 function cardsToCome() {

@@ -107,7 +107,7 @@ async function askWho(show) {
       const response = await fetch('/auth/login', {
         method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(credential),
       }).catch(() => { throw new ApiError('unreachable', 'the server cannot be reached; check your connection and try again', 0); });
-      if (!response.ok) throw await refusedSignIn(response);
+      if (!response.ok) throw await refusedSignIn(response, 'user' in credential);
       settle?.();
     },
   });
@@ -159,11 +159,11 @@ async function whoAmI() {
   return response.json();
 }
 
-/** @param {Response} response */
-async function refusedSignIn(response) {
-  if (response.status === 401) return new ApiError('unauthorized', 'that is not right; check it and try again', 401);
+/** @param {Response} response @param {boolean} withPassword */
+async function refusedSignIn(response, withPassword) {
+  if (response.status === 401) return new ApiError('unauthorized', withPassword ? 'wrong user name or password' : 'wrong key or token', 401);
   if (response.status !== 429) return refusalOf(response);
   const seconds = Number(response.headers.get('Retry-After'));
   const wait = seconds > 0 ? `${seconds} ${seconds === 1 ? 'second' : 'seconds'}` : 'a while';
-  return new ApiError('too_many_requests', `that was wrong too often; wait ${wait} and try again`, 429);
+  return new ApiError('too_many_requests', `too many wrong attempts; wait ${wait} and try again`, 429);
 }
