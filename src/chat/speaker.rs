@@ -158,7 +158,7 @@ fn who_next(agents: &[Name], floor: Floor) -> InShort {
     let numbered = agents.iter().enumerate().map(|(index, name)| (name.to_string(), (index + 1).to_string()));
     // As `next_speaker` goes on then.
     let others = match floor {
-        Floor::Method(_) => "Whoever is next in line",
+        Floor::Method(_) => "The next in line",
         Floor::Pattern => "Let a model choose",
     };
     InShort::new("Who speaks next?", numbered.chain([(others.to_owned(), String::new())]))

@@ -283,7 +283,7 @@ pub(super) async fn calls_from(gateway_url: &str) -> Option<IpAddr> {
     socket.local_addr().ok().map(|address| address.ip())
 }
 
-/// What the page is told.
+/// The settings of the page.
 pub(super) fn page(config: &Config, gateway_url: String, data_dir: &Path) -> ui::Settings {
     let oidc = match &config.auth.mode {
         config::AuthMode::Oidc(oidc) => Some((**oidc).clone()),

@@ -417,8 +417,9 @@ fn public_keys(field: &Field<'_>) -> Option<Vec<PublicKey>> {
     };
     let items = field.items()?;
     if items.is_empty() {
-        return field
-            .is_not("a list of public keys of gateways; leave it out to believe whoever can write to the broker");
+        return field.is_not(
+            "a list of public keys of gateways; leave it out to trust every process that can write to the broker",
+        );
     }
     items.iter().map(key).collect()
 }

@@ -37,7 +37,11 @@ pub static CONFIG: Shape = Shape {
         ),
         may("shutdown_grace", Kind::Duration, "How long a tier may take to end (default 10s)."),
         may("keep_ended", Kind::Duration, "How long an ended run is kept (default 30d)."),
-        may("webhooks", Kind::Map(&Kind::Shape(&WEBHOOK)), "Who is told that a run waits for a person, or has ended."),
+        may(
+            "webhooks",
+            Kind::Map(&Kind::Shape(&WEBHOOK)),
+            "Programs that get a notice when a run waits for a person, or has ended.",
+        ),
         may("seal_key", Kind::Text, "The key that seals passwords in the log (default: they live in memory only)."),
         may(
             "previous_seal_keys",
@@ -337,7 +341,7 @@ pub static WORKER: Shape = Shape {
         may(
             "believes",
             Kind::List(&Kind::Text),
-            "The public keys of the gateways that must vouch for users (default: whoever can write to the broker is believed).",
+            "The public keys of the gateways whose signatures are accepted (default: every process that can write to the broker is trusted).",
         ),
         may(
             "vouch_key",
@@ -393,7 +397,7 @@ pub static OTLP: Shape = Shape {
 
 pub static WEBHOOK: Shape = Shape {
     name: "webhook",
-    about: "A program that is told of runs.",
+    about: "A program that gets notices about runs.",
     keys: &[
         must("url", Kind::Text, "Where notices are sent to, by POST."),
         must("secret", Kind::Text, "What they are signed with, as Standard Webhooks has it."),

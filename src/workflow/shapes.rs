@@ -65,7 +65,7 @@ pub static AGENT: Shape = Shape {
             Kind::OneOf(&["conversable", "assistant", "user_proxy"]),
             "AG2's class; the classes differ in defaults only.",
         ),
-        may("system_message", Kind::Text, "What its model is told first."),
+        may("system_message", Kind::Text, "The first message in each request to its model."),
         may("description", Kind::Text, "What it is for; other agents may read it."),
         may(
             "llm",
@@ -289,7 +289,7 @@ pub static ASK_AGENT: Shape = Shape {
 
 pub static TOOL: Shape = Shape {
     name: "tool",
-    about: "A tool: what models are told of it, and what is done.",
+    about: "A tool: its description and parameters for the model, and the steps to run.",
     keys: &[
         must("description", Kind::Text, "What it does, for models."),
         may("params", Kind::Schema, "The JSON Schema of its arguments (default: it takes none)."),

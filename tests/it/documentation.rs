@@ -118,3 +118,125 @@ fn every_attack_in_the_table_names_tests_that_there_are() {
         }
     }
 }
+
+/// Words that readers stumble over: riddles by pronoun, and "he" for a process or a person.
+const BANNED: [&str; 14] = [
+    "whoever",
+    "whomever",
+    "whosoever",
+    "he",
+    "him",
+    "his",
+    "himself",
+    "is told",
+    "are told",
+    "was told",
+    "were told",
+    "of his own",
+    "of its own kind",
+    "nobody in particular",
+];
+
+/// A banned word in a text, whole words only.
+fn banned_in(text: &str) -> Option<&'static str> {
+    let letters = text.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty());
+    let words = format!(" {} ", letters.collect::<Vec<&str>>().join(" ").to_lowercase());
+    BANNED.into_iter().find(|banned| words.contains(&format!(" {banned} ")))
+}
+
+fn files_below(folder: &Path, extension: &str, found: &mut Vec<std::path::PathBuf>) {
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            files_below(&path, extension, found);
+        } else if path.extension().is_some_and(|its| its == extension) {
+            found.push(path);
+        }
+    }
+}
+
+/// The prose of a page, line by line: without code, in which tests and keys have their names.
+fn prose(page: &str) -> Vec<(usize, String)> {
+    let mut in_code = false;
+    let mut in_fence = false;
+    let mut found = Vec::new();
+    for (index, line) in page.lines().enumerate() {
+        if line.trim_start().starts_with("```") {
+            in_fence = !in_fence;
+            in_code = false;
+            continue;
+        }
+        if in_fence || line.trim().is_empty() {
+            // A comment in an example is prose, too.
+            found.push((index + 1, line.split_once(" # ").map_or("", |(_, comment)| comment).to_owned()));
+            in_code = false;
+            continue;
+        }
+        let mut kept = String::new();
+        for (part, text) in line.split('`').enumerate() {
+            in_code ^= part > 0;
+            if !in_code {
+                kept.push_str(text);
+            }
+        }
+        found.push((index + 1, kept));
+    }
+    found
+}
+
+/// What people read of a source file: its texts in quotes, and for the command line also the comments that are its help. Tests
+/// at the end of a file are left out.
+fn words_of_source(path: &Path, text: &str) -> Vec<(usize, String)> {
+    let is_help = path.starts_with("src/cli");
+    let program = text.lines().take_while(|line| !line.trim_start().starts_with("#[cfg(test)]"));
+    let words = |line: &str| {
+        let line = line.trim_start();
+        match (line.strip_prefix("///"), line.starts_with("//")) {
+            (Some(help), _) if is_help => help.to_owned(),
+            (_, true) => String::new(),
+            _ => line.split('"').skip(1).step_by(2).collect::<Vec<&str>>().join(" | "),
+        }
+    };
+    program.enumerate().map(|(index, line)| (index + 1, words(line))).collect()
+}
+
+/// What people read of a file of the chat page.
+fn words_of_page(text: &str) -> Vec<(usize, String)> {
+    let is_comment = |line: &str| ["//", "/*", "*"].iter().any(|sign| line.trim_start().starts_with(sign));
+    let words = |line: &str| {
+        let line = line.split(" // ").next().unwrap_or_default();
+        if is_comment(line) { String::new() } else { line.split("/** ").next().unwrap_or_default().to_owned() }
+    };
+    text.lines().enumerate().map(|(index, line)| (index + 1, words(line))).collect()
+}
+
+#[test]
+fn what_people_read_is_in_plain_words() {
+    let mut texts = Vec::new();
+    let mut pages: Vec<std::path::PathBuf> =
+        ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"].map(Into::into).into();
+    files_below(Path::new("docs"), "md", &mut pages);
+    for page in pages {
+        texts.push((page.clone(), prose(&std::fs::read_to_string(&page).expect("a page"))));
+    }
+    let mut sources = Vec::new();
+    files_below(Path::new("src"), "rs", &mut sources);
+    for source in sources.into_iter().filter(|path| !path.ends_with("tests.rs")) {
+        let text = std::fs::read_to_string(&source).expect("a source");
+        texts.push((source.clone(), words_of_source(&source, &text)));
+    }
+    let mut assets = Vec::new();
+    files_below(Path::new("src/ui/assets"), "js", &mut assets);
+    files_below(Path::new("src/ui/assets"), "html", &mut assets);
+    for asset in assets {
+        texts.push((asset.clone(), words_of_page(&std::fs::read_to_string(&asset).expect("an asset"))));
+    }
+    assert!(texts.len() > 100, "only {} files were found", texts.len());
+    let found = texts.iter().flat_map(|(path, lines)| {
+        lines.iter().filter_map(move |(line, text)| {
+            banned_in(text).map(|word| format!("{}:{line}: {word:?} in {}", path.display(), text.trim()))
+        })
+    });
+    let found: Vec<String> = found.collect();
+    assert!(found.is_empty(), "write these sentences in plain words (name the subject):\n{}", found.join("\n"));
+}

@@ -250,7 +250,7 @@ async fn what_chance_has_chosen_is_not_chosen_again() {
     assert_eq!(after.ended().await, (Ending::Completed, json!("12 from b")));
     assert_eq!(texts(&after.seen)[..12], spoken);
     assert!(texts(&after.seen).contains(&"chat_manager: Who speaks next?\n\n1. a\n2. b\n3. c".to_owned()));
-    assert_eq!(in_short(&after.seen)[0], "Who speaks next? [a=1] [b=2] [c=3] [Whoever is next in line=]");
+    assert_eq!(in_short(&after.seen)[0], "Who speaks next? [a=1] [b=2] [c=3] [The next in line=]");
     house.close().await;
 }
 

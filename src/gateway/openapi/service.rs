@@ -40,7 +40,7 @@ pub(super) fn service() -> Vec<Operation> {
                 vec![],
                 None,
                 json!({
-                    "200": answer("The caller; null: he does not say", json!({"type": "object", "required": ["mode", "user"],
+                    "200": answer("The caller; null: an anonymous caller", json!({"type": "object", "required": ["mode", "user"],
                         "properties": {
                             "mode": {"enum": ["none", "basic", "api_key", "jwt", "oidc", "trusted_header"]},
                             "user": {"anyOf": [{"type": "null"}, {"type": "object", "required": ["name", "groups", "admin"],

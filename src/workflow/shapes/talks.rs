@@ -120,7 +120,7 @@ pub static GROUP_CHAT: Shape = Shape {
         ),
         may("transitions", Kind::Map(&NAMES), "Who may speak after whom."),
         may("transitions_type", Kind::OneOf(&["allowed", "disallowed"]), "Or who may not (default allowed)."),
-        may("send_introductions", Kind::Bool, "Whether everybody is told first who is there (default false)."),
+        may("send_introductions", Kind::Bool, "Whether every agent first gets a list of the members (default false)."),
         may(
             "max_retries_for_selecting_speaker",
             Kind::Whole(0),
@@ -129,19 +129,19 @@ pub static GROUP_CHAT: Shape = Shape {
         may(
             "select_speaker_message_template",
             Kind::Text,
-            "What the model that selects is told first, with {roles} and {agentlist}.",
+            "The first message to the model that selects, with {roles} and {agentlist}.",
         ),
         may(
             "select_speaker_prompt_template",
             Kind::Any,
-            "What it is told last, with {agentlist}; null: the last message again.",
+            "The last message to it, with {agentlist}; null: the last message of the conversation again.",
         ),
-        may("select_speaker_auto_none_template", Kind::Text, "What it is told when it named nobody."),
-        may("select_speaker_auto_multiple_template", Kind::Text, "What it is told when it named several."),
+        may("select_speaker_auto_none_template", Kind::Text, "The message to it when it named no agent."),
+        may("select_speaker_auto_multiple_template", Kind::Text, "The message to it when it named several agents."),
         may(
             "role_for_select_speaker_messages",
             Kind::OneOf(&["system", "user", "assistant"]),
-            "The role of what it is told last (default system).",
+            "The role of the last message to it (default system).",
         ),
         may("select_speaker_auto_verbose", Kind::Bool, "Whether people see how it selects (default false)."),
         may("select_speaker_auto_llm", Kind::Name, "The model that selects (default: the manager's)."),

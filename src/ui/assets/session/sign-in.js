@@ -58,7 +58,7 @@ function credentialForm(login, { before, signIn }) {
     login === 'form' ? h('div', { class: 'field' }, h('label', { for: user.id }, 'User'), user) : null,
     h('div', { class: 'field' }, h('label', { for: secret.id }, login === 'form' ? 'Password' : 'Access key'),
       h('div', { class: 'secret' }, secret, eye)),
-    login === 'key' ? h('p', { class: 'help' }, 'Whoever runs this system gives you one.') : null,
+    login === 'key' ? h('p', { class: 'help' }, 'Ask the people who run this system for a key.') : null,
     problem, submit);
   form.addEventListener('input', () => {
     problem.textContent = '';
