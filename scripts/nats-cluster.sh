@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Starts three NATS servers on this machine with ../nats-server.cluster.conf, sets their streams up, and tries what each login can do.
 #   scripts/nats-cluster.sh          until Ctrl-C; every login's password is "try it"; data go to a new folder in /tmp
-#   scripts/nats-cluster.sh --test   the tests of the table in docs/security.md, which start three servers of their own
+#   scripts/nats-cluster.sh --test   the tests of the table in docs/explanation/security.md, which start three servers of their own
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/toolchain.sh

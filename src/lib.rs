@@ -1,6 +1,6 @@
 //! `fastagency`: one binary that takes multi-agent LLM workflows to production.
 //!
-//! The map, in reading order. A module names only modules on lower floors (`docs/architecture.md`).
+//! The map, in reading order. A module names only modules on lower floors (`docs/explanation/architecture.md`).
 
 // Ground: names, what is stored and sent, time, money, what is wrong where, tasks, logs, figures, traces.
 pub mod bounds;

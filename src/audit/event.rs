@@ -14,7 +14,7 @@ use crate::run::record::{Body, Outcome, Placed, Removal};
 use crate::run::redaction;
 use crate::run::summary::Rename;
 
-/// A record as JSON: `run`, `seq`, `at`, `kind`, and what belongs to the kind (`docs/audit.md` lists it).
+/// A record as JSON: `run`, `seq`, `at`, `kind`, and what belongs to the kind (`docs/how-to/audit.md` lists it).
 pub fn event(run: RunId, placed: &Placed, redactor: &Redactor) -> Value {
     let record = redaction::placed(redactor, placed).into_owned().record;
     let asked = record.asked;

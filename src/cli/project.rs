@@ -266,7 +266,7 @@ pub(super) fn safe_header(config: &Config, ui: IpAddr) -> Result<(), CliError> {
     Err(CliError::Usage(format!(
         "{what}. Name the proxy before the ui in `from`, and the ui in `proxies`:\n  auth:\n    mode: trusted_header\n    \
          proxies: [{ui}]\n    trusted_header: {{ user: {}, from: [ADDRESS OF THE PROXY] }}\n\
-         docs/access.md shows it whole, also for a proxy on the same machine",
+         docs/how-to/control-access.md shows it whole, also for a proxy on the same machine",
         header.user
     )))
 }

@@ -1,4 +1,4 @@
-//! What a gateway tells of a run: the events of `docs/api.md`, typed. The text of a record is kept as it came.
+//! What a gateway tells of a run: the events of `docs/reference/api.md`, typed. The text of a record is kept as it came.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! A client of the gateway's `/api` (`docs/api.md`): the one way in which this program's own commands talk to a gateway, be
+//! A client of the gateway's `/api` (`docs/reference/api.md`): the one way in which this program's own commands talk to a gateway, be
 //! it here or far away. It knows HTTP and the words of the interface, and no broker.
 //!
 //! Calls are made once; [`patiently`] repeats those that may be. Only [`follow::Follower`] connects again by itself.

@@ -1,4 +1,4 @@
-//! What people are shown of a conversation: AG2's events as the messages that every FastAgency client knows (`docs/api.md`).
+//! What people are shown of a conversation: AG2's events as the messages that every FastAgency client knows (`docs/reference/api.md`).
 //! What only says how a conversation goes on inside is not shown; a chat's result says how it ended.
 
 use serde_json::{Map, Value, json};

@@ -1,6 +1,6 @@
 //! The gateway: HTTP in, broker calls out, and back. It keeps no state of a run: any gateway can serve any run at any moment.
 //!
-//! Two interfaces over the same runs (`docs/api.md`): FastAgency's own endpoints and `/api`. `routes` is the table of both.
+//! Two interfaces over the same runs (`docs/reference/api.md`): FastAgency's own endpoints and `/api`. `routes` is the table of both.
 
 use std::path::PathBuf;
 use std::sync::Arc;

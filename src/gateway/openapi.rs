@@ -1,4 +1,4 @@
-//! `/openapi.json`: the whole interface in one place, as `docs/api.md` tells it in words. A test holds it and the route table
+//! `/openapi.json`: the whole interface in one place, as `docs/reference/api.md` tells it in words. A test holds it and the route table
 //! together.
 
 use serde_json::{Map, Value, json};

@@ -148,7 +148,7 @@ fn text(content: &Content) -> Option<&str> {
     }
 }
 
-/// The content under every key that `docs/api.md` names, so that a page need not know what is left out in the log.
+/// The content under every key that `docs/reference/api.md` names, so that a page need not know what is left out in the log.
 fn content(content: &Content) -> Value {
     let defaults: &[(&str, Value)] = match content {
         Content::TextInput(_) => &[

@@ -425,7 +425,7 @@ impl Content {
         is_needed.then_some(text)
     }
 
-    /// The content as our own interface shows it: all that is known, under the keys of `docs/api.md`.
+    /// The content as our own interface shows it: all that is known, under the keys of `docs/reference/api.md`.
     pub fn to_json(&self) -> Value {
         let mut json = match self {
             Content::Other { content, .. } => return content.clone(),

@@ -1,7 +1,7 @@
 //! The ownership of a run: how it is started, claimed, written, answered, followed and ended, over the broker's traits
 //! alone. Worker and gateway both stand on this; it knows no engine and no HTTP.
 //!
-//! The rules (`docs/architecture.md`, "Runs"): saying is appending; every append expects the last sequence; whoever wrote the
+//! The rules (`docs/explanation/architecture.md`, "Runs"): saying is appending; every append expects the last sequence; whoever wrote the
 //! last claim owns the run; an answer is what the inbox took first.
 
 pub mod record;

@@ -62,7 +62,7 @@ def is_tour(types: list[str], result: object) -> bool:
 
 
 def check_agents(types: list[str], shown: str, result: str) -> None:
-    """What agents do, as FastAgency's client was shown it (docs/ag2.md has the mapping)."""
+    """What agents do, as FastAgency's client was shown it (docs/get-started/from-ag2.md has the mapping)."""
     wanted = {"text_message", "suggested_function_call", "function_call_execution", "multiple_choice", "text_input", "system_message"}
     check("agents: every kind of message comes", set(types) >= wanted, types)
     check("agents: both calls of the tool are allowed before they are made", types.count("multiple_choice") == 2 and "May I call" in shown, types)

@@ -596,7 +596,7 @@ fn holding(folder: &Path, word: &str) -> Vec<PathBuf> {
     found
 }
 
-/// Waits until no file of a folder holds a word, with nothing else going on in it; not longer than docs/audit.md says of the
+/// Waits until no file of a folder holds a word, with nothing else going on in it; not longer than docs/how-to/audit.md says of the
 /// embedded broker.
 async fn gone_from(folder: &Path, word: &str) {
     let begun = std::time::Instant::now();

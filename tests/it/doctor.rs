@@ -265,7 +265,7 @@ authorization { users: [
     let nats = |user: &str| format!("nats: {{ url: \"{}\", user: {user}, password: {user} }}\n", server.url());
     let said = doctor(&project(&nats("narrow")), &[]).await;
     assert!(!said.healthy);
-    said.says("error", "we may not look at the stream FA_QUEUE", "docs/broker.md");
+    said.says("error", "we may not look at the stream FA_QUEUE", "docs/explanation/broker.md");
     said.says("error", "we may not append records", "publish to fa.>");
     assert_eq!(said.finding("the runs take")["level"], "ok", "what it may look at is looked at");
     let said = doctor(&project(&nats("all")), &[]).await;

@@ -6,19 +6,25 @@ use std::path::Path;
 use fastagency::ids::Name;
 use fastagency::{config, workflow};
 
-/// The fenced blocks of YAML, with their lines.
-fn blocks(file: &str) -> Vec<(usize, String)> {
+/// The fenced blocks of a language, with their lines.
+fn blocks(file: &str, language: &str) -> Vec<(usize, String)> {
     let text = std::fs::read_to_string(file).expect("the documentation");
     let mut blocks = Vec::new();
     let mut open: Option<(usize, String)> = None;
+    let mut indent = 0;
+    let fence = format!("```{language}");
     for (index, line) in text.lines().enumerate() {
         match &mut open {
             Some(_) if line.trim() == "```" => blocks.extend(open.take()),
             Some((_, block)) => {
-                block.push_str(line);
+                block.push_str(line.get(indent..).unwrap_or_default());
                 block.push('\n');
             }
-            None if line.trim() == "```yaml" => open = Some((index + 2, String::new())),
+            // A block in a list is indented as a whole.
+            None if line.trim() == fence => {
+                indent = line.len() - line.trim_start().len();
+                open = Some((index + 2, String::new()));
+            }
             None => {}
         }
     }
@@ -62,16 +68,23 @@ fn whole_workflow(block: &str) -> String {
 
 #[test]
 fn the_examples_of_workflows_are_right() {
-    let blocks = blocks("docs/workflows.md");
+    let blocks = blocks("docs/reference/workflows.md", "yaml");
     assert!(blocks.len() > 9, "only {} examples were found", blocks.len());
-    for (line, block) in blocks {
+    let blocks = blocks.into_iter().map(|(line, block)| ("docs/reference/workflows.md", line, block));
+    let guides =
+        ["docs/get-started/first-run.md", "docs/how-to/test-workflows.md", "docs/how-to/approve-tool-calls.md"];
+    let whole = guides.into_iter().flat_map(|page| {
+        let blocks = self::blocks(page, "yaml").into_iter().filter(|(_, block)| block.contains("steps:"));
+        blocks.map(move |(line, block)| (page, line, block))
+    });
+    for (page, line, block) in blocks.chain(whole) {
         let source = whole_workflow(&block);
         let own = source.lines().find_map(|line| line.strip_prefix("name: ")).expect("a name");
         let name = Name::parse(own).expect("a name");
         let lesson = (Name::parse("lesson").expect("a name"), LESSON.to_owned());
         let sources = BTreeMap::from([lesson, (name.clone(), source)]);
         if let Err(problems) = workflow::from_definition(&workflow::Definition { name, sources }) {
-            panic!("docs/workflows.md, line {line}:\n{problems}");
+            panic!("{page}, line {line}:\n{problems}");
         }
     }
 }
@@ -79,14 +92,20 @@ fn the_examples_of_workflows_are_right() {
 #[test]
 fn the_examples_of_configuration_are_right() {
     let folder = tempfile::tempdir().expect("a folder");
-    let blocks = blocks("docs/configuration.md");
+    let blocks = blocks("docs/reference/configuration.md", "yaml");
     assert!(blocks.len() > 2, "only {} examples were found", blocks.len());
-    for (line, block) in blocks {
+    let blocks = blocks.into_iter().map(|(line, block)| ("docs/reference/configuration.md", line, block));
+    let guides = ["docs/how-to/test-workflows.md", "docs/how-to/approve-tool-calls.md", "docs/how-to/deploy.md"];
+    let parts = guides.into_iter().flat_map(|page| {
+        let blocks = self::blocks(page, "yaml").into_iter().filter(|(_, block)| !block.contains("steps:"));
+        blocks.map(move |(line, block)| (page, line, block))
+    });
+    for (page, line, block) in blocks.chain(parts) {
         let source = if block.contains("version: 1\n") { block } else { format!("version: 1\n{block}") };
         let file = folder.path().join("fastagency.yaml");
         std::fs::write(&file, source).expect("a writable folder");
         if let Err(problems) = config::load(Path::new(&file), &|_| None) {
-            panic!("docs/configuration.md, line {line}:\n{problems}");
+            panic!("{page}, line {line}:\n{problems}");
         }
     }
 }
@@ -104,7 +123,7 @@ fn source(module: &str) -> Option<String> {
 
 #[test]
 fn every_attack_in_the_table_names_tests_that_there_are() {
-    let text = std::fs::read_to_string("docs/security.md").expect("the documentation");
+    let text = std::fs::read_to_string("docs/explanation/security.md").expect("the documentation");
     let table = text.split("| attack | test |").nth(1).expect("the table of attacks");
     let rows: Vec<&str> = table.lines().skip(2).take_while(|line| line.starts_with('|')).collect();
     assert!(rows.len() > 20, "{rows:?}");
@@ -117,6 +136,58 @@ fn every_attack_in_the_table_names_tests_that_there_are() {
             assert!(found, "there is no test {test}");
         }
     }
+}
+
+/// The words of a command in a shell: blanks part them where no quotes are, and a comment ends it.
+fn shell_words(line: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut quote = None;
+    for letter in line.chars() {
+        match (quote, letter) {
+            (None, '"' | '\'') => quote = Some(letter),
+            (Some(open), _) if open == letter => quote = None,
+            (None, '#' | '>' | '|' | '&') if words.last().is_some_and(String::is_empty) => break,
+            (None, ' ') => words.push(String::new()),
+            _ => words.last_mut().expect("a word").push(letter),
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+/// The commands of this program in a page.
+fn commands(page: &str) -> Vec<(usize, Vec<String>)> {
+    let blocks = blocks(page, "sh").into_iter();
+    let lines = blocks.flat_map(|(first, block)| {
+        let lines: Vec<String> = block.lines().map(str::to_owned).collect();
+        lines.into_iter().enumerate().map(move |(index, line)| (first + index, line))
+    });
+    let parts = lines.flat_map(|(number, line)| {
+        let parts: Vec<String> = line.split(" && ").map(str::to_owned).collect();
+        parts.into_iter().map(move |part| (number, part))
+    });
+    let words = parts.map(|(number, part)| (number, shell_words(&part)));
+    let ours = words.filter_map(|(number, mut words)| {
+        let place = words.iter().take(2).position(|word| word == "fastagency" || word.ends_with("/fastagency"))?;
+        Some((number, words.split_off(place)))
+    });
+    ours.filter(|(_, words)| words.len() > 1).collect()
+}
+
+#[test]
+fn the_commands_in_the_pages_are_commands() {
+    let mut pages: Vec<std::path::PathBuf> = vec!["README.md".into()];
+    files_below(Path::new("docs"), "md", &mut pages);
+    let mut count = 0;
+    for page in pages {
+        for (line, words) in commands(page.to_str().expect("a path")) {
+            count += 1;
+            if let Err(error) = <fastagency::cli::Cli as clap::Parser>::try_parse_from(&words) {
+                panic!("{}, line {line}: {words:?}\n{error}", page.display());
+            }
+        }
+    }
+    assert!(count > 20, "only {count} commands were found");
 }
 
 /// Words that readers stumble over: riddles by pronoun, and "he" for a process or a person.

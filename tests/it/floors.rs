@@ -1,4 +1,4 @@
-//! The house of `docs/architecture.md`, kept true: a module names only modules on lower floors, and neighbours on one
+//! The house of `docs/explanation/architecture.md`, kept true: a module names only modules on lower floors, and neighbours on one
 //! floor do not name each other.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! What a stolen login of each tier can do at the NATS server: the table of docs/security.md, each cell tried at a server with
+//! What a stolen login of each tier can do at the NATS server: the table of docs/explanation/security.md, each cell tried at a server with
 //! the shipped configuration, one server and three.
 
 use std::time::Duration;

@@ -202,7 +202,7 @@ async fn every_tier_shows_figures_that_name_no_run_and_no_person() {
         tokio::time::sleep(Duration::from_millis(100)).await;
         names = shown().await;
     }
-    let docs = std::fs::read_to_string("docs/operation.md").unwrap();
+    let docs = std::fs::read_to_string("docs/how-to/operate.md").unwrap();
     let documented: BTreeSet<String> = docs
         .lines()
         .filter_map(|line| line.strip_prefix("| `")?.split_once('`').map(|(name, _)| name.to_owned()))

@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * A gateway and ui in one, played: it serves the page's files and speaks docs/api.md over runs that follow a script.
+ * A gateway and ui in one, played: it serves the page's files and speaks docs/reference/api.md over runs that follow a script.
  * For looking at the page while working on it (`node tests/page/mock-gateway.mjs`, then open what it prints) and for the
  * browser tests, which hold a script at a gate until they have seen what they wanted to see.
  */

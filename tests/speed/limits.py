@@ -25,7 +25,7 @@ MOST = 400
 # Another user's p99 at most doubles. Below this it may do more: on a quiet machine a request takes a millisecond or two, and twice
 # as much is what the attacker takes of the same processors, which no limit of the gateway can give back. Nobody notices 10 ms.
 FLOOR_MS = 10
-# What docs/access.md names, in MiB: what a user's large bodies and frames hold together, with 64 KiB for each connection, and what
+# What docs/reference/limits.md names, in MiB: what a user's large bodies and frames hold together, with 64 KiB for each connection, and what
 # the allocator keeps besides; histories that nobody takes; model replies at once.
 UPLOADS_MIB = 128
 HISTORIES_MIB = 256 + 64

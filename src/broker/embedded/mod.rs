@@ -2,7 +2,7 @@
 //!
 //! One keeper works with a SQLite file (`keeper.rs`), most often on a thread of its own (`store.rs`); every call is a piece of
 //! work for it. It does what waits in one transaction, and only after the commit does it answer and tell followers. Everything that was acknowledged therefore survives
-//! `kill -9`; the disk itself is synchronised about once a second (`docs/broker.md` says what survives what).
+//! `kill -9`; the disk itself is synchronised about once a second (`docs/explanation/broker.md` says what survives what).
 //!
 //! Always true here: one process per data folder, held by a lock on a file that the system releases however the process
 //! ends; dropping the last [`Broker`] ends the thread and frees the folder.

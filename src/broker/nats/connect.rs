@@ -124,7 +124,8 @@ pub async fn connect(settings: &Nats, name: &str) -> Result<Broker, ConnectError
         Some(login) => {
             let hand = usable(&settings.with(login), &format!("{name}, cleaner")).await?;
             if !cleaner::may_clean(&hand).await.map_err(setup)? {
-                let reason = "the login of nats.cleaner may not purge: see docs/broker.md, Permissions".to_owned();
+                let reason =
+                    "the login of nats.cleaner may not purge: see docs/explanation/broker.md, Permissions".to_owned();
                 return Err(setup(broker::Error::Refused { doing: "clean".to_owned(), reason }));
             }
             Some(Arc::new(hand))

@@ -208,7 +208,7 @@ fn within_reach(found: &Value, mut wanted: Value) -> Value {
     if found["deny_delete"] == true && wanted["deny_delete"] == false {
         tracing::warn!(
             stream = found["name"].as_str(),
-            "an earlier version made this bucket: what is replaced in it stays in the server's files for a while (docs/broker.md, On NATS)"
+            "an earlier version made this bucket: what is replaced in it stays in the server's files for a while (docs/explanation/broker.md, On NATS)"
         );
         wanted["deny_delete"] = json!(true);
         wanted["max_msgs_per_subject"] = json!(1);

@@ -64,7 +64,7 @@ pub(super) async fn look(config: &Config, monitor: &str, findings: &mut Findings
             Err(error) => findings.fail(
                 TOPIC,
                 format!("we may not {what}: {}", chain(error)),
-                "let this user publish to fa.> (docs/broker.md lists what each tier needs)",
+                "let this user publish to fa.> (docs/explanation/broker.md lists what each tier needs)",
             ),
         }
     }
@@ -148,7 +148,7 @@ fn stream(name: &str, found: &Result<Option<Stream>, Error>, replicas: u64, find
             return findings.fail(
                 TOPIC,
                 format!("we may not look at the stream {name}: {}", chain(error)),
-                "let this user publish to $JS.API.> and subscribe to _INBOX.> (docs/broker.md)",
+                "let this user publish to $JS.API.> and subscribe to _INBOX.> (docs/explanation/broker.md)",
             );
         }
     };
@@ -248,7 +248,7 @@ async fn known(examined: &Examined, findings: &mut Findings) -> Known {
             (Err(error), _) | (_, Err(error)) => findings.fail(
                 TOPIC,
                 format!("the catalogue cannot be read: {}", chain(&error)),
-                "let this user publish to $JS.API.> (docs/broker.md)",
+                "let this user publish to $JS.API.> (docs/explanation/broker.md)",
             ),
         }
     }

@@ -49,7 +49,7 @@ fn workers(config: &Config, known: &Known, findings: &mut Findings) {
         findings.warn(
             TOPIC,
             "no worker that is up may remove for ever: what is removed, redacted or erased stays on the NATS server",
-            "give one worker the cleaner's login (nats.cleaner; docs/broker.md, Permissions)",
+            "give one worker the cleaner's login (nats.cleaner; docs/explanation/broker.md, Permissions)",
         );
     }
     let served: BTreeSet<&str> =

@@ -56,7 +56,7 @@ fn written() -> Value {
             "run": {"type": "string"}, "at": when,
             "seq": {"type": ["integer", "null"], "description": "Null for what lies beside the log (renamed)"},
             "kind": {"type": "string", "description": "created, claimed, said, asked, answered, replied, failed, made, \
-                calling, parked, ended, removed, renamed, redacted, unreadable; what belongs to each is in docs/audit.md"},
+                calling, parked, ended, removed, renamed, redacted, unreadable; what belongs to each is in docs/how-to/audit.md"},
             "workflow": {"type": "string"}, "user": text_or_null}},
     })
 }

@@ -1,7 +1,7 @@
 // @ts-check
 /**
  * The operator's page: the runs of all users as they are now, their workers, open questions and costs. Users who may read the
- * audit may open it (docs/operation.md). It asks again when the audit's live tail says that something has happened, and every
+ * audit may open it (docs/how-to/operate.md). It asks again when the audit's live tail says that something has happened, and every
  * few seconds in any case; nothing is kept here.
  *
  * @typedef {{id: string, workflow: string, title: string | null, state: string, outcome: string | null, user: string | null,

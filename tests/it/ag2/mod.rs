@@ -133,7 +133,7 @@ async fn hold_one(run: &Value, stage: &mut Stage<'_>) -> Result<Option<Value>, S
 /// How a recording went.
 enum Verdict {
     Passed,
-    /// The recording says of itself that it is an accident of AG2 (`docs/ag2.md`): where.
+    /// The recording says of itself that it is an accident of AG2 (`docs/get-started/from-ag2.md`): where.
     Differs(String),
     Failed(String),
 }
@@ -215,9 +215,10 @@ async fn report(folder: &Path) -> Report {
     Report { text, failed, differing }
 }
 
-/// The recordings that `docs/ag2.md` names where it lists what differs, and how many differences it lists.
+/// The recordings that `docs/get-started/from-ag2.md` names where it lists what differs, and how many differences it lists.
 fn documented() -> (BTreeSet<String>, usize) {
-    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/ag2.md")).expect("the docs");
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/get-started/from-ag2.md"))
+        .expect("the docs");
     let (_, list) = text.split_once("## What differs, and why").expect("the list");
     let is_number = |word: &&str| {
         let digits = word.trim_start_matches(|letter: char| letter.is_ascii_lowercase());
@@ -244,7 +245,7 @@ async fn agents_talk_as_they_do_in_ag2() {
     let (named, items) = documented();
     assert!(items <= 10, "{items} differences are listed");
     if std::env::var_os("AG2_TRACES").is_none() {
-        assert_eq!(differing, named, "docs/ag2.md names what differs, and nothing else does");
+        assert_eq!(differing, named, "docs/get-started/from-ag2.md names what differs, and nothing else does");
     }
 }
 

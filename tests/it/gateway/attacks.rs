@@ -1,4 +1,4 @@
-//! What was tried against gateway and page; docs/security.md has the table of it.
+//! What was tried against gateway and page; docs/explanation/security.md has the table of it.
 
 use std::net::IpAddr;
 use std::time::Duration;
