@@ -20,19 +20,19 @@ pub(super) struct All {
     /// The address that gateway and page listen on, instead of the ones in the configuration.
     #[arg(long)]
     host: Option<IpAddr>,
-    /// The gateway's port.
+    /// The port of the gateway.
     #[arg(long)]
     port: Option<u16>,
-    /// The page's port.
+    /// The port of the chat page.
     #[arg(long)]
     ui_port: Option<u16>,
     /// Use the NATS server of the configuration instead of the embedded broker (as --nats-url does).
     #[arg(long)]
     nats: bool,
-    /// Where the embedded broker keeps its data.
+    /// The data folder of the embedded broker.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Let a mock answer instead of every model: no key, no network.
+    /// Use a mock instead of every model: no key, no network.
     #[arg(long)]
     mock_llm: bool,
     #[command(flatten)]

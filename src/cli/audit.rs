@@ -50,7 +50,7 @@ pub(super) struct Audit {
     /// Read the NATS server of the configuration instead of the data folder (as --nats-url does).
     #[arg(long, global = true, conflicts_with = "data_dir")]
     nats: bool,
-    /// Where the embedded broker keeps its data.
+    /// The data folder of the embedded broker.
     #[arg(long, global = true, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Print JSON, one object a line.

@@ -15,7 +15,7 @@ use crate::cli::{Common, project};
 pub(super) struct Backup {
     /// The folder to copy to; it must not hold a store.
     to: PathBuf,
-    /// Where the embedded broker keeps its data.
+    /// The data folder of the embedded broker.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 }
@@ -23,9 +23,9 @@ pub(super) struct Backup {
 /// Puts a backup back, where the embedded broker has no data yet.
 #[derive(Args)]
 pub(super) struct Restore {
-    /// The folder that a backup was made in.
+    /// The folder that holds the backup.
     from: PathBuf,
-    /// Where the embedded broker is to keep its data.
+    /// The data folder to restore to; it must not hold a store.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 }

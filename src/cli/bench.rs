@@ -28,13 +28,13 @@ pub(super) struct Bench {
     /// The gateway. With --floor it is measured between two measurements of the floor; without it the floor alone is.
     #[arg(long, value_name = "URL", required_unless_present = "floor")]
     gateway_url: Option<String>,
-    /// The workflow.
+    /// The name of the workflow.
     #[arg(long, default_value = "echo", value_name = "NAME")]
     workflow: String,
-    /// How many conversations in all.
+    /// The number of conversations in all.
     #[arg(long, short = 'n', default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
     conversations: u32,
-    /// How many at once; with --hold, how many are being opened or answered at once.
+    /// The number of conversations at once; with --hold, how many are opened or answered at once.
     #[arg(long, short = 'j', default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..), value_name = "C")]
     concurrency: u32,
     /// How conversations are held.
@@ -43,7 +43,7 @@ pub(super) struct Bench {
     /// What each answer begins with; the secret follows. Choices are answered with their default or the first one.
     #[arg(long, default_value = "", value_name = "TEXT")]
     answer: String,
-    /// The workflow does not give the answer back: that it does not come is no error.
+    /// Do not expect the workflow to give the answer back.
     #[arg(long)]
     no_echo: bool,
     /// Open all conversations, wait until each has its question, keep them open, then answer all.

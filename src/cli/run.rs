@@ -35,33 +35,33 @@ answer (the run waits for it).";
 #[derive(Args)]
 #[command(after_help = HOW_IT_GOES)]
 pub(super) struct Run {
-    /// The workflow; without it the only one there is, or a choice.
+    /// The name of the workflow. Without it, the only workflow is run, or you choose one.
     #[arg(conflicts_with = "run")]
     workflow: Option<String>,
-    /// A parameter of the workflow, as often as needed. The value is JSON where the workflow wants more than a text.
+    /// A parameter of the workflow (may be repeated). The value is JSON if the parameter is not a text.
     #[arg(long = "param", short, value_name = "NAME=VALUE", conflicts_with = "run")]
     params: Vec<String>,
-    /// An answer, used once; as often as needed. FOR is the question's number in the run (1, 2, …), its id, or the beginning
-    /// of its prompt. Without FOR= it is for the next question that no other answer is for (`=VALUE`, if there is a `=` in
-    /// it). Choices are given by label or number (several with commas), forms as JSON.
+    /// An answer, used once (may be repeated). FOR is the question's number in the run (1, 2, …), its id, or the beginning
+    /// of its prompt. Without FOR= it answers the next question that has no answer of its own (`=VALUE`, if the value has
+    /// a `=`). Choices are given by label or number (several with commas), forms as JSON.
     #[arg(long = "answer", short, value_name = "[FOR=]VALUE")]
     answers: Vec<String>,
-    /// Print each record of the run as a line of JSON, and ask nothing.
+    /// Print each record of the run as a line of JSON, and do not ask.
     #[arg(long)]
     json: bool,
-    /// Come back to a run.
+    /// Continue a run.
     #[arg(long, value_name = "ID", value_parser = run_id)]
     run: Option<RunId>,
-    /// Talk to the gateway there; nothing runs in this process.
+    /// Use the gateway at this address; nothing runs in this process.
     #[arg(long, value_name = "URL", conflicts_with_all = ["data_dir", "nats", "mock_llm"])]
     gateway_url: Option<String>,
     /// Use the NATS server of the configuration instead of the data folder (as --nats-url does).
     #[arg(long, conflicts_with = "data_dir")]
     nats: bool,
-    /// Where the embedded broker keeps its data.
+    /// The data folder of the embedded broker.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Let a mock answer instead of every model: no key, no network.
+    /// Use a mock instead of every model: no key, no network.
     #[arg(long)]
     mock_llm: bool,
 }

@@ -10,7 +10,7 @@ use crate::{config, workflow};
 /// Prints the JSON Schema of a kind of file, for editors.
 #[derive(Args)]
 pub(super) struct Schema {
-    /// Which file.
+    /// The kind of file.
     #[arg(value_enum, default_value_t = Kind::Workflow)]
     kind: Kind,
 }

@@ -13,7 +13,7 @@ use crate::worker;
 /// Takes runs from the queue and executes their workflows.
 #[derive(Args)]
 pub(super) struct Worker {
-    /// Let a mock answer instead of every model: no key, no network.
+    /// Use a mock instead of every model: no key, no network.
     #[arg(long)]
     mock_llm: bool,
     #[command(flatten)]

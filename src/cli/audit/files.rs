@@ -26,10 +26,10 @@ use crate::run::redaction;
 /// Which events, and how they are written.
 #[derive(Args)]
 pub(super) struct Export {
-    /// What it is written in.
+    /// The format of the file.
     #[arg(long, value_enum, default_value = "jsonl")]
     format: Format,
-    /// The file that it is written to (default: the standard output).
+    /// The file to write (default: standard output).
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
@@ -54,13 +54,13 @@ pub(super) struct Verify {
 /// Whose runs, and why.
 #[derive(Args)]
 pub(super) struct Erase {
-    /// The person.
+    /// The user whose data is erased.
     #[arg(long, value_name = "USER")]
     user: String,
-    /// Why; it is kept.
+    /// The reason; it is kept in the log.
     #[arg(long, value_name = "WORDS")]
     reason: String,
-    /// Do not ask.
+    /// Do not ask for confirmation.
     #[arg(long)]
     yes: bool,
 }

@@ -13,22 +13,22 @@ pub(super) struct Which {
     /// Only runs of this workflow.
     #[arg(long, value_name = "NAME")]
     workflow: Option<String>,
-    /// Only this user's.
+    /// Only runs of this user.
     #[arg(long, value_name = "USER")]
     user: Option<String>,
-    /// Only those that are so, or that ended so.
+    /// Only runs with this state or outcome.
     #[arg(long, value_parser = how())]
     state: Option<How>,
-    /// Only those that this worker claimed last.
+    /// Only runs that this worker claimed last.
     #[arg(long, value_name = "ID")]
     worker: Option<String>,
-    /// Only those created since then: a time (2026-11-22T10:00:00Z), a day (2026-11-22), or how long ago (2h, 3d).
+    /// Only runs created since then: a time (2026-11-22T10:00:00Z), a day (2026-11-22), or how long ago (2h, 3d).
     #[arg(long, value_parser = since, value_name = "TIME")]
     since: Option<Timestamp>,
-    /// Only those created before then.
+    /// Only runs created before then.
     #[arg(long, value_parser = since, value_name = "TIME")]
     until: Option<Timestamp>,
-    /// Only those with this in their title, workflow, user, id or reason.
+    /// Only runs with this text in their title, workflow, user, id or reason.
     #[arg(long, short, value_name = "WORDS")]
     q: Option<String>,
 }
