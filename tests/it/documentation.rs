@@ -71,8 +71,12 @@ fn the_examples_of_workflows_are_right() {
     let blocks = blocks("docs/reference/workflows.md", "yaml");
     assert!(blocks.len() > 9, "only {} examples were found", blocks.len());
     let blocks = blocks.into_iter().map(|(line, block)| ("docs/reference/workflows.md", line, block));
-    let guides =
-        ["docs/get-started/first-run.md", "docs/how-to/test-workflows.md", "docs/how-to/approve-tool-calls.md"];
+    let guides = [
+        "docs/get-started/first-run.md",
+        "docs/get-started/from-ag2.md",
+        "docs/how-to/test-workflows.md",
+        "docs/how-to/approve-tool-calls.md",
+    ];
     let whole = guides.into_iter().flat_map(|page| {
         let blocks = self::blocks(page, "yaml").into_iter().filter(|(_, block)| block.contains("steps:"));
         blocks.map(move |(line, block)| (page, line, block))
