@@ -308,7 +308,7 @@ pub struct MessageView {
     /// text_message, suggested_function_call, function_call_execution, text_input, multiple_choice, form, approval, system_message, workflow_started, workflow_completed, error, keep_alive, or what a foreign worker sent
     #[serde(rename = "type")]
     pub kind: String,
-    /// What belongs to its type; docs/api.md lists it.
+    /// What belongs to its type; docs/reference/api.md lists it.
     #[serde(default)]
     #[schemars(with = "Map<String, Value>")]
     pub content: Value,

@@ -15,7 +15,7 @@
  * @property {string | null} recipient   To whom.
  * @property {boolean} auto_reply   Whether an agent said it by itself, as AG2 tells it.
  * @property {string} type   text_message, suggested_function_call, function_call_execution, text_input, multiple_choice, form, approval, system_message, workflow_started, workflow_completed, error, keep_alive, or what a foreign worker sent
- * @property {Record<string, any>} content   What belongs to its type; docs/api.md lists it.
+ * @property {Record<string, any>} content   What belongs to its type; docs/reference/api.md lists it.
  * @property {Within[]} [within]   The conversations inside the workflow's own that it belongs to, outermost first.
  * @property {string} [html]   The text, rendered and made safe.
  *
