@@ -12,6 +12,7 @@ use crate::chat::memory::{Utterance, content_text, unnamed, wire};
 use crate::chat::{Event, Line, Replied, Result, Speaking, Stage, Stop, nested, pattern, tools};
 use crate::ids::Name;
 use crate::protocol::dialogue::{ChatMessage, Request, Role, ToolCall};
+use crate::protocol::failure::FailureKind;
 use crate::workflow::{Agent, Expression, ModelUse, Schema};
 
 /// The longest name of a tool that a provider takes.
@@ -140,7 +141,8 @@ fn with_a_valid_name(mut call: ToolCall) -> ToolCall {
 pub(super) fn ends_conversation(rule: Option<&Expression>, owner: &Name, message: &Line) -> Result<bool> {
     let Some(rule) = rule else { return Ok(message.text() == "TERMINATE") };
     let context = minijinja::context! { message => message.in_context() };
-    let in_words = |error| Stop::failed("template", format!("is_termination_msg of {:?}: {error}", owner.as_str()));
+    let in_words =
+        |error| Stop::failed(FailureKind::Template, format!("is_termination_msg of {:?}: {error}", owner.as_str()));
     rule.holds(&context).map_err(in_words)
 }
 

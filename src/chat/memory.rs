@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use crate::chat::{Result, Stop};
 use crate::ids::{MessageId, Name};
 use crate::protocol::dialogue::{ChatMessage, Role, ToolCall};
+use crate::protocol::failure::FailureKind;
 
 /// A message as somebody remembers it: its role is the one that the list's owner sees.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -80,7 +81,7 @@ impl Utterance {
             other => return Ok(Self::text(other.to_string())),
         };
         let malformed = |what: &str, error: serde_json::Error| {
-            Stop::failed("message", format!("the {what} of a message cannot be read: {error}"))
+            Stop::failed(FailureKind::Message, format!("the {what} of a message cannot be read: {error}"))
         };
         let list = |fields: &mut Map<String, Value>, key: &str| fields.remove(key).filter(|value| !value.is_null());
         let tool_calls = list(&mut fields, "tool_calls").map(serde_json::from_value).transpose();
@@ -96,11 +97,15 @@ impl Utterance {
             shown_as: None,
         };
         match &utterance.content {
-            Value::Null if utterance.tool_calls.is_empty() => {
-                Err(Stop::failed("message", "a message without content and without tool calls cannot be sent"))
-            }
+            Value::Null if utterance.tool_calls.is_empty() => Err(Stop::failed(
+                FailureKind::Message,
+                "a message without content and without tool calls cannot be sent",
+            )),
             Value::Null | Value::String(_) | Value::Array(_) => Ok(utterance),
-            other => Err(Stop::failed("message", format!("the content of a message is a text or a list, not {other}"))),
+            other => Err(Stop::failed(
+                FailureKind::Message,
+                format!("the content of a message is a text or a list, not {other}"),
+            )),
         }
     }
 

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use crate::ids::{MessageId, Name};
 use crate::message::Content;
 use crate::protocol::dialogue::{Reply, Request, ToolCall};
+use crate::protocol::failure::FailureKind;
 use crate::workflow::{Agent, ModelUse, Tool};
 
 mod agent;
@@ -47,15 +48,11 @@ pub enum Stop {
     Halted(String),
 }
 
-/// The kind of a failure because something went on for too long, or used too much. A model is never told of one: it could mend
-/// nothing.
-pub const LIMIT: &str = "limit";
-
 /// A failure, as `error {kind, message, step}` in a workflow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// What kind: `model`, `timeout`, `template`, `limit`, `fail`, ….
-    pub kind: String,
+    /// What kind.
+    pub kind: FailureKind,
     /// A sentence.
     pub message: String,
     /// The step in which it happened, as people find it.
@@ -64,8 +61,8 @@ pub struct Failure {
 
 impl Stop {
     /// A failure of that kind.
-    pub fn failed(kind: &str, message: impl Into<String>) -> Self {
-        Stop::Failed(Failure { kind: kind.to_owned(), message: message.into(), step: None })
+    pub fn failed(kind: FailureKind, message: impl Into<String>) -> Self {
+        Stop::Failed(Failure { kind, message: message.into(), step: None })
     }
 }
 
@@ -205,7 +202,7 @@ impl<'s> Stage<'s> {
     fn agent(&self, name: &Name) -> Result<Arc<Agent>> {
         // The check has seen to it; a definition that came from elsewhere may still be wrong.
         let found = self.agents.get(name).cloned();
-        found.ok_or_else(|| Stop::failed("workflow", format!("there is no agent {:?}", name.as_str())))
+        found.ok_or_else(|| Stop::failed(FailureKind::Workflow, format!("there is no agent {:?}", name.as_str())))
     }
 
     async fn tell(&self, event: Event) -> Result<()> {

@@ -10,8 +10,9 @@ use crate::chat::memory::Utterance;
 use crate::chat::pair::{Chat, Recipient};
 use crate::chat::queue::hold_next;
 use crate::chat::summary::reflect;
-use crate::chat::{Event, LIMIT, Line, Result, Stage, Stop};
+use crate::chat::{Event, Line, Result, Stage, Stop};
 use crate::ids::Name;
+use crate::protocol::failure::FailureKind;
 use crate::workflow::{Agent, NestedCarryover, NestedChat};
 
 /// How deep conversations may be within each other: agents that consult each other in a circle would never end.
@@ -28,7 +29,7 @@ pub(super) async fn reply(
 ) -> Result<Reply> {
     if stage.depth == DEEPEST {
         let problem = format!("the nested chats of {:?} are {DEEPEST} deep: they never end", owner.name.as_str());
-        return Err(Stop::failed(LIMIT, problem));
+        return Err(Stop::failed(FailureKind::Limit, problem));
     }
     let mut recipients: Vec<Name> = chats.iter().map(|nested| nested.recipient.clone()).collect();
     recipients.dedup();
@@ -84,7 +85,8 @@ fn first_message(nested: &NestedChat, heard: &[Arc<Line>], last: Option<&Arc<Lin
         Some(data) => {
             let outer = heard.last().map(|line| line.in_context());
             let context = minijinja::context! { message => outer };
-            let in_words = |error: crate::workflow::EvaluationError| Stop::failed("template", error.to_string());
+            let in_words =
+                |error: crate::workflow::EvaluationError| Stop::failed(FailureKind::Template, error.to_string());
             Some(data.evaluate(&context).map_err(in_words)?)
         }
         None => last.map(|last| last.content.clone()),

@@ -14,6 +14,7 @@ use crate::chat::summary::summarize;
 use crate::chat::{Event, Result, Stage, Stop, own_name};
 use crate::ids::Name;
 use crate::message::{InShort, TextInput};
+use crate::protocol::failure::FailureKind;
 use crate::workflow::{Agent, Expression, HumanInputMode, SummaryMethod};
 
 /// A conversation that is about to begin.
@@ -180,7 +181,7 @@ fn check_summary(summary: &SummaryMethod, sender: &Agent, recipient: &Recipient)
     if matches!(summary, SummaryMethod::Reflection { .. }) && sender.llm.is_none() && !of_recipient {
         let problem =
             format!("neither {} nor {} has a model that could sum up their chat", sender.name, recipient.name());
-        return Err(Stop::failed("workflow", problem));
+        return Err(Stop::failed(FailureKind::Workflow, problem));
     }
     Ok(())
 }

@@ -7,12 +7,13 @@ use serde_json::Value;
 
 use crate::chat::pair::{Chat, Ended, Recipient, completed, initiate};
 use crate::chat::{Event, Result, Stage, Stop};
+use crate::protocol::failure::FailureKind;
 use crate::workflow::Agent;
 
 /// Holds conversations, and returns their chat results. Who has no sender begins as the first one's does.
 pub async fn hold_all(stage: &mut Stage<'_>, chats: Vec<Chat>) -> Result<Vec<Value>> {
     let Some(starter) = chats.first().and_then(|chat| chat.sender.clone()) else {
-        return Err(Stop::failed("workflow", "the first of several chats needs a sender"));
+        return Err(Stop::failed(FailureKind::Workflow, "the first of several chats needs a sender"));
     };
     let mut finished = Vec::with_capacity(chats.len());
     for chat in chats {

@@ -13,6 +13,7 @@ use crate::chat::{Event, Line, Replied, Result, Stage, Stop, own_name};
 use crate::ids::Name;
 use crate::message::{InShort, TextInput};
 use crate::protocol::dialogue::{ChatMessage, Request, Role};
+use crate::protocol::failure::FailureKind;
 use crate::workflow::{Agent, Selection, SelectionMethod, SelectionRole, Transitions};
 
 const WHO_NEXT: &str = "Enter the number of the next speaker (enter nothing or `q` to use auto selection): ";
@@ -69,7 +70,7 @@ enum Candidates {
 fn candidates(stage: &Stage<'_>, group: &Group, last: &Agent) -> Result<Candidates> {
     let members = &group.members;
     if members.len() < 2 {
-        return Err(Stop::failed("workflow", "a group has at least two members"));
+        return Err(Stop::failed(FailureKind::Workflow, "a group has at least two members"));
     }
     let mut able: Vec<Arc<Agent>> = members.clone();
     if let Some(said) = stage.memory.group(&group.manager.name).last()
@@ -85,7 +86,7 @@ fn candidates(stage: &Stage<'_>, group: &Group, last: &Agent) -> Result<Candidat
         match able.as_slice() {
             [] => {
                 let problem = format!("no agent of the group can execute the tool {}", called.join(", "));
-                return Err(Stop::failed("tool", problem));
+                return Err(Stop::failed(FailureKind::Tool, problem));
             }
             [only] => return Ok(Candidates::One(only.clone())),
             _ => {}
@@ -177,7 +178,7 @@ async fn ask_model_for_speaker(
             "the group's manager {:?} has no model that could select a speaker: give it an llm, or select otherwise",
             group.manager.name.as_str()
         );
-        return Err(Stop::failed("workflow", problem));
+        return Err(Stop::failed(FailureKind::Workflow, problem));
     };
     let mut messages = vec![Arc::new(unnamed(Role::System, filled(&selection.message, candidates)))];
     let said = said_so_far(stage, group);

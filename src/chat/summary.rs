@@ -70,7 +70,7 @@ pub(super) async fn reflect(
         Ok(Replied { reply, .. }) => Ok(reply.content.unwrap_or_default()),
         // As in AG2, a summary that cannot be had is empty, and the run goes on.
         Err(failure) => {
-            tracing::warn!(kind = failure.kind, "no summary could be had, it stays empty");
+            tracing::warn!(kind = failure.kind.as_str(), "no summary could be had, it stays empty");
             Ok(String::new())
         }
     }

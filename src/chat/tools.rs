@@ -13,6 +13,7 @@ use crate::chat::{Call, Event, Permission, Replied, Result, Speaking, Stage, Sto
 use crate::ids::{MessageId, Name};
 use crate::message::{CANNOT_BE_KEPT, inexact_number};
 use crate::protocol::dialogue::{Role, ToolCall};
+use crate::protocol::failure::FailureKind;
 use crate::protocol::participant::USER;
 use crate::workflow::{Agent, Approve, Returns, Schema, Tool, apply_defaults};
 
@@ -304,7 +305,7 @@ pub async fn ask_with_tools(stage: &mut Stage<'_>, asked: Asked<'_>) -> Result<(
         ..asked.agent.clone()
     };
     let Some(llm) = &agent.llm else {
-        return Err(Stop::failed("workflow", format!("agent {:?} has no model", agent.name.as_str())));
+        return Err(Stop::failed(FailureKind::Workflow, format!("agent {:?} has no model", agent.name.as_str())));
     };
     let begins = [unnamed(Role::System, agent.system_message.as_str()), unnamed(Role::User, asked.message)];
     let mut messages: Vec<_> = begins.into_iter().map(Arc::new).collect();
@@ -319,7 +320,7 @@ pub async fn ask_with_tools(stage: &mut Stage<'_>, asked: Asked<'_>) -> Result<(
         }
         if round == asked.max_tool_rounds {
             let problem = format!("agent {:?} still calls tools after {round} rounds", agent.name.as_str());
-            return Err(Stop::failed("tool", problem));
+            return Err(Stop::failed(FailureKind::Tool, problem));
         }
         let content = reply.content.map_or(Value::Null, Value::String);
         let calls =

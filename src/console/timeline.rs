@@ -186,7 +186,7 @@ fn did(outcome: &Outcome) -> String {
             let text = reply.content.as_deref().map(|text| format!(": {}", shortened(&line(text)))).unwrap_or_default();
             format!("model {} replied ({tokens}{calls}){text}", line(&reply.model))
         }
-        Outcome::Failed { kind, message } => format!("failed ({}): {}", line(kind), plain(message)),
+        Outcome::Failed { kind, message } => format!("failed ({}): {}", line(kind.as_str()), plain(message)),
         Outcome::Value(found) => value(found),
     }
 }
@@ -221,6 +221,7 @@ mod tests {
     use crate::ids::MessageId;
     use crate::message::{Message, TextInput};
     use crate::protocol::answer::AnswerOutcome;
+    use crate::protocol::failure::FailureKind;
     use crate::run::record::Record;
 
     fn placed(body: Body) -> Placed {
@@ -266,7 +267,7 @@ mod tests {
             (
                 Body::Did {
                     key: "3".into(),
-                    outcome: Outcome::Failed { kind: "timeout".into(), message: "slow".into() },
+                    outcome: Outcome::Failed { kind: FailureKind::Timeout, message: "slow".into() },
                 },
                 "did 3: failed (timeout): slow",
             ),

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::broker::{Broker, Stored};
-use crate::chat::{LIMIT, Result, Stop};
+use crate::chat::{Result, Stop};
 use crate::clock::{Clock, Timestamp};
 use crate::engine::concealed::Passwords;
 use crate::engine::copier::Copier;
@@ -24,6 +24,7 @@ use crate::metrics::{OfWorkflow, metrics};
 use crate::model::Models;
 use crate::protocol::dialogue;
 use crate::protocol::effect_key::{EffectKey, EffectScope};
+use crate::protocol::failure::FailureKind;
 use crate::redact::Redactor;
 use crate::run::claim::{Owned, is_still_mine, last_claim};
 use crate::run::lease::Lease;
@@ -343,7 +344,7 @@ impl Journal {
     /// whether it is called for the first time: a call that the log remembers was counted before.
     pub(super) async fn begin_tool_call(self: &Arc<Self>, key: EffectKey, digest: Option<&str>) -> Result<bool> {
         let is_known = match self.remembered(&key) {
-            Some(Remembered::Did(Outcome::Failed { kind, message })) => return Err(Stop::failed(&kind, message)),
+            Some(Remembered::Did(Outcome::Failed { kind, message })) => return Err(Stop::failed(kind, message)),
             known => known.is_some(),
         };
         if !is_known {
@@ -376,9 +377,9 @@ impl Journal {
 
     /// Remembers that a limit was met instead of performing an effect, and returns the failure.
     pub(super) async fn refuse(self: &Arc<Self>, key: EffectKey, why: String) -> Result<Stop> {
-        let outcome = Outcome::Failed { kind: LIMIT.to_owned(), message: why.clone() };
+        let outcome = Outcome::Failed { kind: FailureKind::Limit, message: why.clone() };
         self.append(Body::Did { key, outcome }).await?;
-        Ok(Stop::failed(LIMIT, why))
+        Ok(Stop::failed(FailureKind::Limit, why))
     }
 
     /// Whether the run has a person's permission for every call of a tool.
@@ -410,7 +411,7 @@ impl Journal {
     pub(super) fn voucher(&self) -> Result<Option<&Voucher>> {
         if self.voucher.is_none() && !self.believes.is_empty() {
             return Err(Stop::failed(
-                "start",
+                FailureKind::Start,
                 "nobody would vouch for the new run: set worker.vouch_key, and name its public key in worker.believes",
             ));
         }

@@ -17,6 +17,7 @@ use crate::lifecycle::Shutdown;
 use crate::message::Content;
 use crate::model::Models;
 use crate::protocol::effect_key::EffectScope;
+use crate::protocol::failure::FailureKind;
 use crate::protocol::participant::{USER, WORKFLOW};
 use crate::protocol::queue_name::QueueName;
 use crate::run::claim::Owned;
@@ -168,7 +169,7 @@ impl Engine {
         let copier = self.copier(&owned).await?;
         let journal = Arc::new(Journal::new(self.around.clone(), *owned, workflow.limits.clone(), copier));
         let _leaving = Leaving(&journal);
-        finish(&journal, Err(Stop::failed("worker", why)), own_scope(&workflow, "end")).await
+        finish(&journal, Err(Stop::failed(FailureKind::Worker, why)), own_scope(&workflow, "end")).await
     }
 
     /// What copies a run's messages for FastAgency's clients, if it is theirs.
@@ -252,7 +253,7 @@ impl Engine {
                             Parking::Answered => {}
                             Parking::Refused(why) => {
                                 drop(execution);
-                                let failed = Err(Stop::failed("wait", why));
+                                let failed = Err(Stop::failed(FailureKind::Wait, why));
                                 return Box::pin(finish(&journal, failed, ending)).await;
                             }
                             Parking::Cancelled(payload) => {

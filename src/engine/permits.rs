@@ -5,9 +5,10 @@ use serde_json::{Map, Value, json};
 
 use crate::chat::{Answer, Permission, Permit, Question, Result, Stop, checked_arguments};
 use crate::engine::concealed::revealed;
-use crate::engine::effects::{REPLAY, Scoped};
+use crate::engine::effects::Scoped;
 use crate::engine::steps::Execution;
 use crate::message::{Approval, CalledTool, Content, Decision, Verdict};
+use crate::protocol::failure::FailureKind;
 use crate::protocol::participant::USER;
 use crate::workflow::{Approve, Tool};
 
@@ -134,5 +135,5 @@ fn not_allowed(tool: &Tool) -> Stop {
         "what was allowed is not what the tool {:?} would be called with now; it was not called",
         tool.name.as_str()
     );
-    Stop::failed(REPLAY, why)
+    Stop::failed(FailureKind::Replay, why)
 }

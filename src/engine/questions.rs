@@ -6,6 +6,7 @@ use crate::chat::{Answer, Question, Result, Stop};
 use crate::engine::effects::Scoped;
 use crate::engine::scope::Scope;
 use crate::message::{Content, TextValue};
+use crate::protocol::failure::FailureKind;
 use crate::workflow::{Asking, Choices, Data, OnTimeout, ValueType};
 
 pub(super) fn text_value(kind: ValueType) -> TextValue {
@@ -47,7 +48,7 @@ pub(super) async fn ask(fx: &Scoped, scope: &Scope, asking: &Asking, says: Conte
         Answer::Given(value) => Ok(value),
         Answer::TimedOut => {
             let timeout = asking.timeout.unwrap_or_default();
-            Err(Stop::failed("timeout", format!("nobody answered within {timeout:?}")))
+            Err(Stop::failed(FailureKind::Timeout, format!("nobody answered within {timeout:?}")))
         }
     }
 }
@@ -73,11 +74,11 @@ pub(super) fn offered(choices: &Choices, scope: &Scope) -> Result<Vec<Offer>> {
             .collect::<Result<_>>()?,
         Choices::Computed(template) => match scope.value(&Data::Text(template.clone()))? {
             Value::Array(items) => items.into_iter().map(computed_offer).collect(),
-            other => return Err(Stop::failed("template", format!("choices must be a list, not {other}"))),
+            other => return Err(Stop::failed(FailureKind::Template, format!("choices must be a list, not {other}"))),
         },
     };
     if offers.is_empty() {
-        return Err(Stop::failed("template", "there is nothing to choose from"));
+        return Err(Stop::failed(FailureKind::Template, "there is nothing to choose from"));
     }
     Ok(offers)
 }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use crate::bounds::{MADE, check_value};
 use crate::chat::{Memory, Result, Stop};
 use crate::ids::{Name, RunId};
+use crate::protocol::failure::FailureKind;
 use crate::run::record::Created;
 use crate::workflow::expression::{seen, seen_map};
 use crate::workflow::{Action, Data, EvaluationError, Expression, OnError, Step, Template, Tool, Workflow};
@@ -201,12 +202,12 @@ impl Scope {
 pub(super) fn within_bounds(value: Value) -> Result<Value> {
     match check_value(&value, &MADE) {
         Ok(()) => Ok(value),
-        Err(exceeded) => Err(Stop::failed("template", format!("the value is too much: {exceeded}"))),
+        Err(exceeded) => Err(Stop::failed(FailureKind::Template, format!("the value is too much: {exceeded}"))),
     }
 }
 
 fn in_words(error: EvaluationError) -> Stop {
-    Stop::failed("template", error.to_string())
+    Stop::failed(FailureKind::Template, error.to_string())
 }
 
 /// Makes every step's id known as null.

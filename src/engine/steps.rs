@@ -11,13 +11,14 @@ use serde_json::{Map, Value, json};
 
 use crate::chat::{Failure, Result, Stop};
 use crate::clock::Timestamp;
-use crate::engine::effects::{REPLAY, Scoped};
+use crate::engine::effects::Scoped;
 use crate::engine::journal::{Journal, Values};
 use crate::engine::questions::{ask, chosen, offered, text_value, texts};
 use crate::engine::scope::{Change, Scope, within_bounds};
 use crate::ids::{Name, RunId};
 use crate::message::{self, Content, Form, MultipleChoice, TextInput, Within};
 use crate::protocol::effect_key::EffectScope;
+use crate::protocol::failure::FailureKind;
 use crate::run::directory;
 use crate::run::record::Origin;
 use crate::run::start::{Start, start};
@@ -84,7 +85,7 @@ impl<'a> Execution<'a> {
             let place = here.attempt(attempt);
             let failure = match self.timed(step, scope, &place).await {
                 // The log is of another program: nothing that goes on from here would be this run.
-                Err(Stop::Failed(failure)) if failure.kind == REPLAY => return Err(Stop::Failed(failure)),
+                Err(Stop::Failed(failure)) if failure.kind == FailureKind::Replay => return Err(Stop::Failed(failure)),
                 Err(stop) if self.journal.is_bound_met() => return Err(placed(stop, step)),
                 Err(Stop::Failed(failure)) => {
                     Failure { step: failure.step.or_else(|| Some(step.place.clone())), ..failure }
@@ -101,7 +102,7 @@ impl<'a> Execution<'a> {
                 _ => break failure,
             }
         };
-        let error = context! { kind => &failure.kind, message => &failure.message, step => &failure.step };
+        let error = context! { kind => failure.kind.as_str(), message => &failure.message, step => &failure.step };
         match &step.on_error {
             OnError::Fail => Err(Stop::Failed(failure)),
             OnError::Continue => Ok(Flow::Next(Value::Null)),
@@ -126,7 +127,7 @@ impl<'a> Execution<'a> {
         let Some(timeout) = step.timeout else { return self.action(step, scope, place).await };
         let timer = self.scoped(place.timeout());
         let deadline = timer.moment_after(timeout).await?;
-        let too_slow = || Stop::failed("timeout", format!("the step took longer than {timeout:?}"));
+        let too_slow = || Stop::failed(FailureKind::Timeout, format!("the step took longer than {timeout:?}"));
         if timer.has_timed_out() {
             return Err(too_slow());
         }
@@ -229,7 +230,7 @@ impl<'a> Execution<'a> {
             }
             Action::Wait(wait) => pause(&fx, scope, wait).await?,
             Action::Return(data) => return Ok(Flow::Return(scope.value(data)?)),
-            Action::Fail(message) => return Err(Stop::failed("fail", scope.text(message)?)),
+            Action::Fail(message) => return Err(Stop::failed(FailureKind::Fail, scope.text(message)?)),
         };
         Ok(Flow::Next(value))
     }
@@ -240,7 +241,7 @@ impl<'a> Execution<'a> {
             .agents
             .get(name)
             .map(Arc::as_ref)
-            .ok_or_else(|| Stop::failed("workflow", format!("there is no agent {name:?}")))
+            .ok_or_else(|| Stop::failed(FailureKind::Workflow, format!("there is no agent {name:?}")))
     }
 
     async fn branch(&self, arms: &[Arm], scope: &mut Scope, place: &EffectScope) -> Result<Flow> {
@@ -301,7 +302,7 @@ impl<'a> Execution<'a> {
         place: &EffectScope,
     ) -> Result<Flow> {
         let Value::Array(items) = items else {
-            return Err(Stop::failed("template", format!("foreach needs a list, not {items}")));
+            return Err(Stop::failed(FailureKind::Template, format!("foreach needs a list, not {items}")));
         };
         if parallel > 1 {
             return self.foreach_at_once(items, variable, parallel, body, scope, place).await.map(Flow::Next);
@@ -372,8 +373,8 @@ impl<'a> Execution<'a> {
 
     /// Another workflow, within this run.
     async fn called(&self, name: &Name, params: Map<String, Value>, place: &EffectScope) -> Result<Value> {
-        let called = self.workflow.called(name).map_err(|problem| Stop::failed("workflow", problem))?;
-        let params = called.checked_params(params).map_err(|problem| Stop::failed("params", problem))?;
+        let called = self.workflow.called(name).map_err(|problem| Stop::failed(FailureKind::Workflow, problem))?;
+        let params = called.checked_params(params).map_err(|problem| Stop::failed(FailureKind::Params, problem))?;
         let title = called.title.clone().unwrap_or_else(|| name.to_string());
         let within = [self.within.as_slice(), &[Within { id: place.to_string(), title }]].concat();
         let execution = Execution { workflow: &called, journal: self.journal, within };
@@ -387,15 +388,15 @@ impl<'a> Execution<'a> {
 
     /// Another workflow, as a run of its own.
     async fn start(&self, fx: &Scoped, name: &Name, params: Map<String, Value>) -> Result<Value> {
-        let called = self.workflow.called(name).map_err(|problem| Stop::failed("workflow", problem))?;
-        let params = called.checked_params(params).map_err(|problem| Stop::failed("params", problem))?;
+        let called = self.workflow.called(name).map_err(|problem| Stop::failed(FailureKind::Workflow, problem))?;
+        let params = called.checked_params(params).map_err(|problem| Stop::failed(FailureKind::Params, problem))?;
         let run = fx.once(|| json!(RunId::random())).await?;
         let id = serde_json::from_value::<RunId>(run.clone()).map_err(|error| Stop::Halted(error.to_string()))?;
         let definition = &called.definition;
         let broker = &self.journal.broker;
         let signer = self.journal.signer.as_ref();
         let stored = directory::keep_definition(broker, &definition.hash(), definition.to_bytes(), signer).await;
-        stored.map_err(|error| Stop::failed("broker", error.to_string()))?;
+        stored.map_err(|error| Stop::failed(FailureKind::Broker, error.to_string()))?;
         let wanted = Start {
             run: id,
             workflow: name.clone(),
@@ -407,7 +408,7 @@ impl<'a> Execution<'a> {
         };
         // A second start with the same id finds the first.
         let voucher = self.journal.voucher()?;
-        start(broker, wanted, voucher).await.map_err(|error| Stop::failed("broker", error.to_string()))?;
+        start(broker, wanted, voucher).await.map_err(|error| Stop::failed(FailureKind::Broker, error.to_string()))?;
         Ok(run)
     }
 }
@@ -478,12 +479,13 @@ fn duration(value: &Value) -> Result<Duration> {
         Value::String(text) => text.parse::<jiff::SignedDuration>().ok().and_then(|span| Duration::try_from(span).ok()),
         _ => None,
     };
-    parsed.ok_or_else(|| Stop::failed("template", format!("{value} is not a duration, such as \"10s\" or \"2h 30m\"")))
+    parsed.ok_or_else(|| {
+        Stop::failed(FailureKind::Template, format!("{value} is not a duration, such as \"10s\" or \"2h 30m\""))
+    })
 }
 
 fn moment(value: &Value) -> Result<Timestamp> {
-    value
-        .as_str()
-        .and_then(|text| text.parse().ok())
-        .ok_or_else(|| Stop::failed("template", format!("{value} is not a time, such as \"2027-01-31T09:00:00Z\"")))
+    value.as_str().and_then(|text| text.parse().ok()).ok_or_else(|| {
+        Stop::failed(FailureKind::Template, format!("{value} is not a time, such as \"2027-01-31T09:00:00Z\""))
+    })
 }

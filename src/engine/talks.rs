@@ -9,10 +9,10 @@ use serde_json::{Map, Value, json};
 
 use crate::bounds::{OUTSIDE, Unfit, read};
 use crate::chat::{
-    self, Answer, Asked, Call, Effects, Event, Failure, Grouped, LIMIT, Led, Permission, Permit, Question, Replied,
-    Result, Speaking, Stage, Stop,
+    self, Answer, Asked, Call, Effects, Event, Failure, Grouped, Led, Permission, Permit, Question, Replied, Result,
+    Speaking, Stage, Stop,
 };
-use crate::engine::effects::{REPLAY, Scoped};
+use crate::engine::effects::Scoped;
 use crate::engine::permits::Wanted;
 use crate::engine::repeats::Repeats;
 use crate::engine::scope::Scope;
@@ -23,6 +23,7 @@ use crate::ids::{MessageId, Name};
 use crate::message::{Content, Within};
 use crate::protocol::dialogue::Request;
 use crate::protocol::effect_key::{EffectKey, EffectScope};
+use crate::protocol::failure::FailureKind;
 use crate::protocol::participant::{USER, WORKFLOW};
 use crate::run::record::Usage;
 use crate::workflow::{self, AskAgent, Data, ModelUse, Tool};
@@ -118,13 +119,13 @@ impl Execution<'_> {
                 Unfit::Exceeded(exceeded) => format!("replied with too much: {exceeded}"),
                 Unfit::Json(error) => format!("did not reply with JSON: {error}"),
             };
-            Stop::failed("output", format!("agent {:?} {why}", agent.name))
+            Stop::failed(FailureKind::Output, format!("agent {:?} {why}", agent.name))
         })?;
         match schema.validator.validate(&value) {
             Ok(()) => Ok(value),
             Err(error) => {
                 let problem = format!("the reply of agent {:?} does not fit its output schema: {error}", agent.name);
-                Err(Stop::failed("output", problem))
+                Err(Stop::failed(FailureKind::Output, problem))
             }
         }
     }
@@ -139,9 +140,10 @@ impl Execution<'_> {
         args: Map<String, Value>,
     ) -> Result<Value> {
         let Some(tool) = self.workflow.tools.get(tool) else {
-            return Err(Stop::failed("workflow", format!("there is no tool {:?}", tool.as_str())));
+            return Err(Stop::failed(FailureKind::Workflow, format!("there is no tool {:?}", tool.as_str())));
         };
-        let fitting = |args| chat::checked_arguments(tool, args).map_err(|problems| Stop::failed("tool", problems));
+        let fitting =
+            |args| chat::checked_arguments(tool, args).map_err(|problems| Stop::failed(FailureKind::Tool, problems));
         let mut args = fitting(args)?;
         let by = WORKFLOW;
         let permit = match self.permit(fx, Wanted { tool, arguments: &args, by, call_id: None }).await? {
@@ -150,7 +152,9 @@ impl Execution<'_> {
                 args = fitting(others)?;
                 permit
             }
-            Permission::Denied(reason) => return Err(Stop::failed("denied", chat::denial(reason.as_deref()))),
+            Permission::Denied(reason) => {
+                return Err(Stop::failed(FailureKind::Denied, chat::denial(reason.as_deref())));
+            }
         };
         let allowed = Allowed { tool, arguments: &args, by, permit: permit.as_ref() };
         self.execute(allowed, None, scope, place.named(&tool.name)).await
@@ -207,7 +211,7 @@ impl Execution<'_> {
         if scope.depth == DEEPEST_TOOLS {
             let problem =
                 format!("the tool {:?} is called {DEEPEST_TOOLS} tools deep: it never ends", tool.name.as_str());
-            return Err(Stop::failed(LIMIT, problem));
+            return Err(Stop::failed(FailureKind::Limit, problem));
         }
         if let Some(permit) = permit {
             self.check_permit(tool, by, arguments, permit)?;
@@ -367,7 +371,9 @@ impl Effects for Talking<'_, '_> {
         match executed {
             Ok(value) => Ok(Ok(value)),
             // What is wrong with the run is nothing that a model could mend.
-            Err(Stop::Failed(failure)) if !matches!(failure.kind.as_str(), LIMIT | REPLAY) => Ok(Err(failure)),
+            Err(Stop::Failed(failure)) if !matches!(failure.kind, FailureKind::Limit | FailureKind::Replay) => {
+                Ok(Err(failure))
+            }
             Err(stop) => Err(stop),
         }
     }

@@ -192,6 +192,7 @@ mod tests {
     use crate::ids::{MessageId, Name, RunId, WorkerId};
     use crate::message::{MultipleChoice, TextInput};
     use crate::protocol::answer::{AnswerOutcome, AnswerRecord};
+    use crate::protocol::failure::FailureKind;
     use crate::run::record::{Created, Ended, Ending, Origin, Record, Usage, completed_message, started_message};
 
     fn id<T: TryFrom<String>>(digit: char) -> T
@@ -333,7 +334,7 @@ mod tests {
     fn what_only_the_worker_needs_is_not_shown() {
         for body in [
             Body::Did { key: "1".into(), outcome: Outcome::Value(json!("secret")) },
-            Body::Did { key: "1".into(), outcome: Outcome::Failed { kind: "x".into(), message: "y".into() } },
+            Body::Did { key: "1".into(), outcome: Outcome::Failed { kind: FailureKind::Tool, message: "y".into() } },
             Body::Calling { key: "1".into(), digest: None },
             Body::Removed(Default::default()),
         ] {

@@ -4,5 +4,6 @@
 pub mod answer;
 pub mod dialogue;
 pub mod effect_key;
+pub mod failure;
 pub mod participant;
 pub mod queue_name;

@@ -18,6 +18,7 @@ use crate::message::{Content, Message};
 use crate::protocol::answer::AnswerRecord;
 use crate::protocol::dialogue::{self, ChatMessage, Reply};
 use crate::protocol::effect_key::EffectKey;
+use crate::protocol::failure::FailureKind;
 use crate::protocol::participant::{USER, WORKFLOW};
 use crate::vouch::Vouchable;
 
@@ -386,7 +387,7 @@ pub enum Outcome {
     /// It failed.
     Failed {
         /// What kind of failure, for `retry.on` and `error.kind`.
-        kind: String,
+        kind: FailureKind,
         /// In a sentence.
         message: String,
     },

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::ids::Name;
 use crate::money::Usd;
+use crate::protocol::failure::FailureKind;
 
 mod called;
 mod conversation;
@@ -277,7 +278,7 @@ pub struct Retry {
     /// How long to wait before.
     pub delay: Duration,
     /// The kinds of failure that it is for; empty: every kind.
-    pub on: Vec<String>,
+    pub on: Vec<FailureKind>,
 }
 
 /// What to do about a step's failure.

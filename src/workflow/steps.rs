@@ -15,7 +15,8 @@ use super::shapes::{ACTIONS, ARM, ASK_AGENT, CALL, CALLED, FOREACH, LOOP, ON_ERR
 use super::values::{data, entries, expression, list_or_expression, template};
 use super::{Action, Agent, Arm, AskAgent, Data, LoopCondition, OnError, Retry, Step, Wait};
 use crate::ids::Name;
-use crate::problem::Problem;
+use crate::problem::{Problem, did_you_mean};
+use crate::protocol::failure::FailureKind;
 use crate::yaml::{Field, Fields, parse_duration};
 
 /// How often the calls of an agent's model are executed before it must reply.
@@ -428,12 +429,22 @@ fn item_name(field: &Field<'_>) -> Option<Name> {
 
 fn retry(field: &Field<'_>) -> Option<Retry> {
     let fields = field.fields(&RETRY)?;
-    let on = fields.read("on", |field| field.items()?.iter().map(|item| item.text().map(str::to_owned)).collect());
+    let on = fields.read("on", |field| field.items()?.iter().map(failure_kind).collect());
     Some(Retry {
         delay: fields.read("delay", Field::duration).unwrap_or(Duration::from_secs(1)),
         on: on.unwrap_or_default(),
         max: fields.read("max", |field| field.whole(1))?,
     })
+}
+
+/// A kind of failure that some step can have.
+fn failure_kind(field: &Field<'_>) -> Option<FailureKind> {
+    let text = field.text()?;
+    let FailureKind::Custom(unknown) = FailureKind::from(text.to_owned()) else { return Some(text.to_owned().into()) };
+    let known: Vec<&str> = FailureKind::ALL.iter().map(FailureKind::as_str).collect();
+    let hint = did_you_mean(&unknown, known.iter().copied()).unwrap_or_else(|| format!("one of {}", known.join(", ")));
+    field.note_with_hint(format!("{unknown:?} is no kind of failure"), hint);
+    None
 }
 
 fn set(field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {

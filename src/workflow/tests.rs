@@ -202,3 +202,18 @@ fn models_that_are_not_there_are_named() {
     assert!(problems.replace("agents.b.", "").contains(&message.replace("agents.b.", "")), "{problems}");
     assert!(problems.contains("under `prices:` of fastagency.yaml"), "{problems}");
 }
+
+#[test]
+fn retry_takes_every_kind_of_failure_and_no_other_word() {
+    let on = |kinds: &str| {
+        read(&format!("version: 1\nname: test\nsteps:\n  - {{ message: x, retry: {{ max: 1, on: [{kinds}] }} }}\n"))
+    };
+    let all: Vec<&str> = FailureKind::ALL.iter().map(FailureKind::as_str).collect();
+    let workflow = on(&all.join(", ")).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(workflow.steps[0].retry.as_ref().unwrap().on, FailureKind::ALL);
+    let problems = on("timeuot").unwrap_err();
+    assert!(problems.contains("\"timeuot\" is no kind of failure"), "{problems}");
+    assert!(problems.contains("did you mean \"timeout\"?"), "{problems}");
+    let problems = on("busy").unwrap_err();
+    assert!(problems.contains("one of answer, broker, denied"), "{problems}");
+}

@@ -435,8 +435,7 @@ steps:
     answered(&house, run, &mut follower, prompt, "I see.").await;
     assert_eq!(follower.ended().await, (Ending::Completed, json!("over")));
     assert_eq!(replies(&follower.seen), 4, "one look elsewhere, and three at the same");
-    let refused =
-        |body: &Body| matches!(body, Body::Did { outcome: Outcome::Failed { kind, .. }, .. } if kind == "limit");
+    let refused = |body: &Body| matches!(body, Body::Did { outcome: Outcome::Failed { kind, .. }, .. } if kind.as_str() == "limit");
     assert_eq!(count(&follower.seen, refused), 1);
     house.close().await;
 }

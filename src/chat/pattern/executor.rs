@@ -12,6 +12,7 @@ use crate::chat::tools::{execute, read_arguments, refuse, results};
 use crate::chat::{Event, HandsOver, Result, Stage, Stop, ToolResponse, nested};
 use crate::ids::Name;
 use crate::protocol::dialogue::ToolCall;
+use crate::protocol::failure::FailureKind;
 use crate::workflow::{Agent, Returns, Target};
 
 /// The replies of the members that this module adds; none: it is an agent like any other.
@@ -113,6 +114,9 @@ fn target_of(value: &Value, call: &ToolCall) -> Result<Target> {
         _ => None,
     };
     target.ok_or_else(|| {
-        Stop::failed("tool", format!("the tool {:?} hands over to {value}, which is no target", call.function.name))
+        Stop::failed(
+            FailureKind::Tool,
+            format!("the tool {:?} hands over to {value}, which is no target", call.function.name),
+        )
     })
 }

@@ -12,6 +12,7 @@ use crate::chat::pair::completed;
 use crate::chat::{Event, Result, Stage, Stop};
 use crate::ids::Name;
 use crate::protocol::dialogue::Role;
+use crate::protocol::failure::FailureKind;
 use crate::workflow::{Agent, Selection, Transitions};
 
 mod executor;
@@ -56,7 +57,9 @@ fn opening(messages: Value) -> Result<Vec<Value>> {
     let is_message = |value: &Value| value.get("content").is_some() || value.get("tool_calls").is_some();
     match messages {
         Value::Array(list) if list.iter().all(is_message) && !list.is_empty() => Ok(list),
-        Value::Array(list) if list.is_empty() => Err(Stop::failed("message", "a group begins with a message")),
+        Value::Array(list) if list.is_empty() => {
+            Err(Stop::failed(FailureKind::Message, "a group begins with a message"))
+        }
         one => Ok(vec![one]),
     }
 }
@@ -108,7 +111,9 @@ fn first_speaker(stage: &Stage<'_>, group: &Group, message: &Value) -> Result<Ar
     let user = playing.and_then(|playing| playing.user.as_ref()).map_or(USER, Name::as_str);
     let name = message.get("name").and_then(Value::as_str).unwrap_or(user);
     let found = group.member(name).cloned();
-    found.ok_or_else(|| Stop::failed("message", format!("the message is from {name:?}, who is not in the group")))
+    found.ok_or_else(|| {
+        Stop::failed(FailureKind::Message, format!("the message is from {name:?}, who is not in the group"))
+    })
 }
 
 /// Loads all messages but the last, and says who goes on with it (AG2's `resume`).
@@ -116,8 +121,12 @@ async fn resume(stage: &mut Stage<'_>, group: &Group, messages: Vec<Value>) -> R
     let manager = &group.manager.name;
     let author = |message: &Value| {
         let name = message.get("name").and_then(Value::as_str).unwrap_or_default();
-        let unknown =
-            || Stop::failed("message", format!("a message to go on from is from {name:?}, who is not in the group"));
+        let unknown = || {
+            Stop::failed(
+                FailureKind::Message,
+                format!("a message to go on from is from {name:?}, who is not in the group"),
+            )
+        };
         group.member(name).cloned().ok_or_else(unknown)
     };
     stage.memory.forget_group(manager);

@@ -7,6 +7,7 @@ use crate::chat::group::Group;
 use crate::chat::{Event, HandsOver, Result, Stage, Stop};
 use crate::ids::Name;
 use crate::protocol::dialogue::Role;
+use crate::protocol::failure::FailureKind;
 use crate::workflow::{Agent, SelectionMethod, Target};
 
 /// Who speaks next.
@@ -20,7 +21,7 @@ pub(in crate::chat) enum Next {
 /// Who speaks after `last`.
 pub(in crate::chat) async fn next_in_pattern(stage: &mut Stage<'_>, group: &Group, last: &Agent) -> Result<Next> {
     let Some(playing) = stage.playing.as_mut() else {
-        return Err(Stop::failed("workflow", "no group is playing"));
+        return Err(Stop::failed(FailureKind::Workflow, "no group is playing"));
     };
     if !std::mem::replace(&mut playing.begun, true) {
         let initial = playing.initial.clone();
@@ -62,7 +63,7 @@ pub(in crate::chat) async fn next_in_pattern(stage: &mut Stage<'_>, group: &Grou
 fn speaker(group: &Group, name: &Name) -> Result<Next> {
     match group.member(name.as_str()) {
         Some(member) => Ok(Next::Speaker(member.clone())),
-        None => Err(Stop::failed("workflow", format!("{name} is to speak next, who is not in the group"))),
+        None => Err(Stop::failed(FailureKind::Workflow, format!("{name} is to speak next, who is not in the group"))),
     }
 }
 
@@ -76,7 +77,7 @@ fn last_agent(stage: &Stage<'_>, group: &Group) -> Result<Name> {
     };
     let names = stage.memory.group(&group.manager.name).iter().rev().filter_map(|line| line.name.as_deref());
     let mut agents = names.filter_map(|name| Name::parse(name).ok()).filter(is_agent);
-    agents.next().ok_or_else(|| Stop::failed("workflow", "no agent of the group has spoken yet"))
+    agents.next().ok_or_else(|| Stop::failed(FailureKind::Workflow, "no agent of the group has spoken yet"))
 }
 
 /// Who a target is, and its name for people.
@@ -87,7 +88,7 @@ async fn resolve(stage: &Stage<'_>, group: &Group, target: &Target, current: &Na
             let others: Vec<Name> = names.iter().filter(|name| *name != current).cloned().collect();
             if others.is_empty() {
                 return Err(Stop::failed(
-                    "workflow",
+                    FailureKind::Workflow,
                     format!("{current} hands over by chance, and there is nobody else"),
                 ));
             }
@@ -95,12 +96,19 @@ async fn resolve(stage: &Stage<'_>, group: &Group, target: &Target, current: &Na
             let name = others.get(chosen).unwrap_or(&others[0]);
             return Ok((speaker(group, name)?, name.to_string()));
         }
-        Target::NestedChats(_) => return Err(Stop::failed("workflow", "nested chats need a member that holds them")),
+        Target::NestedChats(_) => {
+            return Err(Stop::failed(FailureKind::Workflow, "nested chats need a member that holds them"));
+        }
         Target::Terminate => Next::Nobody,
         Target::Stay => speaker(group, current)?,
         Target::RevertToUser => match stage.playing.as_ref().and_then(|playing| playing.user.clone()) {
             Some(user) => speaker(group, &user)?,
-            None => return Err(Stop::failed("workflow", "the group reverts to the user, and has no user_agent")),
+            None => {
+                return Err(Stop::failed(
+                    FailureKind::Workflow,
+                    "the group reverts to the user, and has no user_agent",
+                ));
+            }
         },
         Target::AskUser => Next::Chosen(SelectionMethod::Manual),
         Target::GroupManager => Next::Chosen(SelectionMethod::Auto),

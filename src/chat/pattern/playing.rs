@@ -9,6 +9,7 @@ use super::Grouped;
 use super::transfers::transfer_names;
 use crate::chat::{Result, Stage, Stop, own_name};
 use crate::ids::Name;
+use crate::protocol::failure::FailureKind;
 use crate::workflow::expression::seen_map;
 use crate::workflow::{
     Agent, ContextHandoff, EvaluationError, Expression, Handoffs, HumanInputMode, NestedChat, Pattern, Target,
@@ -120,7 +121,7 @@ impl Playing {
 }
 
 pub(super) fn in_words(error: EvaluationError) -> Stop {
-    Stop::failed("template", error.to_string())
+    Stop::failed(FailureKind::Template, error.to_string())
 }
 
 /// A model's choice needs a manager with a model, and who is named must be there.
@@ -135,7 +136,7 @@ fn check_targets(group: &crate::workflow::Group, handoffs: &BTreeMap<Name, Hando
                     if !group.agents.contains(target) && group.user_agent.as_ref() != Some(target) =>
                 {
                     let problem = format!("{name} hands over to {target}, who is not in the group");
-                    return Err(Stop::failed("workflow", problem));
+                    return Err(Stop::failed(FailureKind::Workflow, problem));
                 }
                 Target::GroupManager => by_manager = true,
                 _ => {}
@@ -144,7 +145,7 @@ fn check_targets(group: &crate::workflow::Group, handoffs: &BTreeMap<Name, Hando
     }
     if by_manager && group.manager.llm.is_none() {
         let problem = format!("{} is to choose who speaks, and has no model", group.manager.name);
-        return Err(Stop::failed("workflow", problem));
+        return Err(Stop::failed(FailureKind::Workflow, problem));
     }
     Ok(())
 }

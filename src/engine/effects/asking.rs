@@ -12,6 +12,7 @@ use crate::ids::MessageId;
 use crate::message::{self, Content, Message};
 use crate::protocol::answer::{AnswerOutcome, AnswerRecord, AnswerValue};
 use crate::protocol::effect_key::EffectKey;
+use crate::protocol::failure::FailureKind;
 use crate::run::answer::{self, Given};
 use crate::run::record::{Body, Outcome};
 
@@ -62,7 +63,7 @@ impl Scoped {
             question.says.set_prompt(format!("{reason}\n\n{prompt}"));
             key = base.again(attempt);
         }
-        Err(Stop::failed("answer", format!("no answer of {MOST_REFUSALS} fitted the question")))
+        Err(Stop::failed(FailureKind::Answer, format!("no answer of {MOST_REFUSALS} fitted the question")))
     }
 
     /// Says the question if it is not said yet, and waits for its answer. Returns what was shown, too: what is remembered of it

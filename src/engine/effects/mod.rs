@@ -10,19 +10,18 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::chat::{LIMIT, Result, Stop};
+use crate::chat::{Result, Stop};
 use crate::clock::{self, Timestamp};
 use crate::engine::journal::{Journal, Remembered};
 use crate::ids::MessageId;
 use crate::message::{Content, Message, Within};
 use crate::protocol::effect_key::{EffectKey, EffectPart, EffectScope};
+use crate::protocol::failure::FailureKind;
 use crate::run::record::{Body, Outcome};
 
 mod asking;
 mod models;
 
-/// The kind of a failure of a run whose log does not fit the program. No step can catch it.
-pub(super) const REPLAY: &str = "replay";
 /// The longest that a run may wait for a moment: no store has to keep a timer for longer, and no clock comes to its end.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 /// How exactly the limit of a run's time is kept.
@@ -80,7 +79,7 @@ impl Scoped {
             None if self.is_last => Ok(()),
             None => self.journal.check_records(),
             Some(later) => Err(Stop::failed(
-                REPLAY,
+                FailureKind::Replay,
                 format!("the run cannot be continued: its log holds nothing at {key:?}, but something at {later:?}"),
             )),
         }
@@ -107,7 +106,10 @@ impl Scoped {
     /// The moment `span` from now, the same after a restart.
     pub(super) async fn moment_after(&self, span: std::time::Duration) -> Result<Timestamp> {
         if span > LONGEST_WAIT {
-            return Err(Stop::failed("wait", format!("{} s is too long to wait: ten years at most", span.as_secs())));
+            return Err(Stop::failed(
+                FailureKind::Wait,
+                format!("{} s is too long to wait: ten years at most", span.as_secs()),
+            ));
         }
         let clock = self.journal.clock();
         let value = self.once(|| Value::String(clock::after(clock.now(), span).to_string())).await?;
@@ -130,7 +132,10 @@ impl Scoped {
             return Ok(());
         }
         if clock::until(now, moment) > LONGEST_WAIT {
-            return Err(Stop::failed("wait", format!("{moment} is too far away to wait for: ten years at most")));
+            return Err(Stop::failed(
+                FailureKind::Wait,
+                format!("{moment} is too far away to wait for: ten years at most"),
+            ));
         }
         self.within_duration(self.wait_until(moment)).await
     }
@@ -138,7 +143,7 @@ impl Scoped {
     /// Remembers that the timer of this scope ran out before its step ended.
     pub(super) async fn remember_timed_out(&self) -> Result<()> {
         let _busy = self.journal.busy();
-        let outcome = Outcome::Failed { kind: "timeout".to_owned(), message: String::new() };
+        let outcome = Outcome::Failed { kind: FailureKind::Timeout, message: String::new() };
         self.journal.append(Body::Did { key: EffectKey::TimedOut(self.scope.clone()), outcome }).await
     }
 
@@ -186,7 +191,10 @@ impl Scoped {
         loop {
             let left = limit.saturating_sub(self.journal.spent());
             if left.is_zero() {
-                return Err(Stop::failed(LIMIT, format!("the run has been at work for {limit:?}, its limit")));
+                return Err(Stop::failed(
+                    FailureKind::Limit,
+                    format!("the run has been at work for {limit:?}, its limit"),
+                ));
             }
             // Time does not count while another branch waits for a person: what is left is looked at again.
             tokio::select! {
@@ -221,7 +229,7 @@ fn diverged(key: &EffectKey, expected: &str, found: &Remembered) -> Stop {
         Remembered::Did(Outcome::Value(_)) => "a value".to_owned(),
     };
     Stop::failed(
-        REPLAY,
+        FailureKind::Replay,
         format!("the run cannot be continued: at {key:?} its log holds {found}, and the workflow now wants {expected}"),
     )
 }

@@ -6,13 +6,14 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::{Scoped, diverged};
-use crate::chat::{Failure, LIMIT, Replied, Result, Speaking, Stop};
+use crate::chat::{Failure, Replied, Result, Speaking, Stop};
 use crate::engine::journal::{Remembered, Writing};
 use crate::engine::watch::Asking;
 use crate::ids::MessageId;
 use crate::message::Content;
 use crate::model::{self, Progress};
 use crate::protocol::dialogue::{Reply, Request};
+use crate::protocol::failure::FailureKind;
 use crate::run::attach::Delta;
 use crate::run::record::Outcome;
 use crate::traces;
@@ -36,8 +37,8 @@ impl Scoped {
                 self.journal.count(reply.usage);
                 return Ok(Ok(Replied { reply: *reply, message }));
             }
-            Some(Remembered::Did(Outcome::Failed { kind, message })) if kind == LIMIT => {
-                return Err(Stop::failed(LIMIT, message));
+            Some(Remembered::Did(Outcome::Failed { kind: FailureKind::Limit, message })) => {
+                return Err(Stop::failed(FailureKind::Limit, message));
             }
             Some(Remembered::Did(Outcome::Failed { kind, message })) => {
                 return Ok(Err(Failure { kind, message, step: None }));
@@ -201,10 +202,10 @@ impl Scoped {
 
 fn model_failure(error: &model::Error) -> Failure {
     let kind = match error {
-        model::Error::TimedOut { .. } => "timeout",
-        _ => "model",
+        model::Error::TimedOut { .. } => FailureKind::Timeout,
+        _ => FailureKind::Model,
     };
-    Failure { kind: kind.to_owned(), message: error.to_string(), step: None }
+    Failure { kind, message: error.to_string(), step: None }
 }
 
 /// What a model has written and nobody was told yet.

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::{Journal, lock};
-use crate::chat::{LIMIT, Result, Stop};
+use crate::chat::{Result, Stop};
+use crate::protocol::failure::FailureKind;
 
 /// How long a run computes before others have their turn.
 const TURN: Duration = Duration::from_millis(5);
@@ -52,13 +53,13 @@ impl Journal {
     }
 
     fn met(&self, why: String) -> Stop {
-        Stop::failed(LIMIT, self.bounds.met.get_or_init(|| why).clone())
+        Stop::failed(FailureKind::Limit, self.bounds.met.get_or_init(|| why).clone())
     }
 
     /// Refuses another effect of a run that has met a bound, or whose log has as many records as it may have.
     pub(in crate::engine) fn check_records(&self) -> Result<()> {
         if let Some(why) = self.bounds.met.get() {
-            return Err(Stop::failed(LIMIT, why.clone()));
+            return Err(Stop::failed(FailureKind::Limit, why.clone()));
         }
         let limit = self.limits.records;
         if self.bounds.records.load(Ordering::Relaxed) < limit {

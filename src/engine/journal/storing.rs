@@ -18,6 +18,7 @@ use crate::chat::{Result, Stop};
 use crate::engine::prompts::Noting;
 use crate::protocol::dialogue::Request;
 use crate::protocol::effect_key::EffectKey;
+use crate::protocol::failure::FailureKind;
 use crate::run;
 use crate::run::record::{Body, Done, Outcome, Record};
 use crate::run::redaction;
@@ -177,7 +178,7 @@ impl Journal {
         let before = *records;
         let written = writer.append(record, self.clock().now()).await.map_err(|error| match error {
             run::Error::Unstorable { source, .. } => {
-                Stop::failed("template", format!("what happened cannot be stored: {source}"))
+                Stop::failed(FailureKind::Template, format!("what happened cannot be stored: {source}"))
             }
             error => Stop::Halted(error.to_string()),
         })?;

@@ -10,6 +10,7 @@ use fastagency::ids::{MessageId, Name};
 use fastagency::message::Content;
 use fastagency::model::{Models, Progress};
 use fastagency::protocol::dialogue::Request;
+use fastagency::protocol::failure::FailureKind;
 use fastagency::workflow::{HumanInputMode, ModelUse};
 use serde_json::{Map, Value, json};
 
@@ -53,7 +54,7 @@ impl Effects for World {
         _: Option<Speaking<'_>>,
     ) -> Result<std::result::Result<Replied, Failure>> {
         let failed = |error: fastagency::model::Error| Failure {
-            kind: "model".to_owned(),
+            kind: FailureKind::Model,
             message: error.to_string(),
             step: None,
         };
@@ -79,7 +80,7 @@ impl Effects for World {
     async fn call_tool(&self, call: Call<'_>) -> Result<std::result::Result<Value, Failure>> {
         let what = &self.tools[call.tool.name.as_str()];
         let arguments = call.arguments;
-        let failure = |message: String| Failure { kind: "tool".to_owned(), message, step: None };
+        let failure = |message: String| Failure { kind: FailureKind::Tool, message, step: None };
         Ok(match what["kind"].as_str().expect("a tool does something") {
             "const" => Ok(what["value"].clone()),
             "template" => Ok(json!(filled(&what["template"], arguments))),
@@ -91,7 +92,7 @@ impl Effects for World {
             "raise" => Err(failure(what["message"].as_str().unwrap_or_default().to_owned())),
             "read_context" => Ok(json!(filled(&what["template"], call.context.expect("a group")))),
             "reply_result" => Ok(reply_result(what, arguments)),
-            other => return Err(Stop::failed("test", format!("nothing is known of tools that {other}"))),
+            other => return Err(Stop::failed(FailureKind::Tool, format!("nothing is known of tools that {other}"))),
         })
     }
 
