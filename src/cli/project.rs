@@ -175,8 +175,11 @@ pub(super) fn sealer(config: &Config, data_dir: Option<&Path>) -> Result<Option<
 
 /// What a gateway vouches with for its users; says which key workers must be told.
 pub(super) fn voucher(config: &Config) -> Option<Voucher> {
-    let voucher = Voucher::new(config.gateway.vouch_key.as_ref()?);
-    tracing::info!("the gateway vouches for its users; workers know it by worker.believes: [{}]", voucher.public());
+    let voucher = Voucher::new(config.gateway.signing_key.as_ref()?);
+    tracing::info!(
+        "the gateway vouches for its users; workers know it by worker.trusted_gateways: [{}]",
+        voucher.public()
+    );
     Some(voucher)
 }
 

@@ -298,7 +298,7 @@ pub struct Gateway {
     /// What one caller may take of it.
     pub limits: Limits,
     /// What it vouches with for its users; none: it does not.
-    pub vouch_key: Option<SecretString>,
+    pub signing_key: Option<SecretString>,
     /// The workers whose workflows are started; none: those that anybody announces.
     pub trusted_definition_keys: Vec<PublicKey>,
 }
@@ -419,9 +419,9 @@ pub struct Worker {
     /// How long a worker that says nothing is believed to live (default 10 s).
     pub lease: Duration,
     /// The gateways without whose word nothing is done in anybody's name; none: whoever can write to the broker is believed.
-    pub believes: Vec<PublicKey>,
+    pub trusted_gateways: Vec<PublicKey>,
     /// What it vouches with for the runs that workflows start; none: it does not.
-    pub vouch_key: Option<SecretString>,
+    pub signing_key: Option<SecretString>,
     /// What it signs the workflows with that it announces; none: nothing is signed.
     pub definition_key: Option<SecretString>,
     /// The workers whose workflows are executed; none: those that anybody announces.

@@ -81,8 +81,8 @@ impl Reader<'_> {
                 max_run_bytes: Some(MAX_RUN_BYTES),
                 park_after: Duration::from_secs(60),
                 lease: Duration::from_secs(10),
-                believes: Vec::new(),
-                vouch_key: None,
+                trusted_gateways: Vec::new(),
+                signing_key: None,
                 definition_key: None,
                 trusted_definition_keys: Vec::new(),
             }),
@@ -201,7 +201,7 @@ impl Reader<'_> {
             port: 8008,
             static_dir: None,
             limits,
-            vouch_key: None,
+            signing_key: None,
             trusted_definition_keys: Vec::new(),
         }
     }
@@ -214,7 +214,7 @@ impl Reader<'_> {
             port: fields.read("port", port).unwrap_or(default.port),
             static_dir: self.path(&fields, "static_dir"),
             limits: fields.read("limits", |field| limits(field, usual)).unwrap_or(usual),
-            vouch_key: long_secret(&fields, "vouch_key"),
+            signing_key: long_secret(&fields, "signing_key"),
             trusted_definition_keys: fields.read("trusted_definition_keys", definition_keys).unwrap_or_default(),
         })
     }
@@ -389,8 +389,8 @@ fn worker(field: &Field<'_>) -> Option<Worker> {
             .filter(|most| *most > 0),
         park_after: fields.read("park_after", Field::duration).unwrap_or(Duration::from_secs(60)),
         lease: lease.unwrap_or(Duration::from_secs(10)),
-        believes: fields.read("believes", public_keys).unwrap_or_default(),
-        vouch_key: long_secret(&fields, "vouch_key"),
+        trusted_gateways: fields.read("trusted_gateways", public_keys).unwrap_or_default(),
+        signing_key: long_secret(&fields, "signing_key"),
         definition_key: long_secret(&fields, "definition_key"),
         trusted_definition_keys: fields.read("trusted_definition_keys", definition_keys).unwrap_or_default(),
     })
@@ -413,7 +413,7 @@ fn definition_keys(field: &Field<'_>) -> Option<Vec<PublicKey>> {
 fn public_keys(field: &Field<'_>) -> Option<Vec<PublicKey>> {
     let key = |field: &Field<'_>| match PublicKey::parse(field.text()?) {
         Some(key) => Some(key),
-        None => field.is_not("the public key of a gateway: one with a `vouch_key` says it when it starts"),
+        None => field.is_not("the public key of a gateway: one with a `signing_key` says it when it starts"),
     };
     let items = field.items()?;
     if items.is_empty() {

@@ -236,7 +236,7 @@ pub static GATEWAY: Shape = Shape {
         may("static_dir", Kind::Text, "A folder of your own front end, served at /."),
         may("limits", Kind::Shape(&GATEWAY_LIMITS), "What one caller may take of it."),
         may(
-            "vouch_key",
+            "signing_key",
             Kind::Text,
             "The secret that it signs with what it does for its users (default: nothing is signed).",
         ),
@@ -339,12 +339,12 @@ pub static WORKER: Shape = Shape {
         may("max_run_bytes", Kind::Size, "What the log of one run may hold (default 64MiB; 0: no limit)."),
         may("lease", Kind::Duration, "How long a worker that says nothing is believed to live (default 10s)."),
         may(
-            "believes",
+            "trusted_gateways",
             Kind::List(&Kind::Text),
             "The public keys of the gateways whose signatures are accepted (default: every process that can write to the broker is trusted).",
         ),
         may(
-            "vouch_key",
+            "signing_key",
             Kind::Text,
             "The secret that it signs with what workflows start (default: nothing is signed).",
         ),

@@ -63,7 +63,7 @@ pub(super) struct Journal {
     pub models: Models,
     pub sealer: Option<Sealer>,
     /// The gateways without whose word nobody is believed; none: everybody is.
-    believes: Arc<[PublicKey]>,
+    trusted_gateways: Arc<[PublicKey]>,
     voucher: Option<Voucher>,
     /// What signs the definitions of runs that this one starts; none: they are not signed.
     pub signer: Option<Voucher>,
@@ -166,7 +166,7 @@ pub(super) struct Surroundings {
     pub broker: Broker,
     pub models: Models,
     pub sealer: Option<Sealer>,
-    pub believes: Arc<[PublicKey]>,
+    pub trusted_gateways: Arc<[PublicKey]>,
     pub voucher: Option<Voucher>,
     pub signer: Option<Voucher>,
     pub shelver: Arc<Shelver>,
@@ -179,8 +179,18 @@ impl Journal {
     pub(super) fn new(around: Surroundings, owned: Owned, limits: Limits, copier: Option<Copier>) -> Self {
         let Owned { created, history, writer, lapses, .. } = owned;
         let run = writer.run();
-        let Surroundings { broker, models, sealer, believes, voucher, signer, shelver, lease, notices, max_run_bytes } =
-            around;
+        let Surroundings {
+            broker,
+            models,
+            sealer,
+            trusted_gateways,
+            voucher,
+            signer,
+            shelver,
+            lease,
+            notices,
+            max_run_bytes,
+        } = around;
         let figures = metrics().workflow(created.workflow.as_str());
         let (mut summary, watch) = Watch::begin(run, &history, figures.clone());
         if !shelver.redactor().is_empty() {
@@ -207,7 +217,7 @@ impl Journal {
             broker,
             models,
             sealer,
-            believes,
+            trusted_gateways,
             voucher,
             signer,
             redactor: shelver.redactor().clone(),
@@ -409,10 +419,10 @@ impl Journal {
 
     /// What vouches for a run that this one starts; none: nothing has to.
     pub(super) fn voucher(&self) -> Result<Option<&Voucher>> {
-        if self.voucher.is_none() && !self.believes.is_empty() {
+        if self.voucher.is_none() && !self.trusted_gateways.is_empty() {
             return Err(Stop::failed(
                 FailureKind::Start,
-                "nobody would vouch for the new run: set worker.vouch_key, and name its public key in worker.believes",
+                "nobody would vouch for the new run: set worker.signing_key, and name its public key in worker.trusted_gateways",
             ));
         }
         Ok(self.voucher.as_ref())

@@ -109,9 +109,19 @@ impl Engine {
         park_after: Duration,
     ) -> Self {
         let notices = Arc::new(notices);
-        let (believes, voucher, signer, max_run_bytes) = (Arc::default(), None, None, None);
-        let around =
-            Surroundings { broker, models, sealer, believes, voucher, signer, shelver, lease, notices, max_run_bytes };
+        let (trusted_gateways, voucher, signer, max_run_bytes) = (Arc::default(), None, None, None);
+        let around = Surroundings {
+            broker,
+            models,
+            sealer,
+            trusted_gateways,
+            voucher,
+            signer,
+            shelver,
+            lease,
+            notices,
+            max_run_bytes,
+        };
         Self { around, park_after }
     }
 
@@ -129,15 +139,15 @@ impl Engine {
 
     /// Does nothing in anybody's name any more but what the holder of one of these keys vouches for; with no key, everybody is
     /// believed. `voucher`: what vouches for the runs that workflows start.
-    pub fn believing(mut self, keys: &[PublicKey], voucher: Option<Voucher>) -> Self {
-        self.around.believes = keys.into();
+    pub fn trusting(mut self, keys: &[PublicKey], voucher: Option<Voucher>) -> Self {
+        self.around.trusted_gateways = keys.into();
         self.around.voucher = voucher;
         self
     }
 
     /// Whether it does what a run was started for in somebody's name.
-    pub fn believes(&self, run: RunId, created: &Created) -> bool {
-        let keys = &self.around.believes;
+    pub fn trusts_start_of(&self, run: RunId, created: &Created) -> bool {
+        let keys = &self.around.trusted_gateways;
         keys.is_empty() || is_vouched(keys, Matter::Start(run), created)
     }
 

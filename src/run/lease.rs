@@ -1,5 +1,5 @@
 //! A worker's sign of life as the worker itself can know it: until when others must believe that it lives, and whether they
-//! may have stopped believing it since.
+//! may have stopped trusting it since.
 //!
 //! The rule on the other side is in [`crate::run::claim`]: a run is taken from another worker only once its lease is gone.
 //! So a worker whose lease may have run out (it was stopped, it lost the broker) can have lost any of its runs without a

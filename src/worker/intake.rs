@@ -203,8 +203,8 @@ enum Settle {
 /// Drives a run, if it is to be driven. `from`: the place in a trace of whoever has called for it.
 async fn drive(worker: &Worker, run: RunId, reason: Reason, from: Option<Box<str>>) -> Settle {
     let prepare = |created: Created| async move {
-        if !worker.engine.believes(run, &created) {
-            return Err("no gateway that worker.believes names vouches for its start".to_owned());
+        if !worker.engine.trusts_start_of(run, &created) {
+            return Err("no gateway that worker.trusted_gateways names vouches for its start".to_owned());
         }
         let hash = created.definition.ok_or("a FastAgency worker executes it")?;
         let with = worker.definition(&hash).await?;

@@ -125,7 +125,7 @@ pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
     let lease = Arc::new(Lease::new(id, span, clock.clone(), sent));
     let shelver = Arc::new(Shelver::new(redactor.clone()));
     let notices = Notices::new(broker.clone(), &webhooks);
-    let voucher = settings.vouch_key.as_ref().map(Voucher::new);
+    let voucher = settings.signing_key.as_ref().map(Voucher::new);
     if let Some(voucher) = &voucher {
         tracing::info!("the worker vouches for what workflows start; it is known by the key {}", voucher.public());
     }
@@ -138,7 +138,7 @@ pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
         notices,
         settings.park_after,
     )
-    .believing(&settings.believes, voucher)
+    .trusting(&settings.trusted_gateways, voucher)
     .bounded(settings.max_run_bytes)
     .signing(signer);
     let worker = Arc::new(Worker {
@@ -158,7 +158,7 @@ pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
     });
     lease::share_models(&worker).await;
     // Nobody vouches for what FastAgency's gateways ask for.
-    if broker.contract.is_some() && settings.believes.is_empty() {
+    if broker.contract.is_some() && settings.trusted_gateways.is_empty() {
         contract::join(&worker).await?;
     }
     let names: BTreeSet<&str> = worker.serves.keys().map(Name::as_str).collect();

@@ -19,7 +19,7 @@ const SECRET: &[&str] = &[
     "key",
     "private_key",
     "seal_key",
-    "vouch_key",
+    "signing_key",
     "session_key",
     "signing_key",
     "authorization",

@@ -426,8 +426,8 @@ async fn with_a_stolen_login_of_a_worker_nothing_is_done_in_anybodys_name() {
     furnish(&folder);
     let secret = "a secret of the gateway that nobody else knows";
     let public = Voucher::new(&secret.to_owned().into()).public();
-    project(&folder, &server.url(), "worker", &format!("worker: {{ believes: [{public}] }}\n"));
-    project(&folder, &server.url(), "gateway", &format!("gateway: {{ vouch_key: {secret} }}\n"));
+    project(&folder, &server.url(), "worker", &format!("worker: {{ trusted_gateways: [{public}] }}\n"));
+    project(&folder, &server.url(), "gateway", &format!("gateway: {{ signing_key: {secret} }}\n"));
     let mut worker = Tier::start(folder.path(), &["worker", "-c", "worker.yaml"]);
     worker.says("worker ready");
     let mut gateway = Tier::start(folder.path(), &["gateway", "-c", "gateway.yaml", "--port", "0"]);
@@ -497,7 +497,7 @@ async fn what_a_workflow_starts_is_vouched_for_by_its_worker_or_is_not_done() {
     let [gateways, workers] =
         ["a secret of the gateways that nobody else knows", "a secret of the workers that is as long as it"];
     let public = |secret: &str| Voucher::new(&secret.to_owned().into()).public();
-    project(&folder, &server.url(), "gateway", &format!("gateway: {{ vouch_key: {gateways} }}\n"));
+    project(&folder, &server.url(), "gateway", &format!("gateway: {{ signing_key: {gateways} }}\n"));
     let mut gateway = Tier::start(folder.path(), &["gateway", "-c", "gateway.yaml", "--port", "0"]);
     let url = gateway.url("gateway");
     let alice = Alice { http: crate::gateway::house::client(), url };
@@ -515,21 +515,21 @@ async fn what_a_workflow_starts_is_vouched_for_by_its_worker_or_is_not_done() {
     };
 
     // A worker without a key of its own cannot start anything in her name.
-    let mut mute = worker("believes: [GATEWAYS]");
+    let mut mute = worker("trusted_gateways: [GATEWAYS]");
     let run = alice.begin("parent").await;
     let events = alice.events(run["id"].as_str().unwrap()).await;
     assert!(events.contains("nobody would vouch for the new run") && run["outcome"] == "failed", "{run} {events}");
     assert!(mute.terminate().success());
 
     // One whose key nobody believes starts what nobody does.
-    let mut unknown = worker(&format!("believes: [GATEWAYS], vouch_key: {workers}"));
+    let mut unknown = worker(&format!("trusted_gateways: [GATEWAYS], signing_key: {workers}"));
     let run = alice.begin("parent").await;
     assert_eq!(run["outcome"], "completed", "{run}");
     unknown.says("vouches for its start");
     assert!(unknown.terminate().success());
 
     // One whose key is believed: the child is hers, and does what she says.
-    let mut known = worker(&format!("believes: [GATEWAYS, {}], vouch_key: {workers}", public(workers)));
+    let mut known = worker(&format!("trusted_gateways: [GATEWAYS, {}], signing_key: {workers}", public(workers)));
     let run = alice.begin("parent").await;
     let events = alice.events(run["id"].as_str().unwrap()).await;
     let child = regex::Regex::new("result[^0-9a-f]+([0-9a-f]{32})").unwrap().captures(&events);

@@ -20,7 +20,7 @@ from tiers import BINARY, ECHO, Tiers, bench, free_port, until
 ROUNDS, CONVERSATIONS, CLIENTS = (int(given) for given in (sys.argv[1:] + ["5", "3000", "200"][len(sys.argv) - 1:]))
 WHAT = os.environ.get("COST_OF", "jwt and metrics")
 SECRET = "the-secret-of-a-measurement-and-of-nothing-else"
-VOUCH_KEY = "the-vouch-key-of-a-measurement-and-of-nothing-else"
+SIGNING_KEY = "the-vouch-key-of-a-measurement-and-of-nothing-else"
 # Prometheus does it every 15 s by default.
 SCRAPED_EVERY = 5
 
@@ -36,11 +36,11 @@ def token() -> str:
 
 def public_key(tiers: Tiers, nats: str) -> str:
     """A gateway says its public key when it starts."""
-    tiers.project(nats, ECHO, f"gateway: {{ vouch_key: {VOUCH_KEY} }}\n")
+    tiers.project(nats, ECHO, f"gateway: {{ signing_key: {SIGNING_KEY} }}\n")
     gateway = tiers.spawn("key", BINARY, "gateway", "--port", str(free_port()))
 
     def said() -> str:
-        found = re.search(r"worker\.believes: \[([^\]]*)\]", (tiers.folder / "key.log").read_text())
+        found = re.search(r"worker\.trusted_gateways: \[([^\]]*)\]", (tiers.folder / "key.log").read_text())
         if not found:
             raise OSError("it has not said it yet")
         return found[1]
@@ -73,7 +73,7 @@ def measure(tiers: Tiers, nats: str, settings: str, key: str | None = None) -> f
 with tempfile.TemporaryDirectory() as folder, Tiers(pathlib.Path(folder)) as tiers:
     nats = tiers.nats()
     if WHAT == "vouching":
-        settings, key = f"gateway: {{ vouch_key: {VOUCH_KEY} }}\nworker: {{ believes: [{public_key(tiers, nats)}] }}\n", None
+        settings, key = f"gateway: {{ signing_key: {SIGNING_KEY} }}\nworker: {{ trusted_gateways: [{public_key(tiers, nats)}] }}\n", None
     else:
         settings, key = f"auth: {{ mode: jwt, jwt: {{ algorithms: [HS256], secret: {SECRET} }} }}\n", token()
     # The first warms the disk and the server up, and does not count.

@@ -31,12 +31,14 @@ UPLOADS_MIB = 128
 HISTORIES_MIB = 256 + 64
 REPLIES_AT_ONCE = 20
 REPLY_MIB = 4
-# The log and the page's copy of a reply that is being written, beside the reply itself.
-REPLIES_MIB = REPLIES_AT_ONCE * REPLY_MIB + 64
+# The stream, the reply, its record, the message that says it, and the pieces in which both are stored.
+REPLIES_MIB = REPLIES_AT_ONCE * REPLY_MIB * 5 + 64
 # On the disk: what the other user stores meanwhile and a write-ahead log that is quiet; a busy one; `bytes_per_hour`.
 OTHERS_MIB = 80
-BUSY_LOG_MIB = 144
+BUSY_LOG_MIB = 272
 BYTES_PER_HOUR_MIB = 256
+# Runs hold what they were started with until they are parked.
+PARAMETERS_MIB = BYTES_PER_HOUR_MIB * 1.5 + 64
 
 
 class Limit(NamedTuple):
@@ -48,7 +50,8 @@ class Limit(NamedTuple):
 
 LIMITS = {
     "frames": Limit(),
-    "early": Limit(),
+    # Each of its sockets starts a run and answers its question.
+    "early": Limit(disk=BYTES_PER_HOUR_MIB + BUSY_LOG_MIB),
     "headers": Limit(),
     "halves": Limit(),
     "silent_ui": Limit(),
@@ -56,7 +59,7 @@ LIMITS = {
     "halves_ui": Limit(),
     "bodies": Limit(),
     "chunked": Limit(),
-    "starts": Limit(disk=BYTES_PER_HOUR_MIB + BUSY_LOG_MIB),
+    "starts": Limit(memory=PARAMETERS_MIB, disk=BYTES_PER_HOUR_MIB + BUSY_LOG_MIB),
     "streams": Limit(memory=HISTORIES_MIB),
     # Each reply is in its run's log twice: as the reply, and as what was said.
     "replies": Limit(memory=REPLIES_MIB, disk=4 * REPLIES_AT_ONCE * REPLY_MIB + BUSY_LOG_MIB),

@@ -105,7 +105,7 @@ impl Journal {
 
     /// Why an answer cannot be taken for what it says; none: it can.
     pub(in crate::engine) fn doubt(&self, question: MessageId, given: &Given, says: &Content) -> Option<&'static str> {
-        if self.believes.is_empty() {
+        if self.trusted_gateways.is_empty() {
             return None;
         }
         match given.answer {
@@ -114,7 +114,7 @@ impl Journal {
             // Only its mark is signed, and the password might be anybody's.
             answer::Answer::Told => Some("a password cannot be vouched for without a seal_key"),
             _ => {
-                let vouched = is_vouched(&self.believes, Matter::Answer(self.run, question), given);
+                let vouched = is_vouched(&self.trusted_gateways, Matter::Answer(self.run, question), given);
                 (!vouched).then_some("no gateway vouches for the answer")
             }
         }
@@ -123,7 +123,8 @@ impl Journal {
     /// Whose wish it was that the run ends; none: that is not known.
     pub(in crate::engine) fn cancelled_by(&self, payload: &[u8]) -> Option<UserId> {
         let given: Given = crate::bounds::parse(payload).ok()?;
-        let believed = self.believes.is_empty() || is_vouched(&self.believes, Matter::Cancel(self.run), &given);
+        let believed =
+            self.trusted_gateways.is_empty() || is_vouched(&self.trusted_gateways, Matter::Cancel(self.run), &given);
         given.by.filter(|_| believed)
     }
 
