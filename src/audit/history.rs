@@ -65,7 +65,8 @@ impl History {
             while let Some(unread) = unread.next_if(|unread| unread.seq <= placed.seq) {
                 events.push(unreadable(self.run, unread));
             }
-            while let Some((_, event)) = beside.next_if(|(at, _)| *at < placed.at) {
+            // Our own clock knows milliseconds, NATS' nanoseconds: of the same millisecond the record is the first.
+            while let Some((_, event)) = beside.next_if(|(at, _)| at.as_millisecond() < placed.at.as_millisecond()) {
                 events.push(event.clone());
             }
             events.push(tell(placed));
@@ -78,5 +79,26 @@ impl History {
     /// All events, redacted, as an export has them.
     pub fn told(&self, redactor: &Redactor) -> Vec<Value> {
         self.events(|placed| event(self.run, placed, redactor))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::run::record::{Body, Record};
+
+    #[test]
+    fn what_lies_beside_a_record_of_the_same_millisecond_comes_after_it() {
+        let record = Record::new(Body::Parked { until: None });
+        let placed = Placed { seq: 1, at: "2026-01-01T00:00:00.001000900Z".parse().unwrap(), record };
+        let history = History {
+            run: RunId::random(),
+            records: vec![placed],
+            unreadable: Vec::new(),
+            beside: vec![("2026-01-01T00:00:00.001Z".parse().unwrap(), json!("renamed"))],
+        };
+        assert_eq!(history.events(|_| json!("record")), [json!("record"), json!("renamed")]);
     }
 }

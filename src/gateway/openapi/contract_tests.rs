@@ -161,7 +161,8 @@ impl<'a> Comparison<'a> {
         self.content(&format!("{place} body"), &old["requestBody"], &new["requestBody"], true);
         for (status, response) in old["responses"].as_object().into_iter().flatten() {
             let other = &new["responses"][status];
-            self.check(place, other["description"] == response["description"], &format!("the response {status}"));
+            // Its words may change.
+            self.check(place, other["description"].is_string(), &format!("the response {status}"));
             self.content(&format!("{place} {status}"), response, other, false);
         }
     }
