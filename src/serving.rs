@@ -57,13 +57,13 @@ pub fn is_private_file(path: &Path) -> bool {
 }
 
 mod answering;
-mod line;
-mod places;
+mod connection_slots;
+mod counted_stream;
 
 use answering::Answering;
-use line::Line;
-pub use places::{ALWAYS_FREE, Budget, Place, Reserved};
-use places::{Places, Refusal, Told};
+pub use connection_slots::{ALWAYS_FREE, Budget, ConnectionSlot, Reserved};
+use connection_slots::{ConnectionOrder, ConnectionSlots, Refusal};
+use counted_stream::CountedStream;
 
 /// How long a connection that is kept may wait for its next request. Proxies commonly keep a connection for 60 s: they close
 /// it, and no request meets one that just went.
@@ -109,7 +109,7 @@ impl Default for Connections {
 /// Serves until the end begins. Connections that are open then end when what is under way on them has; the lifecycle waits
 /// for them.
 pub async fn serve(listener: TcpListener, app: Router, connections: Connections, shutdown: Shutdown) {
-    let places = Places::new(connections.most.map(within_the_systems));
+    let places = ConnectionSlots::new(connections.most.map(within_the_systems));
     let mut rounds = tokio::time::interval((connections.headers_within / 10).max(SHORTEST_ROUND));
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -138,7 +138,7 @@ pub async fn serve(listener: TcpListener, app: Router, connections: Connections,
         let limit = connections.per_address.filter(|_| !connections.unlimited.iter().any(|net| net.contains(&address)));
         match places.take(subscriber(address), limit) {
             Ok(place) => {
-                let line = Line::new(stream, place.clone());
+                let line = CountedStream::new(stream, place.clone());
                 let (app, shutdown_too) = (app.clone(), shutdown.clone());
                 shutdown.run(connection(line, peer, app, place, shutdown_too));
             }
@@ -156,7 +156,13 @@ fn within_the_systems(most: u32) -> u32 {
     most.min(files - files / 4).max(1)
 }
 
-async fn connection(line: Line, peer: SocketAddr, app: Router, place: Arc<Place>, shutdown: Shutdown) {
+async fn connection(
+    line: CountedStream,
+    peer: SocketAddr,
+    app: Router,
+    place: Arc<ConnectionSlot>,
+    shutdown: Shutdown,
+) {
     let held = place.clone();
     let service = TowerToHyperService::new(tower::service_fn(move |request: Request<Incoming>| {
         let (app, place, mut request) = (app.clone(), held.clone(), request.map(Body::new));
@@ -169,16 +175,16 @@ async fn connection(line: Line, peer: SocketAddr, app: Router, place: Arc<Place>
         }
     }));
     let mut server = http1::Builder::new();
-    // How long headers may take is measured for all connections together ([`Places::send_late_away`]).
+    // How long headers may take is measured for all connections together ([`ConnectionSlots::send_late_away`]).
     server.header_read_timeout(None).max_buf_size(LARGEST_HEADERS);
     let connection = server.serve_connection(TokioIo::new(line), service).with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let told = poll_fn(|context| match place.told(context) {
         // How a connection ended is between its two ends.
-        Told::Stay => connection.as_mut().poll(context).map(|_| Told::Go),
+        ConnectionOrder::Stay => connection.as_mut().poll(context).map(|_| ConnectionOrder::Go),
         told => Poll::Ready(told),
     });
-    if told.await == Told::Finish {
+    if told.await == ConnectionOrder::Finish {
         connection.as_mut().graceful_shutdown();
         tokio::select! {
             _ = connection.as_mut() => {}
@@ -204,7 +210,7 @@ pub fn prefix(address: IpAddr, bits: u32) -> IpAddr {
 }
 
 /// An answer, whose connection is at work until its last piece was taken.
-fn answered(response: Response, place: Arc<Place>) -> Response {
+fn answered(response: Response, place: Arc<ConnectionSlot>) -> Response {
     // A socket's connection is at work until it is closed.
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return response;

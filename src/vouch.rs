@@ -22,7 +22,7 @@ const MOST_ROUNDS: usize = 16;
 
 /// What is vouched for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Matter {
+pub enum SignedStatement {
     /// That a run is started.
     Start(RunId),
     /// That a question of a run is answered.
@@ -36,20 +36,20 @@ pub enum Matter {
 }
 
 /// What can be vouched for: JSON with a place for the signature.
-pub trait Vouchable: Clone + Serialize + DeserializeOwned {
+pub trait Signable: Clone + Serialize + DeserializeOwned {
     /// The place.
     fn signature(&mut self) -> &mut Option<String>;
 }
 
 /// What a gateway vouches with.
 #[derive(Clone)]
-pub struct Voucher(Arc<Ed25519KeyPair>);
+pub struct StatementSigner(Arc<Ed25519KeyPair>);
 
 /// The public key of a gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PublicKey([u8; 32]);
 
-impl Voucher {
+impl StatementSigner {
     /// Takes a secret: any text.
     pub fn new(secret: &SecretString) -> Self {
         let seed = Sha256::new()
@@ -65,7 +65,7 @@ impl Voucher {
     }
 
     /// Signs a thing.
-    pub fn vouch<T: Vouchable>(&self, matter: Matter, mut thing: T) -> T {
+    pub fn vouch<T: Signable>(&self, matter: SignedStatement, mut thing: T) -> T {
         *thing.signature() = None;
         let (mut thing, words) = settled(thing);
         *thing.signature() = Some(URL_SAFE_NO_PAD.encode(self.0.sign(&statement(matter, &words))));
@@ -87,7 +87,7 @@ impl std::fmt::Display for PublicKey {
 }
 
 /// Whether one of the keys' holders vouches for a thing.
-pub fn is_vouched<T: Vouchable>(keys: &[PublicKey], matter: Matter, thing: &T) -> bool {
+pub fn is_vouched<T: Signable>(keys: &[PublicKey], matter: SignedStatement, thing: &T) -> bool {
     let mut thing = thing.clone();
     let Some(signature) = thing.signature().take().and_then(|text| URL_SAFE_NO_PAD.decode(text).ok()) else {
         return false;
@@ -97,20 +97,20 @@ pub fn is_vouched<T: Vouchable>(keys: &[PublicKey], matter: Matter, thing: &T) -
 }
 
 /// What is signed.
-fn statement(matter: Matter, words: &str) -> Vec<u8> {
+fn statement(matter: SignedStatement, words: &str) -> Vec<u8> {
     let about = match matter {
-        Matter::Start(run) => format!("start {run}"),
-        Matter::Answer(run, question) => format!("answer {run} {question}"),
-        Matter::Cancel(run) => format!("cancel {run}"),
-        Matter::Announcement => "announcement".to_owned(),
-        Matter::Definition => "definition".to_owned(),
+        SignedStatement::Start(run) => format!("start {run}"),
+        SignedStatement::Answer(run, question) => format!("answer {run} {question}"),
+        SignedStatement::Cancel(run) => format!("cancel {run}"),
+        SignedStatement::Announcement => "announcement".to_owned(),
+        SignedStatement::Definition => "definition".to_owned(),
     };
     format!("fastagency vouch v1\0{about}\0{words}").into_bytes()
 }
 
 /// A thing as whoever reads it will have it, and its text. The last digit of a long number may be another one after it was
 /// read; what is signed must be what is read.
-fn settled<T: Vouchable>(mut thing: T) -> (T, String) {
+fn settled<T: Signable>(mut thing: T) -> (T, String) {
     let mut text = words(&thing);
     for _ in 0..MOST_ROUNDS {
         thing = serde_json::from_str(&text).expect("what was written can be read");
@@ -141,7 +141,7 @@ mod tests {
         vouched: Option<String>,
     }
 
-    impl Vouchable for Thing {
+    impl Signable for Thing {
         fn signature(&mut self) -> &mut Option<String> {
             &mut self.vouched
         }
@@ -150,18 +150,18 @@ mod tests {
     #[test]
     fn a_signature_counts_for_its_words_and_its_place_and_by_its_key_only() {
         let (run, question) = (RunId::random(), MessageId::random());
-        let ours = Voucher::new(&"ours".to_owned().into());
-        let theirs = Voucher::new(&"theirs".to_owned().into()).public();
-        let matter = Matter::Answer(run, question);
+        let ours = StatementSigner::new(&"ours".to_owned().into());
+        let theirs = StatementSigner::new(&"theirs".to_owned().into()).public();
+        let matter = SignedStatement::Answer(run, question);
         let thing = ours.vouch(matter, Thing { said: json!("yes"), vouched: None });
         assert!(is_vouched(&[theirs, ours.public()], matter, &thing));
         assert!(!is_vouched(&[theirs], matter, &thing));
         assert!(!is_vouched(&[], matter, &thing));
         for other in [
-            Matter::Answer(RunId::random(), question),
-            Matter::Answer(run, MessageId::random()),
-            Matter::Start(run),
-            Matter::Cancel(run),
+            SignedStatement::Answer(RunId::random(), question),
+            SignedStatement::Answer(run, MessageId::random()),
+            SignedStatement::Start(run),
+            SignedStatement::Cancel(run),
         ] {
             assert!(!is_vouched(&[ours.public()], other, &thing), "{other:?}");
         }
@@ -176,16 +176,17 @@ mod tests {
 
     #[test]
     fn numbers_of_many_digits_are_vouched_for_as_they_are_read() {
-        let (run, ours) = (RunId::random(), Voucher::new(&"ours".to_owned().into()));
+        let (run, ours) = (RunId::random(), StatementSigner::new(&"ours".to_owned().into()));
         for seed in 0..20_000_u64 {
             // Spread over all exponents.
             let number = f64::from_bits(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
             if !number.is_finite() {
                 continue;
             }
-            let thing = ours.vouch(Matter::Start(run), Thing { said: json!([number, -0.0, u64::MAX]), vouched: None });
+            let thing =
+                ours.vouch(SignedStatement::Start(run), Thing { said: json!([number, -0.0, u64::MAX]), vouched: None });
             let read: Thing = serde_json::from_str(&words(&thing)).unwrap();
-            assert!(is_vouched(&[ours.public()], Matter::Start(run), &read), "{number:e}");
+            assert!(is_vouched(&[ours.public()], SignedStatement::Start(run), &read), "{number:e}");
         }
     }
 }

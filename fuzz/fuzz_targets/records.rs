@@ -8,7 +8,7 @@ use fastagency::chain::Key;
 use fastagency::clock::Timestamp;
 use fastagency::ids::RunId;
 use fastagency::redact::Redactor;
-use fastagency::run::record::{Body, Placed, Record, VERSION};
+use fastagency::run::record::{Body, LogEntry, Record, VERSION};
 use fastagency::run::spent::Spent;
 use fastagency::run::summary::Summary;
 use fastagency::run::{look_through, redaction};
@@ -34,7 +34,7 @@ fn log(payloads: impl IntoIterator<Item = Bytes>) -> Vec<Stored> {
 }
 
 /// Its records, as far as it can be read.
-fn read(run: RunId, log: &[Stored]) -> Vec<Placed> {
+fn read(run: RunId, log: &[Stored]) -> Vec<LogEntry> {
     look_through(run, log, 0).records
 }
 

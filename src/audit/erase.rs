@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::audit::keep::{self, Stands};
-use crate::broker::{Broker, Sighting};
+use crate::broker::{Broker, ScannedItem};
 use crate::ids::{RunId, UserId};
 use crate::run::record::{Body, Created, Erasure, Outcome};
 use crate::run::summary::Summary;
@@ -161,7 +161,7 @@ async fn all_runs(broker: &Broker) -> Result<BTreeSet<RunId>> {
     let mut runs = BTreeSet::new();
     let mut tour = broker.log.survey().await?;
     while let Some(sighting) = tour.next().await {
-        if let Sighting::Record { run, .. } = sighting? {
+        if let ScannedItem::Record { run, .. } = sighting? {
             runs.insert(run);
         }
     }

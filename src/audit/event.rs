@@ -10,12 +10,12 @@ use crate::protocol::answer::{AnswerOutcome, AnswerRecord};
 use crate::protocol::effect_key::EffectKey;
 use crate::redact::Redactor;
 use crate::run::assembler::Unread;
-use crate::run::record::{Body, Outcome, Placed, Removal};
+use crate::run::record::{Body, LogEntry, Outcome, Removal};
 use crate::run::redaction;
 use crate::run::summary::Rename;
 
 /// A record as JSON: `run`, `seq`, `at`, `kind`, and what belongs to the kind (`docs/how-to/audit.md` lists it).
-pub fn event(run: RunId, placed: &Placed, redactor: &Redactor) -> Value {
+pub fn event(run: RunId, placed: &LogEntry, redactor: &Redactor) -> Value {
     let record = redaction::placed(redactor, placed).into_owned().record;
     let asked = record.asked;
     let (kind, fields) = match record.body {
@@ -133,7 +133,7 @@ mod tests {
         let outcome = AnswerOutcome::Sealed("c2VhbGVk".into());
         let answered = AnswerRecord { question: MessageId::random(), by: None, outcome };
         let record = Record::new(Body::Did { key: "1".into(), outcome: Outcome::Answer(answered) });
-        let placed = Placed { seq: 41, at: Timestamp::UNIX_EPOCH, record };
+        let placed = LogEntry { seq: 41, at: Timestamp::UNIX_EPOCH, record };
         let shown = event(RunId::random(), &placed, &Redactor::default());
         assert_eq!((&shown["kind"], &shown["secret"]), (&json!("answered"), &json!(true)));
         assert!(!shown.to_string().contains("c2VhbGVk"), "{shown}");

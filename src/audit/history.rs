@@ -9,14 +9,14 @@ use crate::ids::RunId;
 use crate::redact::Redactor;
 use crate::run::Result;
 use crate::run::assembler::{Assembler, Unread};
-use crate::run::record::Placed;
+use crate::run::record::LogEntry;
 use crate::run::summary::{self, Summary};
 
 /// What is known of a run.
 pub struct History {
     run: RunId,
     /// The records of its log, as far as they can be read.
-    pub records: Vec<Placed>,
+    pub records: Vec<LogEntry>,
     /// What of it cannot be read.
     pub unreadable: Vec<Unread>,
     /// What lies beside them, as events, with the time of each.
@@ -56,7 +56,7 @@ impl History {
     }
 
     /// All events in the order of their times. `tell` makes one of a record.
-    pub fn events(&self, mut tell: impl FnMut(&Placed) -> Value) -> Vec<Value> {
+    pub fn events(&self, mut tell: impl FnMut(&LogEntry) -> Value) -> Vec<Value> {
         let mut events = Vec::with_capacity(self.records.len() + self.unreadable.len() + self.beside.len());
         let mut beside = self.beside.iter().peekable();
         let mut unread = self.unreadable.iter().peekable();
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn what_lies_beside_a_record_of_the_same_millisecond_comes_after_it() {
         let record = Record::new(Body::Parked { until: None });
-        let placed = Placed { seq: 1, at: "2026-01-01T00:00:00.001000900Z".parse().unwrap(), record };
+        let placed = LogEntry { seq: 1, at: "2026-01-01T00:00:00.001000900Z".parse().unwrap(), record };
         let history = History {
             run: RunId::random(),
             records: vec![placed],

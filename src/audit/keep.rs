@@ -5,12 +5,12 @@
 //! The new history is appended before the old one is removed: whoever dies in between leaves both, and whoever reads takes the
 //! new one.
 
-use crate::broker::{self, Broker, Lane, Stored, Thoroughly};
+use crate::broker::{self, Broker, Lane, RemovalMethod, Stored};
 use crate::chain::{digest, linked, read_mark};
 use crate::ids::RunId;
 use crate::redact::Redactor;
 use crate::run::assembler::{Unreadable, readable};
-use crate::run::record::{Body, Erasure, Evidence, Kept, KeptEntry, PIECE, Placed, Record, VERSION, is_last_piece};
+use crate::run::record::{Body, Erasure, Evidence, Kept, KeptEntry, LogEntry, PIECE, Record, VERSION, is_last_piece};
 use crate::run::{Error, Result, clean, redaction, summary};
 
 /// How often it is tried when somebody else writes at the same time.
@@ -76,7 +76,7 @@ async fn anew(
             Stands::Anew => {}
             // Whoever stored it may have died before the old one was removed.
             Stands::Already if erased.is_none() || history.erased => {
-                clean::forget(broker, run, history.anew_from, Thoroughly::Overwrite).await?;
+                clean::forget(broker, run, history.anew_from, RemovalMethod::Overwrite).await?;
                 return Ok(Stands::Already);
             }
             Stands::Already => {}
@@ -106,7 +106,7 @@ async fn anew(
         let last = stored.last().expect("it has a record").seq;
         match append(broker, run, &kept, last).await {
             Ok(first) => {
-                clean::forget(broker, run, first, Thoroughly::Overwrite).await?;
+                clean::forget(broker, run, first, RemovalMethod::Overwrite).await?;
                 return Ok(Stands::Anew);
             }
             Err(Error::Broker(broker::Error::Conflict { .. })) => {}
@@ -260,7 +260,7 @@ impl<'b> History<'b> {
     /// What the run was, without who it belonged to.
     fn evidence(&self) -> Option<Box<Evidence>> {
         let placed = |(entry, record): &(KeptEntry, Option<Record>)| {
-            Some(Placed { seq: entry.seq, at: entry.at, record: record.clone()? })
+            Some(LogEntry { seq: entry.seq, at: entry.at, record: record.clone()? })
         };
         // The record of an effect before the end may be one append with it.
         let first = self.entries.iter().find_map(placed)?;

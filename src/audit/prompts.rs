@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::protocol::dialogue::ChatMessage;
 use crate::protocol::effect_key::EffectKey;
-use crate::run::record::{Body, Placed};
+use crate::run::record::{Body, LogEntry};
 
 /// The requests of one run, as its records are read in order.
 #[derive(Default)]
@@ -19,7 +19,7 @@ pub struct Prompts {
 impl Prompts {
     /// The request whose reply or failure a record holds, whole: `messages`, `tools`, `response_format`, `parameters`. None: it
     /// holds none, or was stored by an earlier version of this program.
-    pub fn of(&mut self, placed: &Placed) -> Option<Value> {
+    pub fn of(&mut self, placed: &LogEntry) -> Option<Value> {
         let (Body::Did { key, .. }, Some(asked)) = (&placed.record.body, &placed.record.asked) else { return None };
         let before = asked.after.as_ref().and_then(|after| self.known.get(after));
         let (mut messages, earlier) = match before {

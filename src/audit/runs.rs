@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use futures_util::StreamExt;
 
 use super::select::{How, Selection};
-use crate::broker::{Broker, Sighting, Stored};
+use crate::broker::{Broker, ScannedItem, Stored};
 use crate::ids::RunId;
 use crate::run::assembler::Assembler;
 use crate::run::record::Body;
@@ -19,7 +19,7 @@ pub async fn every_run(broker: &Broker) -> Result<Vec<Summary>> {
     let mut last: HashMap<RunId, u64> = HashMap::new();
     let mut tour = broker.log.survey().await?;
     while let Some(sighting) = tour.next().await {
-        if let Sighting::Record { run, stored } = sighting? {
+        if let ScannedItem::Record { run, stored } = sighting? {
             // There may be many tombstones; each says all that there is.
             if let Some(removed) = removed(run, &stored) {
                 last.remove(&run);

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 
-use crate::broker::{Broker, Sighting, Stored};
+use crate::broker::{Broker, ScannedItem, Stored};
 use crate::chain::anchors::{self, Anchor, Fate, Found};
 use crate::chain::{Head, Key, Link, Mark, digest, linked, read_mark};
 use crate::clock::{self, Clock, SystemClock, Timestamp};
@@ -374,7 +374,7 @@ async fn all_runs(broker: &Broker, anchors: &Found) -> Result<BTreeSet<RunId>, E
     let mut runs: BTreeSet<RunId> = anchors.anchors.keys().copied().collect();
     let mut tour = broker.log.survey().await?;
     while let Some(sighting) = tour.next().await {
-        if let Sighting::Record { run, .. } = sighting? {
+        if let ScannedItem::Record { run, .. } = sighting? {
             runs.insert(run);
         }
     }

@@ -146,7 +146,7 @@ pub enum Overheard {
 
 /// What is met on a tour of all runs ([`Log::survey`]).
 #[derive(Debug, Clone)]
-pub enum Sighting {
+pub enum ScannedItem {
     /// The last record of a run, or the last under one of its lanes: the later one counts.
     Record {
         /// The run.
@@ -204,7 +204,7 @@ pub trait Log: Send + Sync {
 
     /// Goes round all runs once and shows where each is: what was stored before this is called is shown, what is stored
     /// meanwhile may be. For whoever looks after runs that nobody else looks after; it costs a message per run.
-    async fn survey(&self) -> Result<BoxStream<'static, Result<Sighting>>>;
+    async fn survey(&self) -> Result<BoxStream<'static, Result<ScannedItem>>>;
 
     /// Appends `tombstone` as the run's last record, under [`Lane::Did`], after whatever other writers have appended, and
     /// returns its sequence; it is kept for `kept` ([`TOMBSTONE_KEPT`] or longer). From then on the run is removed for every
@@ -226,7 +226,7 @@ pub trait Log: Send + Sync {
 
 /// How thoroughly records are removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Thoroughly {
+pub enum RemovalMethod {
     /// Nobody can read them any more.
     Remove,
     /// Their bytes are overwritten, too, as far as the broker can.
@@ -238,7 +238,7 @@ pub enum Thoroughly {
 #[async_trait]
 pub trait Cleaner: Send + Sync {
     /// Removes the run's records before sequence `before`, its inbox and its timer.
-    async fn forget(&self, run: RunId, before: u64, how: Thoroughly) -> Result<()>;
+    async fn forget(&self, run: RunId, before: u64, how: RemovalMethod) -> Result<()>;
 
     /// Empties a slot of a run's inbox, overwriting what was in it; a slot with nothing in it is no error.
     async fn erase(&self, run: RunId, slot: Slot) -> Result<()>;

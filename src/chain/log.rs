@@ -10,7 +10,7 @@ use futures_util::stream::BoxStream;
 
 use super::anchors::{Anchor, Anchors, Fate};
 use super::{Head, Key, Link, Mark, ROOM, digest, linked};
-use crate::broker::{Broker, Error, Lane, Live, Log, Overheard, Result, Sighting, Stored};
+use crate::broker::{Broker, Error, Lane, Live, Log, Overheard, Result, ScannedItem, Stored};
 use crate::clock::Clock;
 use crate::ids::RunId;
 
@@ -129,7 +129,7 @@ impl Log for Chained {
         self.inner.whisper(run, delta).await
     }
 
-    async fn survey(&self) -> Result<BoxStream<'static, Result<Sighting>>> {
+    async fn survey(&self) -> Result<BoxStream<'static, Result<ScannedItem>>> {
         self.inner.survey().await
     }
 

@@ -25,7 +25,7 @@ use crate::lifecycle::Lifecycle;
 use crate::project::load_config;
 use crate::seal::Sealer;
 
-use crate::vouch::Voucher;
+use crate::vouch::StatementSigner;
 use crate::{chain, gateway, model, serving, telemetry, ui, worker, workflow};
 
 /// The variable with the key or token that a gateway is shown.
@@ -174,8 +174,8 @@ pub(super) fn sealer(config: &Config, data_dir: Option<&Path>) -> Result<Option<
 }
 
 /// What a gateway vouches with for its users; says which key workers must be told.
-pub(super) fn voucher(config: &Config) -> Option<Voucher> {
-    let voucher = Voucher::new(config.gateway.signing_key.as_ref()?);
+pub(super) fn voucher(config: &Config) -> Option<StatementSigner> {
+    let voucher = StatementSigner::new(config.gateway.signing_key.as_ref()?);
     tracing::info!(
         "the gateway vouches for its users; workers know it by worker.trusted_gateways: [{}]",
         voucher.public()

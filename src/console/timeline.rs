@@ -8,7 +8,7 @@ use crate::client::event;
 use crate::clock::Timestamp;
 use crate::message::Content;
 use crate::protocol::answer::AnswerRecord;
-use crate::run::record::{Body, Ending, Origin, Outcome, Placed, Removal};
+use crate::run::record::{Body, Ending, LogEntry, Origin, Outcome, Removal};
 
 /// The longest value that is shown in a line, in characters; `--json` shows all of it.
 const VALUE_SHOWN: usize = 200;
@@ -45,7 +45,7 @@ impl Entry {
 }
 
 /// A record of the log.
-pub fn of_log(placed: &Placed) -> Entry {
+pub fn of_log(placed: &LogEntry) -> Entry {
     let (kind, words) = match &placed.record.body {
         Body::Created(created) => {
             let origin = match created.origin {
@@ -99,7 +99,7 @@ pub fn of_gateway(record: &event::Record) -> Option<Entry> {
 }
 
 /// The record as it is stored, its place and time with it, and without a sealed password.
-fn stored(placed: &Placed) -> Value {
+fn stored(placed: &LogEntry) -> Value {
     let mut shown = Map::new();
     shown.insert("seq".to_owned(), json!(placed.seq));
     shown.insert("at".to_owned(), json!(placed.at));
@@ -224,8 +224,8 @@ mod tests {
     use crate::protocol::failure::FailureKind;
     use crate::run::record::Record;
 
-    fn placed(body: Body) -> Placed {
-        Placed { seq: 41, at: Timestamp::from_millisecond(1_800_000_000_123).unwrap(), record: Record::new(body) }
+    fn placed(body: Body) -> LogEntry {
+        LogEntry { seq: 41, at: Timestamp::from_millisecond(1_800_000_000_123).unwrap(), record: Record::new(body) }
     }
 
     #[test]

@@ -8,11 +8,11 @@ use crate::broker::{self, Error};
 use crate::ids::{RunId, user_token};
 use crate::message::envelope;
 use crate::redact::Redactor;
-use crate::run::record::{Created, Placed};
+use crate::run::record::{Created, LogEntry};
 use crate::run::redaction;
 
 /// The copies of one run.
-pub(super) struct Copier {
+pub(super) struct FastAgencyMirror {
     contract: Arc<dyn Contract>,
     user: String,
     run: RunId,
@@ -22,13 +22,13 @@ pub(super) struct Copier {
     redactor: Redactor,
 }
 
-impl Copier {
+impl FastAgencyMirror {
     /// Finds the last copy, and copies what came after it.
     pub(super) async fn resume(
         contract: Arc<dyn Contract>,
         run: RunId,
         created: &Created,
-        history: &[Placed],
+        history: &[LogEntry],
         redactor: &Redactor,
     ) -> broker::Result<Self> {
         let user = user_token(created.user.as_ref());
@@ -43,7 +43,7 @@ impl Copier {
     }
 
     /// Copies a record's message, if it shows one. A conflict means that another worker goes on with the run.
-    pub(super) async fn copy(&mut self, placed: &Placed) -> broker::Result<()> {
+    pub(super) async fn copy(&mut self, placed: &LogEntry) -> broker::Result<()> {
         let placed = redaction::placed(&self.redactor, placed);
         let Some(message) = placed.record.message() else { return Ok(()) };
         let body = serde_json::to_vec(&envelope(self.run, message)).expect("an envelope is JSON");

@@ -14,9 +14,9 @@ use crate::broker::{Broker, Stored};
 use crate::chat::{Result, Stop};
 use crate::clock::{Clock, Timestamp};
 use crate::engine::concealed::Passwords;
-use crate::engine::copier::Copier;
+use crate::engine::copier::FastAgencyMirror;
 use crate::engine::prompts::Prompts;
-use crate::engine::shelver::Shelver;
+use crate::engine::shelver::SummaryPublisher;
 use crate::engine::watch::Watch;
 use crate::ids::{MessageId, RunId};
 use crate::message::Message;
@@ -29,13 +29,13 @@ use crate::redact::Redactor;
 use crate::run::claim::{Owned, is_still_mine, last_claim};
 use crate::run::lease::Lease;
 use crate::run::notice::Notices;
-use crate::run::record::{Body, Created, Outcome, Placed, Record, Usage};
+use crate::run::record::{Body, Created, LogEntry, Outcome, Record, Usage};
 use crate::run::redaction;
 use crate::run::spent::Spent;
 use crate::run::summary::Summary;
 use crate::run::writer::Writer;
 use crate::seal::Sealer;
-use crate::vouch::{PublicKey, Voucher};
+use crate::vouch::{PublicKey, StatementSigner};
 use crate::workflow::Limits;
 
 mod answers;
@@ -64,9 +64,9 @@ pub(super) struct Journal {
     pub sealer: Option<Sealer>,
     /// The gateways without whose word nobody is believed; none: everybody is.
     trusted_gateways: Arc<[PublicKey]>,
-    voucher: Option<Voucher>,
+    voucher: Option<StatementSigner>,
     /// What signs the definitions of runs that this one starts; none: they are not signed.
-    pub signer: Option<Voucher>,
+    pub signer: Option<StatementSigner>,
     pub limits: Limits,
     /// How many bytes the run's log may hold; none: as many as there are.
     max_run_bytes: Option<u64>,
@@ -100,8 +100,8 @@ struct Pen {
     writer: Writer,
     summary: Summary,
     watch: Watch,
-    copier: Option<Copier>,
-    shelver: Arc<Shelver>,
+    copier: Option<FastAgencyMirror>,
+    shelver: Arc<SummaryPublisher>,
     /// How many records the run's log has.
     records: usize,
 }
@@ -162,24 +162,24 @@ impl Drop for Waiting<'_> {
 
 /// What a journal is made with, the same for every run of a worker.
 #[derive(Clone)]
-pub(super) struct Surroundings {
+pub(super) struct EngineContext {
     pub broker: Broker,
     pub models: Models,
     pub sealer: Option<Sealer>,
     pub trusted_gateways: Arc<[PublicKey]>,
-    pub voucher: Option<Voucher>,
-    pub signer: Option<Voucher>,
-    pub shelver: Arc<Shelver>,
+    pub voucher: Option<StatementSigner>,
+    pub signer: Option<StatementSigner>,
+    pub shelver: Arc<SummaryPublisher>,
     pub lease: Arc<Lease>,
     pub notices: Arc<Notices>,
     pub max_run_bytes: Option<u64>,
 }
 
 impl Journal {
-    pub(super) fn new(around: Surroundings, owned: Owned, limits: Limits, copier: Option<Copier>) -> Self {
+    pub(super) fn new(around: EngineContext, owned: Owned, limits: Limits, copier: Option<FastAgencyMirror>) -> Self {
         let Owned { created, history, writer, lapses, .. } = owned;
         let run = writer.run();
-        let Surroundings {
+        let EngineContext {
             broker,
             models,
             sealer,
@@ -418,7 +418,7 @@ impl Journal {
     }
 
     /// What vouches for a run that this one starts; none: nothing has to.
-    pub(super) fn voucher(&self) -> Result<Option<&Voucher>> {
+    pub(super) fn voucher(&self) -> Result<Option<&StatementSigner>> {
         if self.voucher.is_none() && !self.trusted_gateways.is_empty() {
             return Err(Stop::failed(
                 FailureKind::Start,
@@ -434,7 +434,7 @@ fn asks_secret(body: &Body) -> bool {
     matches!(body, Body::Said { message, .. } if message.says.asks() && message.says.is_secret())
 }
 
-fn remember(history: Vec<Placed>) -> HashMap<EffectKey, Remembered> {
+fn remember(history: Vec<LogEntry>) -> HashMap<EffectKey, Remembered> {
     let mut remembered = HashMap::new();
     for placed in history {
         match placed.record.body {

@@ -25,7 +25,7 @@ use crate::run::lease::Lease;
 use crate::run::notice::Notices;
 use crate::run::record::{Body, Created, Ended, Ending, Origin, completed_message};
 use crate::seal::Sealer;
-use crate::vouch::{Matter, PublicKey, Voucher, is_vouched};
+use crate::vouch::{PublicKey, SignedStatement, StatementSigner, is_vouched};
 use crate::workflow::Workflow;
 
 mod concealed;
@@ -43,17 +43,17 @@ mod steps;
 mod talks;
 mod watch;
 
-pub use shelver::Shelver;
+pub use shelver::SummaryPublisher;
 
 use effects::Scoped;
-use journal::{Journal, Surroundings};
+use journal::{EngineContext, Journal};
 use scope::Scope;
 use steps::{Execution, Flow};
 
 /// What runs are driven with.
 #[derive(Clone)]
 pub struct Engine {
-    around: Surroundings,
+    around: EngineContext,
     park_after: Duration,
 }
 
@@ -103,14 +103,14 @@ impl Engine {
         broker: Broker,
         models: Models,
         sealer: Option<Sealer>,
-        shelver: Arc<Shelver>,
+        shelver: Arc<SummaryPublisher>,
         lease: Arc<Lease>,
         notices: Notices,
         park_after: Duration,
     ) -> Self {
         let notices = Arc::new(notices);
         let (trusted_gateways, voucher, signer, max_run_bytes) = (Arc::default(), None, None, None);
-        let around = Surroundings {
+        let around = EngineContext {
             broker,
             models,
             sealer,
@@ -132,14 +132,14 @@ impl Engine {
     }
 
     /// Signs the definitions of the runs that workflows start.
-    pub fn signing(mut self, signer: Option<Voucher>) -> Self {
+    pub fn signing(mut self, signer: Option<StatementSigner>) -> Self {
         self.around.signer = signer;
         self
     }
 
     /// Does nothing in anybody's name any more but what the holder of one of these keys vouches for; with no key, everybody is
     /// believed. `voucher`: what vouches for the runs that workflows start.
-    pub fn trusting(mut self, keys: &[PublicKey], voucher: Option<Voucher>) -> Self {
+    pub fn trusting(mut self, keys: &[PublicKey], voucher: Option<StatementSigner>) -> Self {
         self.around.trusted_gateways = keys.into();
         self.around.voucher = voucher;
         self
@@ -148,7 +148,7 @@ impl Engine {
     /// Whether it does what a run was started for in somebody's name.
     pub fn trusts_start_of(&self, run: RunId, created: &Created) -> bool {
         let keys = &self.around.trusted_gateways;
-        keys.is_empty() || is_vouched(keys, Matter::Start(run), created)
+        keys.is_empty() || is_vouched(keys, SignedStatement::Start(run), created)
     }
 
     /// What seals passwords.
@@ -183,13 +183,13 @@ impl Engine {
     }
 
     /// What copies a run's messages for FastAgency's clients, if it is theirs.
-    async fn copier(&self, owned: &Owned) -> crate::chat::Result<Option<copier::Copier>> {
+    async fn copier(&self, owned: &Owned) -> crate::chat::Result<Option<copier::FastAgencyMirror>> {
         let contract = match &self.around.broker.contract {
             Some(contract) if owned.created.origin == Origin::FastAgency => contract.clone(),
             _ => return Ok(None),
         };
         let (run, redactor) = (owned.writer.run(), self.around.shelver.redactor());
-        let resumed = copier::Copier::resume(contract, run, &owned.created, &owned.history, redactor);
+        let resumed = copier::FastAgencyMirror::resume(contract, run, &owned.created, &owned.history, redactor);
         Box::pin(resumed).await.map(Some).map_err(|error| Stop::Halted(error.to_string()))
     }
 

@@ -90,7 +90,7 @@ mod tests {
     use crate::clock::Timestamp;
     use crate::ids::Name;
     use crate::protocol::dialogue::Role;
-    use crate::run::record::{Body, Outcome, Placed, Record};
+    use crate::run::record::{Body, LogEntry, Outcome, Record};
 
     fn said(role: Role, text: &str) -> ChatMessage {
         ChatMessage { content: json!(text), role, name: None, tool_calls: Vec::new(), tool_call_id: None }
@@ -122,7 +122,7 @@ mod tests {
             let record = Record { asked: Some(asked), ..Record::new(body) };
             // As it comes back from the log.
             let record: Record = serde_json::from_str(&serde_json::to_string(&record).unwrap()).unwrap();
-            let placed = Placed { seq: number as u64, at: Timestamp::UNIX_EPOCH, record };
+            let placed = LogEntry { seq: number as u64, at: Timestamp::UNIX_EPOCH, record };
             let prompt = whole.of(&placed).expect("it can be put together");
             assert_eq!(prompt["messages"], json!(request.messages), "request {number}");
             assert_eq!(prompt["tools"], json!(request.tools), "request {number}");

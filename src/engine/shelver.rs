@@ -23,7 +23,7 @@ const AT_ONCE: usize = 64;
 
 /// The summaries that are to be put down.
 #[derive(Default)]
-pub struct Shelver {
+pub struct SummaryPublisher {
     /// Each with whether what its line was before is to be overwritten.
     waiting: Mutex<HashMap<RunId, (Summary, bool)>>,
     something: Notify,
@@ -31,7 +31,7 @@ pub struct Shelver {
     redactor: Redactor,
 }
 
-impl Shelver {
+impl SummaryPublisher {
     /// One for summaries of records that are redacted so.
     pub fn new(redactor: Redactor) -> Self {
         Self { redactor, ..Self::default() }
@@ -78,7 +78,7 @@ impl Shelver {
         }
     }
 
-    /// Lets [`Shelver::serve`] return when it has put down what there is.
+    /// Lets [`SummaryPublisher::serve`] return when it has put down what there is.
     pub fn finish(&self) {
         self.finished.store(true, Ordering::Relaxed);
         self.something.notify_one();
@@ -150,7 +150,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut broker = embedded::open(folder.path()).unwrap();
         broker.catalogue = Arc::new(Slow(broker.catalogue.clone()));
-        let (shelver, shutdown) = (Shelver::default(), Shutdown::default());
+        let (shelver, shutdown) = (SummaryPublisher::default(), Shutdown::default());
         (0..MANY).for_each(|_| shelver.put(&Summary::new(RunId::random()), false));
         let in_the_middle = async {
             while !shelver.waiting.lock().unwrap().is_empty() {

@@ -11,7 +11,7 @@ use crate::metrics::{OfModel, OfWorkflow, RunState, Told};
 use crate::model::{Error, Models, Progress};
 use crate::protocol::dialogue::{Reply, Request};
 use crate::redact::Redactor;
-use crate::run::record::{Body, Ending, Placed};
+use crate::run::record::{Body, Ending, LogEntry};
 use crate::run::summary::{State, Summary};
 use crate::traces::{self, KeyValue, Kind, Span, Under, genai};
 use crate::workflow::{ModelUse, Tool};
@@ -25,7 +25,7 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Begins to watch a run that was claimed just now, and makes its summary on the way.
-    pub(super) fn begin(run: RunId, history: &[Placed], figures: Arc<OfWorkflow>) -> (Summary, Self) {
+    pub(super) fn begin(run: RunId, history: &[LogEntry], figures: Arc<OfWorkflow>) -> (Summary, Self) {
         let mut summary = Summary::new(run);
         let (mut state, mut since) = (None, Timestamp::UNIX_EPOCH);
         for placed in history {
@@ -46,7 +46,7 @@ impl Watch {
     }
 
     /// Takes note of a record, after the summary has.
-    pub(super) fn saw(&mut self, summary: &Summary, placed: &Placed) {
+    pub(super) fn saw(&mut self, summary: &Summary, placed: &LogEntry) {
         match &placed.record.body {
             Body::Parked { .. } => drop(self.figures.parked.inc()),
             Body::Ended(ended) => self.figures.ended(match ended.outcome {

@@ -10,7 +10,7 @@ use crate::message::Message;
 use crate::run::answer::{Accepted, Answer, Given};
 use crate::run::record::{Created, Origin};
 use crate::run::{Result, answer, secret};
-use crate::vouch::Matter;
+use crate::vouch::SignedStatement;
 
 /// The run that is answered.
 #[derive(Debug, Clone)]
@@ -52,7 +52,7 @@ pub async fn give(gateway: &Gateway, target: &Target, question: &Message, given:
         }
     };
     if let Some(voucher) = &gateway.settings.voucher {
-        given = voucher.vouch(Matter::Answer(target.run, question.uuid), given);
+        given = voucher.vouch(SignedStatement::Answer(target.run, question.uuid), given);
     }
     let accepted = answer::answer(broker, &target.workflow, target.run, question.uuid, &given).await?;
     if accepted == Accepted::Yes

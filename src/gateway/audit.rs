@@ -33,7 +33,7 @@ use crate::gateway::{Gateway, events, guard};
 use crate::ids::{RunId, UserId};
 use crate::problem::chain;
 use crate::run::assembler::Assembler;
-use crate::run::record::{Body, Erasure, Placed};
+use crate::run::record::{Body, Erasure, LogEntry};
 use crate::run::summary::{self, Summary};
 use crate::run::{self, redaction};
 
@@ -111,7 +111,7 @@ pub async fn run(
         summary.title = Some(title);
     }
     let mut prompts = Prompts::default();
-    let tell = |placed: &Placed| {
+    let tell = |placed: &LogEntry| {
         let mut shown = event(run, placed, redactor);
         if telling.prompts == Some(true)
             && let Some(prompt) = prompts.of(&redaction::placed(redactor, placed))
@@ -355,7 +355,7 @@ impl Tail {
     }
 
     /// The event of a record, if it is one that is watched.
-    async fn tell(&mut self, run: RunId, placed: &Placed) -> Option<Bytes> {
+    async fn tell(&mut self, run: RunId, placed: &LogEntry) -> Option<Bytes> {
         let whose = match &placed.record.body {
             Body::Created(created) => {
                 let user = created.user.as_ref().map(ToString::to_string);

@@ -22,7 +22,7 @@ use crate::protocol::answer::{AnswerOutcome, AnswerRecord};
 use crate::protocol::effect_key::EffectKey;
 use crate::redact::Redactor;
 use crate::run::answer::{Accepted, Answer, Given};
-use crate::run::record::{Body, Ended, Ending, Origin, Outcome, Placed, Record, Usage, completed_message};
+use crate::run::record::{Body, Ended, Ending, LogEntry, Origin, Outcome, Record, Usage, completed_message};
 use crate::run::summary::{self, Summary};
 use crate::run::{Result, answer as inbox, created, look, redaction};
 
@@ -207,7 +207,7 @@ impl Runs {
 
 impl Copied {
     /// How far a run with these records has been copied; `None` if it is none of a FastAgency worker, or over.
-    fn of(redactor: &Redactor, run: RunId, records: &[Placed]) -> Option<Self> {
+    fn of(redactor: &Redactor, run: RunId, records: &[LogEntry]) -> Option<Self> {
         let mut copied = Copied { last: 0, upto: 0, failed: None, asked: None, summary: Summary::new(run) };
         for placed in records {
             copied.apply(redactor, placed);
@@ -216,7 +216,7 @@ impl Copied {
         (foreign && copied.summary.outcome.is_none()).then_some(copied)
     }
 
-    fn apply(&mut self, redactor: &Redactor, placed: &Placed) {
+    fn apply(&mut self, redactor: &Redactor, placed: &LogEntry) {
         self.last = placed.seq;
         self.summary.apply(&redaction::placed(redactor, placed));
         if let Body::Said { key, message } = &placed.record.body {
@@ -276,7 +276,7 @@ fn body(seq: u64, message: &Message, failed: Option<&str>) -> Body {
     }
 }
 
-async fn append(broker: &Broker, run: RunId, expected: u64, body: Body) -> broker::Result<Placed> {
+async fn append(broker: &Broker, run: RunId, expected: u64, body: Body) -> broker::Result<LogEntry> {
     let record = Record::new(body);
     let mut seq = expected;
     let payloads = record.payloads().map_err(|exceeded| broker::Error::Refused {
@@ -286,7 +286,7 @@ async fn append(broker: &Broker, run: RunId, expected: u64, body: Body) -> broke
     for payload in payloads {
         seq = broker.log.append(run, record.lane(), payload, seq).await?;
     }
-    Ok(Placed { seq, at: SystemClock.now(), record })
+    Ok(LogEntry { seq, at: SystemClock.now(), record })
 }
 
 /// Appends what `decide` says about the run as it is; `None`: nothing is to be appended.
@@ -499,7 +499,7 @@ mod tests {
                 long: Some("boom".into()),
             },
         };
-        let placed = |seq, body| Placed { seq, at: Timestamp::UNIX_EPOCH, record: Record::new(body) };
+        let placed = |seq, body| LogEntry { seq, at: Timestamp::UNIX_EPOCH, record: Record::new(body) };
         let records = [placed(1, created(Origin::ForeignWorker)), placed(4, body(30, &message, None))];
         let copied = Copied::of(&Redactor::default(), run, &records).unwrap();
         assert_eq!((copied.last, copied.upto, copied.failed.as_deref()), (4, 30, Some("boom")));

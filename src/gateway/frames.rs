@@ -11,7 +11,7 @@ use crate::message::{Content, Message, envelope};
 use crate::protocol::answer::{AnswerOutcome, AnswerRecord};
 use crate::protocol::participant::USER;
 use crate::redact::Redactor;
-use crate::run::record::{Body, Outcome, Placed};
+use crate::run::record::{Body, LogEntry, Outcome};
 use crate::run::redaction;
 
 /// What stands for a password.
@@ -54,7 +54,7 @@ pub fn text(run: RunId, message: &Message, redactor: &Redactor) -> String {
 }
 
 /// The frame of a record that happens now.
-pub fn live(run: RunId, placed: &Placed, redactor: &Redactor) -> Option<Frame> {
+pub fn live(run: RunId, placed: &LogEntry, redactor: &Redactor) -> Option<Frame> {
     let message = placed.record.message()?;
     Some(match message.says.asks() {
         true => Frame::asks(run, message, redactor),
@@ -63,7 +63,7 @@ pub fn live(run: RunId, placed: &Placed, redactor: &Redactor) -> Option<Frame> {
 }
 
 /// The frames of what happened before: only a question that is still open is asked.
-pub fn replay(run: RunId, history: &[Placed], redactor: &Redactor) -> Vec<Frame> {
+pub fn replay(run: RunId, history: &[LogEntry], redactor: &Redactor) -> Vec<Frame> {
     let over = history.iter().any(|placed| matches!(placed.record.body, Body::Ended(_)));
     let answered: HashSet<MessageId> = history.iter().filter_map(answer).map(|answered| answered.question).collect();
     let mut frames = Vec::new();
@@ -93,11 +93,11 @@ pub fn replay(run: RunId, history: &[Placed], redactor: &Redactor) -> Vec<Frame>
 }
 
 /// The question that a record answers.
-pub fn answered(placed: &Placed) -> Option<MessageId> {
+pub fn answered(placed: &LogEntry) -> Option<MessageId> {
     answer(placed).map(|answered| answered.question)
 }
 
-fn answer(placed: &Placed) -> Option<&AnswerRecord> {
+fn answer(placed: &LogEntry) -> Option<&AnswerRecord> {
     match &placed.record.body {
         Body::Did { outcome: Outcome::Answer(answered), .. } => Some(answered),
         _ => None,
@@ -150,8 +150,8 @@ mod tests {
     use crate::message::TextInput;
     use crate::run::record::{Ended, Ending, Record, Usage, completed_message};
 
-    fn placed(seq: u64, body: Body) -> Placed {
-        Placed { seq, at: Timestamp::UNIX_EPOCH, record: Record::new(body) }
+    fn placed(seq: u64, body: Body) -> LogEntry {
+        LogEntry { seq, at: Timestamp::UNIX_EPOCH, record: Record::new(body) }
     }
 
     fn question(prompt: &str, password: bool) -> Message {
@@ -166,11 +166,11 @@ mod tests {
         }
     }
 
-    fn said(seq: u64, message: &Message) -> Placed {
+    fn said(seq: u64, message: &Message) -> LogEntry {
         placed(seq, Body::Said { key: seq.to_string().as_str().into(), message: message.clone() })
     }
 
-    fn answer_to(seq: u64, question: &Message, text: Option<&str>) -> Placed {
+    fn answer_to(seq: u64, question: &Message, text: Option<&str>) -> LogEntry {
         let outcome = text.map_or(AnswerOutcome::NeverStored, |text| AnswerOutcome::Given(json!(text).into()));
         let answered = AnswerRecord { question: question.uuid, by: None, outcome };
         placed(seq, Body::Did { key: seq.to_string().as_str().into(), outcome: Outcome::Answer(answered) })
@@ -214,7 +214,7 @@ mod tests {
             usage: Usage::default(),
             message: completed_message(run, json!("bye")),
         };
-        let history: Vec<Placed> = history.into_iter().chain([placed(6, Body::Ended(ended))]).collect();
+        let history: Vec<LogEntry> = history.into_iter().chain([placed(6, Body::Ended(ended))]).collect();
         wanted[4] = (json!("text_message"), json!("Teacher"), json!("last?"), false);
         wanted.push((json!("workflow_completed"), json!("Workflow"), json!("bye"), false));
         assert_eq!(seen(&replay(run, &history, &Redactor::default())), wanted);

@@ -18,7 +18,7 @@ use crate::lifecycle::Shutdown;
 use crate::redact::Redactor;
 use crate::seal::Sealer;
 use crate::serving;
-use crate::vouch::{PublicKey, Voucher};
+use crate::vouch::{PublicKey, StatementSigner};
 
 mod answers;
 mod audit;
@@ -66,7 +66,7 @@ pub struct Settings {
     /// Seals passwords for the log; none: they are told to the run and stored nowhere.
     pub sealer: Option<Sealer>,
     /// What it vouches with for its users; none: it does not.
-    pub voucher: Option<Voucher>,
+    pub voucher: Option<StatementSigner>,
     /// The workers whose workflows are started; none: those that anybody announces.
     pub trusted_definition_keys: Vec<PublicKey>,
     /// What is not to be seen.

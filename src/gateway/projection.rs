@@ -8,7 +8,7 @@ use crate::api::{
 };
 use crate::gateway::markdown;
 use crate::message::{Content, Message};
-use crate::run::record::{Body, Outcome, Placed, Removal};
+use crate::run::record::{Body, LogEntry, Outcome, Removal};
 use crate::run::summary::{OpenQuestion, Summary};
 use crate::visible;
 
@@ -75,7 +75,7 @@ impl From<(&Summary, &OpenQuestion)> for QuestionView {
 }
 
 /// A record, as the events of a run show it; `None` for what is nobody's business but the worker's.
-pub fn record(placed: &Placed) -> Option<RecordView> {
+pub fn record(placed: &LogEntry) -> Option<RecordView> {
     let body = match &placed.record.body {
         Body::Created(created) => RecordBodyView::Created {
             workflow: created.workflow.to_string(),
@@ -217,7 +217,7 @@ mod tests {
 
     fn shown(body: Body) -> Value {
         let at = Timestamp::from_millisecond(1_800_000_000_123).unwrap();
-        let placed = Placed { seq: 7, at, record: Record::new(body) };
+        let placed = LogEntry { seq: 7, at, record: Record::new(body) };
         let mut value = json!(record(&placed).unwrap());
         let object = value.as_object_mut().unwrap();
         assert_eq!(object.remove("seq"), Some(json!(7)));
@@ -338,7 +338,7 @@ mod tests {
             Body::Calling { key: "1".into(), digest: None },
             Body::Removed(Default::default()),
         ] {
-            let placed = Placed { seq: 1, at: Timestamp::UNIX_EPOCH, record: Record::new(body) };
+            let placed = LogEntry { seq: 1, at: Timestamp::UNIX_EPOCH, record: Record::new(body) };
             assert_eq!(record(&placed), None);
         }
     }
@@ -347,8 +347,8 @@ mod tests {
     fn a_run_is_shown_with_its_oldest_question() {
         let mut summary = Summary::new(id('a'));
         for placed in [
-            Placed { seq: 1, at: Timestamp::UNIX_EPOCH, record: Record::new(Body::Created(created())) },
-            Placed {
+            LogEntry { seq: 1, at: Timestamp::UNIX_EPOCH, record: Record::new(Body::Created(created())) },
+            LogEntry {
                 seq: 2,
                 at: Timestamp::UNIX_EPOCH,
                 record: Record::new(said(Content::TextInput(TextInput {

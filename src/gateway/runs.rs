@@ -13,7 +13,7 @@ use crate::api::{
     AnswerQuestion, QuestionList, QuestionView, RenameRun, RunList, RunView, StartRun, WorkflowList, WorkflowView,
 };
 use crate::auth::{Caller, Scope};
-use crate::broker::Thoroughly;
+use crate::broker::RemovalMethod;
 use crate::clock::Timestamp;
 use crate::config::Act;
 use crate::gateway::Gateway;
@@ -26,7 +26,7 @@ use crate::message::{Content, OTHER_DIGEST, check_answer};
 use crate::run;
 use crate::run::answer::{Accepted, Answer, Given};
 use crate::run::attach::{Seen, attach};
-use crate::run::record::{Body, Created, Placed, Record, Removal, Renamed};
+use crate::run::record::{Body, Created, LogEntry, Record, Removal, Renamed};
 use crate::run::redaction;
 use crate::run::remove::remove;
 use crate::run::summary::{self, State as RunState, Summary};
@@ -156,7 +156,7 @@ impl From<Refused> for ApiError {
 
 fn just_begun(gateway: &Gateway, run: RunId, begun: &Begun, seq: u64) -> Summary {
     let record = Record::new(Body::Created(begun.created.clone()));
-    Summary::of(run, &[Placed { seq, at: gateway.clock.now(), record }])
+    Summary::of(run, &[LogEntry { seq, at: gateway.clock.now(), record }])
 }
 
 /// Follows a run until it has ended, asks something, or the time is over.
@@ -320,7 +320,7 @@ impl Found {
             return self.summary;
         }
         let record = Record::new(Body::Created(self.created));
-        Summary::of(self.summary.id, &[Placed { seq: 1, at: self.summary.created_at, record }])
+        Summary::of(self.summary.id, &[LogEntry { seq: 1, at: self.summary.created_at, record }])
     }
 
     /// Refuses what only its user and admins may do.
@@ -430,7 +430,7 @@ pub async fn delete(
         reason: reason.map(|reason| gateway.settings.redactor.text(&reason).into_owned()),
         ..Removal::default()
     };
-    remove(&gateway.broker, run, &found.created, removal, gateway.settings.keep_evidence, Thoroughly::Overwrite)
+    remove(&gateway.broker, run, &found.created, removal, gateway.settings.keep_evidence, RemovalMethod::Overwrite)
         .await?;
     gateway.limits.stored(&caller, weight);
     Ok(StatusCode::NO_CONTENT)

@@ -27,9 +27,9 @@ use crate::message::{Content, check_text_answer};
 use crate::metrics::{Tier, metrics};
 use crate::run::answer::{Answer, Given};
 use crate::run::attach::{Attached, Seen, attach};
-use crate::run::record::{Body, Created, Placed};
+use crate::run::record::{Body, Created, LogEntry};
 use crate::run::{self};
-use crate::serving::Place;
+use crate::serving::ConnectionSlot;
 use crate::traces::Span;
 
 mod client;
@@ -61,7 +61,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 pub async fn open(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller,
-    place: Option<Extension<Arc<Place>>>,
+    place: Option<Extension<Arc<ConnectionSlot>>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
     let Ok(upgrade) = upgrade else {
@@ -287,7 +287,7 @@ impl Conversation<'_> {
         }
     }
 
-    async fn replay(&mut self, history: Vec<Placed>) -> run::Result<Option<Farewell>> {
+    async fn replay(&mut self, history: Vec<LogEntry>) -> run::Result<Option<Farewell>> {
         self.replayed = true;
         if history.iter().any(|placed| matches!(placed.record.body, Body::Removed(_))) {
             let what = "the run was removed".to_owned();
@@ -302,7 +302,7 @@ impl Conversation<'_> {
         Ok(None)
     }
 
-    async fn show(&mut self, placed: &Placed) -> run::Result<Option<Farewell>> {
+    async fn show(&mut self, placed: &LogEntry) -> run::Result<Option<Farewell>> {
         if let Some(question) = frames::answered(placed)
             && self.asked.iter().any(|asked| asked.message.uuid == question)
         {

@@ -18,7 +18,7 @@ use crate::ids::{Name, RunId, UserId, user_token};
 use crate::lifecycle::Shutdown;
 use crate::metrics::metrics;
 use crate::redact::Redactor;
-use crate::run::record::{Body, Created, Origin, Placed};
+use crate::run::record::{Body, Created, LogEntry, Origin};
 use crate::run::redaction;
 use crate::run::start::{Start, Started};
 use crate::run::summary::Summary;
@@ -259,7 +259,7 @@ impl Unclaimed {
     }
 
     /// Takes note of a record that a client of this gateway is shown: a run that was claimed need not be looked at.
-    pub fn saw(&self, run: RunId, placed: &Placed) {
+    pub fn saw(&self, run: RunId, placed: &LogEntry) {
         if matches!(placed.record.body, Body::Claimed { .. }) {
             forget(&self.watched, run);
         }

@@ -12,7 +12,7 @@ use crate::protocol::queue_name::QueueName;
 use crate::run::record::Body;
 use crate::run::writer::last_record;
 use crate::run::{Error, Result};
-use crate::vouch::{Matter, Vouchable, Voucher};
+use crate::vouch::{Signable, SignedStatement, StatementSigner};
 
 /// What is taken into the inbox: a few levels less than a record may have, as the record that it becomes puts more around it.
 const TAKEN: bounds::Bounds = bounds::Bounds { depth: MADE.depth + 8, ..STORED };
@@ -37,7 +37,7 @@ impl Given {
     }
 }
 
-impl Vouchable for Given {
+impl Signable for Given {
     fn signature(&mut self) -> &mut Option<String> {
         &mut self.vouched
     }
@@ -92,11 +92,11 @@ pub async fn cancel(
     workflow: &Name,
     run: RunId,
     by: Option<UserId>,
-    voucher: Option<&Voucher>,
+    voucher: Option<&StatementSigner>,
 ) -> Result<Accepted> {
     let mut given = Given::new(Answer::Cancel, by);
     if let Some(voucher) = voucher {
-        given = voucher.vouch(Matter::Cancel(run), given);
+        given = voucher.vouch(SignedStatement::Cancel(run), given);
     }
     put(broker, workflow, run, Slot::Cancel, &given).await
 }

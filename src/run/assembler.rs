@@ -9,7 +9,7 @@ use crate::broker::Stored;
 use crate::clock::Timestamp;
 use crate::ids::RunId;
 use crate::run::parsing;
-use crate::run::record::{Body, Evidence, Kept, KeptEntry, Placed, Record, Removal, VERSION, is_last_piece};
+use crate::run::record::{Body, Evidence, Kept, KeptEntry, LogEntry, Record, Removal, VERSION, is_last_piece};
 
 /// Why a stored record cannot be used. Nothing of what it holds is told: people may have said it.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +80,7 @@ pub struct Assembler {
 #[derive(Debug, Default)]
 pub struct Taken {
     /// The records that are complete with it; those that were one append have one sequence.
-    pub records: Vec<Placed>,
+    pub records: Vec<LogEntry>,
     /// They are a history that was stored anew, or a tombstone: they stand for everything that was taken before, which may be
     /// there still.
     pub anew: bool,
@@ -170,8 +170,8 @@ impl Place {
         }
     }
 
-    fn holds(self, record: Record) -> Placed {
-        Placed { seq: self.seq, at: self.at, record }
+    fn holds(self, record: Record) -> LogEntry {
+        LogEntry { seq: self.seq, at: self.at, record }
     }
 }
 

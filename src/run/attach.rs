@@ -15,14 +15,14 @@ use crate::broker::{self, Broker, Live, Slot};
 use crate::ids::RunId;
 use crate::message::Within;
 use crate::run::assembler::Assembler;
-use crate::run::record::{Body, Placed};
-use crate::run::{Looked, Result, look};
+use crate::run::record::{Body, LogEntry};
+use crate::run::{ReadableLog, Result, look};
 
 /// What a follower is given.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Seen {
     /// The next record of the log.
-    Record(Box<Placed>),
+    Record(Box<LogEntry>),
     /// What came before is history; what comes next is live. Given once.
     CaughtUp {
         /// The sequence of the last record there was.
@@ -143,7 +143,7 @@ pub async fn attach(broker: &Broker, run: RunId, after: u64) -> Result<Attached>
 }
 
 /// Reads a run's records from after sequence `after`, as far as they can be read, without following it.
-pub async fn plain(broker: &Broker, run: RunId, after: u64) -> Result<Looked> {
+pub async fn plain(broker: &Broker, run: RunId, after: u64) -> Result<ReadableLog> {
     Ok(look(broker, run, after).await?)
 }
 

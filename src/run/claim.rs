@@ -6,10 +6,10 @@ use crate::clock::Timestamp;
 use crate::ids::{RunId, WorkerId};
 use crate::run::assembler::Unreadable;
 use crate::run::lease::Lease;
-use crate::run::record::{Body, Created, Ended, Ending, Placed, Record, Usage, completed_message, started_message};
+use crate::run::record::{Body, Created, Ended, Ending, LogEntry, Record, Usage, completed_message, started_message};
 use crate::run::summary::Summary;
 use crate::run::writer::Writer;
-use crate::run::{Error, Looked, Result, look, read};
+use crate::run::{Error, ReadableLog, Result, look, read};
 
 /// What came of an attempt to take a run over.
 pub enum Claim<T> {
@@ -41,7 +41,7 @@ pub struct Owned {
     /// When.
     pub created_at: Timestamp,
     /// Its records, in order, the claim included.
-    pub history: Vec<Placed>,
+    pub history: Vec<LogEntry>,
     /// The pen.
     pub writer: Writer,
     /// How often this worker's lease had lapsed before the run was claimed.
@@ -69,7 +69,7 @@ where
 {
     let (worker, lapses) = (lease.worker(), lease.lapses());
     loop {
-        let Looked { records: mut history, unreadable, bytes } = look(broker, run, 0).await?;
+        let ReadableLog { records: mut history, unreadable, bytes } = look(broker, run, 0).await?;
         if let Some(unread) = unreadable.into_iter().next() {
             return end_unreadable(broker, lease, run, &history, unread.why).await;
         }
@@ -119,7 +119,7 @@ where
         }
         match appended {
             Ok(seq) => {
-                history.push(Placed { seq, at: lease.clock().now(), record });
+                history.push(LogEntry { seq, at: lease.clock().now(), record });
                 let writer = Writer::new(broker.clone(), run, worker, seq).after(bytes);
                 return Ok(Claim::Mine(Box::new(Owned { created, created_at, history, writer, lapses }), with));
             }
@@ -136,7 +136,7 @@ async fn end_unreadable<T>(
     broker: &Broker,
     lease: &Lease,
     run: RunId,
-    history: &[Placed],
+    history: &[LogEntry],
     why: Unreadable,
 ) -> Result<Claim<T>> {
     match (&why, history.first().map(|first| &first.record.body)) {
@@ -148,7 +148,7 @@ async fn end_unreadable<T>(
 }
 
 /// Ends a run that can never go on. Another worker that has it, and can, goes on.
-async fn end<T>(broker: &Broker, lease: &Lease, run: RunId, history: &[Placed], why: &Error) -> Result<Claim<T>> {
+async fn end<T>(broker: &Broker, lease: &Lease, run: RunId, history: &[LogEntry], why: &Error) -> Result<Claim<T>> {
     if history.iter().any(|placed| matches!(placed.record.body, Body::Ended(_) | Body::Removed(_))) {
         return Ok(Claim::Nothing);
     }
@@ -181,7 +181,7 @@ async fn end<T>(broker: &Broker, lease: &Lease, run: RunId, history: &[Placed], 
 }
 
 /// Who claimed the run last, and in which epoch.
-pub fn last_claim(history: &[Placed]) -> Option<(WorkerId, u64)> {
+pub fn last_claim(history: &[LogEntry]) -> Option<(WorkerId, u64)> {
     history.iter().rev().find_map(|placed| match &placed.record.body {
         Body::Claimed { worker, epoch, .. } => Some((*worker, *epoch)),
         _ => None,
@@ -195,7 +195,7 @@ pub async fn is_still_mine(broker: &Broker, run: RunId, claimed: u64) -> Result<
 }
 
 /// Whether the inbox holds something that the log does not know yet.
-pub async fn has_unread(broker: &Broker, run: RunId, history: &[Placed]) -> Result<bool> {
+pub async fn has_unread(broker: &Broker, run: RunId, history: &[LogEntry]) -> Result<bool> {
     if broker.inbox.get(run, Slot::Cancel).await?.is_some() {
         return Ok(true);
     }

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::broker::{self, Broker, Cleaner, Slot, Thoroughly};
+use crate::broker::{self, Broker, Cleaner, RemovalMethod, Slot};
 use crate::ids::{RunId, user_token};
 use crate::run::Result;
 use crate::run::assembler::Assembler;
@@ -17,7 +17,7 @@ use crate::run::record::{Body, Created, Origin};
 pub const WITHIN: Duration = Duration::from_secs(60);
 
 /// Removes the run's records before sequence `before`, its inbox and its timer, or calls a cleaner.
-pub async fn forget(broker: &Broker, run: RunId, before: u64, how: Thoroughly) -> Result<()> {
+pub async fn forget(broker: &Broker, run: RunId, before: u64, how: RemovalMethod) -> Result<()> {
     match &broker.cleaner {
         Some(cleaner) => Ok(cleaner.forget(run, before, how).await?),
         None => {
@@ -96,7 +96,7 @@ pub async fn look(broker: &Broker, cleaner: &dyn Cleaner, run: RunId) -> Result<
             if let Some(created) = created.filter(|_| gone) {
                 forget_copies(broker, run, &created).await?;
             }
-            Ok(cleaner.forget(run, before, Thoroughly::Overwrite).await?)
+            Ok(cleaner.forget(run, before, RemovalMethod::Overwrite).await?)
         }
         None if ended => Ok(cleaner.erase(run, Slot::Key).await?),
         None => Ok(()),

@@ -11,7 +11,7 @@ use crate::broker::{self, Broker, Shelf};
 use crate::clock::Timestamp;
 use crate::ids::{Name, WorkerId};
 use crate::run::Result;
-use crate::vouch::{Matter, PublicKey, Vouchable, Voucher, is_vouched};
+use crate::vouch::{PublicKey, Signable, SignedStatement, StatementSigner, is_vouched};
 
 /// A living worker: its lease.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -53,7 +53,7 @@ pub struct WorkflowCard {
     pub signed: Option<String>,
 }
 
-impl Vouchable for WorkflowCard {
+impl Signable for WorkflowCard {
     fn signature(&mut self) -> &mut Option<String> {
         &mut self.signed
     }
@@ -69,7 +69,7 @@ struct DefinitionSignature {
     signed: Option<String>,
 }
 
-impl Vouchable for DefinitionSignature {
+impl Signable for DefinitionSignature {
     fn signature(&mut self) -> &mut Option<String> {
         &mut self.signed
     }
@@ -94,11 +94,11 @@ pub async fn announce(
     broker: &Broker,
     card: &WorkflowCard,
     definition: Vec<u8>,
-    signer: Option<&Voucher>,
+    signer: Option<&StatementSigner>,
 ) -> Result<()> {
     let mut card = card.clone();
     if let Some(signer) = signer {
-        card = signer.vouch(Matter::Announcement, card);
+        card = signer.vouch(SignedStatement::Announcement, card);
     }
     if broker.catalogue.get(Shelf::Definitions, &card.definition).await?.is_none() || signer.is_some() {
         keep_definition(broker, &card.definition, definition, signer).await?;
@@ -108,10 +108,15 @@ pub async fn announce(
 }
 
 /// Stores a definition under its hash, with the signature of the worker that stands for it.
-pub async fn keep_definition(broker: &Broker, hash: &str, bytes: Vec<u8>, signer: Option<&Voucher>) -> Result<()> {
+pub async fn keep_definition(
+    broker: &Broker,
+    hash: &str,
+    bytes: Vec<u8>,
+    signer: Option<&StatementSigner>,
+) -> Result<()> {
     if let Some(signer) = signer {
-        let signature =
-            signer.vouch(Matter::Definition, DefinitionSignature { definition: hash.to_owned(), signed: None });
+        let signature = signer
+            .vouch(SignedStatement::Definition, DefinitionSignature { definition: hash.to_owned(), signed: None });
         let value = serde_json::to_vec(&signature).expect("a signature is JSON");
         put_once(broker, &signature_key(hash, &signer.public()), value).await?;
     }
@@ -152,7 +157,7 @@ pub async fn definition(
     for key in trusted {
         let Some(value) = broker.catalogue.get(Shelf::Definitions, &signature_key(hash, key)).await? else { continue };
         let Ok(signature) = crate::bounds::parse::<DefinitionSignature>(&value) else { continue };
-        if signature.definition == hash && is_vouched(&[*key], Matter::Definition, &signature) {
+        if signature.definition == hash && is_vouched(&[*key], SignedStatement::Definition, &signature) {
             return Ok(Ok(bytes));
         }
     }
@@ -175,7 +180,7 @@ pub enum DefinitionRefused {
 
 /// Whether a workflow was announced by somebody who is trusted. No keys: everybody is.
 pub fn is_trusted(card: &WorkflowCard, trusted: &[PublicKey]) -> bool {
-    trusted.is_empty() || is_vouched(trusted, Matter::Announcement, card)
+    trusted.is_empty() || is_vouched(trusted, SignedStatement::Announcement, card)
 }
 
 /// The workflows that are known, by name, and whether a living worker serves each.

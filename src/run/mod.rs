@@ -61,16 +61,16 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A log as far as it can be read.
 #[derive(Debug, Default)]
-pub struct Looked {
+pub struct ReadableLog {
     /// Its records.
-    pub records: Vec<record::Placed>,
+    pub records: Vec<record::LogEntry>,
     /// What of it cannot be read. Records that are too deep are among the records as well, without what is too deep.
     pub unreadable: Vec<assembler::Unread>,
     /// How many bytes it has as it is stored.
     pub bytes: u64,
 }
 
-impl Looked {
+impl ReadableLog {
     /// How the run began, if that can be read.
     pub fn created(&self) -> Option<&record::Created> {
         match &self.records.first()?.record.body {
@@ -86,32 +86,36 @@ impl Looked {
 }
 
 /// Reads a run's records after sequence `after`, for whoever must know them all: one that cannot be read is an error.
-pub async fn read(broker: &crate::broker::Broker, run: crate::ids::RunId, after: u64) -> Result<Vec<record::Placed>> {
+pub async fn read(broker: &crate::broker::Broker, run: crate::ids::RunId, after: u64) -> Result<Vec<record::LogEntry>> {
     let mut looked = look(broker, run, after).await?;
     if looked.unreadable.is_empty() { Ok(looked.records) } else { Err(looked.unreadable.swap_remove(0).why.into()) }
 }
 
 /// Reads a run's records after sequence `after` as far as they can be read, for whoever shows, counts or removes them.
-pub async fn look(broker: &crate::broker::Broker, run: crate::ids::RunId, after: u64) -> crate::broker::Result<Looked> {
+pub async fn look(
+    broker: &crate::broker::Broker,
+    run: crate::ids::RunId,
+    after: u64,
+) -> crate::broker::Result<ReadableLog> {
     Ok(look_through(run, &broker.log.read(run, after).await?, after))
 }
 
 /// What is stored of a run after sequence `after`, as far as it can be read.
-pub fn look_through(run: crate::ids::RunId, stored: &[crate::broker::Stored], after: u64) -> Looked {
+pub fn look_through(run: crate::ids::RunId, stored: &[crate::broker::Stored], after: u64) -> ReadableLog {
     let mut assembler = assembler::Assembler::default();
-    let mut looked = Looked::default();
+    let mut looked = ReadableLog::default();
     let mut bytes = 0;
     for stored in stored {
         bytes += stored.payload.len() as u64;
         let taken = assembler.look(run, stored);
         if taken.anew {
-            looked = Looked::default();
+            looked = ReadableLog::default();
         }
         // Those of a history that was stored anew have places that are older than where they were read.
         looked.records.extend(taken.records.into_iter().filter(|placed| placed.seq > after));
         looked.unreadable.extend(taken.unreadable.into_iter().filter(|unread| unread.seq > after));
     }
-    Looked { bytes, ..looked }
+    ReadableLog { bytes, ..looked }
 }
 
 /// How a run began: one read, however long its log is. None if there is no such run any more.

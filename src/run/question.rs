@@ -8,7 +8,7 @@ use crate::ids::{MessageId, RunId};
 use crate::message::Message;
 use crate::protocol::answer::AnswerRecord;
 use crate::run::assembler::Assembler;
-use crate::run::record::{Body, Outcome, Placed};
+use crate::run::record::{Body, LogEntry, Outcome};
 use crate::run::{Result, look};
 
 /// A question that a run has asked.
@@ -52,8 +52,8 @@ struct Looking {
 }
 
 impl Looking {
-    fn through(&mut self, records: Vec<Placed>, question: MessageId) -> Option<Found> {
-        for Placed { at, record, .. } in records.into_iter().rev() {
+    fn through(&mut self, records: Vec<LogEntry>, question: MessageId) -> Option<Found> {
+        for LogEntry { at, record, .. } in records.into_iter().rev() {
             match record.body {
                 Body::Said { message, .. } if message.uuid == question && message.says.asks() => {
                     return Some(Found { message, answered: self.answered.take(), ended: self.ended });

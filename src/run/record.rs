@@ -20,7 +20,7 @@ use crate::protocol::dialogue::{self, ChatMessage, Reply};
 use crate::protocol::effect_key::EffectKey;
 use crate::protocol::failure::FailureKind;
 use crate::protocol::participant::{USER, WORKFLOW};
-use crate::vouch::Vouchable;
+use crate::vouch::Signable;
 
 /// The newest version of the format that this program reads.
 pub const VERSION: u8 = 3;
@@ -240,7 +240,7 @@ fn is_zero(count: &u64) -> bool {
 
 impl Evidence {
     /// What a run with these records was; none: it is removed already.
-    pub fn of(records: &[Placed]) -> Option<Self> {
+    pub fn of(records: &[LogEntry]) -> Option<Self> {
         let first = records.first()?;
         let Body::Created(created) = &first.record.body else { return None };
         let last = records.last().and_then(|placed| match &placed.record.body {
@@ -358,7 +358,7 @@ pub struct Created {
     pub vouched: Option<String>,
 }
 
-impl Vouchable for Created {
+impl Signable for Created {
     fn signature(&mut self) -> &mut Option<String> {
         &mut self.vouched
     }
@@ -430,7 +430,7 @@ impl Usage {
 
 /// A record and its place in the log.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Placed {
+pub struct LogEntry {
     /// Its sequence.
     pub seq: u64,
     /// When it was stored.

@@ -10,11 +10,11 @@ use crate::message::{Content, Message};
 use crate::protocol::answer::{AnswerOutcome, AnswerValue};
 use crate::protocol::dialogue::ToolCall;
 use crate::redact::{REDACTED, Redactor};
-use crate::run::record::{Asked, Body, Outcome, Placed, Record, Removal};
+use crate::run::record::{Asked, Body, LogEntry, Outcome, Record, Removal};
 use crate::run::summary::Summary;
 
 /// A record in its place, redacted.
-pub fn placed<'p>(redactor: &Redactor, placed: &'p Placed) -> Cow<'p, Placed> {
+pub fn placed<'p>(redactor: &Redactor, placed: &'p LogEntry) -> Cow<'p, LogEntry> {
     if redactor.is_empty() {
         return Cow::Borrowed(placed);
     }
@@ -69,7 +69,7 @@ fn removal(redactor: &Redactor, removal: &mut Removal) {
 }
 
 /// The summary of a run whose records were redacted: what names of fields hide is found in records only.
-pub fn summary_of(redactor: &Redactor, run: RunId, records: &[Placed]) -> Summary {
+pub fn summary_of(redactor: &Redactor, run: RunId, records: &[LogEntry]) -> Summary {
     let mut summary = Summary::new(run);
     records.iter().for_each(|one| summary.apply(&placed(redactor, one)));
     summary

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tokio::try_join;
 
-use crate::broker::{Broker, TOMBSTONE_KEPT, Thoroughly};
+use crate::broker::{Broker, RemovalMethod, TOMBSTONE_KEPT};
 use crate::ids::{RunId, UserId};
 use crate::run::assembler::Assembler;
-use crate::run::record::{Body, Created, Erasure, Evidence, Placed, Record, Removal};
+use crate::run::record::{Body, Created, Erasure, Evidence, LogEntry, Record, Removal};
 use crate::run::summary::{self, Summary};
 use crate::run::{Result, clean, look};
 
@@ -20,7 +20,7 @@ pub async fn remove(
     created: &Created,
     removal: Removal,
     kept: Duration,
-    how: Thoroughly,
+    how: RemovalMethod,
 ) -> Result<u64> {
     let mut evidence = evidence(broker, run).await?;
     if let Some(evidence) = &mut evidence {
@@ -48,7 +48,7 @@ pub async fn erase(
         return Ok(false);
     }
     let left = bury(broker, run, left.clone().without(user, erasure), kept).await?;
-    clean::forget(broker, run, left, Thoroughly::Overwrite).await?;
+    clean::forget(broker, run, left, RemovalMethod::Overwrite).await?;
     Ok(true)
 }
 
@@ -62,7 +62,7 @@ async fn bury(broker: &Broker, run: RunId, removal: Removal, kept: Duration) -> 
         return Ok(seq);
     }
     let Some(stored) = broker.log.last(run).await? else { return Ok(seq) };
-    let line = Summary::of(run, &[Placed { seq: stored.seq, at: stored.at, record }]);
+    let line = Summary::of(run, &[LogEntry { seq: stored.seq, at: stored.at, record }]);
     line.shelve_removed(broker, Some(kept)).await?;
     Ok(seq)
 }
@@ -75,7 +75,7 @@ async fn evidence(broker: &Broker, run: RunId) -> Result<Option<Evidence>> {
         ends.extend(Assembler::default().look(run, &stored).records);
     }
     let has =
-        |wanted: fn(&Body) -> bool, place: Option<&Placed>| place.is_some_and(|placed| wanted(&placed.record.body));
+        |wanted: fn(&Body) -> bool, place: Option<&LogEntry>| place.is_some_and(|placed| wanted(&placed.record.body));
     let whole = has(|body| matches!(body, Body::Created(_)), ends.first())
         && has(|body| matches!(body, Body::Ended(_)), ends.last());
     Ok(Evidence::of(&if whole { ends } else { look(broker, run, 0).await?.records }))

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::clock::{self, Timestamp};
 use crate::ids::MessageId;
-use crate::run::record::{Body, Outcome, Placed};
+use crate::run::record::{Body, LogEntry, Outcome};
 
 /// The time that a run has spent at work, kept as its records come.
 #[derive(Debug, Clone, Default)]
@@ -33,14 +33,14 @@ enum Doing {
 
 impl Spent {
     /// What a run with these records has spent.
-    pub fn of(records: &[Placed]) -> Self {
+    pub fn of(records: &[LogEntry]) -> Self {
         let mut spent = Self::default();
         records.iter().for_each(|placed| spent.apply(placed));
         spent
     }
 
     /// Takes the next record in.
-    pub fn apply(&mut self, placed: &Placed) {
+    pub fn apply(&mut self, placed: &LogEntry) {
         let at = placed.at;
         self.so_far += self.between_records(at, matches!(placed.record.body, Body::Claimed { .. }));
         self.since = Some(at);
@@ -91,8 +91,8 @@ mod tests {
     }
 
     fn spent(records: Vec<(u64, Body)>, now: u64) -> u64 {
-        let placed = |(second, body)| Placed { seq: 0, at: at(second), record: Record::new(body) };
-        let records: Vec<Placed> = records.into_iter().map(placed).collect();
+        let placed = |(second, body)| LogEntry { seq: 0, at: at(second), record: Record::new(body) };
+        let records: Vec<LogEntry> = records.into_iter().map(placed).collect();
         Spent::of(&records).until(at(now)).as_secs()
     }
 

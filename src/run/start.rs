@@ -10,7 +10,7 @@ use crate::protocol::queue_name::QueueName;
 use crate::run::record::{Body, Created, Origin, Record};
 use crate::run::{Error, Result, look};
 use crate::traces;
-use crate::vouch::{Matter, Voucher};
+use crate::vouch::{SignedStatement, StatementSigner};
 
 /// How often a start is tried that is refused although there is nothing, and how long is waited in between.
 const TRIES: u32 = 5;
@@ -48,13 +48,13 @@ pub enum Started {
 }
 
 /// Starts a run. After a failure it may be called again with the same id.
-pub async fn start(broker: &Broker, start: Start, voucher: Option<&Voucher>) -> Result<Started> {
+pub async fn start(broker: &Broker, start: Start, voucher: Option<&StatementSigner>) -> Result<Started> {
     let Start { run, workflow, definition, params, user, groups, origin } = start;
     let trace = traces::current();
     let mut created =
         Created { workflow: workflow.clone(), definition, params, user, groups, origin, trace, vouched: None };
     if let Some(voucher) = voucher {
-        created = voucher.vouch(Matter::Start(run), created);
+        created = voucher.vouch(SignedStatement::Start(run), created);
     }
     let record = Record::new(Body::Created(created));
     let mut payloads = record.payloads().map_err(|source| Error::Unstorable { run, source })?;

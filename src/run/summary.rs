@@ -17,7 +17,7 @@ use crate::money::Usd;
 use crate::protocol::answer::{AnswerOutcome, AnswerRecord};
 use crate::run::Result;
 use crate::run::assembler::Assembler;
-use crate::run::record::{Body, Created, Ending, Origin, Outcome, Placed, Removal, Renamed};
+use crate::run::record::{Body, Created, Ending, LogEntry, Origin, Outcome, Removal, Renamed};
 
 /// A question that is open.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,7 +137,7 @@ impl Summary {
     }
 
     /// The summary of a run with these records.
-    pub fn of(run: RunId, records: &[Placed]) -> Self {
+    pub fn of(run: RunId, records: &[LogEntry]) -> Self {
         let mut summary = Self::new(run);
         for placed in records {
             summary.apply(placed);
@@ -146,7 +146,7 @@ impl Summary {
     }
 
     /// Takes the next record in.
-    pub fn apply(&mut self, placed: &Placed) {
+    pub fn apply(&mut self, placed: &LogEntry) {
         self.seq = placed.seq;
         // Who waits is not moved by where the run is kept meanwhile.
         if !matches!(placed.record.body, Body::Parked { .. }) {

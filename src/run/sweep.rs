@@ -15,7 +15,7 @@ use futures_util::stream::FuturesUnordered;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::broker::{Broker, Cleaner, Job, Reason, Shelf, Sighting, Slot, TOMBSTONE_KEPT, Thoroughly};
+use crate::broker::{Broker, Cleaner, Job, Reason, RemovalMethod, ScannedItem, Shelf, Slot, TOMBSTONE_KEPT};
 use crate::clock::{self, Clock, SystemClock, Timestamp};
 use crate::ids::{Name, RunId, UserId, WorkerId};
 use crate::metrics::metrics;
@@ -25,7 +25,7 @@ use crate::run::assembler::Assembler;
 use crate::run::claim::{is_alive, last_claim};
 use crate::run::directory::WorkerCard;
 use crate::run::lease::Lease;
-use crate::run::record::{Body, Created, Origin, Placed, Record, Removal};
+use crate::run::record::{Body, Created, LogEntry, Origin, Record, Removal};
 use crate::run::remove::remove;
 use crate::run::summary::{self, Summary};
 use crate::run::{self, Result, clean, directory, look, redaction};
@@ -321,7 +321,7 @@ impl Sweeper {
         let mut tour = self.broker.log.survey().await?;
         while let Some(sighting) = tour.next().await {
             match sighting? {
-                Sighting::Record { run, stored } => {
+                ScannedItem::Record { run, stored } => {
                     let mut has_older = false;
                     if let Some(met) = runs.get_mut(&run) {
                         if met.seq > stored.seq {
@@ -347,10 +347,10 @@ impl Sweeper {
                     let (seq, at) = (stored.seq, stored.at);
                     runs.insert(run, Met { seq, at, stand, kept, asked: None, has_key: false, has_older });
                 }
-                Sighting::Inbox { run, slot: Slot::Key, .. } => {
+                ScannedItem::Inbox { run, slot: Slot::Key, .. } => {
                     keys.insert(run);
                 }
-                Sighting::Inbox { run, seq, at, .. } => {
+                ScannedItem::Inbox { run, seq, at, .. } => {
                     let newest = inboxes.entry(run).or_insert((seq, at));
                     *newest = (*newest).max((seq, at));
                 }
@@ -447,7 +447,7 @@ impl Sweeper {
     }
 
     /// Whether the line still says something else: its worker may have written it meanwhile.
-    async fn is_shown_wrong(&self, run: RunId, records: &[Placed]) -> Result<bool> {
+    async fn is_shown_wrong(&self, run: RunId, records: &[LogEntry]) -> Result<bool> {
         let Some(Body::Created(Created { user, .. })) = records.first().map(|first| &first.record.body) else {
             return Ok(false);
         };
@@ -561,7 +561,7 @@ impl Sweeper {
         };
         let rule = format!("keep_ended: {}", in_days(self.keep_ended));
         let removal = Removal { at: Some(SystemClock.now()), rule: Some(rule), ..Removal::default() };
-        let left = remove(&self.broker, run, &created, removal, self.keep_evidence, Thoroughly::Remove).await?;
+        let left = remove(&self.broker, run, &created, removal, self.keep_evidence, RemovalMethod::Remove).await?;
         Ok(Some((run, left)))
     }
 }
@@ -596,7 +596,7 @@ struct Over {
 async fn clean_one(broker: &Broker, cleaner: &dyn Cleaner, over: Over) -> Result<(RunId, u64, bool)> {
     let Over { run, seq, is_left, is_old } = over;
     if is_old {
-        cleaner.forget(run, u64::MAX >> 1, Thoroughly::Remove).await?;
+        cleaner.forget(run, u64::MAX >> 1, RemovalMethod::Remove).await?;
     } else if is_left || starts_with_the_old(broker, run, seq).await? {
         clean::look(broker, cleaner, run).await?;
     } else {

@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::ids::{RunId, WorkerId};
 use crate::metrics::metrics;
 use crate::run::assembler::Assembler;
-use crate::run::record::{PIECE, Placed, Record};
+use crate::run::record::{LogEntry, PIECE, Record};
 use crate::run::{Error, Result};
 
 /// The owner's pen.
@@ -64,7 +64,7 @@ impl Writer {
 
     /// Appends a record and gives what it says as it is stored. While the broker is away it waits: drop the future to give up.
     /// [`Error::Lost`] if another worker has claimed the run.
-    pub async fn append(&mut self, record: Record, now: Timestamp) -> Result<impl Iterator<Item = Placed> + use<>> {
+    pub async fn append(&mut self, record: Record, now: Timestamp) -> Result<impl Iterator<Item = LogEntry> + use<>> {
         let run = self.run;
         let unstorable = move |source| Error::Unstorable { run, source };
         let payloads = record.payloads().map_err(unstorable)?;
@@ -77,7 +77,7 @@ impl Writer {
             appended => appended?,
         }
         let seq = self.last;
-        Ok(record.steps().map(move |record| Placed { seq, at: now, record }))
+        Ok(record.steps().map(move |record| LogEntry { seq, at: now, record }))
     }
 
     async fn append_all(&mut self, record: &Record, payloads: Vec<Bytes>) -> Result<()> {
@@ -151,7 +151,7 @@ async fn last(broker: &Broker, run: RunId) -> Result<Option<Stored>> {
 }
 
 /// The run's last record, whole if it is stored in one piece and can be read.
-pub async fn last_record(broker: &Broker, run: RunId) -> Result<Option<Placed>> {
+pub async fn last_record(broker: &Broker, run: RunId) -> Result<Option<LogEntry>> {
     match broker.log.last(run).await? {
         None => Ok(None),
         Some(stored) => Ok(Assembler::default().look(run, &stored).records.pop()),

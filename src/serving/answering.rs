@@ -8,16 +8,16 @@ use axum::body::{Body, HttpBody};
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 
-use super::Place;
+use super::ConnectionSlot;
 
 /// The body of an answer; its connection is at work for as long as this is there.
 pub(super) struct Answering {
     body: Body,
-    place: Arc<Place>,
+    place: Arc<ConnectionSlot>,
 }
 
 impl Answering {
-    pub(super) fn new(body: Body, place: Arc<Place>) -> Self {
+    pub(super) fn new(body: Body, place: Arc<ConnectionSlot>) -> Self {
         Self { body, place }
     }
 }

@@ -227,7 +227,7 @@ pub async fn forward(State(ui): State<Arc<Ui>>, request: Request) -> Response {
     let gateway = &ui.gateway;
     let (mut parts, body) = request.into_parts();
     let request_from = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|from| from.0.ip());
-    if let Some(place) = parts.extensions.remove::<Arc<serving::Place>>() {
+    if let Some(place) = parts.extensions.remove::<Arc<serving::ConnectionSlot>>() {
         place.passes_on();
     }
     let upgrade = parts.extensions.remove::<OnUpgrade>().filter(|_| wants_websocket(&parts.headers));

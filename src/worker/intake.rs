@@ -18,7 +18,7 @@ use crate::ids::{Name, RunId, UserId};
 use crate::metrics::metrics;
 use crate::protocol::queue_name::QueueName;
 use crate::run::claim::{Claim, Ready, claim};
-use crate::run::record::{Body, Created, Outcome, Placed};
+use crate::run::record::{Body, Created, LogEntry, Outcome};
 use crate::run::summary::Summary;
 use crate::traces::{KeyValue, Kind, Span, Under, genai};
 use crate::worker::Worker;
@@ -272,8 +272,8 @@ async fn drive(worker: &Worker, run: RunId, reason: Reason, from: Option<Box<str
 /// Why a run is not executed any more: so many workers in turn have taken it and were gone before anything came of it. It
 /// would take down one after the other, with all their other runs. A worker that ends in order parks its runs, and a run that
 /// waits for a person, or for a moment, has nothing to come of it.
-fn deaths(history: &[Placed]) -> Option<String> {
-    let is_claim = |placed: &&Placed| matches!(placed.record.body, Body::Claimed { .. });
+fn deaths(history: &[LogEntry]) -> Option<String> {
+    let is_claim = |placed: &&LogEntry| matches!(placed.record.body, Body::Claimed { .. });
     let claims = history.iter().rev().take_while(is_claim).count();
     if claims <= MOST_DEATHS {
         return None;

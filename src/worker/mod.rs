@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use crate::broker::{AnyDelivery, Broker};
 use crate::clock::Clock;
 use crate::config::Webhook;
-use crate::engine::{Engine, Shelver};
+use crate::engine::{Engine, SummaryPublisher};
 use crate::ids::{Name, RunId, WorkerId};
 use crate::lifecycle::Shutdown;
 use crate::metrics::metrics;
@@ -20,7 +20,7 @@ use crate::run::directory::{self, WorkerCard, WorkflowCard};
 use crate::run::lease::Lease;
 use crate::run::notice::Notices;
 use crate::seal::Sealer;
-use crate::vouch::{PublicKey, Voucher};
+use crate::vouch::{PublicKey, StatementSigner};
 use crate::worker::let_go::LetGo;
 use crate::workflow::{Definition, Workflow};
 
@@ -99,7 +99,7 @@ pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
     let serves: BTreeMap<Name, Arc<Workflow>> =
         workflows.into_iter().map(|workflow| (workflow.name.clone(), Arc::new(workflow))).collect();
     let definitions = serves.values().map(|workflow| (workflow.definition.hash(), workflow.clone())).collect();
-    let signer = settings.definition_key.as_ref().map(Voucher::new);
+    let signer = settings.definition_key.as_ref().map(StatementSigner::new);
     if let Some(signer) = &signer {
         let key = signer.public();
         tracing::info!("the worker signs its workflows; others know it by trusted_definition_keys: [{key}]");
@@ -123,9 +123,9 @@ pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
     let span = lease::span(settings.lease);
     directory::renew(&broker, &card, span).await?;
     let lease = Arc::new(Lease::new(id, span, clock.clone(), sent));
-    let shelver = Arc::new(Shelver::new(redactor.clone()));
+    let shelver = Arc::new(SummaryPublisher::new(redactor.clone()));
     let notices = Notices::new(broker.clone(), &webhooks);
-    let voucher = settings.signing_key.as_ref().map(Voucher::new);
+    let voucher = settings.signing_key.as_ref().map(StatementSigner::new);
     if let Some(voucher) = &voucher {
         tracing::info!("the worker vouches for what workflows start; it is known by the key {}", voucher.public());
     }

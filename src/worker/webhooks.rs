@@ -19,7 +19,7 @@ use crate::model::http;
 use crate::protocol::queue_name::QueueName;
 use crate::redact::Redactor;
 use crate::run::notice::occasion;
-use crate::run::record::{Body, Placed};
+use crate::run::record::{Body, LogEntry};
 use crate::run::summary::Summary;
 use crate::run::{self, look, redaction};
 
@@ -152,7 +152,7 @@ enum Notice {
     Void,
 }
 
-fn notice(run: RunId, about: MessageId, records: &[Placed]) -> Notice {
+fn notice(run: RunId, about: MessageId, records: &[LogEntry]) -> Notice {
     let Some(Body::Created(_)) = records.first().map(|first| &first.record.body) else { return Notice::Void };
     let summary = Summary::of(run, records);
     let found = records.iter().find_map(|placed| match occasion(&placed.record.body) {
@@ -296,7 +296,7 @@ mod tests {
         let (removed, about) = ended(&broker).await;
         let Body::Created(created) = created() else { panic!("it is created") };
         let kept = Duration::from_secs(1);
-        run::remove::remove(&broker, removed, &created, Removal::default(), kept, crate::broker::Thoroughly::Remove)
+        run::remove::remove(&broker, removed, &created, Removal::default(), kept, crate::broker::RemovalMethod::Remove)
             .await
             .unwrap();
         assert_eq!(caller(&broker, false).notice(removed, about).await.unwrap(), Notice::Void);

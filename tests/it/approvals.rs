@@ -6,7 +6,7 @@ use std::time::Duration;
 use fastagency::ids::RunId;
 use fastagency::message::{Approval, Change, Content, Decision, Verdict, check_text_answer};
 use fastagency::run::answer::{Accepted, Answer};
-use fastagency::run::record::{Body, Ending, Placed};
+use fastagency::run::record::{Body, Ending, LogEntry};
 use serde_json::{Map, Value, json};
 
 use crate::gateway::house::{House as GatewayHouse, Player, hear_json, say};
@@ -79,8 +79,8 @@ fn object(value: Value) -> Map<String, Value> {
 }
 
 /// What models were told that came of their calls, in order.
-fn results(seen: &[Placed]) -> Vec<String> {
-    let result = |placed: &Placed| match &placed.record.body {
+fn results(seen: &[LogEntry]) -> Vec<String> {
+    let result = |placed: &LogEntry| match &placed.record.body {
         Body::Said { message, .. } => match &message.says {
             Content::FunctionCallExecution { retval, .. } => Some(retval.as_str().unwrap_or_default().to_owned()),
             _ => None,
@@ -90,7 +90,7 @@ fn results(seen: &[Placed]) -> Vec<String> {
     seen.iter().filter_map(result).collect()
 }
 
-fn approvals(seen: &[Placed]) -> usize {
+fn approvals(seen: &[LogEntry]) -> usize {
     count(seen, |body| matches!(body, Body::Said { message, .. } if matches!(message.says, Content::Approval(_))))
 }
 

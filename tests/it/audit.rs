@@ -9,7 +9,7 @@ use bytes::Bytes;
 use fastagency::audit::keep::{self, Stands};
 use fastagency::audit::verify::{Verdict, Verifier, verify};
 use fastagency::audit::{self, How, Selection, erase, every_run, history};
-use fastagency::broker::{Broker, Error, Lane, Shelf, Slot, Stored, Thoroughly, embedded};
+use fastagency::broker::{Broker, Error, Lane, RemovalMethod, Shelf, Slot, Stored, embedded};
 use fastagency::chain::anchors::{self, Anchors, Fate};
 use fastagency::chain::{Key, chained, digest, linked, written};
 use fastagency::clock::{self, Clock, SystemClock};
@@ -382,7 +382,7 @@ async fn a_run_that_goes_on_is_verified_all_the_while() {
         assert!(matches!(late, Err(Error::Conflict { .. })));
         let tombstone = Record::new(Body::Removed(Box::default())).payload();
         let left = broker.log.bury(run, tombstone, KEPT).await.unwrap();
-        broker.cleaner.as_ref().unwrap().forget(run, left, Thoroughly::Remove).await.unwrap();
+        broker.cleaner.as_ref().unwrap().forget(run, left, RemovalMethod::Remove).await.unwrap();
         let removed = verdict(&broker, &anchors, run).await;
         assert!(removed.is_clean() && removed.removed, "{removed:?}");
     })
@@ -430,7 +430,8 @@ async fn a_log_is_redacted_when_its_run_has_ended_and_still_proves_what_was_ther
         let before = run::read(&broker, run, 0).await.unwrap();
         assert_eq!(keep::redact(&broker, run, &redactor()).await.unwrap(), Stands::Anew);
         let after = run::read(&broker, run, 0).await.unwrap();
-        let places = |records: &[run::record::Placed]| records.iter().map(|one| (one.seq, one.at)).collect::<Vec<_>>();
+        let places =
+            |records: &[run::record::LogEntry]| records.iter().map(|one| (one.seq, one.at)).collect::<Vec<_>>();
         assert_eq!(places(&before), places(&after), "who reads on from a place misses nothing and sees nothing twice");
         assert_eq!(run::read(&broker, run, before[2].seq).await.unwrap(), after[3..]);
         assert_eq!(before[2], after[2], "what needs no redaction is as it was");
@@ -643,7 +644,7 @@ async fn what_is_removed_redacted_or_forgotten_leaves_the_files_of_a_quiet_store
         run::summary::rename(&broker, ann.as_ref(), run, Some(&format!("{word}-title")), renamed).await.unwrap();
         assert!(!holding(folder.path(), &format!("{word}-words")).is_empty());
         let created = run::created(&broker, run).await.unwrap().unwrap();
-        run::remove::remove(&broker, run, &created, removal, KEPT, Thoroughly::Overwrite).await.unwrap();
+        run::remove::remove(&broker, run, &created, removal, KEPT, RemovalMethod::Overwrite).await.unwrap();
         gone_from(folder.path(), &format!("{word}-words")).await;
         gone_from(folder.path(), &format!("{word}-title")).await;
     }
@@ -680,7 +681,7 @@ async fn what_was_moved_from_page_to_page_before_it_was_removed_leaves_the_files
     }
     for run in removed {
         let created = run::created(&broker, run).await.unwrap().unwrap();
-        run::remove::remove(&broker, run, &created, Removal::default(), KEPT, Thoroughly::Overwrite).await.unwrap();
+        run::remove::remove(&broker, run, &created, Removal::default(), KEPT, RemovalMethod::Overwrite).await.unwrap();
     }
     gone_from(folder.path(), "gone-words").await;
     assert!(!holding(folder.path(), "kept-words").is_empty());
@@ -725,7 +726,7 @@ async fn what_a_removed_run_was_is_kept_proven_and_parted_from_its_person() {
         assert_eq!((&last["kind"], &last["by"], &last["to"]), (&json!("renamed"), &json!("ann"), &json!("annstitle")));
         let created = run::created(&broker, run).await.unwrap().unwrap();
         let removal = Removal { by: Some("ann".into()), reason: Some("a mistake".into()), ..Removal::default() };
-        run::remove::remove(&broker, run, &created, removal, KEPT, Thoroughly::Overwrite).await.unwrap();
+        run::remove::remove(&broker, run, &created, removal, KEPT, RemovalMethod::Overwrite).await.unwrap();
 
         let told = history(&broker, run, &redactor()).await.unwrap().told(&redactor());
         let [event] = told.as_slice() else { panic!("{told:?}") };
@@ -774,7 +775,7 @@ async fn whoever_takes_a_tombstone_away_before_its_time_is_found() {
     let broker = open(folder.path());
     let run = ended(&broker, "ann", &["x"]).await;
     let created = run::created(&broker, run).await.unwrap().unwrap();
-    run::remove::remove(&broker, run, &created, Removal::default(), KEPT, Thoroughly::Overwrite).await.unwrap();
+    run::remove::remove(&broker, run, &created, Removal::default(), KEPT, RemovalMethod::Overwrite).await.unwrap();
     assert!(verdict(&broker, &anchors, run).await.is_clean());
     drop(broker);
     Connection::open(folder.path().join("store.sqlite")).unwrap().execute("delete from records", []).unwrap();
@@ -875,8 +876,8 @@ async fn titles_and_questions_of_the_lists_leave_the_files_of_a_quiet_nats_serve
     // Neither whose lines they were.
     gone_from(&files, "$KV.fa_runs.ann.").await;
     for (word, run, rule, how) in [
-        ("byhandwords", runs[1], None, Thoroughly::Overwrite),
-        ("byrulewords", runs[2], Some("keep_ended: 30d"), Thoroughly::Overwrite),
+        ("byhandwords", runs[1], None, RemovalMethod::Overwrite),
+        ("byrulewords", runs[2], Some("keep_ended: 30d"), RemovalMethod::Overwrite),
     ] {
         let removal = Removal { rule: rule.map(str::to_owned), ..Removal::default() };
         let created = run::created(&broker, run).await.unwrap().unwrap();
@@ -898,7 +899,7 @@ async fn titles_and_questions_of_the_lists_leave_the_files_of_a_quiet_nats_serve
         info["state"]["subjects"][format!("$KV.fa_runs.bob.{run}")].clone()
     };
     assert_eq!(lines().await, 7);
-    let shelver = fastagency::engine::Shelver::default();
+    let shelver = fastagency::engine::SummaryPublisher::default();
     let summary = Summary::of(run, &run::read(&broker, run, 0).await.unwrap());
     shelver.put(&summary, true);
     shelver.put(&summary, false);
@@ -972,7 +973,7 @@ async fn what_is_exported_is_what_the_logs_have_whatever_the_lists_say() {
         let removed = self::ended(&broker, "ann", &["d"]).await;
         let tombstone = Record::new(Body::Removed(Box::default())).payload();
         let left = broker.log.bury(removed, tombstone, KEPT).await.unwrap();
-        broker.cleaner.as_ref().unwrap().forget(removed, left, Thoroughly::Remove).await.unwrap();
+        broker.cleaner.as_ref().unwrap().forget(removed, left, RemovalMethod::Remove).await.unwrap();
         run::summary::unshelve(&broker, UserId::new("ann").as_ref(), removed).await.unwrap();
 
         let runs = every_run(&broker).await.unwrap();

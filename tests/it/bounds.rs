@@ -8,7 +8,7 @@ use fastagency::ids::{MessageId, RunId, WorkerId};
 use fastagency::model::Models;
 use fastagency::run;
 use fastagency::run::answer::{Accepted, Answer};
-use fastagency::run::record::{Body, Ended, Ending, Outcome, Placed, Record};
+use fastagency::run::record::{Body, Ended, Ending, LogEntry, Outcome, Record};
 use serde_json::json;
 
 use crate::runs::{House, count};
@@ -16,7 +16,7 @@ use crate::runs::{House, count};
 const LONG: Duration = Duration::from_secs(60);
 
 /// How a run of this workflow ended, and why.
-async fn end_of(source: &str) -> (Ended, Vec<Placed>) {
+async fn end_of(source: &str) -> (Ended, Vec<LogEntry>) {
     let folder = tempfile::tempdir().unwrap();
     let house = House::open(folder.path(), source, LONG);
     let run = RunId::random();

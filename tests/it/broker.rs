@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fastagency::broker::{
-    AnyDelivery, Bell, Broker, Error, Job, Lane, Live, Put, Reason, Shelf, Slot, TOMBSTONE_KEPT, Thoroughly, embedded,
-    nats,
+    AnyDelivery, Bell, Broker, Error, Job, Lane, Live, Put, Reason, RemovalMethod, Shelf, Slot, TOMBSTONE_KEPT,
+    embedded, nats,
 };
 use fastagency::clock::{self, Clock, SystemClock};
 use fastagency::config::{Nats, Occasion, Webhook};
@@ -373,7 +373,7 @@ async fn what_a_run_is_told_is_heard_and_never_stored(ground: Ground) {
 async fn removed(ground: &Ground, run: RunId, tombstone: &str) {
     let Broker { log, cleaner, .. } = ground.broker();
     let left = log.bury(run, bytes(tombstone), TOMBSTONE_KEPT).await.unwrap();
-    cleaner.expect("who may do everything may clean").forget(run, left, Thoroughly::Remove).await.unwrap();
+    cleaner.expect("who may do everything may clean").forget(run, left, RemovalMethod::Remove).await.unwrap();
 }
 
 async fn a_purged_run_stays_purged(ground: Ground) {
@@ -418,7 +418,7 @@ async fn a_tombstone_that_goes_away_by_itself_removes_nothing() {
         headers.insert("Nats-TTL", ttl);
         let acknowledged = nats.request_with_headers(format!("fa.run.{run}.did"), headers, bytes("tombstone"));
         let acknowledged: serde_json::Value = serde_json::from_slice(&acknowledged.await.unwrap().payload).unwrap();
-        cleaner.forget(run, acknowledged["seq"].as_u64().unwrap(), Thoroughly::Overwrite).await.unwrap();
+        cleaner.forget(run, acknowledged["seq"].as_u64().unwrap(), RemovalMethod::Overwrite).await.unwrap();
         let left = if ["604800s", "never"].contains(&ttl) { 1 } else { 2 };
         assert_eq!(log.read(run, 0).await.unwrap().len(), left, "{ttl}");
     }

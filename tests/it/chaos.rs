@@ -12,7 +12,7 @@ use fastagency::broker::Broker;
 use fastagency::clock::{Clock, SystemClock, Timestamp, until};
 use fastagency::ids::RunId;
 use fastagency::run;
-use fastagency::run::record::{Body, Ending, Placed};
+use fastagency::run::record::{Body, Ending, LogEntry};
 use rand::seq::SliceRandom;
 use rand::{Rng, RngExt, SeedableRng};
 use serde_json::json;
@@ -301,7 +301,7 @@ impl Verdict {
         &mut self,
         client: &Client,
         shown: &[u64],
-        records: &[Placed],
+        records: &[LogEntry],
         requests: &[&Asked],
         history: &History,
     ) {

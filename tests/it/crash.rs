@@ -6,7 +6,7 @@ use fastagency::broker::{self, Broker};
 use fastagency::clock::{Clock, SystemClock, until};
 use fastagency::ids::RunId;
 use fastagency::run;
-use fastagency::run::record::{Body, Ending, Placed};
+use fastagency::run::record::{Body, Ending, LogEntry};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -102,12 +102,12 @@ impl House {
         .await;
     }
 
-    pub async fn log(&self, run: &str) -> Vec<Placed> {
+    pub async fn log(&self, run: &str) -> Vec<LogEntry> {
         run::read(&self.broker, RunId::parse(run).unwrap(), 0).await.unwrap()
     }
 
     /// Waits for the end of the run, and returns its log. The broker may be away meanwhile.
-    pub async fn ended(&self, run: &str) -> Vec<Placed> {
+    pub async fn ended(&self, run: &str) -> Vec<LogEntry> {
         let id = RunId::parse(run).unwrap();
         soon(async {
             loop {
@@ -154,7 +154,7 @@ pub async fn question(gateways: &Gateways, run: &str) -> String {
 }
 
 /// The claims of a run: who, and when.
-pub fn claims(log: &[Placed]) -> Vec<&Placed> {
+pub fn claims(log: &[LogEntry]) -> Vec<&LogEntry> {
     log.iter().filter(|placed| matches!(placed.record.body, Body::Claimed { .. })).collect()
 }
 
@@ -206,7 +206,7 @@ async fn a_tool_that_was_cut_off_by_a_kill_goes_on_where_it_was() {
     let run = house.answered().await;
     // Its call is in the log, what came of it is not.
     house.asked(1).await;
-    let called = |log: &[Placed]| log.iter().filter(|one| matches!(one.record.body, Body::Calling { .. })).count();
+    let called = |log: &[LogEntry]| log.iter().filter(|one| matches!(one.record.body, Body::Calling { .. })).count();
     assert_eq!(called(&house.log(&run).await), 1);
     let second = house.worker("second").await;
     first.kill();

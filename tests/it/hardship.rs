@@ -10,7 +10,7 @@ use axum::routing::post;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fastagency::message::Content;
-use fastagency::run::record::{Body, Ending, Placed};
+use fastagency::run::record::{Body, Ending, LogEntry};
 use serde_json::{Value, json};
 
 use crate::crash::{House, LESSON, claims, question, soon};
@@ -159,7 +159,7 @@ async fn found(house: &House, words: &[&str]) -> Vec<String> {
 }
 
 /// The text that a record says, if it says one.
-fn text(placed: &Placed) -> Option<&str> {
+fn text(placed: &LogEntry) -> Option<&str> {
     match &placed.record.message()?.says {
         Content::TextMessage { body, .. } => body.as_deref(),
         _ => None,
@@ -197,7 +197,7 @@ async fn a_cancel_ends_a_reply_and_keeps_what_was_written() {
     cancelled(&house, &run).await;
 }
 
-async fn cancelled(house: &House, run: &str) -> Vec<Placed> {
+async fn cancelled(house: &House, run: &str) -> Vec<LogEntry> {
     soon(async {
         loop {
             let log = house.log(run).await;

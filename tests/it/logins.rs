@@ -567,7 +567,7 @@ async fn a_stolen_login_does_no_more_in_a_cluster_of_three() {
     let run = RunId::random();
     broker.log.append(run, fastagency::broker::Lane::Did, "words".into(), 0).await.unwrap();
     let left = broker.log.bury(run, "tombstone".into(), fastagency::broker::TOMBSTONE_KEPT).await.unwrap();
-    let how = fastagency::broker::Thoroughly::Overwrite;
+    let how = fastagency::broker::RemovalMethod::Overwrite;
     broker.cleaner.as_ref().unwrap().forget(run, left, how).await.unwrap();
     assert_eq!(broker.log.last(run).await.unwrap().unwrap().seq, left);
 }

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use fastagency::broker::{Broker, Sighting};
+use fastagency::broker::{Broker, ScannedItem};
 use fastagency::ids::{MessageId, RunId};
 use fastagency::run::assembler::Assembler;
 use fastagency::run::attach::{Seen, attach};
@@ -52,7 +52,7 @@ async fn parked(broker: &Broker, runs: usize) {
             let (mut parked, mut tour) = (0, broker.log.survey().await.unwrap());
             while let Some(sighting) = tour.next().await {
                 // The last under each lane is met; a run's `parked` is the later one.
-                if let Sighting::Record { run, stored } = sighting.unwrap()
+                if let ScannedItem::Record { run, stored } = sighting.unwrap()
                     && let Ok(taken) = Assembler::default().take(run, &stored)
                     && let Some(placed) = taken.records.last()
                 {

@@ -10,7 +10,7 @@ use fastagency::ids::{MessageId, Name, RunId, UserId};
 use fastagency::run::answer::{Answer, Given, answer, cancel};
 use fastagency::run::record::Origin;
 use fastagency::run::start::{Start, start};
-use fastagency::vouch::Voucher;
+use fastagency::vouch::StatementSigner;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -253,7 +253,7 @@ async fn a_workflow_that_nobody_trusted_has_signed_is_neither_started_nor_execut
     let Some((server, folder)) = server(TEST) else { return };
     furnish(&folder);
     let secret = "a secret of the workers that nobody else knows";
-    let public = Voucher::new(&secret.to_owned().into()).public();
+    let public = StatementSigner::new(&secret.to_owned().into()).public();
     let trusts = format!("trusted_definition_keys: [{public}]");
     project(&folder, &server.url(), "worker", &format!("worker: {{ definition_key: {secret}, {trusts} }}\n"));
     project(&folder, &server.url(), "gateway", &format!("gateway: {{ {trusts} }}\n"));
@@ -283,7 +283,7 @@ async fn a_workflow_that_nobody_trusted_has_signed_is_neither_started_nor_execut
     let bytes = theirs.definition.to_bytes();
     let hash = theirs.definition.hash();
     for name in ["theirs", "who"] {
-        let signer = Voucher::new(&"another secret of somebody else".to_owned().into());
+        let signer = StatementSigner::new(&"another secret of somebody else".to_owned().into());
         let card = card(name, hash.clone());
         fastagency::run::directory::announce(&thief, &card, bytes.clone(), Some(&signer)).await.unwrap();
     }
@@ -316,7 +316,7 @@ async fn runs_of_the_definition_key_before_go_on_as_long_as_its_public_key_is_tr
     let Some((server, folder)) = server(TEST) else { return };
     furnish(&folder);
     let [old, new] = ["the secret of the workers before the change", "the secret of the workers since the change"];
-    let public = |secret: &str| Voucher::new(&secret.to_owned().into()).public().to_string();
+    let public = |secret: &str| StatementSigner::new(&secret.to_owned().into()).public().to_string();
     let worker = |file: &str, key: &str, trusted: &[&str]| {
         let trusted: Vec<String> = trusted.iter().map(|secret| public(secret)).collect();
         let trusts = format!("trusted_definition_keys: [{}]", trusted.join(", "));
@@ -425,7 +425,7 @@ async fn with_a_stolen_login_of_a_worker_nothing_is_done_in_anybodys_name() {
     let Some((server, folder)) = server(TEST) else { return };
     furnish(&folder);
     let secret = "a secret of the gateway that nobody else knows";
-    let public = Voucher::new(&secret.to_owned().into()).public();
+    let public = StatementSigner::new(&secret.to_owned().into()).public();
     project(&folder, &server.url(), "worker", &format!("worker: {{ trusted_gateways: [{public}] }}\n"));
     project(&folder, &server.url(), "gateway", &format!("gateway: {{ signing_key: {secret} }}\n"));
     let mut worker = Tier::start(folder.path(), &["worker", "-c", "worker.yaml"]);
@@ -440,8 +440,8 @@ async fn with_a_stolen_login_of_a_worker_nothing_is_done_in_anybodys_name() {
     let (who, name) = (UserId::new("alice"), Name::parse("who").unwrap());
     let forged = Given::new(Answer::Value(json!("forged")), who.clone());
     // Signed, but by nobody whom the worker was told of.
-    let forged =
-        Voucher::new(&"another".to_owned().into()).vouch(fastagency::vouch::Matter::Answer(run, first), forged);
+    let forged = StatementSigner::new(&"another".to_owned().into())
+        .vouch(fastagency::vouch::SignedStatement::Answer(run, first), forged);
     answer(&thief, &name, run, first, &forged).await.unwrap();
     let asked_again = async {
         loop {
@@ -496,7 +496,7 @@ async fn what_a_workflow_starts_is_vouched_for_by_its_worker_or_is_not_done() {
     furnish(&folder);
     let [gateways, workers] =
         ["a secret of the gateways that nobody else knows", "a secret of the workers that is as long as it"];
-    let public = |secret: &str| Voucher::new(&secret.to_owned().into()).public();
+    let public = |secret: &str| StatementSigner::new(&secret.to_owned().into()).public();
     project(&folder, &server.url(), "gateway", &format!("gateway: {{ signing_key: {gateways} }}\n"));
     let mut gateway = Tier::start(folder.path(), &["gateway", "-c", "gateway.yaml", "--port", "0"]);
     let url = gateway.url("gateway");

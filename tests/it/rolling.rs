@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use fastagency::ids::{MessageId, RunId};
 use fastagency::run;
-use fastagency::run::record::{Body, Placed};
+use fastagency::run::record::{Body, LogEntry};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
@@ -232,7 +232,7 @@ async fn converse(
 impl View {
     /// Whether each connection was shown the run's messages from the first one on, without a gap or a double; the answers of
     /// the past stand between them.
-    fn is_whole(&self, log: &[Placed]) -> bool {
+    fn is_whole(&self, log: &[LogEntry]) -> bool {
         let run = RunId::parse(&self.run).unwrap();
         let messages: Vec<MessageId> =
             log.iter().filter_map(|placed| placed.record.message()).map(|message| message.uuid).collect();

@@ -15,7 +15,7 @@ use fastagency::money::Usd;
 use fastagency::protocol::queue_name::QueueName;
 use fastagency::run::answer::{Accepted, Answer, Given, answer, cancel};
 use fastagency::run::attach::{Attached, Seen, attach};
-use fastagency::run::record::{Body, Ended, Ending, Origin, Placed};
+use fastagency::run::record::{Body, Ended, Ending, LogEntry, Origin};
 use fastagency::run::secret;
 use fastagency::run::start::{Start, Started, start};
 use fastagency::seal::Sealer;
@@ -173,7 +173,7 @@ impl House {
 
 pub struct Follower {
     attached: Attached,
-    pub seen: Vec<Placed>,
+    pub seen: Vec<LogEntry>,
 }
 
 impl Follower {
@@ -217,7 +217,7 @@ impl Follower {
     }
 }
 
-pub fn count(seen: &[Placed], which: impl Fn(&Body) -> bool) -> usize {
+pub fn count(seen: &[LogEntry], which: impl Fn(&Body) -> bool) -> usize {
     seen.iter().filter(|placed| which(&placed.record.body)).count()
 }
 
@@ -341,7 +341,7 @@ steps:
     house.answer(run, question, Answer::Text("Yes".to_owned())).await;
     let (ending, _) = follower.ended().await;
     assert_eq!(ending, Ending::Failed);
-    let key = |placed: &Placed| match &placed.record.body {
+    let key = |placed: &LogEntry| match &placed.record.body {
         Body::Said { key, .. } | Body::Did { key, .. } | Body::Calling { key, .. } => Some(key.to_string()),
         _ => None,
     };

@@ -17,7 +17,7 @@ use fastagency::run;
 use fastagency::run::directory::{self, WorkerCard};
 use fastagency::run::lease::Lease;
 use fastagency::run::record::{
-    Body, Created, Ended, Ending, Origin, Outcome, Placed, Record, Usage, completed_message,
+    Body, Created, Ended, Ending, LogEntry, Origin, Outcome, Record, Usage, completed_message,
 };
 use fastagency::run::summary::{self, State, Summary};
 use fastagency::run::sweep::{Sweeper, Swept};
@@ -174,7 +174,7 @@ async fn lost_runs_are_found_and_old_ones_removed(broker: Broker) {
     assert!(broker.inbox.get(over, Slot::Cancel).await.unwrap().is_none());
     let left = run::read(&broker, over, 0).await.unwrap();
     // What is left says what it was, and by which rule it was removed.
-    let [Placed { record: Record { body: Body::Removed(removal), .. }, .. }] = left.as_slice() else {
+    let [LogEntry { record: Record { body: Body::Removed(removal), .. }, .. }] = left.as_slice() else {
         panic!("{left:?}")
     };
     assert_eq!((removal.rule.as_deref(), &removal.by), (Some(format!("keep_ended: {RULE}").as_str()), &None));

@@ -9,7 +9,7 @@ use fastagency::ids::RunId;
 use fastagency::message::{Content, ShortAnswer};
 use fastagency::model::{Models, open_all};
 use fastagency::run::answer::{Accepted, Answer};
-use fastagency::run::record::{Body, Ending, Outcome, Placed};
+use fastagency::run::record::{Body, Ending, LogEntry, Outcome};
 use serde_json::{Value, json};
 
 use crate::runs::{Follower, House, count};
@@ -28,15 +28,15 @@ pub fn scripted(folder: &Path, script: &str) -> Models {
     open_all(&config.llms, false)
 }
 
-fn said(seen: &[Placed]) -> Vec<(String, Content)> {
-    let message = |placed: &Placed| match &placed.record.body {
+fn said(seen: &[LogEntry]) -> Vec<(String, Content)> {
+    let message = |placed: &LogEntry| match &placed.record.body {
         Body::Said { message, .. } => Some((message.sender.clone().unwrap_or_default(), message.says.clone())),
         _ => None,
     };
     seen.iter().filter_map(message).collect()
 }
 
-fn texts(seen: &[Placed]) -> Vec<String> {
+fn texts(seen: &[LogEntry]) -> Vec<String> {
     let text = |(sender, says): (String, Content)| match says {
         Content::TextMessage { body, .. } => Some(format!("{sender}: {}", body.unwrap_or_default())),
         _ => None,
@@ -44,7 +44,7 @@ fn texts(seen: &[Placed]) -> Vec<String> {
     said(seen).into_iter().filter_map(text).collect()
 }
 
-fn replies(seen: &[Placed]) -> usize {
+fn replies(seen: &[LogEntry]) -> usize {
     count(seen, |body| matches!(body, Body::Did { outcome: Outcome::Reply(_), .. }))
 }
 
@@ -196,7 +196,7 @@ async fn a_group_hands_over_by_model_and_by_context_with_a_person_in_it() {
 }
 
 /// The text inputs of a run as a page with buttons shows them.
-fn in_short(seen: &[Placed]) -> Vec<String> {
+fn in_short(seen: &[LogEntry]) -> Vec<String> {
     let asked = seen.iter().filter_map(|placed| match &placed.record.body {
         Body::Said { message, .. } => match &message.says {
             Content::TextInput(asked) => asked.in_short.as_ref(),

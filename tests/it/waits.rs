@@ -7,7 +7,7 @@ use std::time::Duration;
 use fastagency::ids::RunId;
 use fastagency::message::Content;
 use fastagency::run;
-use fastagency::run::record::{Body, Ended, Ending, Placed};
+use fastagency::run::record::{Body, Ended, Ending, LogEntry};
 use serde_json::{Value, json};
 
 use crate::crash::soon;
@@ -65,8 +65,8 @@ const ASKED: [(&str, &str); 8] = [
 ];
 
 /// The questions of a run: their ids and what they ask.
-fn questions(log: &[Placed]) -> Vec<(String, String)> {
-    let asked = |placed: &Placed| match &placed.record.body {
+fn questions(log: &[LogEntry]) -> Vec<(String, String)> {
+    let asked = |placed: &LogEntry| match &placed.record.body {
         Body::Said { message, .. } => match &message.says {
             Content::TextInput(asked) => Some((message.uuid.to_string(), asked.prompt.clone().unwrap_or_default())),
             _ => None,

@@ -10,7 +10,7 @@ use rusqlite::{OptionalExtension, Row, params};
 use tokio::sync::oneshot;
 
 use super::Embedded;
-use super::told::Told;
+use super::store_change::StoreChange;
 use crate::broker::{Catalogue, Entry, Error, Result, Shelf, check_key};
 
 #[async_trait]
@@ -32,7 +32,7 @@ impl Catalogue for Embedded {
                         "insert or replace into catalogue (shelf, key, value, put, expires) values (?1, ?2, ?3, ?4, ?5)",
                     )?
                     .execute(params![shelf.name(), key, &value[..], put, expires])?;
-                session.told.push(Told::Changed(shelf));
+                session.told.push(StoreChange::Changed(shelf));
                 Ok(())
             })
             .await
@@ -53,7 +53,7 @@ impl Catalogue for Embedded {
                     )?
                     .execute(params![shelf.name(), key, &value[..], put])?;
                 if stored > 0 {
-                    session.told.push(Told::Changed(shelf));
+                    session.told.push(StoreChange::Changed(shelf));
                     return Ok(value);
                 }
                 let mut statement =
@@ -121,7 +121,7 @@ impl Catalogue for Embedded {
                         "insert or replace into catalogue (shelf, key, value, put, expires) values (?1, ?2, ?3, ?4, null)",
                     )?
                     .execute(params![shelf.name(), key, &value[..], put])?;
-                session.told.push(Told::Changed(shelf));
+                session.told.push(StoreChange::Changed(shelf));
                 Ok(())
             })
             .await
@@ -169,7 +169,7 @@ impl Catalogue for Embedded {
                     .execute(params![shelf.name(), key])?;
                 if gone > 0 {
                     session.forgets = true;
-                    session.told.push(Told::Changed(shelf));
+                    session.told.push(StoreChange::Changed(shelf));
                 }
                 Ok(())
             })
@@ -180,7 +180,7 @@ impl Catalogue for Embedded {
         let (reply, receiver) = oneshot::channel();
         self.store
             .call("watch the catalogue", move |session| {
-                session.told.push(Told::Watch(shelf, reply));
+                session.told.push(StoreChange::Watch(shelf, reply));
                 Ok(())
             })
             .await?;

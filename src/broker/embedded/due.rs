@@ -3,7 +3,7 @@
 use rusqlite::{Connection, params};
 
 use super::session::Session;
-use super::told::Told;
+use super::store_change::StoreChange;
 use crate::broker::{Job, Shelf};
 use crate::ids::RunId;
 use crate::protocol::queue_name::QueueName;
@@ -14,13 +14,13 @@ const RIPE_AT_ONCE: i64 = 512;
 const FORGOTTEN_AT_ONCE: i64 = 512;
 
 /// The jobs in the file, as the house is told of them.
-pub(super) fn queued(sql: &Connection) -> rusqlite::Result<Vec<Told>> {
+pub(super) fn queued(sql: &Connection) -> rusqlite::Result<Vec<StoreChange>> {
     let mut queued = Vec::new();
     let mut statement = sql.prepare("select id, workflow, job from jobs order by id")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         if let Some((queue, job)) = read(&row.get::<_, String>(1)?, &row.get::<_, String>(2)?) {
-            queued.push(Told::Queued(row.get(0)?, queue, job));
+            queued.push(StoreChange::Queued(row.get(0)?, queue, job));
         }
     }
     Ok(queued)
@@ -63,7 +63,7 @@ pub(super) fn ripen(session: &mut Session<'_>) -> rusqlite::Result<()> {
             .prepare_cached("delete from catalogue where shelf = ?1 and expires is not null and expires <= ?2")?
             .execute(params![shelf.name(), now])?;
         if gone > 0 {
-            session.told.push(Told::Changed(shelf));
+            session.told.push(StoreChange::Changed(shelf));
         }
     }
     Ok(())
@@ -76,7 +76,7 @@ pub(super) fn insert(session: &mut Session<'_>, queue: QueueName, job: Job) -> r
         .prepare_cached("insert into jobs (workflow, job) values (?1, ?2)")?
         .execute(params![queue.to_string(), written(&job)])?;
     let id = u64::try_from(session.sql.last_insert_rowid()).expect("row ids of an own table are positive");
-    session.told.push(Told::Queued(id, queue, job));
+    session.told.push(StoreChange::Queued(id, queue, job));
     Ok(())
 }
 

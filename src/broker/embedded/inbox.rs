@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::Embedded;
 use super::log::stored;
-use super::told::{Told, listener};
+use super::store_change::{StoreChange, listener};
 use crate::broker::{Bell, Inbox, Put, Result, Slot, Stored};
 use crate::ids::RunId;
 
@@ -27,7 +27,7 @@ impl Inbox for Embedded {
                     .prepare_cached("insert into inbox (run, slot, seq, at, payload) values (?1, ?2, ?3, ?4, ?5)")?
                     .execute(params![run.to_string(), name(slot), seq, session.now_millis(), &payload[..]])?;
                 let stored = Stored { seq, at: session.now, payload };
-                session.told.push(Told::Rang(run, Bell::Rang { slot, stored }));
+                session.told.push(StoreChange::Rang(run, Bell::Rang { slot, stored }));
                 Ok(Put::First)
             })
             .await
@@ -37,7 +37,7 @@ impl Inbox for Embedded {
         self.store
             .call("tell a run something", move |session| {
                 let stored = Stored { seq: 0, at: session.now, payload };
-                session.told.push(Told::Rang(run, Bell::Rang { slot, stored }));
+                session.told.push(StoreChange::Rang(run, Bell::Rang { slot, stored }));
                 Ok(())
             })
             .await
@@ -64,7 +64,7 @@ impl Inbox for Embedded {
         let (voice, ear) = listener(Bell::Gap);
         self.store
             .call("listen to a run's inbox", move |session| {
-                session.told.push(Told::Listen(run, voice));
+                session.told.push(StoreChange::Listen(run, voice));
                 Ok(())
             })
             .await?;

@@ -10,10 +10,10 @@ use rusqlite::{OptionalExtension, Row, params};
 
 use super::Embedded;
 use super::session::{Fault, Head, Session};
+use super::store_change::{StoreChange, listener};
 use super::survey;
-use super::told::{Told, listener};
 use crate::broker::{
-    Cleaner, Error, Inbox, Lane, Live, Log, Overheard, Result, Sighting, Slot, Stored, Thoroughly, count_append,
+    Cleaner, Error, Inbox, Lane, Live, Log, Overheard, RemovalMethod, Result, ScannedItem, Slot, Stored, count_append,
 };
 use crate::clock::Timestamp;
 use crate::ids::RunId;
@@ -90,7 +90,7 @@ impl Log for Embedded {
         let (voice, ear) = listener(Live::Gap);
         self.store
             .call("follow a run", move |session| {
-                session.told.push(Told::Follow(run, voice));
+                session.told.push(StoreChange::Follow(run, voice));
                 Ok(())
             })
             .await?;
@@ -101,7 +101,7 @@ impl Log for Embedded {
         let (voice, ear) = listener(Overheard::Gap);
         self.store
             .call("listen to all runs", move |session| {
-                session.told.push(Told::Overhear(voice));
+                session.told.push(StoreChange::Overhear(voice));
                 Ok(())
             })
             .await?;
@@ -112,13 +112,13 @@ impl Log for Embedded {
         Self::fits(&delta)?;
         self.store
             .short_call("send a delta", move |session| {
-                session.told.push(Told::Live(run, Live::Delta(delta)));
+                session.told.push(StoreChange::Live(run, Live::Delta(delta)));
                 Ok(())
             })
             .await
     }
 
-    async fn survey(&self) -> Result<BoxStream<'static, Result<Sighting>>> {
+    async fn survey(&self) -> Result<BoxStream<'static, Result<ScannedItem>>> {
         Ok(survey::tour(self.store.weak()))
     }
 
@@ -153,7 +153,7 @@ impl Log for Embedded {
 #[async_trait]
 impl Cleaner for Embedded {
     /// The store overwrites whatever it removes.
-    async fn forget(&self, run: RunId, before: u64, _how: Thoroughly) -> Result<()> {
+    async fn forget(&self, run: RunId, before: u64, _how: RemovalMethod) -> Result<()> {
         self.store
             .call("remove a run's records", move |session| {
                 let Some(head) = find_head(session, run)? else { return Ok(()) };
@@ -189,7 +189,7 @@ fn insert(session: &mut Session<'_>, run: RunId, payload: Bytes, head: Head) -> 
     session.appended += 1;
     session.heads.insert(run, Head { last: seq, ..head });
     let stored = Stored { seq, at: session.now, payload };
-    session.told.push(Told::Live(run, Live::Record { stored, previous: head.last }));
+    session.told.push(StoreChange::Live(run, Live::Record { stored, previous: head.last }));
     Ok(seq)
 }
 

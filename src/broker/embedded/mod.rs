@@ -1,6 +1,6 @@
 //! The broker inside this process, kept in a file: for one machine.
 //!
-//! One keeper works with a SQLite file (`keeper.rs`), most often on a thread of its own (`store.rs`); every call is a piece of
+//! One keeper works with a SQLite file (`database.rs`), most often on a thread of its own (`store.rs`); every call is a piece of
 //! work for it. It does what waits in one transaction, and only after the commit does it answer and tell followers. Everything that was acknowledged therefore survives
 //! `kill -9`; the disk itself is synchronised about once a second (`docs/explanation/broker.md` says what survives what).
 //!
@@ -14,11 +14,11 @@ use crate::broker::Broker;
 
 mod backup;
 mod catalogue;
+mod database;
+mod dispatcher;
 mod due;
 mod folder;
-mod house;
 mod inbox;
-mod keeper;
 mod log;
 mod queue;
 mod room;
@@ -26,8 +26,8 @@ mod schema;
 mod session;
 mod slack;
 mod store;
+mod store_change;
 mod survey;
-mod told;
 
 pub use backup::{CopyError, Copying};
 pub use folder::{admin_token, running_address, write_address, write_admin_token};
@@ -129,7 +129,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::broker::{Error, Lane, TOMBSTONE_KEPT, Thoroughly};
+    use crate::broker::{Error, Lane, RemovalMethod, TOMBSTONE_KEPT};
     use crate::ids::RunId;
 
     #[tokio::test]
@@ -150,7 +150,7 @@ mod tests {
         assert!(matches!(refused, Some(Error::Full { .. })), "{refused:?} after {} records", runs.len());
         assert!((10..=20).contains(&runs.len()), "{}", runs.len());
         let left = broker.log.bury(runs[0], Bytes::from_static(b"gone"), TOMBSTONE_KEPT).await.unwrap();
-        broker.cleaner.as_ref().unwrap().forget(runs[0], left, Thoroughly::Remove).await.unwrap();
+        broker.cleaner.as_ref().unwrap().forget(runs[0], left, RemovalMethod::Remove).await.unwrap();
         broker.log.append(RunId::random(), Lane::Did, payload(), 0).await.unwrap();
         drop(broker);
         assert!(std::fs::metadata(dir.path().join(schema::FILE)).unwrap().len() <= most);
@@ -193,7 +193,7 @@ mod tests {
         let first = broker.log.bury(runs[0], tombstone(), TOMBSTONE_KEPT).await.unwrap();
         broker.log.bury(runs[1], tombstone(), TOMBSTONE_KEPT).await.unwrap();
         until(200_000, true).await;
-        broker.cleaner.as_ref().unwrap().forget(runs[0], first, Thoroughly::Remove).await.unwrap();
+        broker.cleaner.as_ref().unwrap().forget(runs[0], first, RemovalMethod::Remove).await.unwrap();
         append(150_000).await.unwrap();
         until(200_000, true).await;
         free.store(1 << 30, Ordering::SeqCst);

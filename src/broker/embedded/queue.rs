@@ -1,5 +1,5 @@
 //! Jobs and timers in the embedded store. The file knows which jobs there are; who holds them is known in memory alone
-//! (`house.rs`), so that after a restart everything unacknowledged is delivered again.
+//! (`dispatcher.rs`), so that after a restart everything unacknowledged is delivered again.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::Embedded;
 use super::due::{insert, written};
 use super::store::{self, WeakSender};
-use super::told::{Handed, Told, Wanting};
+use super::store_change::{Handed, StoreChange, Wanting};
 use crate::broker::{AnyDelivery, Delivery, Depth, Job, Queue, Result};
 use crate::clock::Timestamp;
 use crate::protocol::queue_name::QueueName;
@@ -58,7 +58,7 @@ impl Queue for Embedded {
         let (reply, depth) = oneshot::channel();
         self.store
             .call("count the jobs of a queue", move |session| {
-                session.told.push(Told::Count(queue, reply));
+                session.told.push(StoreChange::Count(queue, reply));
                 Ok(())
             })
             .await?;
@@ -81,7 +81,7 @@ async fn next(store: &WeakSender, queue: QueueName, patience: Duration) -> Optio
     let (reply, delivery) = oneshot::channel();
     let sender = store.upgrade();
     store::call(sender.as_ref(), "take a job", move |session| {
-        session.told.push(Told::Wanted(queue, Wanting { reply, patience }));
+        session.told.push(StoreChange::Wanted(queue, Wanting { reply, patience }));
         Ok(())
     })
     .await
@@ -101,7 +101,7 @@ struct Taken {
 }
 
 impl Taken {
-    async fn tell(&self, doing: &'static str, told: Told) -> Result<()> {
+    async fn tell(&self, doing: &'static str, told: StoreChange) -> Result<()> {
         store::call(self.store.upgrade().as_ref(), doing, move |session| {
             session.told.push(told);
             Ok(())
@@ -121,20 +121,20 @@ impl Delivery for Taken {
     }
 
     async fn working(&self) -> Result<()> {
-        self.tell("keep a job", Told::Working(self.id, self.attempt)).await
+        self.tell("keep a job", StoreChange::Working(self.id, self.attempt)).await
     }
 
     async fn ack(self: Box<Self>) -> Result<()> {
         let id = self.id;
         store::call(self.store.upgrade().as_ref(), "acknowledge a job", move |session| {
             session.sql.prepare_cached("delete from jobs where id = ?1")?.execute([id])?;
-            session.told.push(Told::Done(id));
+            session.told.push(StoreChange::Done(id));
             Ok(())
         })
         .await
     }
 
     async fn retry_after(self: Box<Self>, delay: Duration) -> Result<()> {
-        self.tell("give a job back", Told::PutOff(self.id, self.attempt, delay)).await
+        self.tell("give a job back", StoreChange::PutOff(self.id, self.attempt, delay)).await
     }
 }

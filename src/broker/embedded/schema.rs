@@ -126,7 +126,7 @@ fn settings(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "secure_delete", true)?;
     // A commit reaches the system, which a killed process cannot undo; the disk follows with the next checkpoint.
     connection.pragma_update(None, "synchronous", "normal")?;
-    // The store's thread checkpoints by the clock instead, see `keeper.rs`.
+    // The store's thread checkpoints by the clock instead, see `database.rs`.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     // A very large one is cut when it begins anew: it would lie beside the store for ever.
     connection.pragma_update(None, "journal_size_limit", LARGE_WRITE_AHEAD)?;

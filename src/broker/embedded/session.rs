@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use rusqlite::Connection;
 
 use super::room::Room;
-use super::told::Told;
+use super::store_change::StoreChange;
 use crate::broker::Error;
 use crate::clock::Timestamp;
 use crate::ids::RunId;
@@ -17,7 +17,7 @@ pub(super) struct Session<'a> {
     /// The time of this transaction.
     pub(super) now: Timestamp,
     /// What the house is told after the commit, in order.
-    pub(super) told: Vec<Told>,
+    pub(super) told: Vec<StoreChange>,
     /// The heads of runs that were written lately.
     pub(super) heads: &'a mut HashMap<RunId, Head>,
     /// The last sequence that was given out.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 use super::OpenError;
-use super::keeper::{Act, Answer, Answers, Failure, Keeper};
+use super::database::{Act, Answer, Answers, Database, Failure};
 use super::room::Room;
 use super::session::{Fault, Session};
 use crate::broker::{Error, Result};
@@ -40,7 +40,7 @@ pub(super) struct Store {
 /// Where the keeper sits: its thread has it while it works, and so has a caller for a short call.
 struct Desk {
     /// `None` once the thread has ended.
-    keeper: Mutex<Option<Keeper>>,
+    keeper: Mutex<Option<Database>>,
     /// How many short calls are yet to go to the thread.
     crowd: AtomicU32,
     /// A call was given up that may still wait for the thread: none that its caller makes later may overtake it.
@@ -49,7 +49,7 @@ struct Desk {
 
 impl Desk {
     /// The keeper, for a short call, if nobody else is likely to want it, and it needs no more than a moment.
-    fn if_quiet(&self) -> Option<MutexGuard<'_, Option<Keeper>>> {
+    fn if_quiet(&self) -> Option<MutexGuard<'_, Option<Database>>> {
         if self.crowd.load(Ordering::Relaxed) > 0 {
             // One too many or too few is of no importance.
             let _ = self.crowd.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |crowd| crowd.checked_sub(1));
@@ -63,7 +63,7 @@ impl Desk {
             return None;
         };
         // The thread does the first call after each synchronisation, and so knows that there is something to synchronise again.
-        keeper.as_ref().is_some_and(Keeper::is_dirty).then_some(keeper)
+        keeper.as_ref().is_some_and(Database::is_dirty).then_some(keeper)
     }
 
     fn expect_crowd(&self, calls: u32) {
@@ -87,7 +87,7 @@ impl Store {
     /// Opens the file in `dir` and starts its thread, which keeps `lock` until it ends.
     pub(super) fn open(dir: &Path, lock: File, room: Room) -> Result<Self, OpenError> {
         let unusable = |source| OpenError::Folder { dir: dir.to_owned(), source };
-        let keeper = Keeper::open(dir, lock, room)?;
+        let keeper = Database::open(dir, lock, room)?;
         let (sender, calls) = mpsc::channel(WAITING_CALLS);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(unusable)?;
         let desk = Arc::new(Desk {

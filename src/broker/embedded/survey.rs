@@ -9,7 +9,7 @@ use rusqlite::params;
 
 use super::session::Session;
 use super::store::{self, WeakSender};
-use crate::broker::{Result, Sighting, Stored, subjects};
+use crate::broker::{Result, ScannedItem, Stored, subjects};
 use crate::clock::Timestamp;
 use crate::ids::RunId;
 
@@ -26,7 +26,7 @@ enum At {
 }
 
 /// Goes round all runs.
-pub(super) fn tour(store: WeakSender) -> BoxStream<'static, Result<Sighting>> {
+pub(super) fn tour(store: WeakSender) -> BoxStream<'static, Result<ScannedItem>> {
     let start = (store, At::Runs(0), VecDeque::new());
     stream::unfold(start, |(store, mut at, mut page)| async move {
         loop {
@@ -55,7 +55,7 @@ pub(super) fn tour(store: WeakSender) -> BoxStream<'static, Result<Sighting>> {
     .boxed()
 }
 
-fn runs(session: &mut Session<'_>, after: i64) -> rusqlite::Result<(At, VecDeque<Sighting>)> {
+fn runs(session: &mut Session<'_>, after: i64) -> rusqlite::Result<(At, VecDeque<ScannedItem>)> {
     let mut statement = session.sql.prepare_cached(
         "select runs.no, runs.run, records.seq, records.at, records.payload from runs
          join records on records.seq = (select max(seq) from records where records.run = runs.no)
@@ -67,13 +67,15 @@ fn runs(session: &mut Session<'_>, after: i64) -> rusqlite::Result<(At, VecDeque
         next = At::Runs(row.get(0)?);
         let Ok(run) = RunId::parse(&row.get::<_, String>(1)?) else { continue };
         let payload = Bytes::from(row.get::<_, Vec<u8>>(4)?);
-        found
-            .push_back(Sighting::Record { run, stored: Stored { seq: row.get(2)?, at: moment(row.get(3)?), payload } });
+        found.push_back(ScannedItem::Record {
+            run,
+            stored: Stored { seq: row.get(2)?, at: moment(row.get(3)?), payload },
+        });
     }
     Ok((next, found))
 }
 
-fn inboxes(session: &mut Session<'_>, run: &str, slot: &str) -> rusqlite::Result<(At, VecDeque<Sighting>)> {
+fn inboxes(session: &mut Session<'_>, run: &str, slot: &str) -> rusqlite::Result<(At, VecDeque<ScannedItem>)> {
     let mut statement = session.sql.prepare_cached(
         "select run, slot, seq, at from inbox where (run, slot) > (?1, ?2) order by run, slot limit ?3",
     )?;
@@ -82,7 +84,7 @@ fn inboxes(session: &mut Session<'_>, run: &str, slot: &str) -> rusqlite::Result
     while let Some(row) = rows.next()? {
         let (run, slot): (String, String) = (row.get(0)?, row.get(1)?);
         if let (Ok(run), Some(slot)) = (RunId::parse(&run), subjects::slot_of(&slot)) {
-            found.push_back(Sighting::Inbox { run, slot, seq: row.get(2)?, at: moment(row.get(3)?) });
+            found.push_back(ScannedItem::Inbox { run, slot, seq: row.get(2)?, at: moment(row.get(3)?) });
         }
         next = At::Inboxes(run, slot);
     }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::headers::TTL;
 use super::server::Server;
 use crate::broker::subjects::{self, QUEUE_STREAM, RUNS_STREAM};
-use crate::broker::{Cleaner, Error, Result, Slot, TOMBSTONE_KEPT, Thoroughly};
+use crate::broker::{Cleaner, Error, RemovalMethod, Result, Slot, TOMBSTONE_KEPT};
 use crate::ids::RunId;
 
 const DOING: &str = "remove a run's records";
@@ -76,13 +76,13 @@ pub(super) async fn may_clean(server: &Server) -> Result<bool> {
 
 #[async_trait]
 impl Cleaner for NatsCleaner {
-    async fn forget(&self, run: RunId, before: u64, how: Thoroughly) -> Result<()> {
+    async fn forget(&self, run: RunId, before: u64, how: RemovalMethod) -> Result<()> {
         if self.goes_away(before).await? {
             tracing::warn!(run.id = %run, "the run is not cleaned: what asks for it goes away by itself too soon to be ours");
             return Ok(());
         }
         let (records, inbox) = (subjects::records(run), subjects::inboxes(run));
-        if how == Thoroughly::Overwrite {
+        if how == RemovalMethod::Overwrite {
             tokio::try_join!(self.overwrite(&records, before), self.overwrite(&inbox, u64::MAX))?;
         }
         let purges = [

@@ -16,7 +16,7 @@ use super::headers::{self, EXPECTED_SUBJECT, PREVIOUS, TTL, seconds};
 use super::reads::Read;
 use super::server::{Server, unavailable};
 use crate::broker::subjects::{self, RUNS_STREAM};
-use crate::broker::{Error, Lane, Live, Log, Overheard, Result, Sighting, Stored, count_append};
+use crate::broker::{Error, Lane, Live, Log, Overheard, Result, ScannedItem, Stored, count_append};
 use crate::ids::RunId;
 
 /// How often a replica that is behind the leader is asked again, and how long is waited before.
@@ -91,7 +91,7 @@ impl Log for NatsLog {
         self.0.tell("send a delta", subjects::delta(run), delta).await
     }
 
-    async fn survey(&self) -> Result<BoxStream<'static, Result<Sighting>>> {
+    async fn survey(&self) -> Result<BoxStream<'static, Result<ScannedItem>>> {
         self.0.tour().await
     }
 

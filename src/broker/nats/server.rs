@@ -78,9 +78,9 @@ pub(super) struct Troubles {
 
 /// A subject, as its hash: each request carries one, and hardly any is ever compared.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Place(u64);
+struct SubjectHash(u64);
 
-impl Place {
+impl SubjectHash {
     fn of(subject: &str) -> Self {
         Self(BuildHasherDefault::<DefaultHasher>::default().hash_one(subject))
     }
@@ -105,9 +105,9 @@ impl Troubles {
     }
 
     /// Whether since refusal number `known` something was refused without which nothing at `place` is answered.
-    fn since(&self, known: u64, place: Place, inbox: &str) -> Option<&Refusal> {
+    fn since(&self, known: u64, place: SubjectHash, inbox: &str) -> Option<&Refusal> {
         let concerns = |refusal: &Refusal| {
-            Place::of(&refusal.subject) == place || !refusal.is_publish && refusal.subject.starts_with(inbox)
+            SubjectHash::of(&refusal.subject) == place || !refusal.is_publish && refusal.subject.starts_with(inbox)
         };
         self.refused.iter().find(|(number, refusal)| *number > known && concerns(refusal)).map(|(_, refusal)| refusal)
     }
@@ -175,10 +175,10 @@ impl Server {
     /// or [`ANSWER_WAIT`] is over. While there is no connection nothing is begun, so that nothing is sent later that was given
     /// up long ago.
     pub(super) async fn answered<T>(&self, doing: &str, subject: &str, answer: impl Future<Output = T>) -> Result<T> {
-        self.answered_at(doing, Place::of(subject), answer).await
+        self.answered_at(doing, SubjectHash::of(subject), answer).await
     }
 
-    async fn answered_at<T>(&self, doing: &str, place: Place, answer: impl Future<Output = T>) -> Result<T> {
+    async fn answered_at<T>(&self, doing: &str, place: SubjectHash, answer: impl Future<Output = T>) -> Result<T> {
         let mut troubles = self.troubles.clone();
         let (mut losses, mut refusals) = known(&mut troubles);
         let waiting = Instant::now();
@@ -259,7 +259,7 @@ impl Server {
             request = request.headers(headers);
         }
         let subject = subject.into();
-        let place = Place::of(&subject);
+        let place = SubjectHash::of(&subject);
         match self.answered_at(doing, place, self.client.send_request(subject, request)).await? {
             Ok(message) => Ok(message),
             Err(source) if source.kind() == RequestErrorKind::NoResponders => {
@@ -412,11 +412,11 @@ mod tests {
         assert_eq!(Refusal::read("Authorization Violation"), None);
         let mut troubles = Troubles::default();
         troubles.add(publish);
-        assert!(troubles.since(0, Place::of("$JS.API.STREAM.PURGE.FA_RUNS"), "_INBOX.worker").is_some());
-        assert!(troubles.since(1, Place::of("$JS.API.STREAM.PURGE.FA_RUNS"), "_INBOX.worker").is_none());
-        assert!(troubles.since(0, Place::of("$JS.API.INFO"), "_INBOX.worker").is_none());
+        assert!(troubles.since(0, SubjectHash::of("$JS.API.STREAM.PURGE.FA_RUNS"), "_INBOX.worker").is_some());
+        assert!(troubles.since(1, SubjectHash::of("$JS.API.STREAM.PURGE.FA_RUNS"), "_INBOX.worker").is_none());
+        assert!(troubles.since(0, SubjectHash::of("$JS.API.INFO"), "_INBOX.worker").is_none());
         troubles.add(subscribe);
-        assert!(troubles.since(1, Place::of("$JS.API.INFO"), "_INBOX.worker").is_some());
-        assert!(troubles.since(1, Place::of("$JS.API.INFO"), "_INBOX.gateway").is_none());
+        assert!(troubles.since(1, SubjectHash::of("$JS.API.INFO"), "_INBOX.worker").is_some());
+        assert!(troubles.since(1, SubjectHash::of("$JS.API.INFO"), "_INBOX.gateway").is_none());
     }
 }

@@ -10,13 +10,13 @@ use super::headers::Delivered;
 use super::server::Server;
 use super::walk::{Over, Walk};
 use crate::broker::subjects::{self, RUNS_STREAM};
-use crate::broker::{Result, Sighting, Stored};
+use crate::broker::{Result, ScannedItem, Stored};
 
 const DOING: &str = "go round the runs";
 
 impl Server {
     /// [`crate::broker::Log::survey`].
-    pub(super) async fn tour(self: &Arc<Self>) -> Result<BoxStream<'static, Result<Sighting>>> {
+    pub(super) async fn tour(self: &Arc<Self>) -> Result<BoxStream<'static, Result<ScannedItem>>> {
         let walk = Walk::start(self, DOING, RUNS_STREAM, Over::LastOf(&subjects::ALL_OF_RUNS)).await?;
         let tour = stream::unfold((self.clone(), walk), |(server, mut walk)| async move {
             loop {
@@ -33,11 +33,11 @@ impl Server {
     }
 }
 
-fn sighting(message: Message, place: Delivered) -> Option<Sighting> {
+fn sighting(message: Message, place: Delivered) -> Option<ScannedItem> {
     let (run, is_log) = subjects::run_of(&message.subject)?;
     let (seq, at) = (place.stream_seq, place.at);
     Some(match is_log {
-        true => Sighting::Record { run, stored: Stored { seq, at, payload: message.payload } },
-        false => Sighting::Inbox { run, slot: subjects::slot_of(&message.subject)?, seq, at },
+        true => ScannedItem::Record { run, stored: Stored { seq, at, payload: message.payload } },
+        false => ScannedItem::Inbox { run, slot: subjects::slot_of(&message.subject)?, seq, at },
     })
 }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::gateway::{Gateway, frames};
 use crate::ids::RunId;
-use crate::serving::Place;
+use crate::serving::ConnectionSlot;
 
 /// A silent client is asked this often whether it lives, and given up after two silences.
 const PING_EVERY: Duration = Duration::from_secs(25);
@@ -41,7 +41,7 @@ pub(super) struct Client {
     /// A ping was sent and nothing came since.
     doubted: bool,
     /// Its connection's place: what it sends is counted until it is taken here.
-    place: Option<Arc<Place>>,
+    place: Option<Arc<ConnectionSlot>>,
 }
 
 /// What a client sent.
@@ -54,7 +54,7 @@ pub(super) enum Heard {
 }
 
 impl Client {
-    pub(super) fn new(socket: WebSocket, place: Option<Arc<Place>>) -> Self {
+    pub(super) fn new(socket: WebSocket, place: Option<Arc<ConnectionSlot>>) -> Self {
         let ping_at = Instant::now() + PING_EVERY;
         Self { socket, ping_at, timer: Box::pin(tokio::time::sleep_until(ping_at)), doubted: false, place }
     }

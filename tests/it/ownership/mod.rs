@@ -20,7 +20,7 @@ use fastagency::run;
 use fastagency::run::answer::{Accepted, Answer, Given, answer, cancel};
 use fastagency::run::assembler::Assembler;
 use fastagency::run::attach::{Seen, attach};
-use fastagency::run::record::{Body, Ending, Origin, Outcome, Placed};
+use fastagency::run::record::{Body, Ending, LogEntry, Origin, Outcome};
 use fastagency::run::start::{Start, start};
 use fastagency::worker::{Parts, serve};
 use fastagency::workflow::{Definition, Workflow, from_definition};
@@ -163,7 +163,7 @@ impl ChatModel for Model {
 }
 
 /// The records of a log, and who wrote each.
-fn records(run: RunId, log: &[Written]) -> Vec<(Placed, Actor)> {
+fn records(run: RunId, log: &[Written]) -> Vec<(LogEntry, Actor)> {
     let mut assembler = Assembler::default();
     let mut read = |written: &Written| assembler.take(run, &written.stored).expect("a record").records;
     log.iter().flat_map(|written| read(written).into_iter().map(|placed| (placed, written.by))).collect()
@@ -373,8 +373,8 @@ impl Outside {
 }
 
 /// A log in a few words.
-fn told(records: &[(Placed, Actor)]) -> String {
-    let word = |(placed, by): &(Placed, Actor)| match &placed.record.body {
+fn told(records: &[(LogEntry, Actor)]) -> String {
+    let word = |(placed, by): &(LogEntry, Actor)| match &placed.record.body {
         Body::Claimed { epoch, .. } => format!("{by} claimed {epoch}"),
         Body::Said { key, .. } => format!("{by} said {key}"),
         Body::Did { key, .. } => format!("{by} did {key}"),

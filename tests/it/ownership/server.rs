@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use fastagency::broker::{
     AnyDelivery, Bell, Broker, Catalogue, Cleaner, Delivery, Depth, Entry, Error, Inbox, Job, Lane, Live, Log,
-    Overheard, Put, Queue, Result, Shelf, Sighting, Slot, Stored, Thoroughly,
+    Overheard, Put, Queue, RemovalMethod, Result, ScannedItem, Shelf, Slot, Stored,
 };
 use fastagency::clock::Timestamp;
 use fastagency::ids::RunId;
@@ -236,14 +236,13 @@ impl Log for Side {
         Ok(())
     }
 
-    async fn survey(&self) -> Result<BoxStream<'static, Result<Sighting>>> {
-        let seen: Vec<Sighting> = self
+    async fn survey(&self) -> Result<BoxStream<'static, Result<ScannedItem>>> {
+        let seen: Vec<ScannedItem> = self
             .call("survey", 0, |state, _| {
-                let records = state
-                    .logs
-                    .iter()
-                    .filter_map(|(run, log)| Some(Sighting::Record { run: *run, stored: log.last()?.stored.clone() }));
-                let inboxes = state.inbox.iter().map(|((run, slot), stored)| Sighting::Inbox {
+                let records = state.logs.iter().filter_map(|(run, log)| {
+                    Some(ScannedItem::Record { run: *run, stored: log.last()?.stored.clone() })
+                });
+                let inboxes = state.inbox.iter().map(|((run, slot), stored)| ScannedItem::Inbox {
                     run: *run,
                     slot: *slot,
                     seq: stored.seq,
@@ -306,7 +305,7 @@ impl Inbox for Side {
 
 #[async_trait]
 impl Cleaner for Side {
-    async fn forget(&self, _run: RunId, _before: u64, _how: Thoroughly) -> Result<()> {
+    async fn forget(&self, _run: RunId, _before: u64, _how: RemovalMethod) -> Result<()> {
         unreachable!("nothing is redacted in a simulation")
     }
 

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
-use super::house::House;
+use super::dispatcher::Dispatcher;
 use super::room::Room;
 use super::session::{Fault, Head, Session};
 use super::slack::Slack;
-use super::told::Told;
+use super::store_change::StoreChange;
 use super::{OpenError, due, folder, schema};
 use crate::broker::{Error, Result};
 use crate::clock;
@@ -77,9 +77,9 @@ impl Failure {
 }
 
 /// All that works with the file; whoever has it is alone with it.
-pub(super) struct Keeper {
+pub(super) struct Database {
     connection: Connection,
-    house: House,
+    house: Dispatcher,
     heads: HashMap<RunId, Head>,
     sequence: u64,
     /// Sequences up to this one are given out, or never will be after a restart: the file says so.
@@ -108,7 +108,7 @@ pub(super) struct Keeper {
     _lock: File,
 }
 
-impl Keeper {
+impl Database {
     /// Opens the file in `dir`, and keeps `lock` for as long as it works with it.
     pub(super) fn open(dir: &Path, lock: File, mut room: Room) -> std::result::Result<Self, OpenError> {
         let trouble = |source| OpenError::Store { file: dir.join(schema::FILE), source };
@@ -126,7 +126,7 @@ impl Keeper {
         let sequence = connection
             .query_row("select value from counters where name = 'sequence'", [], |row| row.get(0))
             .map_err(trouble)?;
-        let mut house = House::new();
+        let mut house = Dispatcher::new();
         for job in due::queued(&connection).map_err(trouble)? {
             house.tell(job, Instant::now());
         }
@@ -207,7 +207,7 @@ impl Keeper {
     }
 
     /// Tells the house what a transaction brought, or the log why it failed.
-    fn tell(&mut self, outcome: rusqlite::Result<Vec<Told>>) -> std::result::Result<(), Failure> {
+    fn tell(&mut self, outcome: rusqlite::Result<Vec<StoreChange>>) -> std::result::Result<(), Failure> {
         let told = outcome.map_err(|source| {
             // What was undone in the file was written into the heads.
             self.heads.clear();
@@ -226,7 +226,10 @@ impl Keeper {
     }
 
     /// Runs `act` in a transaction. A transaction that only read costs nothing to commit.
-    fn commit(&mut self, act: impl FnOnce(&mut Session<'_>) -> rusqlite::Result<()>) -> rusqlite::Result<Vec<Told>> {
+    fn commit(
+        &mut self,
+        act: impl FnOnce(&mut Session<'_>) -> rusqlite::Result<()>,
+    ) -> rusqlite::Result<Vec<StoreChange>> {
         self.room.look(&self.connection)?;
         // Prepared once: to read these few words would take as long as to do what they say.
         self.connection.prepare_cached("begin")?.execute([])?;
@@ -241,7 +244,7 @@ impl Keeper {
     fn act_and_commit(
         &mut self,
         act: impl FnOnce(&mut Session<'_>) -> rusqlite::Result<()>,
-    ) -> rusqlite::Result<Vec<Told>> {
+    ) -> rusqlite::Result<Vec<StoreChange>> {
         let before = self.connection.total_changes();
         let mut session = Session {
             sql: &self.connection,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::told::{Handed, Told, UNREAD, Voice, Wanting};
+use super::store_change::{Handed, StoreChange, UNREAD, Voice, Wanting};
 use crate::broker::{Bell, Depth, Job, Live, Overheard, Shelf};
 use crate::ids::RunId;
 use crate::protocol::queue_name::QueueName;
@@ -16,7 +16,7 @@ use crate::protocol::queue_name::QueueName;
 const LONGEST_DELAY: Duration = Duration::from_secs(365 * 86_400);
 
 /// Everything in memory.
-pub(super) struct House {
+pub(super) struct Dispatcher {
     followers: Listeners<Live>,
     everywhere: Vec<Voice<Overheard>>,
     bells: Listeners<Bell>,
@@ -47,7 +47,7 @@ struct Line {
     wanting: VecDeque<Wanting>,
 }
 
-impl House {
+impl Dispatcher {
     /// An empty one.
     pub(super) fn new() -> Self {
         Self {
@@ -63,9 +63,9 @@ impl House {
     }
 
     /// Takes note of what happened.
-    pub(super) fn tell(&mut self, told: Told, now: Instant) {
+    pub(super) fn tell(&mut self, told: StoreChange, now: Instant) {
         match told {
-            Told::Live(run, live) => {
+            StoreChange::Live(run, live) => {
                 if let Live::Record { stored, .. } = &live
                     && !self.everywhere.is_empty()
                 {
@@ -74,22 +74,22 @@ impl House {
                 }
                 self.followers.tell(run, live);
             }
-            Told::Rang(run, bell) => self.bells.tell(run, bell),
-            Told::Follow(run, voice) => self.followers.add(run, voice),
-            Told::Overhear(voice) => self.everywhere.push(voice),
-            Told::Listen(run, voice) => self.bells.add(run, voice),
-            Told::Changed(shelf) => self.shelves[&shelf].send_replace(()),
-            Told::Watch(shelf, reply) => drop(reply.send(self.shelves[&shelf].subscribe())),
-            Told::Queued(id, queue, job) => {
+            StoreChange::Rang(run, bell) => self.bells.tell(run, bell),
+            StoreChange::Follow(run, voice) => self.followers.add(run, voice),
+            StoreChange::Overhear(voice) => self.everywhere.push(voice),
+            StoreChange::Listen(run, voice) => self.bells.add(run, voice),
+            StoreChange::Changed(shelf) => self.shelves[&shelf].send_replace(()),
+            StoreChange::Watch(shelf, reply) => drop(reply.send(self.shelves[&shelf].subscribe())),
+            StoreChange::Queued(id, queue, job) => {
                 self.jobs
                     .insert(id, KnownJob { queue, job, attempt: 0, held: false, patience: Duration::ZERO, stamp: 0 });
                 self.ready(id, now);
             }
-            Told::Done(id) => drop(self.jobs.remove(&id)),
-            Told::Count(queue, reply) => drop(reply.send(self.depth(&queue))),
-            Told::Wanted(queue, wanting) => self.wanted(queue, wanting, now),
-            Told::Working(id, attempt) => self.renew(id, attempt, now, None),
-            Told::PutOff(id, attempt, delay) => self.renew(id, attempt, now, Some(delay)),
+            StoreChange::Done(id) => drop(self.jobs.remove(&id)),
+            StoreChange::Count(queue, reply) => drop(reply.send(self.depth(&queue))),
+            StoreChange::Wanted(queue, wanting) => self.wanted(queue, wanting, now),
+            StoreChange::Working(id, attempt) => self.renew(id, attempt, now, None),
+            StoreChange::PutOff(id, attempt, delay) => self.renew(id, attempt, now, Some(delay)),
         }
     }
 
@@ -107,7 +107,7 @@ impl House {
         }
     }
 
-    /// When [`House::turn`] has something to do.
+    /// When [`Dispatcher::turn`] has something to do.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.deadlines.peek().map(|Reverse((at, ..))| *at)
     }
@@ -214,25 +214,25 @@ impl<T: Clone> Listeners<T> {
 mod tests {
     use tokio::sync::oneshot;
 
-    use super::super::told::listener;
+    use super::super::store_change::listener;
     use super::*;
     use crate::broker::Reason;
     use crate::ids::Name;
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
-    fn house() -> (House, QueueName, Instant) {
-        let mut house = House::new();
+    fn house() -> (Dispatcher, QueueName, Instant) {
+        let mut house = Dispatcher::new();
         let workflow = QueueName::Workflow(Name::parse("w").unwrap());
         let job = Job { run: RunId::random(), reason: Reason::Start };
         let now = Instant::now();
-        house.tell(Told::Queued(1, workflow.clone(), job), now);
+        house.tell(StoreChange::Queued(1, workflow.clone(), job), now);
         (house, workflow, now)
     }
 
-    fn want(house: &mut House, workflow: &QueueName, now: Instant) -> oneshot::Receiver<Handed> {
+    fn want(house: &mut Dispatcher, workflow: &QueueName, now: Instant) -> oneshot::Receiver<Handed> {
         let (reply, delivery) = oneshot::channel();
-        house.tell(Told::Wanted(workflow.clone(), Wanting { reply, patience: PATIENCE }), now);
+        house.tell(StoreChange::Wanted(workflow.clone(), Wanting { reply, patience: PATIENCE }), now);
         delivery
     }
 
@@ -247,10 +247,10 @@ mod tests {
         house.turn(later);
         assert_eq!(second.try_recv().unwrap().attempt, 2);
         // What the first one says now is of no importance.
-        house.tell(Told::PutOff(1, 1, Duration::ZERO), later);
+        house.tell(StoreChange::PutOff(1, 1, Duration::ZERO), later);
         house.turn(later);
         assert!(want(&mut house, &workflow, later).try_recv().is_err());
-        house.tell(Told::Done(1), later);
+        house.tell(StoreChange::Done(1), later);
         house.turn(later + PATIENCE);
         assert_eq!(house.next_deadline(), None);
     }
@@ -259,7 +259,7 @@ mod tests {
     fn a_worker_that_is_still_at_it_keeps_its_job() {
         let (mut house, workflow, now) = house();
         want(&mut house, &workflow, now).try_recv().unwrap();
-        house.tell(Told::Working(1, 1), now + PATIENCE / 2);
+        house.tell(StoreChange::Working(1, 1), now + PATIENCE / 2);
         house.turn(now + PATIENCE);
         assert!(want(&mut house, &workflow, now).try_recv().is_err());
         assert_eq!(house.next_deadline(), Some(now + PATIENCE / 2 + PATIENCE));
@@ -268,11 +268,11 @@ mod tests {
     #[test]
     fn a_worker_that_went_away_loses_nothing() {
         let (mut house, workflow, now) = house();
-        house.tell(Told::Done(1), now);
+        house.tell(StoreChange::Done(1), now);
         drop(want(&mut house, &workflow, now));
         let mut second = want(&mut house, &workflow, now);
         let job = Job { run: RunId::random(), reason: Reason::Wake };
-        house.tell(Told::Queued(2, workflow.clone(), job.clone()), now);
+        house.tell(StoreChange::Queued(2, workflow.clone(), job.clone()), now);
         let delivery = second.try_recv().unwrap();
         assert_eq!((delivery.job, delivery.attempt), (job, 1));
     }

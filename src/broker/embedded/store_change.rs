@@ -17,7 +17,7 @@ use crate::protocol::queue_name::QueueName;
 pub(super) const UNREAD: usize = 1024;
 
 /// What happened, told to the house after the commit.
-pub(super) enum Told {
+pub(super) enum StoreChange {
     /// A record was stored, or a delta whispered.
     Live(RunId, Live),
     /// Something was put into a run's inbox.

@@ -27,7 +27,7 @@ const BEGUN: u8 = 3;
 
 /// What a connection is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Told {
+pub(super) enum ConnectionOrder {
     /// Nothing.
     Stay = 0,
     /// To end when what is under way has ended.
@@ -38,7 +38,7 @@ pub(super) enum Told {
 
 /// All places of one tier.
 #[derive(Clone)]
-pub(super) struct Places(Arc<All>);
+pub(super) struct ConnectionSlots(Arc<All>);
 
 struct All {
     most: Option<u32>,
@@ -50,7 +50,7 @@ struct All {
 #[derive(Default)]
 struct Taken {
     by_address: HashMap<IpAddr, u32>,
-    places: HashMap<u64, Arc<Place>>,
+    places: HashMap<u64, Arc<ConnectionSlot>>,
     last: u64,
 }
 
@@ -107,7 +107,7 @@ impl Drop for Reserved {
 }
 
 /// A connection's place.
-pub struct Place {
+pub struct ConnectionSlot {
     all: Arc<All>,
     number: u64,
     address: IpAddr,
@@ -133,13 +133,13 @@ struct Counted {
     share: Option<Arc<Budget>>,
 }
 
-impl Places {
+impl ConnectionSlots {
     pub(super) fn new(most: Option<u32>) -> Self {
         Self(Arc::new(All { most, taken: Mutex::default(), untaken: Budget::new(UNTAKEN), opened: Instant::now() }))
     }
 
     /// A place for a connection of an address. If all are taken, one that asks nothing loses its own.
-    pub(super) fn take(&self, address: IpAddr, per_address: Option<u32>) -> Result<Arc<Place>, Refusal> {
+    pub(super) fn take(&self, address: IpAddr, per_address: Option<u32>) -> Result<Arc<ConnectionSlot>, Refusal> {
         let mut taken = self.0.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let of_address = taken.by_address.get(&address).copied().unwrap_or_default();
         if per_address.is_some_and(|most| of_address >= most) {
@@ -149,13 +149,13 @@ impl Places {
             taken.send_one_away()?;
         }
         taken.last += 1;
-        let place = Arc::new(Place {
+        let place = Arc::new(ConnectionSlot {
             all: self.0.clone(),
             number: taken.last,
             address,
             phase: AtomicU8::new(NEW),
             since: AtomicU64::new(self.0.now()),
-            told: AtomicU8::new(Told::Stay as u8),
+            told: AtomicU8::new(ConnectionOrder::Stay as u8),
             waker: AtomicWaker::new(),
             untaken: AtomicU64::new(0),
             counted: Mutex::default(),
@@ -178,7 +178,7 @@ impl Places {
             };
             let waited = now.saturating_sub(place.since.load(Ordering::Relaxed));
             if Duration::from_millis(waited) >= patience {
-                place.tell(Told::Go);
+                place.tell(ConnectionOrder::Go);
             }
         }
     }
@@ -186,7 +186,7 @@ impl Places {
     /// Lets all connections end as soon as what is under way on them has.
     pub(super) fn finish(&self) {
         let taken = self.0.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.places.values().for_each(|place| place.tell(Told::Finish));
+        taken.places.values().for_each(|place| place.tell(ConnectionOrder::Finish));
     }
 }
 
@@ -199,10 +199,10 @@ impl All {
 impl Taken {
     /// Those that never asked for anything go first, then those that wait longest for another request.
     fn send_one_away(&mut self) -> Result<(), Refusal> {
-        let asks_nothing = |place: &&Arc<Place>| matches!(place.phase(), NEW | KEPT | BEGUN);
-        let order = |place: &&Arc<Place>| (place.phase() == KEPT, place.since.load(Ordering::Relaxed));
+        let asks_nothing = |place: &&Arc<ConnectionSlot>| matches!(place.phase(), NEW | KEPT | BEGUN);
+        let order = |place: &&Arc<ConnectionSlot>| (place.phase() == KEPT, place.since.load(Ordering::Relaxed));
         let place = self.places.values().filter(asks_nothing).min_by_key(order).ok_or(Refusal::Full)?;
-        place.tell(Told::Go);
+        place.tell(ConnectionOrder::Go);
         let (number, address) = (place.number, place.address);
         self.remove(number, address);
         Ok(())
@@ -221,7 +221,7 @@ impl Taken {
     }
 }
 
-impl Place {
+impl ConnectionSlot {
     fn phase(&self) -> u8 {
         self.phase.load(Ordering::Relaxed)
     }
@@ -295,18 +295,18 @@ impl Place {
         more == 0 || (all_have_room && share_has_room)
     }
 
-    fn tell(&self, what: Told) {
+    fn tell(&self, what: ConnectionOrder) {
         self.told.fetch_max(what as u8, Ordering::AcqRel);
         self.waker.wake();
     }
 
     /// What the connection was told; the task is woken when that changes.
-    pub(super) fn told(&self, context: &Context<'_>) -> Told {
+    pub(super) fn told(&self, context: &Context<'_>) -> ConnectionOrder {
         self.waker.register(context.waker());
         match self.told.load(Ordering::Acquire) {
-            0 => Told::Stay,
-            1 => Told::Finish,
-            _ => Told::Go,
+            0 => ConnectionOrder::Stay,
+            1 => ConnectionOrder::Finish,
+            _ => ConnectionOrder::Go,
         }
     }
 
@@ -327,13 +327,13 @@ mod tests {
         [192, 0, 2, last].into()
     }
 
-    fn told(place: &Place) -> Told {
+    fn told(place: &ConnectionSlot) -> ConnectionOrder {
         place.told(&Context::from_waker(Waker::noop()))
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_asks_nothing_makes_room_and_one_at_work_does_not() {
-        let places = Places::new(Some(3));
+        let places = ConnectionSlots::new(Some(3));
         let take = || places.take(address(1), None);
         let at_work = take().unwrap();
         at_work.asked();
@@ -342,11 +342,15 @@ mod tests {
         tokio::time::advance(Duration::from_secs(1)).await;
         let silent = take().unwrap();
         let fourth = take().unwrap();
-        assert_eq!((told(&silent), told(&kept)), (Told::Go, Told::Stay), "one that never asked goes first");
+        assert_eq!(
+            (told(&silent), told(&kept)),
+            (ConnectionOrder::Go, ConnectionOrder::Stay),
+            "one that never asked goes first"
+        );
         silent.leave();
         fourth.asked();
         let fifth = take().unwrap();
-        assert_eq!(told(&kept), Told::Go);
+        assert_eq!(told(&kept), ConnectionOrder::Go);
         fifth.asked();
         assert_eq!(take().err(), Some(Refusal::Full));
         at_work.leave();
@@ -355,12 +359,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn headers_that_do_not_come_are_not_waited_for_first_or_later() {
-        let places = Places::new(None);
+        let places = ConnectionSlots::new(None);
         let take = || places.take(address(1), Some(1));
-        let is_sent_away = async |place: &Place, after: u64| {
+        let is_sent_away = async |place: &ConnectionSlot, after: u64| {
             tokio::time::advance(Duration::from_secs(after)).await;
             places.send_late_away(Duration::from_secs(10), Duration::from_secs(65));
-            told(place) == Told::Go
+            told(place) == ConnectionOrder::Go
         };
         let silent = take().unwrap();
         assert_eq!(take().err(), Some(Refusal::OfAddress));
@@ -382,10 +386,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_a_connection_is_told_wakes_its_task_and_is_not_taken_back() {
-        let places = Places::new(None);
+        let places = ConnectionSlots::new(None);
         let place = places.take(address(1), None).unwrap();
         let hears = std::future::poll_fn(|context| match place.told(context) {
-            Told::Stay => Poll::Pending,
+            ConnectionOrder::Stay => Poll::Pending,
             told => Poll::Ready(told),
         });
         let ends = async {
@@ -393,16 +397,16 @@ mod tests {
             places.finish();
         };
         let (both, begun) = (async { tokio::join!(hears, ends).0 }, Instant::now());
-        assert_eq!(tokio::time::timeout(Duration::from_secs(5), both).await, Ok(Told::Finish));
+        assert_eq!(tokio::time::timeout(Duration::from_secs(5), both).await, Ok(ConnectionOrder::Finish));
         assert!(begun.elapsed().is_zero(), "it was woken, and did not look again by the clock");
-        place.tell(Told::Go);
+        place.tell(ConnectionOrder::Go);
         places.finish();
-        assert_eq!(told(&place), Told::Go);
+        assert_eq!(told(&place), ConnectionOrder::Go);
     }
 
     #[tokio::test]
     async fn what_is_sent_and_never_ends_is_bounded_for_each_user_and_for_all() {
-        let places = Places::new(None);
+        let places = ConnectionSlots::new(None);
         let take = || places.take(address(1), None).unwrap();
         let share = Arc::new(Budget::new(300_000));
         let (one, other, third) = (take(), take(), take());

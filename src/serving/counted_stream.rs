@@ -9,18 +9,18 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
-use super::{Place, READ_WITHIN};
+use super::{ConnectionSlot, READ_WITHIN};
 
 /// One connection, also when it has become a socket.
-pub(super) struct Line {
+pub(super) struct CountedStream {
     stream: TcpStream,
-    place: Arc<Place>,
+    place: Arc<ConnectionSlot>,
     /// Runs out if the client goes on taking nothing; made only when it does not take something at once.
     patience: Option<Pin<Box<Sleep>>>,
 }
 
-impl Line {
-    pub(super) fn new(stream: TcpStream, place: Arc<Place>) -> Self {
+impl CountedStream {
+    pub(super) fn new(stream: TcpStream, place: Arc<ConnectionSlot>) -> Self {
         Self { stream, place, patience: None }
     }
 
@@ -38,13 +38,13 @@ impl Line {
     }
 }
 
-impl Drop for Line {
+impl Drop for CountedStream {
     fn drop(&mut self) {
         self.place.leave();
     }
 }
 
-impl AsyncRead for Line {
+impl AsyncRead for CountedStream {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = into.filled().len();
@@ -57,7 +57,7 @@ impl AsyncRead for Line {
     }
 }
 
-impl AsyncWrite for Line {
+impl AsyncWrite for CountedStream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write(context, bytes);
