@@ -350,10 +350,17 @@ async fn runs_of_the_definition_key_before_go_on_as_long_as_its_public_key_is_tr
     answer(waits).await;
     let events = alice.events(&waits.0.to_string()).await;
     assert!(events.contains("says la"), "{events}");
-    let (run, question) = alice.start().await;
-    answer((run, question)).await;
-    let events = alice.events(&run.to_string()).await;
-    assert!(events.contains("sings la"), "{events}");
+    // The gateway learns of the new definition a moment after the worker is ready.
+    let sings = async {
+        loop {
+            let started = alice.start().await;
+            answer(started).await;
+            if alice.events(&started.0.to_string()).await.contains("sings la") {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, sings).await.expect("what is new is signed by the new key");
     assert!(during.terminate().success());
     // Who takes the old one away too early stops what still waits, and says so.
     let mut after = worker("after", new, &[new]);
