@@ -48,12 +48,22 @@ const PRIVATE_KINDS: [&str; 17] = [
     "htpasswd",
 ];
 
+/// How copies of a file end.
+const COPIES: [&str; 5] = [".bak", ".old", ".orig", ".save", ".swp"];
+
 /// Whether a file is called as secrets, data or a configuration of ours are.
 pub fn is_private_file(path: &Path) -> bool {
     let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
-    let is_kind = name.rsplit_once('.').is_some_and(|(_, kind)| PRIVATE_KINDS.contains(&kind));
-    // Copies that editors leave (`access.yaml~`, `fastagency.yaml.bak`), too.
-    is_kind || ["fastagency.y", "access.y"].iter().any(|ours| name.starts_with(ours))
+    // Copies that editors and people leave (`server.key.bak`, `access.yaml~`), too.
+    let mut original = name.trim_end_matches('~');
+    while let Some(before) = COPIES.iter().find_map(|copy| original.strip_suffix(copy)) {
+        original = before.trim_end_matches('~');
+    }
+    let is_kind = original.rsplit_once('.').is_some_and(|(_, kind)| PRIVATE_KINDS.contains(&kind));
+    let is_ours = ["fastagency.y", "access.y"].iter().any(|ours| name.starts_with(ours));
+    // `ssh-keygen` calls its keys so; the public halves may be served.
+    let is_ssh_key = original.starts_with("id_") && !original.contains('.');
+    is_kind || is_ours || is_ssh_key
 }
 
 mod answering;
@@ -252,6 +262,18 @@ mod tests {
         );
         assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
         assert_eq!(prefix("2001:db8:1:2::1".parse().unwrap(), 48).to_string(), "2001:db8:1::");
+    }
+
+    #[test]
+    fn copies_of_private_files_are_private_and_a_front_ends_files_are_not() {
+        for private in
+            ["server.key", "server.key.bak", "a.pem~", "x.sqlite.old~", "id_rsa", "id_ed25519.bak", ".env.orig"]
+        {
+            assert!(is_private_file(Path::new(private)), "{private}");
+        }
+        for open in ["index.html", "id_rsa.pub", "app.js.bak", "id.js", "keys.html", "id_card.png"] {
+            assert!(!is_private_file(Path::new(open)), "{open}");
+        }
     }
 
     #[test]

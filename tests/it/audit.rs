@@ -931,6 +931,9 @@ fn the_command_tells_what_is_wrong_by_its_words_and_its_exit_code() {
     assert_eq!((code, text), (Some(0), format!("run {run}: 8 records are as they were written\n")));
     let (code, text) = audit(&["export", "--format", "csv"]);
     assert_eq!((code, text.lines().count()), (Some(0), 9), "{text}");
+    assert_eq!(audit(&["export", "-o", "export.jsonl"]).0, Some(0));
+    let rights = std::fs::metadata(folder.path().join("export.jsonl")).unwrap().permissions();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&rights) & 0o777, 0o600, "it holds what everybody has said");
 
     let file = Connection::open(data.join("store.sqlite")).unwrap();
     let change =

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
@@ -82,10 +82,19 @@ fn shown(bar: ProgressBar, template: &str) -> ProgressBar {
     bar.with_style(ProgressStyle::with_template(template).expect("the template is right"))
 }
 
+/// A new file that only its owner may read: an export holds what everybody has said. One that is there keeps its rights.
+fn create_private(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
 impl Export {
     pub(super) async fn run(&self, source: &Source) -> Result<ExitCode, CliError> {
         let file = |path: &PathBuf| {
-            File::create(path).with_context(|| format!("could not write {}", path.display())).map(BufWriter::new)
+            create_private(path).with_context(|| format!("could not write {}", path.display())).map(BufWriter::new)
         };
         let mut out: Box<dyn Write + Send> = match &self.output {
             Some(path) => Box::new(file(path)?),
