@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use crate::permissions::{PATIENCE, configuration, furnish, password, project, server, set_up};
+use crate::permissions::{Alice, PATIENCE, configuration, furnish, password, project, project_with, server, set_up};
 use crate::support::nats_server::NatsServer;
 use crate::support::tier::Tier;
 
@@ -123,9 +123,9 @@ fn publishing() -> Vec<Doing> {
 
 /// The same for hearing.
 const HEARING: [Hearing; 8] = [
-    ("hear runs live", &["fa.live.>"], &["worker", "gateway"]),
-    ("hear passwords that are stored nowhere", &["fa.live.inbox.*.*"], &["worker", "gateway"]),
-    ("hear calls for the cleaner", &["fa.live.clean.*"], &["worker", "gateway"]),
+    ("hear runs live", &["fa.live.run.*.*", "fa.live.shelf.workflows.>"], &["worker", "gateway"]),
+    ("hear passwords that are stored nowhere", &["fa.live.inbox.*.*", "fa.live.>"], &["worker"]),
+    ("hear calls for the cleaner", &["fa.live.clean.*"], &["worker"]),
     ("hear what is published before it is stored", &["fa.run.>", "fa.inbox.>", "fa.queue.>", "$KV.>"], &[]),
     ("hear the answers to everybody", &["_INBOX.>", ">"], &[]),
     ("hear the answers to a gateway", &["_INBOX.gateway.>"], &["gateway"]),
@@ -286,6 +286,95 @@ async fn ask(client: &async_nats::Client, call: &str, body: &Value) -> Value {
 async fn a_stolen_login_does_no_more_than_its_tier() {
     let Some((server, _folder)) = server("logins::a_stolen_login_does_no_more_than_its_tier") else { return };
     try_every_cell(&server.url()).await;
+    answers_reach_nobody_else(&server.url()).await;
+}
+
+/// What the server answers to a login comes into that login's account, wherever it has the answer sent.
+async fn answers_reach_nobody_else(url: &str) {
+    let operator = Thief::with(url, "operator").await.client;
+    let streams = ["FA_RUNS", "FA_QUEUE"].map(str::to_owned);
+    let buckets = ["runs", "workers", "workflows", "definitions", "gateways"].map(|name| format!("KV_fa_{name}"));
+    let stored = async || {
+        let mut stored = Vec::new();
+        for stream in streams.iter().chain(&buckets) {
+            let info = ask(&operator, &format!("STREAM.INFO.{stream}"), &json!(null)).await;
+            stored.push((stream.clone(), info["state"]["last_seq"].as_u64().expect("a sequence")));
+        }
+        stored
+    };
+    let before = stored().await;
+    for login in OURS.into_iter().filter(|login| *login != "operator") {
+        let thief = Thief::with(url, login).await;
+        for (what, subjects, may) in publishing() {
+            if may.contains(&login) {
+                continue;
+            }
+            for subject in subjects {
+                let asked =
+                    thief.client.publish_with_reply("$JS.API.INFO".to_owned(), subject.clone(), "".into()).await;
+                asked.unwrap_or_else(|error| panic!("{login}: {what}: {error}"));
+            }
+        }
+        // The server has worked off what was asked before.
+        ask(&thief.client, "INFO", &json!(null)).await;
+        assert_eq!(stored().await, before, "{login}");
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_stores_is_heard_by_the_tiers_that_need_it() {
+    let Some((server, _folder)) = server("logins::what_nobody_stores_is_heard_by_the_tiers_that_need_it") else {
+        return;
+    };
+    let (speaking, hearing) = (Thief::with(&server.url(), "worker").await, Thief::with(&server.url(), "gateway").await);
+    let another = Thief::with(&server.url(), "worker").await;
+    let run = RunId::random();
+    for (from, to, subject) in [
+        (&speaking, &hearing, format!("fa.live.run.{run}.delta")),
+        (&hearing, &speaking, format!("fa.live.clean.{run}")),
+        (&another, &speaking, format!("fa.live.clean.{run}")),
+        (&hearing, &speaking, format!("fa.live.inbox.{run}.x")),
+        (&another, &speaking, format!("fa.live.inbox.{run}.x")),
+    ] {
+        let mut heard = to.client.subscribe(subject.clone()).await.unwrap();
+        to.client.flush().await.unwrap();
+        from.client.publish(subject.clone(), "once".into()).await.unwrap();
+        from.client.publish(subject.clone(), "end".into()).await.unwrap();
+        for expected in ["once", "end"] {
+            let message = tokio::time::timeout(PATIENCE, heard.next()).await.expect("in time").expect("a message");
+            assert_eq!(message.payload, expected, "{subject}");
+        }
+    }
+}
+
+#[test]
+fn each_tiers_account_imports_what_its_login_may_publish_and_no_more() {
+    let text = std::fs::read_to_string("nats-server.tiers.conf").unwrap();
+    let quoted = |text: &str| -> Vec<String> {
+        let words = text
+            .lines()
+            .filter(|line| !line.trim().starts_with('#'))
+            .flat_map(|line| line.split('"').skip(1).step_by(2));
+        words.map(str::to_owned).collect()
+    };
+    for account in ["CLEANER", "WORKER", "GATEWAY"] {
+        let of_account = text.split_once(&format!("\n  {account} {{")).expect("the account").1;
+        let of_account = of_account.split_once("\n  }\n").expect("its end").0;
+        let (users, rest) = of_account.split_once("imports = [").expect("its imports");
+        let (imports, exports) = rest.split_once("\n    ]").expect("their end");
+        let published =
+            users.split_once("publish:").and_then(|(_, rest)| rest.split_once("subscribe:")).expect("a login").0;
+        let services: Vec<&str> = imports.lines().filter(|line| line.contains("service:")).collect();
+        // What nobody stores goes to the tiers that hear it.
+        let (mut may, mut can) = (quoted(published), quoted(&services.join("\n")));
+        can.extend(quoted(exports));
+        if account == "WORKER" {
+            can.extend(["fa.live.clean.*", "fa.live.inbox.*.*"].map(str::to_owned));
+        }
+        may.sort_unstable();
+        can.sort_unstable();
+        assert_eq!(may, can, "{account}");
+    }
 }
 
 #[tokio::test]
@@ -550,6 +639,7 @@ async fn a_stolen_login_does_no_more_in_a_cluster_of_three() {
     let made = set_up(&folder, &urls.join(","), ", replicas: 3");
     assert!(made.contains("FA_RUNS: created"), "{made}");
     try_every_cell(&servers[1].url()).await;
+    answers_reach_nobody_else(&servers[1].url()).await;
     // And a run can be stored, removed and cleaned there.
     let settings = Nats {
         url: urls.join(","),
@@ -570,4 +660,18 @@ async fn a_stolen_login_does_no_more_in_a_cluster_of_three() {
     let how = fastagency::broker::RemovalMethod::Overwrite;
     broker.cleaner.as_ref().unwrap().forget(run, left, how).await.unwrap();
     assert_eq!(broker.log.last(run).await.unwrap().unwrap().seq, left);
+    // And a conversation is held.
+    furnish(&folder);
+    project_with(&folder, &urls.join(","), "worker", "worker", ", replicas: 3", "");
+    project_with(&folder, &urls.join(","), "gateway", "gateway", ", replicas: 3", "");
+    let mut worker = Tier::start(folder.path(), &["worker", "-c", "worker.yaml"]);
+    worker.says("worker ready");
+    let mut gateway = Tier::start(folder.path(), &["gateway", "-c", "gateway.yaml", "--port", "0"]);
+    let alice = Alice { http: crate::gateway::house::client(), url: gateway.url("gateway") };
+    let (run, asked) = alice.start().await;
+    let path = format!("/api/runs/{run}/answers/{asked}");
+    alice.call(reqwest::Method::POST, &path, json!({"value": "hello"})).await;
+    let events = alice.events(&run.to_string()).await;
+    assert!(events.contains("says hello"), "{events}");
+    assert!(worker.terminate().success() && gateway.terminate().success());
 }
