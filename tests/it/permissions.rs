@@ -106,8 +106,13 @@ pub fn project(folder: &TempDir, nats: &str, tier: &str, more: &str) {
 /// The same in a file of another name, and with more about NATS.
 pub fn project_with(folder: &TempDir, nats: &str, tier: &str, file: &str, login: &str, more: &str) {
     let python = format!("python: {{ user: {tier}-python, password: \"{}\" }}", password(&format!("{tier}-python")));
+    project_alone(folder, nats, tier, file, &format!(", {python}{login}"), more);
+}
+
+/// The same without a login in the account of Python's tiers.
+fn project_alone(folder: &TempDir, nats: &str, tier: &str, file: &str, login: &str, more: &str) {
     let config = format!(
-        "version: 1\nname: tiers\nnats: {{ url: \"{nats}\", user: {tier}, password: \"{}\", {python}{login} }}\n\
+        "version: 1\nname: tiers\nnats: {{ url: \"{nats}\", user: {tier}, password: \"{}\"{login} }}\n\
          auth: {{ mode: basic, file: access.yaml, admins: {{ users: [alice] }} }}\n{more}",
         password(tier)
     );
@@ -176,12 +181,54 @@ async fn everything_works_with_a_user_for_each_tier() {
     assert_eq!(erased["cleaned_within_secs"], 60, "{erased}");
     eventually("what was erased is gone", async || is_alone(run).await).await;
     assert!(broker.inbox.get(run, Slot::Answer(asked)).await.unwrap().is_none());
+    for tier in ["worker.yaml", "gateway.yaml"] {
+        let well = doctor(&folder, tier);
+        assert!(!well.contains("not served"), "{well}");
+    }
 
     assert!(worker.terminate().success() && gateway.terminate().success());
     for tier in [&mut worker, &mut gateway] {
         let heard = tier.heard().concat();
         assert!(!heard.to_lowercase().contains("permission"), "{heard}");
     }
+}
+
+#[tokio::test]
+async fn without_a_login_beside_pythons_tiers_everything_else_works() {
+    const TEST: &str = "permissions::without_a_login_beside_pythons_tiers_everything_else_works";
+    let Some((server, folder)) = server(TEST) else { return };
+    furnish(&folder);
+    project_alone(&folder, &server.url(), "worker", "worker", &cleaner(), "");
+    project_alone(&folder, &server.url(), "gateway", "gateway", "", "");
+    let mut worker = Tier::start(folder.path(), &["worker", "-c", "worker.yaml"]);
+    worker.says("worker ready");
+    let mut gateway = Tier::start(folder.path(), &["gateway", "-c", "gateway.yaml", "--port", "0"]);
+    let alice = Alice { http: crate::gateway::house::client(), url: gateway.url("gateway") };
+    let (run, asked) = alice.start().await;
+    alice.call(reqwest::Method::POST, &format!("/api/runs/{run}/answers/{asked}"), json!({"value": "hello"})).await;
+    let events = alice.events(&run.to_string()).await;
+    assert!(events.contains("says hello"), "{events}");
+    alice.call(reqwest::Method::DELETE, &format!("/api/runs/{run}"), json!(null)).await;
+    let broker = stolen(&server.url(), "worker").await;
+    eventually("the run is gone", async || broker.log.read(run, 0).await.unwrap().len() == 1).await;
+    let well = doctor(&folder, "worker.yaml");
+    assert!(well.contains("note     nats    FastAgency's Python tiers are not served"), "{well}");
+    assert!(worker.terminate().success() && gateway.terminate().success());
+    let heard = worker.heard().concat();
+    assert!(heard.contains("FastAgency's Python tiers are not served"), "{heard}");
+}
+
+/// What `fastagency doctor` says about a tier, which is nothing of an error.
+fn doctor(folder: &TempDir, config: &str) -> String {
+    let done = std::process::Command::new(env!("CARGO_BIN_EXE_fastagency"))
+        .args(["doctor", "-c", config])
+        .current_dir(folder.path())
+        .env_remove("NATS_URL")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(!said.contains("ERROR"), "{config}: {said}");
+    said
 }
 
 /// Waits until something is so.

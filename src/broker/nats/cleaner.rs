@@ -12,14 +12,12 @@ use serde_json::{Value, json};
 use super::headers::TTL;
 use super::server::Server;
 use crate::broker::subjects::{self, QUEUE_STREAM, RUNS_STREAM};
-use crate::broker::{Cleaner, Error, RemovalMethod, Result, Slot, TOMBSTONE_KEPT};
+use crate::broker::{Cleaner, RemovalMethod, Result, Slot, TOMBSTONE_KEPT};
 use crate::ids::RunId;
 
 const DOING: &str = "remove a run's records";
 /// Messages that are overwritten at once: each costs the server a write.
 pub(super) const OVERWRITTEN_AT_ONCE: usize = 16;
-/// How often a server that does not answer is asked whether we may purge.
-const ASKED: u32 = 3;
 
 /// Removes over one connection what is read and heard over another, or over the same.
 pub(super) struct NatsCleaner {
@@ -57,20 +55,14 @@ fn stays(ttl: &str) -> Option<u64> {
     (ttl != "never").then(|| ttl.strip_suffix('s').and_then(|seconds| seconds.parse().ok()).unwrap_or(0))
 }
 
-/// Whether this login may purge: asked for a run that never was. A stream whose leader has just been chosen may answer late.
+/// Whether this login may purge: asked for a run that never was.
 pub(super) async fn may_clean(server: &Server) -> Result<bool> {
     const DOING: &str = "find out whether this login may clean";
     let body = json!({ "filter": subjects::records(RunId::random()) });
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        match server.api::<Value>(DOING, format!("STREAM.PURGE.{RUNS_STREAM}"), &body).await {
-            Ok(Ok(_)) => return Ok(true),
-            Ok(Err(error)) => return Err(error.into_broker(DOING)),
-            Err(Error::Denied { .. }) => return Ok(false),
-            Err(Error::Unavailable { .. }) if tries < ASKED => {}
-            Err(error) => return Err(error),
-        }
+    match server.api_if_allowed(DOING, &format!("STREAM.PURGE.{RUNS_STREAM}"), &body).await? {
+        None => Ok(false),
+        Some(Ok(_)) => Ok(true),
+        Some(Err(error)) => Err(error.into_broker(DOING)),
     }
 }
 

@@ -18,6 +18,7 @@ use super::queue::NatsQueue;
 use super::server::{NO_JETSTREAM, Refusal, Server, Troubles};
 use super::streams::StreamSetUp;
 use super::{follow, streams};
+use crate::broker::contract::Contract;
 use crate::broker::{self, Broker, Cleaner};
 use crate::config::Nats;
 use crate::metrics::metrics;
@@ -136,9 +137,16 @@ pub async fn connect(settings: &Nats, name: &str) -> Result<Broker, ConnectError
     let cleaner = server.may_clean.then(|| -> Arc<dyn Cleaner> {
         Arc::new(NatsCleaner::new(hand.unwrap_or_else(|| server.clone()), server.clone()))
     });
-    let contract = match &settings.python {
-        None => server.clone(),
-        Some(login) => Arc::new(usable(&settings.with(login), &format!("{name}, Python")).await?),
+    let beside_python = match &settings.python {
+        // Where each tier has its own login, ours reaches nothing of FastAgency's: then there is none to work beside.
+        None if contract::may_use(&server).await.map_err(setup)? => Some(server.clone()),
+        None => {
+            tracing::info!(
+                "FastAgency's Python tiers are not served: this NATS login may not use their stream, and there is no nats.python"
+            );
+            None
+        }
+        Some(login) => Some(Arc::new(usable(&settings.with(login), &format!("{name}, Python")).await?)),
     };
     Ok(Broker {
         log: Arc::new(NatsLog(server.clone())),
@@ -146,7 +154,7 @@ pub async fn connect(settings: &Nats, name: &str) -> Result<Broker, ConnectError
         queue: Arc::new(NatsQueue(server.clone())),
         catalogue: server,
         cleaner,
-        contract: Some(Arc::new(NatsContract::new(contract))),
+        contract: beside_python.map(|server| -> Arc<dyn Contract> { Arc::new(NatsContract::new(server)) }),
     })
 }
 

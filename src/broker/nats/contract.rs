@@ -88,6 +88,13 @@ pub(super) async fn ensure_all(server: &Server) -> Result<Vec<StreamSetUp>> {
     Ok(vec![ensure(server, stream_config()).await?, ensure(server, bucket_config()).await?])
 }
 
+/// Whether this login may use FastAgency's stream, which need not be there.
+pub(super) async fn may_use(server: &Server) -> Result<bool> {
+    const DOING: &str = "find out whether this login may use FastAgency's stream";
+    let asked = server.api_if_allowed(DOING, &format!("STREAM.INFO.{FASTAGENCY_STREAM}"), &Value::Null).await?;
+    Ok(asked.is_some())
+}
+
 /// Makes a stream if there is none of its name.
 async fn ensure(server: &Server, config: Value) -> Result<StreamSetUp> {
     let name = config["name"].as_str().unwrap_or_default().to_owned();

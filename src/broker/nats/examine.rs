@@ -44,8 +44,8 @@ pub struct Examined {
     pub may_write: Vec<(&'static str, Result<()>)>,
     /// What exists.
     pub catalogue: Arc<dyn Catalogue>,
-    /// FastAgency's side of it.
-    pub contract: Arc<dyn Contract>,
+    /// FastAgency's side of it, with the login for that; none where the login may not look at its stream and no other is named.
+    pub contract: Option<Arc<dyn Contract>>,
 }
 
 /// A stream.
@@ -83,7 +83,7 @@ pub async fn examine(settings: &Nats, name: &str) -> std::result::Result<Examine
     let mut found_streams = BTreeMap::new();
     let mut ahead_millis = None;
     let buckets = Shelf::ALL.map(|shelf| subjects::bucket_stream(&subjects::bucket(shelf)));
-    let names = [RUNS_STREAM, QUEUE_STREAM, FASTAGENCY_STREAM].map(str::to_owned);
+    let names = [RUNS_STREAM, QUEUE_STREAM].map(str::to_owned);
     for name in names.into_iter().chain(buckets) {
         let asked = Timestamp::now();
         let found = within(look_at(&server, &name)).await;
@@ -95,6 +95,21 @@ pub async fn examine(settings: &Nats, name: &str) -> std::result::Result<Examine
     }
     let differing = within(streams::differing(&server)).await.unwrap_or_default();
     let server = Arc::new(server);
+    let beside_python = match &settings.python {
+        None => server.clone(),
+        Some(login) => {
+            let (client, monitor) = connect::open(&settings.with(login), name).await?;
+            Arc::new(Server::new(client, &monitor))
+        }
+    };
+    let found = within(look_at(&beside_python, FASTAGENCY_STREAM)).await;
+    let contract = match (&settings.python, &found) {
+        (None, Err(Error::Denied { .. })) => None,
+        _ => {
+            found_streams.insert(FASTAGENCY_STREAM.to_owned(), found.map(|found| found.map(|(stream, _)| stream)));
+            Some(beside_python)
+        }
+    };
     let mut may_write = Vec::new();
     if matches!(found_streams.get(RUNS_STREAM), Some(Ok(Some(_)))) {
         may_write.push(("append records", within(try_append(&server)).await));
@@ -108,8 +123,8 @@ pub async fn examine(settings: &Nats, name: &str) -> std::result::Result<Examine
         streams: found_streams,
         differing,
         may_write,
-        catalogue: server.clone(),
-        contract: Arc::new(NatsContract::new(server)),
+        catalogue: server,
+        contract: contract.map(|server| -> Arc<dyn Contract> { Arc::new(NatsContract::new(server)) }),
     })
 }
 

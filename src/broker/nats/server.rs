@@ -335,6 +335,27 @@ impl Server {
         self.api(doing, call, body).await?.map_err(|error| error.into_broker(doing))
     }
 
+    /// [`Server::api`] for a call that this login may not be allowed to make: then `None`. A stream whose leader has just been
+    /// chosen may answer late; it is asked again.
+    pub(super) async fn api_if_allowed(
+        &self,
+        doing: &str,
+        call: &str,
+        body: &Value,
+    ) -> Result<Option<Result<Value, ApiError>>> {
+        const ASKED: u32 = 3;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.api::<Value>(doing, call.to_owned(), body).await {
+                Ok(answer) => return Ok(Some(answer)),
+                Err(Error::Denied { .. }) => return Ok(None),
+                Err(Error::Unavailable { .. }) if tries < ASKED => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// Removes one message of a stream, overwriting it; one that is gone already is no error.
     pub(super) async fn overwrite(&self, doing: &str, stream: &str, seq: u64) -> Result<()> {
         const NOT_DELETED: u64 = 10057;

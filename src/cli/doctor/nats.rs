@@ -68,6 +68,13 @@ pub(super) async fn look(config: &Config, monitor: &str, findings: &mut Findings
             ),
         }
     }
+    if examined.contract.is_none() {
+        findings.note(
+            TOPIC,
+            "FastAgency's Python tiers are not served: this login may not use their stream",
+            "name a login that may in nats.python, if there are such tiers",
+        );
+    }
     sync_interval(monitor, findings).await;
     known(&examined, findings).await
 }
@@ -253,7 +260,8 @@ async fn known(examined: &Examined, findings: &mut Findings) -> Known {
         }
     }
     if matches!(examined.streams.get(FASTAGENCY_STREAM), Some(Ok(Some(_))))
-        && let Ok(found) = examined.contract.discovered().await
+        && let Some(contract) = &examined.contract
+        && let Ok(found) = contract.discovered().await
     {
         known.foreign = found.into_iter().map(|found| found.name).filter(|name| !ours.contains(name)).collect();
     }
