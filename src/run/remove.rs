@@ -28,10 +28,12 @@ pub async fn remove(
         evidence.renamed = renames.into_iter().map(|rename| rename.renamed).collect();
     }
     // It comes first: there is no moment at which the run looks as if it had never been.
-    let left = bury(broker, run, Removal { evidence, ..removal }, kept).await?;
+    let (left, line) = bury(broker, run, Removal { evidence, ..removal }, kept).await?;
     clean::forget_copies(broker, run, created).await?;
     clean::forget(broker, run, left, how).await?;
     summary::unshelve(broker, created.user.as_ref(), run).await?;
+    // It comes last: in a full store there is room for it now.
+    shelve(broker, line, kept).await?;
     Ok(left)
 }
 
@@ -47,24 +49,31 @@ pub async fn erase(
     if !left.names(user) {
         return Ok(false);
     }
-    let left = bury(broker, run, left.clone().without(user, erasure), kept).await?;
+    let (left, line) = bury(broker, run, left.clone().without(user, erasure), kept).await?;
+    shelve(broker, line, kept).await?;
     clean::forget(broker, run, left, RemovalMethod::Overwrite).await?;
     Ok(true)
 }
 
-/// Puts a tombstone in the place of a run, and, if a person removed it, a line into the lists of the audit.
-async fn bury(broker: &Broker, run: RunId, removal: Removal, kept: Duration) -> Result<u64> {
+/// Puts a tombstone in the place of a run. Returns its sequence and, if a person removed the run, its line for the lists of the audit.
+async fn bury(broker: &Broker, run: RunId, removal: Removal, kept: Duration) -> Result<(u64, Option<Summary>)> {
     let kept = kept.max(TOMBSTONE_KEPT);
     let by_rule = removal.rule.is_some();
     let record = Record::new(Body::Removed(Box::new(removal)));
     let seq = broker.log.bury(run, record.payload(), kept).await?;
     if by_rule {
-        return Ok(seq);
+        return Ok((seq, None));
     }
-    let Some(stored) = broker.log.last(run).await? else { return Ok(seq) };
+    let Some(stored) = broker.log.last(run).await? else { return Ok((seq, None)) };
     let line = Summary::of(run, &[LogEntry { seq: stored.seq, at: stored.at, record }]);
-    line.shelve_removed(broker, Some(kept)).await?;
-    Ok(seq)
+    Ok((seq, Some(line)))
+}
+
+async fn shelve(broker: &Broker, line: Option<Summary>, kept: Duration) -> Result<()> {
+    match line {
+        Some(line) => line.shelve_removed(broker, Some(kept.max(TOMBSTONE_KEPT))).await,
+        None => Ok(()),
+    }
 }
 
 /// What a run was, from its first record and its last: a long log is not read for it.

@@ -146,7 +146,11 @@ impl Log for Embedded {
     }
 
     async fn ready(&self) -> Result<()> {
-        self.store.call("reach the broker", |_| Ok(())).await
+        self.store.call("reach the broker", |_| Ok(())).await?;
+        if self.store.full_lately() {
+            return Err(Error::Full { what: "the store in the data folder, or its disk".to_owned() });
+        }
+        Ok(())
     }
 }
 

@@ -149,6 +149,8 @@ mod tests {
         }
         assert!(matches!(refused, Some(Error::Full { .. })), "{refused:?} after {} records", runs.len());
         assert!((10..=20).contains(&runs.len()), "{}", runs.len());
+        let ready = broker.log.ready().await;
+        assert!(matches!(ready, Err(Error::Full { .. })), "{ready:?}");
         let left = broker.log.bury(runs[0], Bytes::from_static(b"gone"), TOMBSTONE_KEPT).await.unwrap();
         broker.cleaner.as_ref().unwrap().forget(runs[0], left, RemovalMethod::Remove).await.unwrap();
         broker.log.append(RunId::random(), Lane::Did, payload(), 0).await.unwrap();

@@ -23,6 +23,8 @@ use crate::broker::{Error, Result};
 const WAITING_CALLS: usize = 4096;
 /// Calls in one transaction: enough to pay for the commit, few enough that the first does not wait long.
 const BATCH: usize = 512;
+/// For how long a store that took no more counts as full.
+const FULL_FOR: Duration = Duration::from_secs(15);
 /// After a sign that many call at once, so many short calls go to the thread before one tries again to be done where it is made.
 const CROWD: u32 = 8;
 /// A commit that took longer than this keeps whatever else its caller's thread has to do waiting: the disk is busy.
@@ -35,6 +37,8 @@ pub(super) struct Store {
     desk: Arc<Desk>,
     sender: Option<mpsc::Sender<Act>>,
     thread: Option<JoinHandle<()>>,
+    /// When it last took no more.
+    full: Mutex<Option<Instant>>,
 }
 
 /// Where the keeper sits: its thread has it while it works, and so has a caller for a short call.
@@ -102,7 +106,7 @@ impl Store {
                 move || run(&desk, &runtime, calls)
             })
             .map_err(unusable)?;
-        Ok(Self { desk, sender: Some(sender), thread: Some(thread) })
+        Ok(Self { desk, sender: Some(sender), thread: Some(thread), full: Mutex::new(None) })
     }
 
     /// [`Store::call`] for what takes some microseconds and makes nothing due by the clock: done right here if the keeper is free.
@@ -112,7 +116,7 @@ impl Store {
         act: impl FnOnce(&mut Session<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T> {
         match self.right_here(doing, act) {
-            Ok(outcome) => outcome,
+            Ok(outcome) => self.noted(outcome),
             Err(act) => {
                 let patience = Patience(&self.desk);
                 let outcome = self.call(doing, act).await;
@@ -144,7 +148,20 @@ impl Store {
         doing: &'static str,
         act: impl FnOnce(&mut Session<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T> {
-        call(self.sender.as_ref(), doing, act).await
+        self.noted(call(self.sender.as_ref(), doing, act).await)
+    }
+
+    /// Whether the store has said lately that it takes no more.
+    pub(super) fn full_lately(&self) -> bool {
+        let full = *self.full.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        full.is_some_and(|since| since.elapsed() < FULL_FOR)
+    }
+
+    fn noted<T>(&self, outcome: Result<T>) -> Result<T> {
+        if let Err(Error::Full { .. }) = &outcome {
+            *self.full.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Instant::now());
+        }
+        outcome
     }
 
     /// The way to the thread that does not keep it alive.
