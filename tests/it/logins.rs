@@ -27,11 +27,15 @@ fn publishing() -> Vec<Doing> {
     vec![
         (
             "read logs and inboxes",
-            api(&["DIRECT.GET.FA_RUNS", "STREAM.MSG.GET.FA_RUNS"]),
+            api(&["DIRECT.GET.FA_RUNS", "DIRECT.GET.FA_RUNS.fa.run.RUN.did", "STREAM.MSG.GET.FA_RUNS"]),
             &["operator", "worker", "gateway"],
         ),
         ("walk over all runs", api(&["CONSUMER.CREATE.FA_RUNS.x"]), &["operator", "worker", "gateway"]),
-        ("read definitions", api(&["DIRECT.GET.KV_fa_definitions"]), &["operator", "worker"]),
+        (
+            "read definitions",
+            api(&["DIRECT.GET.KV_fa_definitions", "DIRECT.GET.KV_fa_definitions.$KV.fa_definitions.x"]),
+            &["operator", "worker"],
+        ),
         ("read jobs", api(&["STREAM.MSG.GET.FA_QUEUE"]), &["operator"]),
         ("append what people see", of(&["fa.run.RUN.said"]), &["worker", "gateway"]),
         ("append what happened, start and remove runs", of(&["fa.run.RUN.did"]), &["worker", "gateway"]),
@@ -61,6 +65,7 @@ fn publishing() -> Vec<Doing> {
             "read the secret of Idempotency-Keys, and which sessions were ended",
             api(&[
                 "DIRECT.GET.KV_fa_gateways",
+                "DIRECT.GET.KV_fa_gateways.$KV.fa_gateways.idempotency",
                 "STREAM.MSG.GET.KV_fa_gateways",
                 "CONSUMER.CREATE.KV_fa_gateways.x",
                 "CONSUMER.MSG.NEXT.KV_fa_gateways.x",
@@ -337,7 +342,8 @@ async fn what_nobody_stores_is_heard_by_the_tiers_that_need_it() {
         (&another, &speaking, format!("fa.live.inbox.{run}.x")),
     ] {
         let mut heard = to.client.subscribe(subject.clone()).await.unwrap();
-        to.client.flush().await.unwrap();
+        // What was asked before an answer comes is done.
+        ask(&to.client, "INFO", &json!(null)).await;
         from.client.publish(subject.clone(), "once".into()).await.unwrap();
         from.client.publish(subject.clone(), "end".into()).await.unwrap();
         for expected in ["once", "end"] {

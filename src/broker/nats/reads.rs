@@ -77,31 +77,34 @@ impl Server {
         Ok(Pages { call: format!("$JS.API.DIRECT.GET.{stream}"), filter: filter.to_owned(), inbox, replies })
     }
 
-    /// The last message that matches `subject`, never an older one.
+    /// The last message under `subject`, which has no wildcards; never an older one.
     pub(super) async fn last_message(&self, doing: &str, stream: &str, subject: &str) -> Result<Option<Read>> {
-        let body = json!({ "last_by_subj": subject });
         if self.replicated {
-            self.leaders_message(doing, stream, body).await
-        } else {
-            self.direct(doing, stream, body).await
+            return self.leaders_message(doing, stream, json!({ "last_by_subj": subject })).await;
         }
+        // Named in the call, the subject needs no JSON; and a server knows that there is one answer, where accounts are told apart
+        // (nats-server.tiers.conf).
+        self.direct(doing, format!("$JS.API.DIRECT.GET.{stream}.{subject}"), Bytes::new()).await
     }
 
     /// The first message under `subject`, from whichever replica answers. Not for a subject with wildcards: the server would
     /// look at every message for it.
     pub(super) async fn first_message(&self, doing: &str, stream: &str, subject: &str) -> Result<Option<Read>> {
-        self.direct(doing, stream, json!({ "seq": 1, "next_by_subj": subject })).await
+        self.direct_by(doing, stream, json!({ "seq": 1, "next_by_subj": subject })).await
     }
 
     /// The message at a sequence, from whichever replica answers.
     pub(super) async fn message_at(&self, doing: &str, stream: &str, seq: u64) -> Result<Option<Read>> {
-        self.direct(doing, stream, json!({ "seq": seq })).await
+        self.direct_by(doing, stream, json!({ "seq": seq })).await
+    }
+
+    async fn direct_by(&self, doing: &str, stream: &str, body: serde_json::Value) -> Result<Option<Read>> {
+        self.direct(doing, format!("$JS.API.DIRECT.GET.{stream}"), body.to_string().into()).await
     }
 
     /// One message, from whichever replica answers.
-    async fn direct(&self, doing: &str, stream: &str, body: serde_json::Value) -> Result<Option<Read>> {
-        let call = format!("$JS.API.DIRECT.GET.{stream}");
-        let reply = self.request(doing, call, None, body.to_string().into()).await?;
+    async fn direct(&self, doing: &str, call: String, body: Bytes) -> Result<Option<Read>> {
+        let reply = self.request(doing, call, None, body).await?;
         match reply.status.map(|status| status.as_u16()) {
             None => read(doing, reply).map(Some),
             Some(NOT_FOUND) => Ok(None),
