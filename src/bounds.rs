@@ -4,6 +4,8 @@
 //! A JSON text is measured by one scan of its bytes, before it is parsed: no value of it is ever made that is too deep. The
 //! sentence of a refusal names the place and the limit.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt::{self, Write};
 
 use memchr::{memchr2, memmem};
@@ -23,20 +25,33 @@ pub struct Bounds {
     pub text: usize,
     /// All of it, in bytes as it is written.
     pub size: usize,
+    /// Whether a name may stand once only in its object. Of two with one name parsers take the first or the last, so that
+    /// two programs may read two things in one text.
+    pub unique_names: bool,
 }
 
 const MIB: usize = 1 << 20;
 
 /// What comes from outside: parameters, answers, frames, what a model gives to a tool or replies instead of a text. Each door
 /// has a limit of its own for the size as well, most of them smaller.
-pub const OUTSIDE: Bounds = Bounds { depth: 64, elements: 100_000, key: 1024, text: 4 * MIB, size: 16 * MIB };
+pub const OUTSIDE: Bounds =
+    Bounds { depth: 64, elements: 100_000, key: 1024, text: 4 * MIB, size: 16 * MIB, unique_names: false };
+/// What people and programs send to interfaces of our own, above all what a person allows: the text has one meaning, whoever
+/// reads it. What Python's programs and models send is read as Python reads it, which takes the last of two names.
+pub const UNAMBIGUOUS: Bounds = Bounds { unique_names: true, ..OUTSIDE };
 /// What a model's server sends around a reply, which may hold a probability for each of thousands of tokens.
 pub const SERVED: Bounds = Bounds { elements: 2_000_000, text: 64 * MIB, size: 64 * MIB, ..OUTSIDE };
 /// What the steps of a workflow make of other values: they may put something around what came from outside.
 pub const MADE: Bounds = Bounds { depth: 80, elements: 1_000_000, key: 64 * 1024, ..OUTSIDE };
 /// A record as it is stored: it puts a few levels around a value. The parser of every reader takes 127.
-pub const STORED: Bounds =
-    Bounds { depth: 100, elements: usize::MAX, key: usize::MAX, text: usize::MAX, size: usize::MAX };
+pub const STORED: Bounds = Bounds {
+    depth: 100,
+    elements: usize::MAX,
+    key: usize::MAX,
+    text: usize::MAX,
+    size: usize::MAX,
+    unique_names: false,
+};
 
 /// What the parser takes anyway, with its own limit of levels.
 const READABLE: Bounds = Bounds { depth: usize::MAX, ..STORED };
@@ -58,7 +73,7 @@ pub struct Exceeded {
 }
 
 /// A limit that a value does not keep.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "they are the fields of `Bounds`")]
 pub enum Limit {
     Depth(usize),
@@ -68,6 +83,8 @@ pub enum Limit {
     Size(usize),
     /// The name of a field that the parser keeps for itself.
     Reserved,
+    /// A name that stands twice in one object.
+    Repeated(String),
 }
 
 impl fmt::Display for Limit {
@@ -79,6 +96,7 @@ impl fmt::Display for Limit {
             Limit::Text(most) => write!(f, "a text is longer than {most} bytes"),
             Limit::Size(most) => write!(f, "the whole is larger than {most} bytes"),
             Limit::Reserved => write!(f, "a field may not be named {RESERVED:?}"),
+            Limit::Repeated(name) => write!(f, "the key \"{name}\" stands twice in one object"),
         }
     }
 }
@@ -125,13 +143,14 @@ pub fn outline<T: DeserializeOwned>(text: &[u8]) -> Result<T, serde_json::Error>
 
 /// Whether a JSON text is within bounds. Of a text that is not JSON nothing is said: the parser refuses it.
 pub fn check(text: &[u8], bounds: &Bounds) -> Result<(), Exceeded> {
-    if is_plainly_within(text, bounds) {
-        return Ok(());
+    let exceeded = |(offset, limit)| Exceeded { place: place(text, offset), limit };
+    if !is_plainly_within(text, bounds) {
+        scan(text, bounds).map_err(exceeded)?;
     }
-    match scan(text, bounds) {
-        Ok(()) => Ok(()),
-        Err((offset, limit)) => Err(Exceeded { place: place(text, offset), limit }),
+    if bounds.unique_names {
+        look_for_repeated(text).map_err(exceeded)?;
     }
+    Ok(())
 }
 
 /// Whether a text is so short and shallow that it keeps every limit however its bytes are read; most are.
@@ -195,6 +214,47 @@ fn scan(text: &[u8], bounds: &Bounds) -> Result<(), (usize, Limit)> {
     Ok(())
 }
 
+/// The first name that stands twice in its object, however it is written. For texts that are within the other bounds.
+fn look_for_repeated(text: &[u8]) -> Result<(), (usize, Limit)> {
+    // What is open: where it begins, and the names so far. Those of a list are none.
+    let mut open: Vec<(usize, HashSet<Cow<'_, [u8]>>)> = Vec::new();
+    let mut last = 0..0;
+    let mut at = 0;
+    while let Some(byte) = text.get(at) {
+        match byte {
+            b'"' => {
+                let end = end_of_text(text, at + 1);
+                last = at + 1..end;
+                at = end;
+            }
+            b'{' | b'[' => open.push((at, HashSet::new())),
+            b'}' | b']' => drop(open.pop()),
+            b':' => {
+                let name = unescaped(&text[last.clone()]);
+                if let Some((begin, names)) = open.last_mut()
+                    && let Some(repeated) = names.replace(name)
+                {
+                    return Err((*begin, Limit::Repeated(shown(&repeated))));
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    Ok(())
+}
+
+/// A name without its escapes; one that is no JSON the parser refuses.
+fn unescaped(name: &[u8]) -> Cow<'_, [u8]> {
+    if !name.contains(&b'\\') {
+        return Cow::Borrowed(name);
+    }
+    match serde_json::from_slice::<String>(&[b"\"", name, b"\""].concat()) {
+        Ok(name) => Cow::Owned(name.into_bytes()),
+        Err(_) => Cow::Borrowed(name),
+    }
+}
+
 /// Where the text that begins here ends: at its closing quotation mark, or at the end of everything.
 fn end_of_text(text: &[u8], mut at: usize) -> usize {
     loop {
@@ -216,8 +276,7 @@ fn is_reserved(name: &[u8]) -> bool {
         return name == RESERVED.as_bytes();
     }
     // Each of its letters is one escape of six bytes at most.
-    name.len() <= 6 * RESERVED.len()
-        && serde_json::from_slice::<String>(&[b"\"", name, b"\""].concat()).is_ok_and(|name| name == RESERVED)
+    name.len() <= 6 * RESERVED.len() && *unescaped(name) == *RESERVED.as_bytes()
 }
 
 /// A step on the way to a place.
@@ -272,16 +331,21 @@ fn named<'p, 't: 'p>(parts: impl Iterator<Item = &'p Part<'t>>) -> String {
         match part {
             Part::Index(index) => write!(shown, "[{index}]").expect("a text takes everything"),
             Part::Field(name) => {
-                let name = String::from_utf8_lossy(name);
-                let cut = name.chars().count() > LETTERS;
-                let name: String = name.chars().take(LETTERS).flat_map(char::escape_debug).collect();
                 let dot = if shown.is_empty() { "" } else { "." };
-                write!(shown, "{dot}{name}{}", if cut { "…" } else { "" }).expect("a text takes everything");
+                write!(shown, "{dot}{}", self::shown(name)).expect("a text takes everything");
             }
             Part::Object => {}
         }
     }
     shown
+}
+
+/// A name, or its beginning, as a sentence has it.
+fn shown(name: &[u8]) -> String {
+    let name = String::from_utf8_lossy(name);
+    let cut = name.chars().count() > LETTERS;
+    let name: String = name.chars().take(LETTERS).flat_map(char::escape_debug).collect();
+    name + if cut { "…" } else { "" }
 }
 
 /// Whether a value is within bounds. Its size is counted roughly: its texts and names, and a few bytes for each element.
@@ -398,6 +462,8 @@ mod tests {
 
     use super::*;
 
+    const SMALL: Bounds = Bounds { depth: 3, elements: 6, key: 4, text: 8, size: 100, unique_names: false };
+
     fn nested(depth: usize) -> String {
         format!("{}{}", "[".repeat(depth), "]".repeat(depth))
     }
@@ -408,7 +474,7 @@ mod tests {
 
     #[test]
     fn what_is_within_bounds_is_read_and_what_is_not_is_named() {
-        let small = Bounds { depth: 3, elements: 6, key: 4, text: 8, size: 100 };
+        let small = SMALL;
         for text in [nested(3), r#"{"a": [1, 2, {"b": "[[[[ \" [["}]}"#.to_owned(), "[1,2,3,4,5,6]".to_owned()] {
             read::<Value>(text.as_bytes(), &Bounds { text: 20, ..small }).unwrap();
         }
@@ -442,7 +508,7 @@ mod tests {
 
     #[test]
     fn a_value_is_measured_as_its_text_is() {
-        let small = Bounds { depth: 3, elements: 6, key: 4, text: 8, size: 200 };
+        let small = Bounds { size: 200, ..SMALL };
         for value in [json!([[[]]]), json!({"a": {"b": [1, 2, 3]}}), json!("12345678"), json!(null)] {
             check_value(&value, &small).unwrap();
             check(value.to_string().as_bytes(), &small).unwrap();
@@ -457,6 +523,40 @@ mod tests {
         }
         let large = json!(vec!["x".repeat(8); 6]);
         assert_eq!(check_value(&large, &Bounds { size: 64, ..small }).unwrap_err().limit, Limit::Size(64));
+    }
+
+    #[test]
+    fn a_name_that_stands_twice_in_one_object_is_refused_where_a_text_has_one_meaning() {
+        for (text, sentence) in [
+            (r#"{"a": 1, "a": 2}"#, "the key \"a\" stands twice in one object"),
+            (r#"{"v": {"x": [0, {"a": 1, "b": {}, "a": 2}]}}"#, "v.x[1]: the key \"a\" stands twice in one object"),
+            (r#"{"v": {"a": 1, "\u0061" : 2}}"#, "v: the key \"a\" stands twice in one object"),
+            (r#"[{"a\"b": 1, "a\"b": 2}]"#, "[0]: the key \"a\\\"b\" stands twice in one object"),
+            (
+                r#"{"1": {"2": {"3": {"4": {"5": {"6": {"7": {"a": [], "a": {}}}}}}}}}"#,
+                "1.2.3.4.5.6…: the key \"a\" stands twice in one object",
+            ),
+        ] {
+            assert_eq!(refused(text, &UNAMBIGUOUS), sentence, "{text}");
+            // Python's json takes the last one, and so does this reader where Python is on the other side.
+            read::<Value>(text.as_bytes(), &OUTSIDE).unwrap();
+        }
+        let long = "n".repeat(1000);
+        let sentence = refused(&format!(r#"{{"{long}": 1, "{long}": 2}}"#), &UNAMBIGUOUS);
+        assert!(sentence.chars().count() < 100, "{sentence}");
+        for text in [
+            r#"{"a": {"a": 1}, "b": {"a": 1}, "c": [{"a": 1}, {"a": 1}], "A": "a", "d": ["a", "a"]}"#,
+            r#"{"a": "\"a\": 1, \"a\": 2", "b": "{\"a\":1,\"a\":2}"}"#,
+            "[]",
+        ] {
+            read::<Value>(text.as_bytes(), &UNAMBIGUOUS).unwrap();
+        }
+        for broken in ["\"", "::::", "{:", "{\"a\":1,\"a", "]}{\"\\u\":,\"\\u\":"] {
+            assert!(read::<Value>(broken.as_bytes(), &UNAMBIGUOUS).is_err());
+        }
+        // One pass over the text, whatever it is made of.
+        let many: Vec<String> = (0..50_000).map(|at| format!("\"{at}\": 0")).collect();
+        check(format!("{{{}}}", many.join(",")).as_bytes(), &UNAMBIGUOUS).unwrap();
     }
 
     #[test]

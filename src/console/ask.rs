@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::params::value_for;
 use super::render::{line, plain};
 use super::terminal::Wants;
-use crate::bounds::{OUTSIDE, read};
+use crate::bounds::{UNAMBIGUOUS, Unfit, read};
 use crate::client::event::Message;
 use crate::ids::MessageId;
 use crate::message::{Approval, Content, MultipleChoice, TextValue, check_text_answer};
@@ -104,12 +104,15 @@ impl Asking {
     /// Takes a line.
     pub fn take(&mut self, typed: &str) -> Taken {
         match &mut self.stage {
-            Stage::Line => Taken::Value(match &self.question.says {
+            Stage::Line => match &self.question.says {
                 Content::TextInput(asked) if !asked.password && asked.value_type == TextValue::String => {
-                    json!(picked(&asked.suggestions, typed).unwrap_or(typed))
+                    Taken::Value(json!(picked(&asked.suggestions, typed).unwrap_or(typed)))
                 }
-                says => value_of(says, typed),
-            }),
+                says => match value_of(says, typed) {
+                    Ok(value) => Taken::Value(value),
+                    Err(why) => Taken::More(format!("({why})\n> ")),
+                },
+            },
             Stage::Lines(lines) => {
                 if typed.is_empty() {
                     return Taken::Value(json!(lines.join("\n")));
@@ -144,18 +147,19 @@ impl Asking {
 }
 
 /// The value that a text stands for, as the answer to a question: choices by label or by number, several with commas
-/// between them, a form as JSON.
-pub fn value_of(question: &Content, text: &str) -> Value {
-    match question {
+/// between them, a form as JSON. The error is a sentence for the person who wrote it.
+pub fn value_of(question: &Content, text: &str) -> Result<Value, String> {
+    Ok(match question {
         Content::MultipleChoice(asked) => choice_of(asked, text),
-        Content::Form(_) => read(text.as_bytes(), &OUTSIDE).unwrap_or_else(|_| json!(text)),
-        // What is not one of the words is the gateway's to refuse.
-        Content::Approval(asked) => match check_text_answer(question, text) {
-            Ok(fits) => with_digest(fits.value, asked),
-            Err(_) => json!(text),
+        Content::Form(_) => match read(text.as_bytes(), &UNAMBIGUOUS) {
+            Ok(value) => value,
+            Err(Unfit::Exceeded(exceeded)) => return Err(exceeded.to_string()),
+            // What is no object is the gateway's to refuse.
+            Err(Unfit::Json(_)) => json!(text),
         },
+        Content::Approval(asked) => with_digest(check_text_answer(question, text)?.value, asked),
         _ => json!(text),
-    }
+    })
 }
 
 /// A decision about what was shown here.
@@ -176,7 +180,7 @@ fn choice_of(asked: &MultipleChoice, text: &str) -> Value {
     if asked.single {
         return json!(label(text));
     }
-    if let Ok(Value::Array(labels)) = read(text.as_bytes(), &OUTSIDE) {
+    if let Ok(Value::Array(labels)) = read(text.as_bytes(), &UNAMBIGUOUS) {
         return Value::Array(labels);
     }
     // A label may have a comma in it.
@@ -312,7 +316,7 @@ impl Field {
                 _ => Err("answer yes or no".to_owned()),
             };
         }
-        let value = value_for(typed, Some(&self.schema));
+        let value = value_for(typed, Some(&self.schema))?;
         let wrong = match self.schema["type"].as_str() {
             Some("integer") => (!value.is_number()).then_some("that is no whole number"),
             Some("number") => (!value.is_number()).then_some("that is no number"),

@@ -242,7 +242,10 @@ impl<'a, W: Write> Console<'a, W> {
         let value = value_of(&question.says, text);
         let shown = if question.says.is_secret() { "•••".to_owned() } else { plain(text) };
         self.note_answer(&shown)?;
-        let refused = self.answer(question, &value).await?;
+        let refused = match value {
+            Ok(value) => self.answer(question, &value).await?,
+            Err(why) => Some(why),
+        };
         if let Some(refused) = &refused {
             self.note(refused)?;
         }

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::bounds::{OUTSIDE, UNAMBIGUOUS, check, read};
+
 /// Reads `name=value` pairs against the schema of a workflow's parameters. The gateway checks them; here a text is only
 /// turned into what the schema asks for.
 pub fn params(typed: &[String], schema: Option<&Value>) -> Result<Map<String, Value>, String> {
@@ -11,21 +13,26 @@ pub fn params(typed: &[String], schema: Option<&Value>) -> Result<Map<String, Va
             return Err(format!("--param {typed:?}: it must be NAME=VALUE"));
         };
         let wanted = schema.and_then(|schema| schema.get("properties")?.get(name));
-        if params.insert(name.to_owned(), value_for(value, wanted)).is_some() {
+        let value = value_for(value, wanted).map_err(|why| format!("--param {name}: {why}"))?;
+        if params.insert(name.to_owned(), value).is_some() {
             return Err(format!("--param {name} is given twice"));
         }
     }
     Ok(params)
 }
 
-/// The value that a text stands for: JSON if it is what `schema` wants, else the text.
-pub(super) fn value_for(text: &str, schema: Option<&Value>) -> Value {
+/// The value that a text stands for: JSON if it is what `schema` wants, else the text. The error says what is wrong with
+/// such JSON.
+pub(super) fn value_for(text: &str, schema: Option<&Value>) -> Result<Value, String> {
     let as_text = || Value::String(text.to_owned());
-    let Some(schema) = schema else { return as_text() };
-    match crate::bounds::read::<Value>(text.as_bytes(), &crate::bounds::OUTSIDE) {
+    let Some(schema) = schema else { return Ok(as_text()) };
+    match read::<Value>(text.as_bytes(), &OUTSIDE) {
         // Whoever wants a text gets "42" as the text that it is.
-        Ok(value) if !value.is_string() && wants(schema, &value) => value,
-        _ => as_text(),
+        Ok(value) if !value.is_string() && wants(schema, &value) => {
+            check(text.as_bytes(), &UNAMBIGUOUS).map_err(|exceeded| exceeded.to_string())?;
+            Ok(value)
+        }
+        _ => Ok(as_text()),
     }
 }
 
@@ -83,6 +90,9 @@ mod tests {
         ] {
             assert_eq!(of(typed), wanted, "{typed}");
         }
+        let twice = params(&["map={\"m\": {\"a\": 1, \"a\": 2}}".to_owned()], Some(&schema)).unwrap_err();
+        assert_eq!(twice, "--param map: m: the key \"a\" stands twice in one object");
+        assert!(params(&["text={\"a\": 1, \"a\": 2}".to_owned()], Some(&schema)).is_ok());
         assert!(params(&["text".to_owned()], None).is_err());
         assert!(params(&["a=1".to_owned(), "a=2".to_owned()], None).is_err());
     }

@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 
-use crate::bounds::{self, OUTSIDE, Unfit};
+use crate::bounds::{self, UNAMBIGUOUS, Unfit};
 use crate::gateway::error::ApiError;
 
 /// The largest body that `/api` reads. Whatever is started or answered must fit into one stored message (about 1 MB);
@@ -41,7 +41,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
             return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", words));
         }
         let bytes = read(request.into_body(), LARGEST).await?;
-        bounds::read(&bytes, &OUTSIDE).map(Json).map_err(|unfit| {
+        bounds::read(&bytes, &UNAMBIGUOUS).map(Json).map_err(|unfit| {
             let unfitting = |why: &str| {
                 let words = format!("the body does not fit: {why}");
                 ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_body", words)

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::bounds::{OUTSIDE, read};
+use crate::bounds::{UNAMBIGUOUS, Unfit, read};
 
 use super::{Approval, Content, Decision, Form, MultipleChoice, TextInput, TextValue, Verdict, permission};
 
@@ -40,7 +40,7 @@ pub fn check_text_answer(question: &Content, answer: &str) -> Result<Fits, Strin
             check_choice(asked, &Value::Array(labels))
         }
         Content::Form(asked) => {
-            let object = read(answer.as_bytes(), &OUTSIDE)
+            let object = read(answer.as_bytes(), &UNAMBIGUOUS)
                 .map_err(|error| format!("the answer must be a JSON object: {error}"))?;
             check_form(asked, &object)
         }
@@ -54,8 +54,10 @@ pub fn check_text_answer(question: &Content, answer: &str) -> Result<Fits, Strin
                     let reason = answer.split_once(':').map_or("", |(_, reason)| reason.trim());
                     json!({"decision": "deny", "reason": reason})
                 }
-                _ => read(answer.as_bytes(), &OUTSIDE)
-                    .map_err(|_| "answer once, always or deny (deny: with a reason)".to_owned())?,
+                _ => read(answer.as_bytes(), &UNAMBIGUOUS).map_err(|unfit| match unfit {
+                    Unfit::Exceeded(exceeded) => exceeded.to_string(),
+                    Unfit::Json(_) => "answer once, always or deny (deny: with a reason)".to_owned(),
+                })?,
             };
             check_verdict(asked, &decision)
         }

@@ -5,7 +5,7 @@ use serde_json::{Map, Number, Value, json};
 use sha2::Digest;
 
 use super::{Approval, Change, Verdict};
-use crate::bounds::{Bounds, Limit, MADE, OUTSIDE, Unfit, check_value, read};
+use crate::bounds::{Bounds, Limit, MADE, OUTSIDE, UNAMBIGUOUS, Unfit, check_value, read};
 use crate::ids::hex;
 use crate::redact::REDACTED;
 
@@ -115,7 +115,7 @@ fn apply(arguments: &mut Value, change: &Change, bounds: &Bounds) -> Result<(), 
     let Some(text) = &change.json else {
         return fields.shift_remove(&name).map(drop).ok_or_else(unknown);
     };
-    let value: Value = read(text.as_bytes(), &OUTSIDE).map_err(|unfit| match unfit {
+    let value: Value = read(text.as_bytes(), &UNAMBIGUOUS).map_err(|unfit| match unfit {
         Unfit::Exceeded(exceeded) => format!("{place}: {exceeded}"),
         Unfit::Json(_) => format!("{place}: what it is changed to must be JSON text"),
     })?;

@@ -471,6 +471,71 @@ async fn changes_of_a_call_that_are_too_deep_or_too_much_are_refused_at_rest_and
     gateway.end().await;
 }
 
+/// Answers in which one key stands twice, as JSON text, and what the refusal of each says. `digest` is that of the question.
+fn ambiguous_answers(digest: Option<&str>) -> [(String, &'static str, &'static str); 4] {
+    let with = |rest: &str| format!(r#"{{"decision":"once","digest":{},{rest}}}"#, json!(digest));
+    [
+        (with(r#""arguments":{"x":1,"x":2}"#), "arguments", "the key \"x\" stands twice in one object"),
+        (
+            with(r#""arguments":{"x":[{"k":1,"\u006b":2}]}"#),
+            "arguments.x[0]",
+            "the key \"k\" stands twice in one object",
+        ),
+        (
+            with(r#""changes":[{"path":"/x","json":"{\"k\":{\"to\":1,\"to\":2}}"}]"#),
+            "/x: k",
+            "the key \"to\" stands twice",
+        ),
+        (with(r#""decision":"always""#), "", "the key \"decision\" stands twice in one object"),
+    ]
+}
+
+#[tokio::test]
+async fn a_key_that_stands_twice_in_an_approval_is_refused_at_rest_and_over_a_socket() {
+    let gateway = GatewayHouse::start().await;
+    let worker = House::join(gateway.broker.clone(), KEEPS, LONG, fastagency::model::Models::default());
+    let run = RunId::random();
+    worker.start(run).await;
+    let mut follower = worker.follow(run).await;
+    let (question, _, approval) = asked(&mut follower).await;
+    for (answer, place, why) in ambiguous_answers(approval.digest.as_deref()) {
+        let url = format!("{}/api/runs/{run}/answers/{question}", gateway.url);
+        let call = gateway.http.post(url).header("content-type", "application/json");
+        let refused = call.body(format!(r#"{{"value":{answer}}}"#)).send().await.unwrap();
+        let status = refused.status().as_u16();
+        let told: Value = refused.json().await.unwrap();
+        let told = told["error"]["message"].as_str().unwrap().to_owned();
+        assert!(status == 422 && told.contains(why) && told.contains(place), "{answer}: {status} {told}");
+    }
+    // A start's parameters are ours to read, too; what FastAgency's clients send is read as Python reads it.
+    let ambiguous = r#"{"workflow":"keeps","params":{"a":{"b":1,"b":2}}}"#;
+    let call = gateway.http.post(format!("{}/api/runs", gateway.url)).header("content-type", "application/json");
+    let refused = call.body(ambiguous).send().await.unwrap();
+    assert_eq!(refused.status().as_u16(), 422);
+    assert!(refused.text().await.unwrap().contains("params.a: the key \\\"b\\\" stands twice"));
+    worker.answer(run, question, Answer::Text("deny".into())).await;
+
+    let run = RunId::random();
+    let mut socket = gateway.socket().await;
+    let ambiguous =
+        format!(r#"{{"user_id":"None","workflow_uuid":"{run}","name":"none","name":"keeps","params":{{}}}}"#);
+    say(&mut socket, ambiguous).await;
+    let mut before: Option<&str> = None;
+    for answer in ambiguous_answers(None).into_iter().map(Some).chain([None]) {
+        let mut frame = hear_json(&mut socket).await;
+        while frame["type"] != "multiple_choice" {
+            frame = hear_json(&mut socket).await;
+        }
+        assert!(before.is_none_or(|why| frame["content"]["prompt"].as_str().unwrap().contains(why)), "{frame}");
+        let text = answer.as_ref().map_or("Allow once", |(text, _, _)| text);
+        say(&mut socket, text).await;
+        before = answer.map(|(_, _, why)| why);
+    }
+    assert_eq!(worker.follow(run).await.ended().await, (Ending::Completed, json!({"k": 1})));
+    worker.close().await;
+    gateway.end().await;
+}
+
 /// A tool that is called with a password, twice.
 const SIGNS: &str = r#"
 version: 1
