@@ -389,12 +389,17 @@ pub struct StartRun {
     pub params: Option<Map<String, Value>>,
 }
 
+/// The longest title, in characters.
+pub const LONGEST_TITLE: usize = 120;
+/// The longest reason why a run is removed or erased, in characters.
+pub const LONGEST_REASON: usize = 500;
+
 /// The body of `PATCH /api/runs/{id}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RenameRun {
     /// The new title, one line. Null or empty: the first answer is its title again.
-    #[schemars(length(max = 120))]
+    #[schemars(length(max = LONGEST_TITLE))]
     pub title: Option<String>,
 }
 
@@ -412,6 +417,7 @@ pub struct AnswerQuestion {
 pub struct EraseUser {
     /// The user whose words are erased.
     pub user: String,
-    /// Why; it is kept.
+    /// Why, one line; it is kept.
+    #[schemars(length(max = LONGEST_REASON))]
     pub reason: String,
 }

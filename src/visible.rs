@@ -30,6 +30,36 @@ pub fn is_hidden(c: char) -> bool {
     is_blank(c) || matches!(get_general_category(c), Control | Format | LineSeparator | ParagraphSeparator)
 }
 
+/// What joins letters and pictures into others, and chooses between two pictures of one: it stands in many texts.
+pub fn is_joining(c: char) -> bool {
+    matches!(c, '\u{200c}' | '\u{200d}' | '\u{fe0e}' | '\u{fe0f}')
+}
+
+/// Why a text is not taken where one line is asked for, such as a title or a reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UnfitLine {
+    /// It is too long, or more than one line.
+    #[error("must be one line of at most {0} characters")]
+    Long(usize),
+    /// It has a character that nobody sees, or that moves or turns around others.
+    #[error("has the character U+{:04X}, which cannot be seen; leave it out", u32::from(*.0))]
+    Hidden(char),
+}
+
+/// Takes a text as one line, in which nothing is hidden, without spaces at its ends. What joins letters and emoji may be there,
+/// as on the page. `longest` is in characters.
+pub fn checked_line(text: &str, longest: usize) -> Result<&str, UnfitLine> {
+    let text = text.trim();
+    if text.chars().count() > longest || text.contains(['\n', '\r', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}'])
+    {
+        return Err(UnfitLine::Long(longest));
+    }
+    match text.chars().find(|c| is_hidden(*c) && !is_joining(*c)) {
+        Some(hidden) => Err(UnfitLine::Hidden(hidden)),
+        None => Ok(text),
+    }
+}
+
 /// Whether a character cannot be told from a plain space or from nothing, or has no picture that everybody knows.
 fn is_unseen(c: char) -> bool {
     use GeneralCategory::{PrivateUse, SpaceSeparator, Unassigned};

@@ -9,7 +9,7 @@ use crate::legible::{self, legible};
 use crate::message::Content;
 use crate::run::attach::Delta;
 use crate::run::record::Ending;
-use crate::visible::{is_hidden, written_out};
+use crate::visible::{is_hidden, is_joining, written_out};
 
 /// The longest function call or result that is shown, in characters: they are for machines, and may be of any size.
 const CALL_SHOWN: usize = 2000;
@@ -25,17 +25,12 @@ fn without_controls(text: &str) -> String {
 }
 
 fn is_plain(c: char) -> bool {
-    matches!(c, '\n' | '\t') || !is_bidi(c) && !c.is_control() && (!is_hidden(c) || is_of_emoji(c))
+    matches!(c, '\n' | '\t') || !is_bidi(c) && !c.is_control() && (!is_hidden(c) || is_joining(c))
 }
 
 /// What turns the direction of writing.
 fn is_bidi(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// What joins pictures and letters into others.
-fn is_of_emoji(c: char) -> bool {
-    matches!(c, '\u{200c}' | '\u{200d}' | '\u{fe0e}' | '\u{fe0f}')
 }
 
 /// A text in one line.

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use crate::api::{AuditRunList, AuditRunView, EraseUser};
+use crate::api::{AuditRunList, AuditRunView, EraseUser, LONGEST_REASON};
 use crate::audit::erase::Erased;
 use crate::audit::verify::{self, Verifier};
 use crate::audit::{Columns, Format, Prompts, Selection, erase, event, every_run, history, listed, unreadable};
@@ -36,6 +36,7 @@ use crate::run::assembler::Assembler;
 use crate::run::record::{Body, Erasure, LogEntry};
 use crate::run::summary::{self, Summary};
 use crate::run::{self, redaction};
+use crate::visible::checked_line;
 
 /// How many runs a list shows unless it is asked for more or less, and how many at most.
 const LISTED: usize = 50;
@@ -180,10 +181,11 @@ pub async fn erase(
     guard::may_erase(&gateway, &caller)?;
     let unfit = |message: &str| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_body", message);
     let user = UserId::new(erasing.user.as_str()).ok_or_else(|| unfit("user: must be the name of a user"))?;
-    let reason = erasing.reason.trim().to_owned();
+    let reason = checked_line(&erasing.reason, LONGEST_REASON).map_err(|why| unfit(&format!("reason: {why}")))?;
     if reason.is_empty() {
         return Err(unfit("reason: must say why; it is kept"));
     }
+    let reason = reason.to_owned();
     let by = caller.user.as_ref().map(ToString::to_string);
     let erasure = Erasure { by, reason, at: gateway.clock.now() };
     let erased = erase::erase(&gateway.broker, &user, &erasure, gateway.settings.keep_evidence).await?;

@@ -10,7 +10,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::api::{
-    AnswerQuestion, QuestionList, QuestionView, RenameRun, RunList, RunView, StartRun, WorkflowList, WorkflowView,
+    AnswerQuestion, LONGEST_REASON, LONGEST_TITLE, QuestionList, QuestionView, RenameRun, RunList, RunView, StartRun,
+    WorkflowList, WorkflowView,
 };
 use crate::auth::{Caller, Scope};
 use crate::broker::RemovalMethod;
@@ -30,6 +31,7 @@ use crate::run::record::{Body, Created, LogEntry, Record, Removal, Renamed};
 use crate::run::redaction;
 use crate::run::remove::remove;
 use crate::run::summary::{self, State as RunState, Summary};
+use crate::visible::checked_line;
 
 /// The longest `?wait=`: proxies commonly give up after a minute.
 const LONGEST_WAIT: Duration = Duration::from_secs(55);
@@ -37,10 +39,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(55);
 const LISTED: usize = 50;
 /// How many runs a list shows at most: what a person may look through.
 const MOST_LISTED: usize = 500;
-/// The longest title, in characters.
-const LONGEST_TITLE: usize = 120;
-/// The longest reason why a run is removed, in characters.
-const LONGEST_REASON: usize = 500;
 /// About how many bytes are left of a removed run, its reason aside: its tombstone, and a line for the audit.
 const TOMBSTONE: usize = 2048;
 /// The longest `Idempotency-Key`, in bytes; a UUID has 36.
@@ -372,14 +370,10 @@ pub async fn rename(
     let found = look_up(&gateway, run, &caller).await?;
     found.allow_owner(&caller)?;
     let owner = found.created.user;
-    let title = change.title.as_deref().map(str::trim).filter(|title| !title.is_empty());
-    if title.is_some_and(|title| title.chars().count() > LONGEST_TITLE || title.chars().any(char::is_control)) {
-        return Err(ApiError::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "invalid_title",
-            format!("title: must be one line of at most {LONGEST_TITLE} characters"),
-        ));
-    }
+    let title = change.title.as_deref().map(|title| checked_line(title, LONGEST_TITLE)).transpose();
+    let title = title
+        .map_err(|why| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_title", format!("title: {why}")))?;
+    let title = title.filter(|title| !title.is_empty());
     // No run needs its title: what is not to be seen is not kept in the first place.
     let title = title.map(|title| gateway.settings.redactor.text(title));
     let weight = summary::weight_of_rename(&gateway.broker, owner.as_ref(), run, title.as_deref()).await?;
@@ -412,22 +406,15 @@ pub async fn delete(
         return Err(ApiError::new(StatusCode::CONFLICT, "run_not_ended", "the run has not ended")
             .hint(Some("cancel it first".to_owned())));
     }
-    let reason = reason.map(|reason| reason.trim().to_owned()).filter(|reason| !reason.is_empty());
-    if reason
-        .as_deref()
-        .is_some_and(|reason| reason.chars().count() > LONGEST_REASON || reason.chars().any(char::is_control))
-    {
-        return Err(ApiError::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "invalid_query",
-            format!("reason: must be one line of at most {LONGEST_REASON} characters"),
-        ));
-    }
-    let weight = TOMBSTONE + reason.as_deref().map_or(0, str::len);
+    let reason = reason.as_deref().map(|reason| checked_line(reason, LONGEST_REASON)).transpose();
+    let reason = reason
+        .map_err(|why| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_query", format!("reason: {why}")))?;
+    let reason = reason.filter(|reason| !reason.is_empty());
+    let weight = TOMBSTONE + reason.map_or(0, str::len);
     let removal = Removal {
         at: Some(gateway.clock.now()),
         by: caller.user.as_ref().map(ToString::to_string),
-        reason: reason.map(|reason| gateway.settings.redactor.text(&reason).into_owned()),
+        reason: reason.map(|reason| gateway.settings.redactor.text(reason).into_owned()),
         ..Removal::default()
     };
     remove(&gateway.broker, run, &found.created, removal, gateway.settings.keep_evidence, RemovalMethod::Overwrite)

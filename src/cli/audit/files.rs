@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::which::Which;
 use super::{Source, find, unknown, unreachable};
+use crate::api::LONGEST_REASON;
 use crate::audit::verify::{self, Report, Verdict, Verifier};
 use crate::audit::{self, Columns};
 use crate::broker::Broker;
@@ -22,6 +23,7 @@ use crate::ids::{RunId, UserId};
 use crate::redact::Redactor;
 use crate::run::record::Erasure;
 use crate::run::redaction;
+use crate::visible::checked_line;
 
 /// Which events, and how they are written.
 #[derive(Args)]
@@ -321,7 +323,10 @@ impl Erase {
     pub(super) async fn run(&self, source: &Source, as_json: bool) -> Result<ExitCode, CliError> {
         let user = UserId::new(self.user.as_str())
             .ok_or_else(|| CliError::Usage(format!("{:?} is no name of a user", self.user)))?;
-        if self.reason.trim().is_empty() {
+        let reason = checked_line(&self.reason, LONGEST_REASON)
+            .map_err(|why| CliError::Usage(format!("--reason {why}")))?
+            .to_owned();
+        if reason.is_empty() {
             return Err(CliError::Usage("--reason must say why; it is kept".to_owned()));
         }
         if !self.yes {
@@ -331,10 +336,10 @@ impl Erase {
         let erased = match source {
             Source::Broker { broker, keep_evidence, .. } => {
                 let by = std::env::var("USER").ok().filter(|name| !name.is_empty());
-                let erasure = Erasure { by, reason: self.reason.trim().to_owned(), at: SystemClock.now() };
+                let erasure = Erasure { by, reason, at: SystemClock.now() };
                 json!(audit::erase::erase(broker, &user, &erasure, *keep_evidence).await?)
             }
-            Source::Gateway(client) => client.erase(user.as_str(), &self.reason).await.map_err(unreachable)?,
+            Source::Gateway(client) => client.erase(user.as_str(), &reason).await.map_err(unreachable)?,
         };
         let count = |what: &str| erased[what].as_array().map_or(0, Vec::len);
         let (gone, left, elsewhere) = (count("erased"), count("not_ended"), count("answered_elsewhere"));

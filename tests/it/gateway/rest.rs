@@ -239,6 +239,47 @@ async fn a_bad_call_is_answered_in_words() {
 }
 
 #[tokio::test]
+async fn a_title_and_a_reason_are_one_line_in_which_nothing_is_hidden() {
+    let house = House::start().await;
+    let run = house.started("echo").await;
+    let path = format!("/api/runs/{run}");
+    let rename = async |title: &str| house.call("PATCH", &path, Some(json!({"title": title}))).await;
+    let hidden =
+        ["\u{202e}", "\u{2066}", "\u{200b}", "\u{feff}", "\u{ad}", "\u{3164}", "\u{2800}", "\u{e0041}", "\t", "\u{1b}"];
+    for letter in hidden {
+        let text = format!("a{letter}b");
+        let point = format!("U+{:04X}", u32::from(letter.chars().next().unwrap()));
+        let (status, told) = rename(&text).await;
+        assert_eq!((status, &told["error"]["code"]), (422, &json!("invalid_title")), "{letter:?}");
+        assert!(told["error"]["message"].as_str().unwrap().contains(&point), "{told}");
+        let erase = json!({"user": "nobody", "reason": text});
+        let (status, told) = house.post("/api/audit/erase", erase).await;
+        assert_eq!((status, &told["error"]["code"]), (422, &json!("invalid_body")), "{letter:?}");
+        assert!(told["error"]["message"].as_str().unwrap().contains(&point), "{told}");
+    }
+    for text in ["a\u{2028}b", "a\u{2029}b", "a\u{85}b", "a\nb"] {
+        let (status, told) = rename(text).await;
+        assert_eq!(status, 422, "{text:?}");
+        assert_eq!(told["error"]["message"], "title: must be one line of at most 120 characters", "{text:?}");
+        assert_eq!(house.post("/api/audit/erase", json!({"user": "nobody", "reason": text})).await.0, 422, "{text:?}");
+    }
+    let long = json!({"user": "nobody", "reason": "x".repeat(501)});
+    assert_eq!(house.post("/api/audit/erase", long).await.0, 422);
+    // What joins letters and emoji is in many texts.
+    for title in ["👩\u{200d}👩\u{200d}👧 ❤\u{fe0f}", "نامه\u{200c}ای", "5\u{a0}€"] {
+        let (status, renamed) = rename(title).await;
+        assert_eq!((status, renamed["title"].as_str()), (200, Some(title)));
+    }
+    Player::take(&house, run).await.end(json!("done")).await;
+    for reason in ["a%E2%80%A8b", "a%E2%80%AEb", "a%09b"] {
+        let (status, told) = house.call("DELETE", &format!("{path}?reason={reason}"), None).await;
+        assert_eq!((status, &told["error"]["code"]), (422, &json!("invalid_query")), "{reason}: {told}");
+    }
+    assert_eq!(house.call("DELETE", &format!("{path}?reason=a%20mistake"), None).await.0, 204);
+    house.end().await;
+}
+
+#[tokio::test]
 async fn a_body_that_is_no_json_or_too_large_is_refused() {
     let house = House::start().await;
     let post = |body: String| {
