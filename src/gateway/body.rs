@@ -34,6 +34,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
                 "the body must be JSON, sent with the header \"content-type: application/json\"",
             ));
         }
+        if let Some(charset) = other_charset(kind) {
+            let words = format!("the body must be JSON in UTF-8, not in {charset:?}");
+            return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", words));
+        }
         let encoding = request.headers().get(header::CONTENT_ENCODING);
         if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
             // Nothing is unpacked here: a kilobyte could become a gigabyte.
@@ -61,6 +65,15 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 pub fn is_json(content_type: &str) -> bool {
     let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
+}
+
+/// The character encoding that a content type names, if it is not that of JSON (UTF-8, or ASCII as a part of it).
+fn other_charset(content_type: &str) -> Option<String> {
+    let mut parameters = content_type.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
+    let charset = parameters.find(|(name, _)| name.trim().eq_ignore_ascii_case("charset"))?.1;
+    let charset = charset.trim().trim_matches('"').to_ascii_lowercase();
+    let is_ours = matches!(charset.as_str(), "utf-8" | "utf8" | "us-ascii" | "ascii");
+    (!is_ours).then(|| charset.chars().take(40).collect())
 }
 
 /// How long a body may take to come whole: over a line of 1 Mbit/s the largest takes 40 s.
@@ -103,5 +116,20 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
             let text = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
             ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_query", format!("the query does not fit: {text}"))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_utf_8() {
+        for kind in ["application/json", "application/json; charset=UTF-8", "application/json;Charset=\"utf-8\"; x=y"] {
+            assert_eq!(other_charset(kind), None, "{kind}");
+        }
+        for kind in ["application/json; charset=utf-16", "application/json; x=y; CHARSET = \"UTF-16\""] {
+            assert_eq!(other_charset(kind).as_deref(), Some("utf-16"), "{kind}");
+        }
     }
 }

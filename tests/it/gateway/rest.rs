@@ -280,6 +280,27 @@ async fn a_title_and_a_reason_are_one_line_in_which_nothing_is_hidden() {
 }
 
 #[tokio::test]
+async fn an_idempotency_key_has_no_controls_and_json_is_utf_8() {
+    let house = House::start().await;
+    let start = async |kind: &str, key: &[u8]| {
+        let call = house.http.post(format!("{}/api/runs", house.url)).header("content-type", kind);
+        let key = reqwest::header::HeaderValue::from_bytes(key).unwrap();
+        let answer = call.header("idempotency-key", key).body(r#"{"workflow":"echo"}"#).send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap()["error"]["code"].clone())
+    };
+    let json = "application/json";
+    for key in [&b"a\tb"[..], b"", "k\u{e9}y".as_bytes()] {
+        assert_eq!(start(json, key).await, (422, json!("invalid_idempotency_key")), "{key:?}");
+    }
+    assert_eq!(start(json, b"a key-1").await, (201, Value::Null));
+    for kind in ["application/json; charset=utf-16", "application/json;charset=\"ISO-8859-1\""] {
+        assert_eq!(start(kind, b"another").await, (415, json!("unsupported_media_type")), "{kind}");
+    }
+    assert_eq!(start("application/json; charset=UTF-8", b"a key-2").await, (201, Value::Null));
+    house.end().await;
+}
+
+#[tokio::test]
 async fn a_body_that_is_no_json_or_too_large_is_refused() {
     let house = House::start().await;
     let post = |body: String| {
