@@ -73,7 +73,7 @@ impl All {
         }
 
         let admin_link = project::admin_link(&config.auth, folder)?;
-        let admin = project::admin_line(admin_link.as_deref(), &page_url);
+        let admin = project::admin_line(admin_link.as_deref(), Some(&page_url));
         let parts = project::worker_parts(&config, broker.clone(), sealer.clone(), self.mock_llm)?;
         let gateway_settings = gateway::Settings {
             auth: config.auth.clone(),

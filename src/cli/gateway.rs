@@ -30,8 +30,8 @@ impl Gateway {
         project::check_reach(&config, &[&listener])?;
         let url = project::url(&listener);
         let admin_link = project::admin_link(&config.auth, None)?;
-        let page = config.ui.public_url.clone().unwrap_or_else(|| format!("http://127.0.0.1:{}", config.ui.port));
-        let admin = project::admin_line(admin_link.as_deref(), &page);
+        let page = project::configured_page(&config.ui);
+        let admin = project::admin_line(admin_link.as_deref(), page.as_deref());
         let settings = gateway::Settings {
             auth: config.auth.clone(),
             admin_link,

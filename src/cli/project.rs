@@ -83,9 +83,20 @@ pub(super) fn admin_link(auth: &config::Auth, folder: Option<&Path>) -> Result<O
     Ok(Some(Arc::new(link)))
 }
 
-/// The line that tells people of the admin link, if there is one; `page` is where the page is.
-pub(super) fn admin_line(link: Option<&AdminLink>, page: &str) -> String {
-    link.map_or_else(String::new, |link| format!("\nadmin: {}/admin#link={}", page.trim_end_matches('/'), link.code()))
+/// The line that tells people of the admin link, if there is one; `page` is where the page is, as far as this process knows.
+pub(super) fn admin_line(link: Option<&AdminLink>, page: Option<&str>) -> String {
+    let Some(link) = link else { return String::new() };
+    let path = format!("/admin#link={}", link.code());
+    match page {
+        Some(page) => format!("\nadmin: {}{path}", page.trim_end_matches('/')),
+        None => format!("\nadmin: {path} at the address of the page, which is not known here (set ui.public_url)"),
+    }
+}
+
+/// Where the page is for a process that does not serve it: what the configuration says of it.
+pub(super) fn configured_page(ui: &config::Ui) -> Option<String> {
+    let placed = || ui.is_placed.then(|| url_of(SocketAddr::new(ui.host, ui.port)));
+    ui.public_url.clone().or_else(placed)
 }
 
 /// Refuses to listen to other machines where no one is asked who calls, unless the configuration allows it.
@@ -383,10 +394,13 @@ pub(super) async fn listen(listen: &Listen, host: IpAddr, port: u16) -> Result<T
 
 /// The address that a person can open for a listener.
 pub(super) fn url(listener: &TcpListener) -> String {
-    match listener.local_addr() {
-        Ok(address) if address.ip().is_unspecified() => format!("http://127.0.0.1:{}", address.port()),
-        Ok(address) => format!("http://{address}"),
-        Err(_) => "http://?".to_owned(),
+    listener.local_addr().map_or_else(|_| "http://?".to_owned(), url_of)
+}
+
+fn url_of(address: SocketAddr) -> String {
+    match address.ip().is_unspecified() {
+        true => format!("http://127.0.0.1:{}", address.port()),
+        false => format!("http://{address}"),
     }
 }
 

@@ -381,6 +381,8 @@ pub struct Ui {
     pub host: IpAddr,
     /// Its port (default 8888).
     pub port: u16,
+    /// Whether the configuration says where it listens.
+    pub is_placed: bool,
     /// The page's title (default: the project's name).
     pub title: String,
     /// A picture beside the title.

@@ -222,9 +222,11 @@ impl Reader<'_> {
     fn ui(&self, field: &Field<'_>, name: &str, gateway_port: u16) -> Option<Ui> {
         let fields = field.fields(&UI)?;
         let default = default_ui(name, gateway_port);
+        let (host, port) = (fields.read("host", host), fields.read("port", port));
         Some(Ui {
-            host: fields.read("host", host).unwrap_or(default.host),
-            port: fields.read("port", port).unwrap_or(default.port),
+            host: host.unwrap_or(default.host),
+            port: port.unwrap_or(default.port),
+            is_placed: host.is_some() || port.is_some(),
             title: fields.read("title", Field::text).map_or(default.title, str::to_owned),
             logo: self.path(&fields, "logo"),
             css: self.path(&fields, "css"),
@@ -359,6 +361,7 @@ fn default_ui(name: &str, gateway_port: u16) -> Ui {
     Ui {
         host: Ipv4Addr::LOCALHOST.into(),
         port: 8888,
+        is_placed: false,
         title: name.to_owned(),
         logo: None,
         css: None,

@@ -9,6 +9,7 @@ use super::access::{basic, people};
 use super::house::{House, client};
 use super::login::nobody;
 use super::ui::Front;
+use crate::support::nats_server::NatsServer;
 use crate::support::tier::Tier;
 
 /// As the configuration has it where no proxy is named.
@@ -157,6 +158,25 @@ async fn with_mode_none_other_machines_are_listened_to_only_if_it_is_said_loudly
         "gateway and page say it: {:?}",
         tier.heard()
     );
+}
+
+#[tokio::test]
+async fn a_gateway_apart_prints_where_the_page_is_as_far_as_it_knows() {
+    let Some(nats) = NatsServer::start("exposure::a_gateway_apart_prints_where_the_page_is") else { return };
+    for (ui, printed) in [
+        ("", "admin: /admin#link="),
+        ("ui: { title: Here }\n", "admin: /admin#link="),
+        ("ui: { port: 9191 }\n", "admin: http://127.0.0.1:9191/admin#link="),
+        ("ui: { host: 127.0.0.3 }\n", "admin: http://127.0.0.3:8888/admin#link="),
+        ("ui: { port: 9191, public_url: 'https://page.example/' }\n", "admin: https://page.example/admin#link="),
+    ] {
+        let folder = project(&format!("nats: {{ url: '{}' }}\n{ui}", nats.url()));
+        let mut gateway = Tier::start(folder.path(), &["gateway", "--port", "0"]);
+        let said = gateway.says("admin: ");
+        assert!(said.starts_with(printed), "{ui:?}: {said}");
+        assert_eq!(said.contains("set ui.public_url"), printed.starts_with("admin: /"), "{said}");
+        assert!(gateway.terminate().success());
+    }
 }
 
 #[tokio::test]
