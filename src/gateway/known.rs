@@ -1,5 +1,6 @@
 //! The workflows that can be started, kept at hand: a task reads them again whenever a shelf has changed, so that a start
-//! costs no look-up. While the task has no news of the broker every question is asked at the broker itself.
+//! costs no look-up. While the task has no news of the broker every question is asked at the broker itself. FastAgency's bucket
+//! has one copy, whatever the cluster: while it is away, what it said last holds, and ours does not wait for it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -7,10 +8,11 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::select_all;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::broker::contract::Discovered;
-use crate::broker::{Broker, Shelf};
+use crate::broker::{self, Broker, Shelf};
 use crate::gateway::params::Params;
 use crate::ids::Name;
 use crate::lifecycle::Shutdown;
@@ -26,6 +28,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const MOST_IGNORED: usize = 1000;
 /// The shortest time between two readings for names that are not at hand: made-up ones must not keep the broker busy.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
+/// How long FastAgency's bucket may take where somebody waits.
+const FOREIGN_PATIENCE: Duration = Duration::from_millis(500);
+/// How often it is tried again while it is away.
+const FOREIGN_AWAY: Duration = Duration::from_secs(5);
 /// How long to wait after the broker failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
@@ -67,13 +73,28 @@ pub struct Known {
     ignored: Mutex<BTreeSet<(Name, String)>>,
     /// What was read last for a name that was not at hand, and when that began.
     looked: tokio::sync::Mutex<Option<(Instant, Arc<Snapshot>)>>,
+    foreign: RwLock<Foreign>,
+    /// What FastAgency's workers announce has changed.
+    foreign_changed: Notify,
+}
+
+/// What FastAgency's workers announce.
+#[derive(Default)]
+struct Foreign {
+    /// As it was read last.
+    found: Arc<Vec<Discovered>>,
+    /// Why it could not be read since.
+    trouble: Option<String>,
+    /// Whether it was ever read.
+    is_read: bool,
 }
 
 impl Known {
     /// Knows nothing yet; [`Known::keep`] is to be started.
     pub fn new(broker: Broker, trusted: Vec<PublicKey>) -> Self {
         let (at_hand, looked) = (RwLock::new(None), tokio::sync::Mutex::new(None));
-        Self { broker, trusted, at_hand, looked, ignored: Mutex::default() }
+        let (foreign, foreign_changed) = (RwLock::default(), Notify::new());
+        Self { broker, trusted, at_hand, looked, ignored: Mutex::default(), foreign, foreign_changed }
     }
 
     /// All that can be started.
@@ -84,9 +105,25 @@ impl Known {
         }
     }
 
+    /// Why FastAgency's workflows cannot be read now.
+    pub fn foreign_trouble(&self) -> Option<String> {
+        self.foreign.read().unwrap_or_else(PoisonError::into_inner).trouble.clone()
+    }
+
     /// Who would run the workflow of that name. A name that is not at hand is looked up, as it may be new; all who ask for such
-    /// names share one look a second.
+    /// names share one look a second. An error if it may be one of FastAgency's and these cannot be read.
     pub async fn find(&self, name: &str) -> Result<Option<Found>> {
+        let found = self.look_for(name).await?;
+        match self.foreign_trouble() {
+            Some(trouble) if found.is_none() => Err(run::Error::from(broker::Error::Unavailable {
+                doing: "read FastAgency's workflows".to_owned(),
+                source: Some(trouble.into()),
+            })),
+            _ => Ok(found),
+        }
+    }
+
+    async fn look_for(&self, name: &str) -> Result<Option<Found>> {
         let asked = Instant::now();
         let at_hand = || self.at_hand().and_then(|snapshot| snapshot.find(name));
         if let Some(found) = at_hand() {
@@ -105,6 +142,7 @@ impl Known {
             }
         }
         let begun = Instant::now();
+        self.look_at_foreign(FOREIGN_PATIENCE).await;
         let snapshot = Arc::new(self.read().await?);
         let found = snapshot.find(name);
         *looked = Some((begun, snapshot));
@@ -113,6 +151,37 @@ impl Known {
 
     /// Keeps what is at hand up to date until the end.
     pub async fn keep(&self, shutdown: Shutdown) {
+        tokio::join!(self.keep_native(&shutdown), self.keep_foreign(&shutdown));
+    }
+
+    async fn keep_foreign(&self, shutdown: &Shutdown) {
+        let Some(contract) = &self.broker.contract else { return };
+        let watch = async || -> broker::Result<()> {
+            let mut changes = contract.watch_discovery().await?;
+            loop {
+                let pause = if self.foreign_trouble().is_some() { FOREIGN_AWAY } else { LONGEST_PAUSE };
+                if let Ok(None) = tokio::time::timeout(pause, changes.next()).await {
+                    return Ok(());
+                }
+                contract.discovered().await.map(|found| self.note_foreign(Ok(found)))?;
+                tokio::time::sleep(SHORTEST_PAUSE).await;
+            }
+        };
+        loop {
+            tokio::select! {
+                () = shutdown.soft() => return,
+                outcome = watch() => if let Err(error) = outcome {
+                    self.note_foreign(Err(error));
+                }
+            }
+            tokio::select! {
+                () = shutdown.soft() => return,
+                () = tokio::time::sleep(AFTER_FAILURE) => {}
+            }
+        }
+    }
+
+    async fn keep_native(&self, shutdown: &Shutdown) {
         loop {
             tokio::select! {
                 () = shutdown.soft() => return,
@@ -129,21 +198,65 @@ impl Known {
     }
 
     async fn follow(&self) -> Result<()> {
-        let mut changes = vec![
+        let mut changes = select_all([
             self.broker.catalogue.watch(Shelf::Workflows).await?,
             self.broker.catalogue.watch(Shelf::Workers).await?,
-        ];
-        if let Some(contract) = &self.broker.contract {
-            changes.push(contract.watch_discovery().await?);
-        }
-        let mut changes = select_all(changes);
+        ]);
         loop {
             self.put(Some(Arc::new(self.read().await?)));
             tokio::time::sleep(SHORTEST_PAUSE).await;
-            if let Ok(None) = tokio::time::timeout(LONGEST_PAUSE, changes.next()).await {
-                return Ok(());
+            tokio::select! {
+                changed = tokio::time::timeout(LONGEST_PAUSE, changes.next()) => if let Ok(None) = changed {
+                    return Ok(());
+                },
+                () = self.foreign_changed.notified() => {}
             }
         }
+    }
+
+    /// Reads what FastAgency's workers announce, if that takes no longer than this.
+    async fn look_at_foreign(&self, patience: Duration) {
+        let Some(contract) = &self.broker.contract else { return };
+        let found = tokio::time::timeout(patience, contract.discovered()).await.unwrap_or_else(|_| {
+            Err(broker::Error::Unavailable {
+                doing: "read FastAgency's workflows".to_owned(),
+                source: Some("no answer in time".into()),
+            })
+        });
+        self.note_foreign(found);
+    }
+
+    fn note_foreign(&self, found: broker::Result<Vec<Discovered>>) {
+        let mut foreign = self.foreign.write().unwrap_or_else(PoisonError::into_inner);
+        match found {
+            Ok(found) => {
+                if foreign.trouble.take().is_some() {
+                    tracing::info!("FastAgency's workflows can be read again");
+                }
+                foreign.is_read = true;
+                foreign.found = Arc::new(found);
+                self.foreign_changed.notify_one();
+            }
+            Err(error) => {
+                let trouble = crate::problem::chain(&error).to_string();
+                if foreign.trouble.is_none() {
+                    tracing::warn!("FastAgency's workflows cannot be read; ours go on: {trouble}");
+                }
+                foreign.trouble = Some(trouble);
+            }
+        }
+    }
+
+    /// What FastAgency's workers announced when that could last be read.
+    async fn foreign(&self) -> Arc<Vec<Discovered>> {
+        let known = || {
+            let foreign = self.foreign.read().unwrap_or_else(PoisonError::into_inner);
+            (foreign.is_read || foreign.trouble.is_some(), foreign.found.clone())
+        };
+        if !known().0 {
+            self.look_at_foreign(FOREIGN_PATIENCE).await;
+        }
+        known().1
     }
 
     async fn read(&self) -> Result<Snapshot> {
@@ -156,12 +269,10 @@ impl Known {
                 (name, Arc::new(Native { card, available, params }))
             })
             .collect();
-        let mut foreign = Vec::new();
-        if let Some(contract) = &self.broker.contract {
-            foreign = contract.discovered().await.map_err(run::Error::from)?;
-            // Our workers put their names there too, for FastAgency's gateways.
-            foreign.retain(|discovered| !native.contains_key(discovered.name.as_str()));
-        }
+        // Our workers put their names there too, for FastAgency's gateways.
+        let foreign = self.foreign().await;
+        let foreign =
+            foreign.iter().filter(|discovered| !native.contains_key(discovered.name.as_str())).cloned().collect();
         Ok(Snapshot { native, foreign })
     }
 

@@ -10,7 +10,9 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use crate::permissions::{Alice, PATIENCE, configuration, furnish, password, project, project_with, server, set_up};
+use crate::permissions::{
+    ALICE, Alice, PATIENCE, configuration, furnish, password, project, project_with, server, set_up,
+};
 use crate::support::nats_server::NatsServer;
 use crate::support::tier::Tier;
 
@@ -619,18 +621,11 @@ fn three(test: &str, folder: &tempfile::TempDir) -> Option<Vec<NatsServer>> {
     Some(servers)
 }
 
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-#[tokio::test]
-async fn a_stolen_login_does_no_more_in_a_cluster_of_three() {
-    let folder = tempfile::tempdir().unwrap();
-    let Some(servers) = three("logins::a_stolen_login_does_no_more_in_a_cluster_of_three", &folder) else { return };
-    // They have to find each other, and choose who leads.
+/// The servers of a cluster have to find each other, and choose who leads.
+async fn until_somebody_leads(url: &str) {
     let leads = async {
         loop {
-            let operator = Thief::with(&servers[0].url(), "operator").await.client;
+            let operator = Thief::with(url, "operator").await.client;
             let asked = tokio::time::timeout(Duration::from_secs(2), operator.request("$JS.API.INFO", "".into())).await;
             if asked.is_ok_and(|asked| {
                 asked.is_ok_and(|answer| !String::from_utf8_lossy(&answer.payload).contains("\"error\""))
@@ -641,6 +636,17 @@ async fn a_stolen_login_does_no_more_in_a_cluster_of_three() {
         }
     };
     tokio::time::timeout(PATIENCE, leads).await.expect("a leader");
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[tokio::test]
+async fn a_stolen_login_does_no_more_in_a_cluster_of_three() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(servers) = three("logins::a_stolen_login_does_no_more_in_a_cluster_of_three", &folder) else { return };
+    until_somebody_leads(&servers[0].url()).await;
     let urls: Vec<String> = servers.iter().map(NatsServer::url).collect();
     let made = set_up(&folder, &urls.join(","), ", replicas: 3");
     assert!(made.contains("FA_RUNS: created"), "{made}");
@@ -680,4 +686,51 @@ async fn a_stolen_login_does_no_more_in_a_cluster_of_three() {
     let events = alice.events(&run.to_string()).await;
     assert!(events.contains("says hello"), "{events}");
     assert!(worker.terminate().success() && gateway.terminate().success());
+}
+
+#[tokio::test]
+async fn our_own_workflows_go_on_while_the_server_with_fastagencys_stream_is_away() {
+    const TEST: &str = "logins::our_own_workflows_go_on_while_the_server_with_fastagencys_stream_is_away";
+    let folder = tempfile::tempdir().unwrap();
+    let Some(mut servers) = three(TEST, &folder) else { return };
+    until_somebody_leads(&servers[0].url()).await;
+    let urls: Vec<String> = servers.iter().map(NatsServer::url).collect();
+    set_up(&folder, &urls.join(","), ", replicas: 3");
+    furnish(&folder);
+    project_with(&folder, &urls.join(","), "worker", "worker", ", replicas: 3", "");
+    project_with(&folder, &urls.join(","), "gateway", "gateway", ", replicas: 3", "");
+    let mut worker = Tier::start(folder.path(), &["worker", "-c", "worker.yaml"]);
+    worker.says("worker ready");
+    let mut gateway = Tier::start(folder.path(), &["gateway", "-c", "gateway.yaml", "--port", "0"]);
+    let alice = Alice { http: crate::gateway::house::client(), url: gateway.url("gateway") };
+    alice.start().await;
+    let python = Thief::with(&urls[0], "python").await.client;
+    let holds = ask(&python, "STREAM.INFO.FastAgency", &json!(null)).await["cluster"]["leader"].clone();
+    let number: usize = holds.as_str().expect("a leader")[1..].parse().unwrap();
+    drop(servers.remove(number));
+    // The other two have to choose anew who leads; after that nothing waits for what is away.
+    let goes_on = async || {
+        let begun = std::time::Instant::now();
+        let start = alice.http.post(format!("{}/api/runs", alice.url)).basic_auth("alice", Some(ALICE));
+        let start = start.json(&json!({"workflow": "who"})).send();
+        let Ok(Ok(started)) = tokio::time::timeout(Duration::from_secs(8), start).await else { return false };
+        let listed = alice.http.get(format!("{}/api/workflows", alice.url)).basic_auth("alice", Some(ALICE)).send();
+        let Ok(Ok(listed)) = tokio::time::timeout(Duration::from_secs(8), listed).await else { return false };
+        started.status().is_success() && listed.status() == 200 && begun.elapsed() < Duration::from_secs(2)
+    };
+    let waiting = std::time::Instant::now();
+    while !goes_on().await {
+        assert!(waiting.elapsed() < 2 * PATIENCE, "starts and lists wait for FastAgency's stream");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    for _ in 0..10 {
+        assert!(goes_on().await, "each start and list after that");
+    }
+    let (run, asked) = alice.start().await;
+    alice.call(reqwest::Method::POST, &format!("/api/runs/{run}/answers/{asked}"), json!({"value": "hello"})).await;
+    assert!(alice.events(&run.to_string()).await.contains("says hello"));
+    for tier in [&mut gateway, &mut worker] {
+        let ended = tier.terminate();
+        assert!(ended.success(), "{ended}: {}", tier.heard().concat());
+    }
 }
