@@ -40,12 +40,12 @@ pub use tools::{Asked, ask_with_tools, checked_arguments, denial, result_text};
 use pattern::Playing;
 
 /// Why a workflow does not go on.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub enum Stop {
     /// The workflow failed; `on_error` and `retry` may still save it.
     Failed(Failure),
-    /// The run cannot go on here: another worker owns it, or the broker refuses. No step may catch this.
-    Halted(String),
+    /// The run cannot go on here. No step may catch this, and no rule asks why: whoever performs the effects knows.
+    Halted(Arc<dyn std::error::Error + Send + Sync>),
 }
 
 /// A failure, as `error {kind, message, step}` in a workflow.

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::broker::{Broker, Stored};
 use crate::chat::{Result, Stop};
 use crate::clock::{Clock, Timestamp};
+use crate::engine::Error;
 use crate::engine::concealed::Passwords;
 use crate::engine::copier::FastAgencyMirror;
 use crate::engine::prompts::Prompts;
@@ -320,12 +321,12 @@ impl Journal {
             let lapses = self.lease.lapses();
             match is_still_mine(&self.broker, self.run, self.claimed.load(Ordering::Relaxed)).await {
                 Ok(true) => self.confirmed.store(lapses, Ordering::Relaxed),
-                Ok(false) => return Err(Stop::Halted(crate::run::Error::Lost { run: self.run }.to_string())),
+                Ok(false) => return Err(Error::Lost { run: self.run }.into()),
                 Err(crate::run::Error::Broker(crate::broker::Error::Unavailable { .. })) => {
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(Duration::from_secs(2));
                 }
-                Err(error) => return Err(Stop::Halted(error.to_string())),
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(())

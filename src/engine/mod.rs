@@ -31,6 +31,7 @@ use crate::workflow::Workflow;
 mod concealed;
 mod copier;
 mod effects;
+mod error;
 mod journal;
 mod permits;
 mod prompts;
@@ -43,6 +44,7 @@ mod steps;
 mod talks;
 mod watch;
 
+pub use error::Error;
 pub use shelver::SummaryPublisher;
 
 use effects::Scoped;
@@ -57,8 +59,8 @@ pub struct Engine {
     park_after: Duration,
 }
 
-/// How a run left memory.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// How a run left memory in order; otherwise there is an [`Error`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Left {
     /// It has ended.
     Ended,
@@ -66,8 +68,6 @@ pub enum Left {
     Parked,
     /// It is to be taken up again at once, here or elsewhere.
     HandedBack,
-    /// It belongs to another worker, or its log cannot be written: why.
-    LetGo(String),
 }
 
 /// What came of parking.
@@ -158,21 +158,13 @@ impl Engine {
 
     /// Drives a run that this worker has claimed until it leaves memory. Dropping the future lets go of it at once; the log
     /// stays whole.
-    pub async fn drive(&self, owned: Box<Owned>, workflow: Arc<Workflow>, shutdown: &Shutdown) -> Left {
-        match self.try_drive(owned, workflow, shutdown).await {
-            Ok(left) => left,
-            Err(Stop::Halted(why)) => Left::LetGo(why),
-            Err(Stop::Failed(failure)) => Left::LetGo(failure.message),
-        }
+    pub async fn drive(&self, owned: Box<Owned>, workflow: Arc<Workflow>, shutdown: &Shutdown) -> Result<Left, Error> {
+        Ok(self.try_drive(owned, workflow, shutdown).await?)
     }
 
     /// Ends a run that this worker has claimed with a failure, without executing anything of it.
-    pub async fn give_up(&self, owned: Box<Owned>, workflow: Arc<Workflow>, why: &str) -> Left {
-        match self.try_give_up(owned, workflow, why).await {
-            Ok(left) => left,
-            Err(Stop::Halted(why)) => Left::LetGo(why),
-            Err(Stop::Failed(failure)) => Left::LetGo(failure.message),
-        }
+    pub async fn give_up(&self, owned: Box<Owned>, workflow: Arc<Workflow>, why: &str) -> Result<Left, Error> {
+        Ok(self.try_give_up(owned, workflow, why).await?)
     }
 
     async fn try_give_up(&self, owned: Box<Owned>, workflow: Arc<Workflow>, why: &str) -> crate::chat::Result<Left> {
@@ -190,7 +182,7 @@ impl Engine {
         };
         let (run, redactor) = (owned.writer.run(), self.around.shelver.redactor());
         let resumed = copier::FastAgencyMirror::resume(contract, run, &owned.created, &owned.history, redactor);
-        Box::pin(resumed).await.map(Some).map_err(|error| Stop::Halted(error.to_string()))
+        Ok(Some(Box::pin(resumed).await?))
     }
 
     async fn try_drive(
@@ -199,10 +191,9 @@ impl Engine {
         workflow: Arc<Workflow>,
         shutdown: &Shutdown,
     ) -> crate::chat::Result<Left> {
-        let halted = |error: crate::broker::Error| Stop::Halted(error.to_string());
         let run = owned.writer.run();
         let broker = &self.around.broker;
-        let mut bell = broker.inbox.bell(run).await.map_err(halted)?;
+        let mut bell = broker.inbox.bell(run).await?;
         let copier = self.copier(&owned).await?;
         let journal = Arc::new(Journal::new(self.around.clone(), *owned, workflow.limits.clone(), copier));
         journal.shelve().await;
@@ -250,7 +241,7 @@ impl Engine {
                             return Box::pin(cancel(&journal, &cancelled, cancelling)).await;
                         }
                     }
-                    None => bell = broker.inbox.bell(run).await.map_err(halted)?,
+                    None => bell = broker.inbox.bell(run).await?,
                 },
                 () = idle_until(park_at, shutdown) => {
                     // Something may have begun since: only what still waits is parked.
@@ -302,7 +293,7 @@ impl Engine {
                 Err(crate::broker::Error::Refused { reason, .. }) => {
                     return Ok(Parking::Refused(format!("the run cannot wait until {at}: {reason}")));
                 }
-                Err(error) => return Err(Stop::Halted(error.to_string())),
+                Err(error) => return Err(error.into()),
             }
         }
         journal.append(Body::Parked { until }).await?;

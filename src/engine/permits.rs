@@ -4,6 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::chat::{Answer, Permission, Permit, Question, Result, Stop, checked_arguments};
+use crate::engine::Error;
 use crate::engine::concealed::revealed;
 use crate::engine::effects::Scoped;
 use crate::engine::steps::Execution;
@@ -106,11 +107,11 @@ impl Execution<'_> {
             Question { sender: by.to_owned(), recipient: USER.to_owned(), says, timeout: None, default: None };
         let (answer, shown) = fx.ask_and_show(question).await?;
         let Answer::Given(answer) = answer else {
-            return Err(Stop::Halted("a question without a deadline cannot be too late".to_owned()));
+            return Err(Error::unreadable("a question without a deadline cannot be too late").into());
         };
         // It was checked when it came.
         let verdict: Verdict = serde_json::from_value(answer)
-            .map_err(|error| Stop::Halted(format!("an approval is no decision ({:?})", error.classify())))?;
+            .map_err(|error| Error::unreadable(format!("an approval is no decision ({:?})", error.classify())))?;
         let Content::Approval(shown) = shown else { return Err(not_allowed(tool)) };
         // An older program showed the passwords themselves.
         let called = if shown.arguments == *arguments { self.call_of(tool, by, arguments) } else { called };

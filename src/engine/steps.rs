@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::chat::{Failure, Result, Stop};
 use crate::clock::Timestamp;
+use crate::engine::Error;
 use crate::engine::effects::Scoped;
 use crate::engine::journal::{Journal, Values};
 use crate::engine::questions::{ask, chosen, offered, text_value, texts};
@@ -391,7 +392,7 @@ impl<'a> Execution<'a> {
         let called = self.workflow.called(name).map_err(|problem| Stop::failed(FailureKind::Workflow, problem))?;
         let params = called.checked_params(params).map_err(|problem| Stop::failed(FailureKind::Params, problem))?;
         let run = fx.once(|| json!(RunId::random())).await?;
-        let id = serde_json::from_value::<RunId>(run.clone()).map_err(|error| Stop::Halted(error.to_string()))?;
+        let id = serde_json::from_value::<RunId>(run.clone()).map_err(Error::unreadable)?;
         let definition = &called.definition;
         let broker = &self.journal.broker;
         let signer = self.journal.signer.as_ref();

@@ -360,7 +360,7 @@ impl Effects for Talking<'_, '_> {
         let place = self.place.tool_call(&call.tool.name, number);
         // A conversation calls one tool at a time.
         let Some(scope) = self.scope().take() else {
-            return Err(Stop::Halted("two tools of one conversation were called at once".to_owned()));
+            return Err(Stop::failed(FailureKind::Workflow, "two tools of one conversation were called at once"));
         };
         let within = self.fx.within();
         let execution = Execution { workflow: self.execution.workflow, journal: self.execution.journal, within };

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::audit::keep;
 use crate::broker::{AnyDelivery, Reason};
 use crate::clock::{self, Timestamp};
-use crate::engine::Left;
+use crate::engine::{Error, Left};
 use crate::ids::{Name, RunId, UserId};
 use crate::metrics::metrics;
 use crate::protocol::queue_name::QueueName;
@@ -195,6 +195,7 @@ fn settle(settled: crate::broker::Result<()>, run: RunId) {
 }
 
 /// What becomes of a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Settle {
     Done,
     Again(Duration),
@@ -253,19 +254,41 @@ async fn drive(worker: &Worker, run: RunId, reason: Reason, from: Option<Box<str
     };
     tracing::debug!(run.id = %run, workflow = %served.name, "the run has left memory: {left:?}");
     match left {
-        Left::Ended => {
+        Ok(Left::Ended) => {
             redact(worker, run).await;
             Settle::Done
         }
-        Left::Parked => Settle::Done,
-        Left::HandedBack => Settle::Again(Duration::ZERO),
-        Left::LetGo(why) => {
+        Ok(Left::Parked) => Settle::Done,
+        Ok(Left::HandedBack) => Settle::Again(Duration::ZERO),
+        Err(error) => {
             span.fail("let_go");
-            tracing::warn!(run.id = %run, workflow = %served.name, "the run was let go: {why}");
-            let rest = worker.lease.span() / 2;
-            worker.let_go.note(run, LATE + rest);
+            tracing::warn!(run.id = %run, workflow = %served.name, "the run was let go: {error}");
+            let Halted { rest, is_ours } = halted(&error, worker.lease.span());
+            if is_ours {
+                worker.let_go.note(run, LATE + rest);
+            }
             Settle::Again(rest)
         }
+    }
+}
+
+/// What becomes of a run that cannot go on here.
+#[derive(Debug, PartialEq, Eq)]
+struct Halted {
+    /// How long its delivery rests.
+    rest: Duration,
+    /// Whether it is this worker's by its log, as far as is known: then nobody else takes it as long as this worker lives.
+    is_ours: bool,
+}
+
+/// Decides what becomes of a run that cannot go on here. `lease`: how long one of this worker lasts.
+fn halted(error: &Error, lease: Duration) -> Halted {
+    match error {
+        // The other worker has a delivery of its own, and sees to the run; this delivery comes back in case it dies.
+        Error::Lost { .. } => Halted { rest: lease / 2, is_ours: false },
+        Error::Broker(_) => Halted { rest: lease / 2, is_ours: true },
+        // This worker will not read it another time either.
+        Error::Unreadable(_) => Halted { rest: UNTIL_ANOTHER_CAN, is_ours: true },
     }
 }
 
@@ -311,4 +334,154 @@ fn span(created: &Created, run: RunId, from: Option<&str>) -> Span {
         known.extend(created.user.as_ref().map(|user| KeyValue::new(genai::USER, user.as_str().to_owned())));
         (format!("run {}", created.workflow), known)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use async_trait::async_trait;
+    use bytes::Bytes;
+    use futures_util::stream::BoxStream;
+    use serde_json::{Map, json};
+    use tempfile::TempDir;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::broker::{self, Bell, Broker, Inbox, Lane, Put, Slot, Stored};
+    use crate::engine::{Engine, SummaryPublisher};
+    use crate::ids::WorkerId;
+    use crate::model::Models;
+    use crate::protocol::effect_key::EffectKey;
+    use crate::redact::Redactor;
+    use crate::run::lease::Lease;
+    use crate::run::notice::Notices;
+    use crate::run::record::{Origin, Record};
+    use crate::run::start::{Start, start};
+    use crate::worker::let_go::LetGo;
+    use crate::workflow::{Definition, from_definition};
+
+    const LEASE: Duration = Duration::from_secs(20);
+
+    /// What happens when the worker begins to listen to the bell of a run that it has just claimed.
+    #[derive(Clone, Copy)]
+    enum Meanwhile {
+        Nothing,
+        AnotherClaimsTheRun,
+        TheBrokerRefuses,
+    }
+
+    struct Meddled {
+        broker: Broker,
+        meanwhile: Meanwhile,
+    }
+
+    #[async_trait]
+    impl Inbox for Meddled {
+        async fn put(&self, run: RunId, slot: Slot, payload: Bytes) -> broker::Result<Put> {
+            self.broker.inbox.put(run, slot, payload).await
+        }
+        async fn tell(&self, run: RunId, slot: Slot, payload: Bytes) -> broker::Result<()> {
+            self.broker.inbox.tell(run, slot, payload).await
+        }
+        async fn get(&self, run: RunId, slot: Slot) -> broker::Result<Option<Stored>> {
+            self.broker.inbox.get(run, slot).await
+        }
+        async fn reopen(&self, run: RunId, slot: Slot) -> broker::Result<()> {
+            self.broker.inbox.reopen(run, slot).await
+        }
+        async fn bell(&self, run: RunId) -> broker::Result<BoxStream<'static, Bell>> {
+            match self.meanwhile {
+                Meanwhile::Nothing => {}
+                Meanwhile::AnotherClaimsTheRun => {
+                    append(&self.broker, run, Body::Claimed { worker: WorkerId::random(), epoch: 2, message: None })
+                        .await;
+                }
+                Meanwhile::TheBrokerRefuses => {
+                    return Err(broker::Error::Refused { doing: "listen".to_owned(), reason: "no".to_owned() });
+                }
+            }
+            self.broker.inbox.bell(run).await
+        }
+    }
+
+    async fn append(broker: &Broker, run: RunId, body: Body) {
+        let last = broker.log.last(run).await.unwrap().map_or(0, |last| last.seq);
+        broker.log.append(run, Lane::Did, Record::new(body).payload(), last).await.unwrap();
+    }
+
+    /// A worker that serves one workflow, and a run of that.
+    async fn worker(steps: &str, meanwhile: Meanwhile) -> (Worker, RunId, TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let plain = broker::embedded::open(folder.path()).unwrap();
+        let broker = Broker { inbox: Arc::new(Meddled { broker: plain.clone(), meanwhile }), ..plain };
+        let name = Name::parse("test").unwrap();
+        let source = format!("version: 1\nname: test\nsteps: {steps}\n");
+        let definition = Definition { name: name.clone(), sources: [(name.clone(), source)].into() };
+        let workflow = Arc::new(from_definition(&definition).unwrap_or_else(|problems| panic!("{problems}")));
+        let clock = clock::system();
+        let lease = Arc::new(Lease::new(WorkerId::random(), LEASE, clock.clone(), Lease::moment(&*clock)));
+        let shelver = Arc::new(SummaryPublisher::new(Redactor::default()));
+        let notices = Notices::new(broker.clone(), &BTreeMap::new());
+        let park_after = Duration::ZERO;
+        let models = Models::default();
+        let engine = Engine::new(broker.clone(), models.clone(), None, shelver, lease.clone(), notices, park_after);
+        let start_of = Start {
+            run: RunId::random(),
+            workflow: name.clone(),
+            definition: Some(definition.hash()),
+            params: Map::new(),
+            user: None,
+            groups: Box::default(),
+            origin: Origin::Gateway,
+        };
+        let run = start_of.run;
+        start(&broker, start_of, None).await.unwrap();
+        let worker = Worker {
+            broker,
+            clock,
+            engine,
+            models,
+            lease,
+            serves: [(name, workflow.clone())].into(),
+            definitions: [(definition.hash(), workflow)].into_iter().collect::<HashMap<_, _>>().into(),
+            trusted: Vec::new(),
+            held: HashMap::new().into(),
+            let_go: LetGo::default(),
+            permits: Arc::new(Semaphore::new(1)),
+            redactor: Redactor::default(),
+            shutdown: crate::lifecycle::Shutdown::default(),
+        };
+        (worker, run, folder)
+    }
+
+    #[tokio::test]
+    async fn a_run_that_another_worker_took_is_left_to_that_worker() {
+        let (worker, run, _folder) = worker("[{ message: a }]", Meanwhile::AnotherClaimsTheRun).await;
+        assert_eq!(drive(&worker, run, Reason::Start, None).await, Settle::Again(LEASE / 2));
+        assert!(!worker.let_go.knows(run));
+    }
+
+    #[tokio::test]
+    async fn a_run_whose_broker_refuses_is_seen_to_by_its_worker() {
+        let (worker, run, _folder) = worker("[{ message: a }]", Meanwhile::TheBrokerRefuses).await;
+        assert_eq!(drive(&worker, run, Reason::Start, None).await, Settle::Again(LEASE / 2));
+        assert!(worker.let_go.knows(run));
+    }
+
+    #[tokio::test]
+    async fn a_run_whose_log_cannot_be_gone_on_from_rests_until_another_program_may_take_it() {
+        let (worker, run, _folder) = worker("[{ wait: 1h }]", Meanwhile::Nothing).await;
+        let outcome = Outcome::Value(json!("no time"));
+        append(&worker.broker, run, Body::Did { key: EffectKey::from("0#0"), outcome }).await;
+        assert_eq!(drive(&worker, run, Reason::Start, None).await, Settle::Again(UNTIL_ANOTHER_CAN));
+        assert!(worker.let_go.knows(run));
+    }
+
+    #[tokio::test]
+    async fn a_run_that_has_ended_is_done_with() {
+        let (worker, run, _folder) = worker("[{ message: a }]", Meanwhile::Nothing).await;
+        assert_eq!(drive(&worker, run, Reason::Start, None).await, Settle::Done);
+        assert!(!worker.let_go.knows(run));
+    }
 }

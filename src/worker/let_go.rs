@@ -41,6 +41,12 @@ impl LetGo {
         }
     }
 
+    /// Whether this worker is to see to it that the run is taken again.
+    #[cfg(test)]
+    pub(super) fn knows(&self, run: RunId) -> bool {
+        self.runs().contains_key(&run)
+    }
+
     fn runs(&self) -> MutexGuard<'_, HashMap<RunId, Instant>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -165,7 +165,7 @@ impl Scoped {
                 Err(crate::broker::Error::Unavailable { .. }) => {
                     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
                 }
-                Err(error) => return Err(Stop::Halted(error.to_string())),
+                Err(error) => return Err(error.into()),
             }
         }
     }

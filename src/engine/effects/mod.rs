@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::chat::{Result, Stop};
 use crate::clock::{self, Timestamp};
+use crate::engine::Error;
 use crate::engine::journal::{Journal, Remembered};
 use crate::ids::MessageId;
 use crate::message::{Content, Message, Within};
@@ -116,7 +117,7 @@ impl Scoped {
         value
             .as_str()
             .and_then(|text| text.parse().ok())
-            .ok_or_else(|| Stop::Halted("what was remembered is not a time".to_owned()))
+            .ok_or_else(|| Error::unreadable("what was remembered is not a time").into())
     }
 
     /// Waits until a moment has come, for seconds or for weeks.

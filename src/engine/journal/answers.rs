@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use super::{Journal, lock};
 use crate::broker::{Slot, Stored};
-use crate::chat::{Result, Stop};
+use crate::chat::Result;
 use crate::engine::concealed::Passwords;
 use crate::ids::{MessageId, UserId};
 use crate::message::Content;
@@ -90,7 +90,7 @@ impl Journal {
             match self.broker.inbox.get(self.run, slot).await {
                 Ok(found) => return Ok(found),
                 Err(crate::broker::Error::Unavailable { .. }) => tokio::time::sleep(pause).await,
-                Err(error) => return Err(Stop::Halted(error.to_string())),
+                Err(error) => return Err(error.into()),
             }
             pause = (pause * 2).min(Duration::from_secs(2));
         }

@@ -172,7 +172,7 @@ impl Journal {
     }
 
     pub(super) async fn write(&self, record: Record) -> Result<u64> {
-        self.notices.announce(self.run, &record.body).await.map_err(|error| Stop::Halted(error.to_string()))?;
+        self.notices.announce(self.run, &record.body).await?;
         let mut pen = self.pen.lock().await;
         let Pen { writer, summary, watch, copier, shelver, records } = &mut *pen;
         let before = *records;
@@ -180,7 +180,7 @@ impl Journal {
             run::Error::Unstorable { source, .. } => {
                 Stop::failed(FailureKind::Template, format!("what happened cannot be stored: {source}"))
             }
-            error => Stop::Halted(error.to_string()),
+            error => error.into(),
         })?;
         for placed in written {
             *records += 1;
@@ -193,7 +193,7 @@ impl Journal {
                 state.asked_secret |= asks_secret(&placed.record.body);
             }
             if let Some(copier) = copier {
-                copier.copy(&placed).await.map_err(|error| Stop::Halted(error.to_string()))?;
+                copier.copy(&placed).await?;
             }
         }
         // Told from the place in the log, so that it is due whoever has the run.
