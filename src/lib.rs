@@ -28,7 +28,6 @@ pub mod serving;
 pub mod workflow;
 
 // Between the floors: a project's files together, for `check`.
-pub mod api;
 pub mod project;
 
 // Floor 2: seams to the world.

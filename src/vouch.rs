@@ -11,14 +11,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use secrecy::{ExposeSecret, SecretString};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use crate::ids::{MessageId, RunId};
-
-/// How often a thing is written and read until it stays the same; nearly everything does at once.
-const MOST_ROUNDS: usize = 16;
 
 /// What is vouched for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,12 +28,6 @@ pub enum SignedStatement {
     Announcement,
     /// That a definition may be executed.
     Definition,
-}
-
-/// What can be vouched for: JSON with a place for the signature.
-pub trait Signable: Clone + Serialize + DeserializeOwned {
-    /// The place.
-    fn signature(&mut self) -> &mut Option<String>;
 }
 
 /// What a gateway vouches with.
@@ -64,12 +53,9 @@ impl StatementSigner {
         PublicKey(self.0.public_key().as_ref().try_into().expect("a public key has 32 bytes"))
     }
 
-    /// Signs a thing.
-    pub fn vouch<T: Signable>(&self, matter: SignedStatement, mut thing: T) -> T {
-        *thing.signature() = None;
-        let (mut thing, words) = settled(thing);
-        *thing.signature() = Some(URL_SAFE_NO_PAD.encode(self.0.sign(&statement(matter, &words))));
-        thing
+    /// Signs what somebody states: its words, as they are stored.
+    pub fn sign(&self, statement: SignedStatement, words: &[u8]) -> String {
+        URL_SAFE_NO_PAD.encode(self.0.sign(&signed_text(statement, words)))
     }
 }
 
@@ -86,107 +72,54 @@ impl std::fmt::Display for PublicKey {
     }
 }
 
-/// Whether one of the keys' holders vouches for a thing.
-pub fn is_vouched<T: Signable>(keys: &[PublicKey], matter: SignedStatement, thing: &T) -> bool {
-    let mut thing = thing.clone();
-    let Some(signature) = thing.signature().take().and_then(|text| URL_SAFE_NO_PAD.decode(text).ok()) else {
-        return false;
-    };
-    let statement = statement(matter, &words(&thing));
-    keys.iter().any(|key| UnparsedPublicKey::new(&ED25519, key.0).verify(&statement, &signature).is_ok())
+/// Whether the holder of one of the keys has signed these words.
+pub fn is_signed(keys: &[PublicKey], statement: SignedStatement, words: &[u8], signature: &str) -> bool {
+    let Ok(signature) = URL_SAFE_NO_PAD.decode(signature) else { return false };
+    let signed = signed_text(statement, words);
+    keys.iter().any(|key| UnparsedPublicKey::new(&ED25519, key.0).verify(&signed, &signature).is_ok())
 }
 
-/// What is signed.
-fn statement(matter: SignedStatement, words: &str) -> Vec<u8> {
-    let about = match matter {
+/// What is signed: what it is about, and its words.
+fn signed_text(statement: SignedStatement, words: &[u8]) -> Vec<u8> {
+    let about = match statement {
         SignedStatement::Start(run) => format!("start {run}"),
         SignedStatement::Answer(run, question) => format!("answer {run} {question}"),
         SignedStatement::Cancel(run) => format!("cancel {run}"),
         SignedStatement::Announcement => "announcement".to_owned(),
         SignedStatement::Definition => "definition".to_owned(),
     };
-    format!("fastagency vouch v1\0{about}\0{words}").into_bytes()
-}
-
-/// A thing as whoever reads it will have it, and its text. The last digit of a long number may be another one after it was
-/// read; what is signed must be what is read.
-fn settled<T: Signable>(mut thing: T) -> (T, String) {
-    let mut text = words(&thing);
-    for _ in 0..MOST_ROUNDS {
-        thing = serde_json::from_str(&text).expect("what was written can be read");
-        let again = words(&thing);
-        if again == text {
-            break;
-        }
-        text = again;
-    }
-    (thing, text)
-}
-
-fn words<T: Serialize>(thing: &T) -> String {
-    serde_json::to_string(thing).expect("it is JSON")
+    let mut text = format!("fastagency vouch v1\0{about}\0").into_bytes();
+    text.extend_from_slice(words);
+    text
 }
 
 #[cfg(test)]
 mod tests {
-    use serde::Deserialize;
-    use serde_json::{Value, json};
-
     use super::*;
-
-    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-    struct Thing {
-        said: Value,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        vouched: Option<String>,
-    }
-
-    impl Signable for Thing {
-        fn signature(&mut self) -> &mut Option<String> {
-            &mut self.vouched
-        }
-    }
 
     #[test]
     fn a_signature_counts_for_its_words_and_its_place_and_by_its_key_only() {
         let (run, question) = (RunId::random(), MessageId::random());
         let ours = StatementSigner::new(&"ours".to_owned().into());
         let theirs = StatementSigner::new(&"theirs".to_owned().into()).public();
-        let matter = SignedStatement::Answer(run, question);
-        let thing = ours.vouch(matter, Thing { said: json!("yes"), vouched: None });
-        assert!(is_vouched(&[theirs, ours.public()], matter, &thing));
-        assert!(!is_vouched(&[theirs], matter, &thing));
-        assert!(!is_vouched(&[], matter, &thing));
+        let (key, answer) = (ours.public(), SignedStatement::Answer(run, question));
+        let signature = ours.sign(answer, b"yes");
+        assert!(is_signed(&[theirs, key], answer, b"yes", &signature));
+        assert!(!is_signed(&[theirs], answer, b"yes", &signature));
+        assert!(!is_signed(&[], answer, b"yes", &signature));
         for other in [
             SignedStatement::Answer(RunId::random(), question),
             SignedStatement::Answer(run, MessageId::random()),
             SignedStatement::Start(run),
             SignedStatement::Cancel(run),
         ] {
-            assert!(!is_vouched(&[ours.public()], other, &thing), "{other:?}");
+            assert!(!is_signed(&[key], other, b"yes", &signature), "{other:?}");
         }
-        let changed = Thing { said: json!("no"), ..thing.clone() };
-        assert!(!is_vouched(&[ours.public()], matter, &changed));
-        for vouched in [None, Some(String::new()), Some("~".to_owned())] {
-            assert!(!is_vouched(&[ours.public()], matter, &Thing { vouched, ..thing.clone() }));
+        assert!(!is_signed(&[key], answer, b"no", &signature));
+        for signature in ["", "~"] {
+            assert!(!is_signed(&[key], answer, b"yes", signature));
         }
-        assert_eq!(PublicKey::parse(&ours.public().to_string()), Some(ours.public()));
+        assert_eq!(PublicKey::parse(&key.to_string()), Some(key));
         assert_eq!(PublicKey::parse("short"), None);
-    }
-
-    #[test]
-    fn numbers_of_many_digits_are_vouched_for_as_they_are_read() {
-        let (run, ours) = (RunId::random(), StatementSigner::new(&"ours".to_owned().into()));
-        for seed in 0..20_000_u64 {
-            // Spread over all exponents.
-            let number = f64::from_bits(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-            if !number.is_finite() {
-                continue;
-            }
-            let thing =
-                ours.vouch(SignedStatement::Start(run), Thing { said: json!([number, -0.0, u64::MAX]), vouched: None });
-            let read: Thing = serde_json::from_str(&words(&thing)).unwrap();
-            assert!(is_vouched(&[ours.public()], SignedStatement::Start(run), &read), "{number:e}");
-        }
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::audit::keep::{self, Stands};
 use crate::broker::{Broker, ScannedItem};
 use crate::ids::{RunId, UserId};
-use crate::run::record::{Body, Created, Erasure, Outcome};
+use crate::protocol::log::{Body, Created, Erasure, Outcome};
 use crate::run::summary::Summary;
 use crate::run::{self, Result, answer, clean, remove, summary};
 

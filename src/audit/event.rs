@@ -8,9 +8,9 @@ use crate::ids::RunId;
 use crate::message::Message;
 use crate::protocol::answer::{AnswerOutcome, AnswerRecord};
 use crate::protocol::effect_key::EffectKey;
+use crate::protocol::log::{Body, LogEntry, Outcome, Removal};
 use crate::redact::Redactor;
 use crate::run::assembler::Unread;
-use crate::run::record::{Body, LogEntry, Outcome, Removal};
 use crate::run::redaction;
 use crate::run::summary::Rename;
 
@@ -80,7 +80,7 @@ fn message(message: &Message) -> Value {
         "sender": message.sender,
         "recipient": message.recipient,
         "type": message.says.kind(),
-        "content": message.says.to_json(),
+        "content": crate::message::shown(&message.says),
     });
     if !message.within.is_empty() {
         shown["within"] = json!(message.within);
@@ -126,7 +126,7 @@ fn answer(answered: &AnswerRecord) -> Value {
 mod tests {
     use super::*;
     use crate::ids::MessageId;
-    use crate::run::record::Record;
+    use crate::protocol::log::Record;
 
     #[test]
     fn a_password_is_told_of_and_never_shown() {

@@ -6,10 +6,10 @@ use super::event::{event, redacted, renamed, unreadable};
 use crate::broker::Broker;
 use crate::clock::Timestamp;
 use crate::ids::RunId;
+use crate::protocol::log::LogEntry;
 use crate::redact::Redactor;
 use crate::run::Result;
 use crate::run::assembler::{Assembler, Unread};
-use crate::run::record::LogEntry;
 use crate::run::summary::{self, Summary};
 
 /// What is known of a run.
@@ -87,7 +87,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::run::record::{Body, Record};
+    use crate::protocol::log::{Body, Record};
 
     #[test]
     fn what_lies_beside_a_record_of_the_same_millisecond_comes_after_it() {

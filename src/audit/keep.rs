@@ -8,9 +8,9 @@
 use crate::broker::{self, Broker, Lane, RemovalMethod, Stored};
 use crate::chain::{digest, linked, read_mark};
 use crate::ids::RunId;
+use crate::protocol::log::{Body, Erasure, Evidence, Kept, KeptEntry, LogEntry, PIECE, Record, VERSION, is_last_piece};
 use crate::redact::Redactor;
 use crate::run::assembler::{Unreadable, readable};
-use crate::run::record::{Body, Erasure, Evidence, Kept, KeptEntry, LogEntry, PIECE, Record, VERSION, is_last_piece};
 use crate::run::{Error, Result, clean, redaction, summary};
 
 /// How often it is tried when somebody else writes at the same time.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::protocol::dialogue::ChatMessage;
 use crate::protocol::effect_key::EffectKey;
-use crate::run::record::{Body, LogEntry};
+use crate::protocol::log::{Body, LogEntry};
 
 /// The requests of one run, as its records are read in order.
 #[derive(Default)]

@@ -7,8 +7,8 @@ use futures_util::StreamExt;
 use super::select::{How, Selection};
 use crate::broker::{Broker, ScannedItem, Stored};
 use crate::ids::RunId;
+use crate::protocol::log::Body;
 use crate::run::assembler::Assembler;
-use crate::run::record::Body;
 use crate::run::summary::{Summary, list_all, list_all_and_removed};
 use crate::run::{self, Result};
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::clock::Timestamp;
 use crate::ids::RunId;
-use crate::run::record::Ending;
+use crate::protocol::log::Ending;
 use crate::run::summary::{State, Summary};
 
 /// How a run is doing, or how it ended.

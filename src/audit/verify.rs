@@ -14,8 +14,8 @@ use crate::chain::anchors::{self, Anchor, Fate, Found};
 use crate::chain::{Head, Key, Link, Mark, digest, linked, read_mark};
 use crate::clock::{self, Clock, SystemClock, Timestamp};
 use crate::ids::RunId;
+use crate::protocol::log::{Body, Kept, Record, is_last_piece};
 use crate::run::look_through;
-use crate::run::record::{Body, Kept, Record, is_last_piece};
 
 /// What is wrong, and where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -322,7 +322,7 @@ fn steps(stored: &[Stored]) -> (Vec<Step>, bool) {
     (steps, erased)
 }
 
-fn step_of(entry: &crate::run::record::KeptEntry) -> Step {
+fn step_of(entry: &crate::protocol::log::KeptEntry) -> Step {
     let link = entry.chain.as_deref().and_then(Link::read);
     let own = || digest(entry.text.as_deref().unwrap_or_default().as_bytes());
     let digest = match entry.digest.as_deref() {

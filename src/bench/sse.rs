@@ -7,7 +7,7 @@ use super::tally::{Conversation, Problem};
 use crate::client::Error;
 use crate::client::event::{Body, Event};
 use crate::message::Content;
-use crate::run::record::Ending;
+use crate::protocol::log::Ending;
 
 pub(super) async fn converse(stage: &Stage, conversation: &mut Conversation) -> Result<(), Problem> {
     let mut permit = stage.may_begin().await;

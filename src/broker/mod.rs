@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::ids::{MessageId, RunId};
 use crate::metrics::{Append, metrics};
+pub use crate::protocol::log::Lane;
 use crate::protocol::queue_name::QueueName;
 
 pub mod contract;
@@ -92,15 +93,6 @@ pub enum Error {
 
 /// The result of a call to the broker.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
-
-/// Which of a run's two subjects a record is stored under: what people see, or everything else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lane {
-    /// Visible messages: `fa.run.<run>.said`.
-    Said,
-    /// Everything else: `fa.run.<run>.did`.
-    Did,
-}
 
 /// A record as the log holds it.
 #[derive(Debug, Clone)]

@@ -15,7 +15,6 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::api::{AuditRunView, RunQuestionView, RunView};
 use crate::audit;
 use crate::audit::verify::Verifier;
 use crate::broker::{Broker, Shelf, embedded};
@@ -28,9 +27,10 @@ use crate::config::Config;
 use crate::console::plain;
 use crate::console::timeline::{self, Entry};
 use crate::ids::{Name, RunId, UserId, WorkerId};
+use crate::protocol::api::{AuditRunView, RunQuestionView, RunView};
+use crate::protocol::log::Ending;
 use crate::redact::Redactor;
 use crate::run::attach::{Seen, attach, plain as read_log};
-use crate::run::record::Ending;
 use crate::run::redaction;
 use crate::run::summary::{State, Summary, list_all};
 

@@ -9,7 +9,6 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use tokio::time::Instant;
 
-use crate::api::WorkflowView;
 use crate::broker::{Broker, embedded};
 use crate::cli::outcome::CliError;
 use crate::cli::{Common, Listen, project};
@@ -17,7 +16,8 @@ use crate::client::{self, Client, patiently};
 use crate::console::{self, Console, Given, Input, Left, Style, Typed, Wants, choose, plain};
 use crate::ids::{MessageId, RunId};
 use crate::lifecycle::Lifecycle;
-use crate::run::record::Ending;
+use crate::protocol::api::WorkflowView;
+use crate::protocol::log::Ending;
 use crate::{gateway, worker};
 
 /// What `--help` says at its end.

@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
-pub use crate::api::{EndedView as Ended, RecordBodyView as Body};
-use crate::api::{MessageView, RecordView};
 use crate::clock::Timestamp;
 use crate::ids::MessageId;
 use crate::message::Content;
+pub use crate::protocol::api::{EndedView as Ended, RecordBodyView as Body};
+use crate::protocol::api::{MessageView, RecordView};
 use crate::run::attach::Delta;
 
 /// What a follower of a run is given.
@@ -94,7 +94,7 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::record::Ending;
+    use crate::protocol::log::Ending;
 
     fn body(json: &str) -> Body {
         Record::parse(format!(r#"{{"seq": 7, "at": "2026-11-22T10:00:00.123Z", {json}}}"#)).unwrap().body

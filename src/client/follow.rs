@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use super::event::{Body, Event, Record};
 use super::{Client, Error, Refusal, Result, in_words, pause};
-use crate::api::ApiErrorBody;
 use crate::ids::RunId;
+use crate::protocol::api::ApiErrorBody;
 
 /// A follower of one run.
 pub struct Follower {

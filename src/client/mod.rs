@@ -14,12 +14,12 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
-use crate::api::{
+use crate::ids::{MessageId, RunId};
+use crate::problem::chain;
+use crate::protocol::api::{
     AnswerQuestion, ApiErrorBody, ApiErrorView, AuditRunList, AuditRunView, EraseUser, RunList, RunView, StartRun,
     WorkflowList, WorkflowView,
 };
-use crate::ids::{MessageId, RunId};
-use crate::problem::chain;
 use crate::run::summary::State;
 
 pub mod event;

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::client::event::{Body, Ended, Event, Message};
 use crate::client::{self, Client, patiently};
 use crate::ids::{MessageId, RunId};
-use crate::run::record::Ending;
+use crate::protocol::log::Ending;
 
 mod ask;
 mod given;

@@ -7,8 +7,8 @@ use crate::client::event::{Body, Ended, Message};
 use crate::ids::MessageId;
 use crate::legible::{self, legible};
 use crate::message::Content;
+use crate::protocol::log::Ending;
 use crate::run::attach::Delta;
-use crate::run::record::Ending;
 use crate::visible::{is_hidden, is_joining, written_out};
 
 /// The longest function call or result that is shown, in characters: they are for machines, and may be of any size.
@@ -326,8 +326,8 @@ fn shortened(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::MessageView;
-    use crate::run::record::Usage;
+    use crate::protocol::api::MessageView;
+    use crate::protocol::log::Usage;
 
     fn message(digit: char, says: Content) -> Box<MessageView> {
         Box::new(MessageView {
@@ -336,7 +336,7 @@ mod tests {
             recipient: Some("Student".into()),
             auto_reply: false,
             kind: says.kind().to_owned(),
-            content: says.to_json(),
+            content: crate::message::shown(&says),
             within: Vec::new(),
             html: None,
         })

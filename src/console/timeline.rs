@@ -8,7 +8,7 @@ use crate::client::event;
 use crate::clock::Timestamp;
 use crate::message::Content;
 use crate::protocol::answer::AnswerRecord;
-use crate::run::record::{Body, Ending, LogEntry, Origin, Outcome, Removal};
+use crate::protocol::log::{Body, Ending, LogEntry, Origin, Outcome, Removal};
 
 /// The longest value that is shown in a line, in characters; `--json` shows all of it.
 const VALUE_SHOWN: usize = 200;
@@ -222,7 +222,7 @@ mod tests {
     use crate::message::{Message, TextInput};
     use crate::protocol::answer::AnswerOutcome;
     use crate::protocol::failure::FailureKind;
-    use crate::run::record::Record;
+    use crate::protocol::log::Record;
 
     fn placed(body: Body) -> LogEntry {
         LogEntry { seq: 41, at: Timestamp::from_millisecond(1_800_000_000_123).unwrap(), record: Record::new(body) }

@@ -7,8 +7,8 @@ use crate::broker::contract::Contract;
 use crate::broker::{self, Error};
 use crate::ids::{RunId, user_token};
 use crate::message::envelope;
+use crate::protocol::log::{Created, LogEntry};
 use crate::redact::Redactor;
-use crate::run::record::{Created, LogEntry};
 use crate::run::redaction;
 
 /// The copies of one run.

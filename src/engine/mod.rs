@@ -18,14 +18,15 @@ use crate::message::Content;
 use crate::model::Models;
 use crate::protocol::effect_key::EffectScope;
 use crate::protocol::failure::FailureKind;
+use crate::protocol::log::{Body, Created, Ended, Ending, Origin, completed_message};
 use crate::protocol::participant::{USER, WORKFLOW};
 use crate::protocol::queue_name::QueueName;
+use crate::protocol::signable::Signable;
 use crate::run::claim::Owned;
 use crate::run::lease::Lease;
 use crate::run::notice::Notices;
-use crate::run::record::{Body, Created, Ended, Ending, Origin, completed_message};
 use crate::seal::Sealer;
-use crate::vouch::{PublicKey, SignedStatement, StatementSigner, is_vouched};
+use crate::vouch::{PublicKey, SignedStatement, StatementSigner};
 use crate::workflow::Workflow;
 
 mod concealed;
@@ -148,7 +149,7 @@ impl Engine {
     /// Whether it does what a run was started for in somebody's name.
     pub fn trusts_start_of(&self, run: RunId, created: &Created) -> bool {
         let keys = &self.around.trusted_gateways;
-        keys.is_empty() || is_vouched(keys, SignedStatement::Start(run), created)
+        keys.is_empty() || created.is_signed(keys, SignedStatement::Start(run))
     }
 
     /// What seals passwords.

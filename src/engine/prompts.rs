@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::protocol::dialogue::{ChatMessage, Request};
 use crate::protocol::effect_key::EffectKey;
-use crate::run::record::Asked;
+use crate::protocol::log::Asked;
 use crate::workflow::ModelUse;
 
 /// How many requests are remembered that a later one may begin as: about one for each agent that takes turns.
@@ -90,7 +90,7 @@ mod tests {
     use crate::clock::Timestamp;
     use crate::ids::Name;
     use crate::protocol::dialogue::Role;
-    use crate::run::record::{Body, LogEntry, Outcome, Record};
+    use crate::protocol::log::{Body, LogEntry, Outcome, Record};
 
     fn said(role: Role, text: &str) -> ChatMessage {
         ChatMessage { content: json!(text), role, name: None, tool_calls: Vec::new(), tool_call_id: None }

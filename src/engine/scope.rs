@@ -11,7 +11,7 @@ use crate::bounds::{MADE, check_value};
 use crate::chat::{Memory, Result, Stop};
 use crate::ids::{Name, RunId};
 use crate::protocol::failure::FailureKind;
-use crate::run::record::Created;
+use crate::protocol::log::Created;
 use crate::workflow::expression::{seen, seen_map};
 use crate::workflow::{Action, Data, EvaluationError, Expression, OnError, Step, Template, Tool, Workflow};
 

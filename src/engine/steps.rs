@@ -20,8 +20,8 @@ use crate::ids::{Name, RunId};
 use crate::message::{self, Content, Form, MultipleChoice, TextInput, Within};
 use crate::protocol::effect_key::EffectScope;
 use crate::protocol::failure::FailureKind;
+use crate::protocol::log::Origin;
 use crate::run::directory;
-use crate::run::record::Origin;
 use crate::run::start::{Start, start};
 use crate::workflow::expression::seen;
 use crate::workflow::{

@@ -24,8 +24,8 @@ use crate::message::{Content, Within};
 use crate::protocol::dialogue::Request;
 use crate::protocol::effect_key::{EffectKey, EffectScope};
 use crate::protocol::failure::FailureKind;
+use crate::protocol::log::Usage;
 use crate::protocol::participant::{USER, WORKFLOW};
-use crate::run::record::Usage;
 use crate::workflow::{self, AskAgent, Data, ModelUse, Tool};
 
 /// How deep tools may call each other: steps of a tool may call tools, and agents in them as well.

@@ -7,6 +7,7 @@ use crate::broker::Slot;
 use crate::gateway::{Gateway, bridge};
 use crate::ids::{Name, RunId, UserId};
 use crate::message::Message;
+use crate::protocol::signable::Signable;
 use crate::run::answer::{Accepted, Answer, Given};
 use crate::run::record::{Created, Origin};
 use crate::run::{Result, answer, secret};
@@ -52,7 +53,7 @@ pub async fn give(gateway: &Gateway, target: &Target, question: &Message, given:
         }
     };
     if let Some(voucher) = &gateway.settings.voucher {
-        given = voucher.vouch(SignedStatement::Answer(target.run, question.uuid), given);
+        given = given.signed(voucher, SignedStatement::Answer(target.run, question.uuid));
     }
     let accepted = answer::answer(broker, &target.workflow, target.run, question.uuid, &given).await?;
     if accepted == Accepted::Yes

@@ -19,7 +19,6 @@ use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use crate::api::{AuditRunList, AuditRunView, EraseUser, LONGEST_REASON};
 use crate::audit::erase::Erased;
 use crate::audit::verify::{self, Verifier};
 use crate::audit::{Columns, Format, Prompts, Selection, erase, event, every_run, history, listed, unreadable};
@@ -32,6 +31,7 @@ use crate::gateway::runs::run_id;
 use crate::gateway::{Gateway, events, guard};
 use crate::ids::{RunId, UserId};
 use crate::problem::chain;
+use crate::protocol::api::{AuditRunList, AuditRunView, EraseUser, LONGEST_REASON};
 use crate::run::assembler::Assembler;
 use crate::run::record::{Body, Erasure, LogEntry};
 use crate::run::summary::{self, Summary};

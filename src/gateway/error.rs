@@ -6,11 +6,11 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use crate::api::{ApiErrorBody, ApiErrorView};
 use crate::broker;
 use crate::clock::Timestamp;
 use crate::ids::{InvalidId, MessageId};
 use crate::problem::chain;
+use crate::protocol::api::{ApiErrorBody, ApiErrorView};
 use crate::run;
 
 /// An error of `/api`, ready to be sent.

@@ -1,13 +1,13 @@
-//! What `/api` shows of a run: records and summaries as the types of the interface ([`crate::api`]).
+//! What `/api` shows of a run: records and summaries as the types of the interface ([`crate::protocol::api`]).
 
 use serde_json::{Value, json};
 
-use crate::api::{
+use crate::gateway::markdown;
+use crate::message::{self, Content, Message};
+use crate::protocol::api::{
     AskingRunView, AuditRunView, EndedView, ErasureView, MessageView, QuestionView, RecordBodyView, RecordView,
     RemovalView, RunQuestionView, RunView,
 };
-use crate::gateway::markdown;
-use crate::message::{Content, Message};
 use crate::run::record::{Body, LogEntry, Outcome, Removal};
 use crate::run::summary::{OpenQuestion, Summary};
 use crate::visible;
@@ -174,7 +174,7 @@ fn content(content: &Content) -> Value {
         }
         _ => &[],
     };
-    let mut shown = content.to_json();
+    let mut shown = message::shown(content);
     if let Some(map) = shown.as_object_mut() {
         for (key, default) in defaults {
             map.entry(*key).or_insert_with(|| default.clone());

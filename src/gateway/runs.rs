@@ -9,27 +9,27 @@ use axum::http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::api::{
-    AnswerQuestion, LONGEST_REASON, LONGEST_TITLE, QuestionList, QuestionView, RenameRun, RunList, RunView, StartRun,
-    WorkflowList, WorkflowView,
-};
 use crate::auth::{Caller, Scope};
 use crate::broker::RemovalMethod;
 use crate::clock::Timestamp;
 use crate::config::Act;
 use crate::gateway::Gateway;
-use crate::gateway::answers::{self, Target};
+use crate::gateway::answers;
 use crate::gateway::body::{Asked, Json};
 use crate::gateway::error::{ApiError, Result};
 use crate::gateway::starting::{Begun, Refused, Wanted, begin};
 use crate::ids::{MessageId, RunId, UserId};
 use crate::message::{Content, OTHER_DIGEST, check_answer};
+use crate::protocol::api::{
+    AnswerQuestion, LONGEST_REASON, LONGEST_TITLE, QuestionList, QuestionView, RenameRun, RunList, RunView, StartRun, WorkflowList, WorkflowView,
+};
 use crate::run;
 use crate::run::answer::{Accepted, Answer, Given};
 use crate::run::attach::{Seen, attach};
 use crate::run::record::{Body, Created, LogEntry, Record, Removal, Renamed};
 use crate::run::redaction;
 use crate::run::remove::remove;
+use crate::run::run_ref::RunRef;
 use crate::run::summary::{self, State as RunState, Summary};
 use crate::visible::checked_line;
 
@@ -432,7 +432,7 @@ pub async fn cancel(State(gateway): State<Arc<Gateway>>, caller: Caller, Path(id
     if found.summary.state == RunState::Ended {
         return Err(ApiError::new(StatusCode::CONFLICT, "run_ended", "the run has ended already"));
     }
-    answers::cancel(&gateway, &Target::of(run, &found.created), caller.user.clone()).await?;
+    answers::cancel(&gateway, &RunRef::of(run, &found.created), caller.user.clone()).await?;
     gateway.limits.stored(&caller, 0);
     Ok(StatusCode::ACCEPTED)
 }
@@ -467,7 +467,7 @@ pub async fn answer(
     let answer = Answer::Value(fits.value);
     gateway.limits.bytes(&caller, &answer)?;
     let given = Given::new(answer, caller.user);
-    match answers::give(&gateway, &Target::of(run, &created), &found.message, given).await? {
+    match answers::give(&gateway, &RunRef::of(run, &created), &found.message, given).await? {
         Accepted::Yes => Ok(StatusCode::ACCEPTED),
         Accepted::TakenBy { by, at } => Err(already_answered(by.as_ref(), at)),
     }

@@ -1,444 +1,50 @@
-//! What a run says: messages and questions, the answers that fit them, and their JSON on FastAgency's wire
-//! (`docs/reference/fastagency-wire.md`, section 1).
+//! What becomes of the messages of a run: the answers that fit their questions, how our interface shows them, and their JSON
+//! on FastAgency's wire (`docs/reference/fastagency-wire.md`, section 1).
 //!
-//! Our own types know more than FastAgency's (forms, several kinds of text input, choices with values). [`envelope`] is how
-//! a FastAgency client sees them: types it knows, every key it expects and none that it does not.
+//! Our own types ([`crate::protocol::message`]) know more than FastAgency's. [`envelope`] is how a FastAgency client sees them:
+//! types it knows, every key it expects and none that it does not.
 
 mod answer;
 mod permission;
 mod wire;
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use crate::clock::Timestamp;
-use crate::ids::MessageId;
 use crate::visible;
 
+pub use crate::protocol::message::*;
 pub use answer::{Fits, OTHER_DIGEST, check_answer, check_text_answer};
 pub use permission::{CANNOT_BE_KEPT, CalledTool, PASSWORD, inexact_number};
 pub use wire::{envelope, from_envelope};
 
-/// One message of a run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Message {
-    /// Its id; a question is answered by it.
-    pub uuid: MessageId,
-    /// What a foreign workflow called it instead, if that is no UUID.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub alias: Option<String>,
-    /// Who says it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sender: Option<String>,
-    /// To whom.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub recipient: Option<String>,
-    /// FastAgency's flag; false in everything that we say.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub auto_reply: bool,
-    /// The conversations inside the workflow's own that it belongs to, outermost first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub within: Vec<Within>,
-    /// What it says.
-    pub says: Content,
-}
-
-/// A conversation inside another one: a workflow that is called, a nested chat. Pages fold it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Within {
-    /// What tells it from others in the same conversation.
-    pub id: String,
-    /// What it is about, in a few words.
-    pub title: String,
-}
-
-/// What a message says, by FastAgency's types.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub enum Content {
-    /// Text; markdown.
-    TextMessage {
-        /// The text.
-        body: Option<String>,
-        /// It was cut off by a cancel.
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        stopped: bool,
-    },
-    /// A model wants a function called.
-    SuggestedFunctionCall {
-        /// Its name.
-        function_name: Option<String>,
-        /// The call's id.
-        call_id: Option<String>,
-        /// Its arguments.
-        arguments: Map<String, Value>,
-    },
-    /// A function was called.
-    FunctionCallExecution {
-        /// Its name.
-        function_name: Option<String>,
-        /// The call's id.
-        call_id: Option<String>,
-        /// What it returned.
-        retval: Value,
-    },
-    /// Asks for a text.
-    TextInput(TextInput),
-    /// Asks to choose.
-    MultipleChoice(MultipleChoice),
-    /// Asks for a form to be filled in.
-    Form(Form),
-    /// Asks whether a tool may be called.
-    Approval(Box<Approval>),
-    /// Something about the system.
-    SystemMessage {
-        /// Any map.
-        message: Map<String, Value>,
-    },
-    /// The connection is alive.
-    KeepAlive,
-    /// The workflow has begun.
-    WorkflowStarted {
-        /// Its name.
-        name: String,
-        /// Its description.
-        description: Option<String>,
-        /// Its parameters.
-        params: Map<String, Value>,
-    },
-    /// The workflow has ended.
-    WorkflowCompleted {
-        /// What it returned.
-        result: Value,
-    },
-    /// Something went wrong.
-    Error {
-        /// In a sentence.
-        short: Option<String>,
-        /// More about it.
-        long: Option<String>,
-    },
-    /// What a foreign worker sent and nobody here knows.
-    Other {
-        /// Its type, as sent.
-        kind: String,
-        /// Its content, as sent.
-        content: Value,
-    },
-}
-
-/// A question for a text.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct TextInput {
-    /// What is asked; markdown.
-    pub prompt: Option<String>,
-    /// Answers to pick from.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub suggestions: Vec<String>,
-    /// A suggestion is put into the field, to be finished there, instead of being sent at once.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub suggestions_fill: bool,
-    /// The answer is a secret.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub password: bool,
-    /// A large field.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub multiline: bool,
-    /// What a valid answer matches, from its first character to its last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pattern: Option<String>,
-    /// What kind of value the answer is.
-    #[serde(default)]
-    pub value_type: TextValue,
-    /// The same for whoever can show buttons: AG2's own prompts are made for a terminal. The prompt is not needed then.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub in_short: Option<InShort>,
-    /// When it is too late.
-    #[serde(flatten)]
-    pub deadline: Deadline,
-}
-
-/// A text input for a page: a shorter prompt, and buttons.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct InShort {
-    /// What is asked; markdown.
-    pub prompt: String,
-    /// Answers that stand for something else than their words. Nothing written is one of them, or means what the prompt says.
-    pub answers: Vec<ShortAnswer>,
-}
-
-/// An answer that a button gives.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ShortAnswer {
-    /// The words on the button.
-    pub label: String,
-    /// What is sent; it may be empty.
-    pub answer: String,
-}
-
-impl InShort {
-    /// A prompt, and pairs of a label and its answer.
-    pub fn new(prompt: impl Into<String>, answers: impl IntoIterator<Item = (String, String)>) -> Self {
-        let answers = answers.into_iter().map(|(label, answer)| ShortAnswer { label, answer }).collect();
-        Self { prompt: prompt.into(), answers }
-    }
-}
-
-/// What kind of value the answer to a text input is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TextValue {
-    /// Text.
-    #[default]
-    String,
-    /// A whole number.
-    Integer,
-    /// A number.
-    Number,
-}
-
-/// A question to choose.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct MultipleChoice {
-    /// What is asked; markdown.
-    pub prompt: Option<String>,
-    /// What is shown, and sent back.
-    pub choices: Vec<String>,
-    /// A line about each choice; empty if there are none.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub descriptions: Vec<Option<String>>,
-    /// What is chosen at first.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub default: Option<String>,
-    /// One only.
-    pub single: bool,
-    /// At least so many.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub min: Option<usize>,
-    /// At most so many.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max: Option<usize>,
-    /// When it is too late.
-    #[serde(flatten)]
-    pub deadline: Deadline,
-}
-
-/// A form to be filled in.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Form {
-    /// What is asked; markdown.
-    pub prompt: Option<String>,
-    /// What a valid object is.
-    pub schema: Value,
-    /// When it is too late.
-    #[serde(flatten)]
-    pub deadline: Deadline,
-}
-
-/// A question whether a tool may be called.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Approval {
-    /// What is asked; markdown.
-    pub prompt: Option<String>,
-    /// The function that is to be called.
-    pub function_name: String,
-    /// The suggested call that this is about.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub call_id: Option<String>,
-    /// What it is to be called with.
-    pub arguments: Map<String, Value>,
-    /// What valid arguments are; none: any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub schema: Option<Value>,
-    /// Stands for exactly this call ([`CalledTool::digest`]); none in logs of older programs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub digest: Option<String>,
-    /// What the digest was made with; never shown.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub salt: Option<String>,
-    /// When it is too late.
-    #[serde(flatten)]
-    pub deadline: Deadline,
-}
-
-/// The answer to an [`Approval`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Verdict {
-    /// Whether the tool may be called.
-    pub decision: Decision,
-    /// What to call it with instead.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub arguments: Option<Map<String, Value>>,
-    /// What to change of the arguments that were shown; the rest stays as the server has it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub changes: Vec<Change>,
-    /// The digest of what was shown to whoever decided.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub digest: Option<String>,
-    /// Why not; the agents are told.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-}
-
-/// A change of one field of the arguments.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Change {
-    /// Where: a JSON Pointer to a field of an object.
-    pub path: String,
-    /// To what: JSON text, so that no program on the way rounds a number; none: the field is left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub json: Option<String>,
-}
-
-/// Whether a tool may be called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Decision {
-    /// This time.
-    Once,
-    /// Whenever this run wants to.
-    Always,
-    /// No.
-    Deny,
-}
-
-/// Until when a question waits.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Deadline {
-    /// The time; none: for ever.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deadline: Option<Timestamp>,
-    /// What happens then, in words.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub on_timeout: Option<String>,
-}
-
-impl Content {
-    /// A text.
-    pub fn text(body: impl Into<String>) -> Self {
-        Content::TextMessage { body: Some(body.into()), stopped: false }
-    }
-
-    /// FastAgency's name of the type.
-    pub fn kind(&self) -> &str {
-        match self {
-            Content::TextMessage { .. } => "text_message",
-            Content::SuggestedFunctionCall { .. } => "suggested_function_call",
-            Content::FunctionCallExecution { .. } => "function_call_execution",
-            Content::TextInput(_) => "text_input",
-            Content::MultipleChoice(_) => "multiple_choice",
-            Content::Form(_) => "form",
-            Content::Approval(_) => "approval",
-            Content::SystemMessage { .. } => "system_message",
-            Content::KeepAlive => "keep_alive",
-            Content::WorkflowStarted { .. } => "workflow_started",
-            Content::WorkflowCompleted { .. } => "workflow_completed",
-            Content::Error { .. } => "error",
-            Content::Other { kind, .. } => kind,
+/// What a message says, as our own interface shows it: all that is known, under the keys of `docs/reference/api.md`.
+pub fn shown(content: &Content) -> Value {
+    let mut json = match content {
+        Content::Other { content, .. } => return content.clone(),
+        Content::KeepAlive => return json!({}),
+        known => serde_json::to_value(known).unwrap_or_default(),
+    };
+    if let Some(map) = json.as_object_mut() {
+        map.remove("type");
+        map.remove("salt");
+        if let Some(text) = arguments_text(content) {
+            map.insert("arguments_text".to_owned(), Value::String(text));
         }
     }
+    json
+}
 
-    /// Whether it waits for a person's answer.
-    pub fn asks(&self) -> bool {
-        matches!(self, Content::TextInput(_) | Content::MultipleChoice(_) | Content::Form(_) | Content::Approval(_))
-    }
-
-    /// Whether the answer must never be shown or stored in clear.
-    pub fn is_secret(&self) -> bool {
-        matches!(self, Content::TextInput(TextInput { password: true, .. }))
-    }
-
-    /// What a question asks, as markdown.
-    pub fn prompt(&self) -> Option<&str> {
-        match self {
-            Content::TextInput(TextInput { prompt, .. })
-            | Content::MultipleChoice(MultipleChoice { prompt, .. })
-            | Content::Form(Form { prompt, .. }) => prompt.as_deref(),
-            Content::Approval(asked) => asked.prompt.as_deref(),
-            _ => None,
-        }
-    }
-
-    /// What a question asks, in as few words as it can be asked.
-    pub fn short_prompt(&self) -> Option<&str> {
-        match self {
-            Content::TextInput(TextInput { in_short: Some(in_short), .. }) => Some(&in_short.prompt),
-            other => other.prompt(),
-        }
-    }
-
-    /// Makes a question ask something else, for everybody.
-    pub fn set_prompt(&mut self, words: String) {
-        if let Content::TextInput(asked) = self {
-            asked.in_short = None;
-        }
-        match self {
-            Content::TextInput(TextInput { prompt, .. })
-            | Content::MultipleChoice(MultipleChoice { prompt, .. })
-            | Content::Form(Form { prompt, .. }) => *prompt = Some(words),
-            Content::Approval(asked) => asked.prompt = Some(words),
-            _ => {}
-        }
-    }
-
-    /// Until when a question waits, and what happens then; `None` for what asks nothing.
-    pub fn waits(&self) -> Option<&Deadline> {
-        match self {
-            Content::TextInput(TextInput { deadline, .. })
-            | Content::MultipleChoice(MultipleChoice { deadline, .. })
-            | Content::Form(Form { deadline, .. }) => Some(deadline),
-            Content::Approval(asked) => Some(&asked.deadline),
-            _ => None,
-        }
-    }
-
-    /// Sets until when a question waits.
-    pub fn set_deadline(&mut self, until: Deadline) {
-        match self {
-            Content::TextInput(TextInput { deadline, .. })
-            | Content::MultipleChoice(MultipleChoice { deadline, .. })
-            | Content::Form(Form { deadline, .. }) => *deadline = until,
-            Content::Approval(asked) => asked.deadline = until,
-            _ => {}
-        }
-    }
-
-    /// Until when a question waits.
-    pub fn deadline(&self) -> Option<Timestamp> {
-        self.waits()?.deadline
-    }
-
-    /// The arguments of a call as text, exactly: the digits are those of the call, and what cannot be seen is written out. None
-    /// where programs that read numbers as JavaScript does show the arguments as they are.
-    fn arguments_text(&self) -> Option<String> {
-        let arguments = match self {
-            Content::Approval(asked) => &asked.arguments,
-            Content::SuggestedFunctionCall { arguments, .. } => arguments,
-            _ => return None,
-        };
-        let value = Value::Object(arguments.clone());
-        let text = visible::json(&value);
-        let is_needed =
-            matches!(self, Content::Approval(_)) || permission::has_long_number(&value) || text.contains("\\u");
-        is_needed.then_some(text)
-    }
-
-    /// The content as our own interface shows it: all that is known, under the keys of `docs/reference/api.md`.
-    pub fn to_json(&self) -> Value {
-        let mut json = match self {
-            Content::Other { content, .. } => return content.clone(),
-            Content::KeepAlive => return json!({}),
-            known => serde_json::to_value(known).unwrap_or_default(),
-        };
-        if let Some(map) = json.as_object_mut() {
-            map.remove("type");
-            map.remove("salt");
-            if let Some(text) = self.arguments_text() {
-                map.insert("arguments_text".to_owned(), Value::String(text));
-            }
-        }
-        json
-    }
+/// The arguments of a call as text, exactly: the digits are those of the call, and what cannot be seen is written out. None
+/// where programs that read numbers as JavaScript does show the arguments as they are.
+fn arguments_text(content: &Content) -> Option<String> {
+    let arguments = match content {
+        Content::Approval(asked) => &asked.arguments,
+        Content::SuggestedFunctionCall { arguments, .. } => arguments,
+        _ => return None,
+    };
+    let value = Value::Object(arguments.clone());
+    let text = visible::json(&value);
+    let is_needed =
+        matches!(content, Content::Approval(_)) || permission::has_long_number(&value) || text.contains("\\u");
+    is_needed.then_some(text)
 }

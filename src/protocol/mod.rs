@@ -2,8 +2,13 @@
 //! log outlives every version of the program.
 
 pub mod answer;
+pub mod api;
 pub mod dialogue;
 pub mod effect_key;
 pub mod failure;
+pub mod log;
+pub mod message;
 pub mod participant;
 pub mod queue_name;
+pub mod run_state;
+pub mod signable;

@@ -8,11 +8,12 @@ use crate::bounds::{self, MADE, STORED};
 use crate::broker::{Broker, Job, Put, Reason, Slot};
 use crate::clock::Timestamp;
 use crate::ids::{MessageId, Name, RunId, UserId};
+use crate::protocol::log::Body;
 use crate::protocol::queue_name::QueueName;
-use crate::run::record::Body;
+use crate::protocol::signable::Signable;
 use crate::run::writer::last_record;
 use crate::run::{Error, Result};
-use crate::vouch::{Signable, SignedStatement, StatementSigner};
+use crate::vouch::{SignedStatement, StatementSigner};
 
 /// What is taken into the inbox: a few levels less than a record may have, as the record that it becomes puts more around it.
 const TAKEN: bounds::Bounds = bounds::Bounds { depth: MADE.depth + 8, ..STORED };
@@ -96,7 +97,7 @@ pub async fn cancel(
 ) -> Result<Accepted> {
     let mut given = Given::new(Answer::Cancel, by);
     if let Some(voucher) = voucher {
-        given = voucher.vouch(SignedStatement::Cancel(run), given);
+        given = given.signed(voucher, SignedStatement::Cancel(run));
     }
     put(broker, workflow, run, Slot::Cancel, &given).await
 }

@@ -8,8 +8,8 @@ use crate::bounds::{STORED, Unfit, cut, parse};
 use crate::broker::Stored;
 use crate::clock::Timestamp;
 use crate::ids::RunId;
+use crate::protocol::log::{Body, Evidence, Kept, KeptEntry, LogEntry, Record, Removal, VERSION, is_last_piece};
 use crate::run::parsing;
-use crate::run::record::{Body, Evidence, Kept, KeptEntry, LogEntry, Record, Removal, VERSION, is_last_piece};
 
 /// Why a stored record cannot be used. Nothing of what it holds is told: people may have said it.
 #[derive(Debug, thiserror::Error)]
@@ -221,7 +221,7 @@ mod tests {
 
     use super::*;
     use crate::message::Content;
-    use crate::run::record::{Done, Outcome, completed_message};
+    use crate::protocol::log::{Done, Outcome, completed_message};
 
     fn stored(seq: u64, payload: Bytes) -> Stored {
         Stored { seq, at: Timestamp::UNIX_EPOCH, payload }

@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use crate::broker::{self, Broker, Live, Slot};
 use crate::ids::RunId;
 use crate::message::Within;
+use crate::protocol::log::{Body, LogEntry};
 use crate::run::assembler::Assembler;
-use crate::run::record::{Body, LogEntry};
 use crate::run::{ReadableLog, Result, look};
 
 /// What a follower is given.

@@ -4,9 +4,9 @@
 use crate::broker::{self, Broker, Lane, Shelf, Slot};
 use crate::clock::Timestamp;
 use crate::ids::{RunId, WorkerId};
+use crate::protocol::log::{Body, Created, Ended, Ending, LogEntry, Record, Usage, completed_message, started_message};
 use crate::run::assembler::Unreadable;
 use crate::run::lease::Lease;
-use crate::run::record::{Body, Created, Ended, Ending, LogEntry, Record, Usage, completed_message, started_message};
 use crate::run::summary::Summary;
 use crate::run::writer::Writer;
 use crate::run::{Error, ReadableLog, Result, look, read};

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use crate::broker::{self, Broker, Cleaner, RemovalMethod, Slot};
 use crate::ids::{RunId, user_token};
+use crate::protocol::log::{Body, Created, Origin};
 use crate::run::Result;
 use crate::run::assembler::Assembler;
-use crate::run::record::{Body, Created, Origin};
 
 /// Within what time the words of a run that was removed, redacted or erased are gone, while there is a cleaner: it is called at
 /// once, and goes round all runs every 10 s where that does not take long.

@@ -10,8 +10,9 @@ use sha2::{Digest, Sha256};
 use crate::broker::{self, Broker, Shelf};
 use crate::clock::Timestamp;
 use crate::ids::{Name, WorkerId};
+use crate::protocol::signable::Signable;
 use crate::run::Result;
-use crate::vouch::{PublicKey, Signable, SignedStatement, StatementSigner, is_vouched};
+use crate::vouch::{PublicKey, SignedStatement, StatementSigner};
 
 /// A living worker: its lease.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -98,7 +99,7 @@ pub async fn announce(
 ) -> Result<()> {
     let mut card = card.clone();
     if let Some(signer) = signer {
-        card = signer.vouch(SignedStatement::Announcement, card);
+        card = card.signed(signer, SignedStatement::Announcement);
     }
     if broker.catalogue.get(Shelf::Definitions, &card.definition).await?.is_none() || signer.is_some() {
         keep_definition(broker, &card.definition, definition, signer).await?;
@@ -115,8 +116,8 @@ pub async fn keep_definition(
     signer: Option<&StatementSigner>,
 ) -> Result<()> {
     if let Some(signer) = signer {
-        let signature = signer
-            .vouch(SignedStatement::Definition, DefinitionSignature { definition: hash.to_owned(), signed: None });
+        let unsigned = DefinitionSignature { definition: hash.to_owned(), signed: None };
+        let signature = unsigned.signed(signer, SignedStatement::Definition);
         let value = serde_json::to_vec(&signature).expect("a signature is JSON");
         put_once(broker, &signature_key(hash, &signer.public()), value).await?;
     }
@@ -157,7 +158,7 @@ pub async fn definition(
     for key in trusted {
         let Some(value) = broker.catalogue.get(Shelf::Definitions, &signature_key(hash, key)).await? else { continue };
         let Ok(signature) = crate::bounds::parse::<DefinitionSignature>(&value) else { continue };
-        if signature.definition == hash && is_vouched(&[*key], SignedStatement::Definition, &signature) {
+        if signature.definition == hash && signature.is_signed(&[*key], SignedStatement::Definition) {
             return Ok(Ok(bytes));
         }
     }
@@ -180,7 +181,7 @@ pub enum DefinitionRefused {
 
 /// Whether a workflow was announced by somebody who is trusted. No keys: everybody is.
 pub fn is_trusted(card: &WorkflowCard, trusted: &[PublicKey]) -> bool {
-    trusted.is_empty() || is_vouched(trusted, SignedStatement::Announcement, card)
+    trusted.is_empty() || card.is_signed(trusted, SignedStatement::Announcement)
 }
 
 /// The workflows that are known, by name, and whether a living worker serves each.

@@ -4,8 +4,6 @@
 //! The rules (`docs/explanation/architecture.md`, "Runs"): saying is appending; every append expects the last sequence; whoever wrote the
 //! last claim owns the run; an answer is what the inbox took first.
 
-pub mod record;
-
 pub mod answer;
 pub mod assembler;
 pub mod attach;
@@ -24,6 +22,8 @@ pub mod start;
 pub mod summary;
 pub mod sweep;
 pub mod writer;
+
+pub use crate::protocol::log as record;
 
 /// What went wrong with a run. Whoever calls decides by the variant.
 #[derive(Debug, thiserror::Error)]

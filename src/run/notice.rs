@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::broker::{self, Broker, Job, Reason};
 use crate::config::{Occasion, Webhook};
 use crate::ids::{MessageId, Name, RunId};
+use crate::protocol::log::Body;
 use crate::protocol::queue_name::QueueName;
-use crate::run::record::Body;
 
 /// The longest pause between two tries while the broker is away.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);

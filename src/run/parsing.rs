@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::ids::{MessageId, Name, UserId, WorkerId};
 use crate::message::Message;
 use crate::protocol::effect_key::EffectKey;
-use crate::run::record::{Asked, Body, Created, Done, Origin, Outcome, Record};
+use crate::protocol::log::{Asked, Body, Created, Done, Origin, Outcome, Record};
 
 /// How far into a record its kind is looked for: behind the version and the id.
 const HEAD: usize = 96;

@@ -7,8 +7,8 @@ use crate::clock::Timestamp;
 use crate::ids::{MessageId, RunId};
 use crate::message::Message;
 use crate::protocol::answer::AnswerRecord;
+use crate::protocol::log::{Body, LogEntry, Outcome};
 use crate::run::assembler::Assembler;
-use crate::run::record::{Body, LogEntry, Outcome};
 use crate::run::{Result, look};
 
 /// A question that a run has asked.

@@ -9,8 +9,8 @@ use crate::ids::RunId;
 use crate::message::{Content, Message};
 use crate::protocol::answer::{AnswerOutcome, AnswerValue};
 use crate::protocol::dialogue::ToolCall;
+use crate::protocol::log::{Asked, Body, LogEntry, Outcome, Record, Removal};
 use crate::redact::{REDACTED, Redactor};
-use crate::run::record::{Asked, Body, LogEntry, Outcome, Record, Removal};
 use crate::run::summary::Summary;
 
 /// A record in its place, redacted.

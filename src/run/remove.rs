@@ -7,8 +7,8 @@ use tokio::try_join;
 
 use crate::broker::{Broker, RemovalMethod, TOMBSTONE_KEPT};
 use crate::ids::{RunId, UserId};
+use crate::protocol::log::{Body, Created, Erasure, Evidence, LogEntry, Record, Removal};
 use crate::run::assembler::Assembler;
-use crate::run::record::{Body, Created, Erasure, Evidence, LogEntry, Record, Removal};
 use crate::run::summary::{self, Summary};
 use crate::run::{Result, clean, look};
 

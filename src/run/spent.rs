@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::clock::{self, Timestamp};
 use crate::ids::MessageId;
-use crate::run::record::{Body, LogEntry, Outcome};
+use crate::protocol::log::{Body, LogEntry, Outcome};
 
 /// The time that a run has spent at work, kept as its records come.
 #[derive(Debug, Clone, Default)]
@@ -83,7 +83,7 @@ mod tests {
     use crate::ids::{RunId, WorkerId};
     use crate::message::{Content, Deadline, Message, TextInput, TextValue};
     use crate::protocol::answer::{AnswerOutcome, AnswerRecord};
-    use crate::run::record::{Record, completed_message};
+    use crate::protocol::log::{Record, completed_message};
     use serde_json::json;
 
     fn at(second: u64) -> Timestamp {

@@ -6,8 +6,9 @@ use serde_json::{Map, Value};
 
 use crate::broker::{self, Broker, Job, Lane, Reason};
 use crate::ids::{Name, RunId, UserId};
+use crate::protocol::log::{Body, Created, Origin, Record};
 use crate::protocol::queue_name::QueueName;
-use crate::run::record::{Body, Created, Origin, Record};
+use crate::protocol::signable::Signable;
 use crate::run::{Error, Result, look};
 use crate::traces;
 use crate::vouch::{SignedStatement, StatementSigner};
@@ -54,14 +55,14 @@ pub async fn start(broker: &Broker, start: Start, voucher: Option<&StatementSign
     let mut created =
         Created { workflow: workflow.clone(), definition, params, user, groups, origin, trace, vouched: None };
     if let Some(voucher) = voucher {
-        created = voucher.vouch(SignedStatement::Start(run), created);
+        created = created.signed(voucher, SignedStatement::Start(run));
     }
     let record = Record::new(Body::Created(created));
     let mut payloads = record.payloads().map_err(|source| Error::Unstorable { run, source })?;
     let first = payloads.swap_remove(0);
     if !payloads.is_empty() {
         // Parameters are checked before; a start that does not fit one message is refused, not cut into pieces.
-        return Err(broker::Error::TooLarge { size: first.len() * 2, max: crate::run::record::PIECE }.into());
+        return Err(broker::Error::TooLarge { size: first.len() * 2, max: crate::protocol::log::PIECE }.into());
     }
     let mut tries = 1;
     let seq = loop {

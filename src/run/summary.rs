@@ -7,7 +7,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use crate::api::State;
 use crate::bounds::parse;
 use crate::broker::{self, Broker, Shelf};
 use crate::clock::Timestamp;
@@ -15,9 +14,10 @@ use crate::ids::{MessageId, Name, RunId, UserId, WorkerId, user_token};
 use crate::message::Content;
 use crate::money::Usd;
 use crate::protocol::answer::{AnswerOutcome, AnswerRecord};
+pub use crate::protocol::api::State;
+use crate::protocol::log::{Body, Created, Ending, LogEntry, Origin, Outcome, Removal, Renamed};
 use crate::run::Result;
 use crate::run::assembler::Assembler;
-use crate::run::record::{Body, Created, Ending, LogEntry, Origin, Outcome, Removal, Renamed};
 
 /// A question that is open.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -19,13 +19,13 @@ use crate::broker::{Broker, Cleaner, Job, Reason, RemovalMethod, ScannedItem, Sh
 use crate::clock::{self, Clock, SystemClock, Timestamp};
 use crate::ids::{Name, RunId, UserId, WorkerId};
 use crate::metrics::metrics;
+use crate::protocol::log::{Body, Created, LogEntry, Origin, Record, Removal};
 use crate::protocol::queue_name::QueueName;
 use crate::redact::Redactor;
 use crate::run::assembler::Assembler;
 use crate::run::claim::{is_alive, last_claim};
 use crate::run::directory::WorkerCard;
 use crate::run::lease::Lease;
-use crate::run::record::{Body, Created, LogEntry, Origin, Record, Removal};
 use crate::run::remove::remove;
 use crate::run::summary::{self, Summary};
 use crate::run::{self, Result, clean, directory, look, redaction};

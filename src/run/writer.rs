@@ -10,8 +10,8 @@ use crate::broker::{self, Broker, Stored};
 use crate::clock::Timestamp;
 use crate::ids::{RunId, WorkerId};
 use crate::metrics::metrics;
+use crate::protocol::log::{LogEntry, PIECE, Record};
 use crate::run::assembler::Assembler;
-use crate::run::record::{LogEntry, PIECE, Record};
 use crate::run::{Error, Result};
 
 /// The owner's pen.
@@ -162,7 +162,7 @@ pub async fn last_record(broker: &Broker, run: RunId) -> Result<Option<LogEntry>
 mod tests {
     use super::*;
     use crate::clock::{Clock, SystemClock};
-    use crate::run::record::Body;
+    use crate::protocol::log::Body;
 
     #[tokio::test]
     async fn a_writer_whose_run_another_has_is_refused_which_is_counted() {

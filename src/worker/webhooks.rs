@@ -16,10 +16,10 @@ use crate::config::{Occasion, Webhook};
 use crate::ids::{MessageId, Name, RunId};
 use crate::lifecycle::Shutdown;
 use crate::model::http;
+use crate::protocol::log::{Body, LogEntry};
 use crate::protocol::queue_name::QueueName;
 use crate::redact::Redactor;
 use crate::run::notice::occasion;
-use crate::run::record::{Body, LogEntry};
 use crate::run::summary::Summary;
 use crate::run::{self, look, redaction};
 
@@ -201,7 +201,7 @@ fn hmac(key: &[u8], text: &[u8]) -> [u8; 32] {
 mod tests {
     use super::*;
     use crate::clock::Timestamp;
-    use crate::run::record::{Created, Ended, Ending, Erasure, Origin, Record, Removal, Usage, completed_message};
+    use crate::protocol::log::{Created, Ended, Ending, Erasure, Origin, Record, Removal, Usage, completed_message};
 
     #[test]
     fn a_signature_is_the_one_that_receivers_compute() {

@@ -170,7 +170,7 @@ async fn what_was_shown_is_what_is_called_digit_by_digit_and_nothing_else_is() {
     house.start(run).await;
     let mut follower = house.follow(run).await;
     let (first, _, approval) = asked(&mut follower).await;
-    let shown = Content::Approval(Box::new(approval.clone())).to_json();
+    let shown = fastagency::message::shown(&Content::Approval(Box::new(approval.clone())));
     let text = "{\n  \"account\": 9007199254740993,\n  \"fee\": 0.1,\n  \"to\": \"Ann\"\n}";
     assert_eq!((&shown["arguments_text"], &shown["salt"]), (&json!(text), &Value::Null));
     let digest = approval.digest.clone().unwrap();

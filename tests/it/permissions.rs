@@ -7,6 +7,7 @@ use fastagency::auth::{People, User, hash_password};
 use fastagency::broker::{Broker, Shelf, Slot, nats};
 use fastagency::config::Nats;
 use fastagency::ids::{MessageId, Name, RunId, UserId};
+use fastagency::protocol::signable::Signable;
 use fastagency::run::answer::{Answer, Given, answer, cancel};
 use fastagency::run::record::Origin;
 use fastagency::run::start::{Start, start};
@@ -494,8 +495,8 @@ async fn with_a_stolen_login_of_a_worker_nothing_is_done_in_anybodys_name() {
     let (who, name) = (UserId::new("alice"), Name::parse("who").unwrap());
     let forged = Given::new(Answer::Value(json!("forged")), who.clone());
     // Signed, but by nobody whom the worker was told of.
-    let forged = StatementSigner::new(&"another".to_owned().into())
-        .vouch(fastagency::vouch::SignedStatement::Answer(run, first), forged);
+    let another = StatementSigner::new(&"another".to_owned().into());
+    let forged = forged.signed(&another, fastagency::vouch::SignedStatement::Answer(run, first));
     answer(&thief, &name, run, first, &forged).await.unwrap();
     let asked_again = async {
         loop {

@@ -13,8 +13,8 @@ use crate::message::{self, Content, Message};
 use crate::protocol::answer::{AnswerOutcome, AnswerRecord, AnswerValue};
 use crate::protocol::effect_key::EffectKey;
 use crate::protocol::failure::FailureKind;
+use crate::protocol::log::{Body, Outcome};
 use crate::run::answer::{self, Given};
-use crate::run::record::{Body, Outcome};
 
 /// How often a question is asked again after answers that do not fit: a program that answers by itself must not fill the log.
 const MOST_REFUSALS: u32 = 20;

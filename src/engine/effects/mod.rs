@@ -18,7 +18,7 @@ use crate::ids::MessageId;
 use crate::message::{Content, Message, Within};
 use crate::protocol::effect_key::{EffectKey, EffectPart, EffectScope};
 use crate::protocol::failure::FailureKind;
-use crate::run::record::{Body, Outcome};
+use crate::protocol::log::{Body, Outcome};
 
 mod asking;
 mod models;

@@ -14,8 +14,8 @@ use crate::message::Content;
 use crate::model::{self, Progress};
 use crate::protocol::dialogue::{Reply, Request};
 use crate::protocol::failure::FailureKind;
+use crate::protocol::log::Outcome;
 use crate::run::attach::Delta;
-use crate::run::record::Outcome;
 use crate::traces;
 use crate::workflow::ModelUse;
 

@@ -10,9 +10,10 @@ use crate::chat::Result;
 use crate::engine::concealed::Passwords;
 use crate::ids::{MessageId, UserId};
 use crate::message::Content;
+use crate::protocol::signable::Signable;
 use crate::run::answer::{self, Given};
 use crate::run::secret;
-use crate::vouch::{SignedStatement, is_vouched};
+use crate::vouch::SignedStatement;
 
 /// How long after its mark a password may come that is told and never stored; later it is asked for again.
 const TOLD_WITHIN: Duration = Duration::from_secs(2);
@@ -114,7 +115,7 @@ impl Journal {
             // Only its mark is signed, and the password might be anybody's.
             answer::Answer::Told => Some("a password cannot be vouched for without a seal_key"),
             _ => {
-                let vouched = is_vouched(&self.trusted_gateways, SignedStatement::Answer(self.run, question), given);
+                let vouched = given.is_signed(&self.trusted_gateways, SignedStatement::Answer(self.run, question));
                 (!vouched).then_some("no gateway vouches for the answer")
             }
         }
@@ -124,7 +125,7 @@ impl Journal {
     pub(in crate::engine) fn cancelled_by(&self, payload: &[u8]) -> Option<UserId> {
         let given: Given = crate::bounds::parse(payload).ok()?;
         let believed = self.trusted_gateways.is_empty()
-            || is_vouched(&self.trusted_gateways, SignedStatement::Cancel(self.run), &given);
+            || given.is_signed(&self.trusted_gateways, SignedStatement::Cancel(self.run));
         given.by.filter(|_| believed)
     }
 

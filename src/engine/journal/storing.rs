@@ -19,8 +19,8 @@ use crate::engine::prompts::Noting;
 use crate::protocol::dialogue::Request;
 use crate::protocol::effect_key::EffectKey;
 use crate::protocol::failure::FailureKind;
+use crate::protocol::log::{Body, Done, Outcome, Record};
 use crate::run;
-use crate::run::record::{Body, Done, Outcome, Record};
 use crate::run::redaction;
 use crate::workflow::ModelUse;
 

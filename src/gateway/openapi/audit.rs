@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::Operation;
 use super::parts::{answer, events, named, operation, path, problem, query, reference};
-use crate::api::{AuditRunList, AuditRunView, EraseUser};
 use crate::audit::erase::Erased;
+use crate::protocol::api::{AuditRunList, AuditRunView, EraseUser};
 
 pub(super) fn overview() -> Vec<Operation> {
     let count = || json!({"type": "integer"});

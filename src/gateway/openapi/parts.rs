@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde_json::{Value, json};
 
-use crate::api::ApiErrorBody;
+use crate::protocol::api::ApiErrorBody;
 
 pub(super) fn operation(
     tag: &str,

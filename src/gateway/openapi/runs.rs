@@ -5,7 +5,7 @@ use serde_json::json;
 use super::Operation;
 use super::parts::{answer, events, header, operation, path, problem, query, reference};
 use super::schemas::STATES;
-use crate::api::{
+use crate::protocol::api::{
     AnswerQuestion, ApiErrorBody, QuestionList, RecordView, RenameRun, RunList, RunView, StartRun, WorkflowList,
 };
 use crate::run::attach::Delta;

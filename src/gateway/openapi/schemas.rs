@@ -4,11 +4,11 @@ use schemars::SchemaGenerator;
 use schemars::generate::{Contract, SchemaSettings};
 use serde_json::{Value, json};
 
-use crate::api::{
+use crate::audit::erase::Erased;
+use crate::protocol::api::{
     AnswerQuestion, ApiErrorBody, AuditRunList, EraseUser, QuestionList, RecordView, RenameRun, RunList, StartRun,
     WorkflowList,
 };
-use crate::audit::erase::Erased;
 use crate::run::attach::Delta;
 
 /// The states of a run.

@@ -9,18 +9,17 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-pub use crate::api::{Ending, Usage};
 use crate::bounds::{self, Exceeded};
-use crate::broker::Lane;
 use crate::clock::Timestamp;
 use crate::ids::{MessageId, Name, RunId, UserId, WorkerId};
-use crate::message::{Content, Message};
 use crate::protocol::answer::AnswerRecord;
-use crate::protocol::dialogue::{self, ChatMessage, Reply};
+use crate::protocol::dialogue::{ChatMessage, Reply};
 use crate::protocol::effect_key::EffectKey;
 use crate::protocol::failure::FailureKind;
+use crate::protocol::message::{Content, Message};
 use crate::protocol::participant::{USER, WORKFLOW};
-use crate::vouch::Signable;
+pub use crate::protocol::run_state::{Ending, Usage};
+use crate::protocol::signable::Signable;
 
 /// The newest version of the format that this program reads.
 pub const VERSION: u8 = 3;
@@ -36,6 +35,15 @@ const SMALLEST_PIECE: usize = 1024;
 
 /// The largest payload that is stored in one piece; NATS carries 1 MB by default, headers included.
 pub const PIECE: usize = 900_000;
+
+/// Which of a run's two subjects a record is stored under: what people see, or everything else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// Visible messages: `fa.run.<run>.said`.
+    Said,
+    /// Everything else: `fa.run.<run>.did`.
+    Did,
+}
 
 /// A record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -411,21 +419,6 @@ pub struct Ended {
     pub usage: Usage,
     /// The message `workflow_completed`.
     pub message: Message,
-}
-
-impl Usage {
-    /// Counts a request to a model that was answered. Sums stop at the largest number there is: a server may say what it likes.
-    pub fn add(&mut self, used: &dialogue::Usage) {
-        self.llm_calls += 1;
-        self.prompt_tokens = self.prompt_tokens.saturating_add(used.prompt_tokens);
-        self.completion_tokens = self.completion_tokens.saturating_add(used.completion_tokens);
-        self.cost_usd += used.cost_usd;
-    }
-
-    /// Tokens read and written.
-    pub fn tokens(&self) -> u64 {
-        self.prompt_tokens.saturating_add(self.completion_tokens)
-    }
 }
 
 /// A record and its place in the log.

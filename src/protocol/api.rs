@@ -10,54 +10,8 @@ use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
 use crate::ids::{MessageId, RunId};
-use crate::message::Within;
-use crate::money::Usd;
-
-/// How a run is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(rename = "RunState")]
-pub enum State {
-    /// No worker has taken it yet.
-    Queued,
-    /// A worker is at it.
-    Running,
-    /// It waits for a person.
-    Waiting,
-    /// It is over.
-    Ended,
-}
-
-/// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(rename = "RunOutcome")]
-pub enum Ending {
-    /// The workflow returned.
-    Completed,
-    /// The workflow failed.
-    Failed,
-    /// Somebody ended it.
-    Cancelled,
-}
-
-/// What a run used.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Usage {
-    /// Requests to models that were answered.
-    pub llm_calls: u64,
-    /// Calls of tools.
-    #[serde(default)]
-    pub tool_calls: u64,
-    /// Tokens read.
-    pub prompt_tokens: u64,
-    /// Tokens written.
-    pub completion_tokens: u64,
-    /// What they cost, as far as the models have prices; left out if nothing.
-    #[serde(default, skip_serializing_if = "Usd::is_zero")]
-    #[schemars(with = "f64")]
-    pub cost_usd: Usd,
-}
+use crate::protocol::message::Within;
+pub use crate::protocol::run_state::{Ending, State, Usage};
 
 /// The body of every refusal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
