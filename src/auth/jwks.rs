@@ -11,7 +11,7 @@ use reqwest::Client;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::oidc::Discovered;
+use super::discovery::Discovered;
 use super::{Denied, Error, fetch};
 
 /// How long keys count without being fetched again.

@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
+use super::discovery::Discovered;
 use super::fetch::Failed;
 use super::tokens::Tokens;
 use super::{Denied, Error, fetch};
@@ -23,35 +24,6 @@ use crate::config;
 
 /// How long what was discovered counts.
 const FRESH: Duration = Duration::from_secs(10 * 60);
-
-/// Where a provider's endpoints are (OpenID Connect Discovery 1.0).
-#[derive(Debug, Clone, Deserialize)]
-pub(super) struct Discovered {
-    issuer: String,
-    authorization_endpoint: String,
-    token_endpoint: String,
-    pub jwks_uri: String,
-    #[serde(default)]
-    token_endpoint_auth_methods_supported: Option<Vec<String>>,
-}
-
-impl Discovered {
-    /// Asks a provider.
-    pub async fn fetch(client: &Client, issuer: &str) -> Result<Self, Failed> {
-        let url = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
-        let found: Self = fetch::json(client.get(url)).await?;
-        if found.issuer != issuer {
-            // Whoever answers for another issuer would sign for it as well.
-            let found: String = found.issuer.chars().take(200).collect();
-            return Err(Failed::Unavailable(format!("it calls itself {found:?}, not {issuer:?}")));
-        }
-        let secure = |url: &str| url.starts_with("https://") || issuer.starts_with("http://");
-        if ![&found.authorization_endpoint, &found.token_endpoint, &found.jwks_uri].into_iter().all(|url| secure(url)) {
-            return Err(Failed::Unavailable("it names an endpoint without TLS".to_owned()));
-        }
-        Ok(found)
-    }
-}
 
 /// A login that has begun: what must come back with it, and what must not be known to whoever brings it back.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -206,7 +178,7 @@ impl Provider {
             None => {
                 form.push(("client_id", id));
             }
-            Some(secret) if takes_only_post(&provider) => {
+            Some(secret) if provider.takes_only_post() => {
                 form.extend([("client_id", id.as_str()), ("client_secret", secret.expose_secret())]);
             }
             Some(secret) => {
@@ -244,12 +216,6 @@ impl Provider {
 fn subject(id_token: &str) -> Option<Value> {
     let claims = BASE64_URL_SAFE_NO_PAD.decode(id_token.split('.').nth(1)?).ok()?;
     bounds::read::<Value>(&claims, &OUTSIDE).ok()?.get("sub").cloned()
-}
-
-fn takes_only_post(provider: &Discovered) -> bool {
-    let methods = provider.token_endpoint_auth_methods_supported.as_deref().unwrap_or_default();
-    let takes = |wanted: &str| methods.iter().any(|method| method == wanted);
-    takes("client_secret_post") && !takes("client_secret_basic")
 }
 
 fn ends(claims: &Map<String, Value>) -> u64 {

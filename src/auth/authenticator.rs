@@ -1,0 +1,285 @@
+//! Asks callers who they are, and says what they may do.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use axum::http::HeaderMap;
+
+use super::caller::{Caller, Denied, Error};
+use super::credentials::{Credentials, KEY_PREFIX, credentials, from_header, key_digest};
+use super::crypto;
+use super::file::Watched;
+use super::passwords::Passwords;
+use super::remembered::Remembered;
+use super::throttle::Throttle;
+use super::tokens::{Issued, Issuer, Tokens};
+use crate::config::{self, Act, AuthMode};
+use crate::ids::UserId;
+
+/// A password longer than this is nobody's.
+const LONGEST_PASSWORD: usize = 1024;
+/// Asks callers who they are.
+pub struct Authenticator {
+    mode: &'static str,
+    way: Way,
+    people: Option<Watched>,
+    throttle: Throttle,
+    remembered: Remembered,
+    admins: config::Members,
+    auditors: config::Members,
+    access: Vec<config::Access>,
+}
+
+enum Way {
+    Nobody,
+    // Only who checks passwords makes ready for it: that takes 19 MiB, which a process keeps.
+    Basic { passwords: Passwords, issuer: Option<Box<Issuer>> },
+    Keys,
+    Tokens(Box<Tokens>),
+    Header(config::TrustedHeader),
+}
+
+impl Authenticator {
+    /// One as the configuration says.
+    pub fn new(config: &config::Auth) -> Result<Self, Error> {
+        crypto::install();
+        let way = match &config.mode {
+            AuthMode::None => Way::Nobody,
+            AuthMode::Basic { token } => {
+                let issuer = token.as_ref().map(Issuer::new).transpose()?;
+                Way::Basic { passwords: Passwords::new(), issuer: issuer.map(Box::new) }
+            }
+            AuthMode::ApiKey => Way::Keys,
+            AuthMode::Jwt(jwt) => Way::Tokens(Box::new(Tokens::new(jwt)?)),
+            AuthMode::Oidc(oidc) => Way::Tokens(Box::new(Tokens::new(&oidc.tokens())?.given_to(&oidc.client_id))),
+            AuthMode::TrustedHeader(header) => Way::Header(header.clone()),
+        };
+        Ok(Self {
+            mode: mode_name(&config.mode),
+            way,
+            people: config.file.as_deref().map(Watched::open).transpose()?,
+            throttle: Throttle::default(),
+            remembered: Remembered::new(),
+            admins: config.admins.clone(),
+            auditors: config.auditors.clone(),
+            access: config.access.clone(),
+        })
+    }
+
+    /// How callers prove who they are, as the configuration calls it.
+    pub fn mode(&self) -> &'static str {
+        self.mode
+    }
+
+    /// The header in which a proxy says who calls, where that counts.
+    pub fn trusted_header(&self) -> Option<&str> {
+        match &self.way {
+            Way::Header(trusted) => Some(&trusted.user),
+            _ => None,
+        }
+    }
+
+    /// Whether anybody is asked at all.
+    pub fn asks(&self) -> bool {
+        !matches!(self.way, Way::Nobody)
+    }
+
+    /// What a client is told to send (`WWW-Authenticate`).
+    pub fn challenge(&self) -> &'static str {
+        match self.way {
+            Way::Basic { .. } => "Basic realm=\"fastagency\", charset=\"UTF-8\"",
+            _ => "Bearer",
+        }
+    }
+
+    /// Who sends these headers from this address.
+    pub async fn authenticate(&self, headers: &HeaderMap, address: IpAddr) -> Result<Caller, Denied> {
+        let mut caller = self.caller(headers, address).await?;
+        caller.is_admin = caller.is_among(&self.admins);
+        caller.address = Some(address);
+        caller.is_auditor = caller.is_admin || caller.is_among(&self.auditors);
+        Ok(caller)
+    }
+
+    async fn caller(&self, headers: &HeaderMap, address: IpAddr) -> Result<Caller, Denied> {
+        match &self.way {
+            Way::Nobody => return Ok(Caller::default()),
+            Way::Header(trusted) => {
+                if let Some(caller) = from_header(trusted, headers, address)? {
+                    return Ok(caller);
+                }
+            }
+            _ => {}
+        }
+        match credentials(headers)? {
+            Credentials::Password { user, password } => match &self.way {
+                Way::Basic { passwords, .. } => self.with_password(passwords, &user, &password, address).await,
+                _ => Err(Denied::Wrong { why: "passwords are not taken here".to_owned() }),
+            },
+            Credentials::Bearer(token) if token.starts_with(KEY_PREFIX) => self.with_key(&token, address),
+            Credentials::Bearer(token) => match &self.way {
+                Way::Tokens(tokens) => tokens.check(&token).await,
+                Way::Basic { issuer: Some(issuer), .. } => self.still_known(issuer.check(&token).await?),
+                _ => Err(Denied::Wrong { why: "tokens are not taken here".to_owned() }),
+            },
+        }
+    }
+
+    async fn with_password(
+        &self,
+        passwords: &Passwords,
+        user: &str,
+        password: &str,
+        address: IpAddr,
+    ) -> Result<Caller, Denied> {
+        let Some((people, version)) = self.people.as_ref().map(Watched::now) else {
+            return Err(Denied::Wrong { why: "there is no file of users".to_owned() });
+        };
+        let found = people.users.get(user);
+        let name = UserId::new(user);
+        if let (Some(found), Some(name)) = (found, &name)
+            && self.remembered.knows(user, password, version)
+        {
+            return Ok(Caller::of_file(name.clone(), found));
+        }
+        // The same words are checked once, however many requests of a page bring them at once.
+        let checking = self.remembered.checking(user, password, version);
+        let _turn = checking.lock().await;
+        if let (Some(found), Some(name)) = (found, &name)
+            && self.remembered.knows(user, password, version)
+        {
+            return Ok(Caller::of_file(name.clone(), found));
+        }
+        // Counted before it is checked: a thousand guesses at the same moment are a thousand.
+        if let Err(wait) = self.throttle.begin(user, address, Instant::now()) {
+            return Err(Denied::TooOften { wait });
+        }
+        let fits = password.len() <= LONGEST_PASSWORD;
+        let right = passwords.check(if fits { password } else { "" }, found.map(|user| user.password.as_str())).await;
+        match (found, name) {
+            (Some(found), Some(name)) if right && fits => {
+                self.remembered.remember(user, password, version);
+                self.throttle.succeeded(user, address, Instant::now());
+                Ok(Caller::of_file(name, found))
+            }
+            _ => Err(Denied::Wrong { why: format!("wrong user or password for {user:?}") }),
+        }
+    }
+
+    /// A user as the file has it now: a token ends with its user, and with the password that it was given for.
+    fn still_known(&self, issued: Issued) -> Result<Caller, Denied> {
+        let people = self.people.as_ref().map(|file| file.now().0).unwrap_or_default();
+        let Some(found) = people.users.get(issued.user.as_str()) else {
+            return Err(Denied::Wrong { why: "the token's user was removed".to_owned() });
+        };
+        let caller = Caller::of_file(issued.user, found);
+        if issued.version.as_deref().is_some_and(|version| caller.version.as_deref() != Some(version)) {
+            return Err(Denied::Wrong {
+                why: "the token was given for another password, or to another user".to_owned(),
+            });
+        }
+        Ok(Caller { token: issued.id, until: issued.until, ..caller })
+    }
+
+    /// Whether the user or key that a caller has proved to be is still there, with the same password, groups and scopes.
+    pub fn still_counts(&self, caller: &Caller) -> bool {
+        let (Some(user), Some(version)) = (&caller.user, &caller.version) else { return true };
+        self.people.as_ref().is_none_or(|file| file.now().0.has(user.as_str(), version, &caller.groups, &caller.scopes))
+    }
+
+    /// Counts the changes of the file of users and keys.
+    pub fn changes(&self) -> u64 {
+        self.people.as_ref().map_or(0, |file| file.now().1)
+    }
+
+    /// How long a token counts that is given for a password, if any is.
+    pub fn token_lifetime(&self) -> Option<Duration> {
+        match &self.way {
+            Way::Basic { issuer: Some(issuer), .. } => Some(issuer.lifetime()),
+            _ => None,
+        }
+    }
+
+    fn with_key(&self, key: &str, address: IpAddr) -> Result<Caller, Denied> {
+        let people = self.people.as_ref().map(|file| file.now().0).unwrap_or_default();
+        let digest = key_digest(key);
+        // The digest of a guess says nothing about how near it is: comparing digests byte by byte gives nothing away.
+        let found = people.keys.values().find(|known| known.sha256.eq_ignore_ascii_case(&digest));
+        match found.and_then(|found| Some((UserId::new(found.user.as_str())?, found))) {
+            Some((_, found)) if !people.counts(found) => {
+                Err(Denied::Wrong { why: format!("the key's user {:?} was removed", found.user) })
+            }
+            Some((user, found)) => Ok(Caller {
+                scopes: found.scopes.clone(),
+                version: Some(found.version().into()),
+                ..Caller::new(user, found.groups.clone())
+            }),
+            None => {
+                // A key is too long to be guessed: one that is right never waits for what others tried.
+                let wait = self.throttle.wait_with_key(address, Instant::now());
+                self.throttle.failed_with_key(address, Instant::now());
+                Err(wait
+                    .map_or(Denied::Wrong { why: "the key is not known".to_owned() }, |wait| Denied::TooOften { wait }))
+            }
+        }
+    }
+
+    /// A token for a user and his password, and its lifetime: FastAPI's OAuth2 password flow. `None`: tokens are not given
+    /// out here.
+    pub async fn token(
+        &self,
+        user: &str,
+        password: &str,
+        address: IpAddr,
+    ) -> Option<Result<(String, Duration), Denied>> {
+        let Way::Basic { passwords, issuer: Some(issuer) } = &self.way else { return None };
+        let caller = self.with_password(passwords, user, password, address).await;
+        Some(caller.map(|caller| (issuer.issue(user, &caller), issuer.lifetime())))
+    }
+
+    /// Whether a caller may start this workflow, and know that it is there.
+    pub fn may_start(&self, caller: &Caller, workflow: &str) -> bool {
+        // Rules about other things do not say who may start what.
+        let is_open = !self.access.iter().any(|rule| rule.may.contains(&Act::Start));
+        caller.is_admin || is_open || self.has_rule(caller, Act::Start, workflow)
+    }
+
+    /// Whether a caller may do this with a run of this workflow that belongs to `owner`.
+    pub fn may(&self, caller: &Caller, act: Act, workflow: &str, owner: Option<&UserId>) -> bool {
+        caller.is_admin || caller.user.as_ref() == owner || self.has_rule(caller, act, workflow)
+    }
+
+    /// Whether a caller may do this with runs of others at all.
+    pub fn may_with_others(&self, caller: &Caller, act: Act) -> bool {
+        let for_him = |rule: &config::Access| rule.members.is_everybody() || caller.is_among(&rule.members);
+        caller.is_admin || self.access.iter().any(|rule| rule.may.contains(&act) && for_him(rule))
+    }
+
+    fn has_rule(&self, caller: &Caller, act: Act, workflow: &str) -> bool {
+        self.access.iter().filter(|rule| rule.may.contains(&act)).any(|rule| {
+            let for_him = rule.members.is_everybody() || caller.is_among(&rule.members);
+            for_him && rule.workflows.iter().any(|pattern| matches(pattern, workflow))
+        })
+    }
+}
+
+fn mode_name(mode: &AuthMode) -> &'static str {
+    match mode {
+        AuthMode::None => "none",
+        AuthMode::Basic { .. } => "basic",
+        AuthMode::ApiKey => "api_key",
+        AuthMode::Jwt(_) => "jwt",
+        AuthMode::Oidc(_) => "oidc",
+        AuthMode::TrustedHeader(_) => "trusted_header",
+    }
+}
+
+/// Whether a name fits a pattern, in which `*` stands for anything.
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((before, after)) => name
+            .strip_prefix(before)
+            .is_some_and(|rest| (0..=rest.len()).any(|at| rest.is_char_boundary(at) && matches(after, &rest[at..]))),
+    }
+}
