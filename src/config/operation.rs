@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use secrecy::SecretString;
 
-use super::reading::secret;
+use super::fields::secret;
 use super::shapes::{METRICS, OTLP, TELEMETRY};
 use crate::yaml::Field;
 

@@ -3,6 +3,7 @@
 use secrecy::ExposeSecret;
 
 use super::*;
+use crate::money::Usd;
 
 fn nothing(_: &str) -> Option<String> {
     None

@@ -1,0 +1,240 @@
+//! Reads the models of `fastagency.yaml` (`llms`), and what they cost (`prices`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::{Llm, Price, Provider, Rate, Timeouts, TokenSource};
+use crate::config::fields::{base_url, path, secret, unset_in};
+use crate::config::shapes::{LLM, PRICE, RATE, TIMEOUT};
+use crate::config::variables::Environment;
+use crate::ids::Name;
+use crate::money::Usd;
+use crate::problem::did_you_mean;
+use crate::yaml::{Entry, Field, Fields};
+
+/// The version of Azure's interface that is asked for where the address does not say another: the last with a date.
+const AZURE_VERSION: &str = "2024-10-21";
+
+/// Where a provider is, if it is at one place only.
+fn default_url(provider: Provider) -> Option<&'static str> {
+    match provider {
+        Provider::OpenAi => Some("https://api.openai.com/v1"),
+        Provider::Anthropic => Some("https://api.anthropic.com"),
+        Provider::Gemini => Some("https://generativelanguage.googleapis.com/v1beta"),
+        Provider::Azure | Provider::Compatible | Provider::Scripted => None,
+    }
+}
+
+/// The variable that a provider's own clients take the key from.
+fn key_variable(provider: Provider) -> Option<&'static str> {
+    match provider {
+        Provider::OpenAi => Some("OPENAI_API_KEY"),
+        Provider::Azure => Some("AZURE_OPENAI_API_KEY"),
+        Provider::Anthropic => Some("ANTHROPIC_API_KEY"),
+        Provider::Gemini => Some("GEMINI_API_KEY"),
+        Provider::Compatible | Provider::Scripted => None,
+    }
+}
+
+pub(in crate::config) fn llms(
+    field: &Field<'_>,
+    folder: &Path,
+    environment: Environment<'_>,
+) -> Option<BTreeMap<Name, Llm>> {
+    if field.is_null() {
+        return None;
+    }
+    let entries = field.named_entries()?;
+    let names: BTreeSet<&str> = entries.iter().map(|(name, ..)| name.as_str()).collect();
+    let read =
+        |(name, _, field): &(Name, _, Field<'_>)| Some((name.clone(), llm(field, name, &names, folder, environment)?));
+    Some(entries.iter().filter_map(read).collect())
+}
+
+fn llm(
+    field: &Field<'_>,
+    name: &Name,
+    names: &BTreeSet<&str>,
+    folder: &Path,
+    environment: Environment<'_>,
+) -> Option<Llm> {
+    let fields = field.fields(&LLM)?;
+    let provider = fields.read("provider", provider);
+    let model = fields.read("model", Field::text).map(str::to_owned);
+    if fields.get("model").is_none() && provider.is_some_and(|provider| provider != Provider::Scripted) {
+        field.note("\"model\" is missing");
+    }
+    let base_url = fields.read("base_url", base_url);
+    if fields.get("base_url").is_none() && matches!(provider, Some(Provider::Azure | Provider::Compatible)) {
+        field.note("\"base_url\" is missing");
+    }
+    let (api_key, api_key_variable) = api_key(&fields, provider, environment);
+    let timeout = fields.read("timeout", timeouts).unwrap_or(TIMEOUTS);
+    let max_retries = fields.read("max_retries", |field| field.whole(0)).unwrap_or(2);
+    let fallback = fields.read("fallback", |field| Some(fallback(field, name, names))).unwrap_or_default();
+    let orders = [("fixed_order", false), ("round_robin", true)];
+    let round_robin = fields.read("routing_method", |field| field.one_of(&orders)).unwrap_or(false);
+    let script =
+        fields.read("script", |field| Some(field.items()?.iter().map(Field::json).collect())).unwrap_or_default();
+    let only_for = |key: &'static str, providers: &[Provider], words: &str| {
+        if fields.get(key).is_some() && provider.is_some_and(|provider| !providers.contains(&provider)) {
+            field.review.add(fields.problem_at_key(key, format!("this is for `provider: {words}`")));
+        }
+    };
+    only_for("script", &[Provider::Scripted], "scripted");
+    only_for("deployment", &[Provider::Azure], "azure");
+    only_for("api_version", &[Provider::Azure, Provider::Anthropic], "azure` and `anthropic");
+    let with_tokens = [Provider::Azure, Provider::Anthropic, Provider::Gemini];
+    only_for("token", &with_tokens, "azure`, `anthropic` and `gemini");
+    let token_source = token_source(&fields, folder);
+    for key in provider.map_or(&[][..], Provider::lacks).iter().filter(|key| fields.get(key).is_some()) {
+        let message = "the provider has no such setting (an agent's is left out for it)";
+        field.review.add(fields.problem_at_key(key, message));
+    }
+    let parameters = fields.request_parameters();
+    let stream = fields.read("stream", Field::bool).unwrap_or(true);
+    let provider = provider?;
+    let default_url = default_url(provider).unwrap_or_default();
+    let base_url = base_url
+        // An address that is not set is no address; the default would send the request to somebody else.
+        .unwrap_or_else(|| if fields.get("base_url").is_some() { "" } else { default_url }.to_owned());
+    let api_version = fields.read("api_version", Field::text).map(str::to_owned);
+    let needs_version = provider == Provider::Azure && !base_url.ends_with("/openai/v1");
+    Some(Llm {
+        provider,
+        model: model.unwrap_or_else(|| "scripted".to_owned()),
+        api_key,
+        api_key_variable,
+        token: secret(&fields, "token"),
+        token_source,
+        base_url,
+        deployment: fields.read("deployment", Field::text).map(str::to_owned),
+        api_version: api_version.or_else(|| needs_version.then(|| AZURE_VERSION.to_owned())),
+        parameters,
+        stream,
+        timeout,
+        max_retries,
+        fallback,
+        rate: fields.read("rate", rate).unwrap_or_default(),
+        // The table is another section.
+        price: None,
+        round_robin,
+        script,
+        unset: unset_in(field.node, &["api_key", "token"]).into_iter().map(|(_, message)| message).collect(),
+    })
+}
+
+/// Where a token that expires comes from: one place only, and none beside a token that does not.
+fn token_source(fields: &Fields<'_>, folder: &Path) -> Option<TokenSource> {
+    let ways = ["token", "token_file", "token_command"];
+    let mut given = ways.into_iter().filter(|way| fields.get(way).is_some());
+    if let (Some(first), Some(second)) = (given.next(), given.next()) {
+        fields.field.review.add(fields.problem_at_key(second, format!("there is a `{first}` already")));
+    }
+    let texts = |field: &Field<'_>| -> Option<Vec<String>> {
+        let texts: Option<Vec<String>> = field.items()?.iter().map(|item| item.text().map(str::to_owned)).collect();
+        if texts.as_ref().is_some_and(|texts| texts.first().is_none_or(String::is_empty)) {
+            field.note("there is no program here");
+        }
+        texts
+    };
+    let command = fields.read("token_command", texts).filter(|command| !command.is_empty());
+    path(fields, "token_file", folder).map(TokenSource::File).or(command.map(TokenSource::Command))
+}
+
+/// The key, and the variable that it comes from. Neither a missing variable nor an empty one is a problem yet.
+fn api_key(
+    fields: &Fields<'_>,
+    provider: Option<Provider>,
+    environment: Environment<'_>,
+) -> (Option<SecretString>, Option<String>) {
+    let Some(field) = fields.get("api_key") else {
+        let Some(variable) = provider.and_then(key_variable) else { return (None, None) };
+        let key = environment(variable).filter(|key| !key.is_empty());
+        return (key.map(Into::into), Some(variable.to_owned()));
+    };
+    let variable = field.scalar().and_then(|scalar| scalar.variables.first().cloned());
+    if field.is_null() || field.is_missing() {
+        return (None, variable);
+    }
+    (field.text().filter(|key| !key.is_empty()).map(|key| key.to_owned().into()), variable)
+}
+
+fn provider(field: &Field<'_>) -> Option<Provider> {
+    field.one_of(&[
+        ("openai", Provider::OpenAi),
+        ("azure", Provider::Azure),
+        ("anthropic", Provider::Anthropic),
+        ("gemini", Provider::Gemini),
+        ("compatible", Provider::Compatible),
+        ("scripted", Provider::Scripted),
+    ])
+}
+
+fn rate(field: &Field<'_>) -> Option<Rate> {
+    let fields = field.fields(&RATE)?;
+    Some(Rate {
+        requests_per_minute: fields.read("requests_per_minute", |field| field.whole(1)),
+        tokens_per_minute: fields.read("tokens_per_minute", |field| field.whole(1)),
+    })
+}
+
+/// The price table: models by the name that the provider knows them by.
+pub(in crate::config) fn prices(field: &Field<'_>) -> Option<BTreeMap<String, Price>> {
+    let read = |(entry, field): (&Entry, Field<'_>)| Some((entry.key.clone(), price(&field)?));
+    Some(field.entries()?.into_iter().filter_map(read).collect())
+}
+
+fn price(field: &Field<'_>) -> Option<Price> {
+    let fields = field.fields(&PRICE)?;
+    let dollars = |field: &Field<'_>| {
+        let dollars = field.number()?;
+        if dollars < 0.0 { field.is_not("a price") } else { Some(Usd::from_dollars(dollars)) }
+    };
+    let (input, output) = (fields.read("input", dollars), fields.read("output", dollars));
+    Some(Price {
+        input: input?,
+        output: output?,
+        cached_input: fields.read("cached_input", dollars),
+        cache_write: fields.read("cache_write", dollars),
+    })
+}
+
+const TIMEOUTS: Timeouts =
+    Timeouts { first_token: Duration::from_secs(300), idle: Duration::from_secs(120), total: Duration::from_secs(600) };
+
+fn timeouts(field: &Field<'_>) -> Option<Timeouts> {
+    if !field.is_map() {
+        let total = field.duration()?;
+        return Some(Timeouts { first_token: TIMEOUTS.first_token.min(total), idle: TIMEOUTS.idle.min(total), total });
+    }
+    let fields = field.fields(&TIMEOUT)?;
+    Some(Timeouts {
+        first_token: fields.read("first_token", Field::duration).unwrap_or(TIMEOUTS.first_token),
+        idle: fields.read("idle", Field::duration).unwrap_or(TIMEOUTS.idle),
+        total: fields.read("total", Field::duration).unwrap_or(TIMEOUTS.total),
+    })
+}
+
+fn fallback(field: &Field<'_>, own: &Name, names: &BTreeSet<&str>) -> Vec<Name> {
+    let mut fallback = Vec::new();
+    for item in field.items().unwrap_or_default() {
+        let Some(name) = item.name() else { continue };
+        if name == *own {
+            item.note("a model cannot stand in for itself");
+        } else if !names.contains(name.as_str()) {
+            let hint = did_you_mean(name.as_str(), names.iter().copied());
+            let problem = item.problem(format!("there is no model {:?}", name.as_str()));
+            item.review.add(match hint {
+                Some(hint) => problem.with_hint(hint),
+                None => problem,
+            });
+        } else {
+            fallback.push(name);
+        }
+    }
+    fallback
+}

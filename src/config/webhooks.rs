@@ -1,0 +1,63 @@
+//! `webhooks:`: who outside is told that a run waits, or has ended.
+
+use std::collections::BTreeMap;
+
+use secrecy::SecretString;
+
+use super::fields::{base_url, is_empty, secret};
+use super::shapes::WEBHOOK;
+use crate::ids::Name;
+use crate::yaml::Field;
+
+/// An entry of `webhooks:`.
+#[derive(Debug, Clone)]
+pub struct Webhook {
+    /// Where to.
+    pub url: String,
+    /// What the notices are signed with.
+    pub secret: SecretString,
+    /// When.
+    pub on: Vec<Occasion>,
+    /// Whether what is not to be seen is taken out of what it is sent.
+    pub redact: bool,
+}
+
+/// When a webhook is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Occasion {
+    /// A run waits for a person.
+    Waiting,
+    /// A run has ended.
+    Ended,
+}
+
+/// The longest name of a webhook: it becomes part of the name of a queue.
+const LONGEST_WEBHOOK: usize = 55;
+
+pub(super) fn webhooks(field: &Field<'_>) -> Option<BTreeMap<Name, Webhook>> {
+    let read = |(name, _, field): (Name, _, Field<'_>)| {
+        if name.as_str().len() > LONGEST_WEBHOOK {
+            field.note(format!("a webhook's name has at most {LONGEST_WEBHOOK} characters"));
+        }
+        Some((name, webhook(&field)?))
+    };
+    Some(field.named_entries()?.into_iter().filter_map(read).collect())
+}
+
+fn webhook(field: &Field<'_>) -> Option<Webhook> {
+    let fields = field.fields(&WEBHOOK)?;
+    let url = fields.read("url", base_url);
+    let occasion = |field: &Field<'_>| field.one_of(&[("waiting", Occasion::Waiting), ("ended", Occasion::Ended)]);
+    let on = fields.read("on", |field| Some(field.items()?.iter().filter_map(occasion).collect()));
+    let secret = secret(&fields, "secret");
+    if secret.is_none() && fields.get("secret").is_some_and(|field| is_empty(&field)) {
+        field.note("\"secret\" is empty; without it nobody can know that a notice is ours");
+    }
+    // What lacks a variable is said by the section that uses it; here it only must not be taken for something else.
+    Some(Webhook {
+        url: url.unwrap_or_default(),
+        secret: secret.unwrap_or_default(),
+        on: on.unwrap_or_else(|| vec![Occasion::Waiting, Occasion::Ended]),
+        redact: fields.read("redact", Field::bool).unwrap_or(true),
+    })
+}
