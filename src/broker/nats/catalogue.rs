@@ -11,8 +11,10 @@ use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use serde_json::json;
 
 use super::cleaner::OVERWRITTEN_AT_ONCE;
+use super::follow;
 use super::follow::UNREAD;
 use super::headers::{KV_OPERATION, TTL, is_gone, seconds};
+use super::reads;
 use super::server::Server;
 use super::streams::MARKER_TTL;
 use crate::broker::subjects::{bucket, bucket_entry, bucket_stream, shelf_changes};
@@ -52,7 +54,8 @@ impl Catalogue for Server {
         check_key(key)?;
         let bucket = bucket(shelf);
         let found =
-            self.last_message("read the catalogue", &bucket_stream(&bucket), &bucket_entry(&bucket, key)).await?;
+            reads::last_message(self, "read the catalogue", &bucket_stream(&bucket), &bucket_entry(&bucket, key))
+                .await?;
         Ok(found.filter(|read| !is_gone(read.headers.as_ref())).map(|read| read.stored.payload))
     }
 
@@ -60,7 +63,8 @@ impl Catalogue for Server {
         check_key(key)?;
         let bucket = bucket(shelf);
         let found =
-            self.last_message("read the catalogue", &bucket_stream(&bucket), &bucket_entry(&bucket, key)).await?;
+            reads::last_message(self, "read the catalogue", &bucket_stream(&bucket), &bucket_entry(&bucket, key))
+                .await?;
         // What says that an entry is gone has a revision, too.
         let revision = found.as_ref().map_or(0, |read| read.stored.seq);
         let there = found.filter(|read| !is_gone(read.headers.as_ref()));
@@ -77,7 +81,8 @@ impl Catalogue for Server {
         check_key(key)?;
         let bucket = bucket(shelf);
         let found =
-            self.last_message("read the catalogue", &bucket_stream(&bucket), &bucket_entry(&bucket, key)).await?;
+            reads::last_message(self, "read the catalogue", &bucket_stream(&bucket), &bucket_entry(&bucket, key))
+                .await?;
         Ok(found.filter(|read| !is_gone(read.headers.as_ref())).map(|read| read.stored.at))
     }
 
@@ -89,11 +94,13 @@ impl Catalogue for Server {
         let prefix = bucket_entry(&bucket, "");
         let mut found = Vec::new();
         match first {
-            None => found = self.read_many(DOING, &stream, &bucket_entry(&bucket, ">"), has_older(shelf)).await?,
+            None => {
+                found = reads::read_many(self, DOING, &stream, &bucket_entry(&bucket, ">"), has_older(shelf)).await?
+            }
             Some(first) => {
-                found.extend(self.last_message(DOING, &stream, &bucket_entry(&bucket, first)).await?);
+                found.extend(reads::last_message(self, DOING, &stream, &bucket_entry(&bucket, first)).await?);
                 let filter = bucket_entry(&bucket, &format!("{first}.>"));
-                found.extend(self.read_many(DOING, &stream, &filter, has_older(shelf)).await?);
+                found.extend(reads::read_many(self, DOING, &stream, &filter, has_older(shelf)).await?);
                 found.sort_by_key(|read| read.stored.seq);
             }
         }
@@ -114,7 +121,7 @@ impl Catalogue for Server {
 
     async fn delete(&self, shelf: Shelf, key: &str) -> Result<()> {
         check_key(key)?;
-        if has_older(shelf) && self.overwrite_values(shelf, key, u64::MAX).await? {
+        if has_older(shelf) && overwrite_values(self, shelf, key, u64::MAX).await? {
             return Ok(());
         }
         let mut headers = HeaderMap::new();
@@ -131,61 +138,57 @@ impl Catalogue for Server {
             return Ok(());
         }
         let bucket = bucket(shelf);
-        let last = self.last_message(OVERWRITE, &bucket_stream(&bucket), &bucket_entry(&bucket, key)).await?;
+        let last = reads::last_message(self, OVERWRITE, &bucket_stream(&bucket), &bucket_entry(&bucket, key)).await?;
         match last {
-            Some(last) => self.overwrite_values(shelf, key, last.stored.seq).await.map(drop),
+            Some(last) => overwrite_values(self, shelf, key, last.stored.seq).await.map(drop),
             None => Ok(()),
         }
     }
 
     async fn watch(&self, shelf: Shelf) -> Result<BoxStream<'static, ()>> {
-        let changes = self.hear("watch the catalogue", shelf_changes(shelf), |_| Some(()), || ()).await?;
+        let changes = follow::hear(self, "watch the catalogue", shelf_changes(shelf), |_| Some(()), || ()).await?;
         // Many changes at once are one: whoever watches reads the shelf again anyway.
         Ok(stream::once(async {}).chain(changes.ready_chunks(UNREAD).map(drop)).boxed())
     }
 }
 
-impl Server {
-    /// Overwrites the values of an entry before a sequence. Whether that could be done: not in a bucket that an earlier version
-    /// has made, and not with a login that may not.
-    async fn overwrite_values(&self, shelf: Shelf, key: &str, before: u64) -> Result<bool> {
-        static SAID: Once = Once::new();
-        let bucket = bucket(shelf);
-        let (stream, subject) = (bucket_stream(&bucket), bucket_entry(&bucket, key));
-        let found = self.values(OVERWRITE, &stream, &subject, before).await?;
-        let done = stream::iter(found.into_iter().map(Ok))
-            .try_for_each_concurrent(OVERWRITTEN_AT_ONCE, |seq| self.overwrite(OVERWRITE, &stream, seq))
-            .await;
-        match done {
-            Ok(()) => Ok(true),
-            Err(error @ (Error::Denied { .. } | Error::Refused { .. })) => {
-                SAID.call_once(|| {
-                    tracing::warn!(
-                        "older lines of the lists stay in the files of the NATS server for a while: {error}"
-                    );
-                });
-                Ok(false)
-            }
-            Err(error) => Err(error),
+/// Overwrites the values of an entry before a sequence. Whether that could be done: not in a bucket that an earlier version
+/// has made, and not with a login that may not.
+async fn overwrite_values(server: &Server, shelf: Shelf, key: &str, before: u64) -> Result<bool> {
+    static SAID: Once = Once::new();
+    let bucket = bucket(shelf);
+    let (stream, subject) = (bucket_stream(&bucket), bucket_entry(&bucket, key));
+    let found = values(server, OVERWRITE, &stream, &subject, before).await?;
+    let done = stream::iter(found.into_iter().map(Ok))
+        .try_for_each_concurrent(OVERWRITTEN_AT_ONCE, |seq| server.overwrite(OVERWRITE, &stream, seq))
+        .await;
+    match done {
+        Ok(()) => Ok(true),
+        Err(error @ (Error::Denied { .. } | Error::Refused { .. })) => {
+            SAID.call_once(|| {
+                tracing::warn!("older lines of the lists stay in the files of the NATS server for a while: {error}");
+            });
+            Ok(false)
         }
+        Err(error) => Err(error),
     }
+}
 
-    /// The sequences of what was put under a key, before one. Of three servers only the leader knows all.
-    async fn values(&self, doing: &str, stream: &str, subject: &str, before: u64) -> Result<Vec<u64>> {
-        if !self.replicated {
-            let found = self.read_all(doing, stream, subject, 0).await?;
-            return Ok(found.into_iter().map(|read| read.stored.seq).filter(|seq| *seq < before).collect());
-        }
-        let (mut found, mut from) = (Vec::new(), 1);
-        loop {
-            let next = json!({ "seq": from, "next_by_subj": subject });
-            match self.leaders_message(doing, stream, next).await? {
-                Some(read) if read.stored.seq < before => {
-                    found.push(read.stored.seq);
-                    from = read.stored.seq + 1;
-                }
-                _ => return Ok(found),
+/// The sequences of what was put under a key, before one. Of three servers only the leader knows all.
+async fn values(server: &Server, doing: &str, stream: &str, subject: &str, before: u64) -> Result<Vec<u64>> {
+    if !server.replicated {
+        let found = reads::read_all(server, doing, stream, subject, 0).await?;
+        return Ok(found.into_iter().map(|read| read.stored.seq).filter(|seq| *seq < before).collect());
+    }
+    let (mut found, mut from) = (Vec::new(), 1);
+    loop {
+        let next = json!({ "seq": from, "next_by_subj": subject });
+        match reads::leaders_message(server, doing, stream, next).await? {
+            Some(read) if read.stored.seq < before => {
+                found.push(read.stored.seq);
+                from = read.stored.seq + 1;
             }
+            _ => return Ok(found),
         }
     }
 }

@@ -9,7 +9,9 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 
+use super::follow;
 use super::headers::TTL;
+use super::reads;
 use super::server::Server;
 use crate::broker::subjects::{self, QUEUE_STREAM, RUNS_STREAM};
 use crate::broker::{Cleaner, RemovalMethod, Result, Slot, TOMBSTONE_KEPT};
@@ -36,14 +38,14 @@ impl NatsCleaner {
     /// Whether a record stays for a shorter time than any of ours. Whoever may write a log could ask with such a one that all before it be
     /// removed, and then write what was said in the run into its empty log a second time, signatures and all.
     async fn goes_away(&self, seq: u64) -> Result<bool> {
-        let found = self.eyes.leaders_message(DOING, RUNS_STREAM, json!({ "seq": seq })).await?;
+        let found = reads::leaders_message(&self.eyes, DOING, RUNS_STREAM, json!({ "seq": seq })).await?;
         let ttl = found.and_then(|read| Some(stays(read.headers.as_ref()?.get(TTL)?.as_str())));
         Ok(ttl.flatten().is_some_and(|seconds| seconds < TOMBSTONE_KEPT.as_secs()))
     }
 
     /// Overwrites the messages that match before a sequence. What JetStream purges it only forgets.
     async fn overwrite(&self, filter: &str, before: u64) -> Result<()> {
-        let found = self.eyes.read_all(DOING, RUNS_STREAM, filter, 0).await?;
+        let found = reads::read_all(&self.eyes, DOING, RUNS_STREAM, filter, 0).await?;
         stream::iter(found.into_iter().map(|read| read.stored.seq).filter(|seq| *seq < before).map(Ok))
             .try_for_each_concurrent(OVERWRITTEN_AT_ONCE, |seq| self.hand.overwrite(DOING, RUNS_STREAM, seq))
             .await
@@ -91,7 +93,7 @@ impl Cleaner for NatsCleaner {
 
     async fn erase(&self, run: RunId, slot: Slot) -> Result<()> {
         const DOING: &str = "erase an entry of a run's inbox";
-        let Some(read) = self.eyes.last_message(DOING, RUNS_STREAM, &subjects::inbox(run, slot)).await? else {
+        let Some(read) = reads::last_message(&self.eyes, DOING, RUNS_STREAM, &subjects::inbox(run, slot)).await? else {
             return Ok(());
         };
         self.hand.overwrite(DOING, RUNS_STREAM, read.stored.seq).await
@@ -99,7 +101,13 @@ impl Cleaner for NatsCleaner {
 
     async fn called(&self) -> Result<BoxStream<'static, RunId>> {
         let read = |message: async_nats::Message| Some(subjects::cleaned_run_of(&message.subject));
-        let heard = self.eyes.hear("hear calls for the cleaner", subjects::ALL_CLEANER_CALLS.to_owned(), read, || None);
+        let heard = follow::hear(
+            &self.eyes,
+            "hear calls for the cleaner",
+            subjects::ALL_CLEANER_CALLS.to_owned(),
+            read,
+            || None,
+        );
         Ok(heard.await?.filter_map(std::future::ready).boxed())
     }
 }

@@ -1,27 +1,25 @@
 //! Connecting to NATS: patient with a server that is not up yet, clear about everything else that can be wrong.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, ServerAddr};
 use secrecy::ExposeSecret;
 use serde_json::Value;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::cleaner::{self, NatsCleaner};
 use super::contract::{self, NatsContract};
 use super::log::NatsLog;
+use super::monitor::Monitor;
 use super::queue::NatsQueue;
-use super::server::{NO_JETSTREAM, Refusal, Server, Troubles};
+use super::server::{NO_JETSTREAM, Server};
 use super::streams::StreamSetUp;
 use super::{follow, streams};
 use crate::broker::contract::Contract;
 use crate::broker::{self, Broker, Cleaner};
 use crate::config::Nats;
-use crate::metrics::metrics;
 
 /// The oldest server that has what we use: scheduled messages came with it.
 const OLDEST: (u64, u64) = (2, 12);
@@ -381,79 +379,6 @@ pub(super) async fn check_jetstream(server: &Server, url: &str) -> Result<(), Co
         Ok(_) => Ok(()),
         Err(error) if NO_JETSTREAM.contains(&error.err_code) => Err(none(error.description)),
         Err(error) => Err(setup(error.into_broker(doing))),
-    }
-}
-
-/// Watches the connection: says what happens to it, and tells every follower when it was made again.
-pub(super) struct Monitor {
-    pub(super) connections: watch::Sender<u64>,
-    pub(super) troubles: watch::Sender<Troubles>,
-    statistics: OnceLock<Arc<async_nats::Statistics>>,
-    start: Instant,
-    /// When a slow subscription was last said, in seconds after `start` and one: each dropped message is an event.
-    slow_said: AtomicU64,
-}
-
-impl Monitor {
-    fn new() -> Arc<Self> {
-        Arc::new(Self {
-            connections: watch::Sender::new(1),
-            troubles: watch::Sender::new(Troubles::default()),
-            statistics: OnceLock::new(),
-            start: Instant::now(),
-            slow_said: AtomicU64::new(0),
-        })
-    }
-
-    fn watch(&self, client: &Client) {
-        let _ = self.statistics.set(client.statistics());
-    }
-
-    fn heard(&self, event: &Event) {
-        match event {
-            Event::Disconnected => {
-                self.troubles.send_modify(|troubles| troubles.losses += 1);
-                metrics().broker_losses.inc();
-                tracing::warn!("the connection to NATS was lost; it is being made again");
-            }
-            Event::LameDuckMode => tracing::warn!("the NATS server is about to stop"),
-            Event::SlowConsumer(_) => self.say_slow(),
-            Event::ServerError(error) => match Refusal::read(&error.to_string()) {
-                // The call that waits for it fails, and its caller says what that means.
-                Some(refusal) if refusal.is_publish && refusal.subject.starts_with("$JS.API.") => {
-                    tracing::debug!(%error, "the NATS server reports an error");
-                    self.troubles.send_modify(|troubles| troubles.add(refusal));
-                }
-                refusal => {
-                    tracing::warn!(%error, "the NATS server reports an error");
-                    self.troubles.send_modify(|troubles| refusal.into_iter().for_each(|one| troubles.add(one)));
-                }
-            },
-            Event::ClientError(error) => tracing::debug!(%error, "no connection to NATS yet"),
-            Event::Connected | Event::Draining | Event::Closed => {}
-        }
-        // Counted rather than taken from the event: async-nats drops events when too many wait, but each that comes finds
-        // the true number.
-        let Some(statistics) = self.statistics.get() else { return };
-        let made = statistics.connects.load(Ordering::Relaxed);
-        let again = self.connections.send_if_modified(|known| {
-            let changed = *known != made;
-            *known = made;
-            changed
-        });
-        if again {
-            tracing::info!("the connection to NATS is there again");
-        }
-    }
-
-    fn say_slow(&self) {
-        let now = self.start.elapsed().as_secs() + 1;
-        let said = self.slow_said.swap(now, Ordering::Relaxed);
-        if said == 0 || now - said >= SAY_EVERY.as_secs() {
-            tracing::warn!(
-                "a reader of this process is slower than NATS; messages were dropped, and will be read again"
-            );
-        }
     }
 }
 

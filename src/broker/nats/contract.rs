@@ -15,8 +15,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::consumers::{self, nanos};
 use super::headers::{self, COPY_OF, MESSAGE_ID};
-use super::pull::{Appetite, Consumer, LONG_EXPIRY, Pull, Pulled, Receipt, expiry_within, nanos};
+use super::pull::{Appetite, Consumer, LONG_EXPIRY, Pull, Pulled, Receipt, expiry_within};
+use super::reads;
 use super::reads::Read;
 use super::server::{STREAM_NAME_IN_USE, STREAM_NOT_FOUND, Server, unavailable};
 use super::streams::{SetUp, StreamSetUp, not_allowed};
@@ -52,7 +54,8 @@ impl NatsContract {
 
     /// The last message on one of the conversations' subjects.
     async fn last(&self, doing: &str, subject: String) -> Result<Option<Carried>> {
-        let found = self.server.leaders_message(doing, FASTAGENCY_STREAM, json!({ "last_by_subj": subject })).await?;
+        let found =
+            reads::leaders_message(&self.server, doing, FASTAGENCY_STREAM, json!({ "last_by_subj": subject })).await?;
         Ok(found.and_then(|read: Read| {
             let Read { subject, stored, headers } = read;
             carried(&subject, stored.seq, stored.payload, headers.as_ref())
@@ -148,7 +151,7 @@ impl Contract for NatsContract {
         // The bucket allows no direct gets. One message per request, but there are no more than there are workflows.
         loop {
             let next = json!({ "seq": from, "next_by_subj": filter });
-            let Some(read) = self.server.leaders_message(DOING, DISCOVERY_STREAM, next).await? else {
+            let Some(read) = reads::leaders_message(&self.server, DOING, DISCOVERY_STREAM, next).await? else {
                 return Ok(found);
             };
             from = read.stored.seq + 1;
@@ -462,7 +465,7 @@ impl Initiations {
             };
             look?;
             joined.look_at = Instant::now() + LOOK_EVERY;
-            match self.server.consumer_config(FASTAGENCY_STREAM, INITIATE_WORKERS).await {
+            match consumers::consumer_config(&self.server, FASTAGENCY_STREAM, INITIATE_WORKERS).await {
                 Ok(Some(config)) if config["deliver_subject"] == joined.deliver_subject.as_str() => {}
                 Ok(_) => {
                     tracing::warn!("the consumer {INITIATE_WORKERS} was made anew; joining it again");
@@ -478,10 +481,10 @@ impl Initiations {
     async fn join(&mut self) -> Result<()> {
         const DOING: &str = "join FastAgency's workers";
         let refused = |reason: &str| Error::Refused { doing: DOING.to_owned(), reason: reason.to_owned() };
-        let mut config = self.server.consumer_config(FASTAGENCY_STREAM, INITIATE_WORKERS).await?;
+        let mut config = consumers::consumer_config(&self.server, FASTAGENCY_STREAM, INITIATE_WORKERS).await?;
         if config.is_none() {
             self.make().await?;
-            config = self.server.consumer_config(FASTAGENCY_STREAM, INITIATE_WORKERS).await?;
+            config = consumers::consumer_config(&self.server, FASTAGENCY_STREAM, INITIATE_WORKERS).await?;
         }
         let config = config.ok_or_else(|| unavailable(DOING, "the consumer vanished at once"))?;
         let deliver_subject = config["deliver_subject"]

@@ -23,22 +23,20 @@ struct Hearing<T> {
     gap_due: bool,
 }
 
-impl Server {
-    /// Hears `subject` from now on. `read` makes an item of a message (one it cannot read counts as a gap), `gap` says
-    /// that something may have been missed: the connection was lost, or the buffer was full.
-    pub(super) async fn hear<T: Send + 'static>(
-        &self,
-        doing: &str,
-        subject: String,
-        read: fn(Message) -> Option<T>,
-        gap: fn() -> T,
-    ) -> Result<BoxStream<'static, T>> {
-        // Taken before the subscription, so that a connection lost in between is noticed.
-        let connections = self.connections.clone();
-        let subscriber = self.subscribe(doing, subject).await?;
-        let hearing = Hearing { subscriber, connections, read, gap, streak: 0, gap_due: false };
-        Ok(stream::unfold(hearing, |mut hearing| async move { Some((hearing.next().await?, hearing)) }).boxed())
-    }
+/// Hears `subject` from now on. `read` makes an item of a message (one it cannot read counts as a gap), `gap` says
+/// that something may have been missed: the connection was lost, or the buffer was full.
+pub(super) async fn hear<T: Send + 'static>(
+    server: &Server,
+    doing: &str,
+    subject: String,
+    read: fn(Message) -> Option<T>,
+    gap: fn() -> T,
+) -> Result<BoxStream<'static, T>> {
+    // Taken before the subscription, so that a connection lost in between is noticed.
+    let connections = server.connections.clone();
+    let subscriber = server.subscribe(doing, subject).await?;
+    let hearing = Hearing { subscriber, connections, read, gap, streak: 0, gap_due: false };
+    Ok(stream::unfold(hearing, |mut hearing| async move { Some((hearing.next().await?, hearing)) }).boxed())
 }
 
 impl<T> Hearing<T> {

@@ -5,7 +5,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
+use super::follow;
 use super::headers;
+use super::reads;
 use super::reads::Read;
 use super::server::{Server, unavailable};
 use crate::broker::subjects::{self, RUNS_STREAM};
@@ -29,7 +31,7 @@ impl Inbox for Server {
                 Err(Error::Conflict { .. }) => {}
                 Err(error) => return Err(error),
             }
-            match self.last_message(DOING, RUNS_STREAM, &subjects::inbox(run, slot)).await? {
+            match reads::last_message(self, DOING, RUNS_STREAM, &subjects::inbox(run, slot)).await? {
                 Some(read) if is_open(&read) => open = read.stored.seq,
                 Some(read) => return Ok(Put::Taken(read.stored)),
                 // Between the refusal and this read the run may have been removed: then nobody is first any more.
@@ -44,14 +46,14 @@ impl Inbox for Server {
     }
 
     async fn get(&self, run: RunId, slot: Slot) -> Result<Option<Stored>> {
-        let found = self.last_message("read a run's inbox", RUNS_STREAM, &subjects::inbox(run, slot)).await?;
+        let found = reads::last_message(self, "read a run's inbox", RUNS_STREAM, &subjects::inbox(run, slot)).await?;
         Ok(found.filter(|read| !is_open(read)).map(|read| read.stored))
     }
 
     async fn reopen(&self, run: RunId, slot: Slot) -> Result<()> {
         const DOING: &str = "empty a slot of a run's inbox";
         let subject = subjects::inbox(run, slot);
-        let Some(read) = self.last_message(DOING, RUNS_STREAM, &subject).await? else { return Ok(()) };
+        let Some(read) = reads::last_message(self, DOING, RUNS_STREAM, &subject).await? else { return Ok(()) };
         if is_open(&read) {
             return Ok(());
         }
@@ -65,7 +67,7 @@ impl Inbox for Server {
     }
 
     async fn bell(&self, run: RunId) -> Result<BoxStream<'static, Bell>> {
-        self.hear("listen to a run's inbox", subjects::bell(run), rang, || Bell::Gap).await
+        follow::hear(self, "listen to a run's inbox", subjects::bell(run), rang, || Bell::Gap).await
     }
 }
 

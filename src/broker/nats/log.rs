@@ -12,9 +12,12 @@ use futures_util::{Stream, StreamExt, TryStreamExt};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::follow;
 use super::headers::{self, EXPECTED_SUBJECT, PREVIOUS, TTL, seconds};
+use super::reads;
 use super::reads::Read;
 use super::server::{Server, unavailable};
+use super::survey;
 use crate::broker::subjects::{self, RUNS_STREAM};
 use crate::broker::{Error, Lane, Live, Log, Overheard, Result, ScannedItem, Stored, count_append};
 use crate::ids::RunId;
@@ -36,25 +39,25 @@ pub(super) struct NatsLog(pub(super) Arc<Server>);
 impl Log for NatsLog {
     async fn append(&self, run: RunId, lane: Lane, payload: Bytes, expected: u64) -> Result<u64> {
         let begun = Instant::now();
-        let outcome = self.0.append(run, lane, payload, expected, HeaderMap::new()).await;
+        let outcome = append(&self.0, run, lane, payload, expected, HeaderMap::new()).await;
         count_append(&outcome, begun);
         outcome
     }
 
     async fn read(&self, run: RunId, after: u64) -> Result<Vec<Stored>> {
         const DOING: &str = "read a run's log";
-        if let Some(found) = self.0.read_back(DOING, run, after).await? {
+        if let Some(found) = read_back(&self.0, DOING, run, after).await? {
             return Ok(found);
         }
         let subject = subjects::records(run);
         if !self.0.replicated {
-            let found = self.0.read_all(DOING, RUNS_STREAM, &subject, after).await?;
+            let found = reads::read_all(&self.0, DOING, RUNS_STREAM, &subject, after).await?;
             return Ok(found.into_iter().map(|read| read.stored).collect());
         }
         // Any replica may answer; it must have at least what the leader has now.
         let Some(newest) = self.last(run).await? else { return Ok(Vec::new()) };
         for _ in 0..CATCH_UP_TRIES {
-            let found = self.0.read_all(DOING, RUNS_STREAM, &subject, after).await?;
+            let found = reads::read_all(&self.0, DOING, RUNS_STREAM, &subject, after).await?;
             if newest.seq <= after || found.last().is_some_and(|read| read.stored.seq >= newest.seq) {
                 return Ok(found.into_iter().map(|read| read.stored).collect());
             }
@@ -64,26 +67,27 @@ impl Log for NatsLog {
     }
 
     fn back(&self, run: RunId) -> BoxStream<'_, Result<Stored>> {
-        self.0.back("read a run's last records", run).take(STEPS_BACK).map_ok(|read| read.stored).boxed()
+        back(&self.0, "read a run's last records", run).take(STEPS_BACK).map_ok(|read| read.stored).boxed()
     }
 
     async fn last(&self, run: RunId) -> Result<Option<Stored>> {
-        Ok(self.0.newest("read a run's last record", run).await?.map(|read| read.stored))
+        Ok(newest(&self.0, "read a run's last record", run).await?.map(|read| read.stored))
     }
 
     async fn first(&self, run: RunId) -> Result<Option<Stored>> {
         let subject = subjects::record(run, Lane::Did);
-        let first = self.0.first_message("read a run's first record", RUNS_STREAM, &subject).await?;
+        let first = reads::first_message(&self.0, "read a run's first record", RUNS_STREAM, &subject).await?;
         Ok(first.map(|read| read.stored))
     }
 
     async fn follow(&self, run: RunId) -> Result<BoxStream<'static, Live>> {
-        self.0.hear("follow a run", subjects::live(run), live, || Live::Gap).await
+        follow::hear(&self.0, "follow a run", subjects::live(run), live, || Live::Gap).await
     }
 
     async fn overhear(&self) -> Result<BoxStream<'static, Overheard>> {
-        let heard =
-            self.0.hear("listen to all runs", subjects::ALL_LIVE_RUNS.to_owned(), overheard, || Some(Overheard::Gap));
+        let heard = follow::hear(&self.0, "listen to all runs", subjects::ALL_LIVE_RUNS.to_owned(), overheard, || {
+            Some(Overheard::Gap)
+        });
         Ok(heard.await?.filter_map(std::future::ready).boxed())
     }
 
@@ -92,11 +96,11 @@ impl Log for NatsLog {
     }
 
     async fn survey(&self) -> Result<BoxStream<'static, Result<ScannedItem>>> {
-        self.0.tour().await
+        survey::tour(&self.0).await
     }
 
     async fn bury(&self, run: RunId, tombstone: Bytes, kept: Duration) -> Result<u64> {
-        self.0.bury(run, tombstone, kept).await
+        bury(&self.0, run, tombstone, kept).await
     }
 
     async fn call_cleaner(&self, run: RunId) -> Result<()> {
@@ -127,85 +131,85 @@ impl Log for NatsLog {
     }
 }
 
-impl Server {
-    async fn append(
-        &self,
-        run: RunId,
-        lane: Lane,
-        payload: Bytes,
-        expected: u64,
-        mut headers: HeaderMap,
-    ) -> Result<u64> {
-        headers.insert(EXPECTED_SUBJECT, subjects::records(run));
-        // What was expected is what came before, once it is stored.
-        headers.insert(PREVIOUS, expected.to_string());
-        self.store("append a record", subjects::record(run, lane), headers, payload, Some(expected)).await
-    }
+async fn append(
+    server: &Server,
+    run: RunId,
+    lane: Lane,
+    payload: Bytes,
+    expected: u64,
+    mut headers: HeaderMap,
+) -> Result<u64> {
+    headers.insert(EXPECTED_SUBJECT, subjects::records(run));
+    // What was expected is what came before, once it is stored.
+    headers.insert(PREVIOUS, expected.to_string());
+    server.store("append a record", subjects::record(run, lane), headers, payload, Some(expected)).await
+}
 
-    /// The run's last record: of the last under each of its two subjects, the later.
-    async fn newest(&self, doing: &str, run: RunId) -> Result<Option<Read>> {
-        let (said, did) = (subjects::record(run, Lane::Said), subjects::record(run, Lane::Did));
-        let (said, did) =
-            tokio::join!(self.last_message(doing, RUNS_STREAM, &said), self.last_message(doing, RUNS_STREAM, &did));
-        Ok([said?, did?].into_iter().flatten().max_by_key(|read| read.stored.seq))
-    }
+/// The run's last record: of the last under each of its two subjects, the later.
+async fn newest(server: &Server, doing: &str, run: RunId) -> Result<Option<Read>> {
+    let (said, did) = (subjects::record(run, Lane::Said), subjects::record(run, Lane::Did));
+    let (said, did) = tokio::join!(
+        reads::last_message(server, doing, RUNS_STREAM, &said),
+        reads::last_message(server, doing, RUNS_STREAM, &did)
+    );
+    Ok([said?, did?].into_iter().flatten().max_by_key(|read| read.stored.seq))
+}
 
-    /// The records after sequence `after`, from the last one back, each naming the one before it; `None` if that is too far,
-    /// or if the chain is broken (a replica that is behind, a log that is being removed).
-    async fn read_back(&self, doing: &'static str, run: RunId, after: u64) -> Result<Option<Vec<Stored>>> {
-        let mut found = Vec::new();
-        let mut back = pin!(self.back(doing, run).take(STEPS_BACK));
-        let mut previous = None;
-        while let Some(read) = back.try_next().await? {
-            previous = before(&read);
-            if read.stored.seq > after {
-                found.push(read.stored);
-            } else {
-                previous = Some(after);
-            }
-            if previous.is_none_or(|previous| previous <= after) {
-                break;
-            }
+/// The records after sequence `after`, from the last one back, each naming the one before it; `None` if that is too far,
+/// or if the chain is broken (a replica that is behind, a log that is being removed).
+async fn read_back(server: &Server, doing: &'static str, run: RunId, after: u64) -> Result<Option<Vec<Stored>>> {
+    let mut found = Vec::new();
+    let mut back = pin!(back(server, doing, run).take(STEPS_BACK));
+    let mut previous = None;
+    while let Some(read) = back.try_next().await? {
+        previous = before(&read);
+        if read.stored.seq > after {
+            found.push(read.stored);
+        } else {
+            previous = Some(after);
         }
-        found.reverse();
-        let is_whole = found.is_empty() || previous.is_some_and(|previous| previous <= after);
-        Ok(is_whole.then_some(found))
-    }
-
-    /// The records from the last one back, each naming the one before it. It ends where that is not there (a replica that is
-    /// behind, a log that is being removed).
-    fn back(&self, doing: &'static str, run: RunId) -> impl Stream<Item = Result<Read>> + Send + '_ {
-        try_unfold(Step::Newest, move |from| async move {
-            let read = match from {
-                Step::Newest => self.newest(doing, run).await?,
-                Step::At(0) => None,
-                Step::At(seq) => self.message_at(doing, RUNS_STREAM, seq).await?,
-            };
-            Ok(read.map(|read| {
-                let next = Step::At(before(&read).unwrap_or(0));
-                (read, next)
-            }))
-        })
-    }
-
-    /// Appends the tombstone as the last record, whoever else writes. It may vanish by itself only where what came before it
-    /// is removed at once.
-    async fn bury(&self, run: RunId, tombstone: Bytes, kept: Duration) -> Result<u64> {
-        const DOING: &str = "remove a run";
-        let mut outcome = Err(unavailable(DOING, "somebody keeps writing to it"));
-        for _ in 0..TOMBSTONE_TRIES {
-            let expected = self.newest(DOING, run).await?.map_or(0, |last| last.stored.seq);
-            let mut headers = HeaderMap::new();
-            if self.may_clean {
-                headers.insert(TTL, seconds(kept));
-            }
-            outcome = self.append(run, Lane::Did, tombstone.clone(), expected, headers).await;
-            if !matches!(outcome, Err(Error::Conflict { .. })) {
-                break;
-            }
+        if previous.is_none_or(|previous| previous <= after) {
+            break;
         }
-        outcome
     }
+    found.reverse();
+    let is_whole = found.is_empty() || previous.is_some_and(|previous| previous <= after);
+    Ok(is_whole.then_some(found))
+}
+
+/// The records from the last one back, each naming the one before it. It ends where that is not there (a replica that is
+/// behind, a log that is being removed).
+fn back(server: &Server, doing: &'static str, run: RunId) -> impl Stream<Item = Result<Read>> + Send {
+    try_unfold(Step::Newest, move |from| async move {
+        let read = match from {
+            Step::Newest => newest(server, doing, run).await?,
+            Step::At(0) => None,
+            Step::At(seq) => reads::message_at(server, doing, RUNS_STREAM, seq).await?,
+        };
+        Ok(read.map(|read| {
+            let next = Step::At(before(&read).unwrap_or(0));
+            (read, next)
+        }))
+    })
+}
+
+/// Appends the tombstone as the last record, whoever else writes. It may vanish by itself only where what came before it
+/// is removed at once.
+async fn bury(server: &Server, run: RunId, tombstone: Bytes, kept: Duration) -> Result<u64> {
+    const DOING: &str = "remove a run";
+    let mut outcome = Err(unavailable(DOING, "somebody keeps writing to it"));
+    for _ in 0..TOMBSTONE_TRIES {
+        let expected = newest(server, DOING, run).await?.map_or(0, |last| last.stored.seq);
+        let mut headers = HeaderMap::new();
+        if server.may_clean {
+            headers.insert(TTL, seconds(kept));
+        }
+        outcome = append(server, run, Lane::Did, tombstone.clone(), expected, headers).await;
+        if !matches!(outcome, Err(Error::Conflict { .. })) {
+            break;
+        }
+    }
+    outcome
 }
 
 /// Where a step back begins.

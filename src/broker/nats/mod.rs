@@ -9,6 +9,7 @@
 mod catalogue;
 mod cleaner;
 mod connect;
+mod consumers;
 mod contract;
 pub mod examine;
 pub mod floor;
@@ -16,6 +17,7 @@ mod follow;
 mod headers;
 mod inbox;
 mod log;
+mod monitor;
 mod pull;
 mod queue;
 mod reads;

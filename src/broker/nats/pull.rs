@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::consumers::{make_consumer, nanos};
 use super::headers::{self, Delivered};
-use super::server::{ApiError, CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, Server, unavailable};
+use super::server::Server;
 use crate::broker::{Error, Result};
 
 /// How long the server may keep a request that it has nothing for.
@@ -263,38 +264,10 @@ impl Pull {
 
     async fn make_link(&self) -> Result<Link> {
         let (name, config) = (self.consumer.make)(self.next_seq);
-        self.server.make_consumer(self.consumer.stream, &name, config).await?;
+        make_consumer(&self.server, self.consumer.stream, &name, config).await?;
         let inbox = self.server.client.new_inbox();
         let subscriber = self.server.subscribe("take messages", inbox.clone()).await?;
         Ok(Link { name, inbox, subscriber, owed: 0 })
-    }
-}
-
-impl Server {
-    /// Makes a consumer; one that is there with the same settings is left as it is.
-    pub(super) async fn make_consumer(&self, stream: &str, name: &str, config: Value) -> Result<()> {
-        let doing = format!("make the consumer {name} of the stream {stream}");
-        let filter = config["filter_subject"].as_str().unwrap_or_default();
-        let call = format!("CONSUMER.CREATE.{stream}.{name}.{filter}");
-        let body = json!({ "stream_name": stream, "config": config, "action": "" });
-        match self.api::<Value>(&doing, call, &body).await? {
-            Ok(_) => Ok(()),
-            // FastAgency's stream is there once a worker was: not yet is no refusal.
-            Err(error) if error.err_code == STREAM_NOT_FOUND => Err(unavailable(&doing, error.description)),
-            Err(error) => Err(error.into_broker(&doing)),
-        }
-    }
-
-    /// What the server says of a consumer; `None`: it is not there.
-    pub(super) async fn consumer_config(&self, stream: &str, name: &str) -> Result<Option<Value>> {
-        let doing = format!("look at the consumer {name} of the stream {stream}");
-        let call = format!("CONSUMER.INFO.{stream}.{name}");
-        match self.api::<Value>(&doing, call, &Value::Null).await? {
-            Ok(mut info) => Ok(Some(info["config"].take())),
-            Err(ApiError { err_code: CONSUMER_NOT_FOUND, .. }) => Ok(None),
-            Err(error) if error.err_code == STREAM_NOT_FOUND => Err(unavailable(&doing, error.description)),
-            Err(error) => Err(error.into_broker(&doing)),
-        }
     }
 }
 
@@ -326,11 +299,6 @@ impl Receipt {
     pub(super) async fn discard(self) {
         let _ = self.server.tell("discard a message", self.reply, Bytes::from_static(b"+TERM")).await;
     }
-}
-
-/// A span as JetStream writes it.
-pub(super) fn nanos(span: Duration) -> u64 {
-    u64::try_from(span.as_nanos()).unwrap_or(i64::MAX as u64).min(i64::MAX as u64)
 }
 
 fn status(message: &Message) -> Option<Status> {

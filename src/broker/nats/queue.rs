@@ -11,8 +11,9 @@ use futures_util::stream::{self, BoxStream};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::consumers::nanos;
 use super::headers::{MESSAGE_ID, SCHEDULE, SCHEDULE_TARGET, TRACE};
-use super::pull::{Appetite, Consumer, Pull, Pulled, Receipt, expiry_within, nanos};
+use super::pull::{Appetite, Consumer, Pull, Pulled, Receipt, expiry_within};
 use super::server::{CONSUMER_NOT_FOUND, Server};
 use crate::broker::subjects::{self, QUEUE_STREAM};
 use crate::broker::{AnyDelivery, Delivery, Depth, Job, Queue, Result};

@@ -33,98 +33,102 @@ pub(super) struct Read {
     pub(super) headers: Option<HeaderMap>,
 }
 
-impl Server {
-    /// Everything that matches `filter` after sequence `after`, in order. From a replicated stream it may lack the newest.
-    /// For few subjects; [`Server::read_many`] is for many.
-    pub(super) async fn read_all(&self, doing: &str, stream: &str, filter: &str, after: u64) -> Result<Vec<Read>> {
-        let mut pages = self.pages(doing, stream, filter).await?;
-        let mut found: Vec<Read> = Vec::new();
-        while pages.read(self, doing, found.last().map_or(after, |read| read.stored.seq) + 1, &mut found).await? > 0 {}
-        Ok(found)
-    }
+/// Everything that matches `filter` after sequence `after`, in order. From a replicated stream it may lack the newest.
+/// For few subjects; [`read_many`] is for many.
+pub(super) async fn read_all(
+    server: &Server,
+    doing: &str,
+    stream: &str,
+    filter: &str,
+    after: u64,
+) -> Result<Vec<Read>> {
+    let mut pages = pages(server, doing, stream, filter).await?;
+    let mut found: Vec<Read> = Vec::new();
+    while pages.read(server, doing, found.last().map_or(after, |read| read.stored.seq) + 1, &mut found).await? > 0 {}
+    Ok(found)
+}
 
-    /// Everything that matches `filter`, in order, where that may be under any number of subjects. `has_older`: there may be
-    /// several messages under each, and not all of the older ones are wanted.
-    pub(super) async fn read_many(
-        &self,
-        doing: &'static str,
-        stream: &str,
-        filter: &str,
-        has_older: bool,
-    ) -> Result<Vec<Read>> {
-        let mut found = Vec::new();
-        let left = self.pages(doing, stream, filter).await?.read(self, doing, 1, &mut found).await?;
-        if left == 0 {
-            return Ok(found);
-        }
-        let first = found.last().map_or(0, |read| read.stored.seq) + 1;
-        let over = if has_older { Over::LastAndLater(filter) } else { Over::From(filter, first) };
-        if has_older {
-            found.clear();
-        }
-        let mut walk = Walk::start(self, doing, stream, over).await?;
-        while let Some(next) = walk.next(self).await {
-            let (Message { subject, payload, headers, .. }, place) = next?;
-            let stored = Stored { seq: place.stream_seq, at: place.at, payload };
-            found.push(Read { subject: subject.to_string(), stored, headers });
-        }
-        Ok(found)
+/// Everything that matches `filter`, in order, where that may be under any number of subjects. `has_older`: there may be
+/// several messages under each, and not all of the older ones are wanted.
+pub(super) async fn read_many(
+    server: &Server,
+    doing: &'static str,
+    stream: &str,
+    filter: &str,
+    has_older: bool,
+) -> Result<Vec<Read>> {
+    let mut found = Vec::new();
+    let left = pages(server, doing, stream, filter).await?.read(server, doing, 1, &mut found).await?;
+    if left == 0 {
+        return Ok(found);
     }
-
-    async fn pages(&self, doing: &str, stream: &str, filter: &str) -> Result<Pages> {
-        let inbox = self.client.new_inbox();
-        let replies = self.subscribe(doing, inbox.clone()).await?;
-        Ok(Pages { call: format!("$JS.API.DIRECT.GET.{stream}"), filter: filter.to_owned(), inbox, replies })
+    let first = found.last().map_or(0, |read| read.stored.seq) + 1;
+    let over = if has_older { Over::LastAndLater(filter) } else { Over::From(filter, first) };
+    if has_older {
+        found.clear();
     }
-
-    /// The last message under `subject`, which has no wildcards; never an older one.
-    pub(super) async fn last_message(&self, doing: &str, stream: &str, subject: &str) -> Result<Option<Read>> {
-        if self.replicated {
-            return self.leaders_message(doing, stream, json!({ "last_by_subj": subject })).await;
-        }
-        // Named in the call, the subject needs no JSON; and a server knows that there is one answer, where accounts are told apart
-        // (nats-server.tiers.conf).
-        self.direct(doing, format!("$JS.API.DIRECT.GET.{stream}.{subject}"), Bytes::new()).await
+    let mut walk = Walk::start(server, doing, stream, over).await?;
+    while let Some(next) = walk.next(server).await {
+        let (Message { subject, payload, headers, .. }, place) = next?;
+        let stored = Stored { seq: place.stream_seq, at: place.at, payload };
+        found.push(Read { subject: subject.to_string(), stored, headers });
     }
+    Ok(found)
+}
 
-    /// The first message under `subject`, from whichever replica answers. Not for a subject with wildcards: the server would
-    /// look at every message for it.
-    pub(super) async fn first_message(&self, doing: &str, stream: &str, subject: &str) -> Result<Option<Read>> {
-        self.direct_by(doing, stream, json!({ "seq": 1, "next_by_subj": subject })).await
+async fn pages(server: &Server, doing: &str, stream: &str, filter: &str) -> Result<Pages> {
+    let inbox = server.client.new_inbox();
+    let replies = server.subscribe(doing, inbox.clone()).await?;
+    Ok(Pages { call: format!("$JS.API.DIRECT.GET.{stream}"), filter: filter.to_owned(), inbox, replies })
+}
+
+/// The last message under `subject`, which has no wildcards; never an older one.
+pub(super) async fn last_message(server: &Server, doing: &str, stream: &str, subject: &str) -> Result<Option<Read>> {
+    if server.replicated {
+        return leaders_message(server, doing, stream, json!({ "last_by_subj": subject })).await;
     }
+    // Named in the call, the subject needs no JSON; and a server knows that there is one answer, where accounts are told apart
+    // (nats-server.tiers.conf).
+    direct(server, doing, format!("$JS.API.DIRECT.GET.{stream}.{subject}"), Bytes::new()).await
+}
 
-    /// The message at a sequence, from whichever replica answers.
-    pub(super) async fn message_at(&self, doing: &str, stream: &str, seq: u64) -> Result<Option<Read>> {
-        self.direct_by(doing, stream, json!({ "seq": seq })).await
+/// The first message under `subject`, from whichever replica answers. Not for a subject with wildcards: the server would
+/// look at every message for it.
+pub(super) async fn first_message(server: &Server, doing: &str, stream: &str, subject: &str) -> Result<Option<Read>> {
+    direct_by(server, doing, stream, json!({ "seq": 1, "next_by_subj": subject })).await
+}
+
+/// The message at a sequence, from whichever replica answers.
+pub(super) async fn message_at(server: &Server, doing: &str, stream: &str, seq: u64) -> Result<Option<Read>> {
+    direct_by(server, doing, stream, json!({ "seq": seq })).await
+}
+
+async fn direct_by(server: &Server, doing: &str, stream: &str, body: serde_json::Value) -> Result<Option<Read>> {
+    direct(server, doing, format!("$JS.API.DIRECT.GET.{stream}"), body.to_string().into()).await
+}
+
+/// One message, from whichever replica answers.
+async fn direct(server: &Server, doing: &str, call: String, body: Bytes) -> Result<Option<Read>> {
+    let reply = server.request(doing, call, None, body).await?;
+    match reply.status.map(|status| status.as_u16()) {
+        None => read(doing, reply).map(Some),
+        Some(NOT_FOUND) => Ok(None),
+        Some(_) => Err(refused(doing, &reply)),
     }
+}
 
-    async fn direct_by(&self, doing: &str, stream: &str, body: serde_json::Value) -> Result<Option<Read>> {
-        self.direct(doing, format!("$JS.API.DIRECT.GET.{stream}"), body.to_string().into()).await
-    }
-
-    /// One message, from whichever replica answers.
-    async fn direct(&self, doing: &str, call: String, body: Bytes) -> Result<Option<Read>> {
-        let reply = self.request(doing, call, None, body).await?;
-        match reply.status.map(|status| status.as_u16()) {
-            None => read(doing, reply).map(Some),
-            Some(NOT_FOUND) => Ok(None),
-            Some(_) => Err(refused(doing, &reply)),
-        }
-    }
-
-    /// One message, from the stream's leader.
-    pub(super) async fn leaders_message(
-        &self,
-        doing: &str,
-        stream: &str,
-        body: serde_json::Value,
-    ) -> Result<Option<Read>> {
-        let call = format!("STREAM.MSG.GET.{stream}");
-        match self.api::<Got>(doing, call, &body).await? {
-            Ok(got) => decode(doing, got.message).map(Some),
-            Err(error) if error.code == NOT_FOUND => Ok(None),
-            Err(error) => Err(error.into_broker(doing)),
-        }
+/// One message, from the stream's leader.
+pub(super) async fn leaders_message(
+    server: &Server,
+    doing: &str,
+    stream: &str,
+    body: serde_json::Value,
+) -> Result<Option<Read>> {
+    let call = format!("STREAM.MSG.GET.{stream}");
+    match server.api::<Got>(doing, call, &body).await? {
+        Ok(got) => decode(doing, got.message).map(Some),
+        Err(error) if error.code == NOT_FOUND => Ok(None),
+        Err(error) => Err(error.into_broker(doing)),
     }
 }
 

@@ -1,7 +1,5 @@
 //! One connection to the server, and the questions asked over it: each has an end, and each failure is one of the broker's.
 
-use std::collections::VecDeque;
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -13,8 +11,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::connect::Monitor;
 use super::headers::{EXPECTED_SEQUENCE, TRACE};
+use super::monitor::{Monitor, SubjectHash, Troubles};
 use crate::broker::{Error, Result};
 use crate::traces;
 
@@ -29,10 +27,6 @@ const DOWN_PAUSE: Duration = Duration::from_millis(25);
 const HEADER_ROOM: usize = 512;
 /// How long the store counts as full after it said so. Nobody starts a run meanwhile, so that nothing else would tell.
 const FULL_FOR: Duration = Duration::from_secs(15);
-
-/// Refusals that are remembered for the calls that wait.
-const REMEMBERED_REFUSALS: usize = 64;
-
 /// The server says that a publisher expected another sequence.
 const WRONG_LAST_SEQUENCE: [u64; 2] = [10071, 10164];
 /// The stream, the consumer or the message is not there.
@@ -64,68 +58,6 @@ pub(super) struct Server {
     /// What the subjects of all answers to us begin with.
     inbox: String,
     full: Mutex<Option<Instant>>,
-}
-
-/// Why what was asked is never answered.
-#[derive(Debug, Default)]
-pub(super) struct Troubles {
-    /// How often the connection was lost.
-    pub(super) losses: u64,
-    /// The last things that the server would not let us do, each with a number that grows.
-    refused: VecDeque<(u64, Refusal)>,
-    refusals: u64,
-}
-
-/// A subject, as its hash: each request carries one, and hardly any is ever compared.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct SubjectHash(u64);
-
-impl SubjectHash {
-    fn of(subject: &str) -> Self {
-        Self(BuildHasherDefault::<DefaultHasher>::default().hash_one(subject))
-    }
-}
-
-/// Something that this login may not do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Refusal {
-    /// Whether it is publishing, else it is subscribing.
-    pub(super) is_publish: bool,
-    /// Where.
-    pub(super) subject: String,
-}
-
-impl Troubles {
-    pub(super) fn add(&mut self, refusal: Refusal) {
-        self.refusals += 1;
-        self.refused.push_back((self.refusals, refusal));
-        if self.refused.len() > REMEMBERED_REFUSALS {
-            self.refused.pop_front();
-        }
-    }
-
-    /// Whether since refusal number `known` something was refused without which nothing at `place` is answered.
-    fn since(&self, known: u64, place: SubjectHash, inbox: &str) -> Option<&Refusal> {
-        let concerns = |refusal: &Refusal| {
-            SubjectHash::of(&refusal.subject) == place || !refusal.is_publish && refusal.subject.starts_with(inbox)
-        };
-        self.refused.iter().find(|(number, refusal)| *number > known && concerns(refusal)).map(|(_, refusal)| refusal)
-    }
-}
-
-impl Refusal {
-    /// Reads what the server says of it.
-    pub(super) fn read(error: &str) -> Option<Self> {
-        let rest = &error[error.to_ascii_lowercase().find("permissions violation for ")? + 26..];
-        let (what, rest) = rest.split_once(" to \"")?;
-        let is_publish = what.eq_ignore_ascii_case("publish");
-        (is_publish || what.eq_ignore_ascii_case("subscription"))
-            .then(|| Self { is_publish, subject: rest.split('"').next().unwrap_or_default().to_owned() })
-    }
-
-    fn what(&self) -> String {
-        format!("{} {:?}", if self.is_publish { "publish to" } else { "subscribe to" }, self.subject)
-    }
 }
 
 /// What the server says instead of an answer.
@@ -180,7 +112,7 @@ impl Server {
 
     async fn answered_at<T>(&self, doing: &str, place: SubjectHash, answer: impl Future<Output = T>) -> Result<T> {
         let mut troubles = self.troubles.clone();
-        let (mut losses, mut refusals) = known(&mut troubles);
+        let (mut losses, mut refusals) = troubles.borrow_and_update().known();
         let waiting = Instant::now();
         let mut asked = waiting;
         while !self.is_connected() {
@@ -188,7 +120,7 @@ impl Server {
                 return Err(unavailable(doing, "there is no connection to NATS"));
             }
             tokio::time::sleep(DOWN_PAUSE).await;
-            (losses, refusals) = known(&mut troubles);
+            (losses, refusals) = troubles.borrow_and_update().known();
             asked = Instant::now();
         }
         let mut answer = std::pin::pin!(answer);
@@ -396,12 +328,6 @@ impl ApiError {
     }
 }
 
-/// How many losses and refusals there have been.
-fn known(troubles: &mut watch::Receiver<Troubles>) -> (u64, u64) {
-    let troubles = troubles.borrow_and_update();
-    (troubles.losses, troubles.refusals)
-}
-
 /// [`Error::Unavailable`].
 pub(super) fn unavailable(doing: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::Unavailable { doing: doing.to_owned(), source: Some(source.into()) }
@@ -417,27 +343,4 @@ fn from_value<T: DeserializeOwned>(doing: &str, value: Value) -> Result<T> {
 
 fn unreadable(doing: &str, source: impl std::fmt::Display) -> Error {
     Error::Refused { doing: doing.to_owned(), reason: format!("the server's answer cannot be read: {source}") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_refusal_is_read_from_the_servers_words_and_concerns_what_waits_for_it() {
-        let publish = Refusal::read("Permissions Violation for Publish to \"$JS.API.STREAM.PURGE.FA_RUNS\"").unwrap();
-        assert_eq!((publish.is_publish, publish.subject.as_str()), (true, "$JS.API.STREAM.PURGE.FA_RUNS"));
-        let subscribe = "'Permissions Violation for Subscription to \"_INBOX.worker.x.*\" using queue \"q\"'";
-        let subscribe = Refusal::read(subscribe).unwrap();
-        assert_eq!((subscribe.is_publish, subscribe.subject.as_str()), (false, "_INBOX.worker.x.*"));
-        assert_eq!(Refusal::read("Authorization Violation"), None);
-        let mut troubles = Troubles::default();
-        troubles.add(publish);
-        assert!(troubles.since(0, SubjectHash::of("$JS.API.STREAM.PURGE.FA_RUNS"), "_INBOX.worker").is_some());
-        assert!(troubles.since(1, SubjectHash::of("$JS.API.STREAM.PURGE.FA_RUNS"), "_INBOX.worker").is_none());
-        assert!(troubles.since(0, SubjectHash::of("$JS.API.INFO"), "_INBOX.worker").is_none());
-        troubles.add(subscribe);
-        assert!(troubles.since(1, SubjectHash::of("$JS.API.INFO"), "_INBOX.worker").is_some());
-        assert!(troubles.since(1, SubjectHash::of("$JS.API.INFO"), "_INBOX.gateway").is_none());
-    }
 }

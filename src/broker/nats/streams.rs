@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::pull::nanos;
+use super::consumers::nanos;
 use super::server::{STREAM_NAME_IN_USE, STREAM_NOT_FOUND, Server};
 use crate::broker::subjects::{self, QUEUE_STREAM, RUNS_STREAM, bucket, bucket_entry, bucket_stream};
 use crate::broker::{Error, FORGET_EVERY, Result, Shelf};

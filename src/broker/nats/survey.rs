@@ -14,23 +14,21 @@ use crate::broker::{Result, ScannedItem, Stored};
 
 const DOING: &str = "go round the runs";
 
-impl Server {
-    /// [`crate::broker::Log::survey`].
-    pub(super) async fn tour(self: &Arc<Self>) -> Result<BoxStream<'static, Result<ScannedItem>>> {
-        let walk = Walk::start(self, DOING, RUNS_STREAM, Over::LastOf(&subjects::ALL_OF_RUNS)).await?;
-        let tour = stream::unfold((self.clone(), walk), |(server, mut walk)| async move {
-            loop {
-                match walk.next(&server).await? {
-                    Ok((message, place)) => {
-                        let Some(sighting) = sighting(message, place) else { continue };
-                        return Some((Ok(sighting), (server, walk)));
-                    }
-                    Err(error) => return Some((Err(error), (server, walk))),
+/// [`crate::broker::Log::survey`].
+pub(super) async fn tour(server: &Arc<Server>) -> Result<BoxStream<'static, Result<ScannedItem>>> {
+    let walk = Walk::start(server, DOING, RUNS_STREAM, Over::LastOf(&subjects::ALL_OF_RUNS)).await?;
+    let tour = stream::unfold((server.clone(), walk), |(server, mut walk)| async move {
+        loop {
+            match walk.next(&server).await? {
+                Ok((message, place)) => {
+                    let Some(sighting) = sighting(message, place) else { continue };
+                    return Some((Ok(sighting), (server, walk)));
                 }
+                Err(error) => return Some((Err(error), (server, walk))),
             }
-        });
-        Ok(tour.boxed())
-    }
+        }
+    });
+    Ok(tour.boxed())
 }
 
 fn sighting(message: Message, place: Delivered) -> Option<ScannedItem> {

@@ -7,8 +7,8 @@ use futures_util::StreamExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::consumers::nanos;
 use super::headers::{self, Delivered};
-use super::pull::nanos;
 use super::server::{Server, unavailable};
 use crate::broker::{Error, Result};
 

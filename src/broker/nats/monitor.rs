@@ -1,0 +1,181 @@
+//! What happens to the connection: it is lost and made again, and the server refuses things. Whoever waits for an answer hears
+//! of it here, as what is refused is never answered.
+
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use async_nats::{Client, Event};
+use tokio::sync::watch;
+
+use crate::metrics::metrics;
+
+/// How often a slow reader is said.
+const SAY_EVERY: Duration = Duration::from_secs(5);
+/// Refusals that are remembered for the calls that wait.
+const REMEMBERED_REFUSALS: usize = 64;
+
+/// Watches the connection: says what happens to it, and tells every follower when it was made again.
+pub(super) struct Monitor {
+    pub(super) connections: watch::Sender<u64>,
+    pub(super) troubles: watch::Sender<Troubles>,
+    statistics: OnceLock<Arc<async_nats::Statistics>>,
+    start: Instant,
+    /// When a slow subscription was last said, in seconds after `start` and one: each dropped message is an event.
+    slow_said: AtomicU64,
+}
+
+impl Monitor {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            connections: watch::Sender::new(1),
+            troubles: watch::Sender::new(Troubles::default()),
+            statistics: OnceLock::new(),
+            start: Instant::now(),
+            slow_said: AtomicU64::new(0),
+        })
+    }
+
+    pub(super) fn watch(&self, client: &Client) {
+        let _ = self.statistics.set(client.statistics());
+    }
+
+    pub(super) fn heard(&self, event: &Event) {
+        match event {
+            Event::Disconnected => {
+                self.troubles.send_modify(|troubles| troubles.losses += 1);
+                metrics().broker_losses.inc();
+                tracing::warn!("the connection to NATS was lost; it is being made again");
+            }
+            Event::LameDuckMode => tracing::warn!("the NATS server is about to stop"),
+            Event::SlowConsumer(_) => self.say_slow(),
+            Event::ServerError(error) => match Refusal::read(&error.to_string()) {
+                // The call that waits for it fails, and its caller says what that means.
+                Some(refusal) if refusal.is_publish && refusal.subject.starts_with("$JS.API.") => {
+                    tracing::debug!(%error, "the NATS server reports an error");
+                    self.troubles.send_modify(|troubles| troubles.add(refusal));
+                }
+                refusal => {
+                    tracing::warn!(%error, "the NATS server reports an error");
+                    self.troubles.send_modify(|troubles| refusal.into_iter().for_each(|one| troubles.add(one)));
+                }
+            },
+            Event::ClientError(error) => tracing::debug!(%error, "no connection to NATS yet"),
+            Event::Connected | Event::Draining | Event::Closed => {}
+        }
+        // Counted rather than taken from the event: async-nats drops events when too many wait, but each that comes finds
+        // the true number.
+        let Some(statistics) = self.statistics.get() else { return };
+        let made = statistics.connects.load(Ordering::Relaxed);
+        let again = self.connections.send_if_modified(|known| {
+            let changed = *known != made;
+            *known = made;
+            changed
+        });
+        if again {
+            tracing::info!("the connection to NATS is there again");
+        }
+    }
+
+    fn say_slow(&self) {
+        let now = self.start.elapsed().as_secs() + 1;
+        let said = self.slow_said.swap(now, Ordering::Relaxed);
+        if said == 0 || now - said >= SAY_EVERY.as_secs() {
+            tracing::warn!(
+                "a reader of this process is slower than NATS; messages were dropped, and will be read again"
+            );
+        }
+    }
+}
+
+/// Why what was asked is never answered.
+#[derive(Debug, Default)]
+pub(super) struct Troubles {
+    /// How often the connection was lost.
+    pub(super) losses: u64,
+    /// The last things that the server would not let us do, each with a number that grows.
+    refused: VecDeque<(u64, Refusal)>,
+    refusals: u64,
+}
+
+/// A subject, as its hash: each request carries one, and hardly any is ever compared.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct SubjectHash(u64);
+
+impl SubjectHash {
+    pub(super) fn of(subject: &str) -> Self {
+        Self(BuildHasherDefault::<DefaultHasher>::default().hash_one(subject))
+    }
+}
+
+/// Something that this login may not do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// Whether it is publishing, else it is subscribing.
+    pub(super) is_publish: bool,
+    /// Where.
+    pub(super) subject: String,
+}
+
+impl Troubles {
+    /// How many losses and refusals there have been.
+    pub(super) fn known(&self) -> (u64, u64) {
+        (self.losses, self.refusals)
+    }
+
+    pub(super) fn add(&mut self, refusal: Refusal) {
+        self.refusals += 1;
+        self.refused.push_back((self.refusals, refusal));
+        if self.refused.len() > REMEMBERED_REFUSALS {
+            self.refused.pop_front();
+        }
+    }
+
+    /// Whether since refusal number `known` something was refused without which nothing at `place` is answered.
+    pub(super) fn since(&self, known: u64, place: SubjectHash, inbox: &str) -> Option<&Refusal> {
+        let concerns = |refusal: &Refusal| {
+            SubjectHash::of(&refusal.subject) == place || !refusal.is_publish && refusal.subject.starts_with(inbox)
+        };
+        self.refused.iter().find(|(number, refusal)| *number > known && concerns(refusal)).map(|(_, refusal)| refusal)
+    }
+}
+
+impl Refusal {
+    /// Reads what the server says of it.
+    pub(super) fn read(error: &str) -> Option<Self> {
+        let rest = &error[error.to_ascii_lowercase().find("permissions violation for ")? + 26..];
+        let (what, rest) = rest.split_once(" to \"")?;
+        let is_publish = what.eq_ignore_ascii_case("publish");
+        (is_publish || what.eq_ignore_ascii_case("subscription"))
+            .then(|| Self { is_publish, subject: rest.split('"').next().unwrap_or_default().to_owned() })
+    }
+
+    pub(super) fn what(&self) -> String {
+        format!("{} {:?}", if self.is_publish { "publish to" } else { "subscribe to" }, self.subject)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_read_from_the_servers_words_and_concerns_what_waits_for_it() {
+        let publish = Refusal::read("Permissions Violation for Publish to \"$JS.API.STREAM.PURGE.FA_RUNS\"").unwrap();
+        assert_eq!((publish.is_publish, publish.subject.as_str()), (true, "$JS.API.STREAM.PURGE.FA_RUNS"));
+        let subscribe = "'Permissions Violation for Subscription to \"_INBOX.worker.x.*\" using queue \"q\"'";
+        let subscribe = Refusal::read(subscribe).unwrap();
+        assert_eq!((subscribe.is_publish, subscribe.subject.as_str()), (false, "_INBOX.worker.x.*"));
+        assert_eq!(Refusal::read("Authorization Violation"), None);
+        let mut troubles = Troubles::default();
+        troubles.add(publish);
+        assert!(troubles.since(0, SubjectHash::of("$JS.API.STREAM.PURGE.FA_RUNS"), "_INBOX.worker").is_some());
+        assert!(troubles.since(1, SubjectHash::of("$JS.API.STREAM.PURGE.FA_RUNS"), "_INBOX.worker").is_none());
+        assert!(troubles.since(0, SubjectHash::of("$JS.API.INFO"), "_INBOX.worker").is_none());
+        troubles.add(subscribe);
+        assert!(troubles.since(1, SubjectHash::of("$JS.API.INFO"), "_INBOX.worker").is_some());
+        assert!(troubles.since(1, SubjectHash::of("$JS.API.INFO"), "_INBOX.gateway").is_none());
+    }
+}
