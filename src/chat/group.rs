@@ -3,120 +3,19 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::chat::agent::{Silence, ends_conversation, generate_reply, tell_sent};
 use crate::chat::memory::Utterance;
-use crate::chat::pair::{Chat, Ended, Recipient, completed, initiate};
+use crate::chat::parties::Group;
 use crate::chat::speaker::next_speaker;
+use crate::chat::voice::{Silence, ends_conversation, tell_sent};
 use crate::chat::{Event, Line, Result, Stage};
 use crate::ids::Name;
 use crate::protocol::dialogue::Role;
-use crate::workflow::{Agent, GroupChat, Manager, Selection, SelectionMethod, SummaryMethod, Transitions};
+use crate::workflow::Agent;
 
 const INTRODUCTION: &str =
     "Hello everyone. We have assembled a great team today to answer questions and solve tasks. In attendance are:";
-
-/// A group chat as it is held, with what a workflow computed for it.
-#[derive(Debug, Clone)]
-pub struct Led<'a> {
-    /// The group chat as checked.
-    pub chat: &'a GroupChat,
-    /// The first message; none: a person is asked for it.
-    pub message: Option<Value>,
-    /// What is added to it.
-    pub carryover: Vec<String>,
-}
-
-/// Holds a group chat, and returns the chat result.
-pub async fn hold_group_chat(stage: &mut Stage<'_>, led: Led<'_>) -> Result<Value> {
-    let Led { chat, message, carryover } = led;
-    let members = chat.agents.iter().map(|name| stage.agent(name)).collect::<Result<Vec<_>>>()?;
-    let group = Group {
-        manager: chat.manager.clone(),
-        members,
-        max_round: chat.max_round,
-        introduces: chat.send_introductions,
-        floor: Floor::Method(chat.method),
-        transitions: chat.transitions.clone(),
-        selection: chat.selection.clone(),
-    };
-    let initiator = stage.agent(&chat.initiator)?;
-    let start = Start {
-        message,
-        carryover,
-        max_turns: chat.max_turns,
-        summary: chat.summary.clone(),
-        clear_history: chat.clear_history,
-        silent: chat.silent,
-    };
-    let ended = begin(stage, initiator, group, start).await?;
-    completed(stage, &ended).await?;
-    Ok(ended.result())
-}
-
-/// A group, and how it goes on.
-pub(super) struct Group {
-    pub manager: Manager,
-    pub members: Vec<Arc<Agent>>,
-    pub max_round: u32,
-    pub introduces: bool,
-    pub floor: Floor,
-    pub transitions: Transitions,
-    pub selection: Arc<Selection>,
-}
-
-/// Who gives the floor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Floor {
-    /// This method.
-    Method(SelectionMethod),
-    /// The group that is playing (`pattern`).
-    Pattern,
-}
-
-impl Group {
-    pub(super) fn is_member(&self, name: &Name) -> bool {
-        self.members.iter().any(|member| &member.name == name)
-    }
-
-    pub(super) fn member(&self, name: &str) -> Option<&Arc<Agent>> {
-        self.members.iter().find(|member| member.name.as_str() == name)
-    }
-
-    /// Names and descriptions, one a line.
-    pub(super) fn roles(members: &[Arc<Agent>]) -> String {
-        let role = |member: &Arc<Agent>| format!("{}: {}", member.name, member.description).trim().to_owned();
-        members.iter().map(role).collect::<Vec<_>>().join("\n")
-    }
-}
-
-/// How a group's chat begins.
-pub(super) struct Start {
-    pub message: Option<Value>,
-    pub carryover: Vec<String>,
-    pub max_turns: Option<u32>,
-    pub summary: SummaryMethod,
-    pub clear_history: bool,
-    pub silent: bool,
-}
-
-/// Begins a group's chat, and holds it to its end.
-pub(super) async fn begin(stage: &mut Stage<'_>, initiator: Arc<Agent>, group: Group, start: Start) -> Result<Ended> {
-    let chat = Chat {
-        sender: Some(initiator.name.clone()),
-        user_input: false,
-        recipient: group.manager.name.clone(),
-        message: start.message,
-        max_turns: start.max_turns,
-        summary: start.summary,
-        carryover: start.carryover,
-        without_summaries_of: Vec::new(),
-        clear_history: start.clear_history,
-        silent: start.silent,
-    };
-    initiate(stage, &initiator, &Recipient::Group(Arc::new(group)), chat).await
-}
 
 /// How a group ended.
 pub(super) struct Outcome {
@@ -149,7 +48,7 @@ pub(super) async fn lead(stage: &mut Stage<'_>, group: &Group, initiator: &Arc<A
             None => break (accepted, Silence::NoNextSpeaker),
         }
         stage.tell(Event::RunChat { speaker: speaker.name.clone() }).await?;
-        match generate_reply(stage, &speaker, manager).await? {
+        match stage.reply(&speaker, manager).await? {
             Ok(reply) => message = speak(stage, group, &speaker.name, &reply).await?,
             Err(_) => break (accepted, Silence::NoReply),
         }

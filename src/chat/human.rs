@@ -3,8 +3,8 @@
 
 use serde_json::Value;
 
-use crate::chat::agent::{Silence, ends_conversation};
 use crate::chat::memory::Utterance;
+use crate::chat::voice::{Silence, ends_conversation};
 use crate::chat::{Answer, Effects, Event, Line, Question, Result, Stage, ToolResponse};
 use crate::ids::Name;
 use crate::message::{Content, InShort, TextInput};

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 
 use crate::ids::{MessageId, Name};
@@ -17,26 +18,37 @@ use crate::workflow::{Agent, ModelUse, Tool};
 
 mod agent;
 mod event;
+mod executor;
 mod group;
+mod group_chat;
 mod human;
 mod memory;
 mod nested;
 mod pair;
+mod parties;
 mod pattern;
+mod pattern_chat;
 mod queue;
+mod request;
+mod single;
 mod speaker;
 mod summary;
 mod tools;
+mod voice;
 
-pub use agent::response_format;
 pub use event::{Event, HandsOver};
-pub use group::{Led, hold_group_chat};
+pub use group_chat::{Led, hold_group_chat};
 pub use memory::{Line, Memory, ToolResponse};
-pub use pair::{Chat, hold};
-pub use pattern::{Grouped, hold_group};
+pub use pair::hold;
+pub use parties::Chat;
+pub use pattern::Grouped;
+pub use pattern_chat::hold_group;
 pub use queue::hold_all;
-pub use tools::{Asked, ask_with_tools, checked_arguments, denial, result_text};
+pub use request::response_format;
+pub use single::{Asked, ask_with_tools};
+pub use tools::{checked_arguments, denial, result_text};
 
+use agent::generate_reply;
 use pattern::Playing;
 
 /// Why a workflow does not go on.
@@ -186,7 +198,12 @@ pub struct Stage<'s> {
     playing: Option<Playing>,
     /// How deep the nested chats are within each other.
     depth: u32,
+    /// How an agent replies. A conversation has replies in it, and a reply may have conversations in it: so those who hold
+    /// conversations are given this, and stand below it.
+    generate_reply: GenerateReply,
 }
+
+type GenerateReply = for<'f> fn(&'f mut Stage<'_>, &'f Arc<Agent>, &'f Name) -> BoxFuture<'f, Result<voice::Reply>>;
 
 impl<'s> Stage<'s> {
     /// A stage for these agents and tools.
@@ -196,13 +213,18 @@ impl<'s> Stage<'s> {
         memory: &'s mut Memory,
         fx: &'s dyn Effects,
     ) -> Self {
-        Self { agents, tools, memory, fx, playing: None, depth: 0 }
+        Self { agents, tools, memory, fx, playing: None, depth: 0, generate_reply }
     }
 
     fn agent(&self, name: &Name) -> Result<Arc<Agent>> {
         // The check has seen to it; a definition that came from elsewhere may still be wrong.
         let found = self.agents.get(name).cloned();
         found.ok_or_else(|| Stop::failed(FailureKind::Workflow, format!("there is no agent {:?}", name.as_str())))
+    }
+
+    /// What `agent` replies to the last message of its conversation with `peer`.
+    fn reply<'f>(&'f mut self, agent: &'f Arc<Agent>, peer: &'f Name) -> BoxFuture<'f, Result<voice::Reply>> {
+        (self.generate_reply)(self, agent, peer)
     }
 
     async fn tell(&self, event: Event) -> Result<()> {

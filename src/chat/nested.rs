@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::chat::agent::{Reply, Silence};
 use crate::chat::memory::Utterance;
-use crate::chat::pair::{Chat, Recipient};
+use crate::chat::parties::{Chat, Recipient};
 use crate::chat::queue::hold_next;
 use crate::chat::summary::reflect;
+use crate::chat::voice::{Reply, Silence};
 use crate::chat::{Event, Line, Result, Stage, Stop};
 use crate::ids::Name;
 use crate::protocol::failure::FailureKind;

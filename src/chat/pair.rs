@@ -6,41 +6,17 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 
-use crate::chat::agent::{Reply, Silence, ends_conversation, generate_reply, send};
-use crate::chat::group::{Group, lead};
+use crate::chat::group::lead;
 use crate::chat::human::ask_person;
-use crate::chat::memory::{Lines, Utterance};
+use crate::chat::memory::Utterance;
+use crate::chat::parties::{Chat, Ended, Recipient, completed};
 use crate::chat::summary::summarize;
+use crate::chat::voice::{Reply, Silence, ends_conversation, send};
 use crate::chat::{Event, Result, Stage, Stop, own_name};
 use crate::ids::Name;
 use crate::message::{InShort, TextInput};
 use crate::protocol::failure::FailureKind;
 use crate::workflow::{Agent, Expression, HumanInputMode, SummaryMethod};
-
-/// A conversation that is about to begin.
-#[derive(Debug, Clone)]
-pub struct Chat {
-    /// Who begins; none: somebody called `user`, who has no model and executes the recipient's tools.
-    pub sender: Option<Name>,
-    /// Without a sender: `user` asks a person each time.
-    pub user_input: bool,
-    /// Who answers first.
-    pub recipient: Name,
-    /// The first message: a text, a list of parts, or an object with `content`; none: a person is asked for it.
-    pub message: Option<Value>,
-    /// How many turns at most; none: until somebody ends it.
-    pub max_turns: Option<u32>,
-    /// How it is summed up.
-    pub summary: SummaryMethod,
-    /// What is added to the first message.
-    pub carryover: Vec<String>,
-    /// Of the chats before it in a list, those whose summaries are not added.
-    pub without_summaries_of: Vec<usize>,
-    /// Whether the two forget first what they said before.
-    pub clear_history: bool,
-    /// Whether nothing of what they say is told.
-    pub silent: bool,
-}
 
 /// Holds a conversation, and returns the chat result: `{summary, messages, last, turns, stop_reason, last_speaker}`.
 pub async fn hold(stage: &mut Stage<'_>, chat: Chat) -> Result<Value> {
@@ -68,69 +44,6 @@ fn user_of(agent: &Agent, asks: bool) -> Agent {
         executes: agent.tools.clone(),
         ..Agent::without_model(own_name("user"), mode)
     }
-}
-
-/// Whom a conversation is with.
-pub(super) enum Recipient {
-    Agent(Arc<Agent>),
-    Group(Arc<Group>),
-}
-
-impl Recipient {
-    pub(super) fn name(&self) -> &Name {
-        match self {
-            Recipient::Agent(agent) => &agent.name,
-            Recipient::Group(group) => &group.manager.name,
-        }
-    }
-
-    fn rule(&self) -> Option<&Expression> {
-        match self {
-            Recipient::Agent(agent) => agent.is_termination_msg.as_ref(),
-            Recipient::Group(group) => group.manager.is_termination_msg.as_ref(),
-        }
-    }
-
-    /// How many replies it may give; a group may always go on.
-    fn most_replies(&self) -> u32 {
-        match self {
-            Recipient::Agent(agent) => agent.max_consecutive_auto_reply,
-            Recipient::Group(_) => u32::MAX,
-        }
-    }
-}
-
-/// A conversation that is over.
-pub(super) struct Ended {
-    pub sender: Name,
-    pub recipient: Name,
-    pub summary: String,
-    /// What the sender remembers of it.
-    pub messages: Lines,
-    pub turns: u32,
-    pub stop_reason: &'static str,
-    pub last_speaker: Name,
-}
-
-impl Ended {
-    pub(super) fn result(&self) -> Value {
-        let messages: Vec<Value> = self.messages.iter().map(|line| json!(**line)).collect();
-        json!({
-            "summary": self.summary,
-            "messages": messages,
-            "last": self.messages.last().map(|last| last.text()).unwrap_or_default(),
-            "turns": self.turns,
-            "stop_reason": self.stop_reason,
-            "last_speaker": self.last_speaker,
-        })
-    }
-}
-
-/// Tells that a chat is over.
-pub(super) async fn completed(stage: &Stage<'_>, ended: &Ended) -> Result<()> {
-    let Ended { summary, messages, last_speaker, .. } = ended;
-    let (summary, messages, last_speaker) = (summary.clone(), messages.clone(), last_speaker.clone());
-    stage.tell(Event::Completed { summary, messages, last_speaker }).await
 }
 
 /// Holds a conversation between these two.
@@ -250,7 +163,7 @@ impl Talk<'_> {
                     if self.recipient_considers_over(stage)? {
                         return Ok((turn, Silence::Termination.as_str()));
                     }
-                    match generate_reply(stage, sender, recipient.name()).await? {
+                    match stage.reply(sender, recipient.name()).await? {
                         Ok(reply) => reply,
                         Err(silence) => return Ok((turn, silence.as_str())),
                     }
@@ -292,7 +205,7 @@ impl Talk<'_> {
                 Ok(reply) => self.answer(stage, reply).await?,
                 Err(silence) => return Ok((turn, silence.as_str())),
             }
-            message = match generate_reply(stage, self.sender, self.recipient.name()).await? {
+            message = match stage.reply(self.sender, self.recipient.name()).await? {
                 Ok(reply) => reply,
                 Err(silence) => return Ok((turn, silence.as_str())),
             };
@@ -312,7 +225,7 @@ impl Talk<'_> {
 
     fn reply<'f, 's: 'f>(&'f mut self, stage: &'f mut Stage<'s>) -> BoxFuture<'f, Result<Reply>> {
         match self.recipient {
-            Recipient::Agent(agent) => generate_reply(stage, agent, &self.sender.name),
+            Recipient::Agent(agent) => stage.reply(agent, &self.sender.name),
             Recipient::Group(group) => Box::pin(async move {
                 let led = lead(stage, group, self.sender).await?;
                 self.last_speaker = led.last_speaker;

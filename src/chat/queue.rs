@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::chat::pair::{Chat, Ended, Recipient, completed, initiate};
+use crate::chat::pair::initiate;
+use crate::chat::parties::{Chat, Ended, Recipient, completed};
 use crate::chat::{Event, Result, Stage, Stop};
 use crate::protocol::failure::FailureKind;
 use crate::workflow::Agent;

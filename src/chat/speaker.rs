@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::chat::group::{Floor, Group};
 use crate::chat::human::ask_person;
 use crate::chat::memory::{unnamed, wire};
+use crate::chat::parties::{Floor, Group};
 use crate::chat::pattern::{Next, next_in_pattern};
 use crate::chat::{Event, Line, Replied, Result, Stage, Stop, own_name};
 use crate::ids::Name;

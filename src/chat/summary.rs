@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::chat::agent::request;
 use crate::chat::memory::{content_text, unnamed, wire};
-use crate::chat::pair::Recipient;
+use crate::chat::parties::Recipient;
+use crate::chat::request::request;
 use crate::chat::{Line, Replied, Result, Stage};
 use crate::ids::Name;
 use crate::protocol::dialogue::{Request, Role};

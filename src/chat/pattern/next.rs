@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::transfers::display;
-use crate::chat::group::Group;
+use crate::chat::parties::Group;
 use crate::chat::{Event, HandsOver, Result, Stage, Stop};
 use crate::ids::Name;
 use crate::protocol::dialogue::Role;

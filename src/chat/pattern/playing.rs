@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::Grouped;
-use super::transfers::transfer_names;
+use super::transfer_names::transfer_names;
 use crate::chat::{Result, Stage, Stop, own_name};
 use crate::ids::Name;
 use crate::protocol::failure::FailureKind;
@@ -17,38 +17,38 @@ use crate::workflow::{
 
 const EXECUTOR: &str = "_Group_Tool_Executor";
 /// Who speaks for the user where the group names nobody.
-pub(super) const USER: &str = "_User";
+pub(in crate::chat) const USER: &str = "_User";
 
 /// What a group that hands over needs to know while it talks.
 pub(in crate::chat) struct Playing {
-    pub(super) executor: Name,
+    pub(in crate::chat) executor: Name,
     /// The agents that the group was made of, without those that this module adds.
-    pub(super) agents: Vec<Name>,
-    pub(super) wrapped: Vec<Wrapped>,
-    pub(super) user: Option<Name>,
-    pub(super) initial: Name,
-    pub(super) after_work: Target,
-    pub(super) handoffs: BTreeMap<Name, Handoffs>,
+    pub(in crate::chat) agents: Vec<Name>,
+    pub(in crate::chat) wrapped: Vec<Wrapped>,
+    pub(in crate::chat) user: Option<Name>,
+    pub(in crate::chat) initial: Name,
+    pub(in crate::chat) after_work: Target,
+    pub(in crate::chat) handoffs: BTreeMap<Name, Handoffs>,
     /// What the agents share.
     pub context: Map<String, Value>,
     /// Who was last named to speak next.
-    pub(super) next: Option<Target>,
-    pub(super) begun: bool,
+    pub(in crate::chat) next: Option<Target>,
+    pub(in crate::chat) begun: bool,
     /// The tools of all agents, which the executor executes.
-    pub(super) tools: Vec<Name>,
+    pub(in crate::chat) tools: Vec<Name>,
     /// The tools that hand over, if agents are not to see their calls.
-    pub(super) hidden: BTreeSet<String>,
+    pub(in crate::chat) hidden: BTreeSet<String>,
 }
 
 /// A member that holds nested chats for another, and then gives the floor back.
-pub(super) struct Wrapped {
-    pub(super) agent: Arc<Agent>,
-    pub(super) chats: Vec<NestedChat>,
+pub(in crate::chat) struct Wrapped {
+    pub(in crate::chat) agent: Arc<Agent>,
+    pub(in crate::chat) chats: Vec<NestedChat>,
 }
 
 impl Playing {
     /// Makes the members of the group: the executor first, then the agents, those that hold nested chats, and the user.
-    pub(super) fn begin(stage: &Stage<'_>, grouped: &Grouped<'_>) -> Result<(Self, Vec<Arc<Agent>>)> {
+    pub(in crate::chat) fn begin(stage: &Stage<'_>, grouped: &Grouped<'_>) -> Result<(Self, Vec<Arc<Agent>>)> {
         let group = grouped.group;
         let agents = group.agents.iter().map(|name| stage.agent(name)).collect::<Result<Vec<_>>>()?;
         let user = group.user_agent.as_ref().map(|name| stage.agent(name)).transpose()?;

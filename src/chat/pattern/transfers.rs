@@ -1,17 +1,16 @@
 //! How agents hand over: the tools that their models are offered for it, what a call of one means, and what the shared variables
 //! decide before anybody is asked.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use serde_json::{Value, json};
 
 use super::playing::in_words;
+use super::transfer_names::named;
 use crate::chat::memory::Utterance;
 use crate::chat::tools::function;
 use crate::chat::{Event, HandsOver, Result, Stage};
 use crate::ids::Name;
 use crate::protocol::dialogue::ToolCall;
-use crate::workflow::{Agent, Handoffs, LlmHandoff, Target};
+use crate::workflow::{Agent, Target};
 
 /// The tools with which an agent's model hands over now.
 pub(in crate::chat) fn transfer_tools(stage: &Stage<'_>, agent: &Agent) -> Result<Vec<Value>> {
@@ -29,28 +28,8 @@ pub(in crate::chat) fn transfer_tools(stage: &Stage<'_>, agent: &Agent) -> Resul
     Ok(tools)
 }
 
-/// An agent's ways to hand over by its model, each with the name of its tool; one that is not offered keeps its number.
-fn named(handoffs: &Handoffs) -> impl Iterator<Item = (String, &LlmHandoff)> {
-    let name = |target: &Target| match target {
-        Target::Agent(name) => name.to_string(),
-        Target::Random(_) => "random".to_owned(),
-        Target::NestedChats(_) => "nested_chat".to_owned(),
-        Target::Terminate => "terminate".to_owned(),
-        Target::Stay => "stay".to_owned(),
-        Target::RevertToUser => "revert_to_user".to_owned(),
-        Target::AskUser => "ask_user".to_owned(),
-        Target::GroupManager => "group_manager".to_owned(),
-    };
-    let numbered = handoffs.llm.iter().enumerate();
-    numbered.map(move |(index, handoff)| (format!("transfer_to_{}_{}", name(&handoff.target), index + 1), handoff))
-}
-
-pub(super) fn transfer_names(handoffs: &BTreeMap<Name, Handoffs>) -> BTreeSet<String> {
-    handoffs.values().flat_map(|handoffs| named(handoffs).map(|(name, _)| name)).collect()
-}
-
 /// What people are told of a target.
-pub(super) fn display(target: &Target) -> String {
+pub(in crate::chat) fn display(target: &Target) -> String {
     match target {
         Target::Agent(name) => name.to_string(),
         Target::Random(_) => "a random agent".to_owned(),
@@ -64,7 +43,7 @@ pub(super) fn display(target: &Target) -> String {
 }
 
 /// What a model is told when it has handed over.
-pub(super) fn handed_over(target: &Target) -> String {
+pub(in crate::chat) fn handed_over(target: &Target) -> String {
     match target {
         Target::Terminate | Target::RevertToUser | Target::AskUser => display(target),
         Target::Stay => "Stay with agent".to_owned(),
@@ -91,7 +70,7 @@ pub(in crate::chat) async fn hands_over(stage: &mut Stage<'_>, agent: &Agent) ->
 }
 
 /// To whom a call hands over, if it does: by the tools of who calls, else by anybody's.
-pub(super) fn transfer(stage: &Stage<'_>, source: Option<&Name>, call: &ToolCall) -> Option<Target> {
+pub(in crate::chat) fn transfer(stage: &Stage<'_>, source: Option<&Name>, call: &ToolCall) -> Option<Target> {
     let playing = stage.playing.as_ref()?;
     let own = source.and_then(|source| playing.handoffs(source));
     let mut all = own.into_iter().chain(playing.handoffs.values()).flat_map(named);

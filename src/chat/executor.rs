@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::transfers::{display, handed_over, transfer};
-use crate::chat::agent::Reply;
 use crate::chat::memory::{Line, Utterance};
+use crate::chat::pattern::{display, handed_over, transfer};
 use crate::chat::tools::{execute, read_arguments, refuse, results};
+use crate::chat::voice::Reply;
 use crate::chat::{Event, HandsOver, Result, Stage, Stop, ToolResponse, nested};
 use crate::ids::Name;
 use crate::protocol::dialogue::ToolCall;
@@ -16,11 +16,7 @@ use crate::protocol::failure::FailureKind;
 use crate::workflow::{Agent, Returns, Target};
 
 /// The replies of the members that this module adds; none: it is an agent like any other.
-pub(in crate::chat) async fn own_reply(
-    stage: &mut Stage<'_>,
-    agent: &Arc<Agent>,
-    heard: &[Arc<Line>],
-) -> Result<Option<Reply>> {
+pub(super) async fn own_reply(stage: &mut Stage<'_>, agent: &Arc<Agent>, heard: &[Arc<Line>]) -> Result<Option<Reply>> {
     let Some(playing) = &stage.playing else { return Ok(None) };
     if playing.executor == agent.name {
         return Ok(Some(Ok(match heard.last() {
