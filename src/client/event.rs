@@ -1,7 +1,5 @@
 //! What a gateway tells of a run: the events of `docs/reference/api.md`, typed. The text of a record is kept as it came.
 
-use serde_json::Value;
-
 use crate::clock::Timestamp;
 use crate::ids::MessageId;
 use crate::message::Content;
@@ -56,15 +54,9 @@ pub struct Message {
 
 impl From<MessageView> for Message {
     fn from(view: MessageView) -> Self {
-        let MessageView { uuid, sender, recipient, kind, content, .. } = view;
-        Self { uuid, sender, recipient, says: says(kind, content) }
-    }
-}
-
-impl MessageView {
-    /// What it says, read.
-    pub fn says(&self) -> Content {
-        says(self.kind.clone(), self.content.clone())
+        let says = view.says();
+        let MessageView { uuid, sender, recipient, .. } = view;
+        Self { uuid, sender, recipient, says }
     }
 }
 
@@ -72,15 +64,6 @@ impl From<&MessageView> for Message {
     fn from(view: &MessageView) -> Self {
         view.clone().into()
     }
-}
-
-fn says(kind: String, content: Value) -> Content {
-    let mut tagged = content.as_object().cloned().unwrap_or_default();
-    // `other` is how our own log calls what it does not know; on the wire it would be a foreign worker's word.
-    if kind != "other" {
-        tagged.insert("type".to_owned(), Value::String(kind.clone()));
-    }
-    serde_json::from_value(Value::Object(tagged)).unwrap_or(Content::Other { kind, content })
 }
 
 impl Record {

@@ -23,6 +23,7 @@ use crate::protocol::failure::FailureKind;
 use crate::protocol::log::Origin;
 use crate::run::directory;
 use crate::run::start::{Start, start};
+use crate::workflow;
 use crate::workflow::expression::seen;
 use crate::workflow::{
     Action, Agent, Arm, LoopCondition, MessageAction, MessageContent, OnError, Step, Wait, Workflow,
@@ -374,8 +375,10 @@ impl<'a> Execution<'a> {
 
     /// Another workflow, within this run.
     async fn called(&self, name: &Name, params: Map<String, Value>, place: &EffectScope) -> Result<Value> {
-        let called = self.workflow.called(name).map_err(|problem| Stop::failed(FailureKind::Workflow, problem))?;
-        let params = called.checked_params(params).map_err(|problem| Stop::failed(FailureKind::Params, problem))?;
+        let called =
+            workflow::called(self.workflow, name).map_err(|problem| Stop::failed(FailureKind::Workflow, problem))?;
+        let params =
+            workflow::checked_params(&called, params).map_err(|problem| Stop::failed(FailureKind::Params, problem))?;
         let title = called.title.clone().unwrap_or_else(|| name.to_string());
         let within = [self.within.as_slice(), &[Within { id: place.to_string(), title }]].concat();
         let execution = Execution { workflow: &called, journal: self.journal, within };
@@ -389,8 +392,10 @@ impl<'a> Execution<'a> {
 
     /// Another workflow, as a run of its own.
     async fn start(&self, fx: &Scoped, name: &Name, params: Map<String, Value>) -> Result<Value> {
-        let called = self.workflow.called(name).map_err(|problem| Stop::failed(FailureKind::Workflow, problem))?;
-        let params = called.checked_params(params).map_err(|problem| Stop::failed(FailureKind::Params, problem))?;
+        let called =
+            workflow::called(self.workflow, name).map_err(|problem| Stop::failed(FailureKind::Workflow, problem))?;
+        let params =
+            workflow::checked_params(&called, params).map_err(|problem| Stop::failed(FailureKind::Params, problem))?;
         let run = fx.once(|| json!(RunId::random())).await?;
         let id = serde_json::from_value::<RunId>(run.clone()).map_err(Error::unreadable)?;
         let definition = &called.definition;

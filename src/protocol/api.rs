@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
 use crate::ids::{MessageId, RunId};
-use crate::protocol::message::Within;
+use crate::protocol::message::{Content, Within};
 pub use crate::protocol::run_state::{Ending, State, Usage};
 
 /// The body of every refusal.
@@ -273,6 +273,19 @@ pub struct MessageView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     pub html: Option<String>,
+}
+
+impl MessageView {
+    /// What it says, read.
+    pub fn says(&self) -> Content {
+        let (kind, content) = (self.kind.clone(), self.content.clone());
+        let mut tagged = content.as_object().cloned().unwrap_or_default();
+        // `other` is how our own log calls what it does not know; on the wire it would be a foreign worker's word.
+        if kind != "other" {
+            tagged.insert("type".to_owned(), Value::String(kind.clone()));
+        }
+        serde_json::from_value(Value::Object(tagged)).unwrap_or(Content::Other { kind, content })
+    }
 }
 
 /// A run as auditors see it.

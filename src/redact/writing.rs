@@ -48,8 +48,8 @@ impl Shown {
             return (self.letters, String::new());
         }
         self.looked_at = written.len();
-        let upto = redactor.settled(written, self.settled);
-        let more = redactor.between(written, self.settled, upto);
+        let upto = settled(redactor, written, self.settled);
+        let more = between(redactor, written, self.settled, upto);
         let offset = self.letters;
         self.letters += more.chars().count();
         self.text.push_str(&more);
@@ -61,42 +61,40 @@ impl Shown {
 /// A text that begins with more blanks than this, in bytes, is not taken for JSON.
 const LONGEST_BLANK: usize = 4096;
 
-impl Redactor {
-    /// How far a text can be shown that goes on from what it is, and is shown up to `from`.
-    fn settled(&self, text: &str, from: usize) -> usize {
-        if !self.is_empty() && from < LONGEST_BLANK && may_be_json(text) {
-            // JSON: which field a value is of is known when all of it is there.
-            return from;
-        }
-        let mut upto = match &self.lookout {
-            None if self.patterns.is_empty() => return text.len(),
-            None => return from,
-            Some(lookout) => {
-                let open = lookout.first_open(text, from).unwrap_or(text.len());
-                let before = text.floor_char_boundary(from.saturating_sub(BEFORE));
-                let read = decoded::rounds(text, before).into_iter().map(|decoded| {
-                    // What an escape will be is known when it is whole; until then the text ends before it.
-                    let whole = &decoded.text[..decoded.open];
-                    let at = decoded.first_from(from).min(decoded.open);
-                    decoded.place(lookout.first_open(whole, at).unwrap_or(decoded.open))
-                });
-                read.chain([open]).min().unwrap_or(open).max(from)
-            }
-        };
-        // A find is shown as one, or not yet.
-        let finds = self.finds(text, from);
-        while let Some(start) = finds.iter().filter(|find| find.0 < upto && find.1 > upto).map(|find| find.0).min() {
-            upto = start.max(from);
-        }
-        upto
+/// How far a text can be shown that goes on from what it is, and is shown up to `from`.
+fn settled(redactor: &Redactor, text: &str, from: usize) -> usize {
+    if !redactor.is_empty() && from < LONGEST_BLANK && may_be_json(text) {
+        // JSON: which field a value is of is known when all of it is there.
+        return from;
     }
+    let mut upto = match &redactor.lookout {
+        None if redactor.patterns.is_empty() => return text.len(),
+        None => return from,
+        Some(lookout) => {
+            let open = lookout.first_open(text, from).unwrap_or(text.len());
+            let before = text.floor_char_boundary(from.saturating_sub(BEFORE));
+            let read = decoded::rounds(text, before).into_iter().map(|decoded| {
+                // What an escape will be is known when it is whole; until then the text ends before it.
+                let whole = &decoded.text[..decoded.open];
+                let at = decoded.first_from(from).min(decoded.open);
+                decoded.place(lookout.first_open(whole, at).unwrap_or(decoded.open))
+            });
+            read.chain([open]).min().unwrap_or(open).max(from)
+        }
+    };
+    // A find is shown as one, or not yet.
+    let finds = redactor.finds(text, from);
+    while let Some(start) = finds.iter().filter(|find| find.0 < upto && find.1 > upto).map(|find| find.0).min() {
+        upto = start.max(from);
+    }
+    upto
+}
 
-    /// A part of a text, redacted; no find reaches out of it.
-    fn between(&self, text: &str, from: usize, upto: usize) -> String {
-        let mut finds = self.finds(text, from);
-        finds.retain(|find| find.1 <= upto);
-        without(text, from, upto, &finds)
-    }
+/// A part of a text, redacted; no find reaches out of it.
+fn between(redactor: &Redactor, text: &str, from: usize, upto: usize) -> String {
+    let mut finds = redactor.finds(text, from);
+    finds.retain(|find| find.1 <= upto);
+    without(text, from, upto, &finds)
 }
 
 /// Sees where a find may have begun that the text does not finish.

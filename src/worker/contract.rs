@@ -17,6 +17,7 @@ use crate::run::answer::{self, Accepted, Answer, Given};
 use crate::run::start::{Start, Started, start};
 use crate::run::{self, secret};
 use crate::worker::Worker;
+use crate::workflow;
 
 /// How long a start that this worker does not serve rests before another worker is offered it; grows with each attempt.
 const NOT_OURS: Duration = Duration::from_millis(50);
@@ -72,7 +73,7 @@ async fn take_starts(worker: Arc<Worker>) {
                 };
                 return message.retry_after(delay).await;
             };
-            let params = match workflow.checked_params(initiation.params.clone()) {
+            let params = match workflow::checked_params(&workflow, initiation.params.clone()) {
                 Ok(params) => params,
                 Err(_) => {
                     // FastAgency checks no parameters: the workflow gets what was sent, and fails in words where it matters.

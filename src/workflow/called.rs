@@ -7,32 +7,30 @@ use serde_json::{Map, Value};
 use crate::ids::Name;
 use crate::workflow::{Definition, Workflow, from_definition};
 
-impl Workflow {
-    /// The parameters with their defaults; the error is a sentence that names each field that does not fit.
-    pub fn checked_params(&self, mut params: Map<String, Value>) -> Result<Map<String, Value>, String> {
-        let Some(schema) = &self.params else { return Ok(params) };
-        apply_defaults(&schema.json, &mut params);
-        let value = Value::Object(params);
-        let problems: Vec<String> = schema
-            .validator
-            .iter_errors(&value)
-            .take(10)
-            .map(|error| {
-                let place = error.instance_path().to_string();
-                if place.is_empty() { error.to_string() } else { format!("{}: {error}", place.trim_start_matches('/')) }
-            })
-            .collect();
-        match value {
-            Value::Object(params) if problems.is_empty() => Ok(params),
-            _ => Err(problems.join("; ")),
-        }
+/// The parameters with their defaults; the error is a sentence that names each field that does not fit.
+pub fn checked_params(workflow: &Workflow, mut params: Map<String, Value>) -> Result<Map<String, Value>, String> {
+    let Some(schema) = &workflow.params else { return Ok(params) };
+    apply_defaults(&schema.json, &mut params);
+    let value = Value::Object(params);
+    let problems: Vec<String> = schema
+        .validator
+        .iter_errors(&value)
+        .take(10)
+        .map(|error| {
+            let place = error.instance_path().to_string();
+            if place.is_empty() { error.to_string() } else { format!("{}: {error}", place.trim_start_matches('/')) }
+        })
+        .collect();
+    match value {
+        Value::Object(params) if problems.is_empty() => Ok(params),
+        _ => Err(problems.join("; ")),
     }
+}
 
-    /// A workflow that this one calls, from the texts that this one is pinned to.
-    pub fn called(&self, name: &Name) -> Result<Workflow, String> {
-        let sources: BTreeMap<Name, String> = self.definition.sources.clone();
-        from_definition(&Definition { name: name.clone(), sources }).map_err(|problems| problems.to_string())
-    }
+/// A workflow that this one calls, from the texts that this one is pinned to.
+pub fn called(workflow: &Workflow, name: &Name) -> Result<Workflow, String> {
+    let sources: BTreeMap<Name, String> = workflow.definition.sources.clone();
+    from_definition(&Definition { name: name.clone(), sources }).map_err(|problems| problems.to_string())
 }
 
 /// Fills in the defaults of a schema's properties, at the top level as it is usual for parameters.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::reader::Call;
 use super::reading::{self, Read};
 use super::{Definition, Workflow};
 use crate::ids::Name;
@@ -168,7 +169,7 @@ fn reached(name: &Name, by_name: &BTreeMap<Name, &Read>) -> BTreeSet<Name> {
     reached
 }
 
-fn call_problem(read: &Read, call: &reading::Call, by_name: &BTreeMap<Name, &Read>) -> Option<Problem> {
+fn call_problem(read: &Read, call: &Call, by_name: &BTreeMap<Name, &Read>) -> Option<Problem> {
     let problem = |message: String| Problem { message, ..call.problem.clone() };
     let name = call.name.as_str();
     let Some(called) = by_name.get(&call.name) else {

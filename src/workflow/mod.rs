@@ -16,8 +16,10 @@ mod called;
 mod conversation;
 pub mod expression;
 mod folder;
+mod json_schema;
 mod names;
 mod questions;
+mod reader;
 mod reading;
 mod scope;
 mod shapes;
@@ -25,7 +27,7 @@ mod steps;
 mod talks;
 mod values;
 
-pub use called::apply_defaults;
+pub use called::{apply_defaults, called, checked_params};
 pub use conversation::{
     Approve, Chat, ContextHandoff, Group, GroupChat, Handoffs, LlmHandoff, Manager, NestedCarryover, NestedChat,
     NestedChats, Pattern, Returns, Selection, SelectionMethod, SelectionRole, SummaryMethod, Target, Tool, Transitions,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::reading::{passwords_in, schema};
+use super::json_schema::{passwords_in, schema};
 use super::scope::Scope;
 use super::shapes::{CHOICE, FORM, MESSAGE, MULTIPLE_CHOICE, ON_TIMEOUT, TEXT_INPUT};
 use super::values::{data, entries, list_or_expression, template};

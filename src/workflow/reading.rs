@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::json_schema::{passwords_in, schema};
 use super::names::Names;
+use super::reader::{Call, Met, Reader};
 use super::scope::{Declared, Scope};
 use super::shapes::{AGENT, LIMITS, TOOL, WORKFLOW};
-use super::steps::{Met, Reader};
+use super::steps;
 use super::talks::{check_tools, handoffs, nested_chats};
 use super::values;
 use super::{
@@ -42,17 +44,6 @@ pub struct Read {
     pub problems: Vec<Problem>,
     /// Where the name stands, to say that it is taken.
     pub name_problem: Problem,
-}
-
-/// A call of another workflow.
-#[derive(Debug, Clone)]
-pub struct Call {
-    /// The other workflow.
-    pub name: Name,
-    /// The names of the parameters that are given.
-    pub params: Vec<String>,
-    /// A problem at the place of the call; its message is to be filled in.
-    pub problem: Problem,
 }
 
 /// Reads a workflow.
@@ -107,7 +98,7 @@ fn read_root(root: &Field<'_>, read: &mut Read) {
         read.tools(field)
     });
     let reader = Reader::new(&read.file, &declared, &names, &agents);
-    let steps = steps.and_then(|steps| reader.top(&steps)).unwrap_or_default();
+    let steps = steps.and_then(|steps| steps::top(&reader, &steps)).unwrap_or_default();
     met.add(reader.into_met());
     read.calls = met.calls;
     if let Some(name) = &read.name {
@@ -172,21 +163,6 @@ fn params(field: &Field<'_>) -> Option<Arc<Schema>> {
     Some(schema)
 }
 
-/// The properties of a schema that are passwords, at any depth.
-pub fn passwords_in(schema: &Value) -> Vec<String> {
-    let mut found = Vec::new();
-    let properties = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
-    for (name, property) in properties {
-        if property.get("format").is_some_and(|format| format == "password")
-            || property.get("writeOnly").is_some_and(|only| only == true)
-        {
-            found.push(name.clone());
-        }
-        found.extend(passwords_in(property));
-    }
-    found
-}
-
 /// The names of the parameters, if the schema lists them all.
 fn declared_params(given: bool, schema: Option<&Schema>) -> Option<BTreeSet<String>> {
     let Some(schema) = schema else {
@@ -201,35 +177,6 @@ fn declared_params(given: bool, schema: Option<&Schema>) -> Option<BTreeSet<Stri
         return None;
     }
     map.get("properties").and_then(Value::as_object).map(|properties| properties.keys().cloned().collect())
-}
-
-/// A JSON Schema that compiles.
-pub fn schema(field: &Field<'_>) -> Option<Arc<Schema>> {
-    if !field.is_map() {
-        return field.is_not("a JSON Schema, which is a map");
-    }
-    let json = field.json();
-    match crate::schema::validator(&json) {
-        Ok(validator) => Some(Arc::new(Schema { json, validator })),
-        Err(crate::schema::Error::TooLarge(why)) => {
-            field.note(why);
-            None
-        }
-        Err(crate::schema::Error::Invalid(error)) => {
-            let mut place = field.node;
-            let mut path = field.path.clone();
-            for part in error.instance_path().to_string().split('/').skip(1) {
-                let inner =
-                    part.parse::<usize>().ok().and_then(|index| place.items().get(index)).or_else(|| place.get(part));
-                let Some(inner) = inner else { break };
-                place = inner;
-                path = format!("{path}.{part}");
-            }
-            let inner = Field { node: place, path, review: field.review };
-            inner.note(format!("this is not a JSON Schema: {error}"));
-            None
-        }
-    }
 }
 
 fn vars(field: &Field<'_>) -> Option<Values> {
@@ -303,7 +250,7 @@ impl ToolReader<'_> {
         let args = declared_params(true, params.as_deref());
         let declared = self.declared.of_tool(steps.node, args);
         let reader = Reader::new(self.file, &declared, self.names, self.agents);
-        let steps = reader.of_tool(&steps);
+        let steps = steps::of_tool(&reader, &steps);
         self.met.add(reader.into_met());
         Some(Tool { name, description: description?.to_owned(), params: params?, returns, approve, steps: steps? })
     }

@@ -1,52 +1,25 @@
 //! Reads steps: one function per action, and around them what a place may name. Each function reads all of its fields before
 //! it gives up, so that one pass finds every mistake.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::names::Names;
+use super::json_schema::schema;
 use super::questions::{form, message, multiple_choice, text_input};
-use super::reading::{Call, schema};
+use super::reader::{Call, Reader};
 use super::scope::{Declared, Scope};
 use super::shapes::{ACTIONS, ARM, ASK_AGENT, CALL, CALLED, FOREACH, LOOP, ON_ERROR, RETRY, STEP, WAIT};
+use super::talks;
 use super::values::{data, entries, expression, list_or_expression, template};
-use super::{Action, Agent, Arm, AskAgent, Data, LoopCondition, OnError, Retry, Step, Wait};
+use super::{Action, Arm, AskAgent, Data, LoopCondition, OnError, Retry, Step, Wait};
 use crate::ids::Name;
-use crate::problem::{Problem, did_you_mean};
+use crate::problem::did_you_mean;
 use crate::protocol::failure::FailureKind;
 use crate::yaml::{Field, Fields, parse_duration};
 
 /// How often the calls of an agent's model are executed before it must reply.
 const MAX_TOOL_ROUNDS: u32 = 10;
-
-/// What reading steps needs to know of the rest of the file.
-pub struct Reader<'w> {
-    file: &'w str,
-    declared: &'w Declared,
-    names: &'w Names,
-    agents: &'w BTreeMap<Name, Arc<Agent>>,
-    met: RefCell<Met>,
-}
-
-/// What steps name outside of their file.
-#[derive(Debug, Default)]
-pub struct Met {
-    /// The calls of other workflows.
-    pub calls: Vec<Call>,
-    /// The models, each with a problem at its place; the message is to be filled in.
-    pub models: Vec<(Name, Problem)>,
-}
-
-impl Met {
-    /// Takes over what others have met.
-    pub fn add(&mut self, other: Met) {
-        self.calls.extend(other.calls);
-        self.models.extend(other.models);
-    }
-}
 
 /// Where a body stands.
 struct Body<'p> {
@@ -54,313 +27,283 @@ struct Body<'p> {
     prefix: &'p str,
 }
 
-impl<'w> Reader<'w> {
-    pub fn new(
-        file: &'w str,
-        declared: &'w Declared,
-        names: &'w Names,
-        agents: &'w BTreeMap<Name, Arc<Agent>>,
-    ) -> Self {
-        Self { file, declared, names, agents, met: RefCell::default() }
-    }
+/// The workflow's own steps.
+pub fn top(reader: &Reader<'_>, field: &Field<'_>) -> Option<Vec<Step>> {
+    read_body(reader, field, &mut Scope::new(reader.declared()), &Body { prefix: "" })
+}
 
-    /// What was met outside of the file.
-    pub fn into_met(self) -> Met {
-        self.met.into_inner()
-    }
+/// The steps of a tool.
+pub fn of_tool(reader: &Reader<'_>, field: &Field<'_>) -> Option<Vec<Step>> {
+    let mut scope = Scope::new(reader.declared()).with_local("args").with_local("context");
+    read_body(reader, field, &mut scope, &Body { prefix: "" })
+}
 
-    /// The workflow's own steps.
-    pub fn top(&self, field: &Field<'_>) -> Option<Vec<Step>> {
-        self.body(field, &mut Scope::new(self.declared), &Body { prefix: "" })
+/// A list of steps. What ran in it is in the scope afterwards.
+fn read_body(reader: &Reader<'_>, field: &Field<'_>, scope: &mut Scope<'_>, body: &Body<'_>) -> Option<Vec<Step>> {
+    let fields = field.items()?;
+    if fields.is_empty() {
+        field.note("there is nothing to do here");
     }
-
-    /// The steps of a tool.
-    pub fn of_tool(&self, field: &Field<'_>) -> Option<Vec<Step>> {
-        let mut scope = Scope::new(self.declared).with_local("args").with_local("context");
-        self.body(field, &mut scope, &Body { prefix: "" })
-    }
-
-    pub(super) fn names(&self) -> &Names {
-        self.names
-    }
-
-    pub(super) fn agents(&self) -> &BTreeMap<Name, Arc<Agent>> {
-        self.agents
-    }
-
-    pub(super) fn declared(&self) -> &Declared {
-        self.declared
-    }
-
-    /// Notes that a model is named.
-    pub(super) fn note_model(&self, name: &Name, problem: Problem) {
-        self.met.borrow_mut().models.push((name.clone(), problem));
-    }
-
-    /// A list of steps. What ran in it is in the scope afterwards.
-    fn body(&self, field: &Field<'_>, scope: &mut Scope<'_>, body: &Body<'_>) -> Option<Vec<Step>> {
-        let fields = field.items()?;
-        if fields.is_empty() {
-            field.note("there is nothing to do here");
+    let mut ids = BTreeMap::new();
+    let mut steps: Vec<Step> = Vec::new();
+    let mut ended = false;
+    for (index, field) in fields.iter().enumerate() {
+        if ended {
+            field.note_with_hint("this step is never reached", "what stands before it always ends the run");
+            ended = false;
         }
-        let mut ids = BTreeMap::new();
-        let mut steps: Vec<Step> = Vec::new();
-        let mut ended = false;
-        for (index, field) in fields.iter().enumerate() {
-            if ended {
-                field.note_with_hint("this step is never reached", "what stands before it always ends the run");
-                ended = false;
+        let Some(step) = one_step(reader, field, index, &mut ids, scope, body) else { continue };
+        ended = step.when.is_none() && always_ends(&step.action);
+        steps.push(step);
+    }
+    Some(steps)
+}
+
+fn one_step(
+    reader: &Reader<'_>,
+    field: &Field<'_>,
+    index: usize,
+    ids: &mut BTreeMap<Name, usize>,
+    scope: &mut Scope<'_>,
+    body: &Body<'_>,
+) -> Option<Step> {
+    if let Some(word) = field.scalar().map(|scalar| scalar.text.as_str()) {
+        let hint = if ACTIONS.contains(&word) {
+            format!("write `- {word}: …`")
+        } else {
+            "like `- message: Hello`".to_owned()
+        };
+        field.note_with_hint("a step is a map with one action", hint);
+        return None;
+    }
+    let fields = field.fields(&STEP)?;
+    let id = fields.get("id").and_then(|field| step_id(&field, ids));
+    let path = match &id {
+        Some(id) => format!("{}{id}", body.prefix),
+        None => format!("{}{index}", body.prefix),
+    };
+    fields.read("name", Field::text);
+    let when = fields.read("when", |field| expression(field, scope));
+    let timeout = fields.read("timeout", Field::duration);
+    let retry = fields.read("retry", retry);
+    let before = scope.clone();
+    let action = action(reader, &fields, scope, &path);
+    let on_error = fields.read("on_error", |field| on_error(reader, field, &before, scope, &path)).unwrap_or_default();
+    scope.ran(id.iter().map(Name::to_string));
+    // Without the folder: people who see it need not know where the worker keeps its files.
+    let file = Path::new(reader.file()).file_name().and_then(|name| name.to_str()).unwrap_or(reader.file());
+    let place = format!("{file}:{}", field.node.place.line);
+    Some(Step { id, path, place, when, timeout, retry, on_error, action: action? })
+}
+
+fn on_error(
+    reader: &Reader<'_>,
+    field: &Field<'_>,
+    before: &Scope<'_>,
+    scope: &mut Scope<'_>,
+    path: &str,
+) -> Option<OnError> {
+    if !field.is_map() {
+        return match field.scalar().map(|scalar| scalar.text.as_str()) {
+            Some("fail") => Some(OnError::Fail),
+            Some("continue") => Some(OnError::Continue),
+            _ => field.is_not("fail, continue, { value: … } or { do: […] }"),
+        };
+    }
+    let fields = field.fields(&ON_ERROR)?;
+    let mut within = before.with_local("error");
+    match (fields.get("value"), fields.get("do")) {
+        (Some(value), None) => data(&value, &within).map(OnError::Value),
+        (None, Some(steps)) => {
+            let read = read_body(reader, &steps, &mut within, &Body { prefix: &format!("{path}/on_error/") });
+            scope.ran(Declared::steps_below(steps.node));
+            read.map(OnError::Do)
+        }
+        _ => {
+            field.note("on_error has either `value` or `do`");
+            None
+        }
+    }
+}
+
+fn action(reader: &Reader<'_>, fields: &Fields<'_>, scope: &mut Scope<'_>, path: &str) -> Option<Action> {
+    let known = |key: &str| ACTIONS.iter().find(|action| **action == key).copied();
+    let actions: Vec<&'static str> = fields.entries().iter().filter_map(|entry| known(&entry.key)).collect();
+    let action = match actions.as_slice() {
+        [action] => *action,
+        [] => {
+            // An unknown key was named already; most likely it was meant to be the action.
+            let all_known = fields.entries().iter().all(|entry| STEP.all_keys().any(|key| key.name == entry.key));
+            if all_known {
+                let hint = format!("one of {}", ACTIONS.join(", "));
+                fields.field.note_with_hint("this step has no action", hint);
             }
-            let Some(step) = self.step(field, index, &mut ids, scope, body) else { continue };
-            ended = step.when.is_none() && always_ends(&step.action);
-            steps.push(step);
-        }
-        Some(steps)
-    }
-
-    fn step(
-        &self,
-        field: &Field<'_>,
-        index: usize,
-        ids: &mut BTreeMap<Name, usize>,
-        scope: &mut Scope<'_>,
-        body: &Body<'_>,
-    ) -> Option<Step> {
-        if let Some(word) = field.scalar().map(|scalar| scalar.text.as_str()) {
-            let hint = if ACTIONS.contains(&word) {
-                format!("write `- {word}: …`")
-            } else {
-                "like `- message: Hello`".to_owned()
-            };
-            field.note_with_hint("a step is a map with one action", hint);
             return None;
         }
-        let fields = field.fields(&STEP)?;
-        let id = fields.get("id").and_then(|field| step_id(&field, ids));
-        let path = match &id {
-            Some(id) => format!("{}{id}", body.prefix),
-            None => format!("{}{index}", body.prefix),
-        };
-        fields.read("name", Field::text);
-        let when = fields.read("when", |field| expression(field, scope));
-        let timeout = fields.read("timeout", Field::duration);
-        let retry = fields.read("retry", retry);
-        let before = scope.clone();
-        let action = self.action(&fields, scope, &path);
-        let on_error = fields.read("on_error", |field| self.on_error(field, &before, scope, &path)).unwrap_or_default();
-        scope.ran(id.iter().map(Name::to_string));
-        // Without the folder: people who see it need not know where the worker keeps its files.
-        let file = Path::new(self.file).file_name().and_then(|name| name.to_str()).unwrap_or(self.file);
-        let place = format!("{file}:{}", field.node.place.line);
-        Some(Step { id, path, place, when, timeout, retry, on_error, action: action? })
-    }
-
-    fn on_error(&self, field: &Field<'_>, before: &Scope<'_>, scope: &mut Scope<'_>, path: &str) -> Option<OnError> {
-        if !field.is_map() {
-            return match field.scalar().map(|scalar| scalar.text.as_str()) {
-                Some("fail") => Some(OnError::Fail),
-                Some("continue") => Some(OnError::Continue),
-                _ => field.is_not("fail, continue, { value: … } or { do: […] }"),
-            };
+        [first, second, ..] => {
+            let message = format!("a step has one action; this one has {first:?} already");
+            fields.field.review.add(fields.problem_at_key(second, message).with_hint("make two steps of it"));
+            return None;
         }
-        let fields = field.fields(&ON_ERROR)?;
-        let mut within = before.with_local("error");
-        match (fields.get("value"), fields.get("do")) {
-            (Some(value), None) => data(&value, &within).map(OnError::Value),
-            (None, Some(steps)) => {
-                let read = self.body(&steps, &mut within, &Body { prefix: &format!("{path}/on_error/") });
-                scope.ran(Declared::steps_below(steps.node));
-                read.map(OnError::Do)
+    };
+    let field = fields.get(action)?;
+    match action {
+        "text_input" => text_input(&field, scope),
+        "multiple_choice" => multiple_choice(&field, scope),
+        "form" => form(&field, scope),
+        "message" => message(&field, scope).map(Action::Message),
+        "agent" => ask_agent(reader, &field, scope),
+        "chat" => talks::chat(reader, &field, scope),
+        "chats" => talks::chats(reader, &field, scope),
+        "group_chat" => talks::group_chat(reader, &field, scope),
+        "group" => talks::group(reader, &field, scope),
+        "call" => call(reader, &field, scope),
+        "branch" => branch(reader, &field, scope, path),
+        "loop" => repeat(reader, &field, scope, path),
+        "foreach" => foreach(reader, &field, scope, path),
+        "parallel" => parallel(reader, &field, scope, path),
+        "workflow" => workflow(reader, &field, scope),
+        "set" => set(&field, scope),
+        "wait" => wait(&field, scope).map(Action::Wait),
+        "return" => {
+            if scope.in_parallel {
+                let hint = "a branch that runs beside others cannot end the run; return after they are joined";
+                fields
+                    .field
+                    .review
+                    .add(fields.problem_at_key("return", "`return` is not possible here").with_hint(hint));
+            }
+            data(&field, scope).map(Action::Return)
+        }
+        "fail" => template(&field, scope).map(Action::Fail),
+        _ => None,
+    }
+}
+
+fn ask_agent(reader: &Reader<'_>, field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
+    let fields = field.fields(&ASK_AGENT)?;
+    let agent = fields.get("agent").and_then(|field| {
+        let name = reader.names().agent(&field)?;
+        if reader.agents().get(&name).is_some_and(|agent| agent.llm.is_none()) {
+            field.note_with_hint(format!("the agent {:?} has no model to ask", name.as_str()), "give it an `llm:`");
+        }
+        Some(name)
+    });
+    let message = fields.read("message", |field| template(field, scope));
+    let output = fields.read("output", schema);
+    let tools = fields.read("tools", |field| reader.names().tools(field));
+    let max_tool_rounds = fields.read("max_tool_rounds", |field| field.whole(0)).unwrap_or(MAX_TOOL_ROUNDS);
+    Some(Action::Agent(AskAgent { agent: agent?, message: message?, output, tools, max_tool_rounds }))
+}
+
+fn call(reader: &Reader<'_>, field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
+    let fields = field.fields(&CALL)?;
+    let tool = fields.read("tool", |field| reader.names().tool(field));
+    let args = fields.read("args", |field| entries(field, scope));
+    Some(Action::Call { tool: tool?, args: args.unwrap_or_default() })
+}
+
+fn branch(reader: &Reader<'_>, field: &Field<'_>, scope: &mut Scope<'_>, path: &str) -> Option<Action> {
+    let items = field.items()?;
+    if items.is_empty() {
+        field.note("a branch has at least one arm");
+    }
+    let before = scope.clone();
+    let mut arms = Vec::new();
+    for (index, item) in items.iter().enumerate() {
+        let Some(fields) = item.fields(&ARM) else { continue };
+        let when = fields.get("when");
+        let (when, steps) = match (when, fields.get("do"), fields.get("else")) {
+            (Some(when), Some(steps), None) => (expression(&when, &before), steps),
+            (None, None, Some(steps)) => {
+                if index + 1 < items.len() {
+                    item.note("`else` is the last arm");
+                }
+                (None, steps)
             }
             _ => {
-                field.note("on_error has either `value` or `do`");
-                None
-            }
-        }
-    }
-
-    fn action(&self, fields: &Fields<'_>, scope: &mut Scope<'_>, path: &str) -> Option<Action> {
-        let known = |key: &str| ACTIONS.iter().find(|action| **action == key).copied();
-        let actions: Vec<&'static str> = fields.entries().iter().filter_map(|entry| known(&entry.key)).collect();
-        let action = match actions.as_slice() {
-            [action] => *action,
-            [] => {
-                // An unknown key was named already; most likely it was meant to be the action.
-                let all_known = fields.entries().iter().all(|entry| STEP.all_keys().any(|key| key.name == entry.key));
-                if all_known {
-                    let hint = format!("one of {}", ACTIONS.join(", "));
-                    fields.field.note_with_hint("this step has no action", hint);
-                }
-                return None;
-            }
-            [first, second, ..] => {
-                let message = format!("a step has one action; this one has {first:?} already");
-                fields.field.review.add(fields.problem_at_key(second, message).with_hint("make two steps of it"));
-                return None;
+                item.note_with_hint("an arm of a branch is `when` and `do`, or `else`", "like { when: …, do: […] }");
+                continue;
             }
         };
-        let field = fields.get(action)?;
-        match action {
-            "text_input" => text_input(&field, scope),
-            "multiple_choice" => multiple_choice(&field, scope),
-            "form" => form(&field, scope),
-            "message" => message(&field, scope).map(Action::Message),
-            "agent" => self.ask_agent(&field, scope),
-            "chat" => self.chat(&field, scope),
-            "chats" => self.chats(&field, scope),
-            "group_chat" => self.group_chat(&field, scope),
-            "group" => self.group(&field, scope),
-            "call" => self.call(&field, scope),
-            "branch" => self.branch(&field, scope, path),
-            "loop" => self.repeat(&field, scope, path),
-            "foreach" => self.foreach(&field, scope, path),
-            "parallel" => self.parallel(&field, scope, path),
-            "workflow" => self.workflow(&field, scope),
-            "set" => set(&field, scope),
-            "wait" => wait(&field, scope).map(Action::Wait),
-            "return" => {
-                if scope.in_parallel {
-                    let hint = "a branch that runs beside others cannot end the run; return after they are joined";
-                    fields
-                        .field
-                        .review
-                        .add(fields.problem_at_key("return", "`return` is not possible here").with_hint(hint));
-                }
-                data(&field, scope).map(Action::Return)
-            }
-            "fail" => template(&field, scope).map(Action::Fail),
-            _ => None,
+        let prefix = format!("{path}/branch/{index}/");
+        let body = read_body(reader, &steps, &mut before.clone(), &Body { prefix: &prefix });
+        scope.ran(Declared::steps_below(steps.node));
+        arms.push(Arm { when, body: body.unwrap_or_default() });
+    }
+    Some(Action::Branch(arms))
+}
+
+fn repeat(reader: &Reader<'_>, field: &Field<'_>, scope: &mut Scope<'_>, path: &str) -> Option<Action> {
+    let fields = field.fields(&LOOP)?;
+    let max = fields.read("max", |field| field.whole(1));
+    let steps = fields.get("do");
+    // An iteration sees what the one before it has done.
+    let below = steps.as_ref().map(|steps| Declared::steps_below(steps.node)).unwrap_or_default();
+    scope.ran(below);
+    let within = scope.with_local("loop");
+    let condition = match (fields.get("until"), fields.get("while")) {
+        (Some(_), Some(_)) => {
+            field.review.add(fields.problem_at_key("while", "a loop has either `until` or `while`"));
+            None
         }
-    }
+        (Some(until), None) => expression(&until, &within).map(LoopCondition::Until),
+        (None, Some(condition)) => expression(&condition, &within).map(LoopCondition::While),
+        (None, None) => None,
+    };
+    let body = steps
+        .and_then(|steps| read_body(reader, &steps, &mut within.clone(), &Body { prefix: &format!("{path}/do/") }));
+    Some(Action::Loop { max: max?, condition, body: body? })
+}
 
-    fn ask_agent(&self, field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
-        let fields = field.fields(&ASK_AGENT)?;
-        let agent = fields.get("agent").and_then(|field| {
-            let name = self.names.agent(&field)?;
-            if self.agents.get(&name).is_some_and(|agent| agent.llm.is_none()) {
-                field.note_with_hint(format!("the agent {:?} has no model to ask", name.as_str()), "give it an `llm:`");
-            }
-            Some(name)
-        });
-        let message = fields.read("message", |field| template(field, scope));
-        let output = fields.read("output", schema);
-        let tools = fields.read("tools", |field| self.names.tools(field));
-        let max_tool_rounds = fields.read("max_tool_rounds", |field| field.whole(0)).unwrap_or(MAX_TOOL_ROUNDS);
-        Some(Action::Agent(AskAgent { agent: agent?, message: message?, output, tools, max_tool_rounds }))
+fn foreach(reader: &Reader<'_>, field: &Field<'_>, scope: &mut Scope<'_>, path: &str) -> Option<Action> {
+    let fields = field.fields(&FOREACH)?;
+    let items = fields.read("in", |field| list_or_expression(field, scope, |field| data(field, scope)));
+    let variable = match fields.get("as") {
+        Some(field) => item_name(&field),
+        None => Name::parse("item").ok(),
+    };
+    let parallel = fields.read("parallel", |field| field.whole(1)).unwrap_or(1);
+    let steps = fields.get("do");
+    let below = steps.as_ref().map(|steps| Declared::steps_below(steps.node)).unwrap_or_default();
+    let item = variable.as_ref().map_or("item", Name::as_str);
+    let mut within = scope.with_local("loop").with_local(item);
+    if parallel > 1 {
+        within.in_parallel = true;
+    } else {
+        within = within.with_steps(below.clone());
     }
+    let body = steps.and_then(|steps| read_body(reader, &steps, &mut within, &Body { prefix: &format!("{path}/do/") }));
+    scope.ran(below);
+    Some(Action::Foreach { items: items?, variable: variable?, parallel, body: body? })
+}
 
-    fn call(&self, field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
-        let fields = field.fields(&CALL)?;
-        let tool = fields.read("tool", |field| self.names.tool(field));
-        let args = fields.read("args", |field| entries(field, scope));
-        Some(Action::Call { tool: tool?, args: args.unwrap_or_default() })
+fn parallel(reader: &Reader<'_>, field: &Field<'_>, scope: &mut Scope<'_>, path: &str) -> Option<Action> {
+    let entries = field.named_entries()?;
+    if entries.is_empty() {
+        field.note("there is nothing to do here");
     }
+    let before = scope.clone();
+    let mut branches = Vec::new();
+    for (name, _, steps) in entries {
+        let mut within = before.clone();
+        within.in_parallel = true;
+        let body = read_body(reader, &steps, &mut within, &Body { prefix: &format!("{path}/parallel/{name}/") });
+        scope.ran(Declared::steps_below(steps.node));
+        branches.push((name, body.unwrap_or_default()));
+    }
+    Some(Action::Parallel(branches))
+}
 
-    fn branch(&self, field: &Field<'_>, scope: &mut Scope<'_>, path: &str) -> Option<Action> {
-        let items = field.items()?;
-        if items.is_empty() {
-            field.note("a branch has at least one arm");
-        }
-        let before = scope.clone();
-        let mut arms = Vec::new();
-        for (index, item) in items.iter().enumerate() {
-            let Some(fields) = item.fields(&ARM) else { continue };
-            let when = fields.get("when");
-            let (when, steps) = match (when, fields.get("do"), fields.get("else")) {
-                (Some(when), Some(steps), None) => (expression(&when, &before), steps),
-                (None, None, Some(steps)) => {
-                    if index + 1 < items.len() {
-                        item.note("`else` is the last arm");
-                    }
-                    (None, steps)
-                }
-                _ => {
-                    item.note_with_hint(
-                        "an arm of a branch is `when` and `do`, or `else`",
-                        "like { when: …, do: […] }",
-                    );
-                    continue;
-                }
-            };
-            let prefix = format!("{path}/branch/{index}/");
-            let body = self.body(&steps, &mut before.clone(), &Body { prefix: &prefix });
-            scope.ran(Declared::steps_below(steps.node));
-            arms.push(Arm { when, body: body.unwrap_or_default() });
-        }
-        Some(Action::Branch(arms))
-    }
-
-    fn repeat(&self, field: &Field<'_>, scope: &mut Scope<'_>, path: &str) -> Option<Action> {
-        let fields = field.fields(&LOOP)?;
-        let max = fields.read("max", |field| field.whole(1));
-        let steps = fields.get("do");
-        // An iteration sees what the one before it has done.
-        let below = steps.as_ref().map(|steps| Declared::steps_below(steps.node)).unwrap_or_default();
-        scope.ran(below);
-        let within = scope.with_local("loop");
-        let condition = match (fields.get("until"), fields.get("while")) {
-            (Some(_), Some(_)) => {
-                field.review.add(fields.problem_at_key("while", "a loop has either `until` or `while`"));
-                None
-            }
-            (Some(until), None) => expression(&until, &within).map(LoopCondition::Until),
-            (None, Some(condition)) => expression(&condition, &within).map(LoopCondition::While),
-            (None, None) => None,
-        };
-        let body =
-            steps.and_then(|steps| self.body(&steps, &mut within.clone(), &Body { prefix: &format!("{path}/do/") }));
-        Some(Action::Loop { max: max?, condition, body: body? })
-    }
-
-    fn foreach(&self, field: &Field<'_>, scope: &mut Scope<'_>, path: &str) -> Option<Action> {
-        let fields = field.fields(&FOREACH)?;
-        let items = fields.read("in", |field| list_or_expression(field, scope, |field| data(field, scope)));
-        let variable = match fields.get("as") {
-            Some(field) => item_name(&field),
-            None => Name::parse("item").ok(),
-        };
-        let parallel = fields.read("parallel", |field| field.whole(1)).unwrap_or(1);
-        let steps = fields.get("do");
-        let below = steps.as_ref().map(|steps| Declared::steps_below(steps.node)).unwrap_or_default();
-        let item = variable.as_ref().map_or("item", Name::as_str);
-        let mut within = scope.with_local("loop").with_local(item);
-        if parallel > 1 {
-            within.in_parallel = true;
-        } else {
-            within = within.with_steps(below.clone());
-        }
-        let body = steps.and_then(|steps| self.body(&steps, &mut within, &Body { prefix: &format!("{path}/do/") }));
-        scope.ran(below);
-        Some(Action::Foreach { items: items?, variable: variable?, parallel, body: body? })
-    }
-
-    fn parallel(&self, field: &Field<'_>, scope: &mut Scope<'_>, path: &str) -> Option<Action> {
-        let entries = field.named_entries()?;
-        if entries.is_empty() {
-            field.note("there is nothing to do here");
-        }
-        let before = scope.clone();
-        let mut branches = Vec::new();
-        for (name, _, steps) in entries {
-            let mut within = before.clone();
-            within.in_parallel = true;
-            let body = self.body(&steps, &mut within, &Body { prefix: &format!("{path}/parallel/{name}/") });
-            scope.ran(Declared::steps_below(steps.node));
-            branches.push((name, body.unwrap_or_default()));
-        }
-        Some(Action::Parallel(branches))
-    }
-
-    fn workflow(&self, field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
-        let fields = field.fields(&CALLED)?;
-        let params = fields.read("params", |field| entries(field, scope)).unwrap_or_default();
-        let wait = fields.read("wait", Field::bool).unwrap_or(true);
-        let field = fields.get("name")?;
-        let name = field.name()?;
-        let given = params.iter().map(|(name, _)| name.clone()).collect();
-        self.met.borrow_mut().calls.push(Call { name: name.clone(), params: given, problem: field.problem("") });
-        Some(Action::Workflow { name, params, wait })
-    }
+fn workflow(reader: &Reader<'_>, field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
+    let fields = field.fields(&CALLED)?;
+    let params = fields.read("params", |field| entries(field, scope)).unwrap_or_default();
+    let wait = fields.read("wait", Field::bool).unwrap_or(true);
+    let field = fields.get("name")?;
+    let name = field.name()?;
+    let given = params.iter().map(|(name, _)| name.clone()).collect();
+    reader.note_call(Call { name: name.clone(), params: given, problem: field.problem("") });
+    Some(Action::Workflow { name, params, wait })
 }
 
 /// Whether nothing after this can be reached.

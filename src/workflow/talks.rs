@@ -9,337 +9,327 @@ use super::conversation::{
     Pattern, Selection, SelectionMethod, SelectionRole, SummaryMethod, Target, Transitions, Trigger,
 };
 use super::names::Names;
+use super::reader::Reader;
 use super::scope::{Declared, Scope};
 use super::shapes::talks::{
     AFTER_WORK, CARRYOVER_CONFIG, CHAT, GROUP, GROUP_CHAT, HANDOFFS, LLM_HANDOFF, MANAGER, NESTED_CHAT, NESTED_CHATS,
     QUEUED_CHAT, SUMMARY_ARGS, TARGET,
 };
-use super::steps::Reader;
 use super::values::{data, entries, expression, template};
 use super::{Action, Agent, Data, ModelUse};
 use crate::ids::Name;
 use crate::yaml::{Field, Fields};
 
-impl Reader<'_> {
-    pub(super) fn chat(&self, field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
-        let fields = field.fields(&CHAT)?;
-        let sender = fields.get("sender").map(|field| self.names().agent(&field));
-        let user_input = fields.read("user_input", Field::bool).unwrap_or(false);
-        if sender.is_some() && fields.get("user_input").is_some() {
-            let hint = "with a sender, its human_input_mode says when a person is asked";
-            field
-                .review
-                .add(fields.problem_at_key("user_input", "this is for a chat without a `sender`").with_hint(hint));
-        }
-        let chat = self.talk(&fields, scope, Vec::new());
-        let sender = match sender {
-            Some(sender) => Some(sender?),
-            None => None,
-        };
-        let chat = Chat { sender, user_input, ..chat? };
-        not_with_itself(&fields, chat.sender.as_ref(), &chat.recipient);
-        Some(Action::Chat(Box::new(chat)))
+pub(super) fn chat(reader: &Reader<'_>, field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
+    let fields = field.fields(&CHAT)?;
+    let sender = fields.get("sender").map(|field| reader.names().agent(&field));
+    let user_input = fields.read("user_input", Field::bool).unwrap_or(false);
+    if sender.is_some() && fields.get("user_input").is_some() {
+        let hint = "with a sender, its human_input_mode says when a person is asked";
+        field.review.add(fields.problem_at_key("user_input", "this is for a chat without a `sender`").with_hint(hint));
     }
+    let chat = talk(reader, &fields, scope, Vec::new());
+    let sender = match sender {
+        Some(sender) => Some(sender?),
+        None => None,
+    };
+    let chat = Chat { sender, user_input, ..chat? };
+    not_with_itself(&fields, chat.sender.as_ref(), &chat.recipient);
+    Some(Action::Chat(Box::new(chat)))
+}
 
-    pub(super) fn chats(&self, field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
-        let items = field.items()?;
-        if items.is_empty() {
-            field.note("there is no chat here");
-        }
-        let mut chats: Vec<Chat> = Vec::new();
-        for (index, item) in items.iter().enumerate() {
-            let Some(fields) = item.fields(&QUEUED_CHAT) else { continue };
-            let sender = fields.get("sender").map(|field| self.names().agent(&field));
-            if index == 0 && sender.is_none() {
-                item.note("the first chat says who begins: \"sender\" is missing");
-            }
-            let without = fields.read("finished_chat_indexes_to_exclude_from_carryover", |field| {
-                let finished = |item: &Field<'_>| {
-                    let number: usize = item.whole(0)?;
-                    if number >= index {
-                        item.note(format!("the chat {number} is not before this one; the first one is 0"));
-                    }
-                    Some(number)
-                };
-                field.items()?.iter().map(finished).collect::<Option<Vec<_>>>()
-            });
-            let Some(chat) = self.talk(&fields, scope, without.unwrap_or_default()) else { continue };
-            let sender = sender.flatten();
-            not_with_itself(&fields, sender.as_ref(), &chat.recipient);
-            chats.push(Chat { sender, ..chat });
-        }
-        Some(Action::Chats(chats))
+pub(super) fn chats(reader: &Reader<'_>, field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
+    let items = field.items()?;
+    if items.is_empty() {
+        field.note("there is no chat here");
     }
-
-    /// What all chats of a workflow's steps have.
-    fn talk(&self, fields: &Fields<'_>, scope: &Scope<'_>, without_summaries_of: Vec<usize>) -> Option<Chat> {
-        let recipient = fields.read("recipient", |field| self.names().agent(field));
-        let message = first_message(fields, scope);
-        let carryover = fields.read("carryover", |field| data(field, scope));
-        let max_turns = fields.read("max_turns", |field| field.whole(1));
-        Some(Chat {
-            sender: None,
-            user_input: false,
-            message,
-            max_turns,
-            summary: summary(fields)?,
-            carryover,
-            without_summaries_of,
-            clear_history: fields.read("clear_history", Field::bool).unwrap_or(true),
-            silent: fields.read("silent", Field::bool).unwrap_or(false),
-            recipient: recipient?,
-        })
-    }
-
-    pub(super) fn group_chat(&self, field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
-        let fields = field.fields(&GROUP_CHAT)?;
-        let agents = fields.read("agents", |field| {
-            at_least(2, self.names().agents(field), field, "a group chat has at least two agents")
+    let mut chats: Vec<Chat> = Vec::new();
+    for (index, item) in items.iter().enumerate() {
+        let Some(fields) = item.fields(&QUEUED_CHAT) else { continue };
+        let sender = fields.get("sender").map(|field| reader.names().agent(&field));
+        if index == 0 && sender.is_none() {
+            item.note("the first chat says who begins: \"sender\" is missing");
+        }
+        let without = fields.read("finished_chat_indexes_to_exclude_from_carryover", |field| {
+            let finished = |item: &Field<'_>| {
+                let number: usize = item.whole(0)?;
+                if number >= index {
+                    item.note(format!("the chat {number} is not before this one; the first one is 0"));
+                }
+                Some(number)
+            };
+            field.items()?.iter().map(finished).collect::<Option<Vec<_>>>()
         });
-        let initiator = fields.get("initiator").map(|field| self.names().agent(&field));
-        let methods = [
-            ("auto", SelectionMethod::Auto),
-            ("manual", SelectionMethod::Manual),
-            ("random", SelectionMethod::Random),
-            ("round_robin", SelectionMethod::RoundRobin),
-        ];
-        let method = fields.read("speaker_selection_method", |field| field.one_of(&methods));
-        let method = method.unwrap_or(SelectionMethod::Auto);
-        let transitions = self.transitions(&fields, agents.as_deref().unwrap_or_default());
-        let manager = self.manager(&fields);
-        let selection = self.selection(&fields);
-        if let (SelectionMethod::Auto, Some(Manager { llm: None, .. })) = (method, &manager)
-            && selection.llm.is_none()
-        {
-            let problem = fields.problem_at_key("manager", "the manager has no model that could select a speaker");
-            field.review.add(problem.with_hint("give it an `llm`, or another `speaker_selection_method`"));
-        }
-        let message = first_message(&fields, scope);
-        let carryover = fields.read("carryover", |field| data(field, scope));
-        let max_round = fields.read("max_round", |field| field.whole(1)).unwrap_or(10);
-        let max_turns = fields.read("max_turns", |field| field.whole(1));
-        let summary = summary(&fields);
-        let agents = agents?;
-        let initiator = match initiator {
-            Some(initiator) => initiator?,
-            None => agents.first()?.clone(),
-        };
-        Some(Action::GroupChat(Box::new(GroupChat {
-            initiator,
-            message,
-            max_round,
-            max_turns,
-            method,
-            transitions: transitions?,
-            send_introductions: fields.read("send_introductions", Field::bool).unwrap_or(false),
-            selection: Arc::new(selection),
-            manager: manager?,
-            summary: summary?,
-            carryover,
-            clear_history: fields.read("clear_history", Field::bool).unwrap_or(true),
-            silent: fields.read("silent", Field::bool).unwrap_or(false),
-            agents,
-        })))
+        let Some(chat) = talk(reader, &fields, scope, without.unwrap_or_default()) else { continue };
+        let sender = sender.flatten();
+        not_with_itself(&fields, sender.as_ref(), &chat.recipient);
+        chats.push(Chat { sender, ..chat });
     }
+    Some(Action::Chats(chats))
+}
 
-    fn transitions(&self, fields: &Fields<'_>, members: &[Name]) -> Option<Transitions> {
-        let member = |field: &Field<'_>| {
-            let name = self.names().agent(field)?;
-            if !members.contains(&name) {
-                field.note(format!("{:?} is not in the group", name.as_str()));
-            }
-            Some(name)
-        };
-        let list = |field: &Field<'_>| field.items()?.iter().map(member).collect::<Option<Vec<_>>>();
-        let repeating = fields.read("allow_repeat_speaker", |field| {
-            if field.is_list() {
-                return list(field).map(Transitions::Repeating);
-            }
-            let all = field.bool()?;
-            Some(if all { Transitions::All } else { Transitions::Repeating(Vec::new()) })
-        });
-        let disallowed =
-            fields.read("transitions_type", |field| field.one_of(&[("allowed", false), ("disallowed", true)]));
-        let Some(field) = fields.get("transitions") else {
-            if fields.get("transitions_type").is_some() {
-                let problem = fields.problem_at_key("transitions_type", "without `transitions` this means nothing");
-                fields.field.review.add(problem);
-            }
-            return Some(repeating.unwrap_or(Transitions::All));
-        };
-        if fields.get("allow_repeat_speaker").is_some() {
-            let problem = fields.problem_at_key("allow_repeat_speaker", "`transitions` say already who may repeat");
+/// What all chats of a workflow's steps have.
+fn talk(reader: &Reader<'_>, fields: &Fields<'_>, scope: &Scope<'_>, without_summaries_of: Vec<usize>) -> Option<Chat> {
+    let recipient = fields.read("recipient", |field| reader.names().agent(field));
+    let message = first_message(fields, scope);
+    let carryover = fields.read("carryover", |field| data(field, scope));
+    let max_turns = fields.read("max_turns", |field| field.whole(1));
+    Some(Chat {
+        sender: None,
+        user_input: false,
+        message,
+        max_turns,
+        summary: summary(fields)?,
+        carryover,
+        without_summaries_of,
+        clear_history: fields.read("clear_history", Field::bool).unwrap_or(true),
+        silent: fields.read("silent", Field::bool).unwrap_or(false),
+        recipient: recipient?,
+    })
+}
+
+pub(super) fn group_chat(reader: &Reader<'_>, field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
+    let fields = field.fields(&GROUP_CHAT)?;
+    let agents = fields.read("agents", |field| {
+        at_least(2, reader.names().agents(field), field, "a group chat has at least two agents")
+    });
+    let initiator = fields.get("initiator").map(|field| reader.names().agent(&field));
+    let methods = [
+        ("auto", SelectionMethod::Auto),
+        ("manual", SelectionMethod::Manual),
+        ("random", SelectionMethod::Random),
+        ("round_robin", SelectionMethod::RoundRobin),
+    ];
+    let method = fields.read("speaker_selection_method", |field| field.one_of(&methods));
+    let method = method.unwrap_or(SelectionMethod::Auto);
+    let transitions = transitions(reader, &fields, agents.as_deref().unwrap_or_default());
+    let manager = manager(reader, &fields);
+    let selection = selection(reader, &fields);
+    if let (SelectionMethod::Auto, Some(Manager { llm: None, .. })) = (method, &manager)
+        && selection.llm.is_none()
+    {
+        let problem = fields.problem_at_key("manager", "the manager has no model that could select a speaker");
+        field.review.add(problem.with_hint("give it an `llm`, or another `speaker_selection_method`"));
+    }
+    let message = first_message(&fields, scope);
+    let carryover = fields.read("carryover", |field| data(field, scope));
+    let max_round = fields.read("max_round", |field| field.whole(1)).unwrap_or(10);
+    let max_turns = fields.read("max_turns", |field| field.whole(1));
+    let summary = summary(&fields);
+    let agents = agents?;
+    let initiator = match initiator {
+        Some(initiator) => initiator?,
+        None => agents.first()?.clone(),
+    };
+    Some(Action::GroupChat(Box::new(GroupChat {
+        initiator,
+        message,
+        max_round,
+        max_turns,
+        method,
+        transitions: transitions?,
+        send_introductions: fields.read("send_introductions", Field::bool).unwrap_or(false),
+        selection: Arc::new(selection),
+        manager: manager?,
+        summary: summary?,
+        carryover,
+        clear_history: fields.read("clear_history", Field::bool).unwrap_or(true),
+        silent: fields.read("silent", Field::bool).unwrap_or(false),
+        agents,
+    })))
+}
+
+fn transitions(reader: &Reader<'_>, fields: &Fields<'_>, members: &[Name]) -> Option<Transitions> {
+    let member = |field: &Field<'_>| {
+        let name = reader.names().agent(field)?;
+        if !members.contains(&name) {
+            field.note(format!("{:?} is not in the group", name.as_str()));
+        }
+        Some(name)
+    };
+    let list = |field: &Field<'_>| field.items()?.iter().map(member).collect::<Option<Vec<_>>>();
+    let repeating = fields.read("allow_repeat_speaker", |field| {
+        if field.is_list() {
+            return list(field).map(Transitions::Repeating);
+        }
+        let all = field.bool()?;
+        Some(if all { Transitions::All } else { Transitions::Repeating(Vec::new()) })
+    });
+    let disallowed = fields.read("transitions_type", |field| field.one_of(&[("allowed", false), ("disallowed", true)]));
+    let Some(field) = fields.get("transitions") else {
+        if fields.get("transitions_type").is_some() {
+            let problem = fields.problem_at_key("transitions_type", "without `transitions` this means nothing");
             fields.field.review.add(problem);
         }
-        let mut map: BTreeMap<Name, Vec<Name>> = BTreeMap::new();
-        for (name, entry, value) in field.named_entries()? {
-            if !members.contains(&name) {
-                let message = format!("{:?} is not in the group", name.as_str());
-                field.review.note(entry.key_place, &value.path, message);
-            }
-            map.insert(name, list(&value).unwrap_or_default());
+        return Some(repeating.unwrap_or(Transitions::All));
+    };
+    if fields.get("allow_repeat_speaker").is_some() {
+        let problem = fields.problem_at_key("allow_repeat_speaker", "`transitions` say already who may repeat");
+        fields.field.review.add(problem);
+    }
+    let mut map: BTreeMap<Name, Vec<Name>> = BTreeMap::new();
+    for (name, entry, value) in field.named_entries()? {
+        if !members.contains(&name) {
+            let message = format!("{:?} is not in the group", name.as_str());
+            field.review.note(entry.key_place, &value.path, message);
         }
-        Some(if disallowed == Some(true) { Transitions::Disallowed(map) } else { Transitions::Allowed(map) })
+        map.insert(name, list(&value).unwrap_or_default());
     }
+    Some(if disallowed == Some(true) { Transitions::Disallowed(map) } else { Transitions::Allowed(map) })
+}
 
-    fn manager(&self, fields: &Fields<'_>) -> Option<Manager> {
-        let default_name = || Name::parse("chat_manager").ok();
-        let Some(field) = fields.get("manager") else {
-            let llm = self.model_named("default", fields.field.problem(""));
-            return Some(Manager { name: default_name()?, llm, is_termination_msg: None });
-        };
-        let fields = field.fields(&MANAGER)?;
-        let name = match fields.get("name") {
-            Some(field) => field.name(),
-            None => default_name(),
-        };
-        let rule =
-            fields.read("is_termination_msg", |field| expression(field, &Scope::only(self.declared(), "message")));
-        Some(Manager { llm: self.model_use(&fields, "llm", true), is_termination_msg: rule, name: name? })
-    }
+fn manager(reader: &Reader<'_>, fields: &Fields<'_>) -> Option<Manager> {
+    let default_name = || Name::parse("chat_manager").ok();
+    let Some(field) = fields.get("manager") else {
+        let llm = model_named(reader, "default", fields.field.problem(""));
+        return Some(Manager { name: default_name()?, llm, is_termination_msg: None });
+    };
+    let fields = field.fields(&MANAGER)?;
+    let name = match fields.get("name") {
+        Some(field) => field.name(),
+        None => default_name(),
+    };
+    let rule = fields.read("is_termination_msg", |field| expression(field, &Scope::only(reader.declared(), "message")));
+    Some(Manager { llm: model_use(reader, &fields, "llm", true), is_termination_msg: rule, name: name? })
+}
 
-    /// A model that is not an agent's.
-    fn model_use(&self, fields: &Fields<'_>, key: &'static str, by_default: bool) -> Option<ModelUse> {
-        match fields.get(key) {
-            Some(field) if field.is_false() => None,
-            Some(field) => {
-                let name = field.name()?;
-                self.note_model(&name, field.problem(""));
-                Some(ModelUse { name, parameters: fields.request_parameters() })
-            }
-            None if by_default => {
-                let llm = self.model_named("default", fields.field.problem(""))?;
-                Some(ModelUse { parameters: fields.request_parameters(), ..llm })
-            }
-            None => None,
-        }
-    }
-
-    fn model_named(&self, name: &str, problem: crate::problem::Problem) -> Option<ModelUse> {
-        let name = Name::parse(name).ok()?;
-        self.note_model(&name, problem);
-        Some(ModelUse { name, parameters: super::Values::new() })
-    }
-
-    fn selection(&self, fields: &Fields<'_>) -> Selection {
-        let usual = Selection::default();
-        let text = |key| fields.read(key, |field| not_empty(field)).map(str::to_owned);
-        let prompt = match fields.get("select_speaker_prompt_template") {
-            Some(field) if field.is_null() || field.scalar().is_some_and(|scalar| scalar.text.is_empty()) => None,
-            Some(field) => field.text().map(str::to_owned),
-            None => usual.prompt,
-        };
-        let roles =
-            [("system", SelectionRole::System), ("user", SelectionRole::User), ("assistant", SelectionRole::Assistant)];
-        let role = fields.read("role_for_select_speaker_messages", |field| field.one_of(&roles));
-        let retries = fields.read("max_retries_for_selecting_speaker", |field| field.whole(0));
-        let llm = fields.read("select_speaker_auto_llm", |field| {
+/// A model that is not an agent's.
+fn model_use(reader: &Reader<'_>, fields: &Fields<'_>, key: &'static str, by_default: bool) -> Option<ModelUse> {
+    match fields.get(key) {
+        Some(field) if field.is_false() => None,
+        Some(field) => {
             let name = field.name()?;
-            self.note_model(&name, field.problem(""));
-            Some(ModelUse { name, parameters: super::Values::new() })
-        });
-        Selection {
-            message: text("select_speaker_message_template").unwrap_or(usual.message),
-            prompt,
-            none: text("select_speaker_auto_none_template").unwrap_or(usual.none),
-            several: text("select_speaker_auto_multiple_template").unwrap_or(usual.several),
-            role: role.unwrap_or(usual.role),
-            max_retries: retries.unwrap_or(usual.max_retries),
-            verbose: fields.read("select_speaker_auto_verbose", Field::bool).unwrap_or(false),
-            llm,
+            reader.note_model(&name, field.problem(""));
+            Some(ModelUse { name, parameters: fields.request_parameters() })
         }
+        None if by_default => {
+            let llm = model_named(reader, "default", fields.field.problem(""))?;
+            Some(ModelUse { parameters: fields.request_parameters(), ..llm })
+        }
+        None => None,
     }
+}
 
-    pub(super) fn group(&self, field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
-        let fields = field.fields(&GROUP)?;
-        let patterns = [
-            ("default", Pattern::Default),
-            ("auto", Pattern::Auto),
-            ("round_robin", Pattern::RoundRobin),
-            ("random", Pattern::Random),
-            ("manual", Pattern::Manual),
-        ];
-        let pattern = fields.read("pattern", |field| field.one_of(&patterns)).unwrap_or(Pattern::Default);
-        let agents = fields
-            .read("agents", |field| at_least(1, self.names().agents(field), field, "a group has at least one agent"));
-        let user_agent = fields.get("user_agent").map(|field| self.names().agent(&field));
-        let initial_agent = fields.read("initial_agent", |field| {
-            let name = self.names().agent(field)?;
-            if agents.as_ref().is_some_and(|agents| !agents.contains(&name)) {
-                field.note(format!("{:?} is not in the group", name.as_str()));
-            }
-            Some(name)
-        });
-        let messages = fields.read("messages", |field| data(field, scope));
-        let context = fields.read("context_variables", |field| entries(field, scope));
-        let after_work = fields.read("after_work", |field| self.target(field));
-        let decides = matches!(pattern, Pattern::Auto | Pattern::Manual);
-        if decides && fields.get("after_work").is_some() {
-            let problem = fields.problem_at_key("after_work", "this pattern says by itself who speaks next");
-            field.review.add(problem);
+fn model_named(reader: &Reader<'_>, name: &str, problem: crate::problem::Problem) -> Option<ModelUse> {
+    let name = Name::parse(name).ok()?;
+    reader.note_model(&name, problem);
+    Some(ModelUse { name, parameters: super::Values::new() })
+}
+
+fn selection(reader: &Reader<'_>, fields: &Fields<'_>) -> Selection {
+    let usual = Selection::default();
+    let text = |key| fields.read(key, |field| not_empty(field)).map(str::to_owned);
+    let prompt = match fields.get("select_speaker_prompt_template") {
+        Some(field) if field.is_null() || field.scalar().is_some_and(|scalar| scalar.text.is_empty()) => None,
+        Some(field) => field.text().map(str::to_owned),
+        None => usual.prompt,
+    };
+    let roles =
+        [("system", SelectionRole::System), ("user", SelectionRole::User), ("assistant", SelectionRole::Assistant)];
+    let role = fields.read("role_for_select_speaker_messages", |field| field.one_of(&roles));
+    let retries = fields.read("max_retries_for_selecting_speaker", |field| field.whole(0));
+    let llm = fields.read("select_speaker_auto_llm", |field| {
+        let name = field.name()?;
+        reader.note_model(&name, field.problem(""));
+        Some(ModelUse { name, parameters: super::Values::new() })
+    });
+    Selection {
+        message: text("select_speaker_message_template").unwrap_or(usual.message),
+        prompt,
+        none: text("select_speaker_auto_none_template").unwrap_or(usual.none),
+        several: text("select_speaker_auto_multiple_template").unwrap_or(usual.several),
+        role: role.unwrap_or(usual.role),
+        max_retries: retries.unwrap_or(usual.max_retries),
+        verbose: fields.read("select_speaker_auto_verbose", Field::bool).unwrap_or(false),
+        llm,
+    }
+}
+
+pub(super) fn group(reader: &Reader<'_>, field: &Field<'_>, scope: &Scope<'_>) -> Option<Action> {
+    let fields = field.fields(&GROUP)?;
+    let patterns = [
+        ("default", Pattern::Default),
+        ("auto", Pattern::Auto),
+        ("round_robin", Pattern::RoundRobin),
+        ("random", Pattern::Random),
+        ("manual", Pattern::Manual),
+    ];
+    let pattern = fields.read("pattern", |field| field.one_of(&patterns)).unwrap_or(Pattern::Default);
+    let agents = fields
+        .read("agents", |field| at_least(1, reader.names().agents(field), field, "a group has at least one agent"));
+    let user_agent = fields.get("user_agent").map(|field| reader.names().agent(&field));
+    let initial_agent = fields.read("initial_agent", |field| {
+        let name = reader.names().agent(field)?;
+        if agents.as_ref().is_some_and(|agents| !agents.contains(&name)) {
+            field.note(format!("{:?} is not in the group", name.as_str()));
         }
-        let manager = self.manager(&fields);
-        let summary = summary(&fields);
-        let group = Group {
-            pattern,
-            initial_agent: initial_agent?,
-            agents: agents?,
-            user_agent: match user_agent {
-                Some(user_agent) => Some(user_agent?),
-                None => None,
+        Some(name)
+    });
+    let messages = fields.read("messages", |field| data(field, scope));
+    let context = fields.read("context_variables", |field| entries(field, scope));
+    let after_work = fields.read("after_work", |field| target(field, reader.names(), reader.declared()));
+    let decides = matches!(pattern, Pattern::Auto | Pattern::Manual);
+    if decides && fields.get("after_work").is_some() {
+        let problem = fields.problem_at_key("after_work", "this pattern says by itself who speaks next");
+        field.review.add(problem);
+    }
+    let manager = manager(reader, &fields);
+    let summary = summary(&fields);
+    let group = Group {
+        pattern,
+        initial_agent: initial_agent?,
+        agents: agents?,
+        user_agent: match user_agent {
+            Some(user_agent) => Some(user_agent?),
+            None => None,
+        },
+        messages: messages?,
+        context: context.unwrap_or_default(),
+        after_work: after_work.unwrap_or(Target::Terminate),
+        max_rounds: fields.read("max_rounds", |field| field.whole(1)).unwrap_or(20),
+        exclude_transit_message: fields.read("exclude_transit_message", Field::bool).unwrap_or(true),
+        manager: manager?,
+        summary: summary?,
+    };
+    check_targets(reader, &fields, &group);
+    Some(Action::Group(Box::new(group)))
+}
+
+/// Says which agents hand over to somebody who is not there.
+fn check_targets(reader: &Reader<'_>, fields: &Fields<'_>, group: &Group) {
+    let mut targets: Vec<(Option<&Name>, &Target)> = vec![(None, &group.after_work)];
+    for name in &group.agents {
+        let Some(agent) = reader.agents().get(name) else { continue };
+        let Handoffs { llm, context, after_work } = &agent.handoffs;
+        targets.extend(llm.iter().map(|handoff| (Some(name), &handoff.target)));
+        targets.extend(context.iter().chain(after_work).map(|handoff| (Some(name), &handoff.target)));
+    }
+    let is_there = |name: &Name| group.agents.contains(name) || group.user_agent.as_ref() == Some(name);
+    let says = |from: Option<&Name>| match from {
+        Some(name) => format!("the agent {:?} hands over", name.as_str()),
+        None => "`after_work` hands over".to_owned(),
+    };
+    let mut said = BTreeSet::new();
+    for (from, target) in targets {
+        let message = match target {
+            Target::Agent(name) if !is_there(name) => {
+                format!("{} to {:?}, who is not in the group", says(from), name.as_str())
+            }
+            Target::Random(names) => match names.iter().find(|name| !is_there(name)) {
+                Some(name) => format!("{} to {:?}, who is not in the group", says(from), name.as_str()),
+                None => continue,
             },
-            messages: messages?,
-            context: context.unwrap_or_default(),
-            after_work: after_work.unwrap_or(Target::Terminate),
-            max_rounds: fields.read("max_rounds", |field| field.whole(1)).unwrap_or(20),
-            exclude_transit_message: fields.read("exclude_transit_message", Field::bool).unwrap_or(true),
-            manager: manager?,
-            summary: summary?,
-        };
-        self.check_targets(&fields, &group);
-        Some(Action::Group(Box::new(group)))
-    }
-
-    /// Says which agents hand over to somebody who is not there.
-    fn check_targets(&self, fields: &Fields<'_>, group: &Group) {
-        let mut targets: Vec<(Option<&Name>, &Target)> = vec![(None, &group.after_work)];
-        for name in &group.agents {
-            let Some(agent) = self.agents().get(name) else { continue };
-            let Handoffs { llm, context, after_work } = &agent.handoffs;
-            targets.extend(llm.iter().map(|handoff| (Some(name), &handoff.target)));
-            targets.extend(context.iter().chain(after_work).map(|handoff| (Some(name), &handoff.target)));
-        }
-        let is_there = |name: &Name| group.agents.contains(name) || group.user_agent.as_ref() == Some(name);
-        let says = |from: Option<&Name>| match from {
-            Some(name) => format!("the agent {:?} hands over", name.as_str()),
-            None => "`after_work` hands over".to_owned(),
-        };
-        let mut said = BTreeSet::new();
-        for (from, target) in targets {
-            let message = match target {
-                Target::Agent(name) if !is_there(name) => {
-                    format!("{} to {:?}, who is not in the group", says(from), name.as_str())
-                }
-                Target::Random(names) => match names.iter().find(|name| !is_there(name)) {
-                    Some(name) => format!("{} to {:?}, who is not in the group", says(from), name.as_str()),
-                    None => continue,
-                },
-                Target::RevertToUser if group.user_agent.is_none() => {
-                    format!("{} to the user, and there is no `user_agent`", says(from))
-                }
-                Target::GroupManager if group.manager.llm.is_none() => {
-                    format!("{} to the group's manager, who has no model", says(from))
-                }
-                _ => continue,
-            };
-            if said.insert(message.clone()) {
-                fields.field.review.add(fields.problem_at_key("agents", message));
+            Target::RevertToUser if group.user_agent.is_none() => {
+                format!("{} to the user, and there is no `user_agent`", says(from))
             }
+            Target::GroupManager if group.manager.llm.is_none() => {
+                format!("{} to the group's manager, who has no model", says(from))
+            }
+            _ => continue,
+        };
+        if said.insert(message.clone()) {
+            fields.field.review.add(fields.problem_at_key("agents", message));
         }
-    }
-
-    fn target(&self, field: &Field<'_>) -> Option<Target> {
-        target(field, self.names(), self.declared())
     }
 }
 

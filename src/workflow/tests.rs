@@ -175,7 +175,7 @@ fn a_definition_holds_all_that_is_called() {
     );
     let again = from_definition(&workflows[0].definition).unwrap();
     assert_eq!(again.definition, workflows[0].definition);
-    let called = again.called(&Name::parse("b").unwrap()).unwrap();
+    let called = called(&again, &Name::parse("b").unwrap()).unwrap();
     assert_eq!(called.definition.sources.len(), 2);
 }
 

@@ -1,0 +1,90 @@
+//! What reading steps needs to know of the rest of the file, and what steps name outside of it.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Agent;
+use super::names::Names;
+use super::scope::Declared;
+use crate::ids::Name;
+use crate::problem::Problem;
+
+/// What reading steps needs to know of the rest of the file.
+pub struct Reader<'w> {
+    file: &'w str,
+    declared: &'w Declared,
+    names: &'w Names,
+    agents: &'w BTreeMap<Name, Arc<Agent>>,
+    met: RefCell<Met>,
+}
+
+/// A call of another workflow.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The other workflow.
+    pub name: Name,
+    /// The names of the parameters that are given.
+    pub params: Vec<String>,
+    /// A problem at the place of the call; its message is to be filled in.
+    pub problem: Problem,
+}
+
+/// What steps name outside of their file.
+#[derive(Debug, Default)]
+pub struct Met {
+    /// The calls of other workflows.
+    pub calls: Vec<Call>,
+    /// The models, each with a problem at its place; the message is to be filled in.
+    pub models: Vec<(Name, Problem)>,
+}
+
+impl Met {
+    /// Takes over what others have met.
+    pub fn add(&mut self, other: Met) {
+        self.calls.extend(other.calls);
+        self.models.extend(other.models);
+    }
+}
+
+impl<'w> Reader<'w> {
+    pub fn new(
+        file: &'w str,
+        declared: &'w Declared,
+        names: &'w Names,
+        agents: &'w BTreeMap<Name, Arc<Agent>>,
+    ) -> Self {
+        Self { file, declared, names, agents, met: RefCell::default() }
+    }
+
+    /// What was met outside of the file.
+    pub fn into_met(self) -> Met {
+        self.met.into_inner()
+    }
+
+    pub(super) fn file(&self) -> &str {
+        self.file
+    }
+
+    pub(super) fn names(&self) -> &Names {
+        self.names
+    }
+
+    pub(super) fn agents(&self) -> &BTreeMap<Name, Arc<Agent>> {
+        self.agents
+    }
+
+    pub(super) fn declared(&self) -> &Declared {
+        self.declared
+    }
+
+    /// Notes that a model is named.
+    pub(super) fn note_model(&self, name: &Name, problem: Problem) {
+        self.met.borrow_mut().models.push((name.clone(), problem));
+    }
+
+    /// Notes that another workflow is called.
+    pub(super) fn note_call(&self, call: Call) {
+        self.met.borrow_mut().calls.push(call);
+    }
+}
