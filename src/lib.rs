@@ -41,12 +41,15 @@ pub mod chain;
 pub mod chat;
 pub mod run;
 
-// Floor 4: driving runs; what happened in them; a gateway from the other side.
+// Floor 4: what happened in runs; a gateway from the other side; FastAgency beside us.
 pub mod audit;
 pub mod client;
+pub mod fastagency;
+
+// Floor 5: driving runs.
 pub mod engine;
 
-// Floor 5: roles, and the clients of a gateway.
+// Floor 6: roles, and the clients of a gateway.
 pub mod bench;
 pub mod console;
 pub mod gateway;

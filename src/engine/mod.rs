@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::broker::{Bell, Broker, Job, Reason, Slot};
 use crate::chat::Stop;
 use crate::clock::{self, Timestamp};
+use crate::fastagency::mirror::FastAgencyMirror;
 use crate::ids::{RunId, UserId};
 use crate::lifecycle::Shutdown;
 use crate::message::Content;
@@ -30,7 +31,6 @@ use crate::vouch::{PublicKey, SignedStatement, StatementSigner};
 use crate::workflow::Workflow;
 
 mod concealed;
-mod copier;
 mod effects;
 mod error;
 mod journal;
@@ -176,13 +176,13 @@ impl Engine {
     }
 
     /// What copies a run's messages for FastAgency's clients, if it is theirs.
-    async fn copier(&self, owned: &Owned) -> crate::chat::Result<Option<copier::FastAgencyMirror>> {
+    async fn copier(&self, owned: &Owned) -> crate::chat::Result<Option<FastAgencyMirror>> {
         let contract = match &self.around.broker.contract {
             Some(contract) if owned.created.origin == Origin::FastAgency => contract.clone(),
             _ => return Ok(None),
         };
         let (run, redactor) = (owned.writer.run(), self.around.shelver.redactor());
-        let resumed = copier::FastAgencyMirror::resume(contract, run, &owned.created, &owned.history, redactor);
+        let resumed = FastAgencyMirror::resume(contract, run, &owned.created, &owned.history, redactor);
         Ok(Some(Box::pin(resumed).await?))
     }
 

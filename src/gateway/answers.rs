@@ -4,40 +4,22 @@
 use serde_json::Value;
 
 use crate::broker::Slot;
-use crate::gateway::{Gateway, bridge};
-use crate::ids::{Name, RunId, UserId};
+use crate::fastagency::foreign_worker;
+use crate::gateway::Gateway;
+use crate::ids::UserId;
 use crate::message::Message;
 use crate::protocol::signable::Signable;
 use crate::run::answer::{Accepted, Answer, Given};
-use crate::run::record::{Created, Origin};
+use crate::run::record::Origin;
+use crate::run::run_ref::RunRef;
 use crate::run::{Result, answer, secret};
 use crate::vouch::SignedStatement;
 
-/// The run that is answered.
-#[derive(Debug, Clone)]
-pub struct Target {
-    /// The run.
-    pub run: RunId,
-    /// Its workflow.
-    pub workflow: Name,
-    /// Who it belongs to.
-    pub user: Option<UserId>,
-    /// Who works at it.
-    pub origin: Origin,
-}
-
-impl Target {
-    /// A run by how it began.
-    pub fn of(run: RunId, created: &Created) -> Self {
-        Self { run, workflow: created.workflow.clone(), user: created.user.clone(), origin: created.origin }
-    }
-}
-
 /// Answers a question. It counts once this returns [`Accepted::Yes`].
-pub async fn give(gateway: &Gateway, target: &Target, question: &Message, given: Given) -> Result<Accepted> {
+pub async fn give(gateway: &Gateway, target: &RunRef, question: &Message, given: Given) -> Result<Accepted> {
     let broker = &gateway.broker;
     if target.origin == Origin::ForeignWorker {
-        return bridge::answer(broker, &gateway.settings.redactor, target, question, given).await;
+        return foreign_worker::answer(broker, &gateway.settings.redactor, target, question, given).await;
     }
     let mut told = None;
     let mut given = match (secret_of(question, &given.answer), &gateway.settings.sealer) {
@@ -78,13 +60,13 @@ fn secret_of(question: &Message, answer: &Answer) -> Option<String> {
 }
 
 /// Ends a run.
-pub async fn cancel(gateway: &Gateway, target: &Target, by: Option<UserId>) -> Result<()> {
+pub async fn cancel(gateway: &Gateway, target: &RunRef, by: Option<UserId>) -> Result<()> {
     let voucher = gateway.settings.voucher.as_ref();
     answer::cancel(&gateway.broker, &target.workflow, target.run, by, voucher).await?;
     if target.origin == Origin::ForeignWorker {
         // No worker of ours reads its inbox, and a FastAgency worker cannot be stopped: it goes on unheard.
         let redactor = &gateway.settings.redactor;
-        bridge::end(&gateway.broker, redactor, target.run, crate::run::record::Ending::Cancelled, None).await?;
+        foreign_worker::end(&gateway.broker, redactor, target.run, crate::run::record::Ending::Cancelled, None).await?;
     }
     Ok(())
 }

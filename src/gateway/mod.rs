@@ -14,6 +14,7 @@ use crate::auth::{AdminLink, Authenticator, OpenToOthers, RequestFilter};
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::config;
+use crate::fastagency::foreign_worker;
 use crate::lifecycle::Shutdown;
 use crate::redact::Redactor;
 use crate::seal::Sealer;
@@ -23,13 +24,11 @@ use crate::vouch::{PublicKey, StatementSigner};
 mod answers;
 mod audit;
 mod body;
-mod bridge;
 mod docs;
 mod error;
 mod events;
 mod fastagency;
 mod formulas;
-mod frames;
 mod front_end;
 mod guard;
 mod health;
@@ -175,7 +174,7 @@ pub async fn serve(listener: TcpListener, broker: Broker, settings: Settings, sh
     });
     shutdown.run(watching);
     if broker.contract.is_some() {
-        shutdown.run(bridge::serve(broker, gateway.settings.redactor.clone(), shutdown.clone()));
+        shutdown.run(foreign_worker::serve(broker, gateway.settings.redactor.clone(), shutdown.clone()));
     }
     let keeper = gateway.clone();
     let until = shutdown.clone();

@@ -11,9 +11,10 @@ use tokio::time::Instant;
 
 use crate::auth::Caller;
 use crate::broker::Broker;
+use crate::fastagency::foreign_worker;
+use crate::gateway::Gateway;
 use crate::gateway::known::Found;
 use crate::gateway::limits::{StartRefused, TooMany};
-use crate::gateway::{Gateway, bridge};
 use crate::ids::{Name, RunId, UserId, user_token};
 use crate::lifecycle::Shutdown;
 use crate::metrics::metrics;
@@ -181,12 +182,12 @@ async fn initiate(gateway: &Gateway, run: RunId, created: &Created) -> run::Resu
     };
     match asked {
         Ok(()) => {
-            bridge::shelve(&gateway.broker, &gateway.settings.redactor, run).await;
+            foreign_worker::shelve(&gateway.broker, &gateway.settings.redactor, run).await;
             Ok(())
         }
         Err(error) => {
             let reason = "the workflow's worker could not be asked to start it";
-            if let Err(error) = bridge::end(
+            if let Err(error) = foreign_worker::end(
                 &gateway.broker,
                 &gateway.settings.redactor,
                 run,

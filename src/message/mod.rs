@@ -1,12 +1,8 @@
-//! What becomes of the messages of a run: the answers that fit their questions, how our interface shows them, and their JSON
-//! on FastAgency's wire (`docs/reference/fastagency-wire.md`, section 1).
-//!
-//! Our own types ([`crate::protocol::message`]) know more than FastAgency's. [`envelope`] is how a FastAgency client sees them:
-//! types it knows, every key it expects and none that it does not.
+//! What becomes of the messages of a run ([`crate::protocol::message`]): the answers that fit their questions, and how our
+//! interface shows them.
 
 mod answer;
 mod permission;
-mod wire;
 
 use serde_json::{Value, json};
 
@@ -15,7 +11,6 @@ use crate::visible;
 pub use crate::protocol::message::*;
 pub use answer::{Fits, OTHER_DIGEST, check_answer, check_text_answer};
 pub use permission::{CANNOT_BE_KEPT, CalledTool, PASSWORD, inexact_number};
-pub use wire::{envelope, from_envelope};
 
 /// What a message says, as our own interface shows it: all that is known, under the keys of `docs/reference/api.md`.
 pub fn shown(content: &Content) -> Value {

@@ -16,6 +16,7 @@ mod parsing;
 pub mod question;
 pub mod redaction;
 pub mod remove;
+pub mod run_ref;
 pub mod secret;
 pub mod spent;
 pub mod start;

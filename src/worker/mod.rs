@@ -11,6 +11,8 @@ use crate::broker::{AnyDelivery, Broker};
 use crate::clock::Clock;
 use crate::config::Webhook;
 use crate::engine::{Engine, SummaryPublisher};
+use crate::fastagency;
+use crate::fastagency::intake::ServedWorkflows;
 use crate::ids::{Name, RunId, WorkerId};
 use crate::lifecycle::Shutdown;
 use crate::metrics::metrics;
@@ -24,7 +26,6 @@ use crate::vouch::{PublicKey, StatementSigner};
 use crate::worker::let_go::LetGo;
 use crate::workflow::{Definition, Workflow};
 
-mod contract;
 mod intake;
 mod lease;
 mod let_go;
@@ -159,7 +160,13 @@ pub async fn serve(parts: Parts, shutdown: Shutdown) -> Result<(), Error> {
     lease::share_models(&worker).await;
     // Nobody vouches for what FastAgency's gateways ask for.
     if broker.contract.is_some() && settings.trusted_gateways.is_empty() {
-        contract::join(&worker).await?;
+        let served = ServedWorkflows {
+            broker: broker.clone(),
+            workflows: worker.serves.clone(),
+            sealer: worker.engine.sealer().cloned(),
+            shutdown: shutdown.clone(),
+        };
+        fastagency::intake::join(served).await?;
     }
     let names: BTreeSet<&str> = worker.serves.keys().map(Name::as_str).collect();
     metrics().runs_limit.set(i64::try_from(max_runs).unwrap_or(i64::MAX));

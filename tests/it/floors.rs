@@ -36,14 +36,15 @@ const FLOORS: &[(&str, u8)] = &[
     ("run", 3),
     ("chat", 3),
     ("audit", 4),
-    ("engine", 4),
     ("client", 4),
-    ("worker", 5),
-    ("gateway", 5),
-    ("ui", 5),
-    ("console", 5),
-    ("bench", 5),
-    ("cli", 6),
+    ("fastagency", 4),
+    ("engine", 5),
+    ("worker", 6),
+    ("gateway", 6),
+    ("ui", 6),
+    ("console", 6),
+    ("bench", 6),
+    ("cli", 7),
 ];
 
 /// On the ground floor these stand on others of it.

@@ -8,7 +8,8 @@ use axum::extract::ws::{CloseFrame, Message as WsMessage, Utf8Bytes, WebSocket, 
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, Sleep};
 
-use crate::gateway::{Gateway, frames};
+use crate::fastagency::frames;
+use crate::gateway::Gateway;
 use crate::ids::RunId;
 use crate::serving::ConnectionSlot;
 

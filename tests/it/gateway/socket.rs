@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
+use fastagency::fastagency::envelope::from_envelope;
 use fastagency::ids::RunId;
-use fastagency::message::{Approval, Content, from_envelope};
+use fastagency::message::{Approval, Content};
 use fastagency::run::answer::Answer;
 use futures_util::SinkExt;
 use serde_json::{Value, json};

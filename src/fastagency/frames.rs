@@ -6,12 +6,13 @@
 
 use std::collections::HashSet;
 
+use crate::fastagency::envelope::envelope;
 use crate::ids::{MessageId, RunId};
-use crate::message::{Content, Message, envelope};
+use crate::message::{Content, Message};
 use crate::protocol::answer::{AnswerOutcome, AnswerRecord};
+use crate::protocol::log::{Body, LogEntry, Outcome};
 use crate::protocol::participant::USER;
 use crate::redact::Redactor;
-use crate::run::record::{Body, LogEntry, Outcome};
 use crate::run::redaction;
 
 /// What stands for a password.
@@ -148,7 +149,7 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
     use crate::message::TextInput;
-    use crate::run::record::{Ended, Ending, Record, Usage, completed_message};
+    use crate::protocol::log::{Ended, Ending, Record, Usage, completed_message};
 
     fn placed(seq: u64, body: Body) -> LogEntry {
         LogEntry { seq, at: Timestamp::UNIX_EPOCH, record: Record::new(body) }

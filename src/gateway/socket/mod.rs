@@ -17,9 +17,9 @@ use tokio::time::Instant;
 
 use crate::auth::Caller;
 use crate::broker;
-use crate::gateway::answers::{self, Target};
+use crate::fastagency::frames::{self, Asked, Frame};
+use crate::gateway::answers;
 use crate::gateway::error::ApiError;
-use crate::gateway::frames::{self, Asked, Frame};
 use crate::gateway::starting::{Refused, Wanted, begin};
 use crate::gateway::{Gateway, body, fastagency, sessions};
 use crate::ids::{MessageId, RunId};
@@ -28,6 +28,7 @@ use crate::metrics::{Tier, metrics};
 use crate::run::answer::{Answer, Given};
 use crate::run::attach::{Attached, Seen, attach};
 use crate::run::record::{Body, Created, LogEntry};
+use crate::run::run_ref::RunRef;
 use crate::run::{self};
 use crate::serving::ConnectionSlot;
 use crate::traces::Span;
@@ -120,7 +121,7 @@ async fn converse(gateway: &Arc<Gateway>, caller: Caller, client: &mut Client) -
     let counted = Box::new(counted);
     // Boxed, as are the other steps that pass: ten thousand open sockets hold only what they wait with.
     let target = match Box::pin(enter(gateway, init, caller)).await {
-        Ok(created) => Target::of(run, &created),
+        Ok(created) => RunRef::of(run, &created),
         Err(Entry::Unknown(frame)) => {
             client.send(frame).await;
             return client.linger(gateway).await;
@@ -208,7 +209,7 @@ fn unknown_workflow(run: RunId, name: &str, similar: Option<String>) -> String {
 /// A conversation with a client that has its run.
 struct Conversation<'a> {
     gateway: &'a Arc<Gateway>,
-    target: Target,
+    target: RunRef,
     /// Who sends: for what is counted.
     caller: Box<Caller>,
     client: &'a mut Client,

@@ -14,15 +14,16 @@ use crate::bounds::{self, Bounds, Exceeded, OUTSIDE, Unfit, cut};
 use crate::broker::contract::Carried;
 use crate::broker::{self, Broker, Slot};
 use crate::clock::{self, Clock, SystemClock};
-use crate::gateway::answers::Target;
+use crate::fastagency::envelope::from_envelope;
 use crate::ids::{MessageId, RunId, UserId, user_token};
 use crate::lifecycle::Shutdown;
-use crate::message::{Content, Message, from_envelope};
+use crate::message::{Content, Message};
 use crate::protocol::answer::{AnswerOutcome, AnswerRecord};
 use crate::protocol::effect_key::EffectKey;
+use crate::protocol::log::{Body, Ended, Ending, LogEntry, Origin, Outcome, Record, Usage, completed_message};
 use crate::redact::Redactor;
 use crate::run::answer::{Accepted, Answer, Given};
-use crate::run::record::{Body, Ended, Ending, LogEntry, Origin, Outcome, Record, Usage, completed_message};
+use crate::run::run_ref::RunRef;
 use crate::run::summary::{self, Summary};
 use crate::run::{Result, answer as inbox, created, look, redaction};
 
@@ -347,7 +348,7 @@ pub async fn shelve(broker: &Broker, redactor: &Redactor, run: RunId) {
 pub async fn answer(
     broker: &Broker,
     redactor: &Redactor,
-    target: &Target,
+    target: &RunRef,
     question: &Message,
     given: Given,
 ) -> Result<Accepted> {
@@ -365,7 +366,7 @@ pub async fn answer(
 async fn pass_on(
     broker: &Broker,
     redactor: &Redactor,
-    target: &Target,
+    target: &RunRef,
     question: &Message,
     text: &str,
     by: Option<UserId>,
@@ -395,7 +396,7 @@ async fn pass_on(
 }
 
 /// Tells the worker an answer, unless it was told.
-async fn publish(broker: &Broker, target: &Target, question: MessageId, text: &str) -> Result<()> {
+async fn publish(broker: &Broker, target: &RunRef, question: MessageId, text: &str) -> Result<()> {
     let Some(contract) = &broker.contract else { return Ok(()) };
     if was_published(broker, target, question).await? {
         return Ok(());
@@ -406,7 +407,7 @@ async fn publish(broker: &Broker, target: &Target, question: MessageId, text: &s
 }
 
 /// Whether the last answer that the worker was told is the one to that question. It asks one after the other.
-async fn was_published(broker: &Broker, target: &Target, question: MessageId) -> Result<bool> {
+async fn was_published(broker: &Broker, target: &RunRef, question: MessageId) -> Result<bool> {
     let Some(contract) = &broker.contract else { return Ok(false) };
     let last = contract.last_answer(&user_token(target.user.as_ref()), target.run).await?;
     let body = last.and_then(|last| bounds::parse::<Value>(&last.body).ok());
@@ -423,7 +424,7 @@ async fn pass_on_again(broker: &Broker, redactor: &Redactor, run: RunId, questio
     }
     let records = look(broker, run, 0).await?.records;
     let Some(Body::Created(created)) = records.first().map(|first| &first.record.body) else { return Ok(()) };
-    let target = Target::of(run, created);
+    let target = RunRef::of(run, created);
     let is_over = matches!(records.last().map(|last| &last.record.body), Some(Body::Ended(_) | Body::Removed(_)));
     let last = records.iter().rev().find_map(|placed| match &placed.record.body {
         Body::Said { message, .. } => Some(message),
@@ -455,7 +456,7 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
     use crate::ids::Name;
-    use crate::run::record::Created;
+    use crate::protocol::log::Created;
 
     fn carried(body: Value) -> Carried {
         Carried { seq: 3, user: "None".into(), run: RunId::random(), body: body.to_string().into(), copy_of: None }

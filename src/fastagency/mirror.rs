@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use crate::broker::contract::Contract;
 use crate::broker::{self, Error};
+use crate::fastagency::envelope::envelope;
 use crate::ids::{RunId, user_token};
-use crate::message::envelope;
 use crate::protocol::log::{Created, LogEntry};
 use crate::redact::Redactor;
 use crate::run::redaction;
 
 /// The copies of one run.
-pub(super) struct FastAgencyMirror {
+pub struct FastAgencyMirror {
     contract: Arc<dyn Contract>,
     user: String,
     run: RunId,
@@ -24,7 +24,7 @@ pub(super) struct FastAgencyMirror {
 
 impl FastAgencyMirror {
     /// Finds the last copy, and copies what came after it.
-    pub(super) async fn resume(
+    pub async fn resume(
         contract: Arc<dyn Contract>,
         run: RunId,
         created: &Created,
@@ -35,15 +35,15 @@ impl FastAgencyMirror {
         let last = contract.last_copy(&user, run).await?;
         let copied = last.as_ref().and_then(|last| last.copy_of).unwrap_or(0);
         let previous = last.map_or(0, |last| last.seq);
-        let mut copier = Self { contract, user, run, previous, redactor: redactor.clone() };
+        let mut mirror = Self { contract, user, run, previous, redactor: redactor.clone() };
         for placed in history.iter().filter(|placed| placed.seq > copied) {
-            copier.copy(placed).await?;
+            mirror.copy(placed).await?;
         }
-        Ok(copier)
+        Ok(mirror)
     }
 
     /// Copies a record's message, if it shows one. A conflict means that another worker goes on with the run.
-    pub(super) async fn copy(&mut self, placed: &LogEntry) -> broker::Result<()> {
+    pub async fn copy(&mut self, placed: &LogEntry) -> broker::Result<()> {
         let placed = redaction::placed(&self.redactor, placed);
         let Some(message) = placed.record.message() else { return Ok(()) };
         let body = serde_json::to_vec(&envelope(self.run, message)).expect("an envelope is JSON");

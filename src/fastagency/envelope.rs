@@ -3,8 +3,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Approval, Content, Form, Message};
 use crate::ids::{MessageId, RunId};
+use crate::protocol::message::{Approval, Content, Form, Message};
 use crate::visible;
 
 /// The message as FastAgency's clients and gateways read it. A form goes out as a text input with its fields in words, and so
@@ -130,8 +130,8 @@ pub fn from_envelope(body: &Value) -> Option<Message> {
 mod tests {
     use serde_json::Map;
 
-    use super::super::{MultipleChoice, TextInput, Within};
     use super::*;
+    use crate::protocol::message::{MultipleChoice, TextInput, Within};
 
     #[test]
     fn a_message_keeps_its_content_through_the_log_and_the_wire() {

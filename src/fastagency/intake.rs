@@ -1,6 +1,7 @@
 //! Our worker beside FastAgency's: joins the workers that share `initiate_workers`, starts what FastAgency gateways ask for,
 //! and brings their users' answers into the inbox.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,14 +11,15 @@ use serde_json::{Map, Value};
 
 use crate::bounds::{self, OUTSIDE, Unfit};
 use crate::broker::contract::{Contract, Settle};
-use crate::broker::{self, Slot};
+use crate::broker::{self, Broker, Slot};
 use crate::ids::{MessageId, Name, RunId, UserId, user_token};
+use crate::lifecycle::Shutdown;
 use crate::protocol::log::Origin;
 use crate::run::answer::{self, Accepted, Answer, Given};
 use crate::run::start::{Start, Started, start};
 use crate::run::{self, secret};
-use crate::worker::Worker;
-use crate::workflow;
+use crate::seal::Sealer;
+use crate::workflow::{self, Workflow};
 
 /// How long a start that this worker does not serve rests before another worker is offered it; grows with each attempt.
 const NOT_OURS: Duration = Duration::from_millis(50);
@@ -26,11 +28,24 @@ const NOT_OURS_AT_MOST: Duration = Duration::from_secs(10);
 /// and those that are meant would wait among them.
 const MOST_OFFERS: u64 = 360;
 
+/// What a worker of ours is for FastAgency's gateways.
+pub struct ServedWorkflows {
+    /// The broker.
+    pub broker: Broker,
+    /// What it serves, by name.
+    pub workflows: BTreeMap<Name, Arc<Workflow>>,
+    /// What seals passwords; none: they are told, and not stored.
+    pub sealer: Option<Sealer>,
+    /// Whose end ends this.
+    pub shutdown: Shutdown,
+}
+
 /// Prepares FastAgency's stream and bucket, announces the workflows there, and begins to take starts and answers.
-pub(super) async fn join(worker: &Arc<Worker>) -> broker::Result<()> {
+pub async fn join(worker: ServedWorkflows) -> broker::Result<()> {
+    let worker = Arc::new(worker);
     let Some(contract) = &worker.broker.contract else { return Ok(()) };
     contract.prepare().await?;
-    for workflow in worker.serves.values() {
+    for workflow in worker.workflows.values() {
         contract.announce(workflow.name.as_str(), workflow.description.as_deref().unwrap_or_default()).await?;
     }
     let (starts, answers) = (worker.clone(), worker.clone());
@@ -50,7 +65,7 @@ struct Initiation {
     params: Map<String, Value>,
 }
 
-async fn take_starts(worker: Arc<Worker>) {
+async fn take_starts(worker: Arc<ServedWorkflows>) {
     each(&worker, "starts", |contract| async move { contract.initiations().await }, |worker, message| {
         let worker = worker.clone();
         async move {
@@ -65,7 +80,7 @@ async fn take_starts(worker: Arc<Worker>) {
                     return message.ack().await;
                 }
             };
-            let served = Name::parse(&initiation.name).ok().and_then(|name| worker.serves.get(&name).cloned());
+            let served = Name::parse(&initiation.name).ok().and_then(|name| worker.workflows.get(&name).cloned());
             let (Some(workflow), Ok(run)) = (served, RunId::parse(&initiation.workflow_uuid)) else {
                 let Some(delay) = rest_after(message.attempt()) else {
                     tracing::warn!("a start on {} is given up: no worker serves its workflow", message.subject());
@@ -123,7 +138,7 @@ struct ForeignAnswer {
     error: bool,
 }
 
-async fn take_answers(worker: Arc<Worker>) {
+async fn take_answers(worker: Arc<ServedWorkflows>) {
     each(
         &worker,
         "answers",
@@ -151,7 +166,7 @@ async fn take_answers(worker: Arc<Worker>) {
 }
 
 /// Puts an answer into the inbox of the run that it is for, if that run is ours.
-async fn bring_in(worker: &Worker, message: &dyn Settle) -> run::Result<()> {
+async fn bring_in(worker: &ServedWorkflows, message: &dyn Settle) -> run::Result<()> {
     let Ok(answer) = bounds::read::<ForeignAnswer>(message.body(), &OUTSIDE) else { return Ok(()) };
     let mut tokens = message.subject().rsplit('.');
     let (Some(run), Some(user)) = (tokens.next(), tokens.next()) else { return Ok(()) };
@@ -186,12 +201,12 @@ async fn bring_in(worker: &Worker, message: &dyn Settle) -> run::Result<()> {
 
 /// What of a password is stored, and what is only told once that was the first answer.
 async fn conceal(
-    worker: &Worker,
+    worker: &ServedWorkflows,
     run: RunId,
     question: MessageId,
     password: String,
 ) -> run::Result<(Answer, Option<String>)> {
-    match worker.engine.sealer() {
+    match &worker.sealer {
         Some(sealer) => {
             Ok((Answer::Sealed(secret::seal(&worker.broker, sealer, run, question, &password).await?), None))
         }
@@ -200,11 +215,11 @@ async fn conceal(
 }
 
 /// Takes messages of a stream until the end begins, opening it again when it breaks.
-async fn each<Open, Opened, Take, Taken>(worker: &Arc<Worker>, what: &str, open: Open, take: Take)
+async fn each<Open, Opened, Take, Taken>(worker: &Arc<ServedWorkflows>, what: &str, open: Open, take: Take)
 where
     Open: Fn(Arc<dyn Contract>) -> Opened,
     Opened: Future<Output = broker::Result<futures_util::stream::BoxStream<'static, broker::Result<Box<dyn Settle>>>>>,
-    Take: Fn(&Arc<Worker>, Box<dyn Settle>) -> Taken,
+    Take: Fn(&Arc<ServedWorkflows>, Box<dyn Settle>) -> Taken,
     Taken: Future<Output = broker::Result<()>>,
 {
     let Some(contract) = worker.broker.contract.clone() else { return };
