@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 use crate::chat::{Answer, Permission, Permit, Question, Result, Stop, checked_arguments};
 use crate::engine::Error;
 use crate::engine::concealed::revealed;
-use crate::engine::effects::Scoped;
-use crate::engine::steps::Execution;
+use crate::engine::effects::{Scoped, ask_and_show};
+use crate::engine::execution::Execution;
 use crate::message::{Approval, CalledTool, Content, Decision, Verdict};
 use crate::protocol::failure::FailureKind;
 use crate::protocol::participant::USER;
@@ -35,99 +35,107 @@ struct Allowed {
     shown: Map<String, Value>,
 }
 
-impl Execution<'_> {
-    /// Asks a person for permission, unless the run has it. To be called for every call of a tool.
-    pub(super) async fn permit(&self, fx: &Scoped, wanted: Wanted<'_>) -> Result<Permission> {
-        let Wanted { tool, by, .. } = wanted;
-        if tool.approve == Approve::Never {
-            return Ok(Permission::Granted(None));
-        }
-        let standing = format!("{}/{}", self.workflow.name, tool.name);
-        // Remembered, whatever it is: another branch may be given the permission at the same time.
-        if fx.once(|| json!(self.journal.is_allowed(&standing))).await? == json!(true) {
-            return Ok(Permission::Granted(None));
-        }
-        let Allowed { verdict: Verdict { decision, arguments, reason, .. }, salt, shown } =
-            self.ask_for_permission(fx, wanted).await?;
-        match (decision, tool.approve) {
-            (Decision::Deny, _) => return Ok(Permission::Denied(reason)),
-            (Decision::Always, _) | (Decision::Once, Approve::First) => self.journal.allow(standing.into()).await?,
-            (Decision::Once, _) => {}
-        }
-        let permit = |arguments: &Map<String, Value>| {
-            let salt = salt.clone()?;
-            Some(Permit { digest: self.digest_of(tool, by, arguments, &salt), salt })
-        };
-        let Some(others) = arguments else { return Ok(Permission::Granted(permit(wanted.arguments))) };
-        let others = revealed(&others, &shown, wanted.arguments);
-        // What a person changed them to, with what the tool fills in: exactly that is called. What does not fit the tool is told later.
-        let others = checked_arguments(tool, others.clone()).unwrap_or(others);
-        let permit = permit(&others);
-        Ok(Permission::Changed(others, permit))
+/// Asks a person for permission, unless the run has it. To be called for every call of a tool.
+pub(super) async fn permit(execution: &Execution<'_>, fx: &Scoped, wanted: Wanted<'_>) -> Result<Permission> {
+    let Wanted { tool, by, .. } = wanted;
+    if tool.approve == Approve::Never {
+        return Ok(Permission::Granted(None));
     }
-
-    /// Refuses to call what was not allowed in exactly this form. To be called right before the call is made.
-    pub(super) fn check_permit(
-        &self,
-        tool: &Tool,
-        by: &str,
-        arguments: &Map<String, Value>,
-        permit: &Permit,
-    ) -> Result<()> {
-        if self.digest_of(tool, by, arguments, &permit.salt) == permit.digest { Ok(()) } else { Err(not_allowed(tool)) }
+    let standing = format!("{}/{}", execution.workflow.name, tool.name);
+    // Remembered, whatever it is: another branch may be given the permission at the same time.
+    if fx.once(|| json!(execution.journal.log.is_allowed(&standing))).await? == json!(true) {
+        return Ok(Permission::Granted(None));
     }
-
-    /// The digest of a call as it is shown: passwords are no part of it, as who sees it could find them by trying.
-    fn digest_of(&self, tool: &Tool, by: &str, arguments: &Map<String, Value>, salt: &str) -> String {
-        self.call_of(tool, by, &self.journal.passwords().conceal(arguments)).digest(salt)
-    }
-
-    fn call_of<'a>(&'a self, tool: &'a Tool, by: &'a str, arguments: &'a Map<String, Value>) -> CalledTool<'a> {
-        let definition = self.journal.created.definition.as_deref();
-        CalledTool { workflow: self.workflow.name.as_str(), definition, tool: tool.name.as_str(), by, arguments }
-    }
-
-    /// Asks, and makes sure that what the person saw is what is wanted now.
-    async fn ask_for_permission(&self, fx: &Scoped, wanted: Wanted<'_>) -> Result<Allowed> {
-        let Wanted { tool, arguments, by, call_id } = wanted;
-        let concealed = self.journal.passwords().conceal(arguments);
-        let called = self.call_of(tool, by, &concealed);
-        let salt = crate::ids::hex(&rand::random::<[u8; 16]>());
-        let says = Content::Approval(Box::new(Approval {
-            prompt: Some(format!("May I call `{}`? ({})", tool.name, tool.description.trim().trim_end_matches('.'))),
-            function_name: tool.name.to_string(),
-            call_id: call_id.map(str::to_owned),
-            arguments: concealed.clone(),
-            schema: Some(tool.params.json.clone()),
-            digest: Some(called.digest(&salt)),
-            salt: Some(salt),
-            ..Approval::default()
-        }));
-        let question =
-            Question { sender: by.to_owned(), recipient: USER.to_owned(), says, timeout: None, default: None };
-        let (answer, shown) = fx.ask_and_show(question).await?;
-        let Answer::Given(answer) = answer else {
-            return Err(Error::unreadable("a question without a deadline cannot be too late").into());
-        };
-        // It was checked when it came.
-        let verdict: Verdict = serde_json::from_value(answer)
-            .map_err(|error| Error::unreadable(format!("an approval is no decision ({:?})", error.classify())))?;
-        let Content::Approval(shown) = shown else { return Err(not_allowed(tool)) };
-        // An older program showed the passwords themselves.
-        let called = if shown.arguments == *arguments { self.call_of(tool, by, arguments) } else { called };
-        let is_named = match (&shown.digest, &shown.salt) {
-            (Some(digest), Some(salt)) => {
-                called.digest(salt) == *digest && verdict.digest.as_ref().is_none_or(|named| named == digest)
-            }
-            (None, None) => true, // Asked by an older program.
-            _ => false,
-        };
-        let is_same = is_named && shown.arguments == *called.arguments && shown.function_name == tool.name.as_str();
-        if is_same || verdict.decision == Decision::Deny {
-            Ok(Allowed { verdict, salt: shown.salt, shown: shown.arguments })
-        } else {
-            Err(not_allowed(tool))
+    let Allowed { verdict: Verdict { decision, arguments, reason, .. }, salt, shown } =
+        ask_for_permission(execution, fx, wanted).await?;
+    match (decision, tool.approve) {
+        (Decision::Deny, _) => return Ok(Permission::Denied(reason)),
+        (Decision::Always, _) | (Decision::Once, Approve::First) => {
+            execution.journal.log.allow(standing.into()).await?
         }
+        (Decision::Once, _) => {}
+    }
+    let permit = |arguments: &Map<String, Value>| {
+        let salt = salt.clone()?;
+        Some(Permit { digest: digest_of(execution, tool, by, arguments, &salt), salt })
+    };
+    let Some(others) = arguments else { return Ok(Permission::Granted(permit(wanted.arguments))) };
+    let others = revealed(&others, &shown, wanted.arguments);
+    // What a person changed them to, with what the tool fills in: exactly that is called. What does not fit the tool is told later.
+    let others = checked_arguments(tool, others.clone()).unwrap_or(others);
+    let permit = permit(&others);
+    Ok(Permission::Changed(others, permit))
+}
+
+/// Refuses to call what was not allowed in exactly this form. To be called right before the call is made.
+pub(super) fn check_permit(
+    execution: &Execution<'_>,
+    tool: &Tool,
+    by: &str,
+    arguments: &Map<String, Value>,
+    permit: &Permit,
+) -> Result<()> {
+    if digest_of(execution, tool, by, arguments, &permit.salt) == permit.digest {
+        Ok(())
+    } else {
+        Err(not_allowed(tool))
+    }
+}
+
+/// The digest of a call as it is shown: passwords are no part of it, as who sees it could find them by trying.
+fn digest_of(execution: &Execution<'_>, tool: &Tool, by: &str, arguments: &Map<String, Value>, salt: &str) -> String {
+    call_of(execution, tool, by, &execution.journal.secrets.passwords().conceal(arguments)).digest(salt)
+}
+
+fn call_of<'a>(
+    execution: &'a Execution<'_>,
+    tool: &'a Tool,
+    by: &'a str,
+    arguments: &'a Map<String, Value>,
+) -> CalledTool<'a> {
+    let definition = execution.journal.created.definition.as_deref();
+    CalledTool { workflow: execution.workflow.name.as_str(), definition, tool: tool.name.as_str(), by, arguments }
+}
+
+/// Asks, and makes sure that what the person saw is what is wanted now.
+async fn ask_for_permission(execution: &Execution<'_>, fx: &Scoped, wanted: Wanted<'_>) -> Result<Allowed> {
+    let Wanted { tool, arguments, by, call_id } = wanted;
+    let concealed = execution.journal.secrets.passwords().conceal(arguments);
+    let called = call_of(execution, tool, by, &concealed);
+    let salt = crate::ids::hex(&rand::random::<[u8; 16]>());
+    let says = Content::Approval(Box::new(Approval {
+        prompt: Some(format!("May I call `{}`? ({})", tool.name, tool.description.trim().trim_end_matches('.'))),
+        function_name: tool.name.to_string(),
+        call_id: call_id.map(str::to_owned),
+        arguments: concealed.clone(),
+        schema: Some(tool.params.json.clone()),
+        digest: Some(called.digest(&salt)),
+        salt: Some(salt),
+        ..Approval::default()
+    }));
+    let question = Question { sender: by.to_owned(), recipient: USER.to_owned(), says, timeout: None, default: None };
+    let (answer, shown) = ask_and_show(fx, question).await?;
+    let Answer::Given(answer) = answer else {
+        return Err(Error::unreadable("a question without a deadline cannot be too late").into());
+    };
+    // It was checked when it came.
+    let verdict: Verdict = serde_json::from_value(answer)
+        .map_err(|error| Error::unreadable(format!("an approval is no decision ({:?})", error.classify())))?;
+    let Content::Approval(shown) = shown else { return Err(not_allowed(tool)) };
+    // An older program showed the passwords themselves.
+    let called = if shown.arguments == *arguments { call_of(execution, tool, by, arguments) } else { called };
+    let is_named = match (&shown.digest, &shown.salt) {
+        (Some(digest), Some(salt)) => {
+            called.digest(salt) == *digest && verdict.digest.as_ref().is_none_or(|named| named == digest)
+        }
+        (None, None) => true, // Asked by an older program.
+        _ => false,
+    };
+    let is_same = is_named && shown.arguments == *called.arguments && shown.function_name == tool.name.as_str();
+    if is_same || verdict.decision == Decision::Deny {
+        Ok(Allowed { verdict, salt: shown.salt, shown: shown.arguments })
+    } else {
+        Err(not_allowed(tool))
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::chat::{Answer, Question, Result, Stop};
-use crate::engine::effects::Scoped;
+use crate::engine::effects::{self, Scoped};
 use crate::engine::scope::Scope;
 use crate::message::{Content, TextValue};
 use crate::protocol::failure::FailureKind;
@@ -44,7 +44,7 @@ pub(super) async fn ask(fx: &Scoped, scope: &Scope, asking: &Asking, says: Conte
         timeout: asking.timeout,
         default,
     };
-    match fx.ask(question).await? {
+    match effects::ask(fx, question).await? {
         Answer::Given(value) => Ok(value),
         Answer::TimedOut => {
             let timeout = asking.timeout.unwrap_or_default();

@@ -12,12 +12,12 @@ use crate::chat::{
     self, Answer, Asked, Call, Effects, Event, Failure, Grouped, Led, Permission, Permit, Question, Replied, Result,
     Speaking, Stage, Stop,
 };
-use crate::engine::effects::Scoped;
-use crate::engine::permits::Wanted;
+use crate::engine::effects::{self, Scoped};
+use crate::engine::execution::Execution;
+use crate::engine::permits::{Wanted, check_permit, permit};
 use crate::engine::repeats::Repeats;
 use crate::engine::scope::Scope;
 use crate::engine::shown::shown;
-use crate::engine::steps::{Execution, Flow};
 use crate::engine::watch::Calling;
 use crate::ids::{MessageId, Name};
 use crate::message::{Content, Within};
@@ -40,194 +40,188 @@ struct Allowed<'a> {
     permit: Option<&'a Permit>,
 }
 
-impl Execution<'_> {
-    /// A conversation of two.
-    pub(super) async fn chat(
-        &self,
-        fx: &Scoped,
-        scope: &mut Scope,
-        place: &EffectScope,
-        chat: &workflow::Chat,
-    ) -> Result<Value> {
-        let chat = given(chat, scope)?;
-        self.talk(fx, scope, place, async |stage| chat::hold(stage, chat).await).await
-    }
+/// A conversation of two.
+pub(super) async fn chat(
+    execution: &Execution<'_>,
+    fx: &Scoped,
+    scope: &mut Scope,
+    place: &EffectScope,
+    chat: &workflow::Chat,
+) -> Result<Value> {
+    let chat = given(chat, scope)?;
+    talk(execution, fx, scope, place, async |stage| chat::hold(stage, chat).await).await
+}
 
-    /// Conversations one after the other. The value is a list; each has its own usage.
-    pub(super) async fn chats(
-        &self,
-        fx: &Scoped,
-        scope: &mut Scope,
-        place: &EffectScope,
-        chats: &[workflow::Chat],
-    ) -> Result<Value> {
-        let chats = chats.iter().map(|chat| given(chat, scope)).collect::<Result<Vec<_>>>()?;
-        self.on_stage(fx, scope, place, async |stage| chat::hold_all(stage, chats).await.map(Value::Array)).await
-    }
+/// Conversations one after the other. The value is a list; each has its own usage.
+pub(super) async fn chats(
+    execution: &Execution<'_>,
+    fx: &Scoped,
+    scope: &mut Scope,
+    place: &EffectScope,
+    chats: &[workflow::Chat],
+) -> Result<Value> {
+    let chats = chats.iter().map(|chat| given(chat, scope)).collect::<Result<Vec<_>>>()?;
+    on_stage(execution, fx, scope, place, async |stage| chat::hold_all(stage, chats).await.map(Value::Array)).await
+}
 
-    /// A group chat.
-    pub(super) async fn group_chat(
-        &self,
-        fx: &Scoped,
-        scope: &mut Scope,
-        place: &EffectScope,
-        chat: &workflow::GroupChat,
-    ) -> Result<Value> {
-        let message = chat.message.as_ref().map(|message| scope.value(message)).transpose()?;
-        let led = Led { chat, message, carryover: texts_of(chat.carryover.as_ref(), scope)? };
-        self.talk(fx, scope, place, async |stage| chat::hold_group_chat(stage, led).await).await
-    }
+/// A group chat.
+pub(super) async fn group_chat(
+    execution: &Execution<'_>,
+    fx: &Scoped,
+    scope: &mut Scope,
+    place: &EffectScope,
+    chat: &workflow::GroupChat,
+) -> Result<Value> {
+    let message = chat.message.as_ref().map(|message| scope.value(message)).transpose()?;
+    let led = Led { chat, message, carryover: texts_of(chat.carryover.as_ref(), scope)? };
+    talk(execution, fx, scope, place, async |stage| chat::hold_group_chat(stage, led).await).await
+}
 
-    /// A group that hands over.
-    pub(super) async fn group(
-        &self,
-        fx: &Scoped,
-        scope: &mut Scope,
-        place: &EffectScope,
-        group: &workflow::Group,
-    ) -> Result<Value> {
-        let messages = scope.value(&group.messages)?;
-        let grouped = Grouped { group, messages, context: scope.map(&group.context)? };
-        self.talk(fx, scope, place, async |stage| chat::hold_group(stage, grouped).await).await
-    }
+/// A group that hands over.
+pub(super) async fn group(
+    execution: &Execution<'_>,
+    fx: &Scoped,
+    scope: &mut Scope,
+    place: &EffectScope,
+    group: &workflow::Group,
+) -> Result<Value> {
+    let messages = scope.value(&group.messages)?;
+    let grouped = Grouped { group, messages, context: scope.map(&group.context)? };
+    talk(execution, fx, scope, place, async |stage| chat::hold_group(stage, grouped).await).await
+}
 
-    /// One question to an agent's model.
-    pub(super) async fn ask_agent(
-        &self,
-        fx: &Scoped,
-        scope: &mut Scope,
-        place: &EffectScope,
-        asking: &AskAgent,
-    ) -> Result<Value> {
-        let agent = self.agent(&asking.agent)?;
-        let output = asking.output.as_ref().or(agent.output.as_ref());
-        let asked = Asked {
-            agent,
-            message: scope.text(&asking.message)?,
-            output,
-            tools: asking.tools.as_ref().unwrap_or(&agent.tools),
-            max_tool_rounds: asking.max_tool_rounds,
+/// One question to an agent's model.
+pub(super) async fn ask_agent(
+    execution: &Execution<'_>,
+    fx: &Scoped,
+    scope: &mut Scope,
+    place: &EffectScope,
+    asking: &AskAgent,
+) -> Result<Value> {
+    let agent = execution.agent(&asking.agent)?;
+    let output = asking.output.as_ref().or(agent.output.as_ref());
+    let asked = Asked {
+        agent,
+        message: scope.text(&asking.message)?,
+        output,
+        tools: asking.tools.as_ref().unwrap_or(&agent.tools),
+        max_tool_rounds: asking.max_tool_rounds,
+    };
+    let (text, message) =
+        on_stage(execution, fx, scope, place, async |stage| chat::ask_with_tools(stage, asked).await).await?;
+    let Some(schema) = output else {
+        fx.say(agent.name.as_str(), USER, Content::text(text.clone()), Some(message)).await?;
+        return Ok(json!(text));
+    };
+    let value: Value = read(text.as_bytes(), &OUTSIDE).map_err(|unfit| {
+        let why = match unfit {
+            Unfit::Exceeded(exceeded) => format!("replied with too much: {exceeded}"),
+            Unfit::Json(error) => format!("did not reply with JSON: {error}"),
         };
-        let (text, message) =
-            self.on_stage(fx, scope, place, async |stage| chat::ask_with_tools(stage, asked).await).await?;
-        let Some(schema) = output else {
-            fx.say(agent.name.as_str(), USER, Content::text(text.clone()), Some(message)).await?;
-            return Ok(json!(text));
-        };
-        let value: Value = read(text.as_bytes(), &OUTSIDE).map_err(|unfit| {
-            let why = match unfit {
-                Unfit::Exceeded(exceeded) => format!("replied with too much: {exceeded}"),
-                Unfit::Json(error) => format!("did not reply with JSON: {error}"),
-            };
-            Stop::failed(FailureKind::Output, format!("agent {:?} {why}", agent.name))
-        })?;
-        match schema.validator.validate(&value) {
-            Ok(()) => Ok(value),
-            Err(error) => {
-                let problem = format!("the reply of agent {:?} does not fit its output schema: {error}", agent.name);
-                Err(Stop::failed(FailureKind::Output, problem))
-            }
+        Stop::failed(FailureKind::Output, format!("agent {:?} {why}", agent.name))
+    })?;
+    match schema.validator.validate(&value) {
+        Ok(()) => Ok(value),
+        Err(error) => {
+            let problem = format!("the reply of agent {:?} does not fit its output schema: {error}", agent.name);
+            Err(Stop::failed(FailureKind::Output, problem))
         }
     }
+}
 
-    /// Calls a tool by itself, without a model.
-    pub(super) async fn call(
-        &self,
-        fx: &Scoped,
-        scope: &mut Scope,
-        place: &EffectScope,
-        tool: &Name,
-        args: Map<String, Value>,
-    ) -> Result<Value> {
-        let Some(tool) = self.workflow.tools.get(tool) else {
-            return Err(Stop::failed(FailureKind::Workflow, format!("there is no tool {:?}", tool.as_str())));
-        };
-        let fitting =
-            |args| chat::checked_arguments(tool, args).map_err(|problems| Stop::failed(FailureKind::Tool, problems));
-        let mut args = fitting(args)?;
-        let by = WORKFLOW;
-        let permit = match self.permit(fx, Wanted { tool, arguments: &args, by, call_id: None }).await? {
-            Permission::Granted(permit) => permit,
-            Permission::Changed(others, permit) => {
-                args = fitting(others)?;
-                permit
-            }
-            Permission::Denied(reason) => {
-                return Err(Stop::failed(FailureKind::Denied, chat::denial(reason.as_deref())));
-            }
-        };
-        let allowed = Allowed { tool, arguments: &args, by, permit: permit.as_ref() };
-        self.execute(allowed, None, scope, place.named(&tool.name)).await
-    }
-
-    /// A conversation with the usage in its result.
-    async fn talk(
-        &self,
-        fx: &Scoped,
-        scope: &mut Scope,
-        place: &EffectScope,
-        hold: impl AsyncFnOnce(&mut Stage<'_>) -> Result<Value>,
-    ) -> Result<Value> {
-        let before = self.journal.usage();
-        let mut result = self.on_stage(fx, scope, place, hold).await?;
-        // Beside other branches this counts their calls, too; a run's totals are exact.
-        result["usage"] = used(before, self.journal.usage());
-        Ok(result)
-    }
-
-    /// Sets the stage for a conversation. Its agents remember what they said in earlier ones.
-    async fn on_stage<T>(
-        &self,
-        fx: &Scoped,
-        scope: &mut Scope,
-        place: &EffectScope,
-        hold: impl AsyncFnOnce(&mut Stage<'_>) -> Result<T>,
-    ) -> Result<T> {
-        let mut memory = std::mem::take(&mut scope.memory);
-        let talking = Talking {
-            fx,
-            execution: self,
-            place,
-            scope: Mutex::new(Some(&mut *scope)),
-            calls: AtomicU32::new(0),
-            nested: AtomicU32::new(0),
-            repeats: Mutex::default(),
-        };
-        let mut stage = Stage::new(&self.workflow.agents, &self.workflow.tools, &mut memory, &talking);
-        let held = hold(&mut stage).await;
-        scope.memory = memory;
-        held
-    }
-
-    /// Executes a tool's steps. Its `return` is its result; what it sets is set for the workflow.
-    async fn execute(
-        &self,
-        allowed: Allowed<'_>,
-        context: Option<&Map<String, Value>>,
-        scope: &mut Scope,
-        place: EffectScope,
-    ) -> Result<Value> {
-        let Allowed { tool, arguments, by, permit } = allowed;
-        if scope.depth == DEEPEST_TOOLS {
-            let problem =
-                format!("the tool {:?} is called {DEEPEST_TOOLS} tools deep: it never ends", tool.name.as_str());
-            return Err(Stop::failed(FailureKind::Limit, problem));
+/// Calls a tool by itself, without a model.
+pub(super) async fn call(
+    execution: &Execution<'_>,
+    fx: &Scoped,
+    scope: &mut Scope,
+    place: &EffectScope,
+    tool: &Name,
+    args: Map<String, Value>,
+) -> Result<Value> {
+    let Some(tool) = execution.workflow.tools.get(tool) else {
+        return Err(Stop::failed(FailureKind::Workflow, format!("there is no tool {:?}", tool.as_str())));
+    };
+    let fitting =
+        |args| chat::checked_arguments(tool, args).map_err(|problems| Stop::failed(FailureKind::Tool, problems));
+    let mut args = fitting(args)?;
+    let by = WORKFLOW;
+    let permit = match permit(execution, fx, Wanted { tool, arguments: &args, by, call_id: None }).await? {
+        Permission::Granted(permit) => permit,
+        Permission::Changed(others, permit) => {
+            args = fitting(others)?;
+            permit
         }
-        if let Some(permit) = permit {
-            self.check_permit(tool, by, arguments, permit)?;
+        Permission::Denied(reason) => {
+            return Err(Stop::failed(FailureKind::Denied, chat::denial(reason.as_deref())));
         }
-        let digest = permit.map(|permit| permit.digest.as_str());
-        let is_new = self.journal.begin_tool_call(EffectKey::ToolCall(place.clone()), digest).await?;
-        let calling = Calling::begin(&self.journal.figures, self.journal.run, tool, is_new);
-        let mut within = scope.of_tool(tool, arguments, context);
-        let flow = calling.span.around(self.body(&tool.steps, &mut within, place)).await;
-        calling.end(tool, &flow);
-        scope.merge_variables(within);
-        Ok(match flow? {
-            Flow::Return(value) => value,
-            Flow::Next(_) => Value::Null,
-        })
+    };
+    let allowed = Allowed { tool, arguments: &args, by, permit: permit.as_ref() };
+    execute(execution, allowed, None, scope, place.named(&tool.name)).await
+}
+
+/// A conversation with the usage in its result.
+async fn talk(
+    execution: &Execution<'_>,
+    fx: &Scoped,
+    scope: &mut Scope,
+    place: &EffectScope,
+    hold: impl AsyncFnOnce(&mut Stage<'_>) -> Result<Value>,
+) -> Result<Value> {
+    let before = execution.journal.budget.usage();
+    let mut result = on_stage(execution, fx, scope, place, hold).await?;
+    // Beside other branches this counts their calls, too; a run's totals are exact.
+    result["usage"] = used(before, execution.journal.budget.usage());
+    Ok(result)
+}
+
+/// Sets the stage for a conversation. Its agents remember what they said in earlier ones.
+async fn on_stage<T>(
+    execution: &Execution<'_>,
+    fx: &Scoped,
+    scope: &mut Scope,
+    place: &EffectScope,
+    hold: impl AsyncFnOnce(&mut Stage<'_>) -> Result<T>,
+) -> Result<T> {
+    let mut memory = std::mem::take(&mut scope.memory);
+    let talking = Talking {
+        fx,
+        execution,
+        place,
+        scope: Mutex::new(Some(&mut *scope)),
+        calls: AtomicU32::new(0),
+        nested: AtomicU32::new(0),
+        repeats: Mutex::default(),
+    };
+    let mut stage = Stage::new(&execution.workflow.agents, &execution.workflow.tools, &mut memory, &talking);
+    let held = hold(&mut stage).await;
+    scope.memory = memory;
+    held
+}
+
+/// Executes a tool's steps. Its `return` is its result; what it sets is set for the workflow.
+async fn execute(
+    execution: &Execution<'_>,
+    allowed: Allowed<'_>,
+    context: Option<&Map<String, Value>>,
+    scope: &mut Scope,
+    place: EffectScope,
+) -> Result<Value> {
+    let Allowed { tool, arguments, by, permit } = allowed;
+    if scope.depth == DEEPEST_TOOLS {
+        let problem = format!("the tool {:?} is called {DEEPEST_TOOLS} tools deep: it never ends", tool.name.as_str());
+        return Err(Stop::failed(FailureKind::Limit, problem));
     }
+    if let Some(permit) = permit {
+        check_permit(execution, tool, by, arguments, permit)?;
+    }
+    let digest = permit.map(|permit| permit.digest.as_str());
+    let is_new = execution.journal.begin_tool_call(EffectKey::ToolCall(place.clone()), digest).await?;
+    let calling = Calling::begin(&execution.journal.figures, execution.journal.run, tool, is_new);
+    let mut within = scope.of_tool(tool, arguments, context);
+    let flow = calling.span.around(execution.body(&tool.steps, &mut within, place)).await;
+    calling.end(tool, &flow);
+    scope.merge_variables(within);
+    Ok(flow?.into_returned())
 }
 
 fn used(before: Usage, after: Usage) -> Value {
@@ -331,7 +325,7 @@ impl Effects for Talking<'_, '_> {
 
     async fn ask(&self, question: Question) -> Result<Answer> {
         self.repeats().something_new();
-        self.fx.ask(question).await
+        effects::ask(self.fx, question).await
     }
 
     async fn ask_model(
@@ -340,9 +334,9 @@ impl Effects for Talking<'_, '_> {
         request: Request,
         speaking: Option<Speaking<'_>>,
     ) -> Result<std::result::Result<Replied, Failure>> {
-        let limit = self.execution.journal.limits.repeated_calls;
+        let limit = self.execution.journal.budget.limits.repeated_calls;
         let in_circles = self.repeats().asking(&model.name, &request, limit);
-        let replied = self.fx.ask_model(model, request, speaking, in_circles).await?;
+        let replied = effects::ask_model(self.fx, model, request, speaking, in_circles).await?;
         if let Ok(Replied { reply, .. }) = &replied {
             self.repeats().replied(reply);
         }
@@ -352,7 +346,7 @@ impl Effects for Talking<'_, '_> {
     async fn may_call(&self, call: Call<'_>) -> Result<Permission> {
         let Call { tool, call, agent, arguments, .. } = call;
         let wanted = Wanted { tool, arguments, by: agent.as_str(), call_id: Some(&call.id) };
-        self.execution.permit(self.fx, wanted).await
+        permit(self.execution, self.fx, wanted).await
     }
 
     async fn call_tool(&self, call: Call<'_>) -> Result<std::result::Result<Value, Failure>> {
@@ -363,10 +357,10 @@ impl Effects for Talking<'_, '_> {
             return Err(Stop::failed(FailureKind::Workflow, "two tools of one conversation were called at once"));
         };
         let within = self.fx.within();
-        let execution = Execution { workflow: self.execution.workflow, journal: self.execution.journal, within };
+        let execution = Execution { within, ..*self.execution };
         let Call { tool, arguments, agent, context, permit, .. } = call;
         let allowed = Allowed { tool, arguments, by: agent.as_str(), permit };
-        let executed = execution.execute(allowed, context, scope, place).await;
+        let executed = execute(&execution, allowed, context, scope, place).await;
         *self.scope() = Some(scope);
         match executed {
             Ok(value) => Ok(Ok(value)),

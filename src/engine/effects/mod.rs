@@ -23,6 +23,9 @@ use crate::protocol::log::{Body, Outcome};
 mod asking;
 mod models;
 
+pub(super) use asking::{ask, ask_and_show};
+pub(super) use models::{ask_model, say_cut_off};
+
 /// The longest that a run may wait for a moment: no store has to keep a timer for longer, and no clock comes to its end.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 /// How exactly the limit of a run's time is kept.
@@ -76,9 +79,9 @@ impl Scoped {
     /// Refuses to perform an effect that the log does not remember although it remembers a later one of the same scope.
     fn check_new(&self, key: &EffectKey) -> Result<()> {
         let number = self.next.load(Ordering::Relaxed) - 1;
-        match self.journal.remembered_after(&self.scope, number) {
+        match self.journal.log.remembered_after(&self.scope, number) {
             None if self.is_last => Ok(()),
-            None => self.journal.check_records(),
+            None => self.journal.budget.check_records(),
             Some(later) => Err(Stop::failed(
                 FailureKind::Replay,
                 format!("the run cannot be continued: its log holds nothing at {key:?}, but something at {later:?}"),
@@ -93,14 +96,14 @@ impl Scoped {
     /// A value that is made once, and remembered: a time, a random choice.
     pub(super) async fn once(&self, make: impl FnOnce() -> Value) -> Result<Value> {
         let key = self.key();
-        match self.journal.remembered(&key) {
+        match self.journal.log.remembered(&key) {
             Some(Remembered::Did(Outcome::Value(value))) => return Ok(value),
             Some(other) => return Err(diverged(&key, "a value", &other)),
             None => self.check_new(&key)?,
         }
-        let _busy = self.journal.busy();
+        let _busy = self.journal.idle.busy();
         let value = make();
-        self.journal.append(Body::Did { key, outcome: Outcome::Value(value.clone()) }).await?;
+        self.journal.log.append(Body::Did { key, outcome: Outcome::Value(value.clone()) }).await?;
         Ok(value)
     }
 
@@ -112,7 +115,7 @@ impl Scoped {
                 format!("{} s is too long to wait: ten years at most", span.as_secs()),
             ));
         }
-        let clock = self.journal.clock();
+        let clock = self.journal.context.clock();
         let value = self.once(|| Value::String(clock::after(clock.now(), span).to_string())).await?;
         value
             .as_str()
@@ -122,13 +125,13 @@ impl Scoped {
 
     /// Waits until a moment has come, for seconds or for weeks.
     pub(super) async fn wait_until(&self, moment: Timestamp) {
-        let _waiting = self.journal.waiting(Some(moment));
+        let _waiting = self.journal.idle.waiting(Some(moment));
         sleep_until(&self.journal, Some(moment)).await;
     }
 
     /// Waits until a moment has come, if the run's limit of time allows.
     pub(super) async fn pause_until(&self, moment: Timestamp) -> Result<()> {
-        let now = self.journal.clock().now();
+        let now = self.journal.context.clock().now();
         if now >= moment {
             return Ok(());
         }
@@ -143,14 +146,14 @@ impl Scoped {
 
     /// Remembers that the timer of this scope ran out before its step ended.
     pub(super) async fn remember_timed_out(&self) -> Result<()> {
-        let _busy = self.journal.busy();
+        let _busy = self.journal.idle.busy();
         let outcome = Outcome::Failed { kind: FailureKind::Timeout, message: String::new() };
-        self.journal.append(Body::Did { key: EffectKey::TimedOut(self.scope.clone()), outcome }).await
+        self.journal.log.append(Body::Did { key: EffectKey::TimedOut(self.scope.clone()), outcome }).await
     }
 
     /// Whether the timer of this scope ran out before its step ended.
     pub(super) fn has_timed_out(&self) -> bool {
-        matches!(self.journal.remembered(&EffectKey::TimedOut(self.scope.clone())), Some(Remembered::Did(_)))
+        matches!(self.journal.log.remembered(&EffectKey::TimedOut(self.scope.clone())), Some(Remembered::Did(_)))
     }
 
     /// Says something to people. `message` is the id of a text that was shown while it was written.
@@ -162,7 +165,7 @@ impl Scoped {
         message: Option<MessageId>,
     ) -> Result<()> {
         let key = self.key();
-        match self.journal.remembered(&key) {
+        match self.journal.log.remembered(&key) {
             Some(Remembered::Said(_)) => return Ok(()),
             Some(other) => return Err(diverged(&key, "a message", &other)),
             None => self.check_new(&key)?,
@@ -179,18 +182,18 @@ impl Scoped {
             within: self.within(),
             says,
         };
-        let _busy = self.journal.busy();
+        let _busy = self.journal.idle.busy();
         let said = Body::Said { key, message };
-        if is_remembered { self.journal.append_behind(said).await } else { self.journal.append(said).await }
+        if is_remembered { self.journal.log.append_behind(said).await } else { self.journal.log.append(said).await }
     }
 
     /// Does something as long as the run's limit of time allows. What is cut off leaves no record: when the run is executed
     /// again, the limit is exceeded all the more.
     async fn within_duration<T>(&self, work: impl Future<Output = T>) -> Result<T> {
-        let Some(limit) = self.journal.limits.duration else { return Ok(work.await) };
+        let Some(limit) = self.journal.budget.limits.duration else { return Ok(work.await) };
         let mut work = std::pin::pin!(work);
         loop {
-            let left = limit.saturating_sub(self.journal.spent());
+            let left = limit.saturating_sub(self.journal.budget.spent());
             if left.is_zero() {
                 return Err(Stop::failed(
                     FailureKind::Limit,
@@ -210,7 +213,7 @@ impl Scoped {
 async fn sleep_until(journal: &Journal, moment: Option<Timestamp>) {
     let Some(moment) = moment else { return std::future::pending().await };
     loop {
-        let rest = clock::until(journal.clock().now(), moment);
+        let rest = clock::until(journal.context.clock().now(), moment);
         if rest.is_zero() {
             return;
         }

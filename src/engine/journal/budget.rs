@@ -1,15 +1,21 @@
-//! Bounds on what a run executes without asking anybody: the steps of its loops, the records of its log, and what its loops
-//! keep. A run that computes gives way to others, hears a cancel, and keeps to its limit of time.
+//! What a run may use, and what it has used: requests to models, calls of tools, time, the steps of its loops, the records of
+//! its log, and what its loops keep. A run that computes gives way to others, hears a cancel, and keeps to its limit of time.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{Journal, lock};
+use super::lock;
+use super::projection::Projection;
 use crate::chat::{Result, Stop};
+use crate::engine::context::EngineContext;
+use crate::protocol::dialogue;
 use crate::protocol::failure::FailureKind;
+use crate::protocol::log::{LogEntry, Usage};
+use crate::run::spent::Spent;
+use crate::workflow::Limits;
 
 /// How long a run computes before others have their turn.
 const TURN: Duration = Duration::from_millis(5);
@@ -18,51 +24,77 @@ const MOST_KEPT: usize = 64 << 20;
 /// What a value takes beside its text.
 const VALUE: usize = 32;
 
-/// What a run has used of its bounds.
-pub(in crate::engine) struct Bounds {
+/// What a run may use, and what it has used.
+pub(in crate::engine) struct Budget {
+    pub limits: Limits,
+    context: Arc<EngineContext>,
     records: AtomicU64,
     steps: AtomicU64,
     kept: AtomicUsize,
     /// Which bound was met: nothing that the workflow does about a failure goes on from there.
     met: OnceLock<String>,
     turn: Mutex<Instant>,
+    used: Mutex<Used>,
 }
 
-impl Bounds {
-    /// Those of a run whose log has so many records.
-    pub(super) fn new(records: usize) -> Self {
+struct Used {
+    usage: Usage,
+    spent: Spent,
+}
+
+impl Budget {
+    /// That of a run with this log.
+    pub(super) fn new(limits: Limits, context: Arc<EngineContext>, history: &[LogEntry]) -> Self {
         Self {
-            records: AtomicU64::new(records as u64),
+            limits,
+            context,
+            records: AtomicU64::new(history.len() as u64),
             steps: AtomicU64::new(0),
             kept: AtomicUsize::new(0),
             met: OnceLock::new(),
             turn: Mutex::new(Instant::now()),
+            used: Mutex::new(Used { usage: Usage::default(), spent: Spent::of(history) }),
         }
     }
 
-    /// Counts a record that was written.
-    pub(super) fn wrote(&self) {
-        self.records.fetch_add(1, Ordering::Relaxed);
+    /// What the run has used so far.
+    pub(in crate::engine) fn usage(&self) -> Usage {
+        lock(&self.used).usage
     }
-}
 
-impl Journal {
+    /// Counts what a request to a model used; remembered ones count again on replay.
+    pub(in crate::engine) fn count(&self, usage: dialogue::Usage) {
+        lock(&self.used).usage.add(&usage);
+    }
+
+    /// Counts a call of a tool, and returns how many there were.
+    pub(super) fn count_tool_call(&self) -> u64 {
+        let mut used = lock(&self.used);
+        used.usage.tool_calls += 1;
+        used.usage.tool_calls
+    }
+
+    /// How long the run has been at work so far, waiting for people left out.
+    pub(in crate::engine) fn spent(&self) -> Duration {
+        lock(&self.used).spent.until(self.context.clock().now())
+    }
+
     /// Whether a bound was met that no step can go on from.
     pub(in crate::engine) fn is_bound_met(&self) -> bool {
-        self.bounds.met.get().is_some()
+        self.met.get().is_some()
     }
 
     fn met(&self, why: String) -> Stop {
-        Stop::failed(FailureKind::Limit, self.bounds.met.get_or_init(|| why).clone())
+        Stop::failed(FailureKind::Limit, self.met.get_or_init(|| why).clone())
     }
 
     /// Refuses another effect of a run that has met a bound, or whose log has as many records as it may have.
     pub(in crate::engine) fn check_records(&self) -> Result<()> {
-        if let Some(why) = self.bounds.met.get() {
+        if let Some(why) = self.met.get() {
             return Err(Stop::failed(FailureKind::Limit, why.clone()));
         }
         let limit = self.limits.records;
-        if self.bounds.records.load(Ordering::Relaxed) < limit {
+        if self.records.load(Ordering::Relaxed) < limit {
             return Ok(());
         }
         Err(self.met(format!("the run's log has {limit} records, its limit (limits.records)")))
@@ -71,14 +103,14 @@ impl Journal {
     /// Counts a step, and gives way to other runs now and then.
     pub(in crate::engine) async fn count_step(&self) -> Result<()> {
         let limit = self.limits.steps;
-        if self.bounds.steps.fetch_add(1, Ordering::Relaxed) >= limit {
+        if self.steps.fetch_add(1, Ordering::Relaxed) >= limit {
             return Err(self.met(format!("the run has executed {limit} steps, its limit (limits.steps)")));
         }
-        if lock(&self.bounds.turn).elapsed() < TURN {
+        if lock(&self.turn).elapsed() < TURN {
             return Ok(());
         }
         tokio::task::yield_now().await;
-        *lock(&self.bounds.turn) = Instant::now();
+        *lock(&self.turn) = Instant::now();
         match self.limits.duration {
             Some(limit) if self.spent() >= limit => {
                 Err(self.met(format!("the run has been at work for {limit:?}, its limit")))
@@ -88,17 +120,24 @@ impl Journal {
     }
 }
 
+impl Projection for Arc<Budget> {
+    fn apply(&mut self, entry: &LogEntry) {
+        self.records.fetch_add(1, Ordering::Relaxed);
+        lock(&self.used).spent.apply(entry);
+    }
+}
+
 /// The results of a loop's iterations, as long as the loop keeps them.
 pub(in crate::engine) struct Values<'a> {
-    journal: &'a Journal,
+    budget: &'a Budget,
     values: Vec<Value>,
     bytes: usize,
 }
 
 impl<'a> Values<'a> {
     /// None yet.
-    pub(in crate::engine) fn new(journal: &'a Journal) -> Self {
-        Self { journal, values: Vec::new(), bytes: 0 }
+    pub(in crate::engine) fn new(budget: &'a Budget) -> Self {
+        Self { budget, values: Vec::new(), bytes: 0 }
     }
 
     /// Keeps one more.
@@ -106,9 +145,9 @@ impl<'a> Values<'a> {
         let bytes = size(&value);
         self.values.push(value);
         self.bytes += bytes;
-        if self.journal.bounds.kept.fetch_add(bytes, Ordering::Relaxed) + bytes > MOST_KEPT {
+        if self.budget.kept.fetch_add(bytes, Ordering::Relaxed) + bytes > MOST_KEPT {
             let most = MOST_KEPT >> 20;
-            return Err(self.journal.met(format!("the results that the run's loops keep are larger than {most} MiB")));
+            return Err(self.budget.met(format!("the results that the run's loops keep are larger than {most} MiB")));
         }
         Ok(())
     }
@@ -121,7 +160,7 @@ impl<'a> Values<'a> {
 
 impl Drop for Values<'_> {
     fn drop(&mut self) {
-        self.journal.bounds.kept.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.budget.kept.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

@@ -1,31 +1,66 @@
-//! What of a run is in the log, and what is on its way there.
+//! What of a run is in its log, and what is on its way there.
 //!
 //! What came of a request to a model is kept back while the run goes on, and the next record carries it: most often the message
 //! that says it, which the run need not wait for either. Before the run does anything that others would notice, all that has
-//! happened is in the log ([`Journal::settle`]).
+//! happened is in the log ([`EffectLog::settle`]).
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use serde_json::Value;
 
 use super::awaited::Awaited;
-use super::{Journal, Pen, asks_secret, lock};
-use crate::broker::FORGET_EVERY;
+use super::lock;
+use super::projection::Projection;
 use crate::chat::{Result, Stop};
-use crate::engine::prompts::Noting;
+use crate::engine::context::EngineContext;
+use crate::engine::prompts::{Noting, Prompts};
+use crate::fastagency::mirror::FastAgencyMirror;
+use crate::ids::RunId;
+use crate::message::Message;
 use crate::protocol::dialogue::Request;
-use crate::protocol::effect_key::EffectKey;
+use crate::protocol::effect_key::{EffectKey, EffectScope};
 use crate::protocol::failure::FailureKind;
-use crate::protocol::log::{Body, Done, Outcome, Record};
+use crate::protocol::log::{Body, Done, LogEntry, Outcome, Record};
 use crate::run;
-use crate::run::redaction;
+use crate::run::writer::Writer;
 use crate::workflow::ModelUse;
 
+/// What the log remembers of an effect.
+#[derive(Debug, Clone)]
+pub(in crate::engine) enum Remembered {
+    Said(Box<Message>),
+    Did(Outcome),
+    Calling,
+}
+
+/// The effects of a run: those that its log remembers, and those that are written into it.
+pub(in crate::engine) struct EffectLog {
+    run: RunId,
+    context: Arc<EngineContext>,
+    remembered: Mutex<HashMap<EffectKey, Remembered>>,
+    /// What may be called in the whole run.
+    allowed: Mutex<HashSet<Arc<str>>>,
+    prompts: Mutex<Prompts>,
+    behind: Mutex<Behind>,
+    /// How many bytes the log holds.
+    bytes: AtomicU64,
+    pen: tokio::sync::Mutex<Pen>,
+}
+
+/// The writer, and what follows the log as it writes.
+struct Pen {
+    writer: Writer,
+    projections: Vec<Box<dyn Projection>>,
+    mirror: Option<FastAgencyMirror>,
+}
+
 /// What is not in the log yet although the run has gone on.
-pub(super) enum Behind {
+enum Behind {
     Nothing,
     /// A finished effect, which the next record carries: a reply is followed by the message that says it. If the run has
     /// something to wait for first, it is stored alone, at once.
@@ -52,8 +87,70 @@ impl Behind {
     }
 }
 
-impl Journal {
-    /// Appends a record, and tells the projections.
+impl EffectLog {
+    /// The log of a run that was claimed just now, with what follows it.
+    pub(super) fn new(
+        context: Arc<EngineContext>,
+        history: Vec<LogEntry>,
+        writer: Writer,
+        projections: Vec<Box<dyn Projection>>,
+        mirror: Option<FastAgencyMirror>,
+    ) -> Self {
+        let mut remembered = remember(history);
+        let allowed = remembered.extract_if(|key, _| key.permission().is_some());
+        let allowed = allowed.filter_map(|(key, _)| key.permission().cloned()).collect();
+        Self {
+            run: writer.run(),
+            context,
+            remembered: Mutex::new(remembered),
+            allowed: Mutex::new(allowed),
+            prompts: Mutex::default(),
+            behind: Mutex::new(Behind::Nothing),
+            bytes: writer.bytes().into(),
+            pen: tokio::sync::Mutex::new(Pen { writer, projections, mirror }),
+        }
+    }
+
+    /// What the log remembers of the effect; each is asked for once.
+    pub(in crate::engine) fn remembered(&self, key: &EffectKey) -> Option<Remembered> {
+        lock(&self.remembered).remove(key)
+    }
+
+    /// An effect of the scope with a number above `number` that the log remembers. Within a scope everything happens in
+    /// order: if there is one, what comes before it cannot be new.
+    pub(in crate::engine) fn remembered_after(&self, scope: &EffectScope, number: u32) -> Option<EffectKey> {
+        lock(&self.remembered).keys().find(|key| key.is_after(scope, number)).cloned()
+    }
+
+    /// Whether the run has a person's permission for every call of a tool.
+    pub(in crate::engine) fn is_allowed(&self, tool: &str) -> bool {
+        lock(&self.allowed).contains(tool)
+    }
+
+    /// Notes that the run may call a tool from now on.
+    pub(in crate::engine) async fn allow(self: &Arc<Self>, tool: Arc<str>) -> Result<()> {
+        if !self.is_allowed(&tool) {
+            let outcome = Outcome::Value(Value::Bool(true));
+            self.append(Body::Did { key: EffectKey::Permission(tool.clone()), outcome }).await?;
+            lock(&self.allowed).insert(tool);
+        }
+        Ok(())
+    }
+
+    /// Why nothing more is to be done in a run whose log is too large; none: it is not.
+    pub(in crate::engine) fn too_large(&self) -> Option<String> {
+        let most = self.context.max_run_bytes.filter(|most| self.bytes.load(Ordering::Relaxed) >= *most)?;
+        Some(format!("the log of the run holds {} MiB, the limit of one run (worker.max_run_bytes)", most >> 20))
+    }
+
+    /// Remembers that a limit was met instead of performing an effect, and returns the failure.
+    pub(in crate::engine) async fn refuse(self: &Arc<Self>, key: EffectKey, why: String) -> Result<Stop> {
+        let outcome = Outcome::Failed { kind: FailureKind::Limit, message: why.clone() };
+        self.append(Body::Did { key, outcome }).await?;
+        Ok(Stop::failed(FailureKind::Limit, why))
+    }
+
+    /// Appends a record, and tells what follows the log.
     ///
     /// Boxed: thousands of runs wait for a person, and what waits must not have the room in it that writing takes.
     pub(in crate::engine) fn append(self: &Arc<Self>, body: Body) -> BoxFuture<'_, Result<()>> {
@@ -81,7 +178,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Notes a request to a model, for [`Journal::done`].
+    /// Notes a request to a model, for [`EffectLog::done`].
     pub(in crate::engine) fn note(&self, key: &EffectKey, llm: &ModelUse, request: &Request) -> Noting {
         lock(&self.prompts).note(key, llm, request)
     }
@@ -137,8 +234,8 @@ impl Journal {
     }
 
     fn store_behind(self: &Arc<Self>, record: Record) {
-        let journal = self.clone();
-        let storing = async move { journal.write(record).await.map(drop) };
+        let log = self.clone();
+        let storing = async move { log.write(record).await.map(drop) };
         *lock(&self.behind) = Behind::Storing(Awaited::new(storing));
     }
 
@@ -167,38 +264,42 @@ impl Journal {
     }
 
     /// Gives up what is being stored: the run leaves memory.
-    pub(in crate::engine) fn abandon(&self) {
+    pub(super) fn abandon(&self) {
         *lock(&self.behind) = Behind::Nothing;
     }
 
+    /// Writes a record at once, and returns its sequence.
     pub(super) async fn write(&self, record: Record) -> Result<u64> {
-        self.notices.announce(self.run, &record.body).await?;
+        self.context.notices.announce(self.run, &record.body).await?;
         let mut pen = self.pen.lock().await;
-        let Pen { writer, summary, watch, copier, shelver, records } = &mut *pen;
-        let before = *records;
-        let written = writer.append(record, self.clock().now()).await.map_err(|error| match error {
+        let Pen { writer, projections, mirror } = &mut *pen;
+        let written = writer.append(record, self.context.clock().now()).await.map_err(|error| match error {
             run::Error::Unstorable { source, .. } => {
                 Stop::failed(FailureKind::Template, format!("what happened cannot be stored: {source}"))
             }
             error => error.into(),
         })?;
-        for placed in written {
-            *records += 1;
-            self.bounds.wrote();
-            summary.apply(&redaction::placed(shelver.redactor(), &placed));
-            watch.saw(summary, &placed);
-            {
-                let mut state = lock(&self.state);
-                state.spent.apply(&placed);
-                state.asked_secret |= asks_secret(&placed.record.body);
-            }
-            if let Some(copier) = copier {
-                copier.copy(&placed).await?;
+        for entry in written {
+            projections.iter_mut().for_each(|projection| projection.apply(&entry));
+            if let Some(mirror) = mirror {
+                mirror.copy(&entry).await?;
             }
         }
-        // Told from the place in the log, so that it is due whoever has the run.
-        shelver.put(summary, before / FORGET_EVERY < *records / FORGET_EVERY);
-        self.log_bytes.store(writer.bytes(), Ordering::Relaxed);
+        projections.iter_mut().for_each(|projection| projection.appended());
+        self.bytes.store(writer.bytes(), Ordering::Relaxed);
         Ok(writer.last())
     }
+}
+
+fn remember(history: Vec<LogEntry>) -> HashMap<EffectKey, Remembered> {
+    let mut remembered = HashMap::new();
+    for entry in history {
+        match entry.record.body {
+            Body::Said { key, message } => remembered.insert(key, Remembered::Said(Box::new(message))),
+            Body::Did { key, outcome } => remembered.insert(key, Remembered::Did(outcome)),
+            Body::Calling { key, .. } => remembered.insert(key, Remembered::Calling),
+            _ => None,
+        };
+    }
+    remembered
 }

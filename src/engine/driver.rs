@@ -1,0 +1,228 @@
+//! Drives one run until it leaves memory: executes its workflow from the start against what its log remembers, hears its bell,
+//! and decides when it is parked.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::broker::{self, Bell, Job, Reason, Slot, Stored};
+use crate::chat::{Result, Stop};
+use crate::clock::{self, Timestamp};
+use crate::engine::Error;
+use crate::engine::ending::{self, Left};
+use crate::engine::journal::Journal;
+use crate::engine::steps;
+use crate::lifecycle::Shutdown;
+use crate::protocol::failure::FailureKind;
+use crate::protocol::log::Body;
+use crate::protocol::queue_name::QueueName;
+use crate::workflow::Workflow;
+
+/// What happens to a run in memory.
+enum DriverEvent {
+    /// After a lapse of the worker's lease the run is not known to be its own.
+    Unowned(Error),
+    /// The workflow has ended, or cannot go on.
+    Executed(Result<Value>),
+    /// What the workflow has done cannot be stored.
+    Unstored(Stop),
+    /// What lay in the slot for cancels when the run was taken.
+    LookedForCancel(Option<Stored>),
+    /// Something came into the inbox; none: the bell is to be heard anew.
+    Rang(Option<Bell>),
+    /// The run may have been idle for long enough.
+    MayPark,
+    /// The worker stops now.
+    Stopping,
+}
+
+/// How the execution of a workflow comes to its end.
+enum Over {
+    Executed(Result<Value>),
+    Cancelled(Bytes),
+    /// The run is not over; it leaves memory.
+    Left(Left),
+}
+
+/// What came of parking.
+enum Parking {
+    /// The run is out of memory.
+    Out,
+    /// An answer came meanwhile, and the run goes on here.
+    Answered,
+    /// A cancel came meanwhile.
+    Cancelled(Bytes),
+    /// The store does not take the moment that the run waits for: why.
+    Refused(String),
+}
+
+/// A workflow being executed.
+type Execute = Pin<Box<dyn Future<Output = Result<Value>> + Send>>;
+
+/// Drives a run whose bell is heard already, until it leaves memory. `park_after`: how long a run that only waits is kept there.
+pub(super) async fn drive(
+    journal: &Arc<Journal>,
+    workflow: Arc<Workflow>,
+    bell: futures_util::stream::BoxStream<'static, Bell>,
+    park_after: Duration,
+    shutdown: &Shutdown,
+) -> Result<Left> {
+    let (ending, cancelling) = (ending::own_scope(&workflow, "end"), ending::own_scope(&workflow, "cancel"));
+    let driver = Driver { journal, park_after, shutdown };
+    let execution: Execute = Box::pin(steps::execute(workflow, journal.clone()));
+    // What is awaited inside is boxed where it is large: this future is what a run that waits costs.
+    match driver.until_over(execution, bell).await? {
+        Over::Executed(done) => Box::pin(ending::finish(journal, done, ending)).await,
+        Over::Cancelled(payload) => Box::pin(ending::cancel(journal, &payload, cancelling)).await,
+        Over::Left(left) => Ok(left),
+    }
+}
+
+struct Driver<'a> {
+    journal: &'a Arc<Journal>,
+    park_after: Duration,
+    shutdown: &'a Shutdown,
+}
+
+impl Driver<'_> {
+    /// Drives the execution until it is over; it is dropped then.
+    async fn until_over(
+        &self,
+        mut execution: Execute,
+        mut bell: futures_util::stream::BoxStream<'static, Bell>,
+    ) -> Result<Over> {
+        let (journal, shutdown) = (self.journal, self.shutdown);
+        // A cancel may have come before the bell was heard.
+        let cancelled = journal.clone();
+        let mut look = Box::pin(async move { cancelled.inbox.get(Slot::Cancel).await });
+        let mut looked = false;
+        let doubting = journal.clone();
+        let mut lost = Box::pin(async move { doubting.ownership.watch_lease().await });
+        loop {
+            let park_at = journal.idle_since().map(|since| since + self.park_after);
+            let park_at = park_at.filter(|_| !self.is_due_soon());
+            let event = tokio::select! {
+                biased;
+                lost = &mut lost => DriverEvent::Unowned(lost),
+                done = &mut execution => DriverEvent::Executed(done),
+                failure = journal.log.failure_behind() => DriverEvent::Unstored(failure),
+                found = &mut look, if !looked => DriverEvent::LookedForCancel(found?),
+                // Also by a run that does one thing after the other without ever waiting.
+                rang = tokio::task::coop::unconstrained(bell.next()) => DriverEvent::Rang(rang),
+                () = idle_until(park_at, shutdown) => DriverEvent::MayPark,
+                () = shutdown.hard() => DriverEvent::Stopping,
+            };
+            match event {
+                DriverEvent::Unowned(lost) => return Err(lost.into()),
+                DriverEvent::Executed(done) => return Ok(Over::Executed(done)),
+                DriverEvent::Unstored(failure) => return Ok(Over::Executed(Err(failure))),
+                DriverEvent::LookedForCancel(Some(stored)) => return Ok(Over::Cancelled(stored.payload)),
+                DriverEvent::LookedForCancel(None) => looked = true,
+                DriverEvent::Rang(Some(Bell::Rang { slot, stored })) => match slot {
+                    Slot::Answer(question) => journal.deliver(question, stored),
+                    // Of interest to whoever opens a password only.
+                    Slot::Key => {}
+                    Slot::Peek => Box::pin(journal.tell_writing()).await,
+                    Slot::Cancel => return Ok(Over::Cancelled(stored.payload)),
+                },
+                DriverEvent::Rang(Some(Bell::Gap)) => {
+                    if let Some(cancelled) = Box::pin(self.look_into_inbox()).await? {
+                        return Ok(Over::Cancelled(cancelled));
+                    }
+                }
+                DriverEvent::Rang(None) => bell = journal.context.broker.inbox.bell(journal.run).await?,
+                // Something may have begun since: only what still waits is parked.
+                DriverEvent::MayPark if !self.may_park() => {}
+                DriverEvent::MayPark => match Box::pin(self.park()).await? {
+                    Parking::Out => return Ok(Over::Left(Left::Parked)),
+                    Parking::Answered => {}
+                    Parking::Refused(why) => {
+                        return Ok(Over::Executed(Err(Stop::failed(FailureKind::Wait, why))));
+                    }
+                    Parking::Cancelled(payload) => return Ok(Over::Cancelled(payload)),
+                },
+                DriverEvent::Stopping => {
+                    drop(execution);
+                    // Due at once, by everybody's clock: whoever takes it next need not wait for this worker's lease to end.
+                    journal.log.append(Body::Parked { until: Some(Timestamp::UNIX_EPOCH) }).await?;
+                    return Ok(Over::Left(Left::HandedBack));
+                }
+            }
+        }
+    }
+
+    /// Whether the run goes on by itself so soon that to park it is not worth while.
+    fn is_due_soon(&self) -> bool {
+        let soon = self.park_after.min(Duration::from_secs(1));
+        let now = self.journal.context.clock().now();
+        self.journal.idle.earliest_deadline().is_some_and(|until| clock::until(now, until) < soon)
+    }
+
+    /// Whether the run has been idle for long enough, or is idle and the worker is ending.
+    fn may_park(&self) -> bool {
+        let is_idle = |since: Instant| self.shutdown.has_begun() || since.elapsed() >= self.park_after;
+        self.journal.idle_since().is_some_and(is_idle) && !self.is_due_soon()
+    }
+
+    /// Parks a run that only waits. The record comes first, the look into the inbox after it: an answer that came meanwhile
+    /// is either seen here, or its giver sees the record and queues the run; or both, and then the log decides who goes on.
+    async fn park(&self) -> Result<Parking> {
+        let journal = self.journal;
+        let until = journal.idle.earliest_deadline();
+        if let Some(at) = until {
+            let job = Job { run: journal.run, reason: Reason::Timer };
+            let queue = QueueName::Workflow(journal.created.workflow.clone());
+            match journal.context.broker.queue.schedule(&queue, &job, at).await {
+                Ok(()) => {}
+                // It will not take it another time either: to let go of the run would have it come back for ever.
+                Err(broker::Error::Refused { reason, .. }) => {
+                    return Ok(Parking::Refused(format!("the run cannot wait until {at}: {reason}")));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        journal.log.append(Body::Parked { until }).await?;
+        let cancelled = journal.inbox.get(Slot::Cancel).await?;
+        let mut answers = Vec::new();
+        for question in journal.inbox.awaited() {
+            answers.extend(journal.inbox.get(Slot::Answer(question)).await?.map(|stored| (question, stored)));
+        }
+        if cancelled.is_none() && answers.is_empty() {
+            return Ok(Parking::Out);
+        }
+        journal.claim_again().await?;
+        for (question, stored) in answers {
+            journal.deliver(question, stored);
+        }
+        Ok(cancelled.map_or(Parking::Answered, |stored| Parking::Cancelled(stored.payload)))
+    }
+
+    /// After a gap in the bell: hands over every answer that is there, and says whether there is a cancel.
+    async fn look_into_inbox(&self) -> Result<Option<Bytes>> {
+        let journal = self.journal;
+        for question in journal.inbox.awaited() {
+            if let Some(stored) = journal.inbox.get(Slot::Answer(question)).await? {
+                journal.deliver(question, stored);
+            }
+        }
+        Ok(journal.inbox.get(Slot::Cancel).await?.map(|stored| stored.payload))
+    }
+}
+
+/// Waits until the run may be parked: when it has been idle for long enough, or at once when the worker is ending.
+async fn idle_until(park_at: Option<Instant>, shutdown: &Shutdown) {
+    let Some(park_at) = park_at else {
+        // Looked at again soon: what is busy now may be idle then.
+        return tokio::time::sleep(Duration::from_secs(1)).await;
+    };
+    tokio::select! {
+        () = tokio::time::sleep_until(park_at) => {}
+        () = shutdown.soft() => tokio::time::sleep(Duration::from_millis(50)).await,
+    }
+}

@@ -1,0 +1,167 @@
+//! One run in memory. Every effect of the workflow goes through here (see [`crate::engine::effects`]); the driver in
+//! [`crate::engine::driver`] watches it and decides when the run is parked.
+//!
+//! Each of its parts knows its own matter alone; what takes several of them is done here.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::time::Instant;
+
+use crate::broker::Stored;
+use crate::chat::{Result, Stop};
+use crate::engine::context::EngineContext;
+use crate::fastagency::mirror::FastAgencyMirror;
+use crate::ids::{MessageId, RunId};
+use crate::metrics::{OfWorkflow, metrics};
+use crate::protocol::effect_key::EffectKey;
+use crate::protocol::log::{Body, Created, Outcome, Record};
+use crate::run::attach::Delta;
+use crate::run::claim::{Owned, last_claim};
+use crate::workflow::Limits;
+
+mod awaited;
+mod budget;
+mod effect_log;
+mod idle;
+mod inbox;
+mod ownership;
+mod projection;
+mod secrets;
+mod texts;
+
+pub(super) use budget::{Budget, Values};
+pub(super) use effect_log::{EffectLog, Remembered};
+pub(super) use texts::Writing;
+
+use idle::IdleTracker;
+use inbox::RunInbox;
+use ownership::OwnershipGuard;
+use projection::{Projection, PublishedSummary};
+use secrets::SecretStore;
+use texts::StreamingTexts;
+
+/// One run in memory.
+pub(super) struct Journal {
+    pub run: RunId,
+    pub created: Created,
+    pub context: Arc<EngineContext>,
+    /// The figures of the run's workflow.
+    pub figures: Arc<OfWorkflow>,
+    pub log: Arc<EffectLog>,
+    pub inbox: RunInbox,
+    pub secrets: Arc<SecretStore>,
+    pub budget: Arc<Budget>,
+    pub idle: IdleTracker,
+    pub ownership: OwnershipGuard,
+    pub texts: StreamingTexts,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is guarded is valid after every statement, so a panic elsewhere leaves nothing half-done.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Journal {
+    /// The journal of a run that was claimed just now.
+    pub(super) fn new(
+        context: Arc<EngineContext>,
+        owned: Owned,
+        limits: Limits,
+        mirror: Option<FastAgencyMirror>,
+    ) -> Self {
+        let Owned { created, history, writer, lapses, .. } = owned;
+        let run = writer.run();
+        let figures = metrics().workflow(created.workflow.as_str());
+        let epoch = last_claim(&history).map_or(0, |(_, epoch)| epoch);
+        let budget = Arc::new(Budget::new(limits, context.clone(), &history));
+        let secrets = Arc::new(SecretStore::new(run, context.clone(), &history));
+        let summary = PublishedSummary::begin(run, &history, figures.clone(), context.shelver.clone());
+        let projections: Vec<Box<dyn Projection>> =
+            vec![Box::new(summary), Box::new(budget.clone()), Box::new(secrets.clone())];
+        Self {
+            run,
+            created,
+            figures,
+            inbox: RunInbox::new(run, context.clone()),
+            secrets,
+            budget,
+            idle: IdleTracker::new(),
+            ownership: OwnershipGuard::new(run, context.clone(), writer.last(), epoch, lapses),
+            texts: StreamingTexts::new(context.clone()),
+            log: Arc::new(EffectLog::new(context.clone(), history, writer, projections, mirror)),
+            context,
+        }
+    }
+
+    /// Since when the run does nothing but wait, so that it may leave memory; none if it may not.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        self.idle.since().filter(|_| !self.secrets.is_held())
+    }
+
+    /// Takes the run again that this worker has just parked: to a parked run nobody has a right, and another may have been
+    /// called meanwhile.
+    pub(super) async fn claim_again(&self) -> Result<()> {
+        self.log.settle().await?;
+        let lapses = self.context.lease.lapses();
+        let seq = self.log.write(Record::new(self.ownership.next_claim())).await?;
+        self.ownership.claimed(seq, lapses);
+        Ok(())
+    }
+
+    /// Takes what came into the inbox as the answer to a question.
+    pub(super) fn deliver(&self, question: MessageId, stored: Stored) {
+        if stored.seq == 0 {
+            // Told, not stored.
+            self.secrets.hear(question, &stored.payload);
+        } else {
+            self.inbox.deliver(question, stored);
+        }
+    }
+
+    /// Notes that a tool is being called: in the log, so that people see what was under way, and for the limit. Returns
+    /// whether it is called for the first time: a call that the log remembers was counted before.
+    pub(super) async fn begin_tool_call(&self, key: EffectKey, digest: Option<&str>) -> Result<bool> {
+        let is_known = match self.log.remembered(&key) {
+            Some(Remembered::Did(Outcome::Failed { kind, message })) => return Err(Stop::failed(kind, message)),
+            known => known.is_some(),
+        };
+        if !is_known {
+            self.budget.check_records()?;
+        }
+        let used = self.budget.count_tool_call();
+        if is_known {
+            return Ok(false);
+        }
+        let too_many = self.budget.limits.tool_calls.filter(|limit| used > *limit);
+        let why = too_many.map(|limit| format!("the run has called {limit} tools, its limit"));
+        match why.or_else(|| self.log.too_large()) {
+            Some(why) => Err(self.log.refuse(key, why).await?),
+            None => {
+                let digest = digest.map(str::to_owned);
+                self.log.append(Body::Calling { key, digest }).await.map(|()| true)
+            }
+        }
+    }
+
+    /// Tells followers a piece of text, if the run is certainly this worker's. One that is lost is made good by the message
+    /// itself.
+    pub(super) async fn whisper(&self, delta: &Delta) {
+        if !self.ownership.is_certain() {
+            return;
+        }
+        let payload = serde_json::to_vec(delta).expect("a delta is JSON");
+        let _ = self.context.broker.log.whisper(self.run, payload.into()).await;
+    }
+
+    /// Tells followers again what is being written, from its beginning: somebody has come late.
+    pub(super) async fn tell_writing(&self) {
+        for delta in self.texts.so_far() {
+            self.whisper(&delta).await;
+        }
+    }
+
+    /// Gives up what is being stored: the run leaves memory.
+    pub(super) fn abandon(&self) {
+        self.log.abandon();
+    }
+}
