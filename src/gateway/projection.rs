@@ -1,78 +1,12 @@
-//! What `/api` shows of a run: records and summaries as the types of the interface ([`crate::protocol::api`]).
+//! What `/api` shows of a run's log: records as the types of the interface ([`crate::protocol::api`]).
 
 use serde_json::{Value, json};
 
 use crate::gateway::markdown;
 use crate::message::{self, Content, Message};
-use crate::protocol::api::{
-    AskingRunView, AuditRunView, EndedView, ErasureView, MessageView, QuestionView, RecordBodyView, RecordView,
-    RemovalView, RunQuestionView, RunView,
-};
-use crate::run::record::{Body, LogEntry, Outcome, Removal};
-use crate::run::summary::{OpenQuestion, Summary};
+use crate::protocol::api::{EndedView, MessageView, RecordBodyView, RecordView};
+use crate::run::record::{Body, LogEntry, Outcome};
 use crate::visible;
-
-impl From<&Summary> for RunView {
-    fn from(summary: &Summary) -> Self {
-        let question = summary.questions.first();
-        Self {
-            id: summary.id,
-            workflow: summary.workflow.as_ref().map(ToString::to_string),
-            title: summary.title.clone(),
-            state: summary.state,
-            outcome: summary.outcome,
-            reason: summary.reason.clone(),
-            question: question.map(|open| RunQuestionView { id: open.id, prompt: open.prompt.clone() }),
-            user: summary.user.as_ref().map(ToString::to_string),
-            created_at: summary.created_at,
-            updated_at: summary.updated_at,
-            unreadable: Vec::new(),
-        }
-    }
-}
-
-impl From<&Summary> for AuditRunView {
-    fn from(summary: &Summary) -> Self {
-        let removed = summary.removed.as_deref();
-        Self {
-            run: RunView::from(summary),
-            worker: summary.worker.map(|worker| worker.to_string()),
-            removed: removed.map(RemovalView::from),
-            usage: removed.map(|removal| removal.evidence.as_ref().map(|evidence| evidence.usage)),
-        }
-    }
-}
-
-impl From<&Removal> for RemovalView {
-    fn from(removal: &Removal) -> Self {
-        Self {
-            at: removal.at,
-            by: removal.by.clone(),
-            reason: removal.reason.clone(),
-            rule: removal.rule.clone(),
-            erased: removal.erased.as_ref().map(|erasure| ErasureView {
-                by: erasure.by.clone(),
-                reason: erasure.reason.clone(),
-                at: erasure.at,
-            }),
-        }
-    }
-}
-
-impl From<(&Summary, &OpenQuestion)> for QuestionView {
-    fn from((summary, question): (&Summary, &OpenQuestion)) -> Self {
-        Self {
-            id: question.id,
-            prompt: question.prompt.clone(),
-            asked_at: question.at,
-            run: AskingRunView {
-                id: summary.id,
-                workflow: summary.workflow.as_ref().map(ToString::to_string),
-                title: summary.title.clone(),
-            },
-        }
-    }
-}
 
 /// A record, as the events of a run show it; `None` for what is nobody's business but the worker's.
 pub fn record(placed: &LogEntry) -> Option<RecordView> {
@@ -189,7 +123,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Timestamp;
-    use crate::ids::{MessageId, Name, RunId, WorkerId};
+    use crate::ids::{Name, RunId, WorkerId};
     use crate::message::{MultipleChoice, TextInput};
     use crate::protocol::answer::{AnswerOutcome, AnswerRecord};
     use crate::protocol::failure::FailureKind;
@@ -341,28 +275,5 @@ mod tests {
             let placed = LogEntry { seq: 1, at: Timestamp::UNIX_EPOCH, record: Record::new(body) };
             assert_eq!(record(&placed), None);
         }
-    }
-
-    #[test]
-    fn a_run_is_shown_with_its_oldest_question() {
-        let mut summary = Summary::new(id('a'));
-        for placed in [
-            LogEntry { seq: 1, at: Timestamp::UNIX_EPOCH, record: Record::new(Body::Created(created())) },
-            LogEntry {
-                seq: 2,
-                at: Timestamp::UNIX_EPOCH,
-                record: Record::new(said(Content::TextInput(TextInput {
-                    prompt: Some("name?".into()),
-                    ..Default::default()
-                }))),
-            },
-        ] {
-            summary.apply(&placed);
-        }
-        let wanted = json!({"id": "a".repeat(32), "workflow": "echo", "title": null, "state": "waiting", "outcome": null,
-                "reason": null, "question": {"id": id::<MessageId>('1'), "prompt": "name?"}, "user": null,
-                "created_at": "1970-01-01T00:00:00Z", "updated_at": "1970-01-01T00:00:00Z"});
-        // The order of the fields is that of the documentation.
-        assert_eq!(serde_json::to_string(&RunView::from(&summary)).unwrap(), wanted.to_string());
     }
 }

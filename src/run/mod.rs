@@ -22,6 +22,7 @@ pub mod spent;
 pub mod start;
 pub mod summary;
 pub mod sweep;
+mod view;
 pub mod writer;
 
 pub use crate::protocol::log as record;

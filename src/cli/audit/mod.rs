@@ -312,7 +312,7 @@ async fn selected(which: &Which, source: &Source) -> Result<Vec<Row>, CliError> 
         Source::Broker { broker, redactor, .. } => {
             let mut all = audit::listed(broker, &selection).await?;
             all.iter_mut().for_each(|run| redaction::summary(redactor, run));
-            all.iter().map(Row::from).collect()
+            all.iter().map(row).collect()
         }
         Source::Gateway(client) => match client.audited(&selection.query(), MOST_LISTED).await {
             Ok(runs) => return Ok(runs.into_iter().map(Row::from).collect()),
@@ -330,7 +330,7 @@ async fn heads(source: &Source) -> Result<Vec<(Row, u64)>, CliError> {
         Source::Broker { broker, redactor, .. } => {
             let shown = |mut run: Summary| {
                 redaction::summary(redactor, &mut run);
-                (Row::from(&run), run.seq)
+                (row(&run), run.seq)
             };
             Ok(list_all(broker).await?.into_iter().map(shown).collect())
         }
@@ -360,24 +360,10 @@ struct Row {
     removed: Option<Value>,
 }
 
-impl From<&Summary> for Row {
-    fn from(summary: &Summary) -> Self {
-        let question = summary.questions.first();
-        Self {
-            id: summary.id,
-            workflow: summary.workflow.as_ref().map(ToString::to_string),
-            title: summary.title.clone(),
-            state: summary.state,
-            outcome: summary.outcome,
-            reason: summary.reason.clone(),
-            question: question.map(|open| RunQuestionView { id: open.id, prompt: open.prompt.clone() }),
-            user: summary.user.as_ref().map(ToString::to_string),
-            worker: summary.worker.map(|worker| worker.to_string()),
-            created_at: summary.created_at,
-            updated_at: summary.updated_at,
-            removed: summary.removed.as_ref().map(|removal| serde_json::json!(removal)),
-        }
-    }
+/// A run as the broker has it: of a removed one it tells more than a gateway does.
+fn row(summary: &Summary) -> Row {
+    let removed = summary.removed.as_ref().map(|removal| serde_json::json!(removal));
+    Row { removed, ..Row::from(AuditRunView::from(summary)) }
 }
 
 impl From<RunView> for Row {
