@@ -1,8 +1,12 @@
-//! The house of `docs/explanation/architecture.md`, kept true: a module names only modules on lower floors, and neighbours on one
-//! floor do not name each other.
+//! The house of `docs/explanation/architecture.md`, kept true: a module names only modules on lower floors, neighbours on one
+//! floor do not name each other, and inside a module no neighbours name each other in a circle.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+mod source;
+
+use source::{Modules, strangers};
 
 /// Every top-level module and its floor.
 const FLOORS: &[(&str, u8)] = &[
@@ -66,69 +70,61 @@ const STEPS: [(&str, &str); 12] = [
 /// These stand higher, and still do not name each other: what is stored, and how agents talk, knows no server of models.
 const APART: [(&str, &str); 3] = [("run", "model"), ("chat", "model"), ("audit", "model")];
 
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).expect("a readable folder") {
-        let path = entry.expect("a readable entry").path();
-        if path.is_dir() {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
-}
-
-/// The top-level module that a file belongs to.
-fn module_of(source: &Path, root: &Path) -> String {
-    let relative = source.strip_prefix(root).expect("a file below src");
-    let first = relative.iter().next().expect("a file name").to_string_lossy();
-    first.trim_end_matches(".rs").to_owned()
-}
-
-/// The top-level modules that a text names by `crate::`, its comments and tests left out.
-fn named(text: &str) -> Vec<String> {
-    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-    let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
-    let mut names = Vec::new();
-    for line in lines {
-        for rest in line.split("crate::").skip(1) {
-            let inside = rest.strip_prefix('{').unwrap_or(rest);
-            let name: String = inside.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
-            names.push(name);
-        }
-    }
-    names
+fn modules() -> Modules {
+    Modules::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))
 }
 
 #[test]
 fn a_module_names_only_modules_on_lower_floors() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let floors: BTreeMap<&str, u8> = FLOORS.iter().copied().collect();
-    let mut files = Vec::new();
-    sources(&root, &mut files);
     let mut breaches = Vec::new();
-    for file in files {
-        let module = module_of(&file, &root);
+    for (names, source) in modules().0 {
+        let module = names[0].as_str();
         if module == "main" || module == "lib" {
             continue;
         }
-        let Some(floor) = floors.get(module.as_str()) else {
-            breaches.push(format!("{}: the module {module} has no floor", file.display()));
+        let Some(floor) = floors.get(module) else {
+            breaches.push(format!("{}: the module {module} has no floor", source.file.display()));
             continue;
         };
-        let text = std::fs::read_to_string(&file).expect("a readable source");
-        for name in named(&text) {
-            let step = STEPS.contains(&(module.as_str(), name.as_str()));
+        for name in source.named.iter().filter_map(|path| path.first()) {
+            let step = STEPS.contains(&(module, name));
             let below = floors.get(name.as_str()).is_some_and(|below| below < floor);
             // A macro or an item of the crate's root has no floor.
             let known = floors.contains_key(name.as_str());
-            let apart = APART.contains(&(module.as_str(), name.as_str()));
+            let apart = APART.contains(&(module, name));
             if name != module && known && (apart || !below && !step) {
-                breaches.push(format!("{}: {module} (floor {floor}) names {name}", file.display()));
+                breaches.push(format!("{}: {module} (floor {floor}) names {name}", source.file.display()));
             }
         }
     }
     breaches.sort();
     breaches.dedup();
+    assert!(breaches.is_empty(), "\n{}", breaches.join("\n"));
+}
+
+#[test]
+fn inside_a_module_no_neighbours_name_each_other_in_a_circle() {
+    let circles = modules().circles();
+    assert!(circles.is_empty(), "\n{}", circles.join("\n"));
+}
+
+#[test]
+fn the_functions_of_a_type_are_in_its_file() {
+    let mut breaches = Vec::new();
+    for source in modules().0.into_values() {
+        // A macro writes the ids.
+        let strangers = strangers(&source.code).into_iter().filter(|name| name != "RunId");
+        breaches.extend(strangers.map(|name| format!("{}: functions of {name}", source.file.display())));
+    }
+    assert!(breaches.is_empty(), "\n{}", breaches.join("\n"));
+}
+
+#[test]
+fn a_module_with_files_of_its_own_is_a_folder_with_mod_rs() {
+    let beside = |source: &source::Module| source.file.with_extension("").is_dir();
+    let breaches: Vec<String> =
+        modules().0.into_values().filter(beside).map(|source| source.file.display().to_string()).collect();
     assert!(breaches.is_empty(), "\n{}", breaches.join("\n"));
 }
 
@@ -143,18 +139,13 @@ const UNMEASURED: [(&str, &str); 4] = [
 #[test]
 fn json_is_measured_before_it_is_read() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    sources(&root, &mut files);
     let reads =
         ["serde_json::from_str", "serde_json::from_slice", "serde_json::from_reader", ".json::<", ".json().await"];
     let mut breaches = Vec::new();
-    for file in files {
-        let name = file.strip_prefix(&root).expect("a file below src").display().to_string();
-        let is_test = ["tests.rs", "testing.rs"].iter().any(|test| name.ends_with(test));
-        let text = std::fs::read_to_string(&file).expect("a readable source");
-        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-        let found = reads.iter().any(|read| code.contains(read));
-        if found && !is_test && !UNMEASURED.iter().any(|(known, _)| *known == name) {
+    for source in modules().0.into_values() {
+        let name = source.file.strip_prefix(&root).expect("a file below src").display().to_string();
+        let found = reads.iter().any(|read| source.code.contains(read));
+        if found && !UNMEASURED.iter().any(|(known, _)| *known == name) {
             breaches.push(format!("{name}: use bounds::read or bounds::parse"));
         }
     }

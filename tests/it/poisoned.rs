@@ -717,7 +717,7 @@ async fn what_a_door_takes_every_reader_reads() {
                     serde_json::from_str::<Value>(&json!({"events": [shown]}).to_string()).expect(&context);
                 }
                 if let Some(message) = placed.record.message() {
-                    let frame = fastagency::message::envelope(run, message).to_string();
+                    let frame = fastagency::fastagency::envelope::envelope(run, message).to_string();
                     serde_json::from_str::<Value>(&frame).expect(&context);
                 }
             }
