@@ -10,6 +10,11 @@ const FILE_ENDINGS: [&str; 20] = [
     "toml", "txt", "xml", "yaml", "yml",
 ];
 
+/// Whether names of files end so, and none of hosts.
+pub fn is_file_ending(end: &str) -> bool {
+    FILE_ENDINGS.contains(&end.to_ascii_lowercase().as_str())
+}
+
 /// What is to stand beside a link with these words (and title): its target, if the words look like an address and the target
 /// is another one, or if the target itself is written so that it looks like another one.
 pub fn shown_beside(words: &str, target: &str) -> Option<String> {
@@ -58,7 +63,7 @@ fn address_in(word: &str) -> Option<String> {
     let host = host.split(':').next().unwrap_or_default();
     let (before, end) = host.rsplit_once('.')?;
     let is_name = !before.is_empty() && before.split('.').all(|label| !label.is_empty());
-    let is_end = end.chars().count() >= 2 && end.chars().all(char::is_alphabetic) && !FILE_ENDINGS.contains(&end);
+    let is_end = end.chars().count() >= 2 && end.chars().all(char::is_alphabetic) && !is_file_ending(end);
     let is_number = host.parse::<std::net::Ipv4Addr>().is_ok();
     (is_name && (is_end || is_number || end.starts_with("xn--"))).then_some(word)
 }
@@ -104,6 +109,14 @@ fn is_same(said: &str, url: &Url) -> bool {
     };
     let target = format!("{host}{rest}").to_lowercase();
     let said = said.split_once("://").map_or(said, |(_, rest)| rest);
+    // `…/wiki/köln` is how people read what is sent as `…/wiki/k%C3%B6ln`.
+    let sent = (!said.is_ascii()).then(|| Url::parse(&format!("{}://{said}", url.scheme())).ok()).flatten();
+    if let Some(sent) = sent
+        && sent.host_str() == url.host_str()
+        && sent.as_str().eq_ignore_ascii_case(url.as_str())
+    {
+        return true;
+    }
     let (said, target) = (bare(said), bare(&target));
     let target_host = bare(&host);
     match said.strip_suffix('\u{2026}') {
@@ -162,6 +175,8 @@ mod tests {
             ("https://example.org/very/lo\u{2026}", "https://example.org/very/long/path"),
             ("example.org/very/lo...", "https://example.org/very/long/path"),
             ("help@example.org", "mailto:help@example.org"),
+            ("https://de.example.org/wiki/Köln", "https://de.example.org/wiki/K%C3%B6ln"),
+            ("https://example.org/صفحة", "https://example.org/صفحة"),
             ("config.json", "https://example.org/blob/main/config.json"),
             ("version 1.2.3", "https://example.org/1.2.3"),
             ("e.g. this", "https://example.org"),

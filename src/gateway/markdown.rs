@@ -6,9 +6,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
 use ammonia::{Builder, UrlRelative};
-use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd, html};
+use pulldown_cmark::{Event, LinkType, Options, Parser, Tag, TagEnd, html};
 
-use crate::gateway::{formulas, link_targets};
+use crate::gateway::{addresses, emphasis, formulas, link_targets, placeholders};
 use crate::legible::legible;
 
 /// The longest text that is rendered, in bytes: about 20 ms of one core. A longer one is shown as it was written; nobody
@@ -40,22 +40,102 @@ pub fn to_html(text: &str) -> Option<String> {
         | Options::ENABLE_FOOTNOTES
         | Options::ENABLE_GFM
         | Options::ENABLE_MATH;
+    let text = placeholders::without(text);
+    let text = addresses::shielded(&text);
+    let text = formulas::with_dollars(&text);
+    let text = emphasis::with_joiners(&text);
     let mut guard = Guard::default();
-    let mut events = Vec::new();
-    let text = formulas::with_dollars(text);
+    let mut written = EventWriter::default();
     for event in Parser::new_ext(&text, options) {
         let ends_link = matches!(event, Event::End(TagEnd::Link | TagEnd::Image));
-        events.extend(guard.pass(event));
-        if ends_link && let Some(target) = guard.left() {
-            events.push(Event::Text(format!(" (→ {target})").into()));
+        let passed = guard.pass(placeholders::restored(event));
+        if let Some(event) = passed {
+            written.push(event, guard.may_link());
         }
-        if guard.is_too_much() {
+        if ends_link && let Some(target) = guard.left() {
+            written.push(Event::Text(format!(" (→ {target})").into()), false);
+        }
+        if guard.is_too_much() || guard.parts + written.addresses > MOST_PARTS {
             return None;
         }
     }
     let mut unsafe_html = String::with_capacity(text.len() + text.len() / 2);
-    html::push_html(&mut unsafe_html, events.into_iter());
+    html::push_html(&mut unsafe_html, written.end().into_iter());
     Some(ALLOWED.clean(&unsafe_html).to_string())
+}
+
+/// What is to be written. The parser cuts a text at each letter that might be a mark: here its pieces are joined, and the addresses
+/// in it become links.
+#[derive(Default)]
+struct EventWriter<'a> {
+    events: Vec<Event<'a>>,
+    /// A text that may go on.
+    text: String,
+    /// How many addresses became links, each of which is three parts more.
+    addresses: usize,
+    /// Nothing but a display formula stands before it.
+    is_behind_formula: bool,
+}
+
+impl<'a> EventWriter<'a> {
+    fn push(&mut self, event: Event<'a>, may_link: bool) {
+        match event {
+            Event::Text(words) if may_link => self.text.push_str(&words),
+            // A formula of its own has its own line already.
+            Event::HardBreak if self.is_behind_formula && self.text.is_empty() => {
+                self.is_behind_formula = false;
+                self.events.push(Event::SoftBreak);
+            }
+            Event::InlineHtml(html) if html.starts_with(DISPLAY_FORMULA) => {
+                self.end_text();
+                if let Some(last @ Event::HardBreak) = self.events.last_mut() {
+                    *last = Event::SoftBreak;
+                }
+                self.events.push(Event::InlineHtml(html));
+                self.is_behind_formula = true;
+            }
+            event => {
+                self.end_text();
+                self.is_behind_formula = false;
+                self.events.push(event);
+            }
+        }
+    }
+
+    fn end(mut self) -> Vec<Event<'a>> {
+        self.end_text();
+        self.events
+    }
+
+    fn end_text(&mut self) {
+        if self.text.is_empty() {
+            return;
+        }
+        let text = std::mem::take(&mut self.text);
+        let mut at = 0;
+        for address in addresses::find(&text) {
+            let words = &text[address.place.clone()];
+            let target = format!("{}{words}", address.scheme);
+            self.addresses += 3;
+            self.events.push(Event::Text(text[at..address.place.start].to_owned().into()));
+            // Its words are the target; only what is in them may look like something else.
+            let beside = link_targets::shown_beside("", &target);
+            self.events.push(Event::Start(Tag::Link {
+                link_type: LinkType::Autolink,
+                dest_url: target.into(),
+                title: "".into(),
+                id: "".into(),
+            }));
+            self.events.push(Event::Text(words.to_owned().into()));
+            self.events.push(Event::End(TagEnd::Link));
+            if let Some(target) = beside {
+                self.events.push(Event::Text(format!(" (→ {target})").into()));
+            }
+            at = address.place.end;
+        }
+        self.events.push(Event::Text(text[at..].to_owned().into()));
+        self.is_behind_formula = false;
+    }
 }
 
 /// Turns what must not be rendered into what may.
@@ -66,6 +146,8 @@ struct Guard {
     columns: usize,
     cells: usize,
     links: usize,
+    /// Inside of a block of code.
+    is_code: bool,
     /// For each open image: whether a link stands in its place.
     images: Vec<bool>,
     /// The link that is open: its target, and its title and words.
@@ -80,6 +162,11 @@ impl Guard {
         }
         let (target, words) = self.open.take()?;
         link_targets::shown_beside(&words, &target)
+    }
+
+    /// Whether an address in a text here may become a link.
+    fn may_link(&self) -> bool {
+        !self.is_code && self.links == 0 && self.images.is_empty()
     }
 
     fn is_too_much(&self) -> bool {
@@ -123,23 +210,24 @@ impl Guard {
             }
             Event::Start(tag) => {
                 self.depth += 1;
+                self.is_code |= matches!(tag, Tag::CodeBlock(_));
                 self.links += usize::from(matches!(tag, Tag::Link { .. }));
                 Some(Event::Start(tag))
             }
             Event::End(tag) => {
                 self.depth -= 1;
+                self.is_code &= tag != TagEnd::CodeBlock;
                 self.links -= usize::from(tag == TagEnd::Link);
                 Some(Event::End(tag))
             }
             // A formula stays as it was written, marked as one; whoever can draw it does.
-            Event::InlineMath(formula) if formulas::is_money(&formula) => {
-                Some(Event::Text(format!("${formula}$").into()))
-            }
             Event::InlineMath(formula) | Event::DisplayMath(formula) if formula.len() > LONGEST_FORMULA => {
                 Some(Event::Code(formula))
             }
             Event::InlineMath(formula) => Some(marked(&formula, "math")),
             Event::DisplayMath(formula) => Some(marked(&formula, "math-display")),
+            // A line of a reply is a line: an address, a poem, a list without marks.
+            Event::SoftBreak => Some(Event::HardBreak),
             // Models write line breaks in tables this way.
             Event::InlineHtml(html) if matches!(&*html, "<br>" | "<br/>" | "<br />") => Some(Event::HardBreak),
             Event::Html(html) | Event::InlineHtml(html) => Some(Event::Text(html)),
@@ -155,6 +243,9 @@ fn has_endless_word(text: &str) -> bool {
     text.len() > LONGEST_WORD
         && text.as_bytes().split(u8::is_ascii_whitespace).any(|word| word.len() > LONGEST_WORD && word.is_ascii())
 }
+
+/// How a formula of its own begins.
+const DISPLAY_FORMULA: &str = "<code class=\"language-math-display\">";
 
 /// The class of a footnote's own text.
 const FOOTNOTE: &str = "footnote-definition";
@@ -277,6 +368,132 @@ mod tests {
     }
 
     #[test]
+    fn emphasis_stands_beside_full_width_marks() {
+        for (text, wanted) in [
+            ("**注意：**请", "<strong>注意：</strong>请"),
+            ("请看**“注意”**一节", "请看<strong>“注意”</strong>一节"),
+            (
+                "これは**「重要」**です。**テスト。**テスト",
+                "これは<strong>「重要」</strong>です。<strong>テスト。</strong>テスト",
+            ),
+            ("**마크다운(Markdown)**을", "<strong>마크다운(Markdown)</strong>을"),
+            ("*강조(重)*는 **`code`**를", "<em>강조(重)</em>는 <strong><code>code</code></strong>를"),
+            (
+                "中**`code`**文，**[链接](https://example.org/a)**在",
+                "中<strong><code>code</code></strong>文，<strong><a href=\"https://example.org/a\" target=\"_blank\" rel=\"noopener noreferrer nofollow\">链接</a></strong>在",
+            ),
+            ("~~旧的。~~新的", "<del>旧的。</del>新的"),
+            ("**หมายเหตุ:**ข้อความ", "<strong>หมายเหตุ:</strong>ข้อความ"),
+            ("1. **第一：**说明", "<ol>\n<li><strong>第一：</strong>说明</li>\n</ol>"),
+            ("`**注意：**请` **注意**：", "<code>**注意：**请</code> <strong>注意</strong>："),
+            ("3~5天，100~200元，2 ** 3", "3~5天，100~200元，2 ** 3"),
+            ("價（\\*必填）*注*", "價（*必填）<em>注</em>"),
+        ] {
+            assert_eq!(html(text).trim().trim_start_matches("<p>").trim_end_matches("</p>"), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn prices_stay_prices_whatever_stands_around_them() {
+        for (text, wanted) in [
+            ("US$20–US$30, or A$5/NZ$6", "US$20–US$30, or A$5/NZ$6"),
+            ("$10/$20/$30; was **$19** (~$5)", "$10/$20/$30; was <strong>$19</strong> (~$5)"),
+            (
+                "from **$2bn** to *at least* **$4bn**",
+                "from <strong>$2bn</strong> to <em>at least</em> <strong>$4bn</strong>",
+            ),
+            ("Earn $$ fast, win $$ now, `$5`–`$6`", "Earn $$ fast, win $$ now, <code>$5</code>–<code>$6</code>"),
+            ("\\$5 and \\$6, $x$", "$5 and $6, <code class=\"language-math\">x</code>"),
+        ] {
+            assert_eq!(html(text), format!("<p>{wanted}</p>\n"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_line_of_a_reply_stays_a_line() {
+        for (text, wanted) in [
+            ("Lamps & Co\nElm Street 5\n10000 Zagreb", "<p>Lamps &amp; Co<br>\nElm Street 5<br>\n10000 Zagreb</p>\n"),
+            ("- Ann\n  Elm Street\n- Ben", "<ul>\n<li>Ann<br>\nElm Street</li>\n<li>Ben</li>\n</ul>\n"),
+            ("> one\n> two", "<blockquote>\n<p>one<br>\ntwo</p>\n</blockquote>\n"),
+            ("one  \ntwo\\\nthree\r\nfour", "<p>one<br>\ntwo<br>\nthree<br>\nfour</p>\n"),
+            ("**one\ntwo**", "<p><strong>one<br>\ntwo</strong></p>\n"),
+            ("Area:\n$$a^2$$\nof it", "<p>Area:\n<code class=\"language-math-display\">a^2</code>\nof it</p>\n"),
+            ("```\na\nb\n```", "<pre><code>a\nb\n</code></pre>\n"),
+        ] {
+            assert_eq!(html(text), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bare_address_is_a_link() {
+        let link = |target: &str, words: &str| {
+            format!("<a href=\"{target}\" target=\"_blank\" rel=\"noopener noreferrer nofollow\">{words}</a>")
+        };
+        let plain = |address: &str| link(address, address);
+        for (text, wanted) in [
+            (
+                "See https://example.org/a_b_c/_x_/~ann?q=1&$top=5.",
+                format!(
+                    "See {}.",
+                    link(
+                        "https://example.org/a_b_c/_x_/~ann?q=1&amp;$top=5",
+                        "https://example.org/a_b_c/_x_/~ann?q=1&amp;$top=5"
+                    )
+                ),
+            ),
+            (
+                "www.example.org, ann@example.org",
+                format!(
+                    "{}, {}",
+                    link("http://www.example.org", "www.example.org"),
+                    link("mailto:ann@example.org", "ann@example.org")
+                ),
+            ),
+            (
+                "**https://example.org** and (http://localhost:8888)",
+                format!("<strong>{}</strong> and ({})", plain("https://example.org"), plain("http://localhost:8888")),
+            ),
+            ("https://example.org/a\\_b", plain("https://example.org/a_b")),
+            ("访问https://example.com/docs（说明）", format!("访问{}（说明）", plain("https://example.com/docs"))),
+            (
+                "[https://example.org/a](https://example.org/a) <https://example.org>",
+                format!("{} {}", plain("https://example.org/a"), plain("https://example.org")),
+            ),
+            (
+                "`https://example.org` [a www.example.org b](https://example.org)",
+                format!("<code>https://example.org</code> {}", link("https://example.org", "a www.example.org b")),
+            ),
+            (
+                "https://b\u{430}nk.example/x",
+                format!(
+                    "{} (→ https://xn--bnk-6cd.example/x)",
+                    link("https://b%D0%B0nk.example/x", "https://b\u{430}nk.example/x")
+                ),
+            ),
+            (
+                "https://bank.example@evil.example",
+                format!("{} (→ https://evil.example)", plain("https://bank.example@evil.example")),
+            ),
+            ("![https://a.example](https://a.example)", plain("https://a.example")),
+            (
+                "javascript://x ftp://x.example git@host.example:a/b",
+                "javascript://x ftp://x.example git@host.example:a/b".to_owned(),
+            ),
+        ] {
+            assert_eq!(html(text), format!("<p>{wanted}</p>\n"), "{text}");
+        }
+        assert_eq!(html("    https://example.org"), "<pre><code>https://example.org</code></pre>\n");
+        assert_eq!(
+            html("```\nhttps://a_b.example/$5 **：**请\n```"),
+            "<pre><code>https://a_b.example/$5 **：**请\n</code></pre>\n"
+        );
+        assert!(
+            html("|a|\n|-|\n|https://example.org/x|").contains(&format!("<td>{}</td>", plain("https://example.org/x")))
+        );
+        assert!(html("a\u{fdd0}b\u{fdd1}c").contains("abc"), "what stands for marks here is in no text");
+    }
+
+    #[test]
     fn nothing_runs_and_nothing_is_loaded() {
         for text in [
             "<script>alert(1)</script>",
@@ -347,6 +564,17 @@ mod tests {
             ("\\(".repeat(40) + " ").repeat(2_500),
             ("\\(`".repeat(40) + " ").repeat(2_000),
             ("$a".repeat(40) + " ").repeat(2_500),
+            "$5 ".repeat(80_000),
+            "$x`".repeat(80_000),
+            "https://a ".repeat(20_000),
+            "https://".repeat(30_000),
+            "a@".repeat(100_000),
+            "a@b.cd ".repeat(30_000),
+            ("a".repeat(60) + "@").repeat(4_000),
+            "www.".repeat(60_000),
+            format!("https://a{}", ".(".repeat(100_000)),
+            "。**请".repeat(25_000),
+            "**：".repeat(30_000),
         ] {
             assert!(to_html(&text).is_none_or(|html| html.len() < 5_000_000));
         }
