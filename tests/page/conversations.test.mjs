@@ -99,7 +99,7 @@ await describePage('tools and conversations inside the conversation', (onNew) =>
     await fold.locator('> summary').click();
     await becomes(() => fold.locator('.nested-title').allInnerTexts(), ['Is this covered by our terms?', 'Have we done so before?']);
     await fold.locator('.nested > summary').click();
-    await fold.getByText('Eleven times this year, each within a day.', { exact: true }).waitFor();
+    await fold.locator('.prose').getByText('Eleven times this year, each within a day.', { exact: true }).waitFor();
     await becomes(() => page.locator('.log > .stretch > .is-text').count(), 2);
     await page.locator('.menu summary').click();
     const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: 'Download Markdown' }).click()]);
@@ -161,7 +161,7 @@ await describePage('tools and conversations inside the conversation', (onNew) =>
     }
     await page.locator('.ending').waitFor();
     await becomes(() => page.locator('.log .formula math msqrt').count(), 1);
-    await becomes(() => page.locator('.log p > math').count(), 4);
+    await becomes(() => page.locator('.log p > span:not(.formula) > math').count(), 4);
   });
 
   for (const scheme of /** @type {const} */ (['light', 'dark'])) {

@@ -17,6 +17,8 @@ import { fromLink, toLink } from '../../src/ui/assets/form/links.js';
 import { placesOf } from '../../src/ui/assets/form/refusals.js';
 import { checkList, checkText, fieldsOf, hasFields, labelled } from '../../src/ui/assets/form/schema.js';
 import { apply, emptyRun } from '../../src/ui/assets/run/state.js';
+import { addressesIn } from '../../src/ui/assets/text/addresses.js';
+import { directionOf } from '../../src/ui/assets/text/direction.js';
 import { blocksOf } from '../../src/ui/assets/text/streamed-text.js';
 import { answererWords, dayWords, duration, exactTime, oneLine, plainLine, prettyJson, saysSomething, timeOfDay, visible } from '../../src/ui/assets/text/words.js';
 
@@ -243,6 +245,26 @@ test('what was said for an agent, and what buttons gave, as Markdown', () => {
   assert.deepEqual(toMarkdown(view, 't').split('\n\n').slice(2), [
     '## critic → poet', '> **You:** Too long.', '## critic → User', 'Your reply to poet', '> **You:** Skip', '*(this run is still going on)*\n',
   ]);
+});
+
+describe('directions', () => {
+  for (const [text, direction] of [
+    ['مرحبا! استخدم FastAgency', 'rtl'], ['FastAgency: مرحبا', 'ltr'], ['123 שלום', 'rtl'], ['١٢٣ abc', 'ltr'], ['• «مرحبا»', 'rtl'], ['😀 سلام', 'rtl'],
+    ['ދިވެހި', 'rtl'], ['ܫܠܡܐ', 'rtl'], ['日本語', 'ltr'], ['', 'ltr'], ['(1) -- 2', 'ltr'], ['𞤀𞤣𞤤𞤢𞤥', 'rtl'],
+  ]) test(`${JSON.stringify(text)} runs ${direction}`, () => assert.equal(directionOf(text), direction));
+});
+
+describe('bare addresses, as the server finds them', () => {
+  // The table of the server's own test, so that a text looks the same while it is written and after.
+  for (const line of readFileSync(new URL('addresses.tsv', import.meta.url), 'utf8').split('\n').filter(Boolean)) {
+    const [text, targets] = line.split('\t');
+    test(`in ${JSON.stringify(text)}: ${targets || 'none'}`, () => assert.equal(addressesIn(text).map(({ target }) => target).join(' '), targets));
+  }
+  test('a hostile text costs little', () => {
+    const began = Date.now();
+    for (const text of ['a@'.repeat(100_000), 'https://'.repeat(30_000), 'www.a'.repeat(50_000), `https://a${'.('.repeat(20_000)}`, 'a'.repeat(50_000) + '@']) addressesIn(text);
+    assert.ok(Date.now() - began < 2000);
+  });
 });
 
 describe('in a conversation as Markdown', () => {

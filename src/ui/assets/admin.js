@@ -135,7 +135,7 @@ function drawFigures({ runs, outcomes, queue, questions, costs }, workers) {
 function drawRuns(runs, next) {
   put(rows, runs.map((run) => h('tr', null,
     h('td', null, stateOf(run)),
-    h('td', null, h('button', { type: 'button', class: 'run-link', 'data-key': run.id, 'data-run': run.id }, run.title ?? run.question?.prompt ?? short(run.id))),
+    h('td', null, h('button', { type: 'button', class: 'run-link', dir: 'auto', 'data-key': run.id, 'data-run': run.id }, run.title ?? run.question?.prompt ?? short(run.id))),
     h('td', null, run.workflow),
     h('td', { class: 'quiet' }, run.user ?? '—'),
     h('td', { class: 'quiet', title: run.worker }, run.worker ? short(run.worker) : '—'),
@@ -152,7 +152,7 @@ function drawRuns(runs, next) {
 /** @param {{open: number, oldest: any[]}} questions */
 function drawQuestions({ open, oldest }) {
   const lines = oldest.map((question) => h('li', null,
-    h('button', { type: 'button', class: 'run-link', 'data-key': `question-${question.run}`, 'data-run': question.run }, question.prompt || 'A question'),
+    h('button', { type: 'button', class: 'run-link', dir: 'auto', 'data-key': `question-${question.run}`, 'data-run': question.run }, question.prompt || 'A question'),
     h('div', { class: 'muted' }, `${question.workflow} · ${question.user ?? 'anonymous'} · since ${when(question.asked_at)}`)));
   if (open > oldest.length) lines.push(h('li', { class: 'muted' }, `and ${open - oldest.length} more`));
   put(byId('questions', HTMLElement), lines.length ? lines : [h('li', { class: 'muted' }, 'Nothing waits for anybody.')]);
@@ -233,7 +233,7 @@ async function drawTimeline(id) {
   put(byId('timeline-facts', HTMLElement), facts.map(([name, value]) => h('div', null, h('dt', null, name), h('dd', null, value))));
   put(byId('timeline-events', HTMLElement), events.map((event) => {
     const words = wordsOfEvent(event);
-    return h('li', null, h('time', { datetime: event.at }, clock(event.at)), h('span', { class: 'kind' }, event.kind), ` ${words.said}`, words.more ? h('pre', { tabindex: 0 }, words.more) : null);
+    return h('li', null, h('time', { datetime: event.at }, clock(event.at)), h('span', { class: 'kind' }, event.kind), ` ${words.said}`, words.more ? h('pre', { tabindex: 0, dir: 'auto' }, words.more) : null);
   }));
 }
 

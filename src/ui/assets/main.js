@@ -20,7 +20,7 @@ const main = byId('conversation', HTMLElement);
 const bar = byId('bar', HTMLElement);
 const sidebar = byId('sidebar', HTMLElement);
 /** Until now it was only drawn: a browser looks for a field to fill in by itself before it shows a page that has one. */
-const search = h('input', { id: 'search', type: 'search', placeholder: 'Search titles', 'aria-label': 'Search titles and workflows of the conversations', autocomplete: 'off' });
+const search = h('input', { id: 'search', type: 'search', dir: 'auto', placeholder: 'Search titles', 'aria-label': 'Search titles and workflows of the conversations', autocomplete: 'off' });
 byId('search-field', HTMLElement).replaceWith(search);
 const drawerButton = byId('open-drawer', HTMLButtonElement);
 const veil = byId('veil', HTMLElement);
@@ -209,7 +209,7 @@ const configured = getConfig().then((config) => {
   byId('app-title', HTMLElement).textContent = appTitle;
   if (config.logo) byId('logo', HTMLElement).replaceChildren(h('img', { src: config.logo, alt: '' }));
   byId('footer', HTMLElement).replaceChildren(
-    ...(config.footer ? [h('p', null, config.footer)] : []),
+    ...(config.footer ? [h('p', { dir: 'auto' }, config.footer)] : []),
     ...(config.links?.length > 0 ? [h('ul', null, ...config.links.map(({ title, url }) => h('li', null, h('a', { href: url, target: '_blank', rel: 'noopener' }, title))))] : []));
   byId('version', HTMLElement).textContent = config.version ? `Version ${config.version}` : '';
   if (!currentRun) drawBarOfStart();

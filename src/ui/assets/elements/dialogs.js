@@ -24,7 +24,7 @@ export function confirmed({ title, text, yes, no, danger = false }) {
  */
 export function askedFor(title, text, { longest, problem = '' }) {
   const problemId = freshId('problem');
-  const input = h('input', { type: 'text', 'aria-label': title, autofocus: true, maxlength: longest, 'aria-invalid': problem ? 'true' : null, 'aria-describedby': problemId });
+  const input = h('input', { type: 'text', dir: 'auto', 'aria-label': title, autofocus: true, maxlength: longest, 'aria-invalid': problem ? 'true' : null, 'aria-describedby': problemId });
   input.value = text;
   const dialog = dialogWith(title, input, h('p', { class: 'problem', id: problemId, role: 'alert' }, problem), h('div', { class: 'dialog-actions' },
     h('button', { value: 'no', class: 'secondary-button', formnovalidate: true, type: 'button', onclick: () => dialog.close('no') }, 'Cancel'),

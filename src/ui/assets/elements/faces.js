@@ -20,13 +20,13 @@ export function face(name, hues) {
  */
 export function speakers(message, hues, ...after) {
   const line = h('div', { class: 'speakers' });
-  if (message.sender) line.append(coloured(h('span', { class: 'sender' }, visible(message.sender)), message.sender, hues));
+  if (message.sender) line.append(coloured(h('span', { class: 'sender', dir: 'auto' }, visible(message.sender)), message.sender, hues));
   if (message.kind === 'question') {
     const part = message.recipient && message.recipient !== 'User' ? ` as ${visible(message.recipient)}` : '';
     line.append(h('span', { class: 'asks' }, message.sender ? 'asks you' : 'You are asked', part));
   } else if (message.recipient) {
     line.append(h('span', { class: 'to' }, icon('arrow'), h('span', { class: 'visually-hidden' }, ' to ')),
-      h('span', { class: 'recipient' }, visible(message.recipient)));
+      h('span', { class: 'recipient', dir: 'auto' }, visible(message.recipient)));
   }
   if (message.at) line.append(h('time', { datetime: message.at, title: exactTime(message.at) }, timeOfDay(message.at)));
   line.append(...after);

@@ -159,9 +159,9 @@ function textControl(field, initial) {
   const tall = ['long', 'lines', 'json'].includes(field.kind);
   const secret = field.format === 'password';
   const input = tall
-    ? h('textarea', { id, rows: field.kind === 'json' ? 4 : 3, class: field.kind === 'json' ? 'monospace' : null })
+    ? h('textarea', { id, dir: 'auto', rows: field.kind === 'json' ? 4 : 3, class: field.kind === 'json' ? 'monospace' : null })
     : h('input', {
-      id, type: INPUT_TYPES[field.format] ?? 'text', autocomplete: secret ? 'off' : null,
+      id, type: INPUT_TYPES[field.format] ?? 'text', dir: 'auto', autocomplete: secret ? 'off' : null,
       inputmode: field.kind === 'integer' ? 'numeric' : field.kind === 'number' ? 'decimal' : null,
     });
   input.defaultValue = asWritten(field, field.initial);
@@ -195,12 +195,12 @@ function booleanControl(field, initial) {
   const input = h('input', { id, type: 'checkbox' });
   input.defaultChecked = field.initial === true;
   input.checked = initial === true || initial === 'true';
-  const help = field.help ? h('span', { class: 'help', id: `${id}-help` }, field.help) : null;
+  const help = field.help ? h('span', { class: 'help', id: `${id}-help`, dir: 'auto' }, field.help) : null;
   const problem = problemLine(id, input, help?.id);
   const needed = mustBeTicked(field);
   if (needed) input.setAttribute('aria-required', 'true');
   const element = h('div', { class: 'field is-boolean', 'data-field': field.name },
-    h('label', { for: id }, input, h('span', null, field.label, needed ? neededWords() : null)), help, problem.line);
+    h('label', { for: id }, input, h('span', { dir: 'auto' }, field.label, needed ? neededWords() : null)), help, problem.line);
   element.addEventListener('input', () => problem.say(''));
   return {
     field, element, focus: () => input.focus(), written: () => input.checked,
@@ -218,7 +218,7 @@ function choiceControl(field, initial) {
   const chosen = labelOf(initial) || byDefault;
   // Without a choice a default is taken, so there is none.
   const none = field.required ? (chosen ? null : 'Choose…') : (byDefault ? null : 'no choice');
-  const select = h('select', { id }, none && h('option', { value: '' }, none),
+  const select = h('select', { id, dir: 'auto' }, none && h('option', { value: '' }, none),
     ...field.options.map((option) => h('option', { value: option.label }, option.label)));
   select.value = chosen;
   const frame = fieldFrame(field, id, select);
@@ -241,8 +241,8 @@ function choicesControl(field, initial) {
     return box;
   });
   const element = h('fieldset', { class: 'field', 'data-field': field.name },
-    h('legend', null, ...labelWords(field)), field.help ? h('p', { class: 'help' }, field.help) : null,
-    ...boxes.map((box) => h('label', { class: 'box' }, box, h('span', null, box.value))));
+    h('legend', { dir: 'auto' }, ...labelWords(field)), field.help ? h('p', { class: 'help', dir: 'auto' }, field.help) : null,
+    ...boxes.map((box) => h('label', { class: 'box' }, box, h('span', { dir: 'auto' }, box.value))));
   const problem = problemLine(id, element);
   element.append(problem.line);
   element.addEventListener('input', () => problem.say(''));
@@ -261,7 +261,7 @@ function groupControl(field, initial) {
   const isAsDrawn = () => inner.all.every((control) => control.isAsDrawn());
   const words = [field.help, !field.required && field.fields.some((each) => each.required) ? 'You can leave all of this empty.' : null];
   const element = h('fieldset', { class: 'field is-group', 'data-field': field.name },
-    h('legend', null, ...labelWords(field)), words.some(Boolean) ? h('p', { class: 'help' }, words.filter(Boolean).join(' ')) : null, inner.element);
+    h('legend', { dir: 'auto' }, ...labelWords(field)), words.some(Boolean) ? h('p', { class: 'help', dir: 'auto' }, words.filter(Boolean).join(' ')) : null, inner.element);
   const problem = problemLine(freshId('field'), element);
   element.append(problem.line);
   element.addEventListener('input', () => problem.say(''));
@@ -280,11 +280,11 @@ function groupControl(field, initial) {
 /** @param {Field} field @param {string} id @param {HTMLElement} control @param {string | null} [extraHelp] */
 function fieldFrame(field, id, control, extraHelp = null) {
   const words = [field.help, extraHelp].filter(Boolean).join(' ');
-  const help = words ? h('p', { class: 'help', id: `${id}-help` }, words) : null;
+  const help = words ? h('p', { class: 'help', id: `${id}-help`, dir: 'auto' }, words) : null;
   const problem = problemLine(id, control, help?.id);
   if (field.required) control.setAttribute('aria-required', 'true');
   const element = h('div', { class: 'field', 'data-field': field.name, 'data-required': field.required },
-    h('label', { for: id }, ...labelWords(field)), help, control, problem.line);
+    h('label', { for: id, dir: 'auto' }, ...labelWords(field)), help, control, problem.line);
   control.addEventListener('input', () => problem.say(''));
   return { element, say: problem.say };
 }
@@ -298,7 +298,7 @@ const neededWords = () => h('span', { class: 'needed' }, ' (required)');
 
 /** The line that says what is wrong with a control. @param {string} id @param {HTMLElement} control @param {string} [help] the id of its help */
 function problemLine(id, control, help) {
-  const line = h('p', { class: 'problem', id: `${id}-problem`, hidden: true });
+  const line = h('p', { class: 'problem', id: `${id}-problem`, dir: 'auto', hidden: true });
   control.setAttribute('aria-describedby', [help, line.id].filter(Boolean).join(' '));
   /** @param {string} words */
   const say = (words) => {

@@ -246,8 +246,8 @@ function runLink(run, isCurrent) {
   },
   h('span', { class: `run-state is-${kind}` }, stateMark(kind)),
   h('span', { class: 'run-words' },
-    h('span', { class: 'run-title' }, plainLine(run.title ?? '', 120) || titleOf(run.workflow)),
-    detail ? h('span', { class: 'run-detail' }, detail) : null,
+    h('span', { class: 'run-title', dir: 'auto' }, plainLine(run.title ?? '', 120) || titleOf(run.workflow)),
+    detail ? h('span', { class: 'run-detail', dir: 'auto' }, detail) : null,
     h('span', { class: 'run-meta' }, [
       kind === 'waiting' ? null : stateWords(run), timeOfDay(run.updated_at), run.title ? titleOf(run.workflow) : null,
     ].filter(Boolean).join(' · '))));

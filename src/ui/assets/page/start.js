@@ -102,8 +102,8 @@ function card(start, workflow, hues, refusal) {
     button.disabled = false;
   } },
   h('span', { class: 'card-head' }, face(workflowTitle(workflow), hues), icon('arrow')),
-  h('span', { class: 'card-title' }, workflowTitle(workflow)),
-  workflow.description ? h('span', { class: 'card-words' }, workflow.description) : null,
+  h('span', { class: 'card-title', dir: 'auto' }, workflowTitle(workflow)),
+  workflow.description ? h('span', { class: 'card-words', dir: 'auto' }, workflow.description) : null,
   needs(workflow),
   unavailable(workflow));
   return button;
@@ -146,8 +146,8 @@ function drawOne(start, workflow, mayStartNow) {
     await begin(start, workflow, read.value, false, onRefused);
     submit.disabled = false;
   });
-  column.replaceChildren(h('h1', null, workflowTitle(workflow)),
-    workflow.description ? h('p', { class: 'lead' }, workflow.description) : '', unavailable(workflow) ?? '', element);
+  column.replaceChildren(h('h1', { dir: 'auto' }, workflowTitle(workflow)),
+    workflow.description ? h('p', { class: 'lead', dir: 'auto' }, workflow.description) : '', unavailable(workflow) ?? '', element);
   // What stands inside a group, only its fields can tell.
   if (startsAtOnce && form.check().valid) {
     // A tab that is doubled or restored starts nothing again.

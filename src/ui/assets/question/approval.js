@@ -30,7 +30,7 @@ export function askForApproval(item, means) {
   const hasWrittenOut = typeof text === 'string' && /\\u[\da-f]{4}/.test(text);
   const reading = h('div', { class: 'approval-arguments' }, typeof text === 'string' && Object.keys(original).length > 0 ? textBlock('Arguments', text) : valueBlock('Arguments', original));
   const edit = h('button', { type: 'button', class: 'quiet-button', onclick: () => startEditing() }, icon('pencil'), 'Change the arguments');
-  const reason = h('input', { type: 'text', id: freshId('reason'), autocomplete: 'off', maxlength: 500 });
+  const reason = h('input', { type: 'text', dir: 'auto', id: freshId('reason'), autocomplete: 'off', maxlength: 500 });
   const denial = h('div', { class: 'field approval-reason', hidden: true }, h('label', { for: reason.id }, 'Why not? The agents will read it. (You can leave it empty.)'), reason);
 
   const startEditing = () => {

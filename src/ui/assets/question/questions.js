@@ -181,9 +181,15 @@ function answerBubble(item, answer, user) {
   const who = answer.onTimeout ? 'Nobody answered in time; this was taken instead' : answererWords(answer, user);
   const text = buttonLabel(item.content, answer.text) ?? (answer.onTimeout && answer.text === null ? 'no answer' : answerText(answer));
   return h('div', { class: `answer${answer.onTimeout ? ' is-default' : ''}` },
-    h('div', { class: 'answer-text' }, filledIn(item, answer) ?? (text ? answerPart(text) : '(an empty answer)')),
+    h('div', { class: 'answer-text' }, filledIn(item, answer) ?? denialWords(item, answer) ?? (text ? answerPart(text) : '(an empty answer)')),
     changedArguments(item, answer),
-    h('div', { class: 'answer-meta' }, `${who} · `, h('time', { datetime: answer.at }, timeOfDay(answer.at))));
+    h('div', { class: 'answer-meta' }, h('bdi', null, who), ' · ', h('time', { datetime: answer.at }, timeOfDay(answer.at))));
+}
+
+/** A reason runs as its own letters do. @param {QuestionItem} item @param {import('../run/state.js').Answer} answer */
+function denialWords(item, { value }) {
+  if (item.question !== 'approval' || value?.decision !== 'deny' || !value.reason) return null;
+  return h('div', { class: 'prose plain' }, 'Denied: ', h('bdi', null, value.reason));
 }
 
 /** @param {string} text */
@@ -193,7 +199,7 @@ const answerPart = (text) => plainText(text, ANSWER_SHOWN_AT_ONCE, ANSWER_LINES_
 function filledIn(item, answer) {
   if (item.question !== 'form' || !answer.value || typeof answer.value !== 'object') return null;
   return h('dl', { class: 'filled-in' },
-    ...labelled(item.content.schema, answer.value).flatMap(({ label, words }) => [h('dt', null, label), h('dd', null, answerPart(words))]));
+    ...labelled(item.content.schema, answer.value).flatMap(({ label, words }) => [h('dt', { dir: 'auto' }, label), h('dd', null, answerPart(words))]));
 }
 
 /** @param {QuestionItem} item @param {import('../run/state.js').Answer} answer */
@@ -249,7 +255,7 @@ function alreadyAnswered(error) {
 function askForText(item, context, means) {
   const { suggestions, suggestions_fill: isFilledIn, multiline, value_type: type } = item.content;
   const numeric = type === 'integer' || type === 'number';
-  const described = { 'aria-labelledby': means.promptId, 'aria-describedby': means.problemId, placeholder: 'Your answer' };
+  const described = { 'aria-labelledby': means.promptId, 'aria-describedby': means.problemId, placeholder: 'Your answer', dir: 'auto' };
   const input = numeric
     ? h('input', { ...described, type: 'text', inputmode: type === 'integer' ? 'numeric' : 'decimal', autocomplete: 'off' })
     : h('textarea', { ...described, rows: multiline ? 3 : 1, enterkeyhint: 'send' });
@@ -288,12 +294,12 @@ function askForText(item, context, means) {
   const short = shortAnswers(item);
   const buttons = short.length > 0
     ? h('div', { class: 'suggestions', role: 'group', 'aria-label': 'Answers to pick from' },
-      ...short.map(({ label, answer }) => h('button', { type: 'button', class: 'chip', onclick: () => { means.send(answer); } }, label)))
+      ...short.map(({ label, answer }) => h('button', { type: 'button', class: 'chip', dir: 'auto', onclick: () => { means.send(answer); } }, label)))
     : null;
   const chips = !buttons && Array.isArray(suggestions) && suggestions.length > 0
     ? h('div', { class: 'suggestions', role: 'group', 'aria-label': 'Suggested answers' },
       ...suggestions.map((suggestion) => h('button', {
-        type: 'button', class: 'chip', onclick: () => {
+        type: 'button', class: 'chip', dir: 'auto', onclick: () => {
           if (isFilledIn) fillIn(suggestion);
           else {
             rememberText(suggestion);
@@ -323,7 +329,7 @@ function askForText(item, context, means) {
 /** @param {Means} means @returns {Asking} */
 function askForPassword(means) {
   const input = h('input', {
-    type: 'password', autocomplete: 'off', 'aria-labelledby': means.promptId, 'aria-describedby': means.problemId,
+    type: 'password', dir: 'auto', autocomplete: 'off', 'aria-labelledby': means.promptId, 'aria-describedby': means.problemId,
     placeholder: 'Stays hidden; it is not kept in the conversation', spellcheck: 'false',
     oninput: () => means.say(''),
   });
@@ -360,8 +366,8 @@ function askForChoice(item, context, prompt, means) {
     return box;
   });
   const rows = boxes.map((box, position) => h('label', { class: 'choice' }, box,
-    h('span', { class: 'choice-words' }, h('span', null, choices[position]),
-      descriptions?.[position] ? h('span', { class: 'help' }, descriptions[position]) : null),
+    h('span', { class: 'choice-words' }, h('span', { dir: 'auto' }, choices[position]),
+      descriptions?.[position] ? h('span', { class: 'help', dir: 'auto' }, descriptions[position]) : null),
     position < 9 ? h('kbd', { 'aria-hidden': 'true' }, position + 1) : null));
   const fieldset = h('fieldset', { class: 'choices', 'aria-describedby': means.problemId }, h('legend', null, prompt),
     single ? null : h('p', { class: 'help' }, amountWords(min, max)), ...rows);
@@ -427,7 +433,7 @@ function deadlineLine(item) {
   const until = Date.parse(deadline);
   const left = h('span', { 'aria-live': 'off' });
   const line = h('p', { class: 'deadline' }, icon('clock'), h('span', null, `Answer by ${timeOfDay(deadline)} `, left,
-    otherwise ? ` Otherwise: ${otherwise}` : ' Otherwise the run goes on without your answer.'));
+    ...(otherwise ? [' Otherwise: ', h('bdi', null, otherwise)] : [' Otherwise the run goes on without your answer.'])));
   const update = () => {
     const remaining = until - Date.now();
     left.textContent = remaining > 0 ? `(${duration(Math.ceil(remaining / 1000) * 1000)} left).` : '(the time is over).';

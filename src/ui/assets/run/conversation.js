@@ -414,7 +414,7 @@ function drawDock(conversation) {
   }
   questionBar.replaceChildren(h('span', { class: 'question-bar-words' }, open.length === 1 ? 'A question waits for you:' : `${open.length} questions wait for you:`),
     ...open.map(({ item }) => h('button', { type: 'button', class: 'chip', 'data-goto': item.key, onclick: () => goTo(conversation, item.key) },
-      plainLine(`${item.sender ? `${item.sender}: ` : ''}${item.kind === 'question' ? item.content.prompt ?? '' : ''}`, 60))));
+      item.sender ? `${plainLine(item.sender, 40)}: ` : '', h('bdi', null, plainLine(item.kind === 'question' ? item.content.prompt ?? '' : '', 60)))));
 }
 
 /** @param {Conversation} conversation @param {string} key */

@@ -22,7 +22,7 @@ export function endingBlock(view, actions) {
   return h('section', { class: `ending is-${ending.outcome}`, 'data-outcome': ending.outcome, 'aria-label': 'The end of this run' },
     h('h2', null, icon(ending.outcome === 'completed' ? 'check' : ending.outcome === 'failed' ? 'warning' : 'stop'),
       HEADINGS[ending.outcome] ?? 'Ended', h('time', { datetime: ending.at }, timeOfDay(ending.at))),
-    reason ? h('p', { class: 'reason' }, ...withCode(sentenceOf(reason))) : null,
+    reason ? h('p', { class: 'reason', dir: 'auto' }, ...withCode(sentenceOf(reason))) : null,
     resultOf(view, ending),
     h('p', { class: 'totals' }, totalsWords(view)),
     h('div', { class: 'ending-actions' }, again,

@@ -26,7 +26,7 @@ export function toHtml(column, { title, workflow, startedAt }) {
   const policy = h('meta', { 'http-equiv': 'Content-Security-Policy', content: "default-src 'none'; style-src 'unsafe-inline'; img-src data:" });
   file.documentElement.lang = document.documentElement.lang;
   file.head.prepend(h('meta', { charset: 'utf-8' }), policy, h('meta', { name: 'viewport', content: 'width=device-width' }), h('meta', { name: 'color-scheme', content: 'light dark' }));
-  copy.prepend(h('header', { class: 'file-head' }, h('h1', null, title),
+  copy.prepend(h('header', { class: 'file-head' }, h('h1', { dir: 'auto' }, title),
     h('p', { class: 'muted' }, [workflow, startedAt && exactTime(startedAt)].filter(Boolean).join(' · '))));
   file.body.append(copy);
   // As an element it would be a style of this page, whose policy allows none that is inline.

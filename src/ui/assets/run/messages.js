@@ -61,7 +61,7 @@ export function systemMessage(item, hues) {
   if (words === null && item.html === null) return folded(item, hues, heading ?? 'System message', message);
   return h('article', frameAttributes(item, 'notice'), icon('info'), h('div', null,
     speakers({ ...item, sender: item.sender || 'System' }, hues),
-    heading ? h('p', { class: 'notice-heading' }, heading) : null,
+    heading ? h('p', { class: 'notice-heading', dir: 'auto' }, heading) : null,
     richText(item.html, words ?? '')));
 }
 
@@ -70,8 +70,8 @@ export function startedNotice(item) {
   const params = item.params && typeof item.params === 'object' && Object.keys(item.params).length > 0
     ? fold('Started with these parameters', codeBlock(prettyJson(item.params), 'json')) : null;
   return h('article', frameAttributes(item, 'opening'),
-    h('h2', { 'data-title-of': item.name }, titleOf(item.name)),
-    item.description ? h('p', { class: 'muted' }, item.description) : null, params);
+    h('h2', { 'data-title-of': item.name, dir: 'auto' }, titleOf(item.name)),
+    item.description ? h('p', { class: 'muted', dir: 'auto' }, item.description) : null, params);
 }
 
 /** @param {import('./state.js').ErrorItem} item @param {Hues} hues */
@@ -79,8 +79,8 @@ export function errorMessage(item, hues) {
   const detail = plainDetailOf(item);
   return h('article', frameAttributes(item, 'notice is-problem'), icon('warning'), h('div', null,
     speakers({ ...item, sender: item.sender || 'Error' }, hues),
-    h('p', { class: 'problem-words' }, ...withCode(item.short)),
-    detail ? h('p', { class: 'problem-words problem-detail' }, ...withCode(detail)) : null,
+    h('p', { class: 'problem-words', dir: 'auto' }, ...withCode(item.short)),
+    detail ? h('p', { class: 'problem-words problem-detail', dir: 'auto' }, ...withCode(detail)) : null,
     item.long && !detail && item.long !== item.short ? fold('Details', codeBlock(item.long, 'text')) : null));
 }
 

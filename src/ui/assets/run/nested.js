@@ -50,7 +50,8 @@ export function nestedFolds(log, tail) {
         if (!fold) continue;
         if (isNew) fold.messages += 1;
         fold.count.textContent = counted(fold.messages, 'message');
-        fold.last.textContent = legible(essenceOf(item));
+        const words = essenceOf(item);
+        fold.last.replaceChildren(`${legible(oneLine(item.sender, 60))}${item.sender && words ? ': ' : ''}`, h('bdi', null, words));
         if (item.kind === 'question' && item.open) fold.details.open = true;
       }
     },
@@ -64,24 +65,23 @@ export function nestedFolds(log, tail) {
 /** @param {string} title @returns {Fold} */
 function newFold(title) {
   const count = h('span', { class: 'nested-count' });
-  const last = h('span', { class: 'nested-last' });
+  const last = h('span', { class: 'nested-last', dir: 'auto' });
   const body = h('div', { class: 'nested-body' });
   const tail = h('div', { class: 'nested-tail', 'aria-live': 'off' });
   const details = h('details', { class: 'nested' },
     h('summary', null, icon('fold'), h('span', { class: 'nested-words' },
-      h('span', { class: 'nested-head' }, h('span', { class: 'nested-title' }, title), count), last)),
+      h('span', { class: 'nested-head' }, h('span', { class: 'nested-title', dir: 'auto' }, title), count), last)),
     body, tail);
   return { details, place: stretchesIn(body), tail, count, last, messages: 0 };
 }
 
 /** @param {import('./state.js').Item} item */
 function essenceOf(item) {
-  const who = item.sender ? `${item.sender}: ` : '';
   switch (item.kind) {
-    case 'text': return plainLine(who + item.text, 120);
-    case 'tool': return oneLine(`${who}${item.name}`, 120);
-    case 'question': return plainLine(who + (item.content.prompt ?? ''), 120);
-    case 'error': return oneLine(who + item.short, 120);
-    default: return who.slice(0, -2);
+    case 'text': return plainLine(item.text, 120);
+    case 'tool': return oneLine(item.name, 120);
+    case 'question': return plainLine(item.content.prompt ?? '', 120);
+    case 'error': return oneLine(item.short, 120);
+    default: return '';
   }
 }

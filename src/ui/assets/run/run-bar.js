@@ -75,8 +75,8 @@ function newBar(run, means) {
   /** @type {Bar} */
   const bar = {
     run, means, menu, title: null, isStopping: false,
-    titleLine: h('h1', { class: 'bar-title' }),
-    under: h('p', { class: 'bar-under' }),
+    titleLine: h('h1', { class: 'bar-title', dir: 'auto' }),
+    under: h('p', { class: 'bar-under', dir: 'auto' }),
     faces: h('div', { class: 'faces' }),
     chip: h('span', { class: 'state-chip', role: 'status' }),
     // There from the first moment: a run exists, so it can be stopped.

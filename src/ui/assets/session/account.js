@@ -25,7 +25,7 @@ export function drawAccount(place, me) {
     }
   } }, icon('leave'));
   place.replaceChildren(h('div', { class: 'account', role: 'group', 'aria-label': 'Signed in' }, face(me.user.name, {}),
-    h('div', { class: 'account-words' }, h('span', { class: 'account-name' }, visible(me.user.name)),
-      groups ? h('span', { class: 'account-groups' }, groups) : null),
+    h('div', { class: 'account-words' }, h('span', { class: 'account-name', dir: 'auto' }, visible(me.user.name)),
+      groups ? h('span', { class: 'account-groups', dir: 'auto' }, groups) : null),
     out));
 }

@@ -41,9 +41,9 @@ function leaveButton(signingIn) {
 function credentialForm(login, { before, signIn }) {
   const problem = h('p', { class: 'problem', id: freshId('problem'), role: 'alert' });
   // Both have names that password managers know.
-  const user = h('input', { id: freshId('user'), name: 'username', type: 'text', autocomplete: 'username', autocapitalize: 'none', spellcheck: 'false', required: true });
+  const user = h('input', { id: freshId('user'), name: 'username', type: 'text', dir: 'auto', autocomplete: 'username', autocapitalize: 'none', spellcheck: 'false', required: true });
   const secret = h('input', {
-    id: freshId('secret'), name: 'password', type: 'password', required: true, 'aria-describedby': problem.id,
+    id: freshId('secret'), name: 'password', type: 'password', dir: 'auto', required: true, 'aria-describedby': problem.id,
     autocomplete: login === 'form' ? 'current-password' : 'off', autofocus: login === 'key' || before !== null,
   });
   if (before && login === 'form') user.value = before.name;

@@ -5,7 +5,9 @@
  */
 
 import { h, legible } from '../elements/dom.js';
+import { withAddresses } from './addresses.js';
 import { copyButton } from './copying.js';
+import { direct } from './direction.js';
 import { FORM_ONLY } from '../page/framed.js';
 import { highlight } from './highlight.js';
 import { bytes, counted } from './words.js';
@@ -27,6 +29,7 @@ export function richText(html, text) {
   const { content } = template;
   purify(content);
   for (const image of content.querySelectorAll('img')) equipImage(image);
+  direct(content);
   equipMath(content);
   for (const pre of content.querySelectorAll('pre')) if (!pre.querySelector('.language-math')) equipCode(pre);
   for (const table of content.querySelectorAll('table')) equipTable(table);
@@ -76,11 +79,14 @@ export function cutTextOf(place) {
  * @param {string} text @param {number} [shownAtOnce] characters @param {number} [linesAtOnce]
  */
 export function plainText(text, shownAtOnce = SHOWN_AT_ONCE, linesAtOnce = Infinity) {
-  const place = h('div', { class: 'prose plain' }, text);
+  const place = h('div', { class: 'prose plain', dir: 'auto' });
   const lines = text.split('\n');
   const isHigh = lines.length > linesAtOnce * 1.2;
   // Not for a line or two.
-  if (text.length <= shownAtOnce * 1.2 && !isHigh) return place;
+  if (text.length <= shownAtOnce * 1.2 && !isHigh) {
+    place.append(...linked(legible(text)));
+    return place;
+  }
   const beginning = (isHigh ? lines.slice(0, linesAtOnce).join('\n') : text).slice(0, shownAtOnce);
   const all = h('button', { type: 'button', class: 'secondary-button', onclick: () => {
     cutTexts.delete(place);
@@ -89,10 +95,19 @@ export function plainText(text, shownAtOnce = SHOWN_AT_ONCE, linesAtOnce = Infin
     place.tabIndex = -1;
     place.focus({ preventScroll: true });
   } }, `Show all of it (${isHigh ? counted(lines.length, 'line') : bytes(text.length)})`);
-  place.replaceChildren(`${legible(beginning)}… `, h('span', { class: 'rest-of-text' }, all));
+  place.replaceChildren(...linked(legible(beginning)), '… ', h('span', { class: 'rest-of-text' }, all));
   cutTexts.set(place, text);
   return place;
 }
+
+/** @param {string} text */
+const linked = (text) => withAddresses(text, ({ words, target }) => {
+  const link = h('a', { href: target, dir: 'ltr' }, words);
+  equipLink(link);
+  // A name before an @ looks like the host, and a host with letters beyond ASCII like another one.
+  const isPlain = link.protocol === 'mailto:' || (link.username === '' && link.hostname.split('.').every((label) => !label.startsWith('xn--')));
+  return isPlain ? [link] : [link, ` (→ ${link.protocol}//${link.host}${link.pathname})`];
+});
 
 /** A sentence that may name things in `backticks`: these are drawn as code. @param {string} text @returns {(string | Node)[]} */
 export function withCode(text) {
@@ -107,7 +122,7 @@ export function withCode(text) {
 export function codeBlock(text, language, isWhole = true, title = '') {
   const code = h('code', { class: language ? `language-${language}` : null }, text);
   const pre = h('pre', null, code);
-  if (!isWhole) return h('div', { class: 'code-block' }, h('div', { class: 'code-head' }, h('span', null, language)), pre);
+  if (!isWhole) return h('div', { class: 'code-block', dir: 'ltr' }, h('div', { class: 'code-head' }, h('span', null, language)), pre);
   const holder = h('div', null, pre);
   equipCode(pre, title);
   return /** @type {HTMLElement} */ (holder.firstElementChild);
@@ -132,7 +147,7 @@ function drawFormula(code, mathOf) {
     return;
   }
   // A wide one scrolls by itself, as code does.
-  (block ?? code).replaceWith(isDisplay ? h('span', { class: 'formula', tabindex: 0, role: 'group', 'aria-label': 'Formula' }, math) : math);
+  (block ?? code).replaceWith(h('span', isDisplay ? { class: 'formula', dir: 'ltr', tabindex: 0, role: 'group', 'aria-label': 'Formula' } : { dir: 'ltr' }, math));
 }
 
 /** @param {HTMLPreElement} pre @param {string} [title] */
@@ -145,7 +160,7 @@ function equipCode(pre, title = '') {
   pre.tabIndex = 0;
   pre.setAttribute('role', 'group');
   pre.setAttribute('aria-label', title || (language ? `Code in ${language}` : 'Code'));
-  const block = h('div', { class: 'code-block' },
+  const block = h('div', { class: 'code-block', dir: 'ltr' },
     h('div', { class: 'code-head' }, h('span', title ? { class: 'code-title' } : null, title || language), copyButton(title ? `Copy: ${title}` : 'Copy this code', () => text)));
   pre.replaceWith(block);
   block.append(pre);

@@ -6,6 +6,8 @@
  */
 
 import { h, legible } from '../elements/dom.js';
+import { withAddresses } from './addresses.js';
+import { directionOf } from './direction.js';
 import { codeBlock } from './rich-text.js';
 
 /**
@@ -21,6 +23,8 @@ const FENCE = /^ {0,3}(`{3,}|~{3,})\s*([^\s`]*)[^`]*$/;
 const HEADING = /^ {0,3}(#{1,6})\s+(.*?)\s*#*$/;
 const RULE = /^ {0,3}([-*_])( *\1){2,} *$/;
 const TASK = /^\[([ xX])\]\s/;
+/** Each paragraph runs as its letters do. */
+const AUTO = { dir: 'auto' };
 const ITEM = /^(\s*)(?:[-*+]|(\d{1,9})[.)])\s+(.*)$/;
 
 export function streamedText() {
@@ -141,35 +145,38 @@ function kindOf(line, open) {
 function drawn({ kind, lines, language }, isWhole) {
   // It is drawn anew with each piece that comes.
   if ((kind === 'list' || kind === 'table') && lines.reduce((sum, line) => sum + line.length, 0) > LONGEST_BLOCK) {
-    return h('p', null, lines.join('\n'));
+    return h('p', AUTO, lines.join('\n'));
   }
   switch (kind) {
     case 'code': return codeBlock(lines.join('\n'), language.toLowerCase(), isWhole);
     case 'heading': {
       const [, marks, words] = HEADING.exec(lines[0]) ?? ['', '#', lines[0]];
-      return h(/** @type {'h1'} */ (`h${Math.min(4, marks.length)}`), null, ...inline(words));
+      return h(/** @type {'h1'} */ (`h${Math.min(4, marks.length)}`), AUTO, ...inline(words));
     }
     case 'rule': return h('hr', null);
-    case 'quote': return h('blockquote', null, h('p', null, ...inline(lines.map((line) => line.replace(/^ {0,3}> ?/, '')).join('\n'))));
+    case 'quote': return h('blockquote', AUTO, h('p', null, ...inline(lines.map((line) => line.replace(/^ {0,3}> ?/, '')).join('\n'))));
     case 'list': return listOf(lines);
     case 'table': return tableOf(lines);
-    default: return h('p', null, ...inline(lines.join('\n')));
+    default: return h('p', AUTO, ...inline(lines.map(withoutBreak).join('\n')));
   }
 }
+
+/** Two spaces or a backslash at its end say what every line break says here. @param {string} line @param {number} position @param {readonly string[]} all */
+const withoutBreak = (line, position, all) => position < all.length - 1 ? line.replace(/(?: +|\\)$/, '') : line;
 
 /** @param {string[]} lines */
 function listOf(lines) {
   const isOrdered = ITEM.exec(lines[0])?.[2] !== undefined;
-  const list = h(isOrdered ? 'ol' : 'ul', isOrdered ? { start: ITEM.exec(lines[0])?.[2] } : null);
+  const list = h(isOrdered ? 'ol' : 'ul', { dir: directionOf(ITEM.exec(lines[0])?.[3] ?? ''), ...(isOrdered ? { start: ITEM.exec(lines[0])?.[2] } : {}) });
   for (const line of lines) {
     const item = ITEM.exec(line);
     if (item) {
       const [, indent, , said] = item;
       const task = TASK.exec(said);
       const words = task ? `${task[1] === ' ' ? '☐' : '☑'} ${said.slice(task[0].length)}` : said;
-      list.append(h('li', { class: `depth-${Math.min(3, Math.floor(indent.length / 2))}${task ? ' task' : ''}` }, ...inline(words)));
+      list.append(h('li', { class: `depth-${Math.min(3, Math.floor(indent.length / 2))}${task ? ' task' : ''}`, ...AUTO }, ...inline(words)));
     }
-    else list.lastElementChild?.append(' ', ...inline(line.trim()));
+    else list.lastElementChild?.append('\n', ...inline(line.trim()));
   }
   return list;
 }
@@ -182,8 +189,8 @@ function tableOf(lines) {
   const body = h('tbody', null);
   const head = h('thead', null);
   rows.forEach((line, position) => (position === 0 ? head : body).append(
-    h('tr', null, ...cells(line).map((cell) => h(position === 0 ? 'th' : 'td', null, ...inline(cell.trim()))))));
-  return h('div', { class: 'table-frame' }, h('table', null, head, body));
+    h('tr', null, ...cells(line).map((cell) => h(position === 0 ? 'th' : 'td', /\p{L}/u.test(cell) ? AUTO : null, ...inline(cell.trim()))))));
+  return h('div', { class: 'table-frame' }, h('table', { dir: directionOf(lines[0] ?? '') }, head, body));
 }
 
 /** What has begun counts as it will be: a word is bold from its first letter on. @param {string} text @returns {(string | Node)[]} */
@@ -195,14 +202,17 @@ function inline(text) {
   let end = 0;
   for (const match of text.matchAll(pattern)) {
     const [whole, , code, strong, emphasis, link] = match;
-    parts.push(text.slice(end, match.index));
-    if (code !== undefined) parts.push(h('code', null, code));
+    parts.push(...plain(text.slice(end, match.index)));
+    if (code !== undefined) parts.push(h('code', AUTO, code));
     else if (strong !== undefined) parts.push(h('strong', null, ...inline(strong)));
     else if (emphasis !== undefined) parts.push(h('em', null, emphasis));
     else parts.push(h('span', { class: 'link-to-be' }, link));
     end = match.index + whole.length;
   }
   // Marks at the very end are half of something.
-  parts.push(text.slice(end).replace(/[*`_]{1,3}$/, ''));
+  parts.push(...plain(text.slice(end).replace(/[*`_]{1,3}$/, '')));
   return parts;
 }
+
+/** @param {string} text */
+const plain = (text) => withAddresses(text, ({ words }) => [h('span', { class: 'link-to-be', dir: 'ltr' }, words)]);
