@@ -258,6 +258,21 @@ export const scripts = {
     },
   },
 
+  one_id: {
+    title: 'One id for all', description: 'A provider that names calls by their function.',
+    play: async (stage) => {
+      const towns = ['Rome', 'Oslo', 'Bern'];
+      const call = { function_name: 'weather', call_id: 'weather' };
+      for (const town of towns) stage.say('Reporter', 'Clerk', 'suggested_function_call', { ...call, arguments: { town } });
+      for (const town of towns) {
+        const { decision } = await stage.ask('Clerk', 'approval', { ...call, prompt: `May I ask for ${town}?`, arguments: { town }, schema: null, deadline: null, on_timeout: null });
+        stage.say('Clerk', 'User', 'function_call_execution', { ...call, retval: decision === 'deny' ? `Error: not ${town}` : `sun in ${town}` });
+      }
+      await stage.ask('Clerk', 'text_input', { prompt: 'Enough?' });
+      return null;
+    },
+  },
+
   delivery: {
     description: 'Brings a lamp.', params: deliverySchema,
     play: async (stage) => {

@@ -288,4 +288,20 @@ await describePage('conversations in the hands of people', (onNew) => {
     await becomes(() => page.locator('#show-keys').isVisible(), false);
     await context.close();
   });
+
+  test('calls with one id have a card, an approval and a result each, also after a reload', async () => {
+    const { page } = house;
+    const run = await house.open('one_id');
+    const cards = () => page.locator('.tool-card').evaluateAll((all) => all.map((card) => [
+      card.querySelector('.tool-essence')?.textContent, card.querySelector('.tool-result')?.textContent ?? '', card.querySelector('.tool-state')?.textContent]));
+    await becomes(cards, [['town: "Rome"', '', 'waits for approval'], ['town: "Oslo"', '', 'running'], ['town: "Bern"', '', 'running']]);
+    await answer(run, { decision: 'deny' });
+    await becomes(cards, [['town: "Rome"', 'Error: not Rome', 'denied'], ['town: "Oslo"', '', 'waits for approval'], ['town: "Bern"', '', 'running']]);
+    await answer(run, { decision: 'once' });
+    await answer(run, { decision: 'deny' });
+    const end = [['town: "Rome"', 'Error: not Rome', 'denied'], ['town: "Oslo"', 'sun in Oslo', 'allowed, done'], ['town: "Bern"', 'Error: not Bern', 'denied']];
+    await becomes(cards, end);
+    await page.reload();
+    await becomes(cards, end);
+  });
 });

@@ -256,6 +256,56 @@ describe('tools', () => {
     assert.equal(after(approval(), answered({ decision: 'once' })()).items.length, 1, 'without the call it stands alone');
   });
 
+  describe('whose calls have one id', () => {
+    const of = (uuid, name, town, more = {}) => said(uuid, 'suggested_function_call', { function_name: name, call_id: 'weather', arguments: { town } }, more);
+    const result = (uuid, name, retval, more = {}) => said(uuid, 'function_call_execution', { function_name: name, call_id: 'weather', retval }, { sender: 'Student', ...more });
+    const approval = (uuid, name = 'weather') => said(uuid, 'approval', { prompt: '?', function_name: name, call_id: 'weather', arguments: {}, schema: null }, { sender: 'Student', recipient: 'User' });
+    const decide = (question, decision) => record('answered', { question, text: '-', value: { decision }, refused: null });
+    const cards = (...events) => after(...events).items.filter((item) => item.kind === 'tool').map((item) => [item.arguments?.town, item.result, item.approval]);
+
+    test('in one reply: each result joins its own', () => {
+      assert.deepEqual(cards(of('c1', 'weather', 'Rome'), of('c2', 'weather', 'Oslo'), result('r1', 'weather', 'sun'), result('r2', 'weather', 'snow')),
+        [['Rome', 'sun', null], ['Oslo', 'snow', null]]);
+    });
+    test('in two replies', () => {
+      assert.deepEqual(cards(of('c1', 'weather', 'Rome'), result('r1', 'weather', 'sun'), of('c2', 'weather', 'Oslo'), result('r2', 'weather', 'snow')),
+        [['Rome', 'sun', null], ['Oslo', 'snow', null]]);
+    });
+    test('of which the first was never made: the later reply’s result is its own', () => {
+      assert.deepEqual(cards(of('c1', 'weather', 'Rome'), said('m', 'text_message', { body: 'No.' }, { sender: 'Student', recipient: 'Teacher' }), of('c2', 'weather', 'Oslo'), result('r2', 'weather', 'snow')),
+        [['Rome', undefined, null], ['Oslo', 'snow', null]]);
+    });
+    test('of several tools', () => {
+      assert.deepEqual(cards(of('c1', 'weather', 'Rome'), of('c2', 'book', 'Oslo'), result('r2', 'book', 'booked'), result('r1', 'weather', 'sun')),
+        [['Rome', 'sun', null], ['Oslo', 'booked', null]]);
+    });
+    test('one allowed, the other denied', () => {
+      const events = [of('c1', 'weather', 'Rome'), of('c2', 'weather', 'Oslo'), approval('q1'), decide('q1', 'deny'), result('r1', 'weather', 'Error: no'),
+        approval('q2'), decide('q2', 'once'), result('r2', 'weather', 'snow')];
+      assert.deepEqual(cards(...events), [['Rome', 'Error: no', 'denied'], ['Oslo', 'snow', 'allowed']]);
+      assert.deepEqual(cards(...events.slice(0, 3)), [['Rome', undefined, 'asked'], ['Oslo', undefined, null]]);
+      assert.deepEqual(cards(...events.slice(0, 6)), [['Rome', 'Error: no', 'denied'], ['Oslo', undefined, 'asked']]);
+    });
+    test('three, one of which is asked for again after an answer that did not fit', () => {
+      assert.deepEqual(cards(of('c1', 'weather', 'Rome'), of('c2', 'weather', 'Oslo'), of('c3', 'weather', 'Bern'), approval('q1'), decide('q1', 'once'), result('r1', 'weather', 'sun'),
+        approval('q2'), record('answered', { question: 'q2', text: '-', value: null, refused: 'what?' }), approval('q3'), decide('q3', 'deny'), result('r2', 'weather', 'Error: no')),
+      [['Rome', 'sun', 'allowed'], ['Oslo', 'Error: no', 'denied'], ['Bern', undefined, null]]);
+    });
+    test('in conversations beside each other, and inside', () => {
+      const inner = { within: [{ id: 'n1', title: 'inside' }] };
+      assert.deepEqual(cards(of('c1', 'weather', 'Rome'), of('c2', 'weather', 'Oslo', inner), result('r2', 'weather', 'snow', inner), result('r1', 'weather', 'sun')),
+        [['Rome', 'sun', null], ['Oslo', 'snow', null]]);
+    });
+    test('while others speak between the calls of a reply', () => {
+      assert.deepEqual(cards(of('c1', 'weather', 'Rome'), said('m', 'text_message', { body: '-' }, { sender: 'Ann', recipient: 'Ben' }), of('c2', 'weather', 'Oslo'), result('r1', 'weather', 'sun'), result('r2', 'weather', 'snow')),
+        [['Rome', 'sun', null], ['Oslo', 'snow', null]]);
+    });
+    test('and the first of which asks a person in its middle', () => {
+      const { items } = after(of('c1', 'weather', 'Rome'), of('c2', 'weather', 'Oslo'), said('q', 'text_input', { prompt: 'When?' }, { sender: 'Workflow' }));
+      assert.deepEqual(items.filter((item) => item.kind === 'tool').map((item) => item.kind === 'tool' && item.person), ['asked', null]);
+    });
+  });
+
   test('a call that the end overtook is said to have no result', () => {
     const view = after(call('c', 'x'), record('ended', { outcome: 'failed' }));
     assert.equal(view.items[0].kind === 'tool' && view.items[0].abandoned, true);

@@ -31,11 +31,13 @@ import { hueFor } from '../elements/agents.js';
  * @typedef {ItemBase & {kind: 'text', text: string, html: string | null, stopped: boolean, standsInQuestion: boolean}} TextItem
  * @typedef {ItemBase & {kind: 'tool', callId: string | null, name: string, arguments: unknown, argumentsText: string | null, asked: boolean,
  *   executed: boolean, executor: string, result: unknown, failed: boolean, executedAt: string | null, abandoned: boolean,
- *   approval: 'asked' | 'allowed' | 'denied' | null, person: 'asked' | 'answered' | null}} ToolItem   `person`: the tool asks somebody
+ *   approval: 'asked' | 'allowed' | 'denied' | null, person: 'asked' | 'answered' | null, batch: number}} ToolItem   `person`: the tool asks somebody;
+ *   `batch` is the same for the calls of one reply
  * @typedef {'text_input' | 'multiple_choice' | 'form' | 'approval'} QuestionType
  * @typedef {{text: string | null, value: any, argumentsText: string | null, by: string | null, at: string, onTimeout: boolean, refused: string | null}} Answer
  * @typedef {ItemBase & {kind: 'question', question: QuestionType, content: Record<string, any>, html: string | null,
- *   answer: Answer | null, open: boolean, saidTo: string | null}} QuestionItem   `saidTo`: what was answered was then said to somebody
+ *   answer: Answer | null, open: boolean, saidTo: string | null, call: string | null}} QuestionItem   `saidTo`: what was answered was then
+ *   said to somebody; `call`: the key of the call that it is about, or that asks it
  * @typedef {ItemBase & {kind: 'system', message: unknown, html: string | null}} SystemItem
  * @typedef {ItemBase & {kind: 'started', name: string, description: string | null, params: unknown}} StartedItem
  * @typedef {ItemBase & {kind: 'error', short: string, long: string | null}} ErrorItem
@@ -177,8 +179,11 @@ function withMessage(view, message, at) {
   if (message.type === 'function_call_execution') return withExecution(finished, message, at);
   const item = itemOf(message, at);
   if (item.kind === 'text') return withText(finished, item);
-  if (item.kind === 'question') return withItem(withPerson(withApproval(withoutList(finished, item), item, 'asked'), item, 'asked'), item);
-  return withItem(finished, item);
+  if (item.kind === 'question') {
+    const question = { ...item, call: callOf(finished, item) };
+    return withItem(withCall(withoutList(finished, question), question, 'asked', 'asked'), question);
+  }
+  return withItem(finished, item.kind === 'tool' ? { ...item, batch: batchOf(finished, item) } : item);
 }
 
 /**
@@ -221,13 +226,13 @@ function itemOf(message, at) {
       return {
         ...base, kind: 'tool', callId: content.call_id ?? null, name: asText(content.function_name),
         arguments: content.arguments, argumentsText: content.arguments_text ?? null, asked: true, executed: false, executor: '', result: undefined, failed: false,
-        executedAt: null, abandoned: false, approval: null, person: null,
+        executedAt: null, abandoned: false, approval: null, person: null, batch: 0,
       };
     case 'text_input':
     case 'multiple_choice':
     case 'form':
     case 'approval':
-      return { ...base, kind: 'question', question: message.type, content, html, answer: null, open: true, saidTo: null };
+      return { ...base, kind: 'question', question: message.type, content, html, answer: null, open: true, saidTo: null, call: null };
     case 'system_message':
       return { ...base, kind: 'system', message: content.message ?? content, html };
     case 'workflow_started':
@@ -269,15 +274,15 @@ function withExecution(view, message, at) {
   const result = {
     executed: true, executor: message.sender ?? '', result: content.retval, failed: isFailure(content.retval), executedAt: at,
   };
-  const asked = view.items.findLastIndex((item) => item.kind === 'tool' && !item.executed && item.asked
-    && content.call_id != null && item.callId === content.call_id);
+  const base = baseOf(message, at);
+  const asked = content.call_id == null ? -1 : waitingCall(view, base, (call) => call.callId === content.call_id && isNamed(call, content.function_name));
   if (asked >= 0) {
     const call = /** @type {ToolItem} */ (view.items[asked]);
     return { ...view, items: view.items.with(asked, { ...call, ...result }) };
   }
   return withItem(view, {
-    ...baseOf(message, at), kind: 'tool', callId: content.call_id ?? null, name: asText(content.function_name),
-    arguments: undefined, argumentsText: null, asked: false, abandoned: false, approval: null, person: null, ...result,
+    ...base, kind: 'tool', callId: content.call_id ?? null, name: asText(content.function_name),
+    arguments: undefined, argumentsText: null, asked: false, abandoned: false, approval: null, person: null, batch: 0, ...result,
   });
 }
 
@@ -287,27 +292,52 @@ function isFailure(result) {
 }
 
 /**
- * Tells the card of a call how the question about it stands.
- * @param {RunView} view @param {QuestionItem} question @param {'asked' | 'allowed' | 'denied'} approval @returns {RunView}
+ * Where the next of the calls that are meant stands, and has no result yet; -1: nowhere. A call's id is the provider's, and no name:
+ * calls of one reply and of several may have the same. But the calls of a reply are made one after the other, in its order, and those
+ * of an earlier reply are made before a later one comes, or never. What is said in another conversation has nothing to do with it.
+ * @param {RunView} view @param {ItemBase} base @param {(call: ToolItem) => boolean} isMeant
  */
-function withApproval(view, question, approval) {
-  if (question.question !== 'approval' || question.content.call_id == null) return view;
-  const position = view.items.findLastIndex((item) => item.kind === 'tool' && item.asked && item.callId === question.content.call_id);
-  if (position < 0) return view;
-  const call = /** @type {ToolItem} */ (view.items[position]);
-  return { ...view, items: view.items.with(position, { ...call, approval }) };
+function waitingCall({ items }, base, isMeant) {
+  /** @param {Item} item @returns {item is ToolItem} */
+  const isCandidate = (item) => item.kind === 'tool' && item.asked && !item.executed && isInside(item, base) && isMeant(item);
+  const latest = items.findLast(isCandidate);
+  return latest === undefined ? -1 : items.findIndex((item) => isCandidate(item) && item.batch === latest.batch);
+}
+
+/** Whether it belongs to the same conversation. @param {ItemBase} item @param {ItemBase} other */
+const isInside = ({ within }, other) => within.length === other.within.length && within.every(({ id }, depth) => id === other.within[depth].id);
+
+/** @param {ToolItem} call @param {unknown} name none: a foreign worker did not say */
+const isNamed = (call, name) => name == null || call.name === '' || call.name === asText(name);
+
+/** A reply's calls stand one behind the other, before anything comes of them; what others say meanwhile may stand between them.
+ * @param {RunView} view @param {ToolItem} call */
+function batchOf({ items }, call) {
+  const before = items.findLast((item) => isInside(item, call) && (item.sender === call.sender || item.recipient === call.sender));
+  const isSame = before?.kind === 'tool' && before.asked && !before.executed && before.approval === null && before.sender === call.sender && before.recipient === call.recipient;
+  return isSame ? before.batch : items.length + 1;
+}
+
+/** The key of the call that a question is about, or that asks it: the tool waits for the person then. @param {RunView} view @param {QuestionItem} question */
+function callOf(view, question) {
+  const { call_id: id, function_name: name } = question.content;
+  if (question.question === 'approval' && id == null) return null;
+  const position = question.question === 'approval'
+    ? waitingCall(view, question, (call) => call.callId === id && isNamed(call, name) && call.approval !== 'allowed' && call.approval !== 'denied')
+    : waitingCall(view, question, (call) => call.approval !== 'asked');
+  return position < 0 ? null : view.items[position].key;
 }
 
 /**
- * A question during a tool call comes from that tool: the tool waits for the person, and that time does not count for the tool.
- * @param {RunView} view @param {QuestionItem} question @param {ToolItem['person']} person @returns {RunView}
+ * Tells the card of a call how the question about it stands, or the one that it asks; that time does not count for the tool.
+ * @param {RunView} view @param {QuestionItem} question @param {'asked' | 'allowed' | 'denied'} approval @param {ToolItem['person']} person
+ * @returns {RunView}
  */
-function withPerson(view, question, person) {
-  if (question.question === 'approval') return view;
-  const position = view.items.findLastIndex((item) => item.kind === 'tool' && item.asked && !item.executed && item.approval !== 'asked');
-  if (position < 0) return view;
-  const call = /** @type {ToolItem} */ (view.items[position]);
-  return { ...view, items: view.items.with(position, { ...call, person }) };
+function withCall(view, question, approval, person) {
+  const position = question.call === null ? -1 : view.items.findLastIndex((item) => item.key === question.call);
+  const call = view.items[position];
+  if (call?.kind !== 'tool') return view;
+  return { ...view, items: view.items.with(position, question.question === 'approval' ? { ...call, approval } : { ...call, person }) };
 }
 
 /** @param {RunView} view @param {RunRecord} record @returns {RunView} */
@@ -323,7 +353,7 @@ function withAnswer(view, record) {
   const answered = { ...view, items: view.items.with(position, { ...question, answer, open: false }) };
   // A refused answer is asked for again, and the question that does it says so of the call.
   if (answer.refused !== null) return answered;
-  return withApproval(withPerson(answered, question, 'answered'), question, answer.value?.decision === 'deny' ? 'denied' : 'allowed');
+  return withCall(answered, question, answer.value?.decision === 'deny' ? 'denied' : 'allowed', 'answered');
 }
 
 /** @param {RunView} view @param {RunRecord} record @returns {RunView} */
