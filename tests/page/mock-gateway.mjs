@@ -21,9 +21,11 @@ const csp = (embedIn) => "default-src 'none'; script-src 'self'; style-src 'self
 const id = () => randomBytes(16).toString('hex');
 class Cancelled extends Error {}
 
-/** @param {{pace?: number, embedIn?: string[], brand?: Record<string, unknown>, css?: string, listed?: string[], login?: 'form' | 'key' | 'oidc' | null}} options
- *   `pace`: milliseconds between two pieces of a streamed text; `listed`: the workflows that are offered; `login`: how people sign in */
-export function createMockGateway({ pace = 0, listed = Object.keys(scripts), embedIn = [], brand = {}, css = '', login = null } = {}) {
+/** @param {{pace?: number, embedIn?: string[], brand?: Record<string, unknown>, css?: string, listed?: string[], login?: 'form' | 'key' | 'oidc' | null,
+ *   areColleagues?: boolean}} options
+ *   `pace`: milliseconds between two pieces of a streamed text; `listed`: the workflows that are offered; `login`: how people sign in;
+ *   `areColleagues`: everybody may see, answer and stop the runs of all */
+export function createMockGateway({ pace = 0, listed = Object.keys(scripts), embedIn = [], brand = {}, css = '', login = null, areColleagues = false } = {}) {
   /** @type {Map<string, any>} */
   const runs = new Map();
   /** @type {Map<string, string>} */
@@ -35,6 +37,8 @@ export function createMockGateway({ pace = 0, listed = Object.keys(scripts), emb
   let server;
   let origin = '';
   const faults = { refuseNext: 0, deny: false };
+  /** What pages are told once they may hear it; null: at once. @type {(() => void)[] | null} */
+  let held = null;
   /** @type {string[]} */
   const requests = [];
   const doors = playedDoors(login);
@@ -51,6 +55,10 @@ export function createMockGateway({ pace = 0, listed = Object.keys(scripts), emb
   }
 
   function broadcast(run, event, data, eventId) {
+    if (held) {
+      held.push(() => broadcast(run, event, data, eventId));
+      return;
+    }
     for (const response of run.listeners) {
       writeEvent(response, event, data, eventId);
       if (event === 'record' && data.kind === 'ended') response.end();
@@ -78,7 +86,7 @@ export function createMockGateway({ pace = 0, listed = Object.keys(scripts), emb
       const result = await script.play(director(run));
       end(run, 'completed', null, result ?? null);
     } catch (error) {
-      if (error instanceof Cancelled) end(run, 'cancelled', 'stopped by a person', null);
+      if (error instanceof Cancelled) end(run, 'cancelled', run.stopper ? `stopped by ${run.stopper}` : 'stopped', null);
       else end(run, 'failed', error instanceof Error ? error.message : String(error), null);
     }
   }
@@ -142,10 +150,10 @@ export function createMockGateway({ pace = 0, listed = Object.keys(scripts), emb
       delta: (delta) => broadcast(run, 'delta', delta),
       within: (inner) => director(run, inner),
       /** Suggests a call, asks whether it may be made, and makes it or not. */
-      approve: async (sender, executor, name, args, { prompt, schema }, result) => {
+      approve: async (sender, executor, name, args, { prompt, schema, digest }, result) => {
         const callId = `call_${id().slice(0, 8)}`;
         say(sender, executor, 'suggested_function_call', { function_name: name, call_id: callId, arguments: args });
-        const answered = await self.ask(sender, 'approval', { prompt, function_name: name, call_id: callId, arguments: args, schema, deadline: null, on_timeout: null });
+        const answered = await self.ask(sender, 'approval', { prompt, function_name: name, call_id: callId, arguments: args, schema, digest, deadline: null, on_timeout: null });
         const retval = answered.decision === 'deny' ? `Error: a person said no${answered.reason ? `: ${answered.reason}` : ''}` : result(answered.arguments ?? args);
         say(executor, sender, 'function_call_execution', { function_name: name, call_id: callId, retval });
         return answered;
@@ -235,14 +243,15 @@ export function createMockGateway({ pace = 0, listed = Object.keys(scripts), emb
     if (!runId && request.method === 'POST') return start(request, body, user);
     if (!runId) return { status: 200, body: { runs: listOf(url.searchParams, user) } };
     const run = runs.get(decodeURIComponent(runId));
-    if (!run || (user && run.user !== user)) return refusal(404, 'unknown_run', 'there is no run with this id', { hint: 'it may have been deleted' });
+    if (!run || (user && run.user !== user && !areColleagues)) return refusal(404, 'unknown_run', 'there is no run with this id', { hint: 'it may have been deleted' });
     if (action === 'events') return void follow(run, request, url, response);
     if (action === 'answers') return answer(run, questionId, body?.value, user);
     if (action === 'cancel') {
       if (run.state === 'ended') return refusal(409, 'run_ended', 'this run has already ended');
       run.cancelled = true;
+      run.stopper = user;
       for (const stop of [...run.onCancel]) stop();
-      if (run.state === 'queued') end(run, 'cancelled', 'stopped by a person', null);
+      if (run.state === 'queued') end(run, 'cancelled', user ? `stopped by ${user}` : 'stopped', null);
       return { status: 202 };
     }
     if (request.method === 'PATCH') {
@@ -294,6 +303,15 @@ export function createMockGateway({ pace = 0, listed = Object.keys(scripts), emb
 
   const self = {
     runs, requests, faults, doors,
+    /** Pages hear nothing of what happens now, until they are told. */
+    holdEvents: () => { held ??= []; },
+    tellEvents: () => {
+      const told = held ?? [];
+      held = null;
+      for (const tell of told) tell();
+    },
+    /** Stops a run, as somebody. @param {string} runId @param {string | null} user */
+    cancel: (runId, user) => route({ method: 'POST', headers: {} }, new URL(`/api/runs/${runId}/cancel`, 'http://mock'), undefined, undefined, user),
     get url() { return origin; },
     run: (runId) => runs.get(runId),
     start: (workflow, params = {}, user = null) => createRun(workflow, params, user),

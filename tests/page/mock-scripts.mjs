@@ -273,6 +273,21 @@ export const scripts = {
     },
   },
 
+  desk: {
+    title: 'A desk', description: 'One question of each kind, for whoever is quicker.',
+    play: async (stage) => {
+      await stage.ask('Clerk', 'text_input', { prompt: 'What is it about?' });
+      await stage.ask('Clerk', 'multiple_choice', { prompt: 'Which room?', choices: ['small', 'large'], default: null, single: true });
+      await stage.ask('Clerk', 'form', { prompt: 'Where to?', schema: { type: 'object', required: ['street'], properties: { street: { type: 'string', title: 'Street' }, code: { type: 'string', title: 'Code', format: 'password' } } } });
+      const schema = { type: 'object', required: ['amount'], properties: { customer: { type: 'string', title: 'Customer' }, amount: { type: 'number', title: 'Amount' } } };
+      await stage.approve('Clerk', 'Bank', 'pay_back', { customer: 'Ann', amount: 49.9 }, { prompt: 'May I pay?', schema, digest: 'one' }, () => 'paid');
+      await stage.approve('Clerk', 'Bank', 'pay_back', { customer: 'Ben', amount: 3 }, { prompt: 'And again?', schema, digest: 'two' }, () => 'paid');
+      await stage.ask('Clerk', 'text_input', { prompt: 'The pass phrase?', password: true });
+      await stage.ask('Clerk', 'text_input', { prompt: 'Anything else?' });
+      return null;
+    },
+  },
+
   delivery: {
     description: 'Brings a lamp.', params: deliverySchema,
     play: async (stage) => {

@@ -20,7 +20,7 @@ import { apply, emptyRun } from '../../src/ui/assets/run/state.js';
 import { addressesIn } from '../../src/ui/assets/text/addresses.js';
 import { directionOf } from '../../src/ui/assets/text/direction.js';
 import { blocksOf } from '../../src/ui/assets/text/streamed-text.js';
-import { answererWords, dayWords, duration, exactTime, oneLine, plainLine, prettyJson, saysSomething, timeOfDay, visible } from '../../src/ui/assets/text/words.js';
+import { answererWords, dayWords, duration, exactTime, oneLine, otherThan, plainLine, prettyJson, reasonWords, saysSomething, stateWords, timeOfDay, visible } from '../../src/ui/assets/text/words.js';
 
 test('a run whose workflow cannot be read has no title of a workflow', () => {
   assert.equal(titleOf(null), '');
@@ -173,7 +173,13 @@ describe('words', () => {
   test('initials', () => assert.deepEqual(['Teacher', 'weather_man', 'FlightDesk', 'élan', '😀', ''].map(initialsOf), ['Te', 'WM', 'FD', 'Él', '?', '?']));
   test('a name keeps its colour', () => assert.equal(hueFor('Teacher'), hueFor('Teacher')));
   test('durations', () => assert.deepEqual([12, 1500, 42_000, 61_000, 3_600_000, NaN].map(duration), ['12 ms', '1.5 s', '42 s', '1 min 1 s', '1 h', '']));
-  test('who answered', () => assert.deepEqual([answererWords({ by: null }, null), answererWords({ by: 'ann' }, 'ann'), answererWords({ by: 'ben' }, 'ann')], ['You', 'You', 'ben']));
+  test('who answered', () => assert.deepEqual([[null, null], ['ann', 'ann'], ['ben', 'ann'], ['ann', null], [null, 'ann'], ['a\u202enn', 'ann']].map(([by, reader]) => answererWords({ by }, reader)),
+    ['You', 'You', 'ben', 'ann', 'Somebody', 'a\\u202enn']));
+  test('whose run it is, and who stopped it', () => {
+    assert.deepEqual([otherThan('ann', 'ann'), otherThan('ann', 'ben'), otherThan(null, 'ben'), otherThan('ann', null)], [null, 'ann', null, 'ann']);
+    assert.deepEqual([reasonWords('stopped by ann', 'ann'), reasonWords('stopped by ann', 'ben'), reasonWords('no model', 'ann')], ['stopped by you', 'stopped by ann', 'no model']);
+    assert.deepEqual([stateWords({ state: 'waiting', outcome: null }), stateWords({ state: 'waiting', outcome: null }, 'ann')], ['waiting for you', 'waiting for ann']);
+  });
   test('one line', () => assert.equal(oneLine({ city: 'Zagreb', days: 3 }), 'city: "Zagreb", days: 3'));
   test('what is a title', () => assert.deepEqual(['30', 'ok', '', 'Ann', '猫'].map(saysSomething), [false, false, false, true, true]));
 
@@ -247,6 +253,21 @@ test('what was said for an agent, and what buttons gave, as Markdown', () => {
   ]);
 });
 
+test('who answered in a conversation as Markdown, and for whom', () => {
+  const at = '2026-11-22T10:00:00Z';
+  const ask = (uuid) => ({ kind: 'said', message: { uuid, sender: 'Clerk', recipient: 'User', type: 'text_input', content: { prompt: 'Well?' } } });
+  const view = [
+    { kind: 'created', workflow: 'simple_learning', params: {}, user: 'ann' }, ask('q'), { kind: 'answered', question: 'q', text: 'one', by: 'ann' },
+    ask('r'), { kind: 'answered', question: 'r', text: 'two', by: 'ben' }, { kind: 'ended', outcome: 'cancelled', reason: 'stopped by ben', result: null },
+  ].reduce((now, record, position) => apply(now, { type: 'record', record: { seq: position + 1, at, ...record } }), emptyRun());
+  const parts = (reader) => toMarkdown(view, 't', reader).split('\n\n').filter((part) => !part.startsWith('## ') && part !== 'Well?');
+  const workflow = `Workflow: Simple learning, started ${exactTime(at)} by ann`;
+  const ended = `The run was stopped (${exactTime(at)}): stopped by`;
+  assert.deepEqual(parts('ben'), ['# t', workflow, '“You” is ben.', '> **ann:** one', '> **You:** two', '---', `${ended} you\n`]);
+  assert.deepEqual(parts('ann'), ['# t', workflow, '“You” is ann.', '> **You:** one', '> **ben:** two', '---', `${ended} ben\n`]);
+  assert.deepEqual(parts(null), ['# t', workflow, '> **ann:** one', '> **ben:** two', '---', `${ended} ben\n`]);
+});
+
 describe('directions', () => {
   for (const [text, direction] of [
     ['مرحبا! استخدم FastAgency', 'rtl'], ['FastAgency: مرحبا', 'ltr'], ['123 שלום', 'rtl'], ['١٢٣ abc', 'ltr'], ['• «مرحبا»', 'rtl'], ['😀 سلام', 'rtl'],
@@ -293,7 +314,7 @@ describe('the files of the page', () => {
   const files = Object.fromEntries(names.map((name) => [name, readFileSync(new URL(name, folder), 'utf8')]));
 
   /** What a first visit does not load. */
-  const LATER = ['admin.css', 'admin.html', 'admin.js', 'embed.js', 'question/approval.js', 'run/export-page.js', 'run/export.js', 'run/settling.js',
+  const LATER = ['admin.css', 'admin.html', 'admin.js', 'embed.js', 'question/approval.js', 'question/late.js', 'run/export-page.js', 'run/export.js', 'run/settling.js',
     'session/sign-in.js', 'text/math.js'];
 
   /** What is sent of a script or a style sheet (src/ui/lean.rs): all but comments that fill whole lines. */

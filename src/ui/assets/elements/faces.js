@@ -15,15 +15,18 @@ export function face(name, hues) {
 }
 
 /**
- * Who speaks to whom; a question is always put to the reader, whatever part they play in the conversation.
- * @param {{kind?: string, sender: string, recipient: string, at?: string}} message @param {Hues} hues @param {...Node} after
+ * Who speaks to whom; a question is put to those who may answer it, whatever part they play in the conversation: to the reader, or to
+ * somebody else (`askedOf`).
+ * @param {{kind?: string, sender: string, recipient: string, at?: string, askedOf?: string | null}} message @param {Hues} hues @param {...Node} after
  */
 export function speakers(message, hues, ...after) {
   const line = h('div', { class: 'speakers' });
   if (message.sender) line.append(coloured(h('span', { class: 'sender', dir: 'auto' }, visible(message.sender)), message.sender, hues));
   if (message.kind === 'question') {
-    const part = message.recipient && message.recipient !== 'User' ? ` as ${visible(message.recipient)}` : '';
-    line.append(h('span', { class: 'asks' }, message.sender ? 'asks you' : 'You are asked', part));
+    const whom = message.askedOf ? h('bdi', null, message.askedOf) : 'you';
+    const words = message.sender ? ['asks ', whom] : message.askedOf ? [whom, ' is asked'] : ['You are asked'];
+    const part = message.recipient && message.recipient !== 'User' ? [' as ', h('bdi', null, visible(message.recipient))] : [];
+    line.append(h('span', { class: 'asks' }, ...words, ...part));
   } else if (message.recipient) {
     line.append(h('span', { class: 'to' }, icon('arrow'), h('span', { class: 'visually-hidden' }, ' to ')),
       h('span', { class: 'recipient', dir: 'auto' }, visible(message.recipient)));

@@ -7,6 +7,8 @@
 const PREFIX = 'fastagency.draft.';
 /** Behind the name of a question: what was written there and can no longer be sent. */
 export const UNSENT = '.unsent';
+/** Behind the name of a question: what was sent and came too late. */
+export const LATE = '.late';
 
 /** @param {string} run @param {string} question @returns {any} */
 export function readDraft(run, question) {
@@ -33,7 +35,7 @@ export function endDrafts(run) {
   const prefix = `${PREFIX}${run}.`;
   try {
     for (const key of Object.keys(localStorage)) {
-      if (!key.startsWith(prefix) || key.endsWith(UNSENT)) continue;
+      if (!key.startsWith(prefix) || key.endsWith(UNSENT) || key.endsWith(LATE)) continue;
       const kept = localStorage.getItem(key) ?? 'null';
       localStorage.removeItem(key);
       if (typeof JSON.parse(kept) === 'string') localStorage.setItem(key + UNSENT, kept);

@@ -16,7 +16,7 @@ import { visible } from '../text/words.js';
  * @typedef {import('./questions.js').Asking} Asking
  * @typedef {import('./questions.js').Means} Means
  * @typedef {{path: string, json?: string}} Change   a field of an object, by its JSON Pointer; without JSON it is left out
- * @typedef {{element: HTMLElement, read: () => Change[] | null, whole: () => Record<string, unknown>, focus: () => void, refuse?: (message: string) => string | null}} Editor
+ * @typedef {{element: HTMLElement, read: () => Change[] | null, whole: () => Record<string, unknown>, changed: () => Change[], focus: () => void, refuse?: (message: string) => string | null}} Editor
  */
 
 /** @param {import('../run/state.js').QuestionItem} item @param {Means} means @returns {Asking} */
@@ -81,7 +81,7 @@ export function askForApproval(item, means) {
   return {
     element, invalid: null, read: () => null,
     refuse: (message) => editor?.refuse?.(message) ?? null,
-    unsent: () => reason.value,
+    unsent: () => [reason.value, ...(editor?.changed() ?? []).map(({ path, json }) => `${path.slice(1)}: ${json ?? '(left out)'}`)].filter(Boolean).join('\n'),
     focus: () => element.focus({ preventScroll: true }),
     choose: (position) => {
       buttons[position]?.focus();
@@ -108,6 +108,8 @@ function editorOf(schema, original) {
       return value && changesOf(begun, value);
     },
     whole: () => valueOf(form.check()) ?? original,
+    /** What was changed so far, as far as it fits. */
+    changed: () => changesOf(begun, valueOf(form.check()) ?? begun),
   };
 }
 

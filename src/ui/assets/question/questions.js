@@ -8,8 +8,9 @@
  */
 
 import { answerQuestion, ApiError, wordsOf } from '../gateway/api.js';
+import { announce } from '../elements/dialogs.js';
 import { freshId, h } from '../elements/dom.js';
-import { keepDraft, readDraft } from '../form/drafts.js';
+import { LATE, keepDraft, readDraft } from '../form/drafts.js';
 import { icon } from '../elements/icons.js';
 import { fold, messageFrame } from '../run/messages.js';
 import { plainText, richText } from '../text/rich-text.js';
@@ -17,12 +18,14 @@ import { labelled } from '../form/schema.js';
 import { schemaForm } from '../form/schema-form.js';
 import { textBlock, valueBlock } from '../run/tool-card.js';
 import { keepUnsent, lastText, rememberText, unsentNote } from './unsent.js';
-import { answerText, answererWords, buttonLabel, duration, sentenceOf, timeOfDay } from '../text/words.js';
+import { answerText, answererWords, buttonLabel, duration, sentenceOf, timeOfDay, visible } from '../text/words.js';
 
 /**
  * @typedef {import('../run/state.js').QuestionItem} QuestionItem
- * @typedef {{run: string, user: string | null, hues: import('../elements/faces.js').Hues, onSent: () => void,
- *   onSending: () => void}} Context   `onSending`: an answer is under way, or is not any more
+ * @typedef {{run: string, reader: string | null, other: string | null, ending: import('../run/state.js').Ending | null,
+ *   hues: import('../elements/faces.js').Hues, onSent: () => void, onSending: () => void, onLate: () => void}} Context   `other`: whose run
+ *   it is, if not the reader's; `onSending`: an answer is under way, or is not any more; `onLate`: it came too late for a question that
+ *   is closed already
  *
  * @typedef {object} Asking          the controls of one kind of question
  * @property {HTMLElement} element
@@ -57,9 +60,10 @@ export function openQuestion(item, context) {
   const controls = h('fieldset', { class: 'controls' });
   const form = h('form', { class: 'asking', novalidate: true }, controls, progress, problem);
   let isUnsent = false;
-  /** Undefined until something is sent. @type {unknown} */
-  let sent;
   let isTaken = false;
+  let isLate = false;
+  /** What has become of an answer that was under way when the question was closed. @type {(() => void) | null} */
+  let whenRefused = null;
   const isSending = () => form.classList.contains('is-sending');
 
   /** @param {string} words */
@@ -76,7 +80,6 @@ export function openQuestion(item, context) {
     if (controls.disabled) return;
     say('');
     controls.disabled = true;
-    sent = value;
     form.classList.add('is-sending');
     const calm = sayWhileSending(progress);
     context.onSending();
@@ -91,8 +94,20 @@ export function openQuestion(item, context) {
       calm();
       form.classList.remove('is-sending');
       context.onSending();
-      if (error instanceof ApiError && error.code === 'already_answered') {
-        say(alreadyAnswered(error));
+      if (error instanceof ApiError && ['already_answered', 'run_ended'].includes(error.code)) {
+        isLate = true;
+        await keepLateSoon(context, item, value);
+        keepDraft(context.run, item.key, null);
+        if (typeof value === 'string' && !item.content.password) rememberText(value);
+        // The log says who was first, and the question says it then. Until then:
+        const words = error.code === 'run_ended' ? wordsOf(error) : alreadyAnswered(error, context.reader);
+        if (frame.isConnected) say(words);
+        else announce(words);
+        context.onLate();
+        return;
+      }
+      if (whenRefused) {
+        whenRefused();
         return;
       }
       controls.disabled = false;
@@ -119,7 +134,7 @@ export function openQuestion(item, context) {
     if (read) send(read.value);
   });
   controls.append(asking.element);
-  const frame = messageFrame(item, context.hues);
+  const frame = messageFrame({ ...item, askedOf: context.other }, context.hues);
   const body = /** @type {HTMLElement} */ (frame.lastElementChild);
   // A fieldset's legend is its question; then the prompt stands there and not above.
   if (!asking.element.contains(prompt)) body.append(prompt);
@@ -141,9 +156,14 @@ export function openQuestion(item, context) {
     frame, reconnected, isSending, focus: asking.focus,
     choose: (position) => !controls.disabled && (asking.choose?.(position) ?? false),
     closed: ({ answer }) => {
-      // The log may tell of an answer before the server's word that it was taken.
-      const isOwn = isTaken || (isSending() && (typeof sent !== 'string' || sent.trim() === answer?.text?.trim()));
-      keepUnsent(context.run, item.key, isOwn ? '' : asking.unsent?.(answer) ?? '');
+      const words = isTaken || isLate ? '' : asking.unsent?.(answer) ?? '';
+      // The log may tell of an answer before the server's word that it was this one, or another.
+      const isUnderWay = !isTaken && isSending();
+      keepUnsent(context.run, item.key, isUnderWay ? '' : words);
+      if (isUnderWay) whenRefused = () => {
+        keepUnsent(context.run, item.key, words);
+        context.onLate();
+      };
     },
   };
 }
@@ -159,26 +179,26 @@ function sayWhileSending(place) {
 
 /** @param {QuestionItem} item @param {Context} context */
 export function closedQuestion(item, context) {
-  const frame = item.saidTo === null ? messageFrame(item, context.hues, promptOf(item))
+  const frame = item.saidTo === null ? messageFrame({ ...item, askedOf: context.other }, context.hues, promptOf(item))
     : messageFrame({ ...item, kind: 'text', recipient: item.saidTo }, context.hues);
   frame.dataset.question = item.question;
   const body = /** @type {HTMLElement} */ (frame.lastElementChild);
   if (item.answer === null) {
     body.append(h('p', { class: 'muted unanswered' }, 'The run ended before this was answered.'));
   } else {
-    body.append(answerBubble(item, item.answer, context.user));
+    body.append(answerBubble(item, item.answer, context.reader));
   }
-  const unsent = item.content.password ? null : unsentNote(context.run, item);
-  if (unsent) body.append(unsent);
+  const notes = [lateNoteSoon(context, item), item.content.password ? null : unsentNote(context.run, item)];
+  body.append(...notes.filter((note) => note !== null));
   return frame;
 }
 
-/** @param {QuestionItem} item @param {import('../run/state.js').Answer} answer @param {string | null} user */
-function answerBubble(item, answer, user) {
+/** @param {QuestionItem} item @param {import('../run/state.js').Answer} answer @param {string | null} reader */
+function answerBubble(item, answer, reader) {
   if (answer.refused !== null) {
     return h('p', { class: 'problem unanswered' }, `This answer could not be taken: ${answer.refused}. The question is asked again.`);
   }
-  const who = answer.onTimeout ? 'Nobody answered in time; this was taken instead' : answererWords(answer, user);
+  const who = answer.onTimeout ? 'Nobody answered in time; this was taken instead' : answererWords(answer, reader);
   const text = buttonLabel(item.content, answer.text) ?? (answer.onTimeout && answer.text === null ? 'no answer' : answerText(answer));
   return h('div', { class: `answer${answer.onTimeout ? ' is-default' : ''}` },
     h('div', { class: 'answer-text' }, filledIn(item, answer) ?? denialWords(item, answer) ?? (text ? answerPart(text) : '(an empty answer)')),
@@ -207,6 +227,24 @@ function changedArguments(item, answer) {
   if (item.question !== 'approval' || !answer.value?.arguments) return null;
   const { argumentsText: text, value } = answer;
   return fold('With other arguments', text === null ? valueBlock('Arguments', value.arguments) : textBlock('Arguments', text));
+}
+
+/** Answers that came too late in this tab. @type {Set<string>} */
+const late = new Set();
+
+/** What says so comes when it is needed first: few answers are late. @param {Context} context @param {QuestionItem} item @param {unknown} sent */
+async function keepLateSoon(context, item, sent) {
+  const module = await import('./late.js').catch(() => null);
+  late.add(item.key);
+  module?.keepLate(context.run, item, sent);
+}
+
+/** @param {Context} context @param {QuestionItem} item */
+function lateNoteSoon(context, item) {
+  if (!late.has(item.key) && readDraft(context.run, item.key + LATE) === null) return null;
+  const place = h('div');
+  import('./late.js').then(({ lateNote }) => place.replaceWith(lateNote(context, item) ?? ''), () => {});
+  return place;
 }
 
 /** What asks whether a tool may be called comes when it is needed first: few conversations have it. @param {QuestionItem} item
@@ -244,9 +282,9 @@ function shortAnswers(item) {
   return item.content.in_short?.answers ?? [];
 }
 
-/** @param {ApiError} error */
-function alreadyAnswered(error) {
-  const by = error.by ? ` by ${error.by}` : '';
+/** @param {ApiError} error @param {string | null} reader */
+function alreadyAnswered(error, reader) {
+  const by = error.by ? ` by ${error.by === reader ? 'you' : visible(error.by)}` : '';
   const at = error.at ? ` at ${timeOfDay(error.at)}` : '';
   return by || at ? `This was already answered${by}${at}; your answer was not taken.` : error.words;
 }

@@ -20,7 +20,8 @@ import { keepAtEnd } from './scrolling.js';
 import { apply, emptyRun, openQuestions, phaseOf } from './state.js';
 import { startRun, wordsOf } from '../gateway/api.js';
 import { toolCard } from './tool-card.js';
-import { counted, plainLine } from '../text/words.js';
+import { readerName, whoIsHere } from '../session/session.js';
+import { counted, otherThan, plainLine } from '../text/words.js';
 
 /**
  * @typedef {import('./state.js').RunView} RunView
@@ -63,6 +64,8 @@ import { counted, plainLine } from '../text/words.js';
  * @property {boolean} isLive              the history has been drawn, or has its places: what comes now is new
  * @property {boolean} isEndDrawn
  * @property {boolean} isRefused           the run cannot be followed, and nothing of it can be shown
+ * @property {boolean} isReaderKnown       whose answers are "You"
+ * @property {string} lateStop             that the reader's stop came too late, in words
  * @property {boolean} isClosed
  */
 
@@ -80,6 +83,10 @@ export function openConversation(place, run, listeners) {
   document.addEventListener('focusin', onFocus);
   downButton.addEventListener('click', () => { scrolling.toEnd(); focusQuestion(conversation); });
   const following = follow(conversation);
+  whoIsHere().catch(() => {}).then(() => {
+    conversation.isReaderKnown = true;
+    schedule(conversation);
+  });
   // A long history is drawn once, when it is complete, unless it takes so long that an empty page would worry someone.
   const patience = setTimeout(() => { schedule(conversation, true); }, HISTORY_PATIENCE_MS);
   return {
@@ -93,6 +100,12 @@ export function openConversation(place, run, listeners) {
       const question = conversation.drawn.find((each) => each.question);
       if (question && !question.node.contains(document.activeElement)) scrolling.show(question.node);
       return focusQuestion(conversation);
+    },
+    /** The reader stopped what had ended by itself, or by somebody else. @param {string} words */
+    sayLateStop: (words) => {
+      conversation.lateStop = words;
+      conversation.isEndDrawn = false;
+      drawEnd(conversation);
     },
     /** @param {number} position */
     choose: (position) => currentQuestion(conversation)?.choose(position) ?? false,
@@ -139,7 +152,7 @@ function newConversation(place, run, listeners) {
       drawDock(conversation);
     }, { root: scroller }),
     outOfSight: new Set(), settling: null, countWhenLeft: 0, focusWasHere: false, questionWithFocus: null,
-    isScheduled: false, isLive: false, isEndDrawn: false, isRefused: false, isClosed: false,
+    isScheduled: false, isLive: false, isEndDrawn: false, isRefused: false, isReaderKnown: false, lateStop: '', isClosed: false,
   };
   return conversation;
 }
@@ -190,7 +203,7 @@ function change(conversation, event) {
 /** @param {Conversation} conversation */
 function schedule(conversation, evenIncomplete = false) {
   const { view } = conversation;
-  if (conversation.isScheduled || conversation.isClosed) return;
+  if (conversation.isScheduled || conversation.isClosed || !(conversation.isReaderKnown || evenIncomplete)) return;
   if (!view.caughtUp && !view.ending && !evenIncomplete && conversation.drawn.length === 0) return;
   conversation.isScheduled = true;
   // A hidden tab gets no animation frames, but its state must be right when someone returns.
@@ -341,7 +354,7 @@ function drawWriting({ folds, view, writingNodes }) {
 
 /** @param {Conversation} conversation @param {Item} item @returns {{node: HTMLElement, question: QuestionHandle | null}} */
 function nodeOf(conversation, item) {
-  const { hues, user } = conversation.view;
+  const { hues } = conversation.view;
   switch (item.kind) {
     case 'text': return { node: textMessage(item, hues), question: null };
     case 'tool': return { node: toolCard(item, hues), question: null };
@@ -349,7 +362,10 @@ function nodeOf(conversation, item) {
     case 'started': return { node: startedNotice(item), question: null };
     case 'error': return { node: errorMessage(item, hues), question: null };
     case 'question': {
-      const context = { run: conversation.run, user, hues, onSent: () => onSent(conversation), onSending: () => drawStatus(conversation) };
+      const context = {
+        run: conversation.run, reader: readerName(), other: otherReader(conversation), ending: conversation.view.ending, hues,
+        onSent: () => onSent(conversation), onSending: () => drawStatus(conversation), onLate: () => redraw(conversation, item.key),
+      };
       if (!item.open) return { node: closedQuestion(item, context), question: null };
       const question = openQuestion(item, context);
       return { node: question.frame, question };
@@ -358,14 +374,25 @@ function nodeOf(conversation, item) {
   }
 }
 
+/** Whose run it is, if not the reader's. @param {Conversation} conversation */
+const otherReader = ({ view }) => otherThan(view.user, readerName());
+
+/** What is known of a question here has changed, and not in the log. @param {Conversation} conversation @param {string} key */
+function redraw(conversation, key) {
+  const position = conversation.drawn.findIndex(({ item }) => item.key === key);
+  const { item } = conversation.drawn[position] ?? {};
+  if (item?.kind === 'question' && !item.open && !conversation.isClosed) drawAnew(conversation, position, item);
+}
+
 /** A reader who has answered wants to see what comes of it. @param {Conversation} conversation */
 function onSent({ scrolling, view }) {
   if (openQuestions(view).length <= 1) scrolling.toEnd();
 }
 
 /** @param {Conversation} conversation */
-function drawStatus({ drawn, status, view }) {
-  const words = statusWords(view, drawn.some(({ question }) => question?.isSending()));
+function drawStatus(conversation) {
+  const { drawn, status, view } = conversation;
+  const words = statusWords(view, otherReader(conversation), drawn.some(({ question }) => question?.isSending()));
   const isBusy = words !== '' && phaseOf(view) !== 'waiting';
   if (status.dataset.words === words) return;
   status.dataset.words = words;
@@ -379,7 +406,7 @@ function drawEnd(conversation) {
   if (!view.ending || conversation.isEndDrawn) return;
   conversation.isEndDrawn = true;
   endDrafts(conversation.run);
-  const block = endingBlock(view, { onAgain: (button) => startAgain(conversation, button), onNew: listeners.onNew });
+  const block = endingBlock(view, { reader: readerName(), lateStop: conversation.lateStop, onAgain: (button) => startAgain(conversation, button), onNew: listeners.onNew });
   if (block) conversation.end.replaceChildren(block);
 }
 
@@ -412,7 +439,7 @@ function drawDock(conversation) {
     questionBar.replaceChildren();
     return;
   }
-  questionBar.replaceChildren(h('span', { class: 'question-bar-words' }, open.length === 1 ? 'A question waits for you:' : `${open.length} questions wait for you:`),
+  questionBar.replaceChildren(h('span', { class: 'question-bar-words' }, `${open.length === 1 ? 'A question waits' : `${open.length} questions wait`} for ${otherReader(conversation) ?? 'you'}:`),
     ...open.map(({ item }) => h('button', { type: 'button', class: 'chip', 'data-goto': item.key, onclick: () => goTo(conversation, item.key) },
       item.sender ? `${plainLine(item.sender, 40)}: ` : '', h('bdi', null, plainLine(item.kind === 'question' ? item.content.prompt ?? '' : '', 60)))));
 }
@@ -439,12 +466,15 @@ function focusQuestion(conversation) {
   return question !== null;
 }
 
-/** What to say below the last message while nobody is seen writing. @param {RunView} view @param {boolean} isSending an answer is under way */
-function statusWords(view, isSending) {
+/**
+ * What to say below the last message while nobody is seen writing.
+ * @param {RunView} view @param {string | null} other whose run it is, if not the reader's @param {boolean} isSending an answer is under way
+ */
+function statusWords(view, other, isSending) {
   switch (phaseOf(view)) {
     case 'queued': return view.createdAt ? 'Waiting for a worker to take this up' : '';
     case 'waiting': return isSending || openQuestions(view).some((question) => question.content.deadline) ? ''
-      : 'You can close this page; the conversation waits for your answer.';
+      : other === null ? 'You can close this page; the conversation waits for your answer.' : `The conversation waits for an answer from ${other}, or from somebody who may answer for ${other}.`;
     case 'running': return view.writing.length > 0 ? '' : 'Working';
     default: return '';
   }

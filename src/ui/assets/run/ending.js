@@ -6,13 +6,14 @@ import { icon } from '../elements/icons.js';
 import { fold } from './messages.js';
 import { codeBlock, richText, withCode } from '../text/rich-text.js';
 import { reasonOf, totalsOf } from './state.js';
-import { counted, duration, prettyJson, sentenceOf, timeOfDay } from '../text/words.js';
+import { counted, duration, prettyJson, reasonWords, sentenceOf, timeOfDay } from '../text/words.js';
 
 const HEADINGS = { completed: 'Completed', failed: 'Failed', cancelled: 'Stopped' };
 
 /**
  * @param {import('./state.js').RunView} view
- * @param {{onAgain: (button: HTMLButtonElement) => void, onNew: () => void}} actions
+ * @param {{reader: string | null, lateStop: string, onAgain: (button: HTMLButtonElement) => void, onNew: () => void}} actions   `lateStop`: that
+ *   the reader's stop came too late, in words
  */
 export function endingBlock(view, actions) {
   const ending = view.ending;
@@ -22,7 +23,8 @@ export function endingBlock(view, actions) {
   return h('section', { class: `ending is-${ending.outcome}`, 'data-outcome': ending.outcome, 'aria-label': 'The end of this run' },
     h('h2', null, icon(ending.outcome === 'completed' ? 'check' : ending.outcome === 'failed' ? 'warning' : 'stop'),
       HEADINGS[ending.outcome] ?? 'Ended', h('time', { datetime: ending.at }, timeOfDay(ending.at))),
-    reason ? h('p', { class: 'reason', dir: 'auto' }, ...withCode(sentenceOf(reason))) : null,
+    reason ? h('p', { class: 'reason', dir: 'auto' }, ...withCode(sentenceOf(reasonWords(reason, actions.reader)))) : null,
+    actions.lateStop ? h('p', { class: 'late-note', role: 'status' }, actions.lateStop) : null,
     resultOf(view, ending),
     h('p', { class: 'totals' }, totalsWords(view)),
     h('div', { class: 'ending-actions' }, again,

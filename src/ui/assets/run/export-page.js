@@ -3,7 +3,7 @@
 
 import { h } from '../elements/dom.js';
 import { cutTextOf } from '../text/rich-text.js';
-import { exactTime } from '../text/words.js';
+import { aboutReader, exactTime, visible } from '../text/words.js';
 
 /** What only a living page needs. */
 const CONTROLS = '.controls, .deadline, .unsent, .sending-words, .message-actions, .copy-button, .writing-area, .nested-tail, .run-status, .ending-actions, .rest-of-text, .problem[hidden]';
@@ -13,9 +13,9 @@ const AS_A_FILE = 'html, body { height: auto; } body { display: block; overflow:
 
 /**
  * @param {HTMLElement} column the conversation as it is drawn
- * @param {{title: string, workflow: string, startedAt: string | null}} about   `workflow` is its title
+ * @param {{title: string, workflow: string, startedAt: string | null, owner: string | null, reader: string | null}} about   `workflow` is its title
  */
-export function toHtml(column, { title, workflow, startedAt }) {
+export function toHtml(column, { title, workflow, startedAt, owner, reader }) {
   const copy = /** @type {HTMLElement} */ (column.cloneNode(true));
   fillIn(column, copy);
   // The prompt of a choice is inside its controls.
@@ -27,7 +27,8 @@ export function toHtml(column, { title, workflow, startedAt }) {
   file.documentElement.lang = document.documentElement.lang;
   file.head.prepend(h('meta', { charset: 'utf-8' }), policy, h('meta', { name: 'viewport', content: 'width=device-width' }), h('meta', { name: 'color-scheme', content: 'light dark' }));
   copy.prepend(h('header', { class: 'file-head' }, h('h1', { dir: 'auto' }, title),
-    h('p', { class: 'muted' }, [workflow, startedAt && exactTime(startedAt)].filter(Boolean).join(' · '))));
+    h('p', { class: 'muted' }, [workflow, startedAt && exactTime(startedAt), owner && `started by ${visible(owner)}`].filter(Boolean).join(' · ')),
+    reader ? h('p', { class: 'muted' }, aboutReader(reader)) : ''));
   file.body.append(copy);
   // As an element it would be a style of this page, whose policy allows none that is inline.
   const style = `<style>${stylesOfThisPage()}\n${AS_A_FILE}</style></head>`;

@@ -8,22 +8,24 @@
 
 import { labelled } from '../form/schema.js';
 import { reasonOf } from './state.js';
-import { answererWords, answerText, buttonLabel, exactTime, outcomeWords, prettyJson } from '../text/words.js';
+import { aboutReader, answererWords, answerText, buttonLabel, exactTime, outcomeWords, prettyJson, reasonWords } from '../text/words.js';
 import { titleOf } from '../gateway/workflow-titles.js';
 
 /** The speakers' headings are of the second rank; what is in a message is below them. */
 const RANKS_BELOW = 2;
 
-/** @param {import('./state.js').RunView} view @param {string} title */
-export function toMarkdown(view, title) {
+/** @param {import('./state.js').RunView} view @param {string} title @param {string | null} reader who takes it away */
+export function toMarkdown(view, title, reader = null) {
   const started = view.createdAt ? exactTime(view.createdAt) : '';
-  const head = [`# ${escapedLine(title)}`, `Workflow: ${escapedLine(titleOf(view.workflow ?? ''))}${started ? `, started ${started}` : ''}`];
-  const body = view.items.flatMap((item) => itemMarkdown(item, view));
-  return [...head, ...body, ...endMarkdown(view)].join('\n\n') + '\n';
+  const by = view.user ? `${started ? '' : ', started'} by ${escapedLine(view.user)}` : '';
+  const head = [`# ${escapedLine(title)}`, `Workflow: ${escapedLine(titleOf(view.workflow ?? ''))}${started ? `, started ${started}` : ''}${by}`,
+    ...(reader ? [escapedLine(aboutReader(reader))] : [])];
+  const body = view.items.flatMap((item) => itemMarkdown(item, reader));
+  return [...head, ...body, ...endMarkdown(view, reader)].join('\n\n') + '\n';
 }
 
-/** @param {import('./state.js').Item} item @param {import('./state.js').RunView} view @returns {string[]} */
-function itemMarkdown(item, view) {
+/** @param {import('./state.js').Item} item @param {string | null} reader @returns {string[]} */
+function itemMarkdown(item, reader) {
   const inside = item.within.length > 0 ? ` (inside ${item.within.map(({ title }) => title).join(' › ')})` : '';
   const speakers = escapedLine([item.sender, item.recipient].filter(Boolean).join(' → ') + inside);
   switch (item.kind) {
@@ -34,7 +36,7 @@ function itemMarkdown(item, view) {
       ...(item.asked ? [fenced(item.argumentsText ?? prettyJson(item.arguments ?? {}), 'json')] : []),
       ...(item.executed ? ['Result:', fenced(prettyJson(item.result), typeof item.result === 'string' ? '' : 'json')] : []),
     ];
-    case 'question': return questionMarkdown(item, inside, view.user);
+    case 'question': return questionMarkdown(item, inside, reader);
     case 'system': return [`## ${speakers || 'System'}`, systemMarkdown(item.message)];
     case 'started': return item.description ? [escaped(item.description)] : [];
     case 'error': return [`## Error${speakers ? ` (${speakers})` : ''}`, escaped(item.short), ...(item.long ? [fenced(item.long, '')] : [])];
@@ -43,18 +45,18 @@ function itemMarkdown(item, view) {
   }
 }
 
-/** @param {import('./state.js').QuestionItem} item @param {string} inside @param {string | null} user @returns {string[]} */
-function questionMarkdown(item, inside, user) {
+/** @param {import('./state.js').QuestionItem} item @param {string} inside @param {string | null} reader @returns {string[]} */
+function questionMarkdown(item, inside, reader) {
   if (item.answer?.refused != null) return [];
   // What was said for an agent is told as said by it.
   const speakers = escapedLine([item.sender, item.saidTo ?? item.recipient].filter(Boolean).join(' → ') + inside);
   const asked = item.saidTo === null ? [below(item.content.in_short?.prompt ?? item.content.prompt ?? '')] : [];
-  return [`## ${speakers || 'Question'}`, ...asked, item.answer ? quoted(answerMarkdown(item, item.answer, user)) : '*(not answered)*'];
+  return [`## ${speakers || 'Question'}`, ...asked, item.answer ? quoted(answerMarkdown(item, item.answer, reader)) : '*(not answered)*'];
 }
 
-/** @param {import('./state.js').QuestionItem} item @param {import('./state.js').Answer} answer @param {string | null} user */
-function answerMarkdown(item, answer, user) {
-  const who = `**${answer.onTimeout ? 'Default' : escapedLine(answererWords(answer, user))}:**`;
+/** @param {import('./state.js').QuestionItem} item @param {import('./state.js').Answer} answer @param {string | null} reader */
+function answerMarkdown(item, answer, reader) {
+  const who = `**${answer.onTimeout ? 'Default' : escapedLine(answererWords(answer, reader))}:**`;
   if (item.question === 'form' && answer.value && typeof answer.value === 'object') {
     const lines = labelled(item.content.schema, answer.value).map(({ label, words }) => `- ${escapedLine(label)}: ${escaped(words).replaceAll('\n', '\n  ')}`);
     return [who, lines.join('\n')].join('\n\n');
@@ -70,12 +72,12 @@ function systemMarkdown(message) {
   return fenced(prettyJson(message), 'json');
 }
 
-/** @param {import('./state.js').RunView} view */
-function endMarkdown(view) {
+/** @param {import('./state.js').RunView} view @param {string | null} reader */
+function endMarkdown(view, reader) {
   if (!view.ending) return ['*(this run is still going on)*'];
   const { outcome, result, at } = view.ending;
   const reason = reasonOf(view);
-  const ended = `The run ${outcome === 'cancelled' ? 'was' : 'has'} ${outcomeWords(outcome)} (${exactTime(at)})${reason ? `: ${escaped(reason)}` : ''}`;
+  const ended = `The run ${outcome === 'cancelled' ? 'was' : 'has'} ${outcomeWords(outcome)} (${exactTime(at)})${reason ? `: ${escaped(reasonWords(reason, reader))}` : ''}`;
   if (outcome !== 'completed' || result === null || result === '') return ['---', ended];
   return ['---', ended, typeof result === 'string' ? below(result) : fenced(prettyJson(result), 'json')];
 }

@@ -14,7 +14,7 @@ import { titleOf } from '../gateway/workflow-titles.js';
 /** @typedef {import('../elements/faces.js').Hues} Hues */
 
 /**
- * @param {{key: string, kind: string, sender: string, recipient: string, at?: string}} item
+ * @param {{key: string, kind: string, sender: string, recipient: string, at?: string, askedOf?: string | null}} item
  * @param {Hues} hues @param {...Node} body
  */
 export function messageFrame(item, hues, ...body) {

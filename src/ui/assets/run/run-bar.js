@@ -10,7 +10,8 @@ import { face } from '../elements/faces.js';
 import { icon } from '../elements/icons.js';
 import { toLink } from '../form/links.js';
 import { phaseOf } from './state.js';
-import { plainLine, saysSomething, stateWords } from '../text/words.js';
+import { readerName } from '../session/session.js';
+import { otherThan, outcomeWords, plainLine, saysSomething, stateWords, stopperOf, visible } from '../text/words.js';
 import { titleOf } from '../gateway/workflow-titles.js';
 
 /**
@@ -19,6 +20,7 @@ import { titleOf } from '../gateway/workflow-titles.js';
  * @typedef {object} Means   what the bar is given by the page around it
  * @property {() => RunView} view
  * @property {() => HTMLElement} column    the whole conversation, for an export
+ * @property {(words: string) => void} onLateStop   the run had ended before the reader stopped it
  * @property {() => void} onChanged
  * @property {() => void} onDeleted
  * @property {(run: import('../gateway/api.js').Run) => void} onStarted
@@ -29,8 +31,9 @@ import { titleOf } from '../gateway/workflow-titles.js';
  * @property {Means} means
  * @property {string | null} title         as the server has it
  * @property {boolean} isStopping
+ * @property {boolean} isLateStopSaid
  * @property {HTMLElement} titleLine
- * @property {HTMLElement} under           the workflow's title, where the run has another one
+ * @property {HTMLElement} under           the workflow's title, where the run has another one, and whose run it is
  * @property {HTMLElement} faces
  * @property {HTMLElement} chip            how the run stands
  * @property {HTMLButtonElement} stopButton
@@ -74,7 +77,7 @@ function newBar(run, means) {
   const menu = h('details', { class: 'menu' }, h('summary', { 'aria-label': 'More' }, icon('more')));
   /** @type {Bar} */
   const bar = {
-    run, means, menu, title: null, isStopping: false,
+    run, means, menu, title: null, isStopping: false, isLateStopSaid: false,
     titleLine: h('h1', { class: 'bar-title', dir: 'auto' }),
     under: h('p', { class: 'bar-under', dir: 'auto' }),
     faces: h('div', { class: 'faces' }),
@@ -103,7 +106,7 @@ function entriesOf(bar) {
     entry('Download Markdown', async () => download(bar, await markdown(bar), 'text/markdown', 'md')),
     entry('Download HTML', async () => {
       const { toHtml } = await import('./export-page.js');
-      const about = { title: currentTitle(bar), workflow: titleOf(view().workflow ?? ''), startedAt: view().createdAt };
+      const about = { title: currentTitle(bar), workflow: titleOf(view().workflow ?? ''), startedAt: view().createdAt, owner: view().user, reader: readerName() };
       download(bar, toHtml(means.column(), about), 'text/html', 'html');
     }),
     entry('Download JSON', () => downloadJson(bar)),
@@ -151,16 +154,33 @@ async function stop(bar) {
     title: 'Stop this run?', text: 'What was said stays here. The run itself cannot be continued afterwards.',
     yes: 'Stop it', no: 'Let it run', danger: true,
   });
-  if (!yes || view().ending) return;
+  if (!yes) return;
   bar.isStopping = true;
   draw(bar);
+  if (view().ending) return;
   try {
     await cancelRun(bar.run);
   } catch (error) {
+    // Its log tells what ended it, and who.
+    if (error instanceof ApiError && error.code === 'run_ended') return;
     bar.isStopping = false;
     announce(wordsOf(error));
     draw(bar);
   }
+}
+
+/** Says that somebody, or the run itself, was quicker than the reader who stopped it. @param {Bar} bar */
+function sayLateStop(bar) {
+  const { ending } = bar.means.view();
+  if (!ending || !bar.isStopping || bar.isLateStopSaid) return;
+  bar.isLateStopSaid = true;
+  const by = stopperOf(ending.reason);
+  // Where nobody signs in, it cannot be told whose stop it was.
+  if (ending.outcome === 'cancelled' && (by === null || by === readerName())) return;
+  const words = ending.outcome === 'cancelled' ? `${visible(by ?? '')} stopped this run before you; your stop was not needed.`
+    : `This run had ${outcomeWords(ending.outcome)} before you stopped it; your stop was not used.`;
+  announce(words);
+  bar.means.onLateStop(words);
 }
 
 /** @param {Bar} bar */
@@ -191,6 +211,7 @@ async function remove(bar) {
     : { title: 'Stop and delete this conversation?', text: 'It is still going on. It is stopped, and then deleted for good, for everybody.', yes: 'Stop and delete', no: 'Keep it', danger: true });
   if (!yes) return;
   try {
+    bar.isLateStopSaid = true;
     if (!view().ending) await stopForGood(bar);
     if (!await isDeleted(bar.run)) {
       announce('This conversation has not stopped yet, so it is still there. Try again in a moment.');
@@ -236,7 +257,7 @@ async function isDeleted(run) {
 /** @param {Bar} bar */
 async function markdown(bar) {
   const { toMarkdown } = await import('./export.js');
-  return toMarkdown(bar.means.view(), currentTitle(bar));
+  return toMarkdown(bar.means.view(), currentTitle(bar), readerName());
 }
 
 /** The records exactly as the log has them. @param {Bar} bar */
@@ -273,12 +294,14 @@ function draw(bar) {
   const view = bar.means.view();
   const phase = phaseOf(view);
   const state = view.ending ? view.ending.outcome : phase;
-  const words = isStopping && !view.ending ? 'stopping' : stateWords({ state: phase, outcome: view.ending?.outcome ?? null });
+  const words = isStopping && !view.ending ? 'stopping' : stateWords({ state: phase, outcome: view.ending?.outcome ?? null }, otherThan(view.user, readerName()));
   const name = currentTitle(bar);
   if (titleLine.textContent !== name) titleLine.textContent = name;
   titleLine.title = name;
-  under.textContent = view.workflow ? titleOf(view.workflow) : '';
-  under.hidden = under.textContent === name;
+  const workflow = view.workflow ? titleOf(view.workflow) : '';
+  const about = [workflow === name ? '' : workflow, ownerWords(view.user)].filter(Boolean).join(' · ');
+  if (under.textContent !== about) under.textContent = about;
+  under.hidden = about === '';
   chip.hidden = view.createdAt === null;
   withChanges.hidden = !view.params || Object.keys(view.params).length === 0;
   if (chip.textContent !== words) chip.textContent = words;
@@ -286,6 +309,13 @@ function draw(bar) {
   stopButton.hidden = view.ending !== null;
   stopButton.disabled = isStopping;
   drawFaces(bar.faces, view);
+  sayLateStop(bar);
+}
+
+/** Whose run it is; nothing where nobody signs in. @param {string | null} owner */
+function ownerWords(owner) {
+  if (owner === null) return '';
+  return `started by ${owner === readerName() ? 'you' : visible(owner)}`;
 }
 
 /** @param {HTMLElement} faces @param {RunView} view */

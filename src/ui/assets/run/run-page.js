@@ -53,6 +53,7 @@ export function openRun({ main, bar }, run, listeners) {
   ownBar = runBar(bar, run, {
     view: conversation.view,
     column: conversation.column,
+    onLateStop: conversation.sayLateStop,
     onChanged: listeners.onChanged,
     onDeleted: () => {
       listeners.onChanged();

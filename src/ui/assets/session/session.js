@@ -38,6 +38,9 @@ let firstSaid = new Promise(() => {});
 /** Who the reader was when the page came. */
 export const whoIsHere = () => firstSaid;
 
+/** The reader's name; null: nobody signs in here, or it is not known yet. */
+export const readerName = () => me.user?.name ?? null;
+
 /** What the other tabs of this browser learn: who has signed in, or null for nobody. */
 const others = new BroadcastChannel('fastagency.session');
 

@@ -61,10 +61,10 @@ export function workflowTitle(workflow) {
   return words.charAt(0).toUpperCase() + words.slice(1);
 }
 
-/** @param {{state: string, outcome: string | null}} run */
-export function stateWords(run) {
+/** @param {{state: string, outcome: string | null}} run @param {string | null} [other] who is waited for, if not the reader */
+export function stateWords(run, other = null) {
   if (run.state === 'ended') return outcomeWords(run.outcome);
-  return { queued: 'waiting for a worker', running: 'running', waiting: 'waiting for you' }[run.state] ?? run.state;
+  return { queued: 'waiting for a worker', running: 'running', waiting: `waiting for ${other ?? 'you'}` }[run.state] ?? run.state;
 }
 
 /** @param {string | null} outcome */
@@ -72,10 +72,26 @@ export function outcomeWords(outcome) {
   return { completed: 'completed', failed: 'failed', cancelled: 'stopped' }[outcome ?? ''] ?? outcome ?? 'ended';
 }
 
-/** Who answered, said from the reader's side. @param {{by: string | null}} answer @param {string | null} user */
-export function answererWords(answer, user) {
-  return !answer.by || answer.by === user ? 'You' : answer.by;
+/** Who answered, said from the reader's side. Where nobody signs in, all are one. @param {{by: string | null}} answer @param {string | null} reader */
+export function answererWords({ by }, reader) {
+  if (by === reader) return 'You';
+  return by === null ? 'Somebody' : visible(by);
 }
+
+/** Whose a run is, where that is somebody else. @param {string | null} owner @param {string | null} reader */
+export const otherThan = (owner, reader) => owner === null || owner === reader ? null : visible(owner);
+
+/** Who "You" is in a file that others may read. @param {string} reader */
+export const aboutReader = (reader) => `“You” is ${visible(reader)}.`;
+
+/** How a run ended, where a person has ended it. @param {string} reason @param {string | null} reader */
+export function reasonWords(reason, reader) {
+  const by = stopperOf(reason);
+  return by === null ? reason : by === reader ? 'stopped by you' : `stopped by ${visible(by)}`;
+}
+
+/** Who stopped a run, as its end tells it. @param {string | null} reason */
+export const stopperOf = (reason) => /^stopped by (.+)$/s.exec(reason ?? '')?.[1] ?? null;
 
 /** The words on the button that gives an answer; null if none does. @param {Record<string, any>} content @param {string | null} answer @returns {string | null} */
 export function buttonLabel(content, answer) {
