@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Sets up what the tests need and passes them. Needs Rust; Python with pip for nats-server, Node and Chromium for the page.
+# Sets up what the tests need and passes them. Needs Rust; Python with pip for nats-server; Node, Chromium,
+# Firefox ESR and WebKitGTK for the page.
 # What cannot be had here is skipped by name, at the place and once more at the end.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -21,11 +22,34 @@ find_chromium() {
   return 1
 }
 
-install_chromium() {
+# What the page's tests need of the system. They were written with these series; apt has one version at a time, so another one is
+# taken where these are gone, and said.
+FIREFOX="${FIREFOX:-/usr/bin/firefox-esr}"
+export FIREFOX
+browser_packages() {
+  find_chromium >/dev/null || echo chromium fonts-liberation
+  [ -x "$FIREFOX" ] || echo firefox-esr=153.*
+  [ -x /usr/bin/WebKitWebDriver ] || echo webkit2gtk-driver=2.50.*
+  # WebKitGTK has no headless mode.
+  [ -x /usr/bin/Xvfb ] || echo xvfb
+}
+
+install_browsers() {
+  local packages package
+  packages=$(browser_packages)
+  [ -n "$packages" ] || return 0
   command -v apt-get >/dev/null || return 1
   { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; } || return 1
-  echo "== installing chromium" >&2
-  { as_root apt-get update -qq && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-liberation; } >&2
+  echo "== installing" $packages >&2
+  as_root apt-get update -qq >&2 || return 1
+  apt_install $packages && return
+  for package in $packages; do
+    apt_install "$package" || { [ "${package%%=*}" != "$package" ] && echo "NOTE there is no $package: another version is taken" >&2 && apt_install "${package%%=*}"; } || true
+  done
+}
+
+apt_install() {
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2
 }
 
 # A real NATS server for the broker's tests.
@@ -42,11 +66,13 @@ if [ ! -f tests/page/package.json ]; then
   skip "tests of the page: tests/page has no package.json"
 elif ! command -v npm >/dev/null; then
   skip "tests of the page: no Node here"
-elif ! CHROMIUM=$(find_chromium) && ! { install_chromium && CHROMIUM=$(find_chromium); }; then
+elif ! { install_browsers || true; CHROMIUM=$(find_chromium); }; then
   skip "tests of the page: no Chromium here, and no right to install it (apt-get install chromium)"
 else
   export CHROMIUM
   page=yes
+  [ -x "$FIREFOX" ] || skip "tests of the page in Firefox: not here, and no right to install it (apt-get install firefox-esr)"
+  { [ -x /usr/bin/WebKitWebDriver ] && [ -x /usr/bin/Xvfb ]; } || skip "tests of the page in WebKitGTK: not here, and no right to install it (apt-get install webkit2gtk-driver xvfb)"
   # The browser is the one found above: none is downloaded.
   PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 step npm ci --prefix tests/page --no-audit --no-fund
 fi
