@@ -26,6 +26,7 @@ use fastagency::run::summary::Summary;
 use rusqlite::{Connection, params};
 use serde_json::json;
 
+use crate::support::eventually::{eventually, eventually_blocking, eventually_within};
 use crate::support::nats_server::NatsServer;
 use crate::support::slow_model::SlowModel;
 use crate::support::tier::Tier;
@@ -133,14 +134,11 @@ async fn verdict(broker: &Broker, anchors: &Path, run: RunId) -> Verdict {
 /// Waits until the anchors know the last record of a run.
 async fn settled(folder: &Path, run: RunId, broker: &Broker) {
     let last = broker.log.last(run).await.unwrap().map_or(0, |last| last.seq);
-    for _ in 0..1000 {
+    eventually("the anchor is written", async || {
         let found = anchors::read(folder, &key()).unwrap();
-        if found.anchors.get(&run).is_some_and(|anchor| anchor.head.seq >= last || anchor.fate != Fate::Open) {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
-    panic!("no anchor was written");
+        found.anchors.get(&run).is_some_and(|anchor| anchor.head.seq >= last || anchor.fate != Fate::Open)
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -278,11 +276,7 @@ fn logs_are_verified_over_a_change_of_the_key() {
     let verified = |key: Key| runtime.block_on(Verifier::new(key, anchors.clone()).all(&broker, &|_, _| {})).unwrap();
     let noted =
         || anchors::read(&anchors, &both()).unwrap().anchors.get(&run).is_some_and(|noted| noted.head.seq == end);
-    let begun = std::time::Instant::now();
-    while !noted() {
-        assert!(begun.elapsed() < std::time::Duration::from_secs(20), "the anchor was never written");
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    eventually_blocking("the anchor is written", noted);
     let report = verified(both());
     assert!(report.is_clean() && report.runs == 1 && report.unanchored == 0, "{report:?}");
     for (what, key) in [("the old key alone", key()), ("the new key alone", new())] {
@@ -600,15 +594,11 @@ fn holding(folder: &Path, word: &str) -> Vec<PathBuf> {
 /// Waits until no file of a folder holds a word, with nothing else going on in it; not longer than docs/how-to/audit.md says of the
 /// embedded broker.
 async fn gone_from(folder: &Path, word: &str) {
-    let begun = std::time::Instant::now();
-    loop {
+    eventually_within(Duration::from_secs(10), &format!("{word} is in no file"), async || {
         let found = holding(folder, word);
-        if found.is_empty() {
-            return;
-        }
-        assert!(begun.elapsed() < Duration::from_secs(10), "{word} is still in {found:?}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+        if found.is_empty() { Ok(()) } else { Err(found) }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -810,17 +800,14 @@ async fn erased_words_are_not_in_the_files_of_a_nats_server() {
         found
     };
     // The server may hold what it was given for a moment before it writes it.
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    while holding().is_empty() {
-        assert!(std::time::Instant::now() < until, "it is never written");
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    eventually("it is written", async || !holding().is_empty()).await;
     let ann = UserId::new("ann").unwrap();
     assert_eq!(erase::erase(&broker, &ann, &erasure(), KEPT).await.unwrap().erased.len(), 20);
-    while !holding().is_empty() {
-        assert!(std::time::Instant::now() < until, "{:?} still hold them", holding());
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    eventually_within(Duration::from_secs(20), "no file holds them", async || {
+        let found = holding();
+        if found.is_empty() { Ok(()) } else { Err(found) }
+    })
+    .await;
 }
 
 /// A run that asked something and was answered, each step in the lists as it went: its first answer is its title.
@@ -864,11 +851,10 @@ async fn titles_and_questions_of_the_lists_leave_the_files_of_a_quiet_nats_serve
         end(&broker, run, last).await;
         runs.push(run);
         // The server may hold what it was given for a moment before it writes it.
-        let begun = std::time::Instant::now();
-        while !holding(&files, word).iter().any(|file| file.to_string_lossy().contains("KV_fa_runs")) {
-            assert!(begun.elapsed() < Duration::from_secs(20), "{word} is never written");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        eventually(&format!("{word} is written"), async || {
+            holding(&files, word).iter().any(|file| file.to_string_lossy().contains("KV_fa_runs"))
+        })
+        .await;
     }
     let ann = UserId::new("ann").unwrap();
     assert_eq!(erase::erase(&broker, &ann, &erasure(), KEPT).await.unwrap().erased, [runs[0]]);

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::crash::{LESSON, question, soon};
+use crate::crash::{LESSON, question};
+use crate::support::eventually::eventually;
 use crate::support::http::Gateways;
 use crate::support::project::{Project, Tier, free_port};
 use crate::support::slow_model::SlowModel;
@@ -48,13 +49,9 @@ async fn at_work() -> AtWork {
 
 /// How the run ended.
 async fn outcome(gateways: &Gateways, run: &str) -> Value {
-    soon(async {
-        loop {
-            let last = gateways.history(run).await.pop().expect("a history").data;
-            if last["kind"] == "ended" {
-                return last["outcome"].clone();
-            }
-        }
+    eventually("the run ends", async || {
+        let last = gateways.history(run).await.pop().expect("a history").data;
+        if last["kind"] == "ended" { Ok(last["outcome"].clone()) } else { Err(last) }
     })
     .await
 }
@@ -101,24 +98,14 @@ async fn a_backup_of_a_process_at_work_has_every_run_that_was_acknowledged() {
         })
         .collect();
     let so_far = || started.lock().unwrap().clone();
-    soon(async {
-        while so_far().len() < BEFORE {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await;
+    eventually("enough runs are there", async || so_far().len() >= BEFORE).await;
     let before = so_far();
     let mut backup = project.start("backup", &["backup", "copy"]);
     assert_eq!(backup.ended().await.0, Some(0), "{}", backup.log());
     // Nobody was kept from working by it.
     let after = so_far().len();
     assert!(after > before.len(), "{after}");
-    soon(async {
-        while so_far().len() == after {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await;
+    eventually("another run starts", async || so_far().len() > after).await;
     starters.iter().for_each(tokio::task::JoinHandle::abort);
     original.kill();
 

@@ -10,6 +10,7 @@ use fastagency::run::record::{Body, Ending, LogEntry};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::support::eventually::{eventually, soon};
 use crate::support::http::{Event, Gateways};
 use crate::support::nats_server::NatsServer;
 use crate::support::project::{Project, Tier, free_port};
@@ -31,8 +32,6 @@ steps:
 "#;
 
 const LEASE: Duration = Duration::from_secs(3);
-/// Longer than anything takes here.
-const PATIENCE: Duration = Duration::from_secs(40);
 
 /// A project on a NATS server of its own.
 pub struct House {
@@ -94,12 +93,7 @@ impl House {
 
     /// Waits until the model was asked for that effect of the run, or for so many of them.
     pub async fn asked(&self, times: usize) {
-        soon(async {
-            while self.model.asked().len() < times {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        })
-        .await;
+        self.model.was_asked(times).await;
     }
 
     pub async fn log(&self, run: &str) -> Vec<LogEntry> {
@@ -109,18 +103,16 @@ impl House {
     /// Waits for the end of the run, and returns its log. The broker may be away meanwhile.
     pub async fn ended(&self, run: &str) -> Vec<LogEntry> {
         let id = RunId::parse(run).unwrap();
-        soon(async {
-            loop {
-                let log = match run::read(&self.broker, id, 0).await {
-                    Err(run::Error::Broker(broker::Error::Unavailable { .. })) => continue,
-                    log => log.unwrap(),
-                };
-                if let Some(Body::Ended(ended)) = log.last().map(|last| &last.record.body) {
-                    assert_eq!(ended.outcome, Ending::Completed, "{:?}", ended.reason);
-                    return log;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
+        eventually("the run ends", async || {
+            let log = match run::read(&self.broker, id, 0).await {
+                Err(error @ run::Error::Broker(broker::Error::Unavailable { .. })) => return Err(error.to_string()),
+                log => log.unwrap(),
+            };
+            if let Some(Body::Ended(ended)) = log.last().map(|last| &last.record.body) {
+                assert_eq!(ended.outcome, Ending::Completed, "{:?}", ended.reason);
+                return Ok(log);
             }
+            Err(format!("{log:#?}"))
         })
         .await
     }
@@ -130,27 +122,21 @@ impl House {
     }
 }
 
-pub async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future).await.expect("it happens in time")
-}
-
 /// The first question of a run.
 pub async fn question(gateways: &Gateways, run: &str) -> String {
-    let mut found = None;
-    soon(async {
-        while found.is_none() {
-            gateways
-                .follow(0, run, 0, |Event { data, .. }| {
-                    if data["message"]["type"] == "text_input" {
-                        found = Some(data["message"]["uuid"].as_str().unwrap().to_owned());
-                    }
-                    found.is_none()
-                })
-                .await;
-        }
+    eventually("the run asks", async || {
+        let mut found = None;
+        gateways
+            .follow(0, run, 0, |Event { data, .. }| {
+                if data["message"]["type"] == "text_input" {
+                    found = Some(data["message"]["uuid"].as_str().unwrap().to_owned());
+                }
+                found.is_none()
+            })
+            .await;
+        found
     })
-    .await;
-    found.unwrap()
+    .await
 }
 
 /// The claims of a run: who, and when.
@@ -249,12 +235,7 @@ async fn a_stopped_worker_that_comes_back_has_lost_its_run_and_shows_nothing() {
     house.asked(3).await;
     first.signal("CONT");
     let log = house.ended(&run).await;
-    soon(async {
-        while !first.log().contains("the run was let go") {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await;
+    eventually("it lets the run go", async || first.log().contains("the run was let go")).await;
     assert_eq!(claims(&log).len(), 2, "{log:#?}");
     assert_eq!(house.effects(), ["one#0", "one#0", "two#0"]);
     // What a client sees is one conversation.
@@ -287,16 +268,10 @@ async fn a_broker_that_is_away_for_long_costs_no_run_its_owner() {
     let log = house.ended(&run).await;
     assert_eq!(claims(&log).len(), 1, "{log:#?}");
     assert_eq!(house.effects(), ["one#0", "two#0"]);
-    let ready = soon(async {
-        loop {
-            let answer = house.gateways().try_call(0, "GET", "/readyz", None, None).await.expect("an answer");
-            if answer.0 == 200 {
-                return answer.0;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    });
-    assert_eq!(ready.await, 200);
+    eventually("the gateway is ready again", async || {
+        house.gateways().try_call(0, "GET", "/readyz", None, None).await.expect("an answer").0 == 200
+    })
+    .await;
     for worker in [&first, &second] {
         let log = worker.log();
         assert!(log.contains("the connection to NATS was lost") && log.contains("there again"), "{log}");
@@ -321,17 +296,19 @@ async fn every_tier_drains_on_sigterm_and_a_rolling_restart_loses_nothing() {
     assert!(took < Duration::from_secs(4), "{took:?}");
     // A client that listens is told where to go on.
     let (port, listened) = (house.port, waiting.clone());
+    let (heard, mut listens) = tokio::sync::watch::channel(false);
     let listening = tokio::spawn(async move {
         let mut last = None;
         Gateways::new([format!("http://127.0.0.1:{port}")])
             .follow(0, &listened, 0, |event| {
+                heard.send_replace(event.name == "caught_up");
                 last = Some(event);
                 true
             })
             .await;
         last
     });
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    soon(listens.wait_for(|listens| *listens)).await.expect("it has heard all that there is");
     let (code, took) = house.gateway.terminate().await;
     assert_eq!(code, Some(0), "{}", house.gateway.log());
     assert!(took < Duration::from_secs(4), "{took:?}");
@@ -364,17 +341,15 @@ async fn all_in_one_process_goes_on_after_kill_9() {
     let asked = question(&gateways, &ended).await;
     assert!(gateways.answer(&ended, &asked, "a").await);
     let end_of = async |run: &str| {
-        soon(async {
+        eventually("the run ends", async || {
             let mut last = Value::Null;
-            while last["kind"] != "ended" {
-                gateways
-                    .follow(0, run, 0, |event| {
-                        last = event.data;
-                        last["kind"] != "ended"
-                    })
-                    .await;
-            }
-            last
+            gateways
+                .follow(0, run, 0, |event| {
+                    last = event.data;
+                    last["kind"] != "ended"
+                })
+                .await;
+            if last["kind"] == "ended" { Ok(last) } else { Err(last) }
         })
         .await
     };
@@ -384,12 +359,7 @@ async fn all_in_one_process_goes_on_after_kill_9() {
     let busy = gateways.start("lesson", json!({}), "one at work").await;
     let asked = question(&gateways, &busy).await;
     assert!(gateways.answer(&busy, &asked, "b").await);
-    soon(async {
-        while model.asked().len() < 4 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await;
+    model.was_asked(4).await;
     let before = gateways.history(&ended).await;
     all.kill();
     all.start();

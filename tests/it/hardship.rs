@@ -13,7 +13,8 @@ use fastagency::message::Content;
 use fastagency::run::record::{Body, Ending, LogEntry};
 use serde_json::{Value, json};
 
-use crate::crash::{House, LESSON, claims, question, soon};
+use crate::crash::{House, LESSON, claims, question};
+use crate::support::eventually::{eventually, soon};
 use crate::support::nats_server::NatsServer;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -61,24 +62,14 @@ async fn a_full_log_refuses_starts_and_holds_what_runs_until_there_is_room() {
         gateways.try_call(0, "POST", &path, None, Some(&json!({"value": "squares"}))).await.expect("an answer");
     assert_eq!((status, refused["error"]["code"].as_str()), (503, Some("broker_full")), "{refused}");
     assert_eq!(ready().await, 503);
-    soon(async {
-        while !worker.log().contains("the log takes no more records") {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await;
+    eventually("the worker notices", async || worker.log().contains("the log takes no more records")).await;
     limit(&house, Some(-1)).await;
     let log = house.ended(&run).await;
     assert_eq!(claims(&log).len(), 1);
     assert_eq!(house.effects(), ["one#0", "two#0"]);
     assert!(gateways.answer(&waiting, &open, "squares").await);
     house.ended(&waiting).await;
-    soon(async {
-        while ready().await != 200 {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    })
-    .await;
+    eventually("the gateway is ready again", async || ready().await == 200).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -118,12 +109,7 @@ async fn a_removed_run_is_in_no_stream_any_more() {
     let run = house.answered().await;
     house.ended(&run).await;
     // Its line in the list comes a moment after its end.
-    soon(async {
-        while !found(&house, &[&run]).await.contains(&"KV_fa_runs".to_owned()) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await;
+    eventually("the run is listed", async || found(&house, &[&run]).await.contains(&"KV_fa_runs".to_owned())).await;
     assert!(found(&house, &["triangles"]).await.contains(&"FA_RUNS".to_owned()));
     let (status, _) = house.gateways().call("DELETE", &format!("/api/runs/{run}"), None, None).await;
     assert_eq!(status, 204);
@@ -198,15 +184,13 @@ async fn a_cancel_ends_a_reply_and_keeps_what_was_written() {
 }
 
 async fn cancelled(house: &House, run: &str) -> Vec<LogEntry> {
-    soon(async {
-        loop {
-            let log = house.log(run).await;
-            if let Some(Body::Ended(ended)) = log.last().map(|last| &last.record.body) {
-                assert_eq!(ended.outcome, Ending::Cancelled);
-                return log;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+    eventually("the run is cancelled", async || {
+        let log = house.log(run).await;
+        if let Some(Body::Ended(ended)) = log.last().map(|last| &last.record.body) {
+            assert_eq!(ended.outcome, Ending::Cancelled);
+            return Ok(log);
         }
+        Err(log)
     })
     .await
 }
@@ -234,12 +218,7 @@ async fn a_notice_outlives_its_worker_and_a_receiver_that_fails() {
     let mut first = house.worker("first").await;
     let run = gateways.start("lesson", json!({}), "noticed").await;
     let came = async |count: usize| {
-        soon(async {
-            while notices.lock().unwrap().len() < count {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        })
-        .await;
+        eventually("the notices come", async || notices.lock().unwrap().len() >= count).await;
     };
     came(1).await;
     first.kill();
@@ -267,12 +246,10 @@ async fn a_notice_outlives_its_worker_and_a_receiver_that_fails() {
     let ended = &notices[2].1;
     assert_eq!((ended["type"].as_str(), &ended["data"]["run"]["outcome"]), (Some("run.ended"), &json!("completed")));
     // The list is a projection: it follows the log a moment later.
-    let emptied = async {
-        while gateways.call("GET", "/api/questions", None, None).await.1 != json!({"questions": []}) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), emptied).await.expect("nothing waits any more");
+    eventually("nothing waits any more", async || {
+        gateways.call("GET", "/api/questions", None, None).await.1 == json!({"questions": []})
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -296,14 +273,9 @@ async fn logs_and_definitions_are_all_that_a_restore_needs() {
     let _second = house.worker("second").await;
     house.ended(&busy).await;
     // Listed again, and its question can be answered.
-    let listed = soon(async {
-        loop {
-            let (_, listed) = gateways.call("GET", "/api/questions", None, None).await;
-            if !listed["questions"].as_array().unwrap().is_empty() {
-                return listed;
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
+    let listed = eventually("the question is listed", async || {
+        let (_, listed) = gateways.call("GET", "/api/questions", None, None).await;
+        (!listed["questions"].as_array().unwrap().is_empty()).then_some(listed)
     })
     .await;
     assert_eq!(listed["questions"][0]["id"], json!(open));

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use crate::permissions::{
     ALICE, Alice, PATIENCE, configuration, furnish, password, project, project_with, server, set_up,
 };
+use crate::support::eventually::eventually;
 use crate::support::nats_server::NatsServer;
 use crate::support::tier::Tier;
 
@@ -623,19 +624,14 @@ fn three(test: &str, folder: &tempfile::TempDir) -> Option<Vec<NatsServer>> {
 
 /// The servers of a cluster have to find each other, and choose who leads.
 async fn until_somebody_leads(url: &str) {
-    let leads = async {
-        loop {
-            let operator = Thief::with(url, "operator").await.client;
-            let asked = tokio::time::timeout(Duration::from_secs(2), operator.request("$JS.API.INFO", "".into())).await;
-            if asked.is_ok_and(|asked| {
-                asked.is_ok_and(|answer| !String::from_utf8_lossy(&answer.payload).contains("\"error\""))
-            }) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, leads).await.expect("a leader");
+    eventually("there is a leader", async || {
+        let operator = Thief::with(url, "operator").await.client;
+        let asked = tokio::time::timeout(Duration::from_secs(2), operator.request("$JS.API.INFO", "".into())).await;
+        asked.is_ok_and(|asked| {
+            asked.is_ok_and(|answer| !String::from_utf8_lossy(&answer.payload).contains("\"error\""))
+        })
+    })
+    .await;
 }
 
 fn free_port() -> u16 {

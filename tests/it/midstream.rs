@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::crash::{House, soon};
+use crate::crash::House;
+use crate::support::eventually::soon;
 use crate::support::http::{Event, Gateways};
 use crate::support::nats_server::NatsServer;
 use crate::support::project::free_port;

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use crate::gateway::house::client;
 use crate::gateway::login::Browser;
 use crate::support::collector::{Collector, KEY, Span};
+use crate::support::eventually::eventually;
 use crate::support::nats_server::NatsServer;
 use crate::support::project::{Project, free_port};
 use crate::support::tier::Tier;
@@ -196,12 +197,11 @@ async fn every_tier_shows_figures_that_name_no_run_and_no_person() {
         [&of_worker, &of_gateway, &of_ui].into_iter().flat_map(|scrape| names(scrape)).collect::<BTreeSet<String>>()
     };
     // A worker goes round all runs now and then.
-    let deadline = std::time::Instant::now() + BACK;
-    let mut names = shown().await;
-    while !names.contains("fastagency_runs") && std::time::Instant::now() < deadline {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        names = shown().await;
-    }
+    let names = eventually("the runs are counted", async || {
+        let names = shown().await;
+        if names.contains("fastagency_runs") { Ok(names) } else { Err(names) }
+    })
+    .await;
     let docs = std::fs::read_to_string("docs/how-to/operate.md").unwrap();
     let documented: BTreeSet<String> = docs
         .lines()
@@ -235,16 +235,13 @@ fn asked_for() -> BTreeSet<String> {
 
 /// Waits until a tier's figure is as it should be.
 async fn shows(port: u16, line: &str, is_right: impl Fn(f64) -> bool) {
-    let deadline = std::time::Instant::now() + BACK;
-    loop {
+    eventually(&format!("{line} is right"), async || {
         let (_, scrape) = text(&format!("http://127.0.0.1:{port}/metrics")).await;
-        let found = scrape.lines().find_map(|found| found.strip_prefix(line)).map(|number| number.trim().to_owned());
-        if found.as_deref().is_some_and(|number| is_right(number.parse().expect("a number"))) {
-            return;
-        }
-        assert!(std::time::Instant::now() < deadline, "{line} is {found:?} in\n{scrape}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        let found = scrape.lines().find_map(|found| found.strip_prefix(line)).map(str::trim);
+        let is_right = found.is_some_and(|number| is_right(number.parse().expect("a number")));
+        if is_right { Ok(()) } else { Err(scrape) }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -487,15 +484,15 @@ async fn no_password_key_token_or_cookie_is_logged_and_what_is_redacted_neither(
     assert_eq!(login.status, 204, "{}", login.body);
     let cookie = browser.cookies.lock().unwrap().values().next().cloned().unwrap();
     let csrf = browser.get("/auth/me").await.body["csrf"].as_str().unwrap().to_owned();
-    let run = loop {
+    let run = eventually("the gateway has heard of the workflow", async || {
         let started = browser.post("/api/runs?wait=20", json!({"workflow": "secretive"})).await;
         match started.status {
-            201 => break started.body,
-            // The gateway has not heard of the workflow yet.
-            404 => tokio::time::sleep(Duration::from_millis(50)).await,
+            201 => Some(started.body),
+            404 => None,
             other => panic!("{other}: {}", started.body),
         }
-    };
+    })
+    .await;
     let (id, question) = (run["id"].as_str().unwrap(), run["question"]["id"].as_str().unwrap());
     let answered = browser.post(&format!("/api/runs/{id}/answers/{question}"), json!({"value": "pin-of-hers"})).await;
     assert_eq!(answered.status, 202, "{}", answered.body);
@@ -578,18 +575,10 @@ async fn what_is_said_and_passwords_over_a_socket_are_in_no_log_at_any_level_and
     std::fs::write(folder.path().join("fastagency.yaml"), config).unwrap();
     let mut all = Tier::start_logging(folder.path(), &["all", "--port", "0", "--ui-port", "0"], Some("trace"));
     let (gateway, page) = (all.url("gateway"), all.url("page"));
-    while !client()
-        .get(format!("{gateway}/api/workflows"))
-        .send()
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap()
-        .contains("talkative")
-    {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    eventually("the gateway has heard of the workflow", async || {
+        text(&format!("{gateway}/api/workflows")).await.1.contains("talkative")
+    })
+    .await;
     let mut socket = socket(&gateway).await;
     let run = fastagency::ids::RunId::random();
     let init = json!({"user_id": "None", "workflow_uuid": run.dashed(), "name": "talkative", "params": {"note": "SAID-AT-START"}});

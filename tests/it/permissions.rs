@@ -15,6 +15,7 @@ use fastagency::vouch::StatementSigner;
 use serde_json::json;
 use tempfile::TempDir;
 
+use crate::support::eventually::eventually;
 use crate::support::nats_server::NatsServer;
 use crate::support::tier::Tier;
 
@@ -232,16 +233,6 @@ fn doctor(folder: &TempDir, config: &str) -> String {
     said
 }
 
-/// Waits until something is so.
-async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let waiting = async {
-        while !is_so().await {
-            tokio::time::sleep(Duration::from_millis(30)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"));
-}
-
 #[tokio::test]
 async fn what_nobody_could_clean_is_cleaned_by_the_first_who_may_and_old_runs_too() {
     const TEST: &str = "permissions::what_nobody_could_clean_is_cleaned_by_the_first_who_may_and_old_runs_too";
@@ -443,14 +434,11 @@ impl Alice {
 
     /// Starts a workflow, and waits until it asks or has ended.
     pub async fn begin(&self, workflow: &str) -> serde_json::Value {
-        loop {
+        eventually("the gateway has heard of the workflow", async || {
             let run = self.call(reqwest::Method::POST, "/api/runs?wait=20", json!({"workflow": workflow})).await;
-            if !run.is_null() {
-                return run;
-            }
-            // No gateway has heard of the workflow yet.
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+            (!run.is_null()).then_some(run)
+        })
+        .await
     }
 
     /// What happened in a run that has ended.
@@ -498,16 +486,11 @@ async fn with_a_stolen_login_of_a_worker_nothing_is_done_in_anybodys_name() {
     let another = StatementSigner::new(&"another".to_owned().into());
     let forged = forged.signed(&another, fastagency::vouch::SignedStatement::Answer(run, first));
     answer(&thief, &name, run, first, &forged).await.unwrap();
-    let asked_again = async {
-        loop {
-            let shown = alice.call(reqwest::Method::GET, &format!("/api/runs/{run}"), json!(null)).await;
-            if shown["state"] == "waiting" && question(&shown) != first {
-                return question(&shown);
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let again = tokio::time::timeout(PATIENCE, asked_again).await.expect("the question is asked again");
+    let again = eventually("the question is asked again", async || {
+        let shown = alice.call(reqwest::Method::GET, &format!("/api/runs/{run}"), json!(null)).await;
+        (shown["state"] == "waiting" && question(&shown) != first).then(|| question(&shown)).ok_or(shown)
+    })
+    .await;
     let path = format!("/api/runs/{run}/answers/{again}");
     alice.call(reqwest::Method::POST, &path, json!({"value": "hers"})).await;
     let events = alice.events(&run.to_string()).await;
@@ -589,16 +572,11 @@ async fn what_a_workflow_starts_is_vouched_for_by_its_worker_or_is_not_done() {
     let events = alice.events(run["id"].as_str().unwrap()).await;
     let child = regex::Regex::new("result[^0-9a-f]+([0-9a-f]{32})").unwrap().captures(&events);
     let child = child.unwrap_or_else(|| panic!("the child's id is the result: {events}"))[1].to_owned();
-    let asked = async {
-        loop {
-            let shown = alice.call(reqwest::Method::GET, &format!("/api/runs/{child}"), json!(null)).await;
-            if shown["state"] == "waiting" {
-                return question(&shown);
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let asked = tokio::time::timeout(PATIENCE, asked).await.expect("it asks");
+    let asked = eventually("the child asks", async || {
+        let shown = alice.call(reqwest::Method::GET, &format!("/api/runs/{child}"), json!(null)).await;
+        (shown["state"] == "waiting").then(|| question(&shown)).ok_or(shown)
+    })
+    .await;
     let path = format!("/api/runs/{child}/answers/{asked}");
     alice.call(reqwest::Method::POST, &path, json!({"value": "hello"})).await;
     let events = alice.events(&child).await;

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::chaos::{Client, History, Verdict, crossed};
-use crate::crash::soon;
+use crate::support::eventually::{eventually, soon};
 use crate::support::http::Gateways;
 use crate::support::nats_server::NatsServer;
 use crate::support::project::{Project, Tier, free_port};
@@ -88,14 +88,16 @@ impl House {
 /// Starts a run; what goes wrong must be what a client tries again.
 async fn start(gateways: &Gateways, tag: &str) -> String {
     let body = json!({"workflow": "talk", "params": {"tag": tag}});
-    for attempt in 0.. {
+    let attempts = AtomicUsize::new(0);
+    eventually("the run starts", async || {
+        let attempt = attempts.fetch_add(1, Ordering::Relaxed);
         match gateways.try_call(attempt, "POST", "/api/runs", Some(tag), Some(&body)).await {
-            Some((200 | 201, run)) => return run["id"].as_str().expect("an id").to_owned(),
-            None | Some((502 | 503, _)) => tokio::time::sleep(PAUSE).await,
+            Some((200 | 201, run)) => Ok(run["id"].as_str().expect("an id").to_owned()),
+            away @ (None | Some((502 | 503, _))) => Err(away),
             Some((status, answer)) => panic!("a start failed with {status} {answer}"),
         }
-    }
-    unreachable!("it is tried for ever")
+    })
+    .await
 }
 
 /// One conversation after the other over events, as the page has them: a stream that is opened again where it was.
@@ -323,10 +325,8 @@ async fn every_tier_is_restarted_while_everybody_talks_and_nobody_notices_more_t
     }
     for one in 0..=tiers.len() {
         let ended = house.ended.load(Ordering::Relaxed);
-        soon(async {
-            while house.ended.load(Ordering::Relaxed) < ended + BETWEEN && !clients.is_empty() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
+        eventually("some runs end", async || {
+            house.ended.load(Ordering::Relaxed) >= ended + BETWEEN || clients.is_empty()
         })
         .await;
         let Some((tier, ready)) = tiers.get_mut(one) else { break };
@@ -340,14 +340,10 @@ async fn every_tier_is_restarted_while_everybody_talks_and_nobody_notices_more_t
     soon(clients.join_all()).await;
     let mut verdict = Verdict::default();
     for question in 0..2 {
-        let open = soon(async {
-            loop {
-                let history = gateways.history(&run).await;
-                let asked = history.iter().filter(|event| event.data["message"]["type"] == "text_input");
-                if let Some(asked) = asked.map(|event| &event.data["message"]["uuid"]).nth(question) {
-                    break asked.as_str().unwrap().to_owned();
-                }
-            }
+        let open = eventually("the waiting run asks", async || {
+            let history = gateways.history(&run).await;
+            let asked = history.iter().filter(|event| event.data["message"]["type"] == "text_input");
+            asked.map(|event| &event.data["message"]["uuid"]).nth(question).map(|id| id.as_str().unwrap().to_owned())
         });
         assert!(gateways.answer(&run, &open.await, &format!("{question} of {tag}")).await);
     }

@@ -8,7 +8,8 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::crash::{House, LESSON, claims, question, soon};
+use crate::crash::{House, LESSON, claims, question};
+use crate::support::eventually::eventually;
 use crate::support::nats_server::NatsServer;
 use crate::support::project::Project;
 
@@ -103,10 +104,5 @@ async fn a_consumer_that_falls_silent_is_pulled_from_anew_and_nothing_is_lost() 
     assert!(gateways.answer(&run, &asked, "squares").await);
     let log = house.ended(&run).await;
     assert_eq!(claims(&log).len(), 1, "{log:#?}");
-    soon(async {
-        while !worker.log().contains("a consumer fell silent") {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await;
+    eventually("the worker notices", async || worker.log().contains("a consumer fell silent")).await;
 }

@@ -10,7 +10,7 @@ use fastagency::run;
 use fastagency::run::record::{Body, Ended, Ending, LogEntry};
 use serde_json::{Value, json};
 
-use crate::crash::soon;
+use crate::support::eventually::eventually;
 use crate::support::http::Gateways;
 use crate::support::nats_server::NatsServer;
 use crate::support::project::{Project, free_port};
@@ -98,31 +98,22 @@ async fn a_person_is_waited_for_in_every_pattern_though_each_worker_is_killed() 
     let log = async || run::read(&broker, id, 0).await.unwrap();
 
     for (number, (prompt, answer)) in ASKED.into_iter().enumerate() {
-        let parked = async {
-            loop {
-                let log = log().await;
-                let is_parked = matches!(log.last().map(|last| &last.record.body), Some(Body::Parked { .. }));
-                match questions(&log).get(number) {
-                    Some(question) if is_parked => return question.clone(),
-                    _ => tokio::time::sleep(Duration::from_millis(20)).await,
-                }
-            }
-        };
-        let (question, asked) = soon(parked).await;
+        let (question, asked) = eventually("the run is parked with its question", async || {
+            let log = log().await;
+            let is_parked = matches!(log.last().map(|last| &last.record.body), Some(Body::Parked { .. }));
+            questions(&log).get(number).filter(|_| is_parked).cloned().ok_or(log)
+        })
+        .await;
         assert!(asked.starts_with(prompt), "{number}: {asked}");
         worker.kill();
         assert!(gateways.answer(&started, &question, answer).await);
         worker = project.start(&format!("worker {}", number + 1), &["worker"]);
     }
-    let ended = async {
-        loop {
-            match log().await.pop().map(|last| last.record.body) {
-                Some(Body::Ended(ended)) => return ended,
-                _ => tokio::time::sleep(Duration::from_millis(20)).await,
-            }
-        }
-    };
-    let Ended { outcome, reason, result, .. } = soon(ended).await;
+    let ended = eventually("the run ends", async || match log().await.pop().map(|last| last.record.body) {
+        Some(Body::Ended(ended)) => Ok(ended),
+        last => Err(last),
+    });
+    let Ended { outcome, reason, result, .. } = ended.await;
     assert_eq!(outcome, Ending::Completed, "{reason:?}");
     let expected = [
         "you said one",

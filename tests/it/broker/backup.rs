@@ -11,6 +11,7 @@ use fastagency::broker::{Broker, Lane};
 use fastagency::ids::RunId;
 
 use super::SOON;
+use crate::support::eventually::eventually_within;
 
 /// Runs that are written to while copies are made.
 const RUNS: usize = 8;
@@ -89,13 +90,7 @@ async fn the_main_file_is_held_still_for_as_long_as_a_copy_takes() {
     let acknowledged = Acknowledged::default();
     let writer = tokio::spawn(write(broker.clone(), RunId::random(), acknowledged.clone()));
     let before = main_file();
-    tokio::time::timeout(SOON, async {
-        while main_file() == before {
-            tokio::time::sleep(PACE).await;
-        }
-    })
-    .await
-    .expect("the store writes it now and then");
+    eventually_within(SOON, "the store writes its main file", async || main_file() != before).await;
 
     let copying = Copying::begin(dir.path(), to.path()).unwrap();
     let held = main_file();
@@ -106,13 +101,7 @@ async fn the_main_file_is_held_still_for_as_long_as_a_copy_takes() {
     assert!(written() > from, "nobody waits for the copy");
     assert!(main_file() == held, "the main file was written while it was copied");
     drop(copying);
-    tokio::time::timeout(SOON, async {
-        while main_file() == held {
-            tokio::time::sleep(PACE).await;
-        }
-    })
-    .await
-    .expect("a copy that was given up holds nobody up");
+    eventually_within(SOON, "a copy that was given up holds nobody up", async || main_file() != held).await;
     writer.abort();
 }
 

@@ -9,6 +9,7 @@ use fastagency::broker::{Lane, embedded};
 use fastagency::config::Nats;
 use fastagency::ids::RunId;
 
+use crate::support::eventually::eventually_within;
 use crate::support::nats_server::NatsServer;
 
 fn settings(url: String) -> Nats {
@@ -127,13 +128,7 @@ async fn a_lone_record_reaches_the_main_file_though_nobody_calls_again() {
             let file = std::fs::read(dir.path().join("store.sqlite")).unwrap();
             file.windows(record.len()).filter(|part| part == record).count()
         };
-        tokio::time::timeout(super::SOON, async {
-            while in_main_file() < stored {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        })
-        .await
-        .expect("the main file has it");
+        eventually_within(super::SOON, "the main file has it", async || in_main_file() >= stored).await;
     }
 }
 

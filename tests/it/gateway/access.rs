@@ -17,6 +17,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{self, http};
 
 use crate::gateway::house::{Heard, House, Player, hear, hear_json, run_id, say};
+use crate::support::eventually::eventually;
 use crate::support::tier::Tier;
 
 const SECRET: &str = "a secret of the test, long enough to be one";
@@ -307,12 +308,8 @@ async fn a_token_is_worth_nothing_when_its_user_is_removed() {
     let mut people = People::read(&file).unwrap();
     people.users.remove("alice");
     people.write(&file).unwrap();
-    let out = async {
-        while with_token(&house, &token).await != 401 {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(super::house::PATIENCE, out).await.expect("the file is looked at every second");
+    // The file is looked at every second.
+    until_refused("the token", async || with_token(&house, &token).await).await;
     house.end().await;
 }
 
@@ -693,13 +690,8 @@ async fn token_of(house: &House, user: &str, password: &str) -> Option<String> {
     given["access_token"].as_str().map(str::to_owned)
 }
 
-pub async fn until_refused(what: &str, mut status: impl AsyncFnMut() -> u16) {
-    let out = async {
-        while status().await != 401 {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(super::house::PATIENCE, out).await.unwrap_or_else(|_| panic!("{what} still counts"));
+pub async fn until_refused(what: &str, status: impl AsyncFn() -> u16) {
+    eventually(&format!("{what} counts no more"), async || status().await == 401).await;
 }
 
 #[tokio::test]
@@ -743,12 +735,7 @@ async fn a_key_ends_with_its_user_and_a_programs_own_stays() {
     people.keys.insert("of root".into(), of_root);
     people.write(&file).unwrap();
     let status = async || with_token(&house, &key).await;
-    let counts = async {
-        while status().await != 200 {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(super::house::PATIENCE, counts).await.expect("the key counts");
+    eventually("the key counts", async || status().await == 200).await;
     // Whoever changes the file by hand: renamed, then another one of the same name.
     people.users.remove("root");
     people.users.insert("chief".into(), root.clone());

@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::access::{as_user, ask, basic, password_of, people, socket};
 use super::house::{Heard, House, PATIENCE, Player, beside, hear, hear_json, later, run_id, say};
 use super::ui::Front;
+use crate::support::eventually::{eventually, eventually_within};
 
 async fn limited(limits: Limits) -> (House, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
@@ -132,12 +133,7 @@ async fn whoever_takes_more_than_his_share_is_told_when_to_come_back() {
     let held = [socket(&house, &login).await.unwrap(), socket(&house, &login).await.unwrap()];
     assert_eq!(socket(&house, &login).await.err(), Some(429));
     drop(held);
-    let again = async {
-        while socket(&house, &login).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, again).await.expect("a closed socket makes room");
+    eventually("a closed socket makes room", async || socket(&house, &login).await.map(drop)).await;
 
     let events = format!("{}/api/runs/{}/events", house.url, run_id(&first.body));
     let open = async || house.http.get(&events).header("authorization", &alice).send().await.unwrap();
@@ -145,12 +141,7 @@ async fn whoever_takes_more_than_his_share_is_told_when_to_come_back() {
     assert_eq!(stream.status(), 200);
     assert_eq!(open().await.status(), 429);
     drop(stream);
-    let again = async {
-        while open().await.status() != 200 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, again).await.expect("a closed stream makes room");
+    eventually("a closed stream makes room", async || open().await.status() == 200).await;
     house.end().await;
 
     let (house, _folder) =
@@ -288,12 +279,10 @@ async fn connections_that_say_nothing_or_are_too_many_do_not_stay() {
         let closed = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
         closed.expect("it is closed without a word more").ok();
     }
-    let served = async {
-        while house.http.get(format!("{}/healthz", house.url)).send().await.is_ok_and(|answer| answer.status() != 200) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+    let served = async || {
+        house.http.get(format!("{}/healthz", house.url)).send().await.is_ok_and(|answer| answer.status() == 200)
     };
-    tokio::time::timeout(PATIENCE, served).await.expect("there is room again");
+    eventually("there is room again", served).await;
     house.end().await;
 }
 
@@ -414,16 +403,12 @@ async fn a_client_that_reads_nothing_is_given_up() {
     let events = format!("{}/api/runs/{run}/events?follow=false", house.url);
     let open = async || house.http.get(&events).header("authorization", &login).send().await.unwrap().status();
     assert_eq!(open().await, 429, "its stream is open");
-    let mut given_up = false;
-    for _ in 0..20 {
+    // The clock of the test runs ahead, and with it the time that is left.
+    eventually_within(Duration::from_secs(61 * 20), "it is given up, and its stream with it", async || {
         later(Duration::from_secs(61)).await;
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        given_up |= open().await == 200;
-        if given_up {
-            break;
-        }
-    }
-    assert!(given_up, "it is given up, and its stream with it");
+        open().await == 200
+    })
+    .await;
     drop(stream);
     house.end().await;
 }

@@ -19,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 
 use super::house::{Heard, House, PATIENCE, beside, hear, hear_json, say, shared};
+use crate::support::eventually::eventually;
 
 /// FastAgency's subjects, played.
 struct Played {
@@ -172,15 +173,6 @@ async fn second_gateway(broker: Broker) -> (fastagency::lifecycle::Shutdown, tok
     (shutdown, beside(lifecycle.run()))
 }
 
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let wait = async {
-        while !holds().await {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{what}"));
-}
-
 #[tokio::test]
 async fn a_python_workers_run_is_like_any_other() {
     let played = shared(Played::new());
@@ -201,7 +193,7 @@ async fn a_python_workers_run_is_like_any_other() {
     let init =
         json!({"user_id": "None", "workflow_uuid": run.dashed(), "name": "team/python.echo", "params": {"name": 1}});
     say(&mut socket, init.to_string()).await;
-    until("the worker is asked", async || !played.initiated.lock().unwrap().is_empty()).await;
+    eventually("the worker is asked", async || !played.initiated.lock().unwrap().is_empty()).await;
     assert_eq!(played.initiated.lock().unwrap()[0], init, "the body is FastAgency's");
 
     // Python publishes under the subject of whichever run it started last.
@@ -218,7 +210,7 @@ async fn a_python_workers_run_is_like_any_other() {
     assert_eq!((&found["state"], &found["question"]["id"]), (&json!("waiting"), &question["uuid"]));
 
     say(&mut socket, "hi").await;
-    until("the worker is told", async || !played.answers.lock().unwrap().is_empty()).await;
+    eventually("the worker is told", async || !played.answers.lock().unwrap().is_empty()).await;
     let asked = MessageId::parse(question["uuid"].as_str().unwrap()).unwrap();
     assert_eq!(
         played.answers.lock().unwrap()[0],
@@ -269,7 +261,7 @@ async fn a_python_worker_hides_nothing_by_marking_it_as_a_copy_of_ours() {
         let events = house.events(run, "?follow=false").await;
         events.into_iter().map(|event| event.data["kind"].clone()).filter(|kind| *kind == "said").collect()
     };
-    until("it is in the log", async || said(theirs).await == ["said"]).await;
+    eventually("it is in the log", async || said(theirs).await == ["said"]).await;
     assert!(said(ours).await.is_empty());
     assert_eq!(house.end().await, End::Clean);
 }
@@ -289,7 +281,7 @@ async fn a_python_workers_run_can_be_cancelled_and_may_fail() {
         envelope(failed, "error", json!({"short": "Unexpected error: 'team/python.echo'", "long": "Traceback"}));
     error["sender"] = json!("NatsAdapter");
     played.says(failed, error);
-    until("it ends", async || house.get(&format!("/api/runs/{failed}")).await.1["outcome"] == "failed").await;
+    eventually("it ends", async || house.get(&format!("/api/runs/{failed}")).await.1["outcome"] == "failed").await;
     assert_eq!(house.end().await, End::Clean);
 }
 
@@ -303,7 +295,7 @@ async fn an_answer_is_passed_on_when_the_gateway_that_took_it_has_died() {
         let run = house.started(name.as_str()).await;
         let question = envelope(run, "text_input", json!({"prompt": "?", "suggestions": [], "password": password}));
         played.says(run, question.clone());
-        until("it waits", async || house.get(&format!("/api/runs/{run}")).await.1["state"] == "waiting").await;
+        eventually("it waits", async || house.get(&format!("/api/runs/{run}")).await.1["state"] == "waiting").await;
         (run, MessageId::parse(question["uuid"].as_str().unwrap()).unwrap())
     };
     let told = |run: RunId| -> Vec<Value> {
@@ -320,11 +312,11 @@ async fn an_answer_is_passed_on_when_the_gateway_that_took_it_has_died() {
     let (secret, password) = ask(true).await;
     take(secret, password, Answer::Told).await;
     let answers = format!("/api/runs/{secret}/answers/{password}");
-    until("the worker is told, once", async || told(plain) == ["hi"]).await;
+    eventually("the worker is told, once", async || told(plain) == ["hi"]).await;
     let answered = async || house.get(&format!("/api/runs/{plain}")).await.1["state"] == "running";
-    until("the log has it", answered).await;
+    eventually("the log has it", answered).await;
     // What nobody knows any more is asked for again.
-    until("it can be answered", async || house.post(&answers, json!({"value": "hunter2"})).await.0 == 202).await;
+    eventually("it can be answered", async || house.post(&answers, json!({"value": "hunter2"})).await.0 == 202).await;
     assert_eq!(told(secret), ["hunter2"]);
     let (_, found) = house.get(&format!("/api/runs/{secret}")).await;
     assert_eq!(found["state"], "running", "{found}");
@@ -357,7 +349,7 @@ async fn what_a_python_worker_says_is_bounded_and_its_run_still_ends() {
         says(run, "system_message", &value);
         says(run, "workflow_completed", &value);
         let ended = async || house.get(&format!("/api/runs/{run}")).await.1["outcome"] == "completed";
-        until("it ends", ended).await;
+        eventually("it ends", ended).await;
         let records = run::read(&house.broker, run, 0).await.unwrap();
         let log = serde_json::to_string(&records.iter().map(|placed| &placed.record).collect::<Vec<_>>()).unwrap();
         assert_eq!((records.len(), log.matches(why).count() >= 2), (3, true), "{log}");
@@ -382,7 +374,7 @@ async fn a_start_of_a_python_gateway_is_bounded() {
     let mut broker = fastagency::broker::embedded::open(folder.path()).unwrap();
     broker.contract = Some(played.clone());
     let worker = crate::runs::House::join(broker.clone(), ANY, PATIENCE, Default::default());
-    until("all are settled", async || played.settled.lock().unwrap().len() == runs.len()).await;
+    eventually("all are settled", async || played.settled.lock().unwrap().len() == runs.len()).await;
     for run in &runs {
         let is_there = broker.log.last(*run).await.unwrap().is_some();
         assert_eq!(is_there, Some(run) == runs.last(), "only what is within bounds is started");

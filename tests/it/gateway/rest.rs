@@ -1,13 +1,12 @@
 //! `/api/runs`: a run's whole life over REST, and everything that may be wrong with a call.
 
-use std::time::Duration;
-
 use fastagency::ids::{MessageId, RunId};
 use fastagency::message::{Approval, Content};
 use fastagency::run;
 use serde_json::{Value, json};
 
 use super::house::{House, Player, run_id, text_input};
+use crate::support::eventually::eventually;
 
 #[tokio::test]
 async fn a_run_is_started_answered_listed_renamed_and_removed() {
@@ -134,16 +133,12 @@ async fn an_approval_is_answered_with_a_decision_and_names_no_run() {
 async fn a_run_that_nobody_takes_is_listed_after_a_moment() {
     let house = House::start().await;
     let run = house.started("echo").await;
-    for _ in 0..100 {
+    let found = eventually("the run is listed", async || {
         let (_, list) = house.get("/api/runs?state=queued").await;
-        if let Some(found) = list["runs"].as_array().unwrap().first() {
-            assert_eq!(run_id(found), run);
-            house.end().await;
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("it was never listed");
+        list["runs"].as_array().unwrap().first().cloned()
+    });
+    assert_eq!(run_id(&found.await), run);
+    house.end().await;
 }
 
 #[tokio::test]

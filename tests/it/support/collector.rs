@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -12,6 +11,8 @@ use axum::routing::post;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use prost::Message;
+
+use super::eventually::eventually;
 
 /// The collector; it goes with the test.
 pub struct Collector {
@@ -47,15 +48,11 @@ impl Collector {
 
     /// Waits until the spans that have come satisfy `enough`, and returns them.
     pub async fn until(&self, enough: impl Fn(&[Span]) -> bool) -> Vec<Span> {
-        let deadline = std::time::Instant::now() + Duration::from_secs(30);
-        loop {
+        eventually("enough spans come", async || {
             let spans = self.spans.lock().unwrap().clone();
-            if enough(&spans) {
-                return spans;
-            }
-            assert!(std::time::Instant::now() < deadline, "these spans came: {spans:#?}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+            if enough(&spans) { Ok(spans) } else { Err(spans) }
+        })
+        .await
     }
 }
 

@@ -1,15 +1,18 @@
 //! A client of `/api` that knows several gateways, and goes to another when one is gone.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
+use super::eventually::eventually_within;
+
 /// Longer than any answer but a stream takes.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// The pause before another gateway is tried.
-const PAUSE: Duration = Duration::from_millis(150);
+/// Longer than all gateways, or their broker, are away in any test.
+const OUTAGE: Duration = Duration::from_secs(120);
 
 #[derive(Clone)]
 pub struct Gateways {
@@ -34,15 +37,15 @@ impl Gateways {
 
     /// Calls until some gateway gives an answer that is no fault of its own.
     pub async fn call(&self, method: &str, path: &str, key: Option<&str>, body: Option<&Value>) -> (u16, Value) {
-        for attempt in 0.. {
-            if let Some((status, answer)) = self.try_call(attempt, method, path, key, body).await
-                && status < 500
-            {
-                return (status, answer);
+        let attempts = AtomicUsize::new(0);
+        eventually_within(OUTAGE, "a gateway answers", async || {
+            let attempt = attempts.fetch_add(1, Ordering::Relaxed);
+            match self.try_call(attempt, method, path, key, body).await {
+                Some((status, answer)) if status < 500 => Ok((status, answer)),
+                other => Err(other),
             }
-            tokio::time::sleep(PAUSE).await;
-        }
-        unreachable!("it is tried for ever")
+        })
+        .await
     }
 
     /// One try, at one of the gateways; `None`: no answer.
@@ -71,15 +74,15 @@ impl Gateways {
     /// Starts a run, once, whatever goes wrong; returns its id.
     pub async fn start(&self, workflow: &str, params: Value, key: &str) -> String {
         let body = json!({"workflow": workflow, "params": params});
-        loop {
+        eventually_within(OUTAGE, "a worker has announced the workflow", async || {
             let (status, run) = self.call("POST", "/api/runs", Some(key), Some(&body)).await;
             match status {
-                200 | 201 => return run["id"].as_str().expect("an id").to_owned(),
-                // No worker has told of it yet.
-                404 => tokio::time::sleep(PAUSE).await,
+                200 | 201 => Ok(run["id"].as_str().expect("an id").to_owned()),
+                404 => Err(run),
                 _ => panic!("{status} {run}"),
             }
-        }
+        })
+        .await
     }
 
     /// Answers a question; whether this answer counts.
@@ -119,21 +122,18 @@ impl Gateways {
 
     /// All that there is to see of a run.
     pub async fn history(&self, run: &str) -> Vec<Event> {
-        let mut events = Vec::new();
-        for which in 0.. {
-            let mut whole = false;
-            events.clear();
-            self.follow(which, run, 0, |event| {
+        let attempts = AtomicUsize::new(0);
+        let mut events = eventually_within(OUTAGE, "a gateway shows the whole run", async || {
+            let (mut events, mut whole) = (Vec::new(), false);
+            self.follow(attempts.fetch_add(1, Ordering::Relaxed), run, 0, |event| {
                 whole = event.name == "caught_up";
                 events.push(event);
                 !whole
             })
             .await;
-            if whole {
-                break;
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
+            if whole { Ok(events) } else { Err(events) }
+        })
+        .await;
         events.retain(|event| event.name == "record");
         events
     }

@@ -1,6 +1,7 @@
 //! What the tests stand on.
 
 pub mod collector;
+pub mod eventually;
 pub mod http;
 pub mod nats_server;
 pub mod project;

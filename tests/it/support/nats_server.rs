@@ -4,12 +4,10 @@ use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// How long a server may take to listen.
-const START_WAIT: Duration = Duration::from_secs(20);
+use super::eventually::eventually_blocking;
 
 /// The server; it is killed when this is dropped.
 pub struct NatsServer {
@@ -83,11 +81,7 @@ impl NatsServer {
             .spawn()
             .expect("nats-server starts");
         self.child = Some(child);
-        let start = Instant::now();
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            assert!(start.elapsed() < START_WAIT, "nats-server does not listen");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        eventually_blocking("nats-server listens", || TcpStream::connect(("127.0.0.1", self.port)));
     }
 }
 

@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// How long a tier may take to begin.
-const START_WAIT: Duration = Duration::from_secs(30);
+use super::eventually::eventually;
 
 /// A project's folder: its configuration, its workflows, and what its processes write.
 pub struct Project {
@@ -78,11 +77,11 @@ impl Tier {
 
     /// Waits until it has said these words in its present life.
     pub async fn says(&self, words: &str) {
-        let start = Instant::now();
-        while self.log().matches(words).count() < self.starts {
-            assert!(start.elapsed() < START_WAIT, "{:?} did not say {words:?}:\n{}", self.arguments, self.log());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        eventually(&format!("{:?} says {words:?}", self.arguments), async || {
+            let log = self.log();
+            if log.matches(words).count() >= self.starts { Ok(()) } else { Err(log) }
+        })
+        .await
     }
 
     /// What it has logged in all its lives.
@@ -119,17 +118,14 @@ impl Tier {
     /// Waits for its end.
     pub async fn ended(&mut self) -> (Option<i32>, Duration) {
         let start = Instant::now();
-        let mut child = self.child.take().expect("it runs");
-        loop {
-            if let Some(status) = child.try_wait().expect("it can be asked") {
-                return (status.code(), start.elapsed());
-            }
-            if start.elapsed() > START_WAIT {
-                let _ = child.kill();
-                panic!("{:?} does not end:\n{}", self.arguments, self.log());
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let status = eventually(&format!("{:?} ends", self.arguments), || {
+            let child = self.child.as_mut().expect("it runs");
+            let status = child.try_wait().expect("it can be asked").ok_or_else(|| self.log());
+            std::future::ready(status)
+        })
+        .await;
+        self.child = None;
+        (status.code(), start.elapsed())
     }
 }
 

@@ -1,6 +1,6 @@
 //! A model's server that takes its time, and remembers who asked what for and when.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -12,6 +12,9 @@ use fastagency::clock::{Clock, SystemClock, Timestamp};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::eventually::soon;
 
 /// A request that came.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -24,11 +27,11 @@ pub struct Asked {
 /// The server; it goes with the test.
 pub struct SlowModel {
     pub url: String,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    asked: watch::Receiver<Vec<Asked>>,
 }
 
 struct Shared {
-    asked: Arc<Mutex<Vec<Asked>>>,
+    asked: watch::Sender<Vec<Asked>>,
     pace: Box<dyn Fn() -> Duration + Send + Sync>,
 }
 
@@ -38,8 +41,8 @@ const PIECES: u32 = 8;
 impl SlowModel {
     /// One whose replies take as long as `pace` says.
     pub async fn start(pace: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let shared = Arc::new(Shared { asked: asked.clone(), pace: Box::new(pace) });
+        let (sender, asked) = watch::channel(Vec::new());
+        let shared = Arc::new(Shared { asked: sender, pace: Box::new(pace) });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}/v1", listener.local_addr().unwrap());
         let app = Router::new().route("/v1/chat/completions", post(complete)).with_state(shared);
@@ -49,7 +52,12 @@ impl SlowModel {
 
     /// Every request until now.
     pub fn asked(&self) -> Vec<Asked> {
-        self.asked.lock().unwrap().clone()
+        self.asked.borrow().clone()
+    }
+
+    /// Waits until so many requests have come.
+    pub async fn was_asked(&self, times: usize) {
+        soon(self.asked.clone().wait_for(|asked| asked.len() >= times)).await.expect("the server is there");
     }
 }
 
@@ -61,7 +69,7 @@ async fn complete(
 ) -> Sse<BoxStream<'static, Result<Event, axum::Error>>> {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     let asked = Asked { run: header("x-fastagency-run"), effect: header("x-fastagency-effect"), at: SystemClock.now() };
-    shared.asked.lock().unwrap().push(asked);
+    shared.asked.send_modify(|all| all.push(asked));
     let last = body["messages"].as_array().and_then(|messages| messages.last());
     let said = last.and_then(|message| message["content"].as_str()).unwrap_or_default();
     let words: Vec<String> = format!("you said {said}").split_inclusive(' ').map(str::to_owned).collect();

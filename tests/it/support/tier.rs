@@ -5,10 +5,9 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// Longer than a tier may take for anything that a test waits for, on the slowest machine.
-const PATIENCE: Duration = Duration::from_secs(40);
+use super::eventually::{PATIENCE, eventually_blocking};
 
 /// The process; it is killed when this is dropped.
 pub struct Tier {
@@ -87,14 +86,9 @@ impl Tier {
 
     /// Waits for the end.
     pub fn end(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
-        while Instant::now() < deadline {
-            if let Some(status) = self.child.try_wait().expect("a child can be asked") {
-                return status;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        panic!("it does not end: {:#?}", self.heard());
+        eventually_blocking("the process ends", || {
+            self.child.try_wait().expect("a child can be asked").ok_or_else(|| self.heard().to_vec())
+        })
     }
 
     /// Everything that it has printed so far.
