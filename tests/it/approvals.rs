@@ -9,11 +9,10 @@ use fastagency::run::answer::{Accepted, Answer};
 use fastagency::run::record::{Body, Ending, LogEntry};
 use serde_json::{Map, Value, json};
 
-use crate::gateway::house::{House as GatewayHouse, Player, hear_json, say};
-use crate::runs::{Follower, House, count};
+use crate::gateway::player::Player;
+use crate::support::client::{hear_json, say};
+use crate::support::system::{Follower, System, count};
 use crate::talks::scripted;
-
-const LONG: Duration = Duration::from_secs(60);
 
 /// A clerk whose model pays three times and writes once; `payments` is what was really paid.
 const BANK: &str = r#"
@@ -65,7 +64,7 @@ async fn asked(follower: &mut Follower) -> (fastagency::ids::MessageId, String, 
         .await
 }
 
-async fn decide(house: &House, run: RunId, question: fastagency::ids::MessageId, verdict: Verdict) {
+async fn decide(house: &System, run: RunId, question: fastagency::ids::MessageId, verdict: Verdict) {
     let value = serde_json::to_value(verdict).unwrap();
     assert_eq!(house.answer(run, question, Answer::Value(value)).await, Accepted::Yes);
 }
@@ -99,7 +98,7 @@ async fn a_call_waits_for_a_person_who_allows_changes_or_denies_it() {
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
     let source = bank("always");
-    let house = House::open_with(folder.path(), &source, LONG, scripted(folder.path(), THREE_PAYMENTS));
+    let house = System::at(folder.path()).worker(&source).models(scripted(folder.path(), THREE_PAYMENTS)).start().await;
     house.start(run).await;
     let mut follower = house.follow(run).await;
     let (first, by, approval) = asked(&mut follower).await;
@@ -166,7 +165,7 @@ const FOUR_WIRES: &str = r#"
 async fn what_was_shown_is_what_is_called_digit_by_digit_and_nothing_else_is() {
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
-    let house = House::open_with(folder.path(), WIRES, LONG, scripted(folder.path(), FOUR_WIRES));
+    let house = System::at(folder.path()).worker(WIRES).models(scripted(folder.path(), FOUR_WIRES)).start().await;
     house.start(run).await;
     let mut follower = house.follow(run).await;
     let (first, _, approval) = asked(&mut follower).await;
@@ -226,7 +225,7 @@ async fn a_question_that_was_changed_in_the_store_allows_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let run = RunId::random();
         let (source, models) = (bank("always"), scripted(folder.path(), THREE_PAYMENTS));
-        let house = House::open_with(folder.path(), &source, LONG, models.clone());
+        let house = System::at(folder.path()).worker(&source).models(models.clone()).start().await;
         house.start(run).await;
         let mut follower = house.follow(run).await;
         let (question, ..) = asked(&mut follower).await;
@@ -238,7 +237,7 @@ async fn a_question_that_was_changed_in_the_store_allows_nothing() {
         assert_eq!(store.execute(change, [written, changed]).unwrap(), 1);
         drop(store);
 
-        let house = House::open_with(folder.path(), &source, LONG, models);
+        let house = System::at(folder.path()).worker(&source).models(models).start().await;
         decide(&house, run, question, verdict(Decision::Once)).await;
         let mut follower = house.follow(run).await;
         let why = follower
@@ -262,7 +261,12 @@ async fn an_approval_is_parked_and_what_was_allowed_for_the_run_is_never_asked_a
     let run = RunId::random();
     let source = bank("always");
     let models = scripted(folder.path(), THREE_PAYMENTS);
-    let house = House::open_with(folder.path(), &source, Duration::from_millis(50), models.clone());
+    let house = System::at(folder.path())
+        .worker(&source)
+        .park_after(Duration::from_millis(50))
+        .models(models.clone())
+        .start()
+        .await;
     house.start(run).await;
     let mut follower = house.follow(run).await;
     let (first, ..) = asked(&mut follower).await;
@@ -271,7 +275,7 @@ async fn an_approval_is_parked_and_what_was_allowed_for_the_run_is_never_asked_a
     house.close().await;
 
     // The permission is given to a run that nobody has in memory; the run that takes it up is cut off once more.
-    let house = House::open_with(folder.path(), &source, LONG, models.clone());
+    let house = System::at(folder.path()).worker(&source).models(models.clone()).start().await;
     decide(&house, run, first, verdict(Decision::Always)).await;
     let mut follower = house.follow(run).await;
     assert_eq!(follower.ended().await, (Ending::Completed, json!([1, 2, 3])));
@@ -301,7 +305,7 @@ async fn a_permission_for_the_run_outlives_the_worker_and_the_first_time_is_enou
         let folder = tempfile::tempdir().unwrap();
         let run = RunId::random();
         let source = TWICE.replace("HOW", how);
-        let house = House::open_with(folder.path(), &source, LONG, Default::default());
+        let house = System::at(folder.path()).worker(&source).start().await;
         house.start(run).await;
         let mut follower = house.follow(run).await;
         let (question, by, approval) = asked(&mut follower).await;
@@ -311,7 +315,7 @@ async fn a_permission_for_the_run_outlives_the_worker_and_the_first_time_is_enou
         drop(follower);
         house.close().await;
 
-        let house = House::open_with(folder.path(), &source, LONG, Default::default());
+        let house = System::at(folder.path()).worker(&source).start().await;
         assert_eq!(house.answer(run, go_on, Answer::Text("yes".into())).await, Accepted::Yes);
         let mut follower = house.follow(run).await;
         if asked_in_all == 2 {
@@ -333,7 +337,7 @@ async fn a_step_whose_call_is_denied_fails_with_that_kind() {
         "{ id: one, call: { tool: ring } }",
         "{ id: one, call: { tool: ring }, on_error: { value: '{{ error.kind }}: {{ error.message }}' } }",
     );
-    let house = House::open_with(folder.path(), &source, LONG, Default::default());
+    let house = System::at(folder.path()).worker(&source).start().await;
     house.start(run).await;
     let mut follower = house.follow(run).await;
     let (question, ..) = asked(&mut follower).await;
@@ -350,7 +354,7 @@ async fn a_step_whose_call_is_denied_fails_with_that_kind() {
 
 #[tokio::test]
 async fn fastagencys_clients_are_asked_as_for_a_choice() {
-    let house = GatewayHouse::start().await;
+    let house = System::played().await;
     let run = RunId::random();
     let mut socket = house.socket().await;
     let init = json!({"user_id": "None", "workflow_uuid": run.dashed(), "name": "echo", "params": {}});
@@ -417,8 +421,8 @@ fn hostile_changes() -> [(Vec<Change>, &'static str); 4] {
 
 #[tokio::test]
 async fn changes_of_a_call_that_are_too_deep_or_too_much_are_refused_at_rest_and_over_a_socket() {
-    let gateway = GatewayHouse::start().await;
-    let worker = House::join(gateway.broker.clone(), KEEPS, LONG, fastagency::model::Models::default());
+    let gateway = System::played().await;
+    let worker = System::over(gateway.broker.clone()).worker(KEEPS).start().await;
     let run = RunId::random();
     worker.start(run).await;
     let mut follower = worker.follow(run).await;
@@ -492,8 +496,8 @@ fn ambiguous_answers(digest: Option<&str>) -> [(String, &'static str, &'static s
 
 #[tokio::test]
 async fn a_key_that_stands_twice_in_an_approval_is_refused_at_rest_and_over_a_socket() {
-    let gateway = GatewayHouse::start().await;
-    let worker = House::join(gateway.broker.clone(), KEEPS, LONG, fastagency::model::Models::default());
+    let gateway = System::played().await;
+    let worker = System::over(gateway.broker.clone()).worker(KEEPS).start().await;
     let run = RunId::random();
     worker.start(run).await;
     let mut follower = worker.follow(run).await;
@@ -563,9 +567,9 @@ steps:
 async fn a_password_is_shown_by_its_name_to_who_allows_a_call_and_the_tool_gets_it() {
     for is_sealed in [true, false] {
         let sealer = || fastagency::seal::Sealer::new("a key of the test".to_owned().into());
-        let gateway = GatewayHouse::with(|_| {}, |settings| settings.sealer = is_sealed.then(sealer)).await;
-        let join = || House::join(gateway.broker.clone(), SIGNS, LONG, fastagency::model::Models::default());
-        let mut worker = join();
+        let gateway = System::played_with(|_| {}, |settings| settings.sealer = is_sealed.then(sealer)).await;
+        let join = async || System::over(gateway.broker.clone()).worker(SIGNS).start().await;
+        let mut worker = join().await;
         let run = RunId::random();
         worker.start(run).await;
         let mut follower = worker.follow(run).await;
@@ -582,7 +586,7 @@ async fn a_password_is_shown_by_its_name_to_who_allows_a_call_and_the_tool_gets_
         if is_sealed {
             // Another worker shows the same, and knows that it is what was allowed.
             worker.close().await;
-            worker = join();
+            worker = join().await;
         }
         answer(first, json!({"decision": "once", "digest": approval.digest})).await;
         let (second, _, approval) = asked(&mut follower).await;

@@ -1023,14 +1023,14 @@ async fn what_is_redacted_is_not_seen_while_it_is_written() {
     let mut all = Tier::start(folder.path(), &["all", "--port", "0", "--ui-port", "0"]);
     let url = all.url("gateway");
     all.says("worker ready");
-    let http = crate::gateway::house::client();
+    let http = crate::support::client::client();
     let start = http.post(format!("{url}/api/runs")).json(&serde_json::json!({"workflow": "card"}));
     let run: serde_json::Value = start.send().await.unwrap().json().await.unwrap();
     let id = run["id"].as_str().unwrap_or_else(|| panic!("it starts: {run}"));
     let events = http.get(format!("{url}/api/runs/{id}/events")).send().await.unwrap().text().await.unwrap();
     let mut written = String::new();
     let mut pieces = 0;
-    for event in events.split("\n\n").filter_map(crate::gateway::house::Event::parse) {
+    for event in events.split("\n\n").filter_map(crate::support::http::Event::parse) {
         if event.name == "delta" {
             assert_eq!(event.data["offset"], written.chars().count(), "{event:?}");
             written.push_str(event.data["text"].as_str().unwrap());

@@ -11,7 +11,7 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::gateway::house::client;
+use crate::support::client::client;
 use crate::support::tier::Tier;
 
 /// An agent adds with a tool; a workflow that says what it was told.

@@ -5,46 +5,21 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::crash::{LESSON, question};
+use crate::support::deployment::{OneProcess, question};
 use crate::support::eventually::eventually;
 use crate::support::http::Gateways;
-use crate::support::project::{Project, Tier, free_port};
-use crate::support::slow_model::SlowModel;
 
 /// Clients that start one run after the other while a backup is made.
 const STARTERS: usize = 4;
 /// Runs that were acknowledged before it.
 const BEFORE: usize = 60;
 
-fn config(model: &SlowModel) -> String {
-    format!("version: 1\nllms: {{ default: {{ provider: compatible, model: slow, base_url: '{}' }} }}\n", model.url)
-}
-
-/// A project's one process, and its gateway's client.
-async fn all(project: &Project) -> (Tier, Gateways) {
-    let (port, page) = (free_port().to_string(), free_port().to_string());
-    let all = project.start("all", &["all", "--port", &port, "--ui-port", &page]);
-    all.says("page: http").await;
-    (all, Gateways::new([format!("http://127.0.0.1:{port}")]))
-}
-
-/// A project's process at work, a run of it that waits, and the question that it waits with.
-struct AtWork {
-    model: SlowModel,
-    project: Project,
-    process: Tier,
-    gateways: Gateways,
-    waiting: String,
-    open: String,
-}
-
-async fn at_work() -> AtWork {
-    let model = SlowModel::start(|| Duration::from_millis(50)).await;
-    let project = Project::new(&config(&model), &[("lesson.yaml", LESSON)]);
-    let (process, gateways) = all(&project).await;
-    let waiting = gateways.start("lesson", json!({}), "one that waits").await;
-    let open = question(&gateways, &waiting).await;
-    AtWork { model, project, process, gateways, waiting, open }
+/// A process at work, a run of it that waits, and the question that it waits with.
+async fn at_work() -> (OneProcess, String, String) {
+    let process = OneProcess::start(Duration::from_millis(50)).await;
+    let waiting = process.gateways.start("lesson", json!({}), "one that waits").await;
+    let open = question(&process.gateways, &waiting).await;
+    (process, waiting, open)
 }
 
 /// How the run ended.
@@ -58,7 +33,7 @@ async fn outcome(gateways: &Gateways, run: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backup_brings_back_every_run_and_open_question() {
-    let AtWork { model: _model, project, mut process, gateways, waiting, open } = at_work().await;
+    let (OneProcess { model: _model, project, mut process, gateways }, waiting, open) = at_work().await;
     // As after a crash: nothing was tidied up.
     process.kill();
     let mut backup = project.start("backup", &["backup", "copy"]);
@@ -78,7 +53,7 @@ async fn a_backup_brings_back_every_run_and_open_question() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backup_of_a_process_at_work_has_every_run_that_was_acknowledged() {
-    let AtWork { model, project, process: mut original, gateways, waiting, open } = at_work().await;
+    let (OneProcess { model, project, process: mut original, gateways }, waiting, open) = at_work().await;
     let over = gateways.start("lesson", json!({}), "one that ends").await;
     let asked = question(&gateways, &over).await;
     assert!(gateways.answer(&over, &asked, "squares").await);
@@ -109,13 +84,13 @@ async fn a_backup_of_a_process_at_work_has_every_run_that_was_acknowledged() {
     starters.iter().for_each(tokio::task::JoinHandle::abort);
     original.kill();
 
-    let elsewhere = Project::new(&config(&model), &[("lesson.yaml", LESSON)]);
+    let elsewhere = OneProcess::project(&model);
     let copy = project.path().join("copy");
     let mut restore = elsewhere.start("restore", &["restore", copy.to_str().unwrap()]);
     assert_eq!(restore.ended().await.0, Some(0), "{}", restore.log());
     let mut verify = elsewhere.start("verify", &["audit", "verify"]);
     assert_eq!(verify.ended().await.0, Some(0), "{}", verify.log());
-    let (mut again, gateways) = all(&elsewhere).await;
+    let (mut again, gateways) = OneProcess::start_in(&elsewhere).await;
     for run in &before {
         let (status, found) = gateways.call("GET", &format!("/api/runs/{run}"), None, None).await;
         assert_eq!((status, found["id"].as_str()), (200, Some(run.as_str())), "{found}");
@@ -138,7 +113,7 @@ const LATER: Duration = Duration::from_millis(4);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backup_that_is_killed_is_whole_or_nothing_and_holds_nobody_up() {
-    let AtWork { model, project, process: mut original, gateways, waiting, open } = at_work().await;
+    let (OneProcess { model, project, process: mut original, gateways }, waiting, open) = at_work().await;
     let mut cut_off = 0;
     for number in 0..KILLED {
         let name = format!("copy{number}");
@@ -146,7 +121,7 @@ async fn a_backup_that_is_killed_is_whole_or_nothing_and_holds_nobody_up() {
         // Anywhere between its first step and its last.
         tokio::time::sleep(LATER * number as u32).await;
         backup.kill();
-        let elsewhere = Project::new(&config(&model), &[("lesson.yaml", LESSON)]);
+        let elsewhere = OneProcess::project(&model);
         let copy = project.path().join(&name);
         let mut restore = elsewhere.start("restore", &["restore", copy.to_str().unwrap()]);
         let code = restore.ended().await.0;

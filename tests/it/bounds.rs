@@ -1,24 +1,19 @@
 //! What one run may take of a worker: workflows that never end, hostile parameters and answers, and runs that take their workers down.
 //! All on one thread, as a run that did not give way would show at once.
 
-use std::time::Duration;
-
 use fastagency::broker::{Broker, embedded};
 use fastagency::ids::{MessageId, RunId, WorkerId};
-use fastagency::model::Models;
 use fastagency::run;
 use fastagency::run::answer::{Accepted, Answer};
 use fastagency::run::record::{Body, Ended, Ending, LogEntry, Outcome, Record};
 use serde_json::json;
 
-use crate::runs::{House, count};
-
-const LONG: Duration = Duration::from_secs(60);
+use crate::support::system::{System, count, start_of, workflow};
 
 /// How a run of this workflow ended, and why.
 async fn end_of(source: &str) -> (Ended, Vec<LogEntry>) {
     let folder = tempfile::tempdir().unwrap();
-    let house = House::open(folder.path(), source, LONG);
+    let house = System::at(folder.path()).worker(source).start().await;
     let run = RunId::random();
     house.start(run).await;
     let mut follower = house.follow(run).await;
@@ -27,7 +22,7 @@ async fn end_of(source: &str) -> (Ended, Vec<LogEntry>) {
     (ended, follower.seen)
 }
 
-async fn ended(follower: &mut crate::runs::Follower) -> Ended {
+async fn ended(follower: &mut crate::support::system::Follower) -> Ended {
     let end = |body: &Body| if let Body::Ended(ended) = body { Some(ended.clone()) } else { None };
     follower.until("its end", end).await
 }
@@ -52,7 +47,7 @@ steps:
   - return: "{{ steps.what }}"
 "#;
     let folder = tempfile::tempdir().unwrap();
-    let house = House::open(folder.path(), source, LONG);
+    let house = System::at(folder.path()).worker(source).start().await;
     let (computes, goes_on) = (RunId::random(), RunId::random());
     for (run, answer) in [(computes, "compute"), (goes_on, "go on")] {
         house.start(run).await;
@@ -141,7 +136,7 @@ async fn what_cannot_be_waited_for_ends_the_run_with_a_sentence() {
 async fn an_answer_that_does_not_fit_is_not_repeated_at_length() {
     let source = "version: 1\nname: age\nsteps:\n  - id: age\n    text_input: { prompt: \"Age?\", type: integer }\n  - return: \"{{ steps.age }}\"\n";
     let folder = tempfile::tempdir().unwrap();
-    let house = House::open(folder.path(), source, LONG);
+    let house = System::at(folder.path()).worker(source).start().await;
     let run = RunId::random();
     house.start(run).await;
     let mut follower = house.follow(run).await;
@@ -186,7 +181,7 @@ async fn a_run_that_takes_its_workers_down_is_set_aside_and_one_that_waits_is_no
     let folder = tempfile::tempdir().unwrap();
     let (heavy, waits) = (RunId::random(), RunId::random());
     let broker = embedded::open(folder.path()).unwrap();
-    let house = House::join(broker.clone(), source, LONG, Models::default());
+    let house = System::over(broker.clone()).worker(source).start().await;
     house.start(waits).await;
     house.follow(waits).await.question("X?").await;
     house.close().await;
@@ -194,9 +189,9 @@ async fn a_run_that_takes_its_workers_down_is_set_aside_and_one_that_waits_is_no
 
     let broker = embedded::open(folder.path()).unwrap();
     claimed_in_vain(&broker, waits, 20).await;
-    run::start::start(&broker, House::wanted(source, heavy), None).await.unwrap();
+    run::start::start(&broker, start_of(&workflow(source), heavy), None).await.unwrap();
     claimed_in_vain(&broker, heavy, 9).await;
-    let house = House::join(broker.clone(), source, LONG, Models::default());
+    let house = System::over(broker.clone()).worker(source).start().await;
     let mut follower = house.follow(heavy).await;
     let end = ended(&mut follower).await;
     assert!(reason(&end).contains("8 workers"), "{end:?}");

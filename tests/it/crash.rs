@@ -2,151 +2,19 @@
 
 use std::time::Duration;
 
-use fastagency::broker::{self, Broker};
 use fastagency::clock::{Clock, SystemClock, until};
-use fastagency::ids::RunId;
-use fastagency::run;
-use fastagency::run::record::{Body, Ending, LogEntry};
+use fastagency::run::record::{Body, LogEntry};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::support::deployment::{Deployment, LEASE, OneProcess, claims, question};
 use crate::support::eventually::{eventually, soon};
-use crate::support::http::{Event, Gateways};
 use crate::support::nats_server::NatsServer;
-use crate::support::project::{Project, Tier, free_port};
-use crate::support::slow_model::SlowModel;
-
-pub const LESSON: &str = r#"
-version: 1
-name: lesson
-agents:
-  a: { system_message: You answer. }
-steps:
-  - id: topic
-    text_input: { prompt: "What?" }
-  - id: one
-    agent: { agent: a, message: one }
-  - id: two
-    agent: { agent: a, message: two }
-  - return: "{{ steps.two }}"
-"#;
-
-const LEASE: Duration = Duration::from_secs(3);
-
-/// A project on a NATS server of its own.
-pub struct House {
-    pub nats: NatsServer,
-    pub model: SlowModel,
-    pub project: Project,
-    pub broker: Broker,
-    port: u16,
-    pub gateway: Tier,
-}
-
-impl House {
-    /// A house in which a model takes `pace` to reply; no worker yet.
-    async fn open(test: &str, pace: Duration) -> Option<Self> {
-        Some(Self::with(NatsServer::start(test)?, pace, "", LESSON).await)
-    }
-
-    /// The same with more in its configuration, and another workflow.
-    pub async fn with(nats: NatsServer, pace: Duration, more: &str, lesson: &str) -> Self {
-        let model = SlowModel::start(move || pace).await;
-        let config = format!(
-            "version: 1\nnats: {{ url: '{}' }}\nshutdown_grace: 3s\nworker: {{ lease: {}s }}\n\
-             llms: {{ default: {{ provider: compatible, model: slow, base_url: '{}' }} }}\n{more}",
-            nats.url(),
-            LEASE.as_secs(),
-            model.url
-        );
-        let project = Project::new(&config, &[("lesson.yaml", lesson)]);
-        let port = free_port();
-        let gateway = project.start("gateway", &["gateway", "--port", &port.to_string()]);
-        gateway.says("gateway: http").await;
-        let broker = nats.broker().await;
-        Self { nats, model, project, broker, port, gateway }
-    }
-
-    pub async fn worker(&self, name: &str) -> Tier {
-        let worker = self.project.start(name, &["worker"]);
-        worker.says("worker ready").await;
-        worker
-    }
-
-    /// Where its gateway listens.
-    pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
-    }
-
-    pub fn gateways(&self) -> Gateways {
-        Gateways::new([self.url()])
-    }
-
-    /// Starts a run and answers its question, so that its model is asked next.
-    pub async fn answered(&self) -> String {
-        let gateways = self.gateways();
-        let run = gateways.start("lesson", json!({}), "the run").await;
-        let question = question(&gateways, &run).await;
-        assert!(gateways.answer(&run, &question, "triangles").await);
-        run
-    }
-
-    /// Waits until the model was asked for that effect of the run, or for so many of them.
-    pub async fn asked(&self, times: usize) {
-        self.model.was_asked(times).await;
-    }
-
-    pub async fn log(&self, run: &str) -> Vec<LogEntry> {
-        run::read(&self.broker, RunId::parse(run).unwrap(), 0).await.unwrap()
-    }
-
-    /// Waits for the end of the run, and returns its log. The broker may be away meanwhile.
-    pub async fn ended(&self, run: &str) -> Vec<LogEntry> {
-        let id = RunId::parse(run).unwrap();
-        eventually("the run ends", async || {
-            let log = match run::read(&self.broker, id, 0).await {
-                Err(error @ run::Error::Broker(broker::Error::Unavailable { .. })) => return Err(error.to_string()),
-                log => log.unwrap(),
-            };
-            if let Some(Body::Ended(ended)) = log.last().map(|last| &last.record.body) {
-                assert_eq!(ended.outcome, Ending::Completed, "{:?}", ended.reason);
-                return Ok(log);
-            }
-            Err(format!("{log:#?}"))
-        })
-        .await
-    }
-
-    pub fn effects(&self) -> Vec<String> {
-        self.model.asked().into_iter().map(|asked| asked.effect).collect()
-    }
-}
-
-/// The first question of a run.
-pub async fn question(gateways: &Gateways, run: &str) -> String {
-    eventually("the run asks", async || {
-        let mut found = None;
-        gateways
-            .follow(0, run, 0, |Event { data, .. }| {
-                if data["message"]["type"] == "text_input" {
-                    found = Some(data["message"]["uuid"].as_str().unwrap().to_owned());
-                }
-                found.is_none()
-            })
-            .await;
-        found
-    })
-    .await
-}
-
-/// The claims of a run: who, and when.
-pub fn claims(log: &[LogEntry]) -> Vec<&LogEntry> {
-    log.iter().filter(|placed| matches!(placed.record.body, Body::Claimed { .. })).collect()
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_workers_run_goes_on_elsewhere_within_the_lease_and_two_seconds() {
-    let Some(house) = House::open("crash::killed", Duration::from_millis(1500)).await else { return };
+    let Some(deployment) = Deployment::of("crash::killed") else { return };
+    let house = deployment.pace(Duration::from_millis(1500)).start().await;
     let mut first = house.worker("first").await;
     let run = house.answered().await;
     // The run is the first one's; the second comes in time to see it die, in the middle of the second reply.
@@ -187,7 +55,7 @@ steps:
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tool_that_was_cut_off_by_a_kill_goes_on_where_it_was() {
     let Some(nats) = NatsServer::start("crash::tool") else { return };
-    let house = House::with(nats, Duration::from_millis(700), "", TOOLS).await;
+    let house = Deployment::over(nats).pace(Duration::from_millis(700)).workflow(TOOLS).start().await;
     let mut first = house.worker("first").await;
     let run = house.answered().await;
     // Its call is in the log, what came of it is not.
@@ -207,7 +75,7 @@ async fn a_tool_that_was_cut_off_by_a_kill_goes_on_where_it_was() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_nothing_is_stored_no_request_goes_ahead_and_a_kill_repeats_none() {
     let Some(nats) = NatsServer::start("crash::still") else { return };
-    let house = House::with(nats, Duration::from_millis(300), "", LESSON).await;
+    let house = Deployment::over(nats).pace(Duration::from_millis(300)).start().await;
     let mut first = house.worker("first").await;
     let run = house.answered().await;
     house.asked(1).await;
@@ -225,7 +93,8 @@ async fn while_nothing_is_stored_no_request_goes_ahead_and_a_kill_repeats_none()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stopped_worker_that_comes_back_has_lost_its_run_and_shows_nothing() {
-    let Some(house) = House::open("crash::stopped", Duration::from_millis(1500)).await else { return };
+    let Some(deployment) = Deployment::of("crash::stopped") else { return };
+    let house = deployment.pace(Duration::from_millis(1500)).start().await;
     let first = house.worker("first").await;
     let run = house.answered().await;
     house.asked(1).await;
@@ -247,7 +116,8 @@ async fn a_stopped_worker_that_comes_back_has_lost_its_run_and_shows_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_is_away_for_long_costs_no_run_its_owner() {
-    let Some(mut house) = House::open("crash::away", Duration::from_secs(2)).await else { return };
+    let Some(deployment) = Deployment::of("crash::away") else { return };
+    let mut house = deployment.pace(Duration::from_secs(2)).start().await;
     let (first, second) = (house.worker("first").await, house.worker("second").await);
     let gateways = house.gateways();
     let waiting = gateways.start("lesson", json!({}), "one that waits").await;
@@ -283,7 +153,8 @@ async fn a_broker_that_is_away_for_long_costs_no_run_its_owner() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_tier_drains_on_sigterm_and_a_rolling_restart_loses_nothing() {
-    let Some(mut house) = House::open("crash::drain", Duration::from_millis(600)).await else { return };
+    let Some(deployment) = Deployment::of("crash::drain") else { return };
+    let mut house = deployment.pace(Duration::from_millis(600)).start().await;
     let mut first = house.worker("first").await;
     let gateways = house.gateways();
     let waiting = gateways.start("lesson", json!({}), "one that waits").await;
@@ -295,11 +166,11 @@ async fn every_tier_drains_on_sigterm_and_a_rolling_restart_loses_nothing() {
     assert_eq!(code, Some(0), "{}", first.log());
     assert!(took < Duration::from_secs(4), "{took:?}");
     // A client that listens is told where to go on.
-    let (port, listened) = (house.port, waiting.clone());
+    let (gateways_listened, listened) = (house.gateways(), waiting.clone());
     let (heard, mut listens) = tokio::sync::watch::channel(false);
     let listening = tokio::spawn(async move {
         let mut last = None;
-        Gateways::new([format!("http://127.0.0.1:{port}")])
+        gateways_listened
             .follow(0, &listened, 0, |event| {
                 heard.send_replace(event.name == "caught_up");
                 last = Some(event);
@@ -327,16 +198,8 @@ async fn every_tier_drains_on_sigterm_and_a_rolling_restart_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_in_one_process_goes_on_after_kill_9() {
-    let model = SlowModel::start(|| Duration::from_millis(600)).await;
-    let config = format!(
-        "version: 1\nllms: {{ default: {{ provider: compatible, model: slow, base_url: '{}' }} }}\n",
-        model.url
-    );
-    let project = Project::new(&config, &[("lesson.yaml", LESSON)]);
-    let (port, page) = (free_port().to_string(), free_port().to_string());
-    let mut all = project.start("all", &["all", "--port", &port, "--ui-port", &page]);
-    all.says("page: http").await;
-    let gateways = Gateways::new([format!("http://127.0.0.1:{port}")]);
+    let OneProcess { model, project: _project, process: mut all, gateways } =
+        OneProcess::start(Duration::from_millis(600)).await;
     let ended = gateways.start("lesson", json!({}), "one that ends").await;
     let asked = question(&gateways, &ended).await;
     assert!(gateways.answer(&ended, &asked, "a").await);

@@ -8,7 +8,7 @@ use fastagency::run::answer::{Accepted, Answer};
 use fastagency::run::record::{Body, Ending};
 use serde_json::json;
 
-use crate::runs::{House, count};
+use crate::support::system::{System, count};
 
 const BEFORE: &str = r#"
 version: 1
@@ -38,7 +38,7 @@ const PARK_AFTER: Duration = Duration::from_millis(50);
 async fn a_run_goes_on_as_it_was_started_although_its_workflow_has_changed() {
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
-    let house = House::open(folder.path(), BEFORE, PARK_AFTER);
+    let house = System::at(folder.path()).worker(BEFORE).park_after(PARK_AFTER).start().await;
     house.start(run).await;
     let mut follower = house.follow(run).await;
     let topic = follower.question("Topic?").await;
@@ -47,7 +47,7 @@ async fn a_run_goes_on_as_it_was_started_although_its_workflow_has_changed() {
     house.close().await;
 
     // All workers are new ones, which know another workflow of that name.
-    let house = House::open(folder.path(), AFTER, PARK_AFTER);
+    let house = System::at(folder.path()).worker(AFTER).park_after(PARK_AFTER).start().await;
     assert_eq!(house.answer(run, topic, Answer::Text("triangles".into())).await, Accepted::Yes);
     let mut follower = house.follow(run).await;
     let level = follower.question("Level of triangles?").await;
@@ -76,7 +76,7 @@ steps:
 "#;
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
-    let house = House::open(folder.path(), source, PARK_AFTER);
+    let house = System::at(folder.path()).worker(source).park_after(PARK_AFTER).start().await;
     house.start(run).await;
     let mut follower = house.follow(run).await;
     let until = follower.until("parking", |body| match body {
@@ -87,7 +87,7 @@ steps:
     drop(follower);
     house.close().await;
 
-    let house = House::open(folder.path(), source, PARK_AFTER);
+    let house = System::at(folder.path()).worker(source).park_after(PARK_AFTER).start().await;
     let mut follower = house.follow(run).await;
     assert_eq!(follower.ended().await, (Ending::Completed, json!("awake")));
     let mut woken = follower.seen.iter().filter(|placed| matches!(placed.record.body, Body::Claimed { .. }));

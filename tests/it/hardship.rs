@@ -13,14 +13,14 @@ use fastagency::message::Content;
 use fastagency::run::record::{Body, Ending, LogEntry};
 use serde_json::{Value, json};
 
-use crate::crash::{House, LESSON, claims, question};
+use crate::support::deployment::{Deployment, claims, question};
 use crate::support::eventually::{eventually, soon};
 use crate::support::nats_server::NatsServer;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_stands_still_for_a_while_costs_nothing_but_time() {
     let Some(nats) = NatsServer::start("hardship::slow") else { return };
-    let house = House::with(nats, Duration::from_secs(1), "", LESSON).await;
+    let house = Deployment::over(nats).pace(Duration::from_secs(1)).start().await;
     let (first, second) = (house.worker("first").await, house.worker("second").await);
     let run = house.answered().await;
     house.asked(1).await;
@@ -34,7 +34,7 @@ async fn a_broker_that_stands_still_for_a_while_costs_nothing_but_time() {
 }
 
 /// Sets how much the runs' stream may hold; `None`: as much as it holds now.
-async fn limit(house: &House, bytes: Option<i64>) {
+async fn limit(house: &Deployment, bytes: Option<i64>) {
     let jetstream = async_nats::jetstream::new(async_nats::connect(house.nats.url()).await.unwrap());
     let stream = jetstream.get_stream("FA_RUNS").await.unwrap();
     let info = stream.get_info().await.unwrap();
@@ -45,7 +45,7 @@ async fn limit(house: &House, bytes: Option<i64>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_log_refuses_starts_and_holds_what_runs_until_there_is_room() {
     let Some(nats) = NatsServer::start("hardship::full") else { return };
-    let house = House::with(nats, Duration::from_secs(1), "", LESSON).await;
+    let house = Deployment::over(nats).pace(Duration::from_secs(1)).start().await;
     let worker = house.worker("worker").await;
     let run = house.answered().await;
     house.asked(1).await;
@@ -88,7 +88,7 @@ steps:
   - agent: { agent: a, message: "{% for i in range(3000) %}an answer as long as a book, {% endfor %}" }
   - return: done
 "#;
-    let house = House::with(nats, Duration::from_millis(300), "", long).await;
+    let house = Deployment::over(nats).pace(Duration::from_millis(300)).workflow(long).start().await;
     let _worker = house.worker("worker").await;
     let gateways = house.gateways();
     let run = gateways.start("lesson", json!({}), "long").await;
@@ -104,7 +104,7 @@ steps:
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_removed_run_is_in_no_stream_any_more() {
     let Some(nats) = NatsServer::start("hardship::removed") else { return };
-    let house = House::with(nats, Duration::from_millis(100), "", LESSON).await;
+    let house = Deployment::over(nats).pace(Duration::from_millis(100)).start().await;
     let _worker = house.worker("worker").await;
     let run = house.answered().await;
     house.ended(&run).await;
@@ -121,7 +121,7 @@ async fn a_removed_run_is_in_no_stream_any_more() {
 }
 
 /// The streams in which one of these words is, in a message or in its subject: each as often as there are such messages.
-async fn found(house: &House, words: &[&str]) -> Vec<String> {
+async fn found(house: &Deployment, words: &[&str]) -> Vec<String> {
     let nats = async_nats::connect(house.nats.url()).await.unwrap();
     let ask = async |call: String, body: Value| -> Value {
         let answer = nats.request(format!("$JS.API.{call}"), body.to_string().into()).await.unwrap();
@@ -155,7 +155,7 @@ fn text(placed: &LogEntry) -> Option<&str> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cancel_ends_a_reply_and_keeps_what_was_written() {
     let Some(nats) = NatsServer::start("hardship::cancel") else { return };
-    let house = House::with(nats, Duration::from_secs(20), "", LESSON).await;
+    let house = Deployment::over(nats).pace(Duration::from_secs(20)).start().await;
     let gateways = house.gateways();
     let worker = house.worker("worker").await;
     let run = house.answered().await;
@@ -183,7 +183,7 @@ async fn a_cancel_ends_a_reply_and_keeps_what_was_written() {
     cancelled(&house, &run).await;
 }
 
-async fn cancelled(house: &House, run: &str) -> Vec<LogEntry> {
+async fn cancelled(house: &Deployment, run: &str) -> Vec<LogEntry> {
     eventually("the run is cancelled", async || {
         let log = house.log(run).await;
         if let Some(Body::Ended(ended)) = log.last().map(|last| &last.record.body) {
@@ -213,7 +213,7 @@ async fn a_notice_outlives_its_worker_and_a_receiver_that_fails() {
     let app = Router::new().route("/hook", post(receive)).with_state(notices.clone());
     tokio::spawn(async move { axum::serve(listener, app).await });
     let more = format!("webhooks: {{ desk: {{ url: '{hook}', secret: whsec_c2VjcmV0 }} }}\n");
-    let house = House::with(nats, Duration::from_millis(100), &more, LESSON).await;
+    let house = Deployment::over(nats).pace(Duration::from_millis(100)).settings(&more).start().await;
     let gateways = house.gateways();
     let mut first = house.worker("first").await;
     let run = gateways.start("lesson", json!({}), "noticed").await;
@@ -255,7 +255,7 @@ async fn a_notice_outlives_its_worker_and_a_receiver_that_fails() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn logs_and_definitions_are_all_that_a_restore_needs() {
     let Some(nats) = NatsServer::start("hardship::restore") else { return };
-    let mut house = House::with(nats, Duration::from_millis(600), "", LESSON).await;
+    let mut house = Deployment::over(nats).pace(Duration::from_millis(600)).start().await;
     let mut first = house.worker("first").await;
     let gateways = house.gateways();
     let waiting = gateways.start("lesson", json!({}), "waiting").await;

@@ -9,23 +9,20 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use fastagency::broker::{Broker, Job, Lane, Reason, embedded};
+use fastagency::broker::{Broker, Lane, embedded};
 use fastagency::clock::{self, Clock, Timestamp};
-use fastagency::config;
 use fastagency::ids::{MessageId, Name, RunId};
-use fastagency::lifecycle::{End, Lifecycle};
 use fastagency::message::Content;
 use fastagency::model::{self, ChatModel, Models, Progress};
 use fastagency::protocol::dialogue::{Reply, Request, Usage};
 use fastagency::protocol::effect_key::EffectKey;
-use fastagency::protocol::queue_name::QueueName;
 use fastagency::run::answer::{Answer, Given, answer};
 use fastagency::run::attach::{Seen, attach};
-use fastagency::run::record::{Body, Ended, Ending, Origin, Outcome, Record};
-use fastagency::run::start::{Start, start};
-use fastagency::worker::{Parts, serve};
-use fastagency::workflow::{Definition, Workflow, from_definition};
-use serde_json::{Map, json};
+use fastagency::run::record::{Body, Ended, Ending, Outcome, Record};
+use fastagency::workflow::Workflow;
+use serde_json::json;
+
+use crate::support::system::{self, System};
 
 /// What every life of these runs has in common: the run's id is part of the ids in its log.
 const RUN: &str = "0b9d6e5c7f4b4f2a8c1d2e3f4a5b6c7d";
@@ -35,10 +32,7 @@ fn folder() -> PathBuf {
 }
 
 fn workflow(name: &str) -> Workflow {
-    let source = std::fs::read_to_string(folder().join(format!("{name}.yaml"))).expect("a workflow");
-    let name = Name::parse(name).unwrap();
-    let sources = BTreeMap::from([(name.clone(), source)]);
-    from_definition(&Definition { name, sources }).unwrap_or_else(|problems| panic!("{problems}"))
+    system::workflow(&std::fs::read_to_string(folder().join(format!("{name}.yaml"))).expect("a workflow"))
 }
 
 fn history(name: &str) -> Vec<Record> {
@@ -98,55 +92,23 @@ async fn live_on(workflow: &Workflow, before: &[Record]) -> Lived {
         last = broker.log.append(run, Lane::Did, payload, last).await.unwrap();
     }
     let model = Arc::new(Model::default());
-    let life = Lifecycle::new(Duration::from_secs(5));
     let models = BTreeMap::from([(Name::parse("default").unwrap(), model.clone() as Arc<dyn ChatModel>)]);
-    let parts = Parts {
-        broker: broker.clone(),
-        clock: Arc::new(Then(Instant::now())),
-        models: Models::new(models),
-        workflows: vec![workflow.clone()],
-        sealer: None,
-        settings: config::Worker {
-            max_run_bytes: None,
-            max_runs: 1,
-            park_after: Duration::from_secs(60),
-            lease: Duration::from_secs(10),
-            trusted_gateways: Vec::new(),
-            signing_key: None,
-            definition_key: None,
-            trusted_definition_keys: Vec::new(),
-        },
-        keep_ended: Duration::from_secs(3600),
-        keep_evidence: Duration::from_secs(3600),
-        redactor: Default::default(),
-        webhooks: BTreeMap::new(),
-        up: std::sync::Arc::default(),
-    };
-    life.shutdown().spawn("worker", serve(parts, life.shutdown()));
+    let system = System::over(broker.clone()).worker_of(workflow.clone()).models(Models::new(models)).parts(|parts| {
+        parts.clock = Arc::new(Then(Instant::now()));
+        parts.sealer = None;
+        parts.settings.lease = Duration::from_secs(10);
+    });
+    let system = system.start().await;
     if before.is_empty() {
-        let wanted = Start {
-            run,
-            workflow: workflow.name.clone(),
-            definition: Some(workflow.definition.hash()),
-            params: Map::new(),
-            user: None,
-            groups: Box::default(),
-            origin: Origin::Gateway,
-        };
-        start(&broker, wanted, None).await.unwrap();
+        system.start(run).await;
     } else {
-        broker
-            .queue
-            .enqueue(&QueueName::Workflow(workflow.name.clone()), &Job { run, reason: Reason::Wake }, "go on")
-            .await
-            .unwrap();
+        system.wake(run).await;
     }
     let ended = tokio::time::timeout(Duration::from_secs(20), converse(&broker, workflow, run)).await;
     let ended = ended.unwrap_or_else(|_| panic!("the run does not end after {} records", before.len()));
     let stored = broker.log.read(run, 0).await.unwrap();
     let log = stored.iter().map(|stored| serde_json::from_slice(&stored.payload).unwrap()).collect();
-    life.shutdown().begin();
-    assert_eq!(life.run().await, End::Clean);
+    system.close().await;
     let asked = model.asked.lock().unwrap().clone();
     Lived { ended, asked, log }
 }

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use crate::permissions::{
     ALICE, Alice, PATIENCE, configuration, furnish, password, project, project_with, server, set_up,
 };
-use crate::support::eventually::eventually;
+use crate::support::eventually::{eventually, eventually_within};
 use crate::support::nats_server::NatsServer;
 use crate::support::tier::Tier;
 
@@ -675,7 +675,7 @@ async fn a_stolen_login_does_no_more_in_a_cluster_of_three() {
     let mut worker = Tier::start(folder.path(), &["worker", "-c", "worker.yaml"]);
     worker.says("worker ready");
     let mut gateway = Tier::start(folder.path(), &["gateway", "-c", "gateway.yaml", "--port", "0"]);
-    let alice = Alice { http: crate::gateway::house::client(), url: gateway.url("gateway") };
+    let alice = Alice { http: crate::support::client::client(), url: gateway.url("gateway") };
     let (run, asked) = alice.start().await;
     let path = format!("/api/runs/{run}/answers/{asked}");
     alice.call(reqwest::Method::POST, &path, json!({"value": "hello"})).await;
@@ -698,7 +698,7 @@ async fn our_own_workflows_go_on_while_the_server_with_fastagencys_stream_is_awa
     let mut worker = Tier::start(folder.path(), &["worker", "-c", "worker.yaml"]);
     worker.says("worker ready");
     let mut gateway = Tier::start(folder.path(), &["gateway", "-c", "gateway.yaml", "--port", "0"]);
-    let alice = Alice { http: crate::gateway::house::client(), url: gateway.url("gateway") };
+    let alice = Alice { http: crate::support::client::client(), url: gateway.url("gateway") };
     alice.start().await;
     let python = Thief::with(&urls[0], "python").await.client;
     let holds = ask(&python, "STREAM.INFO.FastAgency", &json!(null)).await["cluster"]["leader"].clone();
@@ -714,11 +714,7 @@ async fn our_own_workflows_go_on_while_the_server_with_fastagencys_stream_is_awa
         let Ok(Ok(listed)) = tokio::time::timeout(Duration::from_secs(8), listed).await else { return false };
         started.status().is_success() && listed.status() == 200 && begun.elapsed() < Duration::from_secs(2)
     };
-    let waiting = std::time::Instant::now();
-    while !goes_on().await {
-        assert!(waiting.elapsed() < 2 * PATIENCE, "starts and lists wait for FastAgency's stream");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    eventually_within(2 * PATIENCE, "starts and lists do not wait for FastAgency's stream", &goes_on).await;
     for _ in 0..10 {
         assert!(goes_on().await, "each start and list after that");
     }

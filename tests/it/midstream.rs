@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::crash::House;
+use crate::support::deployment::Deployment;
 use crate::support::eventually::soon;
 use crate::support::http::{Event, Gateways};
 use crate::support::nats_server::NatsServer;
-use crate::support::project::free_port;
 
 const WRITER: &str = r#"
 version: 1
@@ -50,11 +49,9 @@ impl Written {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_goes_to_another_gateway_in_the_middle_of_a_text_has_all_of_it() {
     let Some(nats) = NatsServer::start("midstream::who_goes_to_another_gateway") else { return };
-    let mut house = House::with(nats, PACE, "", WRITER).await;
-    let port = free_port().to_string();
-    let other = house.project.start("other", &["gateway", "--port", &port]);
-    other.says("gateway: http").await;
-    let (here, there) = (house.gateways(), Gateways::new([format!("http://127.0.0.1:{port}")]));
+    let mut house = Deployment::over(nats).pace(PACE).workflow(WRITER).start().await;
+    let (other, url) = house.another_gateway().await;
+    let (here, there) = (house.gateways(), Gateways::new([url]));
     let worker = house.worker("worker").await;
     let run = house.answered().await;
 
@@ -108,10 +105,10 @@ async fn who_goes_to_another_gateway_in_the_middle_of_a_text_has_all_of_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_terminal_goes_on_with_another_gateway_in_the_middle_of_a_text() {
     let Some(nats) = NatsServer::start("midstream::the_terminal_goes_on") else { return };
-    let mut house = House::with(nats, PACE, "", WRITER).await;
+    let mut house = Deployment::over(nats).pace(PACE).workflow(WRITER).start().await;
     let _worker = house.worker("worker").await;
     let run = house.answered().await;
-    let url = house.url();
+    let url = house.url.clone();
     let mut terminal = house.project.start("terminal", &["run", "--run", &run, "--gateway-url", &url]);
     terminal.says("you said one two").await;
     assert_ne!(numbers(&terminal.log()), NUMBERS, "the text is still being written");

@@ -10,8 +10,8 @@ use fastagency::client::{Client, patiently};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
-use crate::gateway::house::client;
 use crate::gateway::login::Browser;
+use crate::support::client::client;
 use crate::support::collector::{Collector, KEY, Span};
 use crate::support::eventually::eventually;
 use crate::support::nats_server::NatsServer;
@@ -276,7 +276,7 @@ async fn what_waits_and_what_goes_wrong_is_counted() {
     shows(at_first, r#"fastagency_queue_jobs{workflow="errand",state="waiting"}"#, |n| n >= 1.0).await;
 
     let events = client().get(format!("http://127.0.0.1:{port}/api/runs/{asking}/events")).send().await.unwrap();
-    let socket = crate::gateway::house::socket(&format!("http://127.0.0.1:{port}")).await;
+    let socket = crate::support::client::socket(&format!("http://127.0.0.1:{port}")).await;
     shows(at_gateway, "fastagency_sse_clients", |n| n == 1.0).await;
     shows(at_gateway, r#"fastagency_sockets{tier="gateway"}"#, |n| n == 1.0).await;
     drop((events, socket));
@@ -554,7 +554,7 @@ steps:
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_said_and_passwords_over_a_socket_are_in_no_log_at_any_level_and_nobody_makes_a_line() {
-    use crate::gateway::house::{hear_json, say, socket};
+    use crate::support::client::{hear_json, say, socket};
     // A provider that quotes what it was asked.
     let quoting = axum::Router::new().fallback(|body: String| async move {
         (

@@ -12,10 +12,10 @@ use fastagency::run::record::Body;
 use futures_util::StreamExt;
 use serde_json::json;
 
+use crate::support::deployment::Deployment;
 use crate::support::eventually::eventually_within;
-use crate::support::http::Gateways;
 use crate::support::nats_server::NatsServer;
-use crate::support::project::{Project, Tier, free_port};
+use crate::support::project::Tier;
 
 const ECHO: &str = r#"
 version: 1
@@ -76,14 +76,9 @@ async fn open_question(broker: &Broker, run: &str) -> (RunId, MessageId, u64) {
 async fn many_parked_runs_cost_nothing_and_wake_when_they_are_answered() {
     let (runs, woken) = (number("PARKED_RUNS", 300), number("PARKED_WOKEN", 60));
     let Some(nats) = NatsServer::start("parked::many_parked_runs_cost_nothing") else { return };
-    let config = format!("version: 1\nnats: {{ url: '{}' }}\nworker: {{ park_after: 1s }}\n", nats.url());
-    let project = Project::new(&config, &[("echo.yaml", ECHO)]);
-    let worker = project.start("worker", &["worker"]);
-    let port = free_port().to_string();
-    let gateway = project.start("gateway", &["gateway", "--port", &port]);
-    worker.says("worker ready").await;
-    gateway.says("gateway: http").await;
-    let (broker, gateways) = (nats.broker().await, Gateways::new([format!("http://127.0.0.1:{port}")]));
+    let deployment = Deployment::over(nats).worker("park_after: 1s").workflow(ECHO).start().await;
+    let worker = deployment.worker("worker").await;
+    let (broker, gateways) = (deployment.broker.clone(), deployment.gateways());
     let idle = resident(&worker);
 
     let begun = Instant::now();

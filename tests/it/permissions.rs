@@ -149,7 +149,7 @@ async fn everything_works_with_a_user_for_each_tier() {
     let mut worker = Tier::start(folder.path(), &["worker", "-c", "worker.yaml"]);
     worker.says("worker ready");
     let mut gateway = Tier::start(folder.path(), &["gateway", "-c", "gateway.yaml", "--port", "0"]);
-    let alice = Alice { http: crate::gateway::house::client(), url: gateway.url("gateway") };
+    let alice = Alice { http: crate::support::client::client(), url: gateway.url("gateway") };
     let get = async |path: &str| alice.call(reqwest::Method::GET, path, json!(null)).await;
 
     // Started, answered, listed, with a password whose key goes with the end.
@@ -205,7 +205,7 @@ async fn without_a_login_beside_pythons_tiers_everything_else_works() {
     let mut worker = Tier::start(folder.path(), &["worker", "-c", "worker.yaml"]);
     worker.says("worker ready");
     let mut gateway = Tier::start(folder.path(), &["gateway", "-c", "gateway.yaml", "--port", "0"]);
-    let alice = Alice { http: crate::gateway::house::client(), url: gateway.url("gateway") };
+    let alice = Alice { http: crate::support::client::client(), url: gateway.url("gateway") };
     let (run, asked) = alice.start().await;
     alice.call(reqwest::Method::POST, &format!("/api/runs/{run}/answers/{asked}"), json!({"value": "hello"})).await;
     let events = alice.events(&run.to_string()).await;
@@ -245,7 +245,7 @@ async fn what_nobody_could_clean_is_cleaned_by_the_first_who_may_and_old_runs_to
     let mut worker_without = Tier::start(folder.path(), &["worker", "-c", "worker.yaml"]);
     worker_without.says("worker ready");
     let mut gateway = Tier::start(folder.path(), &["gateway", "-c", "gateway.yaml", "--port", "0"]);
-    let alice = Alice { http: crate::gateway::house::client(), url: gateway.url("gateway") };
+    let alice = Alice { http: crate::support::client::client(), url: gateway.url("gateway") };
     let mut runs = Vec::new();
     for _ in 0..2 {
         let (run, asked) = alice.start().await;
@@ -300,7 +300,7 @@ async fn a_workflow_that_nobody_trusted_has_signed_is_neither_started_nor_execut
     worker.says(&public.to_string());
     worker.says("worker ready");
     let mut gateway = Tier::start(folder.path(), &["gateway", "-c", "gateway.yaml", "--port", "0"]);
-    let alice = Alice { http: crate::gateway::house::client(), url: gateway.url("gateway") };
+    let alice = Alice { http: crate::support::client::client(), url: gateway.url("gateway") };
     // What was signed is started, and what it starts itself is executed, too.
     let run = alice.begin("parent").await;
     assert_eq!(run["outcome"], "completed", "{run}");
@@ -375,7 +375,7 @@ async fn runs_of_the_definition_key_before_go_on_as_long_as_its_public_key_is_tr
     project(&folder, &server.url(), "gateway", &trusts);
     let mut before = worker("before", old, &[old]);
     let mut gateway = Tier::start(folder.path(), &["gateway", "-c", "gateway.yaml", "--port", "0"]);
-    let alice = Alice { http: crate::gateway::house::client(), url: gateway.url("gateway") };
+    let alice = Alice { http: crate::support::client::client(), url: gateway.url("gateway") };
     let (waits, waits_too) = (alice.start().await, alice.start().await);
     assert!(before.terminate().success());
 
@@ -475,7 +475,7 @@ async fn with_a_stolen_login_of_a_worker_nothing_is_done_in_anybodys_name() {
     worker.says("worker ready");
     let mut gateway = Tier::start(folder.path(), &["gateway", "-c", "gateway.yaml", "--port", "0"]);
     let url = gateway.url("gateway");
-    let alice = Alice { http: crate::gateway::house::client(), url };
+    let alice = Alice { http: crate::support::client::client(), url };
     let (run, first) = alice.start().await;
 
     // The thief answers in her name, and the question is asked again; what she says herself counts.
@@ -538,7 +538,7 @@ async fn what_a_workflow_starts_is_vouched_for_by_its_worker_or_is_not_done() {
     project(&folder, &server.url(), "gateway", &format!("gateway: {{ signing_key: {gateways} }}\n"));
     let mut gateway = Tier::start(folder.path(), &["gateway", "-c", "gateway.yaml", "--port", "0"]);
     let url = gateway.url("gateway");
-    let alice = Alice { http: crate::gateway::house::client(), url };
+    let alice = Alice { http: crate::support::client::client(), url };
     let worker = |more: &str| {
         let believed = public(gateways);
         project(

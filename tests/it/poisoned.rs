@@ -38,9 +38,8 @@ use rand::{RngExt, SeedableRng};
 use serde_json::{Map, Value, json};
 
 use crate::gateway::access::{as_user, basic, people};
-use crate::gateway::house::House;
-use crate::runs;
 use crate::support::nats_server::NatsServer;
+use crate::support::system::System;
 use crate::talks::scripted;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -337,7 +336,7 @@ async fn the_interface_shows_removes_and_exports_beside_records_that_cannot_be_r
     for nats in [None, Some(server.broker().await)] {
         let folder = tempfile::tempdir().unwrap();
         let auth = Auth { ..basic(people(&folder).0) };
-        let house = House::with(
+        let house = System::played_with(
             |broker| {
                 if let Some(nats) = nats {
                     *broker = nats
@@ -435,7 +434,7 @@ fn nested_text(depth: usize) -> String {
 
 #[tokio::test]
 async fn what_is_too_deep_or_too_much_is_refused_at_every_door() {
-    let house = House::start().await;
+    let house = System::played().await;
     let reserved = r#"{"\u0024serde_json::private::RawValue": "[[1]]"}"#;
     let wide = format!("[{}1]", "1,".repeat(100_000));
     let doors = [
@@ -460,8 +459,8 @@ async fn what_is_too_deep_or_too_much_is_refused_at_every_door() {
         assert!(status == 422 && told.contains(why), "{status} {told}");
         let mut socket = house.socket().await;
         let frame = format!(r#"{{"workflow_uuid": "{}", "name": "echo", "params": {{"x": {x}}}}}"#, RunId::random());
-        crate::gateway::house::say(&mut socket, frame).await;
-        let error = crate::gateway::house::hear_json(&mut socket).await;
+        crate::support::client::say(&mut socket, frame).await;
+        let error = crate::support::client::hear_json(&mut socket).await;
         assert!(error["type"] == "error" && error.to_string().contains(why), "{error}");
         let run = house.started("echo").await;
         let answers = format!("/api/runs/{run}/answers/{}", MessageId::random());
@@ -519,7 +518,7 @@ async fn a_workflow_that_makes_ever_more_of_a_value_fails_in_words() {
         (LONGER, "a text is longer than 4194304 bytes"),
     ] {
         let folder = tempfile::tempdir().unwrap();
-        let house = runs::House::open(folder.path(), source, HOUR);
+        let house = System::at(folder.path()).worker(source).start().await;
         let run = RunId::random();
         house.start(run).await;
         let mut follower = house.follow(run).await;
@@ -557,7 +556,7 @@ async fn a_model_that_nests_arguments_too_deep_is_told_so_and_its_run_can_be_rea
     let deep = format!(r#"{{\"x\": {}}}"#, nested_text(124));
     let script = format!("- {{ tool_calls: [ {{ id: c1, name: keep, arguments: \"{deep}\" }} ] }}\n- I see.\n");
     let models: Models = scripted(folder.path(), &script);
-    let house = runs::House::open_with(folder.path(), CALLING, HOUR, models);
+    let house = System::at(folder.path()).worker(CALLING).models(models).start().await;
     let run = RunId::random();
     house.start(run).await;
     let mut follower = house.follow(run).await;
@@ -753,7 +752,7 @@ steps:
 "#;
 
 /// Sends a text through the doors of REST: as parameters, as an answer, as a change of a call. What is refused is left out.
-async fn through_rest(house: &House, worker: &runs::House, text: &str) -> (RunId, usize) {
+async fn through_rest(house: &System, worker: &System, text: &str) -> (RunId, usize) {
     let mut taken = 0;
     let mut send = async |path: &str, body: &str, otherwise: &str| {
         for body in [body, otherwise] {
@@ -770,7 +769,7 @@ async fn through_rest(house: &House, worker: &runs::House, text: &str) -> (RunId
     };
     let start = |params: &str| format!(r#"{{"workflow":"doors","params":{params}}}"#);
     let begun = send("/api/runs", &start(text), &start(r#"{"x":null}"#)).await;
-    let run = crate::gateway::house::run_id(&serde_json::from_str(&begun).unwrap());
+    let run = crate::support::client::run_id(&serde_json::from_str(&begun).unwrap());
     let mut follower = worker.follow(run).await;
     let form = follower.question("Form?").await;
     let answers = format!("/api/runs/{run}/answers");
@@ -793,8 +792,8 @@ async fn through_rest(house: &House, worker: &runs::House, text: &str) -> (RunId
 }
 
 /// The same over FastAgency's socket.
-async fn through_a_socket(house: &House, text: &str) -> RunId {
-    use crate::gateway::house::{Heard, hear, say};
+async fn through_a_socket(house: &System, text: &str) -> RunId {
+    use crate::support::client::{Heard, hear, say};
     for params in [text, r#"{"x":null}"#] {
         let run = RunId::random();
         let mut socket = house.socket().await;
@@ -826,7 +825,7 @@ async fn through_a_socket(house: &House, text: &str) -> RunId {
 }
 
 /// Asks everything that reads a run.
-async fn read_by_everything(house: &House, run: RunId, redactor: &Redactor, context: &str) {
+async fn read_by_everything(house: &System, run: RunId, redactor: &Redactor, context: &str) {
     let broker = &house.broker;
     let read = run::read(broker, run, 0).await.unwrap_or_else(|error| panic!("{context}: {error}"));
     let line = Summary::of(run, &read);
@@ -879,8 +878,8 @@ async fn what_the_doors_of_a_house_take_every_reader_reads() {
             *broker = chained(under, key(), Anchors::open(&anchors, &key()).unwrap(), clock::system());
         };
         let settled = redactor.clone();
-        let house = House::with(place, |settings| settings.redactor = settled).await;
-        let worker = runs::House::join(house.broker.clone(), DOORS, HOUR, Models::default());
+        let house = System::played_with(place, |settings| settings.redactor = settled).await;
+        let worker = System::over(house.broker.clone()).worker(DOORS).start().await;
         let (mut all, mut taken) = (Vec::new(), 0);
         for seed in seeds {
             let mut random = StdRng::seed_from_u64(seed);

@@ -44,7 +44,7 @@ const BETWEEN: usize = 6;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// What everybody sees and counts.
-struct House {
+struct Observations {
     /// The page's tier, and two gateways.
     urls: [String; 3],
     over: AtomicBool,
@@ -64,7 +64,7 @@ struct View {
     connections: Vec<Vec<String>>,
 }
 
-impl House {
+impl Observations {
     /// The number of a new run, and its tag.
     fn tag(&self) -> (usize, String) {
         let number = self.number.fetch_add(1, Ordering::Relaxed);
@@ -101,7 +101,7 @@ async fn start(gateways: &Gateways, tag: &str) -> String {
 }
 
 /// One conversation after the other over events, as the page has them: a stream that is opened again where it was.
-async fn watch(house: Arc<House>, which: Vec<usize>) {
+async fn watch(house: Arc<Observations>, which: Vec<usize>) {
     let gateways = house.gateways(&which);
     while !house.is_over() {
         let (number, tag) = house.tag();
@@ -113,7 +113,7 @@ async fn watch(house: Arc<House>, which: Vec<usize>) {
     }
 }
 
-async fn follow(house: &House, gateways: &Gateways, client: &mut Client, number: usize) {
+async fn follow(house: &Observations, gateways: &Gateways, client: &mut Client, number: usize) {
     let mut answers = tokio::task::JoinSet::new();
     for which in number.. {
         let after = client.seen.last().copied().unwrap_or(0);
@@ -158,7 +158,7 @@ async fn follow(house: &House, gateways: &Gateways, client: &mut Client, number:
 }
 
 /// One conversation after the other over FastAgency's socket, each with the same first frame until it is over.
-async fn talk(house: Arc<House>, which: Vec<usize>) {
+async fn talk(house: Arc<Observations>, which: Vec<usize>) {
     let mut turn = 0;
     while !house.is_over() {
         let (number, tag) = house.tag();
@@ -185,7 +185,7 @@ async fn talk(house: Arc<House>, which: Vec<usize>) {
 }
 
 async fn converse(
-    house: &House,
+    house: &Observations,
     mut socket: tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>,
     first: &str,
     client: &mut Client,
@@ -276,7 +276,7 @@ async fn every_tier_is_restarted_while_everybody_talks_and_nobody_notices_more_t
     for (tier, ready) in &tiers {
         tier.says(ready).await;
     }
-    let house = Arc::new(House {
+    let house = Arc::new(Observations {
         urls,
         over: AtomicBool::new(false),
         number: AtomicUsize::new(0),

@@ -1,27 +1,21 @@
 //! Whole runs, from start to end, on the embedded broker: a worker that drives them, and somebody outside who starts,
 //! answers, follows and cancels them. Restarts are real: the store is closed and opened again.
 
-use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
-use fastagency::broker::{Broker, Job, Reason, Shelf, Slot, embedded};
-use fastagency::clock;
+use fastagency::broker::{Shelf, Slot};
 use fastagency::config;
-use fastagency::ids::{MessageId, Name, RunId};
-use fastagency::lifecycle::{End, Lifecycle};
+use fastagency::ids::{MessageId, RunId};
 use fastagency::model::{Models, open_all};
 use fastagency::money::Usd;
-use fastagency::protocol::queue_name::QueueName;
 use fastagency::run::answer::{Accepted, Answer, Given, answer, cancel};
-use fastagency::run::attach::{Attached, Seen, attach};
-use fastagency::run::record::{Body, Ended, Ending, LogEntry, Origin};
+use fastagency::run::record::{Body, Ended, Ending, LogEntry};
 use fastagency::run::secret;
-use fastagency::run::start::{Start, Started, start};
+use fastagency::run::start::Started;
 use fastagency::seal::Sealer;
-use fastagency::worker::{Parts, serve};
-use fastagency::workflow::{Definition, Workflow, from_definition};
-use serde_json::{Map, Value, json};
+use serde_json::json;
+
+use crate::support::system::{Follower, System, count, workflow};
 
 const TWO_QUESTIONS: &str = r#"
 version: 1
@@ -35,197 +29,11 @@ steps:
   - return: { first: "{{ steps.first }}", secret: "{{ steps.secret }}" }
 "#;
 
-fn workflow(source: &str) -> Workflow {
-    let name = source.lines().find_map(|line| line.strip_prefix("name: ")).expect("a name");
-    let name = Name::parse(name).unwrap();
-    let sources = BTreeMap::from([(name.clone(), source.to_owned())]);
-    from_definition(&Definition { name, sources }).unwrap_or_else(|problems| panic!("{problems}"))
-}
-
-/// One life of a process: a store, a worker, and whoever talks to them.
-pub struct House {
-    broker: Broker,
-    life: Lifecycle,
-    workflow: Workflow,
-}
-
-impl House {
-    pub fn open(folder: &Path, source: &str, park_after: Duration) -> Self {
-        Self::open_with(folder, source, park_after, Models::default())
-    }
-
-    pub fn open_with(folder: &Path, source: &str, park_after: Duration, models: Models) -> Self {
-        Self::join(embedded::open(folder).unwrap(), source, park_after, models)
-    }
-
-    pub fn join(broker: Broker, source: &str, park_after: Duration, models: Models) -> Self {
-        Self::of(broker, source, park_after, models, Sealer::new("a key of the test".to_owned().into()), None)
-    }
-
-    fn join_bounded(
-        broker: Broker,
-        source: &str,
-        park_after: Duration,
-        models: Models,
-        max_run_bytes: Option<u64>,
-    ) -> Self {
-        let sealer = Sealer::new("a key of the test".to_owned().into());
-        Self::of(broker, source, park_after, models, sealer, max_run_bytes)
-    }
-
-    fn sealed(broker: Broker, source: &str, park_after: Duration, models: Models, sealer: Sealer) -> Self {
-        Self::of(broker, source, park_after, models, sealer, None)
-    }
-
-    fn of(
-        broker: Broker,
-        source: &str,
-        park_after: Duration,
-        models: Models,
-        sealer: Sealer,
-        max_run_bytes: Option<u64>,
-    ) -> Self {
-        let life = Lifecycle::new(Duration::from_secs(5));
-        let workflow = workflow(source);
-        let parts = Parts {
-            broker: broker.clone(),
-            clock: clock::system(),
-            models,
-            workflows: vec![workflow.clone()],
-            sealer: Some(sealer),
-            settings: config::Worker {
-                max_run_bytes,
-                max_runs: 100,
-                park_after,
-                lease: Duration::from_secs(2),
-                trusted_gateways: Vec::new(),
-                signing_key: None,
-                definition_key: None,
-                trusted_definition_keys: Vec::new(),
-            },
-            keep_ended: Duration::from_secs(3600),
-            keep_evidence: Duration::from_secs(3600),
-            redactor: Default::default(),
-            webhooks: BTreeMap::new(),
-            up: std::sync::Arc::default(),
-        };
-        life.shutdown().spawn("worker", serve(parts, life.shutdown()));
-        Self { broker, life, workflow }
-    }
-
-    /// What starts a run of a workflow.
-    pub fn wanted(source: &str, run: RunId) -> Start {
-        let workflow = workflow(source);
-        Start {
-            run,
-            workflow: workflow.name.clone(),
-            definition: Some(workflow.definition.hash()),
-            params: Map::new(),
-            user: None,
-            groups: Box::default(),
-            origin: Origin::Gateway,
-        }
-    }
-
-    pub async fn start(&self, run: RunId) -> Started {
-        let wanted = Start {
-            run,
-            workflow: self.workflow.name.clone(),
-            definition: Some(self.workflow.definition.hash()),
-            params: Map::new(),
-            user: None,
-            groups: Box::default(),
-            origin: Origin::Gateway,
-        };
-        start(&self.broker, wanted, None).await.unwrap()
-    }
-
-    /// Stops a run.
-    pub async fn cancel(&self, run: RunId) {
-        cancel(&self.broker, &self.workflow.name, run, None, None).await.unwrap();
-    }
-
-    /// Has a worker look at a run.
-    pub async fn wake(&self, run: RunId) {
-        let job = Job { run, reason: Reason::Wake };
-        self.broker
-            .queue
-            .enqueue(&QueueName::Workflow(self.workflow.name.clone()), &job, &format!("{run}.wake"))
-            .await
-            .unwrap();
-    }
-
-    pub async fn follow(&self, run: RunId) -> Follower {
-        Follower { attached: attach(&self.broker, run, 0).await.unwrap(), seen: Vec::new() }
-    }
-
-    pub async fn answer(&self, run: RunId, question: MessageId, given: Answer) -> Accepted {
-        let given = Given::new(given, None);
-        answer(&self.broker, &self.workflow.name, run, question, &given).await.unwrap()
-    }
-
-    /// Ends this life as SIGTERM does.
-    pub async fn close(self) {
-        self.life.shutdown().begin();
-        assert_eq!(self.life.run().await, End::Clean);
-    }
-}
-
-pub struct Follower {
-    attached: Attached,
-    pub seen: Vec<LogEntry>,
-}
-
-impl Follower {
-    /// Follows until a record that `found` likes.
-    pub async fn until<T>(&mut self, what: &str, found: impl Fn(&Body) -> Option<T>) -> T {
-        let following = async {
-            loop {
-                match self.attached.next().await.unwrap() {
-                    Some(Seen::Record(placed)) => {
-                        let hit = found(&placed.record.body);
-                        self.seen.push(*placed);
-                        if let Some(hit) = hit {
-                            return hit;
-                        }
-                    }
-                    Some(_) => {}
-                    None => panic!("the run ended before {what}: {:#?}", self.seen),
-                }
-            }
-        };
-        match tokio::time::timeout(Duration::from_secs(30), following).await {
-            Ok(hit) => hit,
-            Err(_) => panic!("{what} did not come: {:#?}", self.seen),
-        }
-    }
-
-    pub async fn question(&mut self, prompt: &'static str) -> MessageId {
-        self.until(prompt, |body| match body {
-            Body::Said { message, .. } if message.says.prompt() == Some(prompt) => Some(message.uuid),
-            _ => None,
-        })
-        .await
-    }
-
-    pub async fn ended(&mut self) -> (Ending, Value) {
-        self.until("its end", |body| match body {
-            Body::Ended(ended) => Some((ended.outcome, ended.result.clone())),
-            _ => None,
-        })
-        .await
-    }
-}
-
-pub fn count(seen: &[LogEntry], which: impl Fn(&Body) -> bool) -> usize {
-    seen.iter().filter(|placed| which(&placed.record.body)).count()
-}
-
 #[tokio::test]
 async fn a_run_goes_on_after_a_restart_and_says_and_asks_nothing_twice() {
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
-    let house = House::open(folder.path(), TWO_QUESTIONS, Duration::from_secs(60));
+    let house = System::at(folder.path()).worker(TWO_QUESTIONS).start().await;
     assert!(matches!(house.start(run).await, Started::New { .. }));
     let mut before = house.follow(run).await;
     let first = before.question("First?").await;
@@ -234,7 +42,7 @@ async fn a_run_goes_on_after_a_restart_and_says_and_asks_nothing_twice() {
     drop(before);
     house.close().await;
 
-    let house = House::open(folder.path(), TWO_QUESTIONS, Duration::from_secs(60));
+    let house = System::at(folder.path()).worker(TWO_QUESTIONS).start().await;
     // The question of the first life is answered in the second.
     let sealer = Sealer::new("a key of the test".to_owned().into());
     let sealed = secret::seal(&house.broker, &sealer, run, second, "hunter2").await.unwrap();
@@ -268,7 +76,7 @@ async fn a_run_that_waits_opens_its_password_after_the_keys_were_changed() {
     let new = || Sealer::new("a new key of the test".to_owned().into());
     let both = || new().with_previous(vec!["older".to_owned().into(), "a key of the test".to_owned().into()]);
     let (answered_before, answered_after) = (RunId::random(), RunId::random());
-    let house = House::open(folder.path(), TWO_QUESTIONS, Duration::from_secs(60));
+    let house = System::at(folder.path()).worker(TWO_QUESTIONS).start().await;
     let mut questions = Vec::new();
     for run in [answered_before, answered_after] {
         house.start(run).await;
@@ -290,7 +98,8 @@ async fn a_run_that_waits_opens_its_password_after_the_keys_were_changed() {
     assert!(secret::seal(&broker, &new(), answered_after, questions[1], "x").await.is_err(), "the new key alone");
     give(both(), answered_after, questions[1]).await;
 
-    let house = House::sealed(broker.clone(), TWO_QUESTIONS, Duration::from_secs(60), Models::default(), both());
+    let house =
+        System::over(broker.clone()).worker(TWO_QUESTIONS).parts(|parts| parts.sealer = Some(both())).start().await;
     for run in [answered_before, answered_after] {
         let (outcome, result) = house.follow(run).await.ended().await;
         assert_eq!((outcome, result), (Ending::Completed, json!({"first": "x", "secret": "hunter2"})));
@@ -309,7 +118,7 @@ steps:
 "#;
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
-    let house = House::open(folder.path(), source, Duration::from_secs(60));
+    let house = System::at(folder.path()).worker(source).start().await;
     house.start(run).await;
     let mut follower = house.follow(run).await;
     let reason = follower.until("its end", |body| match body {
@@ -334,7 +143,7 @@ steps:
 "#;
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
-    let house = House::open(folder.path(), source, Duration::from_secs(60));
+    let house = System::at(folder.path()).worker(source).start().await;
     house.start(run).await;
     let mut follower = house.follow(run).await;
     let question = follower.question("The end?").await;
@@ -354,7 +163,7 @@ steps:
 async fn a_run_that_only_waits_is_parked_and_its_answer_wakes_it() {
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
-    let house = House::open(folder.path(), TWO_QUESTIONS, Duration::from_millis(50));
+    let house = System::at(folder.path()).worker(TWO_QUESTIONS).park_after(Duration::from_millis(50)).start().await;
     house.start(run).await;
     let mut follower = house.follow(run).await;
     let first = follower.question("First?").await;
@@ -362,7 +171,7 @@ async fn a_run_that_only_waits_is_parked_and_its_answer_wakes_it() {
     drop(follower);
     // Nobody has it in memory any more; only its answer can bring it back.
     house.close().await;
-    let house = House::open(folder.path(), TWO_QUESTIONS, Duration::from_secs(60));
+    let house = System::at(folder.path()).worker(TWO_QUESTIONS).start().await;
     house.answer(run, first, Answer::Text("a".into())).await;
     let mut follower = house.follow(run).await;
     follower.question("Secret?").await;
@@ -374,7 +183,7 @@ async fn a_run_that_only_waits_is_parked_and_its_answer_wakes_it() {
 async fn the_first_answer_counts_and_a_second_learns_so() {
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
-    let house = House::open(folder.path(), TWO_QUESTIONS, Duration::from_secs(60));
+    let house = System::at(folder.path()).worker(TWO_QUESTIONS).start().await;
     house.start(run).await;
     let mut follower = house.follow(run).await;
     let first = follower.question("First?").await;
@@ -394,7 +203,7 @@ async fn the_first_answer_counts_and_a_second_learns_so() {
 #[tokio::test]
 async fn a_cancel_ends_a_run_wherever_it_is() {
     let folder = tempfile::tempdir().unwrap();
-    let house = House::open(folder.path(), TWO_QUESTIONS, Duration::from_secs(60));
+    let house = System::at(folder.path()).worker(TWO_QUESTIONS).start().await;
     // At once, before any worker can have it, and while it waits.
     for wait_first in [false, true] {
         let run = RunId::random();
@@ -403,7 +212,7 @@ async fn a_cancel_ends_a_run_wherever_it_is() {
         if wait_first {
             follower.question("First?").await;
         }
-        cancel(&house.broker, &house.workflow.name, run, None, None).await.unwrap();
+        cancel(&house.broker, &house.worked().name, run, None, None).await.unwrap();
         assert_eq!(follower.ended().await.0, Ending::Cancelled);
     }
     house.close().await;
@@ -421,7 +230,7 @@ steps:
 "#;
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
-    let house = House::open(folder.path(), source, Duration::from_secs(60));
+    let house = System::at(folder.path()).worker(source).start().await;
     house.start(run).await;
     let mut follower = house.follow(run).await;
     let first = follower.question("Age?").await;
@@ -436,7 +245,7 @@ steps:
 #[tokio::test]
 async fn a_hundred_runs_at_once_keep_their_words_to_themselves() {
     let folder = tempfile::tempdir().unwrap();
-    let house = House::open(folder.path(), TWO_QUESTIONS, Duration::from_secs(60));
+    let house = System::at(folder.path()).worker(TWO_QUESTIONS).start().await;
     let house = &house;
     let conversations = (0..100).map(|number| async move {
         let run = RunId::random();
@@ -493,14 +302,14 @@ steps:
     );
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
-    let house = House::open_with(folder.path(), source, Duration::from_secs(60), models.clone());
+    let house = System::at(folder.path()).worker(source).models(models.clone()).start().await;
     house.start(run).await;
     let mut follower = house.follow(run).await;
     let question = follower.question("Go on?").await;
     drop(follower);
     house.close().await;
 
-    let house = House::open_with(folder.path(), source, Duration::from_secs(60), models);
+    let house = System::at(folder.path()).worker(source).models(models).start().await;
     house.answer(run, question, Answer::Text("yes".into())).await;
     let mut follower = house.follow(run).await;
     let ended = end_of(&mut follower).await;
@@ -526,17 +335,21 @@ steps:
     let reply = "x".repeat(100_000);
     let models = models(&format!("version: 1\nllms:\n  default: {{ provider: scripted, script: [\"{reply}\"] }}"));
     let folder = tempfile::tempdir().unwrap();
-    let open = || {
-        let broker = embedded::open(folder.path()).unwrap();
-        House::join_bounded(broker, source, Duration::from_secs(60), models.clone(), Some(150_000))
+    let open = async || {
+        System::at(folder.path())
+            .worker(source)
+            .models(models.clone())
+            .parts(|parts| parts.settings.max_run_bytes = Some(150_000))
+            .start()
+            .await
     };
     let run = RunId::random();
-    let house = open();
+    let house = open().await;
     house.start(run).await;
     let question = house.follow(run).await.question("Go on?").await;
     house.close().await;
 
-    let house = open();
+    let house = open().await;
     house.answer(run, question, Answer::Text("yes".into())).await;
     let ended = end_of(&mut house.follow(run).await).await;
     assert_eq!(ended.outcome, Ending::Failed);
@@ -569,7 +382,7 @@ steps:
     );
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
-    let house = House::open_with(folder.path(), source, Duration::from_secs(60), models);
+    let house = System::at(folder.path()).worker(source).models(models).start().await;
     house.start(run).await;
     let mut follower = house.follow(run).await;
     let ended = end_of(&mut follower).await;
@@ -605,7 +418,7 @@ steps:
     const PROMPT: &str = "Replying as person. Provide feedback to clerk. Press enter to skip and use auto-reply, or type 'exit' to end the conversation: ";
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
-    let house = House::open(folder.path(), source, Duration::from_secs(60));
+    let house = System::at(folder.path()).worker(source).start().await;
     house.start(run).await;
     let mut follower = house.follow(run).await;
     for word in ["Two", "Three"] {
@@ -631,7 +444,7 @@ steps:
         models("version: 1\nllms:\n  default: { provider: compatible, model: m, base_url: 'http://127.0.0.1:1' }");
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
-    let house = House::open_with(folder.path(), source, Duration::from_secs(60), models);
+    let house = System::at(folder.path()).worker(source).models(models).start().await;
     house.start(run).await;
     let reason = end_of(&mut house.follow(run).await).await.reason.unwrap();
     assert!(reason.contains("what the model \"default\" costs") && reason.contains("prices:"), "{reason}");
@@ -653,7 +466,7 @@ steps:
         models("version: 1\nllms:\n  default: { provider: scripted, script: [{ content: late, delay: 500 }] }");
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
-    let house = House::open_with(folder.path(), source, Duration::from_secs(60), models.clone());
+    let house = System::at(folder.path()).worker(source).models(models.clone()).start().await;
     house.start(run).await;
     let mut follower = house.follow(run).await;
     let question = follower.question("Go on?").await;
@@ -662,7 +475,7 @@ steps:
     // The person takes longer than the run may.
     tokio::time::sleep(Duration::from_millis(1200)).await;
 
-    let house = House::open_with(folder.path(), source, Duration::from_secs(60), models);
+    let house = System::at(folder.path()).worker(source).models(models).start().await;
     let answered = std::time::Instant::now();
     house.answer(run, question, Answer::Text("yes".into())).await;
     let ended = end_of(&mut house.follow(run).await).await;
@@ -704,14 +517,14 @@ steps:
     ));
     let folder = tempfile::tempdir().unwrap();
     // A worker that serves something else takes its part of the rate all the same.
-    let other = House::open(folder.path(), TWO_QUESTIONS, Duration::from_secs(60));
+    let other = System::at(folder.path()).worker(TWO_QUESTIONS).start().await;
     let watched = async {
         while other.broker.catalogue.list(Shelf::Workers, None).await.unwrap().is_empty() {
             tokio::task::yield_now().await;
         }
     };
     watched.await;
-    let house = House::join(other.broker.clone(), source, Duration::from_secs(60), models);
+    let house = System::over(other.broker.clone()).worker(source).models(models).start().await;
     let mut ends = Vec::new();
     for _ in 0..2 {
         let run = RunId::random();

@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::crash::{House, LESSON, claims, question};
+use crate::support::deployment::{Deployment, LESSON, claims, llms, question};
 use crate::support::eventually::eventually;
 use crate::support::nats_server::NatsServer;
 use crate::support::project::Project;
@@ -83,13 +83,12 @@ async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
 async fn a_consumer_that_falls_silent_is_pulled_from_anew_and_nothing_is_lost() {
     let Some(nats) = NatsServer::start("stalled::silent") else { return };
     let server = nats.url().trim_start_matches("nats://").to_owned();
-    let house = House::with(nats, Duration::from_millis(50), "", LESSON).await;
+    let house = Deployment::over(nats).pace(Duration::from_millis(50)).start().await;
     let proxy = Arc::new(Proxy::default());
     let config = format!(
-        "version: 1\nnats: {{ url: '{}' }}\nworker: {{ lease: 3s }}\n\
-         llms: {{ default: {{ provider: compatible, model: slow, base_url: '{}' }} }}\n",
+        "version: 1\nnats: {{ url: '{}' }}\nworker: {{ lease: 3s }}\n{}",
         proxy.start(server).await,
-        house.model.url
+        llms(&house.model)
     );
     let behind = Project::new(&config, &[("lesson.yaml", LESSON)]);
     let worker = behind.start("worker", &["worker"]);

@@ -2,7 +2,6 @@
 //! restarts. What is remembered is not asked, said, called or chosen again.
 
 use std::path::Path;
-use std::time::Duration;
 
 use fastagency::config;
 use fastagency::ids::RunId;
@@ -12,9 +11,7 @@ use fastagency::run::answer::{Accepted, Answer};
 use fastagency::run::record::{Body, Ending, LogEntry, Outcome};
 use serde_json::{Value, json};
 
-use crate::runs::{Follower, House, count};
-
-const LONG: Duration = Duration::from_secs(60);
+use crate::support::system::{Follower, System, count};
 
 /// A model that reads its replies from a script.
 pub fn scripted(folder: &Path, script: &str) -> Models {
@@ -48,7 +45,7 @@ fn replies(seen: &[LogEntry]) -> usize {
     count(seen, |body| matches!(body, Body::Did { outcome: Outcome::Reply(_), .. }))
 }
 
-async fn answered(house: &House, run: RunId, follower: &mut Follower, prompt: &'static str, answer: &str) {
+async fn answered(house: &System, run: RunId, follower: &mut Follower, prompt: &'static str, answer: &str) {
     let question = follower.question(prompt).await;
     assert_eq!(house.answer(run, question, Answer::Text(answer.to_owned())).await, Accepted::Yes);
 }
@@ -66,7 +63,7 @@ async fn a_tool_may_ask_a_person_and_the_run_goes_on_after_a_restart() {
     let source = include_str!("../../workflows/exam_practice.yaml").replace("reflection_with_llm", "last_msg");
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
-    let house = House::open_with(folder.path(), &source, LONG, scripted(folder.path(), EXAM));
+    let house = System::at(folder.path()).worker(&source).models(scripted(folder.path(), EXAM)).start().await;
     house.start(run).await;
     let mut before = house.follow(run).await;
     answered(&house, run, &mut before, "What do you want to learn today?", "art").await;
@@ -76,7 +73,7 @@ async fn a_tool_may_ask_a_person_and_the_run_goes_on_after_a_restart() {
     // The run is in the middle of a tool that is called in the middle of a chat.
     house.close().await;
 
-    let house = House::open_with(folder.path(), &source, LONG, scripted(folder.path(), EXAM));
+    let house = System::at(folder.path()).worker(&source).models(scripted(folder.path(), EXAM)).start().await;
     let mut after = house.follow(run).await;
     house.answer(run, grade, Answer::Text("B".to_owned())).await;
     let (ending, result) = after.ended().await;
@@ -169,7 +166,7 @@ async fn a_group_hands_over_by_model_and_by_context_with_a_person_in_it() {
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
     let models = scripted(folder.path(), SUPPORT_SCRIPT);
-    let house = House::open_with(folder.path(), SUPPORT, LONG, models.clone());
+    let house = System::at(folder.path()).worker(SUPPORT).models(models.clone()).start().await;
     house.start(run).await;
     let mut follower = house.follow(run).await;
     let prompt = "Replying as customer. Provide feedback to chat_manager. Press enter to skip and use auto-reply, or type 'exit' to end the conversation: ";
@@ -178,7 +175,7 @@ async fn a_group_hands_over_by_model_and_by_context_with_a_person_in_it() {
     drop(follower);
     house.close().await;
 
-    let house = House::open_with(folder.path(), SUPPORT, LONG, models);
+    let house = System::at(folder.path()).worker(SUPPORT).models(models).start().await;
     house.answer(run, number, Answer::Text("7".to_owned())).await;
     let mut follower = house.follow(run).await;
     let (ending, result) = follower.ended().await;
@@ -230,7 +227,7 @@ steps:
 async fn what_chance_has_chosen_is_not_chosen_again() {
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
-    let house = House::open_with(folder.path(), LOTTERY, LONG, Models::default());
+    let house = System::at(folder.path()).worker(LOTTERY).start().await;
     house.start(run).await;
     let mut before = house.follow(run).await;
     let enough = before.question("Enough?").await;
@@ -239,7 +236,7 @@ async fn what_chance_has_chosen_is_not_chosen_again() {
     drop(before);
     house.close().await;
 
-    let house = House::open_with(folder.path(), LOTTERY, LONG, Models::default());
+    let house = System::at(folder.path()).worker(LOTTERY).start().await;
     house.answer(run, enough, Answer::Text("yes".to_owned())).await;
     let mut after = house.follow(run).await;
     // A choice by number; one that is none is asked again, and is refused for good after that.
@@ -260,7 +257,7 @@ async fn a_run_calls_no_more_tools_than_it_may_and_none_for_ever() {
         let folder = tempfile::tempdir().unwrap();
         let run = RunId::random();
         let models = if script.is_empty() { Models::default() } else { scripted(folder.path(), script) };
-        let house = House::open_with(folder.path(), source, LONG, models);
+        let house = System::at(folder.path()).worker(source).models(models).start().await;
         house.start(run).await;
         let mut follower = house.follow(run).await;
         let reason = follower
@@ -328,7 +325,7 @@ steps:
 "#;
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
-    let house = House::open_with(folder.path(), source, LONG, scripted(folder.path(), script));
+    let house = System::at(folder.path()).worker(source).models(scripted(folder.path(), script)).start().await;
     house.start(run).await;
     let mut follower = house.follow(run).await;
     let (ending, result) = follower.ended().await;
@@ -368,7 +365,7 @@ steps:
 "#;
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
-    let house = House::open_with(folder.path(), source, LONG, Models::default());
+    let house = System::at(folder.path()).worker(source).start().await;
     house.start(run).await;
     let mut follower = house.follow(run).await;
     let prompt = "Replying as critic. Provide feedback to writer. Press enter to skip and use auto-reply, or type 'exit' to end the conversation: ";
@@ -424,13 +421,13 @@ steps:
     );
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
-    let house = House::open_with(folder.path(), source, LONG, scripted(folder.path(), &script));
+    let house = System::at(folder.path()).worker(source).models(scripted(folder.path(), &script)).start().await;
     house.start(run).await;
     house.follow(run).await.question(prompt).await;
     house.close().await;
 
     // Another life: what was decided is in the log.
-    let house = House::open_with(folder.path(), source, LONG, scripted(folder.path(), &script));
+    let house = System::at(folder.path()).worker(source).models(scripted(folder.path(), &script)).start().await;
     let mut follower = house.follow(run).await;
     answered(&house, run, &mut follower, prompt, "I see.").await;
     assert_eq!(follower.ended().await, (Ending::Completed, json!("over")));
@@ -458,7 +455,8 @@ steps:
 "#;
     let folder = tempfile::tempdir().unwrap();
     let run = RunId::random();
-    let house = House::open_with(folder.path(), source, LONG, scripted(folder.path(), &"- Yes.\n".repeat(50)));
+    let house =
+        System::at(folder.path()).worker(source).models(scripted(folder.path(), &"- Yes.\n".repeat(50))).start().await;
     house.start(run).await;
     let mut follower = house.follow(run).await;
     let reason = follower.until("its end", |body| match body {

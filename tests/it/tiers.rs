@@ -8,7 +8,7 @@ use fastagency::client::{Client, patiently};
 use serde_json::{Map, json};
 use tempfile::TempDir;
 
-use crate::gateway::house::{client, hear_json, say, socket};
+use crate::support::client::{client, hear_json, say, socket};
 use crate::support::nats_server::NatsServer;
 use crate::support::tier::Tier;
 

@@ -2,7 +2,6 @@
 //! and another one goes on where the first was, asking nobody anything twice.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use fastagency::ids::RunId;
 use fastagency::message::Content;
@@ -10,11 +9,8 @@ use fastagency::run;
 use fastagency::run::record::{Body, Ended, Ending, LogEntry};
 use serde_json::{Value, json};
 
+use crate::support::deployment::Deployment;
 use crate::support::eventually::eventually;
-use crate::support::http::Gateways;
-use crate::support::nats_server::NatsServer;
-use crate::support::project::{Project, free_port};
-use crate::support::slow_model::SlowModel;
 
 const EVERYWHERE: &str = r#"
 version: 1
@@ -78,24 +74,13 @@ fn questions(log: &[LogEntry]) -> Vec<(String, String)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_person_is_waited_for_in_every_pattern_though_each_worker_is_killed() {
-    let Some(nats) = NatsServer::start("waits::everywhere") else { return };
-    let model = SlowModel::start(|| Duration::ZERO).await;
-    let config = format!(
-        "version: 1\nnats: {{ url: '{}' }}\nworker: {{ lease: 3s, park_after: 100ms }}\n\
-         llms: {{ default: {{ provider: compatible, model: slow, base_url: '{}' }} }}\n",
-        nats.url(),
-        model.url
-    );
-    let project = Project::new(&config, &[("everywhere.yaml", EVERYWHERE)]);
-    let port = free_port().to_string();
-    let gateway = project.start("gateway", &["gateway", "--port", &port]);
-    gateway.says("gateway: http").await;
-    let (broker, gateways) = (nats.broker().await, Gateways::new([format!("http://127.0.0.1:{port}")]));
-    let mut worker = project.start("worker 0", &["worker"]);
-    worker.says("worker ready").await;
+    let Some(deployment) = Deployment::of("waits::everywhere") else { return };
+    let deployment = deployment.worker("park_after: 100ms").workflow(EVERYWHERE).start().await;
+    let (broker, gateways) = (&deployment.broker, deployment.gateways());
+    let mut worker = deployment.worker("worker 0").await;
     let started = gateways.start("everywhere", json!({}), "the run").await;
     let id = RunId::parse(&started).unwrap();
-    let log = async || run::read(&broker, id, 0).await.unwrap();
+    let log = async || run::read(broker, id, 0).await.unwrap();
 
     for (number, (prompt, answer)) in ASKED.into_iter().enumerate() {
         let (question, asked) = eventually("the run is parked with its question", async || {
@@ -107,7 +92,7 @@ async fn a_person_is_waited_for_in_every_pattern_though_each_worker_is_killed() 
         assert!(asked.starts_with(prompt), "{number}: {asked}");
         worker.kill();
         assert!(gateways.answer(&started, &question, answer).await);
-        worker = project.start(&format!("worker {}", number + 1), &["worker"]);
+        worker = deployment.project.start(&format!("worker {}", number + 1), &["worker"]);
     }
     let ended = eventually("the run ends", async || match log().await.pop().map(|last| last.record.body) {
         Some(Body::Ended(ended)) => Ok(ended),
@@ -128,7 +113,7 @@ async fn a_person_is_waited_for_in_every_pattern_though_each_worker_is_killed() 
     assert_eq!(result, Value::from(expected.to_vec()));
     let log = log().await;
     assert_eq!(questions(&log).len(), ASKED.len(), "nothing was asked again");
-    let effects: Vec<String> = model.asked().into_iter().map(|asked| asked.effect).collect();
+    let effects: Vec<String> = deployment.model.asked().into_iter().map(|asked| asked.effect).collect();
     assert_eq!(effects.iter().collect::<BTreeSet<_>>().len(), effects.len(), "no model was asked twice: {effects:?}");
     assert_eq!(effects.len(), 10, "{effects:?}");
 }

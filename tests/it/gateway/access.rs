@@ -16,8 +16,10 @@ use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{self, http};
 
-use crate::gateway::house::{Heard, House, Player, hear, hear_json, run_id, say};
+use super::player::Player;
+use crate::support::client::{Heard, hear, hear_json, run_id, say};
 use crate::support::eventually::eventually;
+use crate::support::system::System;
 use crate::support::tier::Tier;
 
 const SECRET: &str = "a secret of the test, long enough to be one";
@@ -49,8 +51,8 @@ fn billing(sha256: String) -> Key {
     Key { sha256, user: "billing".into(), groups: vec![], scopes: vec![], account: None }
 }
 
-pub async fn house(auth: Auth) -> House {
-    House::with(|_| {}, |settings| settings.auth = auth).await
+pub async fn house(auth: Auth) -> System {
+    System::played_with(|_| {}, |settings| settings.auth = auth).await
 }
 
 pub fn basic(file: std::path::PathBuf) -> Auth {
@@ -78,7 +80,7 @@ pub struct Answer {
     pub retry_after: Option<u64>,
 }
 
-pub async fn ask(house: &House, method: &str, path: &str, headers: &[(&str, &str)], body: Option<Value>) -> Answer {
+pub async fn ask(house: &System, method: &str, path: &str, headers: &[(&str, &str)], body: Option<Value>) -> Answer {
     let mut call = house.http.request(method.parse().unwrap(), format!("{}{path}", house.url));
     for (name, value) in headers {
         call = call.header(*name, *value);
@@ -95,12 +97,12 @@ pub async fn ask(house: &House, method: &str, path: &str, headers: &[(&str, &str
     Answer { status, body, challenge, retry_after }
 }
 
-pub async fn as_user(house: &House, user: &str, method: &str, path: &str, body: Option<Value>) -> Answer {
+pub async fn as_user(house: &System, user: &str, method: &str, path: &str, body: Option<Value>) -> Answer {
     ask(house, method, path, &[("authorization", &password_of(user))], body).await
 }
 
 /// Opens a socket with these headers; the status if it is refused.
-pub async fn socket(house: &House, headers: &[(&'static str, &str)]) -> Result<crate::gateway::house::Socket, u16> {
+pub async fn socket(house: &System, headers: &[(&'static str, &str)]) -> Result<crate::support::client::Socket, u16> {
     let mut request = format!("{}/fastagency/ws", house.url.replace("http://", "ws://")).into_client_request().unwrap();
     for (name, value) in headers {
         request.headers_mut().insert(*name, http::HeaderValue::from_str(value).unwrap());
@@ -168,7 +170,7 @@ async fn where_nobody_is_asked_this_machine_is_let_in() {
     std::fs::write(folder.path().join("fastagency.yaml"), "version: 1\n").unwrap();
     std::fs::create_dir(folder.path().join("workflows")).unwrap();
     let mut usual = Tier::start(folder.path(), &["all", "--port", "0", "--ui-port", "0", "--mock-llm"]);
-    let (url, http) = (usual.url("gateway"), crate::gateway::house::client());
+    let (url, http) = (usual.url("gateway"), crate::support::client::client());
     assert!(url.starts_with("http://127.0.0.1:"), "{url}");
     assert_eq!(http.get(format!("{url}/api/runs")).send().await.unwrap().status(), 200);
     assert!(usual.terminate().success());
@@ -501,7 +503,7 @@ pub fn but(changes: Value) -> Value {
     claims
 }
 
-pub async fn with_token(house: &House, token: &str) -> u16 {
+pub async fn with_token(house: &System, token: &str) -> u16 {
     ask(house, "GET", "/api/runs", &[("authorization", &format!("Bearer {token}"))], None).await.status
 }
 
@@ -647,7 +649,7 @@ async fn an_address_that_its_user_has_only_written_down_is_nobody() {
         let admins = Members { users: vec!["boss@corp.example".into()], groups: vec![] };
         Auth { mode: AuthMode::Jwt(Box::new(jwt)), admins, ..Auth::default() }
     };
-    let me = async |house: &House, verified: Value| {
+    let me = async |house: &System, verified: Value| {
         let claims = but(json!({"sub": "mallory", "email": "boss@corp.example", "email_verified": verified}));
         let token = format!("Bearer {}", hs256(&claims, SECRET.as_bytes()));
         ask(house, "GET", "/api/me", &[("authorization", &token)], None).await
@@ -680,7 +682,7 @@ async fn a_group_with_a_blank_in_its_name_is_one_group() {
     house.end().await;
 }
 
-async fn token_of(house: &House, user: &str, password: &str) -> Option<String> {
+async fn token_of(house: &System, user: &str, password: &str) -> Option<String> {
     let form = form_urlencoded::Serializer::new(String::new())
         .extend_pairs([("username", user), ("password", password)])
         .finish();
@@ -803,7 +805,7 @@ async fn nobody_can_take_or_find_anothers_idempotency_key() {
     let auth = basic(people(&folder).0);
     let house = house(auth.clone()).await;
     let other = house.another(|settings| settings.auth = auth).await;
-    let start = async |house: &House, user: &str, key: &str| {
+    let start = async |house: &System, user: &str, key: &str| {
         let headers = [("authorization", &*password_of(user)), ("idempotency-key", key)];
         ask(house, "POST", "/api/runs", &headers, Some(json!({"workflow": "echo"}))).await
     };
@@ -934,7 +936,7 @@ async fn what_goes_on_for_long_ends_with_the_token_and_with_what_its_user_may() 
     let events = events.send().await.unwrap();
     assert_eq!(events.status(), 200);
     assert_eq!(hear(&mut opened).await, Heard::Closed(1008));
-    tokio::time::timeout(super::house::PATIENCE, events.text()).await.expect("the stream ends").unwrap();
+    tokio::time::timeout(crate::support::eventually::PATIENCE, events.text()).await.expect("the stream ends").unwrap();
     house.end().await;
 
     let folder = tempfile::tempdir().unwrap();
@@ -944,7 +946,7 @@ async fn what_goes_on_for_long_ends_with_the_token_and_with_what_its_user_may() 
     let mut people = People::read(&file).unwrap();
     people.users.get_mut("alice").unwrap().groups = vec!["guests".to_owned()];
     people.write(&file).unwrap();
-    let closed = tokio::time::timeout(super::house::PATIENCE, hear(&mut opened)).await;
+    let closed = tokio::time::timeout(crate::support::eventually::PATIENCE, hear(&mut opened)).await;
     assert_eq!(closed.expect("alice may not do the same any more"), Heard::Closed(1008));
     house.end().await;
 }

@@ -15,14 +15,17 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::access::{as_user, ask, basic, password_of, people, socket};
-use super::house::{Heard, House, PATIENCE, Player, beside, hear, hear_json, later, run_id, say};
+use super::player::{Player, later};
 use super::ui::Front;
+use crate::support::client::{Heard, hear, hear_json, run_id, say};
+use crate::support::eventually::PATIENCE;
 use crate::support::eventually::{eventually, eventually_within};
+use crate::support::system::System;
 
-async fn limited(limits: Limits) -> (House, tempfile::TempDir) {
+async fn limited(limits: Limits) -> (System, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let (file, _) = people(&folder);
-    let house = House::with(
+    let house = System::played_with(
         |_| {},
         |settings| {
             settings.auth = basic(file);
@@ -33,7 +36,7 @@ async fn limited(limits: Limits) -> (House, tempfile::TempDir) {
     (house, folder)
 }
 
-fn address(house: &House) -> String {
+fn address(house: &System) -> String {
     house.url.trim_start_matches("http://").to_owned()
 }
 
@@ -64,7 +67,7 @@ async fn a_rule_lets_somebody_see_answer_and_stop_what_others_started_and_nothin
     ] {
         let access = if may.is_empty() { vec![] } else { vec![rule(may)] };
         let auth = Auth { access, ..basic(people(&folder).0) };
-        let house = House::with(|_| {}, |settings| settings.auth = auth).await;
+        let house = System::played_with(|_| {}, |settings| settings.auth = auth).await;
         // Rules about other things leave starting to everybody.
         let started = as_user(&house, "alice", "POST", "/api/runs", Some(json!({"workflow": "echo"}))).await;
         let other = as_user(&house, "alice", "POST", "/api/runs", Some(json!({"workflow": "boom"}))).await;
@@ -201,7 +204,7 @@ async fn whoever_answers_too_fast_waits_over_rest_and_over_a_socket() {
 
 #[tokio::test]
 async fn a_body_that_comes_for_ever_is_not_waited_for() {
-    let house = House::start().await;
+    let house = System::played().await;
     let mut stream = TcpStream::connect(address(&house)).await.unwrap();
     let head =
         "POST /api/runs HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n{";
@@ -225,7 +228,7 @@ async fn a_body_that_comes_for_ever_is_not_waited_for() {
 
 #[tokio::test]
 async fn a_login_that_comes_for_ever_or_is_huge_is_not_waited_for() {
-    let house = House::start().await;
+    let house = System::played().await;
     let front = Front::before(&house.url).await;
     let page = front.url.trim_start_matches("http://").to_owned();
     let head = |length: usize| {
@@ -256,7 +259,7 @@ async fn a_login_that_comes_for_ever_or_is_huge_is_not_waited_for() {
 
 #[tokio::test]
 async fn connections_that_say_nothing_or_are_too_many_do_not_stay() {
-    let house = House::with(
+    let house = System::played_with(
         |_| {},
         |settings| {
             settings.headers_within = Duration::from_millis(300);
@@ -288,7 +291,7 @@ async fn connections_that_say_nothing_or_are_too_many_do_not_stay() {
 
 #[tokio::test]
 async fn what_comes_over_a_socket_before_a_question_is_held_to_some_kilobytes() {
-    let house = House::start().await;
+    let house = System::played().await;
     let mut socket = house.socket().await;
     let run = fastagency::ids::RunId::random();
     say(&mut socket, json!({"workflow_uuid": run, "name": "echo", "params": {}}).to_string()).await;
@@ -316,7 +319,7 @@ async fn what_comes_over_a_socket_before_a_question_is_held_to_some_kilobytes() 
 
 #[tokio::test]
 async fn headers_are_held_to_some_kilobytes() {
-    let house = House::start().await;
+    let house = System::played().await;
     let front = Front::before(&house.url).await;
     for address in [address(&house), front.url.trim_start_matches("http://").to_owned()] {
         let large = |size| {
@@ -337,7 +340,8 @@ async fn headers_are_held_to_some_kilobytes() {
 #[tokio::test]
 async fn whoever_holds_all_connections_and_asks_nothing_makes_room_for_others() {
     let house =
-        House::with(|_| {}, |settings| settings.limits = Limits { connections: Some(5), ..Limits::default() }).await;
+        System::played_with(|_| {}, |settings| settings.limits = Limits { connections: Some(5), ..Limits::default() })
+            .await;
     let connections = Connections { most: Some(5), per_address: Some(8), ..Connections::default() };
     let front = Front::limited(&house.url, super::login::nobody(), connections).await;
     let page = front.url.trim_start_matches("http://").to_owned();
@@ -374,7 +378,7 @@ async fn whoever_holds_all_connections_and_asks_nothing_makes_room_for_others() 
 #[tokio::test]
 async fn a_socket_keeps_its_place_among_the_connections_of_its_address() {
     let limits = Limits { connections_per_address: Some(2), ..Limits::default() };
-    let house = House::with(|_| {}, |settings| settings.limits = limits).await;
+    let house = System::played_with(|_| {}, |settings| settings.limits = limits).await;
     let sockets = [house.socket().await, house.socket().await];
     let third = raw(&address(&house), b"").await;
     assert!(third.starts_with("HTTP/1.1 429 "), "{third}");
@@ -493,7 +497,7 @@ async fn whoever_stores_more_than_his_share_of_an_hour_is_told_so_by_name() {
 
 #[tokio::test]
 async fn what_is_huge_or_packed_is_refused_before_it_is_held() {
-    let house = House::start().await;
+    let house = System::played().await;
     let address = address(&house);
     // A bomb: it is not unpacked at all.
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
@@ -530,7 +534,7 @@ async fn what_is_huge_or_packed_is_refused_before_it_is_held() {
 
 #[tokio::test]
 async fn no_header_and_no_line_is_smuggled_in() {
-    let house = House::start().await;
+    let house = System::played().await;
     let front = Front::before(&house.url).await;
     for address in [address(&house), front.url.trim_start_matches("http://").to_owned()] {
         for request in [
@@ -556,13 +560,13 @@ async fn no_header_and_no_line_is_smuggled_in() {
 
 #[tokio::test]
 async fn the_page_asks_nobody_but_its_gateway_and_shows_nothing_but_its_files() {
-    let house = House::start().await;
+    let house = System::played().await;
     let front = Front::before(&house.url).await;
     let page = front.url.trim_start_matches("http://").to_owned();
     // Somewhere that must never be asked.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let inside = listener.local_addr().unwrap();
-    let asked = beside(async move { listener.accept().await.map(drop) });
+    let asked = tokio::spawn(async move { listener.accept().await.map(drop) });
     for target in [
         format!("http://{inside}/api/runs"),
         format!("/api/../../{inside}"),
@@ -630,7 +634,7 @@ async fn ten_thousand_wrong_logins_cost_little_and_the_right_user_gets_in() {
 
 #[tokio::test]
 async fn hostile_first_frames_start_nothing() {
-    let house = House::start().await;
+    let house = System::played().await;
     for (uuid, name) in [
         ("*", "echo"),
         (">", "echo"),
@@ -644,7 +648,7 @@ async fn hostile_first_frames_start_nothing() {
     ] {
         let mut socket = house.socket().await;
         say(&mut socket, json!({"workflow_uuid": uuid, "name": name, "params": {}}).to_string()).await;
-        assert_eq!(super::house::hear_json(&mut socket).await["type"], "error", "{uuid:?} {name:?}");
+        assert_eq!(crate::support::client::hear_json(&mut socket).await["type"], "error", "{uuid:?} {name:?}");
         let started = house.post("/api/runs", json!({"workflow": name})).await;
         assert!(name == "echo" || started.0 == 404, "{name:?}: {started:?}");
     }

@@ -5,17 +5,21 @@ use fastagency::redact::Redactor;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
-use crate::gateway::house::{Event, House, PATIENCE, Player, hear_json, say, text_input};
+use super::player::{Player, text_input};
+use crate::support::client::{hear_json, say};
+use crate::support::eventually::PATIENCE;
+use crate::support::http::Event;
+use crate::support::system::System;
 
 /// A run that was asked, answered and ended.
-async fn talked(house: &House, answer: &str) -> fastagency::ids::RunId {
+async fn talked(house: &System, answer: &str) -> fastagency::ids::RunId {
     let run = house.started("echo").await;
     let mut player = Player::take(house, run).await;
     let question = player.ask(text_input("Say something", false)).await;
     let answers = format!("/api/runs/{run}/answers/{}", question.uuid);
     assert_eq!(house.post(&answers, json!({"value": answer})).await.0, 202);
     player.answered(&question).await;
-    player.say(crate::gateway::house::message(Content::text(format!("=1+1 {answer}")))).await;
+    player.say(crate::gateway::player::message(Content::text(format!("=1+1 {answer}")))).await;
     player.end(json!({"answer": answer, "pin": 1234})).await;
     run
 }
@@ -26,7 +30,7 @@ fn kinds(timeline: &Value) -> Vec<&str> {
 
 #[tokio::test]
 async fn runs_are_listed_told_and_exported() {
-    let house = House::start().await;
+    let house = System::played().await;
     let first = talked(&house, "one").await;
     let second = talked(&house, "two").await;
     let (status, timeline) = house.get(&format!("/api/audit/runs/{first}")).await;
@@ -109,7 +113,7 @@ async fn runs_are_listed_told_and_exported() {
 #[tokio::test]
 async fn a_title_that_was_made_of_a_form_does_not_show_what_is_redacted() {
     let redactor = fastagency::redact::Redactor::new(&["iban".to_owned()], Vec::new());
-    let house = House::with(|_| {}, |settings| settings.redactor = redactor).await;
+    let house = System::played_with(|_| {}, |settings| settings.redactor = redactor).await;
     let run = house.started("echo").await;
     let mut player = Player::take(&house, run).await;
     let schema = json!({"type": "object", "properties": {"iban": {"type": "string"}, "name": {"type": "string"}}});
@@ -129,7 +133,7 @@ async fn a_title_that_was_made_of_a_form_does_not_show_what_is_redacted() {
 
 #[tokio::test]
 async fn what_happens_is_told_while_it_happens() {
-    let house = House::start().await;
+    let house = System::played().await;
     let url = format!("{}/api/audit/events?workflow=echo", house.url);
     let mut stream = house.http.get(url).bearer_auth(house.admin.token()).send().await.unwrap().bytes_stream();
     let run = talked(&house, "hello").await;
@@ -151,7 +155,7 @@ async fn what_happens_is_told_while_it_happens() {
 #[tokio::test]
 async fn what_is_redacted_is_redacted_on_every_way() {
     let redactor = Redactor::new(&["PIN".to_owned()], vec![regex::Regex::new("s[e3]cret-[0-9]+").unwrap()]);
-    let house = House::with(|_| {}, |settings| settings.redactor = redactor).await;
+    let house = System::played_with(|_| {}, |settings| settings.redactor = redactor).await;
     let run = talked(&house, "my s3cret-42").await;
     for path in [
         format!("/api/audit/runs/{run}"),

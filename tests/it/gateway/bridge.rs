@@ -18,8 +18,10 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 
-use super::house::{Heard, House, PATIENCE, beside, hear, hear_json, say, shared};
+use super::player::shared;
+use crate::support::client::{Heard, hear, hear_json, say};
 use crate::support::eventually::eventually;
+use crate::support::system::System;
 
 /// FastAgency's subjects, played.
 struct Played {
@@ -170,14 +172,14 @@ async fn second_gateway(broker: Broker) -> (fastagency::lifecycle::Shutdown, tok
     let lifecycle = Lifecycle::new(Duration::from_secs(5));
     let shutdown = lifecycle.shutdown();
     shutdown.spawn("gateway", gateway::serve(listener, broker, gateway::Settings::default(), shutdown.clone()));
-    (shutdown, beside(lifecycle.run()))
+    (shutdown, tokio::spawn(lifecycle.run()))
 }
 
 #[tokio::test]
 async fn a_python_workers_run_is_like_any_other() {
     let played = shared(Played::new());
     let contract = played.clone();
-    let house = House::with(|broker| broker.contract = Some(contract), |_| {}).await;
+    let house = System::played_with(|broker| broker.contract = Some(contract), |_| {}).await;
     let (other, other_life) = second_gateway(house.broker.clone()).await;
 
     let (_, names) = house.get("/fastagency/discovery").await;
@@ -251,7 +253,7 @@ async fn a_python_workers_run_is_like_any_other() {
 async fn a_python_worker_hides_nothing_by_marking_it_as_a_copy_of_ours() {
     let played = shared(Played::new());
     let contract = played.clone();
-    let house = House::with(|broker| broker.contract = Some(contract), |_| {}).await;
+    let house = System::played_with(|broker| broker.contract = Some(contract), |_| {}).await;
     let (ours, theirs) = (house.started("echo").await, house.started("team/python.echo").await);
     let copy = |run: RunId| envelope(run, "text_message", json!({"body": "said"}));
     // What is a copy of ours is no news, and what only says so is.
@@ -270,7 +272,7 @@ async fn a_python_worker_hides_nothing_by_marking_it_as_a_copy_of_ours() {
 async fn a_python_workers_run_can_be_cancelled_and_may_fail() {
     let played = shared(Played::new());
     let contract = played.clone();
-    let house = House::with(|broker| broker.contract = Some(contract), |_| {}).await;
+    let house = System::played_with(|broker| broker.contract = Some(contract), |_| {}).await;
     let cancelled = house.started("team/python.echo").await;
     assert_eq!(house.call("POST", &format!("/api/runs/{cancelled}/cancel"), None).await.0, 202);
     let (_, found) = house.get(&format!("/api/runs/{cancelled}")).await;
@@ -289,7 +291,7 @@ async fn a_python_workers_run_can_be_cancelled_and_may_fail() {
 async fn an_answer_is_passed_on_when_the_gateway_that_took_it_has_died() {
     let played = shared(Played::new());
     let contract = played.clone();
-    let house = House::with(|broker| broker.contract = Some(contract), |_| {}).await;
+    let house = System::played_with(|broker| broker.contract = Some(contract), |_| {}).await;
     let name = Name::foreign("team/python.echo").unwrap();
     let ask = async |password: bool| {
         let run = house.started(name.as_str()).await;
@@ -338,7 +340,7 @@ fn too_much() -> [(String, &'static str); 4] {
 async fn what_a_python_worker_says_is_bounded_and_its_run_still_ends() {
     let played = shared(Played::new());
     let contract = played.clone();
-    let house = House::with(|broker| broker.contract = Some(contract), |_| {}).await;
+    let house = System::played_with(|broker| broker.contract = Some(contract), |_| {}).await;
     let says = |run: RunId, kind: &str, value: &str| {
         let body = envelope(run, kind, json!({"body": "VALUE", "result": "VALUE"})).to_string();
         played.says_text(run, body.replace("\"VALUE\"", value), None);
@@ -373,7 +375,7 @@ async fn a_start_of_a_python_gateway_is_bounded() {
     let folder = tempfile::tempdir().unwrap();
     let mut broker = fastagency::broker::embedded::open(folder.path()).unwrap();
     broker.contract = Some(played.clone());
-    let worker = crate::runs::House::join(broker.clone(), ANY, PATIENCE, Default::default());
+    let worker = System::over(broker.clone()).worker(ANY).start().await;
     eventually("all are settled", async || played.settled.lock().unwrap().len() == runs.len()).await;
     for run in &runs {
         let is_there = broker.log.last(*run).await.unwrap().is_some();

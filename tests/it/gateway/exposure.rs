@@ -6,10 +6,11 @@ use fastagency::ui;
 use serde_json::{Value, json};
 
 use super::access::{basic, people};
-use super::house::{House, client};
 use super::login::nobody;
 use super::ui::Front;
+use crate::support::client::client;
 use crate::support::nats_server::NatsServer;
+use crate::support::system::System;
 use crate::support::tier::Tier;
 
 /// As the configuration has it where no proxy is named.
@@ -29,7 +30,7 @@ async fn status(url: &str, method: &str, path: &str, headers: &[(&str, &str)]) -
 
 #[tokio::test]
 async fn with_mode_none_no_name_header_or_address_opens_anything_on_either_listener() {
-    let house = House::with(|_| {}, |settings| settings.auth = default_auth()).await;
+    let house = System::played_with(|_| {}, |settings| settings.auth = default_auth()).await;
     // One that is configured as it should be, and one that believes its gateway asks who calls.
     let front = Front::of(&house.url, nobody(), ui::Brand::default(), default_auth()).await;
     let folder = tempfile::tempdir().unwrap();
@@ -82,7 +83,7 @@ async fn with_mode_none_no_name_header_or_address_opens_anything_on_either_liste
 
 #[tokio::test]
 async fn the_admin_link_is_exchanged_once() {
-    let house = House::start().await;
+    let house = System::played().await;
     let front = Front::before(&house.url).await;
     let exchange = async |code: &str| {
         let call = client().post(format!("{}/api/admin-link", front.url)).json(&json!({"code": code}));
@@ -100,7 +101,7 @@ async fn the_admin_link_is_exchanged_once() {
     house.end().await;
     // Where callers are asked who they are, nobody's link counts.
     let folder = tempfile::tempdir().unwrap();
-    let asked = House::with(|_| {}, |settings| settings.auth = basic(people(&folder).0)).await;
+    let asked = System::played_with(|_| {}, |settings| settings.auth = basic(people(&folder).0)).await;
     let code = json!({"code": asked.admin.code()});
     assert_eq!(client().post(format!("{}/api/admin-link", asked.url)).json(&code).send().await.unwrap().status(), 401);
     let token = format!("Bearer {}", asked.admin.token());
@@ -236,7 +237,7 @@ async fn what_proxies_say_counts_from_named_ones_only_and_the_page_need_not_be_n
     // The gateway names no proxy, so it believes nothing that the ui says of its browser; what the ui checks itself still works.
     let folder = tempfile::tempdir().unwrap();
     let auth = Auth { proxies: Vec::new(), ..basic(people(&folder).0) };
-    let house = House::with(|_| {}, |settings| settings.auth = auth.clone()).await;
+    let house = System::played_with(|_| {}, |settings| settings.auth = auth.clone()).await;
     let front = Front::of(&house.url, nobody(), ui::Brand::default(), auth).await;
     let alice = super::access::password_of("alice");
     let start = async |url: &str, headers: &[(&str, &str)]| {
@@ -258,7 +259,7 @@ async fn what_proxies_say_counts_from_named_ones_only_and_the_page_need_not_be_n
 
 #[tokio::test]
 async fn a_link_may_start_something_only_if_the_browser_says_that_this_origin_led_here() {
-    let house = House::start().await;
+    let house = System::played().await;
     let front = Front::before(&house.url).await;
     let page = async |headers: &[(&str, &str)]| {
         let mut call = client().get(format!("{}/?workflow=lesson&topic=x", front.url));
@@ -294,7 +295,7 @@ async fn a_link_may_start_something_only_if_the_browser_says_that_this_origin_le
 async fn the_operators_page_and_signing_in_are_framed_by_nobody_and_nothing_private_is_kept() {
     let folder = tempfile::tempdir().unwrap();
     let auth = basic(people(&folder).0);
-    let house = House::with(|_| {}, |settings| settings.auth = auth.clone()).await;
+    let house = System::played_with(|_| {}, |settings| settings.auth = auth.clone()).await;
     let brand = ui::Brand { embed_in: vec!["https://www.example.org".into()], ..ui::Brand::default() };
     let front = Front::of(&house.url, nobody(), brand, auth).await;
     let alice = super::access::password_of("root");

@@ -23,8 +23,10 @@ use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use super::access::{basic, claims, ed25519, eddsa, hs256, jwt, now, people};
-use super::house::{House, Player, beside, hear_json, say, text_input};
+use super::player::{Player, text_input};
 use super::ui::Front;
+use crate::support::client::{hear_json, say};
+use crate::support::system::System;
 use fastagency::ui::Brand;
 
 const KEY: &str = "a key of cookies, long enough to be one";
@@ -124,11 +126,11 @@ impl Browser {
 }
 
 /// A gateway that asks for passwords, a page before it, and the key of a program.
-async fn with_passwords(auth: impl FnOnce(Auth) -> Auth) -> (House, Front, String, tempfile::TempDir) {
+async fn with_passwords(auth: impl FnOnce(Auth) -> Auth) -> (System, Front, String, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let (file, key) = people(&folder);
     let auth = auth(basic(file));
-    let house = House::with(|_| {}, |settings| settings.auth = auth.clone()).await;
+    let house = System::played_with(|_| {}, |settings| settings.auth = auth.clone()).await;
     let front = Front::of(&house.url, nobody(), Brand::default(), auth).await;
     (house, front, key, folder)
 }
@@ -160,7 +162,7 @@ async fn a_password_becomes_a_session_that_scripts_cannot_read() {
     // REST, events and a socket, all without a word of who one is but the cookie.
     let started = browser.post("/api/runs", json!({"workflow": "echo"})).await;
     assert_eq!((started.status, &started.body["user"]), (201, &json!("alice")), "{}", started.body);
-    let run = super::house::run_id(&started.body);
+    let run = crate::support::client::run_id(&started.body);
     let mut player = Player::take(&house, run).await;
     player.ask(text_input("well?", false)).await;
     let events = browser.get(&format!("/api/runs/{run}/events?follow=false")).await;
@@ -217,7 +219,7 @@ async fn a_password_that_no_token_is_given_for_and_a_key_log_in_too() {
     front.end().await;
     house.end().await;
 
-    let open = House::start().await;
+    let open = System::played().await;
     let front = Front::before(&open.url).await;
     let browser = Browser::at(&front.url);
     assert_eq!(browser.get("/auth/me").await.body, json!({"mode": "none", "user": null, "login": null}));
@@ -333,7 +335,7 @@ impl Provider {
             .route("/realm/token", post(token))
             .route("/realm/keys", get(keys))
             .with_state(provider.clone());
-        beside(async move { axum::serve(listener, app).await.unwrap() });
+        tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
         provider
     }
 
@@ -441,10 +443,10 @@ fn at_provider(provider: &Provider) -> (Auth, Oidc) {
     (auth, oidc)
 }
 
-async fn with_provider() -> (Arc<Provider>, House, Front) {
+async fn with_provider() -> (Arc<Provider>, System, Front) {
     let provider = Provider::start().await;
     let (auth, oidc) = at_provider(&provider);
-    let house = House::with(|_| {}, |settings| settings.auth = auth).await;
+    let house = System::played_with(|_| {}, |settings| settings.auth = auth).await;
     let front = Front::with(&house.url, ui::Login { oidc: Some(oidc), ..nobody() }).await;
     (provider, house, front)
 }
@@ -613,7 +615,7 @@ async fn a_session_does_nothing_without_the_token_of_its_page() {
     let token = browser.get("/auth/me").await.body["csrf"].as_str().unwrap().to_owned();
     let started = browser.post("/api/runs", json!({"workflow": "echo"})).await;
     assert_eq!(started.status, 201, "{}", started.body);
-    let run = super::house::run_id(&started.body);
+    let run = crate::support::client::run_id(&started.body);
     let mut player = Player::take(&house, run).await;
     let question = player.ask(text_input("well?", false)).await.uuid;
     let other = Browser::at(&front.url);
@@ -708,7 +710,7 @@ async fn a_session_that_was_ended_stays_dead_at_every_page_and_gateway_and_after
 
 /// A thief has a session's cookie, which is ended in front of `house`; other pages have `login`, other gateways `auth`.
 async fn ended_session_stays_dead(
-    house: House,
+    house: System,
     front: Front,
     auth: Auth,
     login: ui::Login,
@@ -719,7 +721,7 @@ async fn ended_session_stays_dead(
     let stolen = browser.cookie_header();
     assert_eq!(browser.get("/auth/me").await.status, 200);
     let started = browser.post("/api/runs", json!({"workflow": "echo"})).await;
-    let run = super::house::run_id(&started.body);
+    let run = crate::support::client::run_id(&started.body);
     let mut player = Player::take(&house, run).await;
     player.ask(text_input("well?", false)).await;
     // What the thief has open already, through another page and another gateway.
@@ -741,9 +743,9 @@ async fn ended_session_stays_dead(
     assert_eq!(events.status(), 200);
 
     assert_eq!(browser.post("/auth/logout", Value::Null).await.status, 204);
-    let ended = tokio::time::timeout(super::house::PATIENCE, events.text()).await;
+    let ended = tokio::time::timeout(crate::support::eventually::PATIENCE, events.text()).await;
     ended.expect("the stream of events ends").unwrap();
-    while !matches!(super::house::hear(&mut socket).await, super::house::Heard::Closed(1008)) {}
+    while !matches!(crate::support::client::hear(&mut socket).await, crate::support::client::Heard::Closed(1008)) {}
     super::access::until_refused("a stolen cookie", async || {
         let answer = as_thief("/api/runs").await;
         thief.cookies.lock().unwrap().clear();
@@ -909,7 +911,7 @@ async fn a_header_that_says_who_calls_does_not_come_through_the_page_from_just_a
         Browser::at(&page.url).call("GET", "/api/runs", &[&said[..], more].concat(), None).await.status
     };
     // The gateway trusts the page's own address, and the page knows of nothing (it has another configuration).
-    let house = House::with(|_| {}, |settings| settings.auth = auth("127.0.0.0/8", &[])).await;
+    let house = System::played_with(|_| {}, |settings| settings.auth = auth("127.0.0.0/8", &[])).await;
     let unaware = Front::before(&house.url).await;
     assert_eq!(me(&unaware, &[]).await, 401, "whoever reaches the page would be root");
     assert_eq!(me(&unaware, &[("x-fastagency-ui", "0"), ("connection", "x-fastagency-ui")]).await, 401);
@@ -918,7 +920,7 @@ async fn a_header_that_says_who_calls_does_not_come_through_the_page_from_just_a
     unaware.end().await;
     house.end().await;
     // The safe form: the proxy before the page is named, and the page as one that says where it was called from.
-    let house = House::with(|_| {}, |settings| settings.auth = auth("127.0.0.2/32", &["127.0.0.1/32"])).await;
+    let house = System::played_with(|_| {}, |settings| settings.auth = auth("127.0.0.2/32", &["127.0.0.1/32"])).await;
     let login = ui::Login { trusted_header: Some(trusted("127.0.0.2/32")), ..nobody() };
     let page = Front::of(&house.url, login, ui::Brand::default(), auth("127.0.0.2/32", &["127.0.0.1/32"])).await;
     assert_eq!(me(&page, &[]).await, 401);

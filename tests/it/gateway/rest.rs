@@ -5,12 +5,14 @@ use fastagency::message::{Approval, Content};
 use fastagency::run;
 use serde_json::{Value, json};
 
-use super::house::{House, Player, run_id, text_input};
+use super::player::{Player, text_input};
+use crate::support::client::run_id;
 use crate::support::eventually::eventually;
+use crate::support::system::System;
 
 #[tokio::test]
 async fn a_run_is_started_answered_listed_renamed_and_removed() {
-    let house = House::start().await;
+    let house = System::played().await;
     let run = house.started("echo").await;
     let (status, found) = house.get(&format!("/api/runs/{run}")).await;
     assert_eq!((status, &found["state"], &found["workflow"]), (200, &json!("queued"), &json!("echo")));
@@ -53,7 +55,7 @@ async fn a_run_is_started_answered_listed_renamed_and_removed() {
 
 #[tokio::test]
 async fn a_question_is_found_however_much_was_said_since() {
-    let house = House::start().await;
+    let house = System::played().await;
     let run = house.started("echo").await;
     let mut player = Player::take(&house, run).await;
     let (first, second) = (player.ask(text_input("One?", false)).await, player.ask(text_input("Two?", false)).await);
@@ -77,7 +79,7 @@ async fn a_question_is_found_however_much_was_said_since() {
 
 #[tokio::test]
 async fn an_approval_is_answered_with_a_decision_and_names_no_run() {
-    let house = House::start().await;
+    let house = System::played().await;
     let run = house.started("echo").await;
     let mut player = Player::take(&house, run).await;
     let asked = Approval {
@@ -131,7 +133,7 @@ async fn an_approval_is_answered_with_a_decision_and_names_no_run() {
 
 #[tokio::test]
 async fn a_run_that_nobody_takes_is_listed_after_a_moment() {
-    let house = House::start().await;
+    let house = System::played().await;
     let run = house.started("echo").await;
     let found = eventually("the run is listed", async || {
         let (_, list) = house.get("/api/runs?state=queued").await;
@@ -143,7 +145,7 @@ async fn a_run_that_nobody_takes_is_listed_after_a_moment() {
 
 #[tokio::test]
 async fn a_start_with_the_same_key_is_the_same_run() {
-    let house = House::start().await;
+    let house = System::played().await;
     let start = |key: &'static str, workflow: &'static str| {
         let call = house.http.post(format!("{}/api/runs", house.url)).header("Idempotency-Key", key);
         async move {
@@ -161,11 +163,11 @@ async fn a_start_with_the_same_key_is_the_same_run() {
 
 #[tokio::test]
 async fn a_start_may_wait_for_the_first_question() {
-    let house = House::start().await;
+    let house = System::played().await;
     let (_, run) = house.post("/api/runs?wait=0.05", json!({"workflow": "echo"})).await;
     assert_eq!(run["state"], "queued");
     let call = house.http.post(format!("{}/api/runs?wait=30", house.url)).header("Idempotency-Key", "k");
-    let waiting = super::house::beside(call.json(&json!({"workflow": "echo"})).send());
+    let waiting = tokio::spawn(call.json(&json!({"workflow": "echo"})).send());
     let call = house.http.post(format!("{}/api/runs", house.url)).header("Idempotency-Key", "k");
     let run: Value = call.json(&json!({"workflow": "echo"})).send().await.unwrap().json().await.unwrap();
     let mut player = Player::take(&house, run_id(&run)).await;
@@ -177,7 +179,7 @@ async fn a_start_may_wait_for_the_first_question() {
 
 #[tokio::test]
 async fn parameters_are_checked_and_defaults_filled_in() {
-    let house = House::start().await;
+    let house = System::played().await;
     let (status, wrong) = house.post("/api/runs", json!({"workflow": "lesson", "params": {"level": "odd"}})).await;
     assert_eq!((status, &wrong["error"]["code"]), (422, &json!("invalid_params")));
     let words = wrong["error"]["message"].as_str().unwrap();
@@ -191,7 +193,7 @@ async fn parameters_are_checked_and_defaults_filled_in() {
 
 #[tokio::test]
 async fn a_bad_call_is_answered_in_words() {
-    let house = House::start().await;
+    let house = System::played().await;
     let run = house.started("echo").await;
     let nobody = RunId::random();
     let question = MessageId::random();
@@ -235,7 +237,7 @@ async fn a_bad_call_is_answered_in_words() {
 
 #[tokio::test]
 async fn a_title_and_a_reason_are_one_line_in_which_nothing_is_hidden() {
-    let house = House::start().await;
+    let house = System::played().await;
     let run = house.started("echo").await;
     let path = format!("/api/runs/{run}");
     let rename = async |title: &str| house.call("PATCH", &path, Some(json!({"title": title}))).await;
@@ -276,7 +278,7 @@ async fn a_title_and_a_reason_are_one_line_in_which_nothing_is_hidden() {
 
 #[tokio::test]
 async fn an_idempotency_key_has_no_controls_and_json_is_utf_8() {
-    let house = House::start().await;
+    let house = System::played().await;
     let start = async |kind: &str, key: &[u8]| {
         let call = house.http.post(format!("{}/api/runs", house.url)).header("content-type", kind);
         let key = reqwest::header::HeaderValue::from_bytes(key).unwrap();
@@ -297,7 +299,7 @@ async fn an_idempotency_key_has_no_controls_and_json_is_utf_8() {
 
 #[tokio::test]
 async fn a_body_that_is_no_json_or_too_large_is_refused() {
-    let house = House::start().await;
+    let house = System::played().await;
     let post = |body: String| {
         let call = house.http.post(format!("{}/api/runs", house.url)).header("content-type", "application/json");
         async move {
@@ -318,14 +320,14 @@ async fn a_body_that_is_no_json_or_too_large_is_refused() {
 
 #[tokio::test]
 async fn a_password_is_stored_nowhere() {
-    let house = House::start().await;
+    let house = System::played().await;
     let run = house.started("echo").await;
     let mut player = Player::take(&house, run).await;
     let question = player.ask(text_input("secret?", true)).await;
     let answering = {
         let (http, url) = (house.http.clone(), house.url.clone());
         let path = format!("{url}/api/runs/{run}/answers/{}", question.uuid);
-        super::house::beside(async move {
+        tokio::spawn(async move {
             http.post(path).json(&json!({"value": "hunter2"})).send().await.unwrap().status().as_u16()
         })
     };
@@ -349,7 +351,7 @@ async fn the_password_of_whoever_was_too_late_is_told_to_nobody() {
     use fastagency::broker::{Bell, Slot};
     use fastagency::run::answer::{Answer, Given};
     use futures_util::StreamExt;
-    let house = House::start().await;
+    let house = System::played().await;
     let run = house.started("echo").await;
     let mut player = Player::take(&house, run).await;
     let question = player.ask(text_input("secret?", true)).await;
@@ -374,7 +376,7 @@ async fn the_password_of_whoever_was_too_late_is_told_to_nobody() {
 
 #[tokio::test]
 async fn a_run_is_cancelled_once() {
-    let house = House::start().await;
+    let house = System::played().await;
     let run = house.started("echo").await;
     assert_eq!(house.call("POST", &format!("/api/runs/{run}/cancel"), None).await.0, 202);
     assert_eq!(house.call("POST", &format!("/api/runs/{run}/cancel"), None).await.0, 202);

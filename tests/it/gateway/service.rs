@@ -4,11 +4,11 @@ use fastagency::ids::RunId;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::house::House;
+use crate::support::system::System;
 
 #[tokio::test]
 async fn fastagencys_rest_endpoints_answer_as_recorded() {
-    let house = House::start().await;
+    let house = System::played().await;
     let (status, names) = house.get("/fastagency/discovery").await;
     assert_eq!(status, 200);
     assert!(names.as_array().unwrap().contains(&json!({"name": "echo", "description": "Echo one answer"})));
@@ -48,7 +48,7 @@ async fn fastagencys_rest_endpoints_answer_as_recorded() {
 
 #[tokio::test]
 async fn health_and_description_are_there() {
-    let house = House::start().await;
+    let house = System::played().await;
     assert_eq!(house.get("/healthz").await.0, 200);
     assert_eq!(house.get("/readyz").await.0, 200);
     assert_eq!(house.get("/openapi.json").await.1["openapi"], "3.1.0");
@@ -91,7 +91,7 @@ async fn a_front_end_of_the_users_own_is_served_and_nothing_beside_it() {
     ] {
         std::os::unix::fs::symlink(target, public.join(name)).unwrap();
     }
-    let house = House::with(|_| {}, |settings| settings.static_dir = Some(public)).await;
+    let house = System::played_with(|_| {}, |settings| settings.static_dir = Some(public)).await;
     assert_eq!(house.get("/").await, (200, json!("<p>mine</p>")));
     assert_eq!(house.get("/api/nothing").await.1["error"]["code"], "unknown_path");
     assert_eq!(house.get("/nothing.html").await.0, 404);

@@ -11,7 +11,9 @@ use futures_util::SinkExt;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite;
 
-use super::house::{Heard, House, Player, beside, hear, hear_json, later, say, text_input};
+use super::player::{Player, later, text_input};
+use crate::support::client::{Heard, hear, hear_json, say};
+use crate::support::system::System;
 
 /// A recorded conversation: what the client sent and what it was sent, in order.
 fn recording(name: &str) -> Vec<(String, String)> {
@@ -38,7 +40,7 @@ fn init(run: RunId, workflow: &str) -> String {
 /// Plays a recorded conversation against the gateway: the worker says what was recorded, the client answers what was
 /// recorded, and must be sent exactly what was recorded.
 async fn plays(name: &str) {
-    let house = House::start().await;
+    let house = System::played().await;
     let frames = recording(name);
     let mut socket = house.socket().await;
     let first: Value = serde_json::from_str(&frames[0].1).unwrap();
@@ -51,7 +53,7 @@ async fn plays(name: &str) {
         .collect();
     let said = sent.clone();
     let mut player = Player::take(&house, run).await;
-    let worker = beside(async move {
+    let worker = tokio::spawn(async move {
         for frame in &said {
             let message = from_envelope(frame).expect("a message");
             match &message.says {
@@ -106,7 +108,7 @@ async fn every_type_of_message_is_played_as_recorded() {
 
 #[tokio::test]
 async fn an_unknown_workflow_is_told_in_fastagencys_words() {
-    let house = House::start().await;
+    let house = System::played().await;
     let frames = recording("unknown_workflow");
     let mut socket = house.socket().await;
     say(&mut socket, frames[0].1.clone()).await;
@@ -122,7 +124,7 @@ async fn an_unknown_workflow_is_told_in_fastagencys_words() {
 
 #[tokio::test]
 async fn whoever_comes_back_sees_the_past_and_goes_on() {
-    let house = House::start().await;
+    let house = System::played().await;
     let run = RunId::random();
     let mut socket = house.socket().await;
     say(&mut socket, init(run, "echo")).await;
@@ -172,7 +174,7 @@ async fn whoever_comes_back_sees_the_past_and_goes_on() {
 
 #[tokio::test]
 async fn a_question_answered_elsewhere_still_counts_as_one() {
-    let house = House::start().await;
+    let house = System::played().await;
     let run = RunId::random();
     let mut socket = house.socket().await;
     say(&mut socket, init(run, "echo")).await;
@@ -194,7 +196,7 @@ async fn a_question_answered_elsewhere_still_counts_as_one() {
 
 #[tokio::test]
 async fn a_bad_frame_is_answered_in_words_and_the_socket_closed() {
-    let house = House::start().await;
+    let house = System::played().await;
     let taken = house.started("echo").await;
     let uuid = RunId::random();
     for (frame, words, code) in [
@@ -233,7 +235,7 @@ async fn a_bad_frame_is_answered_in_words_and_the_socket_closed() {
 
 #[tokio::test]
 async fn a_frame_that_is_too_large_and_too_many_frames_are_refused() {
-    let house = House::start().await;
+    let house = System::played().await;
     let mut socket = house.socket().await;
     let large = "x".repeat(3 * 1024 * 1024);
     // The server stops reading it, so the sending may fail: what matters is what is heard.
@@ -252,7 +254,7 @@ async fn a_frame_that_is_too_large_and_too_many_frames_are_refused() {
 
 #[tokio::test]
 async fn a_gateway_that_goes_down_says_so() {
-    let house = House::start().await;
+    let house = System::played().await;
     let mut idle = house.socket().await;
     let mut busy = house.socket().await;
     let run = RunId::random();
@@ -269,14 +271,14 @@ async fn a_gateway_that_goes_down_says_so() {
 #[tokio::test]
 async fn many_conversations_at_once_are_never_crossed() {
     const CONVERSATIONS: usize = 50;
-    let house = House::start().await;
+    let house = System::played().await;
     let mut all = Vec::new();
     for number in 0..CONVERSATIONS {
         let mut socket = house.socket().await;
         let run = RunId::random();
         say(&mut socket, init(run, "echo")).await;
         let mut player = Player::take(&house, run).await;
-        all.push(beside(async move {
+        all.push(tokio::spawn(async move {
             let question = player.ask(text_input(&format!("question {number}"), false)).await;
             assert_eq!(hear_json(&mut socket).await["workflow_uuid"], run.to_string());
             assert_eq!(hear_json(&mut socket).await["content"]["prompt"], format!("question {number}"));
@@ -295,7 +297,7 @@ async fn many_conversations_at_once_are_never_crossed() {
 
 #[tokio::test]
 async fn what_was_sent_before_an_approval_was_asked_allows_nothing() {
-    let house = House::start().await;
+    let house = System::played().await;
     let run = RunId::random();
     let mut socket = house.socket().await;
     say(&mut socket, init(run, "echo")).await;
@@ -334,7 +336,7 @@ async fn what_was_sent_before_an_approval_was_asked_allows_nothing() {
 
 #[tokio::test]
 async fn a_socket_that_says_nothing_at_first_is_closed() {
-    let house = House::start().await;
+    let house = System::played().await;
     let mut socket = house.socket().await;
     assert_eq!(house.get("/healthz").await.0, 200);
     later(Duration::from_secs(61)).await;

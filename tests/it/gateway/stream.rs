@@ -6,7 +6,10 @@ use fastagency::run::attach::Delta;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
-use super::house::{Event, House, PATIENCE, Player, beside, message, text_input};
+use super::player::{Player, message, text_input};
+use crate::support::eventually::PATIENCE;
+use crate::support::http::Event;
+use crate::support::system::System;
 
 fn names(events: &[Event]) -> Vec<String> {
     let kind = |event: &Event| event.data["kind"].as_str().map(str::to_owned);
@@ -15,7 +18,7 @@ fn names(events: &[Event]) -> Vec<String> {
 
 #[tokio::test]
 async fn a_client_that_resumes_anywhere_misses_nothing_and_sees_nothing_twice() {
-    let house = House::start().await;
+    let house = System::played().await;
     let run = house.started("echo").await;
     let mut player = Player::take(&house, run).await;
     player.say_text("A **triangle**.").await;
@@ -30,7 +33,7 @@ async fn a_client_that_resumes_anywhere_misses_nothing_and_sees_nothing_twice() 
     // Connected before the rest happens, to its end.
     let (http, url) = (house.http.clone(), house.url.clone());
     let after = history[2].id.unwrap();
-    let following = beside(async move {
+    let following = tokio::spawn(async move {
         let call = http.get(format!("{url}/api/runs/{run}/events?after=1")).header("Last-Event-ID", after.to_string());
         call.send().await.unwrap().text().await.unwrap()
     });
@@ -75,7 +78,7 @@ async fn until(
 
 #[tokio::test]
 async fn deltas_pass_and_a_gateway_that_goes_says_where_to_go_on() {
-    let house = House::with(|_| {}, |settings| settings.keep_alive = Duration::from_millis(50)).await;
+    let house = System::played_with(|_| {}, |settings| settings.keep_alive = Duration::from_millis(50)).await;
     let run = house.started("echo").await;
     let mut player = Player::take(&house, run).await;
     let last = player.say_text("hi").await;

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::access::{but, claims, ed25519, eddsa, house, hs256, jwt, part, with_token};
-use super::house::{beside, later};
+use super::player::later;
 
 /// An RSA key of the tests, with its public half beside it.
 const RSA: &str = include_str!("../../keys/rsa.pem");
@@ -111,7 +111,8 @@ async fn a_published_key_that_changes_is_known_with_the_first_token_that_it_sign
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/jwks", listener.local_addr().unwrap());
-    let serving = beside(async move { axum::serve(listener, axum::Router::new().route("/jwks", get(jwks))).await });
+    let serving =
+        tokio::spawn(async move { axum::serve(listener, axum::Router::new().route("/jwks", get(jwks))).await });
     let house = house(jwt(JwtAlgorithm::Es256, JwtKey::Jwks(url))).await;
     let token = |which: usize| {
         es256(&curves[which], &json!({"alg": "ES256", "typ": "JWT", "kid": format!("k{which}")}), &claims())

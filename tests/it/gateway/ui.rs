@@ -9,7 +9,10 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use super::house::{Heard, House, PATIENCE, Player, beside, client, hear, hear_json, say, socket, text_input};
+use super::player::{Player, text_input};
+use crate::support::client::{Heard, client, hear, hear_json, say, socket};
+use crate::support::eventually::PATIENCE;
+use crate::support::system::System;
 
 pub struct Front {
     pub url: String,
@@ -55,7 +58,7 @@ impl Front {
             connections,
         };
         shutdown.spawn("ui", ui::serve(listener, settings, shutdown.clone()));
-        Front { url, shutdown, life: beside(lifecycle.run()) }
+        Front { url, shutdown, life: tokio::spawn(lifecycle.run()) }
     }
 
     pub async fn end(self) -> End {
@@ -66,7 +69,7 @@ impl Front {
 
 #[tokio::test]
 async fn the_page_is_served_with_strict_headers_and_the_rest_is_forwarded() {
-    let house = House::start().await;
+    let house = System::played().await;
     let front = Front::before(&house.url).await;
     let http = client();
     for path in ["/", "/runs/0b9d6e5c7f4b4f2a8c1d2e3f4a5b6c7d"] {
@@ -106,7 +109,7 @@ async fn the_page_is_served_with_strict_headers_and_the_rest_is_forwarded() {
 
 #[tokio::test]
 async fn events_and_sockets_pass_as_they_happen() {
-    let house = House::start().await;
+    let house = System::played().await;
     let front = Front::before(&house.url).await;
     let run = RunId::random();
     let mut conversation = socket(&front.url).await;
@@ -138,7 +141,7 @@ async fn events_and_sockets_pass_as_they_happen() {
 
 #[tokio::test]
 async fn whoever_listens_through_the_ui_is_told_to_come_back_when_it_ends() {
-    let house = House::start().await;
+    let house = System::played().await;
     let front = Front::before(&house.url).await;
     let run = RunId::random();
     let mut conversation = socket(&front.url).await;
@@ -158,7 +161,7 @@ async fn whoever_listens_through_the_ui_is_told_to_come_back_when_it_ends() {
         }
         streams.push(events);
     }
-    let ended = beside(tokio::time::timeout(std::time::Duration::from_secs(4), front.end()));
+    let ended = tokio::spawn(tokio::time::timeout(std::time::Duration::from_secs(4), front.end()));
     for events in streams {
         let rest: Vec<_> = tokio::time::timeout(PATIENCE, events.collect()).await.expect("it ends");
         let rest: Vec<_> = rest.into_iter().map(|piece| piece.expect("it is not cut off")).collect();

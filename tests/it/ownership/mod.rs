@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use fastagency::broker::{Broker, Error};
-use fastagency::config;
 use fastagency::ids::{MessageId, Name, RunId};
 use fastagency::lifecycle::Lifecycle;
 use fastagency::model::{self, ChatModel, Models, Progress};
@@ -20,12 +19,14 @@ use fastagency::run;
 use fastagency::run::answer::{Accepted, Answer, Given, answer, cancel};
 use fastagency::run::assembler::Assembler;
 use fastagency::run::attach::{Seen, attach};
-use fastagency::run::record::{Body, Ending, LogEntry, Origin, Outcome};
-use fastagency::run::start::{Start, start};
-use fastagency::worker::{Parts, serve};
-use fastagency::workflow::{Definition, Workflow, from_definition};
+use fastagency::run::record::{Body, Ending, LogEntry, Outcome};
+use fastagency::run::start::start;
+use fastagency::worker::serve;
+use fastagency::workflow::Workflow;
 use rand::RngExt;
-use serde_json::{Map, json};
+use serde_json::json;
+
+use crate::support::system::{self, start_of, worker_parts};
 
 mod faults;
 mod server;
@@ -104,11 +105,7 @@ fn plans(seed: u64) -> Vec<Plan> {
 }
 
 fn workflow() -> Workflow {
-    static READ: LazyLock<Workflow> = LazyLock::new(|| {
-        let name = Name::parse("all_kinds").unwrap();
-        let sources = BTreeMap::from([(name.clone(), WORKFLOW.to_owned())]);
-        from_definition(&Definition { name, sources }).unwrap_or_else(|problems| panic!("{problems}"))
-    });
+    static READ: LazyLock<Workflow> = LazyLock::new(|| system::workflow(WORKFLOW));
     READ.clone()
 }
 
@@ -174,28 +171,12 @@ async fn work(server: Arc<Server>, actor: Actor, breaches: Arc<Breaches>) {
     // A process that cannot reach the broker at its start is started again.
     loop {
         let model: Arc<dyn ChatModel> = Arc::new(Model { server: server.clone(), actor, breaches: breaches.clone() });
-        let parts = Parts {
-            broker: server.broker(actor),
-            clock: Arc::new(server.faults.clock(actor)),
-            models: Models::new(BTreeMap::from([(Name::parse("default").unwrap(), model)])),
-            workflows: vec![workflow()],
-            sealer: None,
-            settings: config::Worker {
-                max_run_bytes: None,
-                max_runs: 10,
-                park_after: PARK_AFTER,
-                lease: LEASE,
-                trusted_gateways: Vec::new(),
-                signing_key: None,
-                definition_key: None,
-                trusted_definition_keys: Vec::new(),
-            },
-            keep_ended: Duration::from_secs(3600),
-            keep_evidence: Duration::from_secs(3600),
-            redactor: Default::default(),
-            webhooks: BTreeMap::new(),
-            up: std::sync::Arc::default(),
-        };
+        let models = Models::new(BTreeMap::from([(Name::parse("default").unwrap(), model)]));
+        let mut parts = worker_parts(server.broker(actor), workflow(), models);
+        parts.clock = Arc::new(server.faults.clock(actor));
+        parts.sealer = None;
+        parts.settings.max_runs = 10;
+        (parts.settings.park_after, parts.settings.lease) = (PARK_AFTER, LEASE);
         let life = Lifecycle::new(Duration::from_secs(5));
         let _ = serve(parts, life.shutdown()).await;
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -229,15 +210,7 @@ impl Outside {
         let workflow = workflow();
         let mut random = self.server.faults.random(("client", self.actor));
         tokio::time::sleep(Duration::from_millis(random.random_range(0..6000))).await;
-        let wanted = || Start {
-            run: self.run,
-            workflow: workflow.name.clone(),
-            definition: Some(workflow.definition.hash()),
-            params: Map::new(),
-            user: None,
-            groups: Box::default(),
-            origin: Origin::Gateway,
-        };
+        let wanted = || start_of(&workflow, self.run);
         // One in four dies after the first try, whatever came of it.
         if random.random_bool(0.25) {
             let _ = start(&self.broker, wanted(), None).await;

@@ -21,7 +21,7 @@ pub struct Gateways {
 }
 
 /// Something of a run that its client was sent.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Event {
     pub name: String,
     pub id: Option<u64>,
@@ -109,7 +109,7 @@ impl Gateways {
         while let Ok(Some(Ok(piece))) = tokio::time::timeout(SILENCE, bytes.next()).await {
             text.push_str(&String::from_utf8_lossy(&piece));
             while let Some(end) = text.find("\n\n") {
-                let event = parse(&text[..end]);
+                let event = Event::parse(&text[..end]);
                 text.drain(..end + 2);
                 if let Some(event) = event
                     && !take(event)
@@ -139,11 +139,14 @@ impl Gateways {
     }
 }
 
-fn parse(text: &str) -> Option<Event> {
-    let fields: HashMap<&str, &str> = text.lines().filter_map(|line| line.split_once(": ")).collect();
-    Some(Event {
-        name: (*fields.get("event")?).to_owned(),
-        id: fields.get("id").and_then(|id| id.parse().ok()),
-        data: serde_json::from_str(fields.get("data")?).ok()?,
-    })
+impl Event {
+    /// Reads one server-sent event; `None`: a comment.
+    pub fn parse(text: &str) -> Option<Self> {
+        let fields: HashMap<&str, &str> = text.lines().filter_map(|line| line.split_once(": ")).collect();
+        Some(Self {
+            name: (*fields.get("event")?).to_owned(),
+            id: fields.get("id").map(|id| id.parse().expect("a number")),
+            data: serde_json::from_str(fields["data"]).expect("JSON"),
+        })
+    }
 }
