@@ -22,6 +22,7 @@ mod floors;
 mod gateway;
 mod hardship;
 mod histories;
+mod kept;
 mod logins;
 mod midstream;
 mod operation;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use flate2::read::GzDecoder;
 use tempfile::TempDir;
 
 use super::eventually::eventually;
@@ -27,6 +28,13 @@ impl Project {
         Self { folder }
     }
 
+    /// A copy of a folder that has all of these; what is compressed in it is not, in the copy.
+    pub fn copy_of(folder: &Path) -> Self {
+        let copy = tempfile::tempdir().expect("a folder");
+        copy_into(folder, copy.path());
+        Self { folder: copy }
+    }
+
     /// Where it lies.
     pub fn path(&self) -> &Path {
         self.folder.path()
@@ -44,6 +52,22 @@ impl Project {
         };
         tier.start();
         tier
+    }
+}
+
+fn copy_into(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("made");
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name())).expect("an entry");
+        if path.is_dir() {
+            copy_into(&path, &to.join(name));
+        } else if path.extension().is_some_and(|extension| extension == "gz") {
+            let mut bytes = GzDecoder::new(File::open(&path).expect("it can be read"));
+            let mut copy = File::create(to.join(name).with_extension("")).expect("made");
+            std::io::copy(&mut bytes, &mut copy).expect("written");
+        } else {
+            std::fs::copy(&path, to.join(name)).expect("copied");
+        }
     }
 }
 
