@@ -21,7 +21,8 @@ use crate::gateway::starting::{Begun, Refused, Wanted, begin};
 use crate::ids::{MessageId, RunId, UserId};
 use crate::message::{Content, OTHER_DIGEST, check_answer};
 use crate::protocol::api::{
-    AnswerQuestion, LONGEST_REASON, LONGEST_TITLE, QuestionList, QuestionView, RenameRun, RunList, RunView, StartRun, WorkflowList, WorkflowView,
+    AnswerQuestion, LONGEST_REASON, LONGEST_TITLE, QuestionList, QuestionView, RenameRun, RunList, RunView, StartRun,
+    WorkflowList, WorkflowView,
 };
 use crate::run;
 use crate::run::answer::{Accepted, Answer, Given};

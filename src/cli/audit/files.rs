@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 
 use super::which::Which;
 use super::{Source, find, unknown, unreachable};
-use crate::protocol::api::LONGEST_REASON;
 use crate::audit::verify::{self, Report, Verdict, Verifier};
 use crate::audit::{self, Columns};
 use crate::broker::Broker;
@@ -20,6 +19,7 @@ use crate::cli::outcome::CliError;
 use crate::clock::{Clock, SystemClock};
 use crate::console::plain;
 use crate::ids::{RunId, UserId};
+use crate::protocol::api::LONGEST_REASON;
 use crate::protocol::log::Erasure;
 use crate::redact::Redactor;
 use crate::run::redaction;
