@@ -174,12 +174,22 @@ pub trait Log: Send + Sync {
     /// Reads the run's records after sequence `after` (0: all), in order, up to the last one there is.
     async fn read(&self, run: RunId, after: u64) -> Result<Vec<Stored>>;
 
+    /// The records of a run that is most likely new: one read where it has only its first. What was said in a run that nobody
+    /// has claimed may be missing; whoever appends after what it read is told so.
+    async fn read_new(&self, run: RunId) -> Result<Vec<Stored>> {
+        self.read(run, 0).await
+    }
+
     /// The run's records from the last one back, each read when it is asked for. It may end early, after some dozens or at a
     /// record that cannot be reached this way: what is not found is to be looked for with [`Log::read`].
     fn back(&self, run: RunId) -> BoxStream<'_, Result<Stored>>;
 
     /// The run's last record, never an older one.
     async fn last(&self, run: RunId) -> Result<Option<Stored>>;
+
+    /// The run's last record under [`Lane::Did`], or a later one of the other lane: one read less than [`Log::last`] where the
+    /// lanes are kept apart. Never an older one.
+    async fn last_did(&self, run: RunId) -> Result<Option<Stored>>;
 
     /// The run's first record under [`Lane::Did`], where every log begins: one read, however long the log is.
     async fn first(&self, run: RunId) -> Result<Option<Stored>>;

@@ -100,17 +100,25 @@ impl Log for Chained {
         Ok(found)
     }
 
+    async fn read_new(&self, run: RunId) -> Result<Vec<Stored>> {
+        let found = self.inner.read_new(run).await?;
+        if let Some(last) = found.last() {
+            self.remember(run, head_of(last));
+        }
+        Ok(found)
+    }
+
     fn back(&self, run: RunId) -> BoxStream<'_, Result<Stored>> {
         self.inner.back(run)
     }
 
     /// Without its link: a writer knows its own words again by it.
     async fn last(&self, run: RunId) -> Result<Option<Stored>> {
-        let last = self.inner.last(run).await?;
-        Ok(last.map(|stored| match linked(&stored.payload).map(|linked| linked.payload()) {
-            Some(payload) => Stored { payload, ..stored },
-            None => stored,
-        }))
+        Ok(self.inner.last(run).await?.map(unlinked))
+    }
+
+    async fn last_did(&self, run: RunId) -> Result<Option<Stored>> {
+        Ok(self.inner.last_did(run).await?.map(unlinked))
     }
 
     async fn first(&self, run: RunId) -> Result<Option<Stored>> {
@@ -156,5 +164,13 @@ impl Log for Chained {
 
     async fn ready(&self) -> Result<()> {
         self.inner.ready().await
+    }
+}
+
+/// A record as it was before it was chained.
+fn unlinked(stored: Stored) -> Stored {
+    match linked(&stored.payload).map(|linked| linked.payload()) {
+        Some(payload) => Stored { payload, ..stored },
+        None => stored,
     }
 }

@@ -11,7 +11,7 @@ use crate::ids::{MessageId, Name, RunId, UserId};
 use crate::protocol::log::Body;
 use crate::protocol::queue_name::QueueName;
 use crate::protocol::signable::Signable;
-use crate::run::writer::last_record;
+use crate::run::writer::last_did;
 use crate::run::{Error, Result};
 use crate::vouch::{SignedStatement, StatementSigner};
 
@@ -123,9 +123,9 @@ async fn put(broker: &Broker, workflow: &Name, run: RunId, slot: Slot, given: &G
 }
 
 /// Queues a run if it is parked. The order matters: the worker parks first and reads the inbox then; here the inbox is
-/// written first and the log read then. Whichever is later sees the other.
+/// written first and the log read then. Whichever is later sees the other. A run that is parked says nothing until it is woken.
 pub async fn wake_if_parked(broker: &Broker, workflow: &Name, run: RunId) -> Result<()> {
-    if let Some(last) = last_record(broker, run).await?
+    if let Some(last) = last_did(broker, run).await?
         && let Body::Parked { .. } = last.record.body
     {
         let job = Job { run, reason: Reason::Wake };

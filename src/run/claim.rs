@@ -9,7 +9,7 @@ use crate::run::assembler::Unreadable;
 use crate::run::lease::Lease;
 use crate::run::summary::Summary;
 use crate::run::writer::Writer;
-use crate::run::{Error, ReadableLog, Result, look, read};
+use crate::run::{Error, ReadableLog, Result, look, look_through, read};
 
 /// What came of an attempt to take a run over.
 pub enum Claim<T> {
@@ -57,11 +57,12 @@ pub struct Ready<T> {
 }
 
 /// Takes a run over if it is free. `prepare` makes ready for it before it is claimed, or says why this worker cannot have it
-/// ([`Claim::Unfit`]): a run that was claimed in vain would be kept from those who can.
+/// ([`Claim::Unfit`]): a run that was claimed in vain would be kept from those who can. `is_new`: it was just created, most likely.
 pub async fn claim<T, F>(
     broker: &Broker,
     lease: &Lease,
     run: RunId,
+    mut is_new: bool,
     mut prepare: impl FnMut(Created) -> F,
 ) -> Result<Claim<T>>
 where
@@ -69,7 +70,12 @@ where
 {
     let (worker, lapses) = (lease.worker(), lease.lapses());
     loop {
-        let ReadableLog { records: mut history, unreadable, bytes } = look(broker, run, 0).await?;
+        // Had somebody written meanwhile, all of it is read.
+        let stored = match std::mem::take(&mut is_new) {
+            true => broker.log.read_new(run).await?,
+            false => broker.log.read(run, 0).await?,
+        };
+        let ReadableLog { records: mut history, unreadable, bytes } = look_through(run, &stored, 0);
         if let Some(unread) = unreadable.into_iter().next() {
             return end_unreadable(broker, lease, run, &history, unread.why).await;
         }

@@ -152,10 +152,16 @@ async fn last(broker: &Broker, run: RunId) -> Result<Option<Stored>> {
 
 /// The run's last record, whole if it is stored in one piece and can be read.
 pub async fn last_record(broker: &Broker, run: RunId) -> Result<Option<LogEntry>> {
-    match broker.log.last(run).await? {
-        None => Ok(None),
-        Some(stored) => Ok(Assembler::default().look(run, &stored).records.pop()),
-    }
+    Ok(broker.log.last(run).await?.and_then(|stored| whole(run, &stored)))
+}
+
+/// What the run did last, or said since, in the same way.
+pub async fn last_did(broker: &Broker, run: RunId) -> Result<Option<LogEntry>> {
+    Ok(broker.log.last_did(run).await?.and_then(|stored| whole(run, &stored)))
+}
+
+fn whole(run: RunId, stored: &Stored) -> Option<LogEntry> {
+    Assembler::default().look(run, stored).records.pop()
 }
 
 #[cfg(test)]

@@ -212,7 +212,7 @@ async fn drive(worker: &Worker, run: RunId, reason: Reason, from: Option<Box<str
         let description = worker.serves.get(&created.workflow).and_then(|workflow| workflow.description.clone());
         Ok(Ready { description, with })
     };
-    let claimed = Box::pin(claim(&worker.broker, &worker.lease, run, prepare)).await;
+    let claimed = Box::pin(claim(&worker.broker, &worker.lease, run, matches!(reason, Reason::Start), prepare)).await;
     if claimed.is_ok() {
         worker.let_go.forget(run);
     }

@@ -178,6 +178,18 @@ async fn many_runs_keep_their_own_order(ground: Ground) {
         let back: Vec<u64> = broker.log.back(run).map(|stored| stored.unwrap().seq).collect().await;
         assert_eq!(back, all.iter().rev().map(|stored| stored.seq).collect::<Vec<_>>());
     }
+    let run = RunId::random();
+    let mut seqs = vec![0];
+    for (number, lane) in [Lane::Did, Lane::Did, Lane::Said].into_iter().enumerate() {
+        seqs.push(broker.log.append(run, lane, bytes(format!("{number}")), seqs[number]).await.unwrap());
+        let (new, all) = (broker.log.read_new(run).await.unwrap(), broker.log.read(run, 0).await.unwrap());
+        let seqs_of = |found: &[fastagency::broker::Stored]| found.iter().map(|stored| stored.seq).collect::<Vec<_>>();
+        assert_eq!((seqs_of(&new), new.len()), (seqs_of(&all), number + 1));
+    }
+    assert!(broker.log.read_new(RunId::random()).await.unwrap().is_empty());
+    let did = broker.log.last_did(run).await.unwrap().unwrap().seq;
+    assert!(seqs[2..].contains(&did), "{did} of {seqs:?}");
+    assert!(broker.log.last_did(RunId::random()).await.unwrap().is_none());
     assert!(broker.log.back(RunId::random()).next().await.is_none());
     assert!(broker.log.last(RunId::random()).await.unwrap().is_none());
     assert!(broker.log.first(RunId::random()).await.unwrap().is_none());

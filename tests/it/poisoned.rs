@@ -313,19 +313,21 @@ async fn a_worker_ends_a_run_that_it_cannot_read() {
         // Its worker is gone.
         let never =
             |_: Created| std::future::ready(Err::<run::claim::Ready<()>, _>("it is not to be executed".to_owned()));
-        assert!(matches!(claim(&broker, &lease, run, never).await.unwrap(), Claim::Nothing));
+        assert!(matches!(claim(&broker, &lease, run, false, never).await.unwrap(), Claim::Nothing));
         let looked = run::look(&broker, run, 0).await.unwrap();
         let Body::Ended(ended) = &looked.records.last().unwrap().record.body else { panic!("{looked:?}") };
         assert_eq!(ended.outcome, Ending::Failed);
         assert!(ended.reason.as_deref().unwrap().contains("cannot be read whole"), "{ended:?}");
         let line = summary::line_of(&broker, run).await.unwrap().unwrap();
         assert_eq!((line.state, line.user), (State::Ended, user("mallory")));
-        assert!(matches!(claim(&broker, &lease, run, never).await.unwrap(), Claim::Nothing));
+        assert!(matches!(claim(&broker, &lease, run, false, never).await.unwrap(), Claim::Nothing));
 
         // One of a newer program is left to that.
         let newer =
             store(&broker, &LOGS[0].1.replace("{\"v\":1,\"id\":\"c", "{\"v\":9,\"id\":\"c"), State::Waiting).await;
-        assert!(claim(&broker, &lease, newer, never).await.is_err() || run::read(&broker, newer, 0).await.is_err());
+        assert!(
+            claim(&broker, &lease, newer, false, never).await.is_err() || run::read(&broker, newer, 0).await.is_err()
+        );
     })
     .await;
 }

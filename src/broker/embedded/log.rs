@@ -74,6 +74,10 @@ impl Log for Embedded {
             .await
     }
 
+    async fn last_did(&self, run: RunId) -> Result<Option<Stored>> {
+        self.last(run).await
+    }
+
     async fn first(&self, run: RunId) -> Result<Option<Stored>> {
         self.store
             .call("read a run's first record", move |session| {

@@ -66,12 +66,27 @@ impl Log for NatsLog {
         Err(unavailable(DOING, "a replica of the stream is far behind its leader"))
     }
 
+    async fn read_new(&self, run: RunId) -> Result<Vec<Stored>> {
+        let subject = subjects::record(run, Lane::Did);
+        match reads::last_message(&self.0, "read a new run's log", RUNS_STREAM, &subject).await? {
+            Some(read) if before(&read) == Some(0) => Ok(vec![read.stored]),
+            Some(_) => self.read(run, 0).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
     fn back(&self, run: RunId) -> BoxStream<'_, Result<Stored>> {
         back(&self.0, "read a run's last records", run).take(STEPS_BACK).map_ok(|read| read.stored).boxed()
     }
 
     async fn last(&self, run: RunId) -> Result<Option<Stored>> {
         Ok(newest(&self.0, "read a run's last record", run).await?.map(|read| read.stored))
+    }
+
+    async fn last_did(&self, run: RunId) -> Result<Option<Stored>> {
+        let subject = subjects::record(run, Lane::Did);
+        let last = reads::last_message(&self.0, "read what a run did last", RUNS_STREAM, &subject).await?;
+        Ok(last.map(|read| read.stored))
     }
 
     async fn first(&self, run: RunId) -> Result<Option<Stored>> {

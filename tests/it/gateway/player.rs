@@ -57,7 +57,7 @@ impl Player {
         };
         let lease = Lease::new(card.id, Duration::from_secs(60), clock::system(), Lease::moment(&clock::SystemClock));
         let owned = eventually("the run is created", async || {
-            match claim::claim(&broker, &lease, run, describe).await.unwrap() {
+            match claim::claim(&broker, &lease, run, false, describe).await.unwrap() {
                 Claim::Mine(owned, ()) => Some(*owned),
                 Claim::Nothing => None,
                 Claim::Held { by } => panic!("{by} has it"),

@@ -214,6 +214,10 @@ impl Log for Side {
         self.call("last", run.to_string(), move |state, _| state.last(run).cloned()).await
     }
 
+    async fn last_did(&self, run: RunId) -> Result<Option<Stored>> {
+        self.last(run).await
+    }
+
     async fn first(&self, run: RunId) -> Result<Option<Stored>> {
         let first = self.call("first", run.to_string(), move |state, _| {
             state.logs.get(&run).and_then(|log| log.first()).map(|written| written.stored.clone())
