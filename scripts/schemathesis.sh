@@ -81,6 +81,12 @@ try() {
     >"$folder/$mode.log" 2>&1 &
   child=$!
   for _ in $(seq 100); do grep -q 'worker ready' "$folder/$mode.log" && break; sleep 0.1; done
+  if ! grep -q 'worker ready' "$folder/$mode.log"; then
+    echo "schemathesis.sh: the program does not start with auth.mode $mode:" >&2
+    cat "$folder/$mode.log" >&2
+    failed+=("$mode")
+    return 0
+  fi
   # Where nobody is asked who calls, the token of the admin link is what opens everything.
   if [ "$mode" = none ]; then set -- "$@" --header "Authorization: Bearer $(cat "$folder/data-none/admin-token")"; fi
   echo "== schemathesis: auth.mode $mode" >&2
@@ -97,7 +103,9 @@ try basic "{ mode: basic, file: access.yaml, $admins, token: { secret: \"$secret
 try api_key "{ mode: api_key, file: access.yaml, $admins }" --header "Authorization: Bearer $key"
 try jwt "{ mode: jwt, $admins, jwt: { algorithms: [HS256], secret: \"$secret\" } }" --header "Authorization: Bearer $token"
 try oidc "{ mode: oidc, $admins, oidc: { issuer: \"$issuer\", client_id: fastagency } }" --header "Authorization: Bearer $id_token"
-try trusted_header "{ mode: trusted_header, $admins, trusted_header: { user: X-User, from: [127.0.0.0/8] } }" --header 'X-User: alice'
+# The proxy that says who calls is 127.0.0.2; what comes from this machine is believed about that.
+try trusted_header "{ mode: trusted_header, $admins, proxies: [127.0.0.1], trusted_header: { user: X-User, from: [127.0.0.2] } }" \
+  --header 'X-User: alice' --header 'X-Forwarded-For: 127.0.0.2'
 # Nobody says who he is.
 try basic-unknown '{ mode: basic, file: access.yaml }'
 

@@ -5,13 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use schemars::JsonSchema;
-use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::audit::keep::{self, Stands};
 use crate::broker::{Broker, ScannedItem};
 use crate::ids::{RunId, UserId};
+pub use crate::protocol::api::Erased;
 use crate::protocol::log::{Body, Created, Erasure, Outcome};
 use crate::run::summary::Summary;
 use crate::run::{self, Result, answer, clean, remove, summary};
@@ -23,31 +22,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// How late a worker's last line in the lists may be.
 const LATE_LINE: Duration = Duration::from_secs(1);
-
-/// What was done.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Erased {
-    /// Runs whose words are gone now.
-    #[schemars(with = "Vec<String>")]
-    pub erased: Vec<RunId>,
-    /// Within how many seconds their bytes are gone, once a worker with the cleaner's login runs (`nats.cleaner`); none: now.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "u64")]
-    pub cleaned_within_secs: Option<u64>,
-    /// Runs that could not be erased yet, because nobody ends them: they were cancelled, and are to be erased again later.
-    #[schemars(with = "Vec<String>")]
-    pub not_ended: Vec<RunId>,
-    /// Runs that were removed before: who they belonged to is gone now.
-    #[schemars(with = "Vec<String>")]
-    pub removed: Vec<RunId>,
-    /// Runs of others in which the person has answered something: those words are theirs too, and stay.
-    #[schemars(with = "Vec<String>")]
-    pub answered_elsewhere: Vec<RunId>,
-    /// Runs of which a record cannot be read, so that it is not known whose they are, or whether the person answered there.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(with = "Vec<String>")]
-    pub unreadable: Vec<RunId>,
-}
 
 /// Erases everything of a user's runs. Those that are going on are cancelled first. After a failure, or if some have not
 /// ended, it may be called again. What is left of runs that were removed before names the person no more, and is kept for

@@ -1,141 +1,342 @@
 //! A record as the audit tells it.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use crate::bounds::{STORED, shorten};
+use crate::bounds::{STORED, check_value, shorten};
 use crate::clock::Timestamp;
 use crate::ids::RunId;
 use crate::message::Message;
 use crate::protocol::answer::{AnswerOutcome, AnswerRecord};
+use crate::protocol::api::{
+    AuditEventBodyView, AuditEventView, AuditMessageView, ErasureView, ModelRequestView, RemovedRunView, RenameView,
+};
 use crate::protocol::effect_key::EffectKey;
-use crate::protocol::log::{Body, LogEntry, Outcome, Removal};
+use crate::protocol::log::{Asked, Body, Erasure, LogEntry, Origin, Outcome, Removal, Renamed};
 use crate::redact::Redactor;
 use crate::run::assembler::Unread;
 use crate::run::redaction;
 use crate::run::summary::Rename;
 
-/// A record as JSON: `run`, `seq`, `at`, `kind`, and what belongs to the kind (`docs/how-to/audit.md` lists it).
-pub fn event(run: RunId, placed: &LogEntry, redactor: &Redactor) -> Value {
+/// A record as the audit shows it (`docs/how-to/audit.md` lists what belongs to which kind).
+pub fn event(run: RunId, placed: &LogEntry, redactor: &Redactor) -> AuditEventView {
     let record = redaction::placed(redactor, placed).into_owned().record;
+    let (workflow, user) = whose(&record.body);
     let asked = record.asked;
-    let (kind, fields) = match record.body {
-        Body::Created(created) => ("created", json!(created)),
-        Body::Claimed { worker, epoch, message } => {
-            ("claimed", json!({"worker": worker, "epoch": epoch, "message": message.as_ref().map(self::message)}))
-        }
-        Body::Said { key, message } => {
-            let kind = if message.says.asks() { "asked" } else { "said" };
-            (kind, json!({"key": key, "message": self::message(&message)}))
-        }
-        Body::Did { key, outcome } => did(key, outcome),
-        Body::Calling { key, digest } => ("calling", json!({"key": key, "digest": digest})),
-        Body::Parked { until } => ("parked", json!({"until": until})),
-        Body::Ended(ended) => {
-            let mut fields = json!(ended);
-            fields["message"] = message(&ended.message);
-            ("ended", fields)
-        }
-        Body::Part { .. } => ("part", json!({})),
-        Body::Removed(removal) => ("removed", removed(&removal)),
-        Body::Kept(_) => ("removed", json!({})),
+    let shown = AuditEventView {
+        workflow,
+        user: user.map(Some),
+        took_ms: asked.as_ref().map(|asked| asked.took_ms),
+        asked: asked.map(|asked| Box::new(request(*asked))),
+        ..beside(run, placed.seq, placed.at, body(record.body))
     };
-    let mut shown = Map::new();
-    shown.insert("run".to_owned(), json!(run));
-    shown.insert("seq".to_owned(), json!(placed.seq));
-    shown.insert("at".to_owned(), json!(placed.at));
-    shown.insert("kind".to_owned(), json!(kind));
-    if let Value::Object(fields) = fields {
-        shown.extend(fields.into_iter().filter(|(_, value)| !value.is_null()));
-    }
-    if let Some(asked) = asked {
-        shown.insert("took_ms".to_owned(), json!(asked.took_ms));
-        shown.insert("asked".to_owned(), json!(asked));
-    }
-    let mut shown = Value::Object(shown);
     // Older logs hold more than is stored now; whoever is told of it may take no more.
-    shorten(&mut shown, STORED.depth);
-    shown
+    let mut value = json!(shown);
+    if check_value(&value, &STORED).is_ok() {
+        return shown;
+    }
+    shorten(&mut value, STORED.depth);
+    serde_json::from_value(value).unwrap_or(shown)
 }
 
 /// A record that cannot be read, or not whole, in its place: who reads on knows that something is missing.
-pub fn unreadable(run: RunId, unread: &Unread) -> Value {
-    json!({"run": run, "seq": unread.seq, "at": unread.at, "kind": "unreadable", "reason": unread.why.to_string()})
-}
-
-fn did(key: EffectKey, outcome: Outcome) -> (&'static str, Value) {
-    let (kind, mut fields) = match outcome {
-        Outcome::Answer(answered) => ("answered", answer(&answered)),
-        Outcome::Reply(reply) => ("replied", json!(reply)),
-        Outcome::Failed { kind, message } => ("failed", json!({"error": kind, "reason": message})),
-        Outcome::Value(value) => ("made", json!({"value": value})),
-    };
-    fields["key"] = json!(key);
-    (kind, fields)
-}
-
-/// A message in the shape that the other routes show it in.
-fn message(message: &Message) -> Value {
-    let mut shown = json!({
-        "uuid": message.uuid,
-        "sender": message.sender,
-        "recipient": message.recipient,
-        "type": message.says.kind(),
-        "content": crate::message::shown(&message.says),
-    });
-    if !message.within.is_empty() {
-        shown["within"] = json!(message.within);
-    }
-    shown
-}
-
-/// What is left of a run: what it was is told beside who removed it. Of the time the record has that of its storing.
-fn removed(removal: &Removal) -> Value {
-    let mut fields = json!({"removed_at": removal.at, "by": removal.by, "reason": removal.reason, "rule": removal.rule,
-        "erased": removal.erased});
-    if let (Value::Object(fields), Ok(Value::Object(evidence))) = (&mut fields, serde_json::to_value(&removal.evidence))
-    {
-        fields.extend(evidence);
-    }
-    fields
+pub fn unreadable(run: RunId, unread: &Unread) -> AuditEventView {
+    let reason = unread.why.to_string();
+    beside(run, unread.seq, unread.at, AuditEventBodyView::Unreadable { reason })
 }
 
 /// That a run was given another title, as the audit tells it. Such events lie beside the log, and have no place in it.
-pub fn renamed(run: RunId, rename: &Rename, redactor: &Redactor) -> Value {
+pub fn renamed(run: RunId, rename: &Rename, redactor: &Redactor) -> AuditEventView {
     let title = |title: &Option<String>| title.as_deref().map(|title| redactor.text(title).into_owned());
-    json!({"run": run, "seq": null, "at": rename.renamed.at, "kind": "renamed", "by": rename.renamed.by,
-        "from": title(&rename.from), "to": title(&rename.to), "dropped": rename.renamed.dropped})
+    let body = AuditEventBodyView::Renamed {
+        by: rename.renamed.by.as_ref().map(ToString::to_string),
+        from: title(&rename.from),
+        to: title(&rename.to),
+        dropped: rename.renamed.dropped,
+    };
+    AuditEventView { seq: None, ..beside(run, 0, rename.renamed.at, body) }
 }
 
 /// That the history of an ended run was stored anew without what is not to be seen.
-pub fn redacted(run: RunId, seq: u64, at: Timestamp) -> Value {
-    json!({"run": run, "seq": seq, "at": at, "kind": "redacted"})
+pub fn redacted(run: RunId, seq: u64, at: Timestamp) -> AuditEventView {
+    beside(run, seq, at, AuditEventBodyView::Redacted)
+}
+
+/// An event of which no more is known than this.
+fn beside(run: RunId, seq: u64, at: Timestamp, body: AuditEventBodyView) -> AuditEventView {
+    AuditEventView {
+        run,
+        seq: Some(seq),
+        at,
+        workflow: None,
+        user: None,
+        body,
+        took_ms: None,
+        asked: None,
+        prompt: None,
+    }
+}
+
+/// The workflow and the user of a run, where a record names them.
+fn whose(body: &Body) -> (Option<String>, Option<String>) {
+    let named = match body {
+        Body::Created(created) => Some((&created.workflow, &created.user)),
+        Body::Removed(removal) => removal.evidence.as_ref().map(|evidence| (&evidence.workflow, &evidence.user)),
+        _ => None,
+    };
+    match named {
+        Some((workflow, user)) => (Some(workflow.to_string()), user.as_ref().map(ToString::to_string)),
+        None => (None, None),
+    }
+}
+
+fn body(body: Body) -> AuditEventBodyView {
+    match body {
+        Body::Created(created) => AuditEventBodyView::Created {
+            definition: created.definition,
+            params: created.params,
+            groups: created.groups.into_vec(),
+            origin: origin(created.origin),
+            trace: created.trace,
+            vouched: created.vouched,
+        },
+        Body::Claimed { worker, epoch, message } => AuditEventBodyView::Claimed {
+            worker: worker.to_string(),
+            epoch,
+            message: message.as_ref().map(self::message),
+        },
+        Body::Said { key, message } if message.says.asks() => {
+            AuditEventBodyView::Asked { key, message: self::message(&message) }
+        }
+        Body::Said { key, message } => AuditEventBodyView::Said { key, message: self::message(&message) },
+        Body::Did { key, outcome } => did(key, outcome),
+        Body::Calling { key, digest } => AuditEventBodyView::Calling { key, digest },
+        Body::Parked { until } => AuditEventBodyView::Parked { until },
+        Body::Ended(ended) => AuditEventBodyView::Ended {
+            outcome: ended.outcome,
+            reason: ended.reason,
+            message: message(&ended.message),
+            result: ended.result,
+            usage: ended.usage,
+        },
+        Body::Part { .. } => AuditEventBodyView::Part,
+        Body::Removed(removal) => AuditEventBodyView::Removed(Box::new(removed(*removal))),
+        Body::Kept(_) => AuditEventBodyView::Removed(Box::default()),
+    }
+}
+
+fn did(key: EffectKey, outcome: Outcome) -> AuditEventBodyView {
+    match outcome {
+        Outcome::Answer(answered) => answer(key, answered),
+        Outcome::Reply(reply) => AuditEventBodyView::Replied {
+            content: reply.content,
+            tool_calls: reply.tool_calls,
+            refusal: reply.refusal,
+            finish_reason: reply.finish_reason,
+            usage: reply.usage,
+            model: reply.model,
+            key,
+        },
+        Outcome::Failed { kind, message } => {
+            AuditEventBodyView::Failed { error: kind.to_string(), reason: message, key }
+        }
+        Outcome::Value(value) => AuditEventBodyView::Made { value, key },
+    }
 }
 
 /// An answer, without a password in whatever form.
-fn answer(answered: &AnswerRecord) -> Value {
-    let mut shown = json!(answered);
-    let is_secret = matches!(answered.outcome, AnswerOutcome::Sealed(_) | AnswerOutcome::NeverStored);
-    if let Some(fields) = shown.as_object_mut().filter(|_| is_secret) {
-        fields.remove("sealed");
-        fields.insert("secret".to_owned(), json!(true));
+fn answer(key: EffectKey, answered: AnswerRecord) -> AuditEventBodyView {
+    let AnswerRecord { question, by, outcome } = answered;
+    let (taken, refused, on_timeout, secret) = match outcome {
+        AnswerOutcome::Given(taken) => (Some(taken), None, false, false),
+        AnswerOutcome::TimedOut { default } => (default, None, true, false),
+        AnswerOutcome::Refused { reason } => (None, Some(reason), false, false),
+        AnswerOutcome::Sealed(_) | AnswerOutcome::NeverStored => (None, None, false, true),
+    };
+    let (value, text) = taken.map(|taken| (taken.value, taken.text)).unzip();
+    AuditEventBodyView::Answered {
+        question,
+        value: value.filter(|value: &Value| !value.is_null()),
+        text,
+        refused,
+        by: by.map(|by| by.to_string()),
+        on_timeout,
+        secret,
+        key,
     }
-    shown
+}
+
+/// A message in the shape that the other routes show it in.
+fn message(message: &Message) -> AuditMessageView {
+    AuditMessageView {
+        uuid: message.uuid,
+        sender: message.sender.clone(),
+        recipient: message.recipient.clone(),
+        kind: message.says.kind().to_owned(),
+        content: crate::message::shown(&message.says),
+        within: message.within.clone(),
+    }
+}
+
+fn request(asked: Asked) -> ModelRequestView {
+    let Asked { llm, took_ms, after, common, messages, tools, response_format, parameters } = asked;
+    ModelRequestView { llm, took_ms, after, common, messages, tools, response_format, parameters }
+}
+
+/// Where a run came from, as the log has it.
+fn origin(origin: Origin) -> String {
+    json!(origin).as_str().unwrap_or_default().to_owned()
+}
+
+/// What is left of a run: what it was is told beside who removed it. Of the time the record has that of its storing.
+fn removed(removal: Removal) -> RemovedRunView {
+    let erased = removal.erased.map(|Erasure { by, reason, at }| ErasureView { by, reason, at });
+    let left = RemovedRunView {
+        removed_at: removal.at,
+        by: removal.by,
+        reason: removal.reason,
+        rule: removal.rule,
+        erased,
+        ..RemovedRunView::default()
+    };
+    let Some(evidence) = removal.evidence else { return left };
+    let rename =
+        |Renamed { by, at, dropped }| RenameView { by: by.map(|by: crate::ids::UserId| by.to_string()), at, dropped };
+    RemovedRunView {
+        definition: evidence.definition,
+        origin: Some(origin(evidence.origin)),
+        created_at: Some(evidence.created_at),
+        ended_at: evidence.ended_at,
+        outcome: evidence.outcome,
+        usage: Some(evidence.usage),
+        records: evidence.records,
+        renamed: evidence.renamed.into_iter().map(rename).collect(),
+        ..left
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Map;
+
     use super::*;
-    use crate::ids::MessageId;
-    use crate::protocol::log::Record;
+    use crate::ids::{MessageId, Name, UserId, WorkerId};
+    use crate::message::Content;
+    use crate::protocol::failure::FailureKind;
+    use crate::protocol::log::{Created, Ended, Ending, Evidence, Record, Usage, completed_message};
+
+    fn answered(outcome: AnswerOutcome) -> Body {
+        let answered = AnswerRecord { question: MessageId::random(), by: UserId::new("ann"), outcome };
+        Body::Did { key: "1".into(), outcome: Outcome::Answer(answered) }
+    }
+
+    fn told(run: RunId, body: Body) -> AuditEventView {
+        let placed = LogEntry { seq: 41, at: Timestamp::UNIX_EPOCH, record: Record::new(body) };
+        event(run, &placed, &Redactor::default())
+    }
 
     #[test]
     fn a_password_is_told_of_and_never_shown() {
-        let outcome = AnswerOutcome::Sealed("c2VhbGVk".into());
-        let answered = AnswerRecord { question: MessageId::random(), by: None, outcome };
-        let record = Record::new(Body::Did { key: "1".into(), outcome: Outcome::Answer(answered) });
-        let placed = LogEntry { seq: 41, at: Timestamp::UNIX_EPOCH, record };
-        let shown = event(RunId::random(), &placed, &Redactor::default());
-        assert_eq!((&shown["kind"], &shown["secret"]), (&json!("answered"), &json!(true)));
-        assert!(!shown.to_string().contains("c2VhbGVk"), "{shown}");
+        for outcome in [AnswerOutcome::Sealed("c2VhbGVk".into()), AnswerOutcome::NeverStored] {
+            let shown = json!(told(RunId::random(), answered(outcome)));
+            assert_eq!((&shown["kind"], &shown["secret"]), (&json!("answered"), &json!(true)));
+            assert!(!shown.to_string().contains("sealed") && !shown.to_string().contains("c2VhbGVk"), "{shown}");
+        }
+    }
+
+    /// Records of all kinds, and those of the kept histories.
+    fn records() -> Vec<Record> {
+        let run = RunId::random();
+        let user = UserId::new("ann");
+        let workflow = Name::parse("lesson").unwrap();
+        let evidence = Evidence {
+            workflow: workflow.clone(),
+            definition: Some("abc".into()),
+            user: user.clone(),
+            origin: Origin::FastAgency,
+            created_at: Timestamp::UNIX_EPOCH,
+            ended_at: Some(Timestamp::UNIX_EPOCH),
+            outcome: Some(Ending::Failed),
+            usage: Usage::default(),
+            records: Some(3),
+            renamed: vec![Renamed { by: user.clone(), at: Timestamp::UNIX_EPOCH, dropped: 2 }],
+        };
+        let removal = Removal {
+            at: Some(Timestamp::UNIX_EPOCH),
+            by: Some("ann".into()),
+            reason: Some("a mistake".into()),
+            rule: Some("keep_ended: 1d".into()),
+            evidence: Some(evidence),
+            erased: Some(Erasure { by: None, reason: "asked".into(), at: Timestamp::UNIX_EPOCH }),
+            chain: None,
+        };
+        let created = Created {
+            workflow,
+            definition: None,
+            params: Map::from_iter([("a".to_owned(), json!([1, null]))]),
+            user,
+            groups: Box::new(["staff".to_owned()]),
+            origin: Origin::ForeignWorker,
+            trace: Some("00-1-2-01".into()),
+            vouched: Some("signed".into()),
+        };
+        let ended = Ended {
+            outcome: Ending::Cancelled,
+            reason: Some("by ann".into()),
+            result: Value::Null,
+            usage: Usage { tool_calls: 1, ..Usage::default() },
+            message: completed_message(run, Value::Null),
+        };
+        let refused = AnswerOutcome::Refused { reason: "no number".into() };
+        let failed = Outcome::Failed { kind: FailureKind::Tool, message: "no luck".into() };
+        let bodies = [
+            Body::Created(created),
+            Body::Claimed { worker: WorkerId::random(), epoch: 2, message: None },
+            Body::Said { key: "1".into(), message: Message { says: Content::text("hi"), ..ended.message.clone() } },
+            answered(AnswerOutcome::Given(json!({"x": 1.5}).into())),
+            answered(AnswerOutcome::Given(Value::Null.into())),
+            answered(AnswerOutcome::TimedOut { default: None }),
+            answered(AnswerOutcome::TimedOut { default: Some(json!("later").into()) }),
+            answered(refused),
+            Body::Did { key: "2/tool/1".into(), outcome: failed },
+            Body::Did { key: "3".into(), outcome: Outcome::Value(json!([])) },
+            Body::Did { key: "4".into(), outcome: Outcome::Value(Value::Null) },
+            Body::Calling { key: "5".into(), digest: Some("d1".into()) },
+            Body::Parked { until: Some(Timestamp::UNIX_EPOCH) },
+            Body::Ended(ended),
+            Body::Removed(Box::new(removal)),
+            Body::Removed(Box::default()),
+        ];
+        let mut records: Vec<Record> = bodies.into_iter().map(Record::new).collect();
+        for name in ["chat", "replies", "steps"] {
+            let path = format!("{}/tests/histories/{name}.jsonl", env!("CARGO_MANIFEST_DIR"));
+            let text = std::fs::read_to_string(path).unwrap();
+            let lines = text.lines().map(|line| serde_json::from_str::<Record>(line).unwrap());
+            records.extend(lines.flat_map(Record::steps));
+        }
+        records
+    }
+
+    #[test]
+    fn an_event_of_every_kind_is_read_as_it_was_sent() {
+        let run = RunId::random();
+        let rename = Rename {
+            from: None,
+            to: Some("a title".into()),
+            renamed: Renamed { by: None, at: Timestamp::UNIX_EPOCH, dropped: 1 },
+        };
+        let mut events = vec![renamed(run, &rename, &Redactor::default()), redacted(run, 7, Timestamp::UNIX_EPOCH)];
+        for record in records() {
+            let placed = LogEntry { seq: 41, at: Timestamp::UNIX_EPOCH, record };
+            events.push(event(run, &placed, &Redactor::default()));
+        }
+        let mut kinds = std::collections::BTreeSet::new();
+        for event in events {
+            let sent = json!(event);
+            kinds.insert(sent["kind"].as_str().unwrap().to_owned());
+            assert_eq!(serde_json::from_value::<AuditEventView>(sent.clone()).unwrap(), event, "{sent}");
+        }
+        assert_eq!(kinds.len(), 14, "{kinds:?}");
+        let later = json!({"run": run, "seq": 1, "at": "2026-01-01T00:00:00Z", "kind": "of a later version", "x": 1});
+        assert_eq!(serde_json::from_value::<AuditEventView>(later).unwrap().body, AuditEventBodyView::Unknown);
     }
 }

@@ -3,12 +3,13 @@
 use std::fmt::Write;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::protocol::api::AuditEventView;
 use crate::run::summary::Summary;
 
 /// What an export is written in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
     /// One JSON object a line.
@@ -78,22 +79,21 @@ impl Columns {
     }
 
     /// Writes an event ([`super::event`]) as one line.
-    pub fn write(&self, format: Format, event: &Value, out: &mut String) {
+    pub fn write(&self, format: Format, event: AuditEventView, out: &mut String) {
         match format {
             Format::Jsonl => {
-                let mut event = event.clone();
-                if let Some(fields) = event.as_object_mut() {
-                    fields.entry("workflow").or_insert_with(|| Value::from(self.workflow.as_str()));
-                    fields.entry("user").or_insert_with(|| Value::from(self.user.as_str()));
-                }
+                let workflow = event.workflow.or_else(|| Some(self.workflow.clone()));
+                let user = event.user.or_else(|| Some(Some(self.user.clone())));
+                let event = json!(AuditEventView { workflow, user, ..event });
                 writeln!(out, "{event}").expect("a text takes everything");
             }
             Format::Csv => {
+                let event = json!(event);
                 for (place, column) in COLUMNS.into_iter().enumerate() {
                     if place > 0 {
                         out.push(',');
                     }
-                    cell(&self.cell(column, event), out);
+                    cell(&self.cell(column, &event), out);
                 }
                 out.push_str("\r\n");
             }
@@ -152,10 +152,10 @@ fn cell(text: &str, out: &mut String) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-    use crate::ids::RunId;
+    use crate::clock::Timestamp;
+    use crate::ids::{MessageId, RunId};
+    use crate::protocol::api::{AuditEventBodyView, AuditMessageView};
 
     #[test]
     fn a_cell_is_never_a_formula_and_never_breaks_its_line() {
@@ -176,15 +176,33 @@ mod tests {
     fn an_event_is_a_line_in_both_forms() {
         let run = Summary { user: crate::ids::UserId::new("=ann"), ..Summary::new(RunId::random()) };
         let columns = Columns::of(&run);
-        let event = json!({"run": "r", "seq": 3, "at": "t", "kind": "said",
-                           "message": {"sender": "A", "recipient": "B", "content": {"body": "x\ny"}}});
+        let message = AuditMessageView {
+            uuid: MessageId::random(),
+            sender: Some("A".into()),
+            recipient: Some("B".into()),
+            kind: "text_message".into(),
+            content: json!({"body": "x\ny"}),
+            within: Vec::new(),
+        };
+        let event = AuditEventView {
+            run: run.id,
+            seq: Some(3),
+            at: Timestamp::UNIX_EPOCH,
+            workflow: None,
+            user: None,
+            body: AuditEventBodyView::Said { key: "1".into(), message: message.clone() },
+            took_ms: None,
+            asked: None,
+            prompt: None,
+        };
         let mut out = String::new();
-        columns.write(Format::Csv, &event, &mut out);
-        assert!(out.starts_with("r,,\"'=ann\",3,t,said,A,B,\"x\ny\",,,,,,\"{"), "{out}");
+        columns.write(Format::Csv, event.clone(), &mut out);
+        let wanted = format!("{},,\"'=ann\",3,1970-01-01T00:00:00Z,said,A,B,\"x\ny\",,,,,,\"{{", run.id);
+        assert!(out.starts_with(&wanted), "{out}");
         assert_eq!(Format::Csv.head().matches(',').count(), COLUMNS.len() - 1);
         let mut out = String::new();
-        columns.write(Format::Jsonl, &event, &mut out);
+        columns.write(Format::Jsonl, event, &mut out);
         let back: Value = serde_json::from_str(out.trim_end()).unwrap();
-        assert_eq!((&back["user"], &back["message"], out.lines().count()), (&json!("=ann"), &event["message"], 1));
+        assert_eq!((&back["user"], &back["message"], out.lines().count()), (&json!("=ann"), &json!(message), 1));
     }
 }

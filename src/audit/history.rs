@@ -1,11 +1,10 @@
 //! Everything that is known of a run: the records of its log, and what lies beside it (renames, that it was redacted).
 
-use serde_json::Value;
-
 use super::event::{event, redacted, renamed, unreadable};
 use crate::broker::Broker;
 use crate::clock::Timestamp;
 use crate::ids::RunId;
+use crate::protocol::api::AuditEventView;
 use crate::protocol::log::LogEntry;
 use crate::redact::Redactor;
 use crate::run::Result;
@@ -20,7 +19,7 @@ pub struct History {
     /// What of it cannot be read.
     pub unreadable: Vec<Unread>,
     /// What lies beside them, as events, with the time of each.
-    beside: Vec<(Timestamp, Value)>,
+    beside: Vec<(Timestamp, AuditEventView)>,
 }
 
 /// Reads what is known of a run. A run that is not there has no records.
@@ -56,7 +55,7 @@ impl History {
     }
 
     /// All events in the order of their times. `tell` makes one of a record.
-    pub fn events(&self, mut tell: impl FnMut(&LogEntry) -> Value) -> Vec<Value> {
+    pub fn events(&self, mut tell: impl FnMut(&LogEntry) -> AuditEventView) -> Vec<AuditEventView> {
         let mut events = Vec::with_capacity(self.records.len() + self.unreadable.len() + self.beside.len());
         let mut beside = self.beside.iter().peekable();
         let mut unread = self.unreadable.iter().peekable();
@@ -77,15 +76,13 @@ impl History {
     }
 
     /// All events, redacted, as an export has them.
-    pub fn told(&self, redactor: &Redactor) -> Vec<Value> {
+    pub fn told(&self, redactor: &Redactor) -> Vec<AuditEventView> {
         self.events(|placed| event(self.run, placed, redactor))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::protocol::log::{Body, Record};
 
@@ -93,12 +90,10 @@ mod tests {
     fn what_lies_beside_a_record_of_the_same_millisecond_comes_after_it() {
         let record = Record::new(Body::Parked { until: None });
         let placed = LogEntry { seq: 1, at: "2026-01-01T00:00:00.001000900Z".parse().unwrap(), record };
-        let history = History {
-            run: RunId::random(),
-            records: vec![placed],
-            unreadable: Vec::new(),
-            beside: vec![("2026-01-01T00:00:00.001Z".parse().unwrap(), json!("renamed"))],
-        };
-        assert_eq!(history.events(|_| json!("record")), [json!("record"), json!("renamed")]);
+        let (run, at) = (RunId::random(), "2026-01-01T00:00:00.001Z".parse().unwrap());
+        let (beside, told) = (redacted(run, 2, at), event(run, &placed, &Redactor::default()));
+        let history =
+            History { run, records: vec![placed], unreadable: Vec::new(), beside: vec![(at, beside.clone())] };
+        assert_eq!(history.told(&Redactor::default()), [told, beside]);
     }
 }

@@ -4,8 +4,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use crate::protocol::api::PromptView;
 use crate::protocol::dialogue::ChatMessage;
 use crate::protocol::effect_key::EffectKey;
 use crate::protocol::log::{Body, LogEntry};
@@ -19,7 +20,7 @@ pub struct Prompts {
 impl Prompts {
     /// The request whose reply or failure a record holds, whole: `messages`, `tools`, `response_format`, `parameters`. None: it
     /// holds none, or was stored by an earlier version of this program.
-    pub fn of(&mut self, placed: &LogEntry) -> Option<Value> {
+    pub fn of(&mut self, placed: &LogEntry) -> Option<PromptView> {
         let (Body::Did { key, .. }, Some(asked)) = (&placed.record.body, &placed.record.asked) else { return None };
         let before = asked.after.as_ref().and_then(|after| self.known.get(after));
         let (mut messages, earlier) = match before {
@@ -29,12 +30,12 @@ impl Prompts {
         };
         messages.extend(asked.messages.iter().cloned());
         let tools = asked.tools.clone().unwrap_or(earlier);
-        let whole = json!({
-            "messages": messages,
-            "tools": tools,
-            "response_format": asked.response_format,
-            "parameters": asked.parameters,
-        });
+        let whole = PromptView {
+            messages: messages.clone(),
+            tools: tools.clone(),
+            response_format: asked.response_format.clone(),
+            parameters: asked.parameters.clone(),
+        };
         self.known.insert(key.clone(), (messages, tools));
         Some(whole)
     }

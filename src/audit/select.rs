@@ -1,15 +1,15 @@
 //! Which runs are meant.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::clock::Timestamp;
 use crate::ids::RunId;
+use crate::protocol::api::query_pairs;
 use crate::protocol::log::Ending;
 use crate::run::summary::{State, Summary};
 
 /// How a run is doing, or how it ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "their names are their documentation")]
 pub enum How {
@@ -25,21 +25,21 @@ pub enum How {
 
 /// Which runs are meant: those to which everything that is said applies. Queries of `/api/audit` are read as one, and
 /// written from one.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Selection {
-    /// The workflow's name.
+    /// Only runs of this workflow.
     pub workflow: Option<String>,
-    /// Who it belongs to.
+    /// Only this user's.
     pub user: Option<String>,
-    /// How it is doing, or how it ended.
+    /// Only those that are so, or that ended so.
     pub state: Option<How>,
-    /// The worker that claimed it last.
+    /// Only those that this worker claimed last.
     pub worker: Option<String>,
-    /// Created then or later.
+    /// Only those created then or later.
     pub since: Option<Timestamp>,
-    /// Created before then.
+    /// Only those created before then.
     pub until: Option<Timestamp>,
-    /// Words in its title, workflow, user, id or the reason why it ended.
+    /// Only those with this in their title, workflow, user, id or reason.
     pub q: Option<String>,
 }
 
@@ -87,8 +87,7 @@ impl How {
 impl Selection {
     /// As a gateway is asked: names and values of a query.
     pub fn query(&self) -> Vec<(String, String)> {
-        let Ok(Value::Object(fields)) = serde_json::to_value(self) else { return Vec::new() };
-        fields.into_iter().filter_map(|(name, value)| Some((name, value.as_str()?.to_owned()))).collect()
+        query_pairs(self)
     }
 
     /// Whether a run is meant.
@@ -125,6 +124,8 @@ impl Selection {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
     use crate::ids::{Name, UserId, WorkerId};
 

@@ -5,45 +5,16 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::StreamExt;
-use serde::{Deserialize, Serialize};
-
 use crate::broker::{Broker, ScannedItem, Stored};
 use crate::chain::anchors::{self, Anchor, Fate, Found};
 use crate::chain::{Head, Key, Link, Mark, digest, linked, read_mark};
 use crate::clock::{self, Clock, SystemClock, Timestamp};
 use crate::ids::RunId;
+pub use crate::protocol::api::{Finding, Report, Verdict};
 use crate::protocol::log::{Body, Kept, Record, is_last_piece};
 use crate::run::look_through;
-
-/// What is wrong, and where.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Finding {
-    /// The sequence of the record; none: the log as a whole.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub seq: Option<u64>,
-    /// In a sentence.
-    pub what: String,
-}
-
-/// What is known of the log of a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Verdict {
-    /// Its records that are chained, those included whose words were taken away.
-    pub chained: u64,
-    /// Records from before it was chained: nothing is known of them.
-    pub unchained: u64,
-    /// Whether it is known from elsewhere where the log ended.
-    pub anchored: bool,
-    /// Whether the run was removed, or somebody's data in it erased.
-    pub removed: bool,
-    /// What is wrong.
-    pub findings: Vec<Finding>,
-    /// Records that cannot be read, or not whole: whether they are what was written or not, nobody can tell what they say.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub unreadable: Vec<Finding>,
-}
+use bytes::Bytes;
+use futures_util::StreamExt;
 
 /// How far the store's clock and the writers' may differ: more is a time that somebody changed.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(300);
@@ -82,63 +53,24 @@ pub struct Verifier {
     anchors: PathBuf,
 }
 
-/// What came of verifying many logs.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Report {
-    /// Runs that were looked at.
-    pub runs: u64,
-    /// Records of theirs that are chained.
-    pub chained: u64,
-    /// Runs that are not chained at all: nothing is known of them.
-    pub unchained: Vec<RunId>,
-    /// Runs that were removed or erased, and of which what is left is what was left then: who removed them, and what they were.
-    #[serde(default)]
-    pub removed: u64,
-    /// Runs that were removed so long ago that nothing is left but their anchor.
-    #[serde(default)]
-    pub forgotten: u64,
-    /// Runs of which the anchors know nothing: what was cut off at their end could not be noticed.
-    pub unanchored: u64,
-    /// Files of anchors that were read.
-    pub anchor_files: usize,
-    /// What is wrong with the anchors themselves.
-    pub anchors_wrong: Vec<String>,
-    /// The runs with which something is wrong.
-    pub tampered: Vec<(RunId, Vec<Finding>)>,
-    /// The runs with records that cannot be read.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub unreadable: Vec<(RunId, Vec<Finding>)>,
-}
-
-impl Report {
-    /// Whether everything is as it was written, as far as that is known, and can be read.
-    pub fn is_clean(&self) -> bool {
-        self.is_as_written() && self.unreadable.is_empty()
+/// Counts the log of a run.
+fn add(report: &mut Report, run: RunId, verdict: Verdict) {
+    report.runs += 1;
+    report.chained += verdict.chained;
+    report.unanchored += u64::from(!verdict.anchored);
+    let as_written = verdict.findings.is_empty();
+    if verdict.removed && as_written {
+        let count = if verdict.chained > 0 { &mut report.removed } else { &mut report.forgotten };
+        *count += 1;
     }
-
-    /// Whether everything is as it was written, as far as that is known.
-    pub fn is_as_written(&self) -> bool {
-        self.tampered.is_empty() && self.anchors_wrong.is_empty()
+    if verdict.chained == 0 && verdict.unchained > 0 && as_written {
+        report.unchained.push(run);
     }
-
-    fn add(&mut self, run: RunId, verdict: Verdict) {
-        self.runs += 1;
-        self.chained += verdict.chained;
-        self.unanchored += u64::from(!verdict.anchored);
-        let as_written = verdict.findings.is_empty();
-        if verdict.removed && as_written {
-            let count = if verdict.chained > 0 { &mut self.removed } else { &mut self.forgotten };
-            *count += 1;
-        }
-        if verdict.chained == 0 && verdict.unchained > 0 && as_written {
-            self.unchained.push(run);
-        }
-        if !verdict.findings.is_empty() {
-            self.tampered.push((run, verdict.findings));
-        }
-        if !verdict.unreadable.is_empty() {
-            self.unreadable.push((run, verdict.unreadable));
-        }
+    if !verdict.findings.is_empty() {
+        report.tampered.push((run, verdict.findings));
+    }
+    if !verdict.unreadable.is_empty() {
+        report.unreadable.push((run, verdict.unreadable));
     }
 }
 
@@ -183,7 +115,7 @@ impl Verifier {
         let runs = all_runs(broker, &found).await?;
         for (done, run) in runs.iter().enumerate() {
             let stored = broker.log.read(*run, 0).await?;
-            report.add(*run, verify(&self.key, *run, &stored, found.anchors.get(run)));
+            add(&mut report, *run, verify(&self.key, *run, &stored, found.anchors.get(run)));
             progress(done + 1, runs.len());
         }
         Ok(report)
@@ -208,7 +140,11 @@ pub fn verify(key: &Key, run: RunId, stored: &[Stored], anchor: Option<&Anchor>)
                 verdict.unchained += 1;
                 head = Head { seq: step.seq, ..Head::default() };
             } else {
-                verdict.find(Some(step.seq), "is not chained: it was inserted, or changed, or written without the key");
+                find(
+                    &mut verdict,
+                    Some(step.seq),
+                    "is not chained: it was inserted, or changed, or written without the key",
+                );
             }
             continue;
         };
@@ -222,26 +158,28 @@ pub fn verify(key: &Key, run: RunId, stored: &[Stored], anchor: Option<&Anchor>)
             // The link was made just before; the store cannot know its own time then, and so it is not in it.
             let (stored, written) = (step.at, link.at);
             if clock::until(stored, written).max(clock::until(written, stored)) > CLOCKS_DIFFER {
-                verdict.find(
+                find(
+                    &mut verdict,
                     Some(step.seq),
                     format!("was written at {written}, and now says that it was stored at {stored}"),
                 );
             }
         } else if link.number.saturating_sub(before.number) > 1 {
             let missing = link.number - before.number - 1;
-            verdict.find(
+            find(
+                &mut verdict,
                 Some(step.seq),
                 format!("does not follow: {missing} records before it are missing, or it was changed"),
             );
         } else if link.number <= before.number {
-            verdict.find(Some(step.seq), "is out of place: it was inserted or moved, or it was changed");
+            find(&mut verdict, Some(step.seq), "is out of place: it was inserted or moved, or it was changed");
         } else {
-            verdict.find(Some(step.seq), "was changed, or was moved here, or the key is another one");
+            find(&mut verdict, Some(step.seq), "was changed, or was moved here, or the key is another one");
         }
         head = Head { seq: step.seq, number: link.number, mark: link.mark };
     }
     if let Some(anchor) = anchor {
-        verdict.compare(&head, anchor, steps.is_empty());
+        compare(&mut verdict, &head, anchor, steps.is_empty());
     }
     verdict
 }
@@ -252,35 +190,29 @@ fn unreadable(run: RunId, stored: &[Stored]) -> Vec<Finding> {
     unread.map(|unread| Finding { seq: Some(unread.seq), what: unread.why.to_string() }).collect()
 }
 
-impl Verdict {
-    /// Whether everything is as it was written, as far as that is known, and can be read.
-    pub fn is_clean(&self) -> bool {
-        self.findings.is_empty() && self.unreadable.is_empty()
-    }
+fn find(verdict: &mut Verdict, seq: Option<u64>, what: impl Into<String>) {
+    verdict.findings.push(Finding { seq, what: what.into() });
+}
 
-    fn find(&mut self, seq: Option<u64>, what: impl Into<String>) {
-        self.findings.push(Finding { seq, what: what.into() });
-    }
-
-    fn compare(&mut self, head: &Head, anchor: &Anchor, empty: bool) {
-        let known = anchor.head;
-        if let Fate::Removed { until } = anchor.fate {
-            self.removed = true;
-            if let Some(until) = until.filter(|until| empty && SystemClock.now() < *until) {
-                self.find(None, format!("it was removed, and what was left of it until {until} is gone"));
-            }
-            // It was removed by somebody who has the key; another run may have been started under its id since.
-            if head.number == known.number && head.mark != known.mark {
-                self.find(None, "it was removed, and what is left is not what was left then");
-            }
-        } else if empty {
-            self.find(None, format!("the whole log is gone: {} records were there", known.number));
-        } else if head.number < known.number {
-            let (there, cut) = (known.number, known.number - head.number);
-            self.find(None, format!("the end is cut off: {there} records were there, the last {cut} are missing"));
-        } else if head.number == known.number && (head.mark != known.mark || head.seq != known.seq) {
-            self.find(Some(head.seq), "is not the last record that was there, or not in its place");
+/// Looks whether a log ends where its anchor says.
+fn compare(verdict: &mut Verdict, head: &Head, anchor: &Anchor, empty: bool) {
+    let known = anchor.head;
+    if let Fate::Removed { until } = anchor.fate {
+        verdict.removed = true;
+        if let Some(until) = until.filter(|until| empty && SystemClock.now() < *until) {
+            find(verdict, None, format!("it was removed, and what was left of it until {until} is gone"));
         }
+        // It was removed by somebody who has the key; another run may have been started under its id since.
+        if head.number == known.number && head.mark != known.mark {
+            find(verdict, None, "it was removed, and what is left is not what was left then");
+        }
+    } else if empty {
+        find(verdict, None, format!("the whole log is gone: {} records were there", known.number));
+    } else if head.number < known.number {
+        let (there, cut) = (known.number, known.number - head.number);
+        find(verdict, None, format!("the end is cut off: {there} records were there, the last {cut} are missing"));
+    } else if head.number == known.number && (head.mark != known.mark || head.seq != known.seq) {
+        find(verdict, Some(head.seq), "is not the last record that was there, or not in its place");
     }
 }
 

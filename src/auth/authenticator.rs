@@ -20,7 +20,6 @@ use crate::ids::UserId;
 const LONGEST_PASSWORD: usize = 1024;
 /// Asks callers who they are.
 pub struct Authenticator {
-    mode: &'static str,
     way: Way,
     people: Option<Watched>,
     throttle: Throttle,
@@ -55,7 +54,6 @@ impl Authenticator {
             AuthMode::TrustedHeader(header) => Way::Header(header.clone()),
         };
         Ok(Self {
-            mode: mode_name(&config.mode),
             way,
             people: config.file.as_deref().map(Watched::open).transpose()?,
             throttle: Throttle::default(),
@@ -64,11 +62,6 @@ impl Authenticator {
             auditors: config.auditors.clone(),
             access: config.access.clone(),
         })
-    }
-
-    /// How callers prove who they are, as the configuration calls it.
-    pub fn mode(&self) -> &'static str {
-        self.mode
     }
 
     /// The header in which a proxy says who calls, where that counts.
@@ -260,17 +253,6 @@ impl Authenticator {
             let for_him = rule.members.is_everybody() || caller.is_among(&rule.members);
             for_him && rule.workflows.iter().any(|pattern| matches(pattern, workflow))
         })
-    }
-}
-
-fn mode_name(mode: &AuthMode) -> &'static str {
-    match mode {
-        AuthMode::None => "none",
-        AuthMode::Basic { .. } => "basic",
-        AuthMode::ApiKey => "api_key",
-        AuthMode::Jwt(_) => "jwt",
-        AuthMode::Oidc(_) => "oidc",
-        AuthMode::TrustedHeader(_) => "trusted_header",
     }
 }
 

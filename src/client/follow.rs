@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::event::{Body, Event, Record};
 use super::{Client, Error, Refusal, Result, in_words, pause};
 use crate::ids::RunId;
-use crate::protocol::api::ApiErrorBody;
+use crate::protocol::api::{ApiErrorBody, CaughtUpView};
 
 /// A follower of one run.
 pub struct Follower {
@@ -130,11 +130,7 @@ impl Follower {
                 Some(Event::Record(Box::new(record)))
             }
             Some("caught_up") => {
-                #[derive(serde::Deserialize)]
-                struct CaughtUp {
-                    seq: u64,
-                }
-                let CaughtUp { seq } = crate::bounds::parse(data.as_bytes()).map_err(strange)?;
+                let CaughtUpView { seq } = crate::bounds::parse(data.as_bytes()).map_err(strange)?;
                 let first = !std::mem::replace(&mut self.caught_up, true);
                 first.then_some(Event::CaughtUp { seq })
             }

@@ -10,6 +10,7 @@ use rand::RngExt;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
@@ -17,10 +18,10 @@ use tokio::time::Instant;
 use crate::ids::{MessageId, RunId};
 use crate::problem::chain;
 use crate::protocol::api::{
-    AnswerQuestion, ApiErrorBody, ApiErrorView, AuditRunList, AuditRunView, EraseUser, RunList, RunView, StartRun,
-    WorkflowList, WorkflowView,
+    AnswerQuestion, ApiErrorBody, ApiErrorView, AuditHistory, AuditRunList, AuditRunQuery, AuditRunView, EraseUser,
+    Erased, ListRunsQuery, RunEventsQuery, RunList, RunVerification, RunView, StartRun, Verification, WorkflowList,
+    WorkflowView, query_pairs,
 };
-use crate::run::summary::State;
 
 pub mod event;
 pub mod follow;
@@ -119,17 +120,6 @@ impl Error {
     }
 }
 
-/// Which runs to list.
-#[derive(Debug, Clone, Default)]
-pub struct Filter {
-    /// In this state.
-    pub state: Option<State>,
-    /// Of this workflow.
-    pub workflow: Option<String>,
-    /// At most so many.
-    pub limit: Option<usize>,
-}
-
 /// How long the runs of a person may take to be erased.
 const ERASED_WITHIN: Duration = Duration::from_secs(600);
 
@@ -186,8 +176,8 @@ impl Client {
     }
 
     /// The runs that fit, those that wait for a person first, then the newest first.
-    pub async fn list(&self, filter: &Filter) -> Result<Vec<RunView>> {
-        let listed: RunList = self.json(self.http.get(self.list_url(filter))).await?;
+    pub async fn list(&self, filter: &ListRunsQuery) -> Result<Vec<RunView>> {
+        let listed: RunList = self.json(self.http.get(self.with_query("api/runs", filter))).await?;
         Ok(listed.runs)
     }
 
@@ -222,9 +212,20 @@ impl Client {
         follow::Follower::new(self.clone(), run, after)
     }
 
-    /// Asks the audit: `path` is what comes after `api/audit/`.
-    pub async fn audit<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
-        self.json(self.request(Method::GET, &format!("api/audit/{path}"))).await
+    /// Everything that happened in a run, as auditors are shown it; with `prompts`, each request to a model whole.
+    pub async fn history(&self, run: RunId, prompts: bool) -> Result<AuditHistory> {
+        let query = AuditRunQuery { prompts: prompts.then_some(true) };
+        self.json(self.http.get(self.with_query(&format!("api/audit/runs/{run}"), &query))).await
+    }
+
+    /// Whether the log of a run is what was written.
+    pub async fn verify(&self, run: RunId) -> Result<RunVerification> {
+        self.json(self.request(Method::GET, &format!("api/audit/runs/{run}/verify"))).await
+    }
+
+    /// Whether the logs of all runs are what was written.
+    pub async fn verify_all(&self) -> Result<Verification> {
+        self.json(self.request(Method::GET, "api/audit/verify")).await
     }
 
     /// Everybody's runs, as auditors are shown them, the newest first.
@@ -236,7 +237,7 @@ impl Client {
     }
 
     /// Takes everything that was said out of a person's runs.
-    pub async fn erase(&self, user: &str, reason: &str) -> Result<Value> {
+    pub async fn erase(&self, user: &str, reason: &str) -> Result<Erased> {
         let request = self.request(Method::POST, "api/audit/erase").timeout(ERASED_WITHIN);
         self.json(request.json(&EraseUser { user: user.to_owned(), reason: reason.to_owned() })).await
     }
@@ -250,7 +251,8 @@ impl Client {
 
     /// Opens the stream of a run's events.
     async fn events(&self, run: RunId, after: u64) -> Result<Response> {
-        let request = self.request(Method::GET, &format!("api/runs/{run}/events?after={after}"));
+        let query = RunEventsQuery { after: Some(after), follow: None };
+        let request = self.http.get(self.with_query(&format!("api/runs/{run}/events"), &query));
         self.send(request.header("accept", "text/event-stream")).await
     }
 
@@ -263,15 +265,11 @@ impl Client {
         self.base.join(path).unwrap_or_else(|_| self.base.clone())
     }
 
-    fn list_url(&self, filter: &Filter) -> Url {
-        let mut url = self.at("api/runs");
-        let Filter { state, workflow, limit } = filter;
-        let state = state.and_then(|state| serde_json::to_value(state).ok()?.as_str().map(str::to_owned));
-        let limit = limit.map(|limit| limit.to_string());
-        for (key, value) in [("state", state.as_ref()), ("workflow", workflow.as_ref()), ("limit", limit.as_ref())] {
-            if let Some(value) = value {
-                url.query_pairs_mut().append_pair(key, value);
-            }
+    fn with_query(&self, path: &str, query: &impl Serialize) -> Url {
+        let mut url = self.at(path);
+        let pairs = query_pairs(query);
+        if !pairs.is_empty() {
+            url.query_pairs_mut().extend_pairs(pairs);
         }
         url
     }
@@ -393,6 +391,7 @@ pub async fn patiently<T>(within: Duration, mut call: impl AsyncFnMut() -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::api::State;
 
     #[test]
     fn an_address_is_taken_with_and_without_a_path_and_refused_with_a_reason() {
@@ -430,7 +429,14 @@ mod tests {
     #[test]
     fn a_list_is_asked_for_by_its_filters() {
         let client = Client::new("http://h:1").unwrap();
-        let filter = Filter { state: Some(State::Waiting), workflow: Some("a b&c".to_owned()), limit: None };
-        assert_eq!(client.list_url(&filter).as_str(), "http://h:1/api/runs?state=waiting&workflow=a+b%26c");
+        let filter = ListRunsQuery {
+            state: Some(State::Waiting),
+            workflow: Some("a b&c".to_owned()),
+            ..ListRunsQuery::default()
+        };
+        assert_eq!(
+            client.with_query("api/runs", &filter).as_str(),
+            "http://h:1/api/runs?state=waiting&workflow=a+b%26c"
+        );
     }
 }

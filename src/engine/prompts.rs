@@ -124,8 +124,8 @@ mod tests {
             let record: Record = serde_json::from_str(&serde_json::to_string(&record).unwrap()).unwrap();
             let placed = LogEntry { seq: number as u64, at: Timestamp::UNIX_EPOCH, record };
             let prompt = whole.of(&placed).expect("it can be put together");
-            assert_eq!(prompt["messages"], json!(request.messages), "request {number}");
-            assert_eq!(prompt["tools"], json!(request.tools), "request {number}");
+            assert_eq!(prompt.messages, request.messages, "request {number}");
+            assert_eq!(prompt.tools, request.tools, "request {number}");
         }
         assert_eq!(stored, [2, 2, 2, 0], "only what is new is stored");
     }

@@ -8,9 +8,9 @@ use crate::fastagency::foreign_worker;
 use crate::gateway::Gateway;
 use crate::ids::UserId;
 use crate::message::Message;
+use crate::protocol::log::Origin;
 use crate::protocol::signable::Signable;
 use crate::run::answer::{Accepted, Answer, Given};
-use crate::run::record::Origin;
 use crate::run::run_ref::RunRef;
 use crate::run::{Result, answer, secret};
 use crate::vouch::SignedStatement;
@@ -66,7 +66,8 @@ pub async fn cancel(gateway: &Gateway, target: &RunRef, by: Option<UserId>) -> R
     if target.origin == Origin::ForeignWorker {
         // No worker of ours reads its inbox, and a FastAgency worker cannot be stopped: it goes on unheard.
         let redactor = &gateway.settings.redactor;
-        foreign_worker::end(&gateway.broker, redactor, target.run, crate::run::record::Ending::Cancelled, None).await?;
+        foreign_worker::end(&gateway.broker, redactor, target.run, crate::protocol::log::Ending::Cancelled, None)
+            .await?;
     }
     Ok(())
 }

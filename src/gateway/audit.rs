@@ -15,11 +15,9 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use serde::Deserialize;
-use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use crate::audit::erase::Erased;
 use crate::audit::verify::{self, Verifier};
 use crate::audit::{Columns, Format, Prompts, Selection, erase, event, every_run, history, listed, unreadable};
 use crate::auth::Caller;
@@ -31,34 +29,27 @@ use crate::gateway::runs::run_id;
 use crate::gateway::{Gateway, events, guard};
 use crate::ids::{RunId, UserId};
 use crate::problem::chain;
-use crate::protocol::api::{AuditRunList, AuditRunView, EraseUser, LONGEST_REASON};
+use crate::protocol::api::{
+    AuditEventView, AuditEventsQuery, AuditHistory, AuditPageQuery, AuditRunList, AuditRunQuery, AuditRunView,
+    EmptyEvent, EraseUser, Erased, LISTED, LONGEST_REASON, MOST_LISTED, RunVerification, Verification,
+};
+use crate::protocol::log::{Body, Erasure, LogEntry};
 use crate::run::assembler::Assembler;
-use crate::run::record::{Body, Erasure, LogEntry};
 use crate::run::summary::{self, Summary};
 use crate::run::{self, redaction};
 use crate::visible::checked_line;
 
-/// How many runs a list shows unless it is asked for more or less, and how many at most.
-const LISTED: usize = 50;
-const MOST_LISTED: usize = 500;
 /// How many exports and verifications of all runs go on at once: each reads every log there is.
 pub const AT_ONCE: usize = 2;
 /// How many runs a live tail remembers the workflow and user of; with one more all are looked up again as they are needed.
 const REMEMBERED: usize = 10_000;
-
-/// The rest of the query of `GET /api/audit/runs`, beside [`Selection`].
-#[derive(Deserialize)]
-pub struct Page {
-    limit: Option<usize>,
-    cursor: Option<String>,
-}
 
 /// `GET /api/audit/runs`.
 pub async fn runs(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller,
     Asked(selection): Asked<Selection>,
-    Asked(page): Asked<Page>,
+    Asked(page): Asked<AuditPageQuery>,
 ) -> Result<Reply<AuditRunList>> {
     guard::may_audit(&gateway, &caller)?;
     let after = page.cursor.as_deref().map(read_cursor).transpose()?;
@@ -87,19 +78,13 @@ fn line(gateway: &Gateway, run: &mut Summary) -> AuditRunView {
     AuditRunView::from(&*run)
 }
 
-/// The query of `GET /api/audit/runs/{id}`.
-#[derive(Deserialize)]
-pub struct Telling {
-    prompts: Option<bool>,
-}
-
 /// `GET /api/audit/runs/{id}`.
 pub async fn run(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller,
     Path(id): Path<String>,
-    Asked(telling): Asked<Telling>,
-) -> Result<Reply<Value>> {
+    Asked(query): Asked<AuditRunQuery>,
+) -> Result<Reply<AuditHistory>> {
     guard::may_audit(&gateway, &caller)?;
     let run = run_id(&id)?;
     let redactor = &gateway.settings.redactor;
@@ -113,16 +98,11 @@ pub async fn run(
     }
     let mut prompts = Prompts::default();
     let tell = |placed: &LogEntry| {
-        let mut shown = event(run, placed, redactor);
-        if telling.prompts == Some(true)
-            && let Some(prompt) = prompts.of(&redaction::placed(redactor, placed))
-        {
-            shown["prompt"] = prompt;
-        }
-        shown
+        let whole = (query.prompts == Some(true)).then(|| prompts.of(&redaction::placed(redactor, placed)));
+        AuditEventView { prompt: whole.flatten().map(Box::new), ..event(run, placed, redactor) }
     };
     let events = history.events(tell);
-    Ok(Reply(json!({"run": line(&gateway, &mut summary), "events": events})))
+    Ok(Reply(AuditHistory { run: line(&gateway, &mut summary), events }))
 }
 
 fn verifier(gateway: &Gateway) -> Result<&Verifier> {
@@ -146,14 +126,14 @@ pub async fn verify_one(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller,
     Path(id): Path<String>,
-) -> Result<Reply<Value>> {
+) -> Result<Reply<RunVerification>> {
     guard::may_audit(&gateway, &caller)?;
     let run = run_id(&id)?;
     let verdict = verifier(&gateway)?.one(&gateway.broker, run).await?;
     if !verdict.anchored && verdict.chained + verdict.unchained == 0 && verdict.is_clean() {
         return Err(ApiError::unknown_run(&id));
     }
-    Ok(Reply(json!({"clean": verdict.is_clean(), "run": run, "verdict": verdict})))
+    Ok(Reply((run, verdict).into()))
 }
 
 /// A place among those who read every log.
@@ -165,11 +145,11 @@ fn turn(audits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit> {
 }
 
 /// `GET /api/audit/verify`.
-pub async fn verify_all(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Result<Reply<Value>> {
+pub async fn verify_all(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Result<Reply<Verification>> {
     guard::may_audit(&gateway, &caller)?;
     let _turn = turn(&gateway.audits)?;
     let report = verifier(&gateway)?.all(&gateway.broker, &|_, _| {}).await?;
-    Ok(Reply(json!({"clean": report.is_clean(), "report": report})))
+    Ok(Reply(report.into()))
 }
 
 /// `POST /api/audit/erase`: takes everything that was said out of a person's runs.
@@ -194,8 +174,9 @@ pub async fn erase(
 }
 
 /// The rest of the query of `GET /api/audit/export`, beside [`Selection`].
-#[derive(Deserialize)]
-pub struct Exporting {
+#[derive(Deserialize, schemars::JsonSchema)]
+pub struct ExportQuery {
+    /// What it is written in.
     format: Format,
 }
 
@@ -204,7 +185,7 @@ pub async fn export(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller,
     Asked(selection): Asked<Selection>,
-    Asked(Exporting { format }): Asked<Exporting>,
+    Asked(ExportQuery { format }): Asked<ExportQuery>,
 ) -> Result<Response> {
     guard::may_audit(&gateway, &caller)?;
     let turn = turn(&gateway.audits)?;
@@ -237,24 +218,16 @@ async fn lines(gateway: &Gateway, run: RunId, columns: &Columns, format: Format)
     let mut out = String::new();
     let redactor = &gateway.settings.redactor;
     for event in history(&gateway.broker, run, redactor).await?.told(redactor) {
-        columns.write(format, &event, &mut out);
+        columns.write(format, event, &mut out);
     }
     Ok(out.into())
-}
-
-/// The query of `GET /api/audit/events`.
-#[derive(Deserialize)]
-pub struct Watching {
-    workflow: Option<String>,
-    user: Option<String>,
-    run: Option<String>,
 }
 
 /// `GET /api/audit/events`: what happens now in all runs, or in those that are meant, as server-sent events.
 pub async fn events(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller,
-    Asked(watching): Asked<Watching>,
+    Asked(watching): Asked<AuditEventsQuery>,
 ) -> Result<Response> {
     guard::may_audit(&gateway, &caller)?;
     let only = watching.run.as_deref().map(run_id).transpose()?;
@@ -282,17 +255,16 @@ struct Whose {
 }
 
 /// An event as a watcher is sent it.
-fn shown(mut event: Value, whose: &Whose) -> Bytes {
-    event["workflow"] = json!(whose.workflow);
-    event["user"] = json!(whose.user);
-    events::event("record", None, &event.to_string())
+fn shown(event: AuditEventView, whose: &Whose) -> Bytes {
+    let (workflow, user) = (Some(whose.workflow.clone()), Some(whose.user.clone()));
+    events::event("record", None, &AuditEventView { workflow, user, ..event })
 }
 
 /// What one watcher is sent.
 struct Tail {
     gateway: Arc<Gateway>,
     heard: BoxStream<'static, Overheard>,
-    watching: Watching,
+    watching: AuditEventsQuery,
     only: Option<RunId>,
     whose: HashMap<RunId, Whose>,
     /// Large records that have come in part.
@@ -314,7 +286,7 @@ impl Tail {
                         Some(event) => event,
                         None => continue,
                     },
-                    Some(Overheard::Gap) => events::event("gap", None, "{}"),
+                    Some(Overheard::Gap) => events::event("gap", None, &EmptyEvent {}),
                     None => self.goodbye(),
                 },
                 () = shutdown.soft() => self.goodbye(),
@@ -327,7 +299,7 @@ impl Tail {
 
     fn goodbye(&mut self) -> Bytes {
         self.over = true;
-        events::event("goodbye", None, "{}")
+        events::event("goodbye", None, &EmptyEvent {})
     }
 
     /// The events of a record, if it is one that is watched and can be read.

@@ -3,7 +3,6 @@
 use std::fmt::Write;
 use std::sync::LazyLock;
 
-use axum::Json;
 use axum::http::header;
 use axum::response::{Html, IntoResponse};
 use base64::Engine as _;
@@ -19,6 +18,7 @@ h3{font:600 1rem ui-monospace,monospace;margin:.25rem 0}table{border-collapse:co
 td,th{padding:.2rem .8rem .2rem 0;text-align:left;vertical-align:top}pre{overflow-x:auto;padding:.75rem;border-radius:.5rem;\
 background:color-mix(in srgb,currentColor 7%,transparent)}code,pre{font:.875rem ui-monospace,monospace}b{text-transform:uppercase}";
 
+static DOCUMENT: LazyLock<String> = LazyLock::new(|| openapi::document().to_string());
 static PAGE: LazyLock<String> = LazyLock::new(|| render(&openapi::document()));
 
 static CSP: LazyLock<String> = LazyLock::new(|| {
@@ -29,8 +29,8 @@ static CSP: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// `GET /openapi.json`.
-pub async fn openapi() -> Json<Value> {
-    Json(openapi::document())
+pub async fn openapi() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], DOCUMENT.as_str())
 }
 
 /// `GET /docs`.

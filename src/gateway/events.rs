@@ -11,8 +11,8 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::auth::Caller;
@@ -25,17 +25,11 @@ use crate::gateway::{Gateway, projection};
 use crate::ids::RunId;
 use crate::metrics::{Open, metrics};
 use crate::problem::chain;
+use crate::protocol::api::{CaughtUpView, GoodbyeView, RunEventsQuery};
+use crate::protocol::log::Body;
 use crate::run;
 use crate::run::attach::{Attached, Seen, attach};
-use crate::run::record::Body;
 use crate::run::redaction;
-
-/// The query.
-#[derive(Deserialize)]
-pub struct From {
-    after: Option<u64>,
-    follow: Option<bool>,
-}
 
 /// `GET /api/runs/{id}/events`.
 pub async fn events(
@@ -43,12 +37,12 @@ pub async fn events(
     caller: Caller,
     headers: HeaderMap,
     Path(id): Path<String>,
-    Asked(from): Asked<From>,
+    Asked(query): Asked<RunEventsQuery>,
 ) -> Result<Response> {
     let run = run_id(&id)?;
     // A browser that connects again repeats its first address and adds this header: the header is the newer of the two.
     let after = match headers.get("last-event-id") {
-        None => from.after.unwrap_or(0),
+        None => query.after.unwrap_or(0),
         Some(value) => value.to_str().ok().and_then(|text| text.trim().parse().ok()).ok_or_else(|| {
             let message = "Last-Event-ID: must be the id of an event of this run (a number)";
             ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_last_event_id", message)
@@ -75,7 +69,7 @@ pub async fn events(
         attached,
         after,
         last: after,
-        follow: from.follow.unwrap_or(true),
+        follow: query.follow.unwrap_or(true),
         waiting: VecDeque::new(),
         _open: metrics().stream(),
         over: false,
@@ -148,16 +142,12 @@ impl Events {
                 self.gateway.unclaimed.saw(self.run, &placed);
                 let placed = redaction::placed(&self.gateway.settings.redactor, &placed);
                 if let Some(shown) = projection::record(&placed) {
-                    self.waiting.push_back(event(
-                        "record",
-                        Some(placed.seq),
-                        &serde_json::to_string(&shown).expect("a record is JSON"),
-                    ));
+                    self.waiting.push_back(event("record", Some(placed.seq), &shown));
                 }
             }
             Seen::Record(_) => {}
             Seen::CaughtUp { seq } => {
-                self.waiting.push_back(event("caught_up", None, &json!({"seq": seq}).to_string()));
+                self.waiting.push_back(event("caught_up", None, &CaughtUpView { seq }));
                 self.over |= !self.follow;
             }
             Seen::Delta(delta) => self.waiting.extend(pass_on(&delta)),
@@ -165,7 +155,7 @@ impl Events {
     }
 
     fn goodbye(&mut self) {
-        self.waiting.push_back(event("goodbye", None, &json!({"after": self.last}).to_string()));
+        self.waiting.push_back(event("goodbye", None, &GoodbyeView { after: self.last }));
         self.over = true;
     }
 
@@ -178,15 +168,20 @@ impl Events {
             }
             other => {
                 let error = ApiError::from(other);
-                self.waiting.push_back(event("error", None, &json!(error.body()).to_string()));
+                self.waiting.push_back(event("error", None, &error.body()));
                 self.over = true;
             }
         }
     }
 }
 
-/// An event in the format of server-sent events. `data` is one line.
-pub(super) fn event(name: &str, id: Option<u64>, data: &str) -> Bytes {
+/// An event in the format of server-sent events.
+pub(super) fn event(name: &str, id: Option<u64>, data: &impl Serialize) -> Bytes {
+    framed(name, id, &serde_json::to_string(data).expect("what is sent is JSON"))
+}
+
+/// The same, its data written already, in one line.
+fn framed(name: &str, id: Option<u64>, data: &str) -> Bytes {
     match id {
         Some(id) => format!("event: {name}\nid: {id}\ndata: {data}\n\n"),
         None => format!("event: {name}\ndata: {data}\n\n"),
@@ -199,9 +194,9 @@ fn pass_on(delta: &[u8]) -> Option<Bytes> {
     let text = std::str::from_utf8(delta).ok()?;
     if text.contains(['\n', '\r']) {
         let value: Value = crate::bounds::parse(delta).ok()?;
-        return Some(event("delta", None, &value.to_string()));
+        return Some(event("delta", None, &value));
     }
-    Some(event("delta", None, text))
+    Some(framed("delta", None, text))
 }
 
 #[cfg(test)]
@@ -210,7 +205,7 @@ mod tests {
 
     #[test]
     fn an_event_is_never_broken_by_what_it_carries() {
-        assert_eq!(event("record", Some(41), r#"{"a":1}"#), "event: record\nid: 41\ndata: {\"a\":1}\n\n");
+        assert_eq!(framed("record", Some(41), r#"{"a":1}"#), "event: record\nid: 41\ndata: {\"a\":1}\n\n");
         assert_eq!(pass_on(b"{\"text\":\"a\\nb\"}").unwrap(), "event: delta\ndata: {\"text\":\"a\\nb\"}\n\n");
         assert_eq!(pass_on(b"{\n\"text\": \"a\"}").unwrap(), "event: delta\ndata: {\"text\":\"a\"}\n\n");
         assert_eq!(pass_on(b"no\nJSON"), None);

@@ -15,6 +15,7 @@ use crate::gateway::body;
 use crate::gateway::error::ApiError;
 use crate::ids::RunId;
 use crate::problem::chain;
+use crate::protocol::api::{DiscoveredWorkflow, FastApiError, FirstFrame, InitiateWorkflow, WorkflowNames};
 
 /// The largest body of `initiate_workflow`. The socket takes the same parameters in a frame of at most this size.
 pub const LARGEST: usize = body::LARGEST;
@@ -25,12 +26,12 @@ const MOST_REPEATED: usize = 16 * 1024;
 pub async fn discovery(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Response {
     match gateway.known.all().await {
         Ok(known) => {
-            let names: Vec<Value> = known
-                .described()
-                .filter(|(name, _)| gateway.auth.may_start(&caller, name))
-                .map(|(name, description)| json!({"name": name, "description": description}))
-                .collect();
-            Json(names).into_response()
+            let found = known.described().filter(|(name, _)| gateway.auth.may_start(&caller, name));
+            let found = found.map(|(name, description)| DiscoveredWorkflow {
+                name: name.to_owned(),
+                description: description.to_owned(),
+            });
+            Json(found.collect::<Vec<_>>()).into_response()
         }
         Err(error) => {
             tracing::warn!("the workflows could not be listed: {}", chain(&error));
@@ -40,14 +41,14 @@ pub async fn discovery(State(gateway): State<Arc<Gateway>>, caller: Caller) -> R
 }
 
 /// `GET /`, as FastAgency's examples answer it.
-pub async fn workflows(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Result<Json<Value>, ApiError> {
+pub async fn workflows(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Result<Json<WorkflowNames>, ApiError> {
     let known = gateway.known.all().await?;
-    let named: Map<String, Value> = known
+    let workflows: Map<String, Value> = known
         .described()
         .filter(|(name, _)| gateway.auth.may_start(&caller, name))
         .map(|(name, description)| (name.to_owned(), json!(description)))
         .collect();
-    Ok(Json(json!({"Workflows": named})))
+    Ok(Json(WorkflowNames { workflows }))
 }
 
 /// `POST /fastagency/initiate_workflow`: makes an id, and starts nothing.
@@ -58,12 +59,12 @@ pub async fn initiate(caller: Caller, headers: HeaderMap, request: Request) -> R
     };
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     match check(&bytes, content_type) {
-        Ok((name, params)) => Json(json!({
-            "user_id": caller.user,
-            "workflow_uuid": RunId::random().dashed(),
-            "name": name,
-            "params": params,
-        }))
+        Ok(wanted) => Json(FirstFrame {
+            user_id: caller.user.as_ref().map(ToString::to_string),
+            workflow_uuid: RunId::random().dashed(),
+            name: wanted.workflow_name,
+            params: wanted.params,
+        })
         .into_response(),
         Err(problems) => detail(StatusCode::UNPROCESSABLE_ENTITY, Value::Array(problems)),
     }
@@ -71,11 +72,11 @@ pub async fn initiate(caller: Caller, headers: HeaderMap, request: Request) -> R
 
 /// An error as FastAPI writes it.
 pub fn detail(status: StatusCode, detail: Value) -> Response {
-    (status, Json(json!({"detail": detail}))).into_response()
+    (status, Json(FastApiError { detail })).into_response()
 }
 
-/// The name and parameters of a body, or what FastAPI would say about it.
-fn check(body: &[u8], content_type: Option<&str>) -> Result<(String, Map<String, Value>), Vec<Value>> {
+/// What a body says, or what FastAPI would say about it.
+fn check(body: &[u8], content_type: Option<&str>) -> Result<InitiateWorkflow, Vec<Value>> {
     if body.is_empty() {
         return Err(vec![problem("missing", json!(["body"]), "Field required", Value::Null)]);
     }
@@ -91,7 +92,6 @@ fn check(body: &[u8], content_type: Option<&str>) -> Result<(String, Map<String,
     if !body.is_object() {
         return Err(vec![not_an_object(body)]);
     }
-    let mut body = body;
     let mut problems = Vec::new();
     // FastAPI repeats what it was given with each problem. Of a large body that would be many times as much.
     let input = |value: &Value| if size <= MOST_REPEATED { value.clone() } else { Value::Null };
@@ -109,10 +109,11 @@ fn check(body: &[u8], content_type: Option<&str>) -> Result<(String, Map<String,
             Some(_) => {}
         }
     }
-    match (body["workflow_name"].take(), body["params"].take()) {
-        (Value::String(name), Value::Object(params)) if problems.is_empty() => Ok((name, params)),
-        _ => Err(problems),
+    if !problems.is_empty() {
+        return Err(problems);
     }
+    serde_json::from_value(body)
+        .map_err(|error| vec![problem("value_error", json!(["body"]), &error.to_string(), Value::Null)])
 }
 
 fn problem(kind: &str, loc: Value, message: &str, input: Value) -> Value {
@@ -146,8 +147,8 @@ mod tests {
     fn a_body_is_refused_as_fastapi_refuses_it() {
         let whole =
             json!({"workflow_name": "a", "workflow_uuid": "any", "user_id": null, "params": {"x": 1}, "more": 1});
-        let (name, params) = check(whole.to_string().as_bytes(), Some("application/json; charset=utf-8")).unwrap();
-        assert_eq!((name.as_str(), json!(params)), ("a", json!({"x": 1})));
+        let wanted = check(whole.to_string().as_bytes(), Some("application/json; charset=utf-8")).unwrap();
+        assert_eq!((wanted.workflow_name.as_str(), json!(wanted.params)), ("a", json!({"x": 1})));
         assert!(check(whole.to_string().as_bytes(), None).is_ok());
         let partial = json!({"workflow_name": 1, "workflow_uuid": "any", "user_id": []});
         assert_eq!(

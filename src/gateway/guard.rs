@@ -11,15 +11,17 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
-use serde::Deserialize;
 use serde_json::json;
 
 use crate::auth::session::VERSION_HEADER;
 use crate::auth::{Caller, Denied, origin};
-use crate::config::Auth;
+use crate::config::{Auth, AuthMode};
 use crate::gateway::error::ApiError;
 use crate::gateway::{Gateway, body, fastagency, sessions};
 use crate::metrics::metrics;
+use crate::protocol::api::{
+    AdminToken, AuthModeView, CallerView, CallingUserView, RedeemAdminLink, TokenType, TokenView,
+};
 
 /// What anybody may ask for: whether the gateway lives, what it can do, and a token.
 pub const OPEN: [&str; 5] = ["/healthz", "/readyz", "/openapi.json", "/docs", "/token"];
@@ -251,11 +253,12 @@ fn comes_from_here(gateway: &Gateway, method: &Method, headers: &HeaderMap) -> R
 
 /// `GET /api/me`: who calls, as this gateway knows him, and how callers prove who they are.
 pub async fn me(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Response {
-    let user = caller
-        .user
-        .as_ref()
-        .map(|user| json!({"name": user.as_str(), "groups": caller.groups, "admin": caller.is_admin}));
-    let mut response = Json(json!({"mode": gateway.auth.mode(), "user": user})).into_response();
+    let user = caller.user.as_ref().map(|user| CallingUserView {
+        name: user.as_str().to_owned(),
+        groups: caller.groups.clone(),
+        admin: caller.is_admin,
+    });
+    let mut response = Json(CallerView { mode: mode(&gateway.settings.auth.mode), user }).into_response();
     if let Some(version) = caller.version.as_deref().and_then(|version| HeaderValue::from_str(version).ok()) {
         // For the `ui`: what it begins now ends when this changes.
         response.headers_mut().insert(VERSION_HEADER, version);
@@ -263,18 +266,22 @@ pub async fn me(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Response
     response
 }
 
-/// The body of `POST /api/admin-link`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Redeemed {
-    code: String,
+fn mode(mode: &AuthMode) -> AuthModeView {
+    match mode {
+        AuthMode::None => AuthModeView::None,
+        AuthMode::Basic { .. } => AuthModeView::Basic,
+        AuthMode::ApiKey => AuthModeView::ApiKey,
+        AuthMode::Jwt(_) => AuthModeView::Jwt,
+        AuthMode::Oidc(_) => AuthModeView::Oidc,
+        AuthMode::TrustedHeader(_) => AuthModeView::TrustedHeader,
+    }
 }
 
 /// `POST /api/admin-link`: the token of this process for the code of its admin link, once.
 pub async fn admin_link(
     State(gateway): State<Arc<Gateway>>,
-    body::Json(Redeemed { code }): body::Json<Redeemed>,
-) -> Result<Json<serde_json::Value>, ApiError> {
+    body::Json(RedeemAdminLink { code }): body::Json<RedeemAdminLink>,
+) -> Result<Json<AdminToken>, ApiError> {
     let link = gateway.settings.admin_link.as_ref().filter(|_| !gateway.auth.asks());
     let Some(link) = link else {
         let words = "there is no admin link here: sign in as an admin or auditor";
@@ -283,7 +290,7 @@ pub async fn admin_link(
     match link.redeem(&code) {
         Some(token) => {
             tracing::info!("the admin link was opened");
-            Ok(Json(json!({"token": token})))
+            Ok(Json(AdminToken { token: token.to_owned() }))
         }
         None => {
             let words = "this admin link was opened before, or the gateway that printed it has ended";
@@ -319,7 +326,8 @@ pub async fn token(
     match gateway.auth.token(&user, &password, address).await {
         None => fastagency::detail(StatusCode::NOT_FOUND, json!("Not Found")),
         Some(Ok((token, lifetime))) => {
-            let answer = json!({"access_token": token, "token_type": "bearer", "expires_in": lifetime.as_secs()});
+            let answer =
+                TokenView { access_token: token, token_type: TokenType::Bearer, expires_in: lifetime.as_secs() };
             // A token is for whoever asked, not for a cache between (RFC 6749, 5.1).
             ([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response()
         }

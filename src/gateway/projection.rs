@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::gateway::markdown;
 use crate::message::{self, Content, Message};
 use crate::protocol::api::{EndedView, MessageView, RecordBodyView, RecordView};
-use crate::run::record::{Body, LogEntry, Outcome};
+use crate::protocol::log::{Body, LogEntry, Outcome};
 use crate::visible;
 
 /// A record, as the events of a run show it; `None` for what is nobody's business but the worker's.
@@ -127,7 +127,7 @@ mod tests {
     use crate::message::{MultipleChoice, TextInput};
     use crate::protocol::answer::{AnswerOutcome, AnswerRecord};
     use crate::protocol::failure::FailureKind;
-    use crate::run::record::{Created, Ended, Ending, Origin, Record, Usage, completed_message, started_message};
+    use crate::protocol::log::{Created, Ended, Ending, Origin, Record, Usage, completed_message, started_message};
 
     fn id<T: TryFrom<String>>(digit: char) -> T
     where

@@ -6,7 +6,6 @@ use std::time::Duration;
 use axum::Json as Reply;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
-use serde::Deserialize;
 use serde_json::Value;
 
 use crate::auth::{Caller, Scope};
@@ -21,13 +20,14 @@ use crate::gateway::starting::{Begun, Refused, Wanted, begin};
 use crate::ids::{MessageId, RunId, UserId};
 use crate::message::{Content, OTHER_DIGEST, check_answer};
 use crate::protocol::api::{
-    AnswerQuestion, LONGEST_REASON, LONGEST_TITLE, QuestionList, QuestionView, RenameRun, RunList, RunView, StartRun,
-    WorkflowList, WorkflowView,
+    AnswerQuestion, LISTED, LONGEST_REASON, LONGEST_TITLE, ListQuestionsQuery, ListRunsQuery, MOST_LISTED,
+    QuestionList, QuestionView, RemoveRunQuery, RenameRun, RunList, RunView, StartRun, StartRunQuery, WorkflowList,
+    WorkflowView,
 };
+use crate::protocol::log::{Body, Created, LogEntry, Record, Removal, Renamed};
 use crate::run;
 use crate::run::answer::{Accepted, Answer, Given};
 use crate::run::attach::{Seen, attach};
-use crate::run::record::{Body, Created, LogEntry, Record, Removal, Renamed};
 use crate::run::redaction;
 use crate::run::remove::remove;
 use crate::run::run_ref::RunRef;
@@ -36,14 +36,10 @@ use crate::visible::checked_line;
 
 /// The longest `?wait=`: proxies commonly give up after a minute.
 const LONGEST_WAIT: Duration = Duration::from_secs(55);
-/// How many runs a list shows unless it is asked for more or less.
-const LISTED: usize = 50;
-/// How many runs a list shows at most: what a person may look through.
-const MOST_LISTED: usize = 500;
 /// About how many bytes are left of a removed run, its reason aside: its tombstone, and a line for the audit.
 const TOMBSTONE: usize = 2048;
 /// The longest `Idempotency-Key`, in bytes; a UUID has 36.
-const LONGEST_KEY: usize = 255;
+pub const LONGEST_KEY: usize = 255;
 
 /// `GET /api/workflows`.
 pub async fn workflows(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Result<Reply<WorkflowList>> {
@@ -70,18 +66,12 @@ pub async fn workflows(State(gateway): State<Arc<Gateway>>, caller: Caller) -> R
     Ok(Reply(WorkflowList { workflows: native.chain(foreign).collect() }))
 }
 
-/// The query of `POST /api/runs`.
-#[derive(Deserialize)]
-pub struct Waiting {
-    wait: Option<f64>,
-}
-
 /// `POST /api/runs`.
 pub async fn create(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller,
     headers: HeaderMap,
-    Asked(Waiting { wait }): Asked<Waiting>,
+    Asked(StartRunQuery { wait }): Asked<StartRunQuery>,
     Json(new): Json<StartRun>,
 ) -> Result<(StatusCode, Reply<RunView>)> {
     let wait = match wait {
@@ -182,21 +172,11 @@ async fn wait_for_news(gateway: &Gateway, summary: &mut Summary, wait: Duration)
     }
 }
 
-/// The query of `GET /api/runs`.
-#[derive(Deserialize)]
-pub struct Filter {
-    state: Option<RunState>,
-    workflow: Option<String>,
-    search: Option<String>,
-    limit: Option<usize>,
-    everybody: Option<bool>,
-}
-
 /// `GET /api/runs`.
 pub async fn list(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller,
-    Asked(filter): Asked<Filter>,
+    Asked(filter): Asked<ListRunsQuery>,
 ) -> Result<Reply<RunList>> {
     let runs = if filter.everybody == Some(true) {
         if !gateway.auth.may_with_others(&caller, Act::See) {
@@ -222,7 +202,7 @@ fn may(gateway: &Gateway, caller: &Caller, act: Act, run: &Summary) -> bool {
 }
 
 /// Those that are asked for: waiting ones first, then the newest first.
-fn select(runs: Vec<Summary>, filter: &Filter) -> Vec<Summary> {
+fn select(runs: Vec<Summary>, filter: &ListRunsQuery) -> Vec<Summary> {
     let search = filter.search.as_deref().unwrap_or_default().trim().to_lowercase();
     let found = |run: &Summary| {
         let name = run.workflow.as_ref().map(|name| name.as_str()).unwrap_or_default();
@@ -239,19 +219,11 @@ fn select(runs: Vec<Summary>, filter: &Filter) -> Vec<Summary> {
     runs
 }
 
-/// The query of `GET /api/questions`.
-#[derive(Deserialize)]
-pub struct Asking {
-    workflow: Option<String>,
-    limit: Option<usize>,
-    everybody: Option<bool>,
-}
-
 /// `GET /api/questions`: what the caller's runs wait for, or all that he may answer, the oldest question first.
 pub async fn questions(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller,
-    Asked(asking): Asked<Asking>,
+    Asked(asking): Asked<ListQuestionsQuery>,
 ) -> Result<Reply<QuestionList>> {
     let mut runs = if asking.everybody == Some(true) {
         if !gateway.auth.may_with_others(&caller, Act::Answer) {
@@ -387,18 +359,12 @@ pub async fn rename(
     Ok(Reply(RunView::from(&Summary { title, ..found.summary_for(&caller) })))
 }
 
-/// The query of `DELETE /api/runs/{id}`.
-#[derive(Deserialize)]
-pub struct Removing {
-    reason: Option<String>,
-}
-
 /// `DELETE /api/runs/{id}`. Who removed it, when and why is kept, with what the run was.
 pub async fn delete(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller,
     Path(id): Path<String>,
-    Asked(Removing { reason }): Asked<Removing>,
+    Asked(RemoveRunQuery { reason }): Asked<RemoveRunQuery>,
 ) -> Result<StatusCode> {
     let run = run_id(&id)?;
     let found = look_up(&gateway, run, &caller).await?;
@@ -519,14 +485,13 @@ mod tests {
             run('2', 2, RunState::Ended, "circles"),
             run('3', 3, RunState::Running, "squares"),
         ];
-        let filter = |state, search: &str, limit| Filter {
+        let filter = |state, search: &str, limit| ListRunsQuery {
             state,
-            workflow: None,
             search: Some(search.into()),
             limit,
-            everybody: None,
+            ..ListRunsQuery::default()
         };
-        let ids = |filter: Filter| -> Vec<String> {
+        let ids = |filter: ListRunsQuery| -> Vec<String> {
             select(all.clone(), &filter).iter().map(|run| run.id.to_string()[..1].to_owned()).collect()
         };
         assert_eq!(ids(filter(None, "", None)), ["1", "3", "2"]);
@@ -535,7 +500,7 @@ mod tests {
         assert_eq!(ids(filter(None, "lesson", Some(2))), ["1", "3"]);
         assert_eq!(ids(filter(None, "33333333-3333", None)), ["3"]);
         assert_eq!(ids(filter(None, "nothing", None)), [""; 0]);
-        let other = Filter { workflow: Some("les".into()), ..filter(None, "", None) };
+        let other = ListRunsQuery { workflow: Some("les".into()), ..filter(None, "", None) };
         assert!(ids(other).is_empty());
     }
 }

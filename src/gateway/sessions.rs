@@ -25,6 +25,7 @@ use crate::gateway::body::Json;
 use crate::gateway::error::{ApiError, Result};
 use crate::ids::hex;
 use crate::lifecycle::Shutdown;
+use crate::protocol::api::EndSession;
 
 /// What the keys of ended sessions begin with.
 const ENDED: &str = "ended";
@@ -272,17 +273,12 @@ async fn until(moment: u64) {
     }
 }
 
-/// The body of `POST /api/session/end`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct End {
-    /// How long the session would have counted, in seconds.
-    #[serde(default)]
-    lifetime: Option<u64>,
-}
-
 /// `POST /api/session/end`: what the request belongs to, a session of the page or a token of ours, counts nowhere any more.
-pub async fn end(State(gateway): State<Arc<Gateway>>, caller: Caller, Json(end): Json<End>) -> Result<StatusCode> {
+pub async fn end(
+    State(gateway): State<Arc<Gateway>>,
+    caller: Caller,
+    Json(end): Json<EndSession>,
+) -> Result<StatusCode> {
     if caller.session.is_none() && caller.token.is_none() {
         let words = "there is nothing to end: the request belongs to no session, and shows no token of this gateway";
         return Err(ApiError::new(StatusCode::CONFLICT, "no_session", words));

@@ -18,8 +18,8 @@ use crate::gateway::limits::{StartRefused, TooMany};
 use crate::ids::{Name, RunId, UserId, user_token};
 use crate::lifecycle::Shutdown;
 use crate::metrics::metrics;
+use crate::protocol::log::{Body, Created, LogEntry, Origin};
 use crate::redact::Redactor;
-use crate::run::record::{Body, Created, LogEntry, Origin};
 use crate::run::redaction;
 use crate::run::start::{Start, Started};
 use crate::run::summary::Summary;
@@ -191,7 +191,7 @@ async fn initiate(gateway: &Gateway, run: RunId, created: &Created) -> run::Resu
                 &gateway.broker,
                 &gateway.settings.redactor,
                 run,
-                crate::run::record::Ending::Failed,
+                crate::protocol::log::Ending::Failed,
                 Some(reason),
             )
             .await

@@ -103,8 +103,9 @@ pub struct Reply {
 }
 
 /// What one request used; 0 where a server did not say.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default)]
+#[schemars(rename = "ModelUsage")]
 pub struct Usage {
     /// Tokens read, those of the cache included.
     pub prompt_tokens: u64,
@@ -121,6 +122,7 @@ pub struct Usage {
     pub reasoning_tokens: u64,
     /// What they cost by the price table; nothing where the model has no price.
     #[serde(skip_serializing_if = "Usd::is_zero")]
+    #[schemars(with = "f64")]
     pub cost_usd: Usd,
 }
 

@@ -36,7 +36,6 @@ pub enum Seen {
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct Delta {
     /// The message that it will be.
-    #[schemars(with = "String")]
     pub message: crate::ids::MessageId,
     /// Counts from 1; a later attempt replaces the text of an earlier one.
     pub attempt: u32,

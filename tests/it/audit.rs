@@ -712,7 +712,7 @@ async fn what_a_removed_run_was_is_kept_proven_and_parted_from_its_person() {
         let renamed = Renamed { by: Some(ann.clone()), at: SystemClock.now(), dropped: 0 };
         run::summary::rename(&broker, Some(&ann), run, Some("annstitle"), renamed).await.unwrap();
         let told = history(&broker, run, &redactor()).await.unwrap().told(&redactor());
-        let last = told.last().unwrap();
+        let last = json!(told.last().unwrap());
         assert_eq!((&last["kind"], &last["by"], &last["to"]), (&json!("renamed"), &json!("ann"), &json!("annstitle")));
         let created = run::created(&broker, run).await.unwrap().unwrap();
         let removal = Removal { by: Some("ann".into()), reason: Some("a mistake".into()), ..Removal::default() };
@@ -720,6 +720,7 @@ async fn what_a_removed_run_was_is_kept_proven_and_parted_from_its_person() {
 
         let told = history(&broker, run, &redactor()).await.unwrap().told(&redactor());
         let [event] = told.as_slice() else { panic!("{told:?}") };
+        let event = json!(event);
         assert_eq!(
             (&event["kind"], &event["by"], &event["reason"]),
             (&json!("removed"), &json!("ann"), &json!("a mistake"))

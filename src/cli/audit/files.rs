@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 
 use super::which::Which;
 use super::{Source, find, unknown, unreachable};
@@ -19,7 +20,7 @@ use crate::cli::outcome::CliError;
 use crate::clock::{Clock, SystemClock};
 use crate::console::plain;
 use crate::ids::{RunId, UserId};
-use crate::protocol::api::LONGEST_REASON;
+use crate::protocol::api::{AuditEventView, LONGEST_REASON, RunVerification, Verification};
 use crate::protocol::log::Erasure;
 use crate::redact::Redactor;
 use crate::run::redaction;
@@ -145,7 +146,7 @@ impl Export {
             let history = audit::history(broker, run, redactor).await?;
             history.unreadable.iter().for_each(|unread| bar.suspend(|| eprintln!("{}", unread.why)));
             for event in history.told(redactor) {
-                columns.write(format, &event, &mut lines);
+                columns.write(format, event, &mut lines);
             }
             if let Err(error) = out.write_all(lines.as_bytes()) {
                 return Ok(Err(error));
@@ -178,30 +179,22 @@ impl Verify {
                 Ok(ExitCode::from(CANNOT_TELL))
             }
             Source::Broker { broker, verifier: Some(verifier), .. } => match of_broker(broker, verifier, run).await {
-                Ok(Found::One(run, verdict)) => Ok(say_one(run, &verdict, as_json)),
-                Ok(Found::All(report)) => Ok(say_all(&report, as_json)),
+                Ok(found) => Ok(found.say(as_json)),
                 Err(error) => {
                     eprintln!("cannot verify: {}", crate::problem::chain(&error));
                     Ok(ExitCode::from(CANNOT_TELL))
                 }
             },
             Source::Gateway(client) => {
-                let path = run.map_or_else(|| "verify".to_owned(), |run| format!("runs/{run}/verify"));
-                let answer: Value = match client.audit(&path).await {
-                    Ok(answer) => answer,
+                let found = match run {
+                    Some(run) => client.verify(run).await.map(|found| Found::One(run, found.verdict)),
+                    None => client.verify_all().await.map(|found| Found::All(found.report)),
+                };
+                match found {
+                    Ok(found) => Ok(found.say(as_json)),
                     Err(error) => {
                         eprintln!("cannot verify: {}", plain(&error.to_string()));
-                        return Ok(ExitCode::from(CANNOT_TELL));
-                    }
-                };
-                match run {
-                    Some(run) => {
-                        let verdict = serde_json::from_value(answer["verdict"].clone()).context("an odd answer")?;
-                        Ok(say_one(run, &verdict, as_json))
-                    }
-                    None => {
-                        let report = serde_json::from_value(answer["report"].clone()).context("an odd answer")?;
-                        Ok(say_all(&report, as_json))
+                        Ok(ExitCode::from(CANNOT_TELL))
                     }
                 }
             }
@@ -212,6 +205,15 @@ impl Verify {
 enum Found {
     One(RunId, Verdict),
     All(Report),
+}
+
+impl Found {
+    fn say(self, as_json: bool) -> ExitCode {
+        match self {
+            Found::One(run, verdict) => say_one(run, verdict, as_json),
+            Found::All(report) => say_all(report, as_json),
+        }
+    }
 }
 
 async fn of_broker(broker: &Broker, verifier: &Verifier, run: Option<RunId>) -> Result<Found, verify::Error> {
@@ -229,9 +231,8 @@ async fn of_broker(broker: &Broker, verifier: &Verifier, run: Option<RunId>) -> 
     Ok(Found::All(report))
 }
 
-fn print_json(value: &Value) -> bool {
-    println!("{value}");
-    true
+fn print_json(value: &impl Serialize) {
+    println!("{}", json!(value));
 }
 
 /// 0: all is as it was written; 1: something is not; 2: it cannot be told of all of it.
@@ -243,10 +244,11 @@ fn code(is_as_written: bool, is_readable: bool) -> ExitCode {
     }
 }
 
-fn say_one(run: RunId, verdict: &Verdict, as_json: bool) -> ExitCode {
+fn say_one(run: RunId, verdict: Verdict, as_json: bool) -> ExitCode {
     if as_json {
-        print_json(&json!({"clean": verdict.is_clean(), "run": run, "verdict": verdict}));
-        return code(verdict.findings.is_empty(), verdict.unreadable.is_empty());
+        let exit = code(verdict.findings.is_empty(), verdict.unreadable.is_empty());
+        print_json(&RunVerification::from((run, verdict)));
+        return exit;
     }
     say_findings(run, &verdict.findings);
     say_unreadable(&verdict.unreadable);
@@ -280,10 +282,11 @@ fn say_unreadable(unreadable: &[verify::Finding]) {
     unreadable.iter().for_each(|finding| println!("{}", plain(&finding.what)));
 }
 
-fn say_all(report: &Report, as_json: bool) -> ExitCode {
+fn say_all(report: Report, as_json: bool) -> ExitCode {
     if as_json {
-        print_json(&json!({"clean": report.is_clean(), "report": report}));
-        return code(report.is_as_written(), report.unreadable.is_empty());
+        let exit = code(report.is_as_written(), report.unreadable.is_empty());
+        print_json(&Verification::from(report));
+        return exit;
     }
     report.anchors_wrong.iter().for_each(|wrong| println!("anchors: {wrong}"));
     report.tampered.iter().for_each(|(run, findings)| say_findings(*run, findings));
@@ -337,40 +340,38 @@ impl Erase {
             Source::Broker { broker, keep_evidence, .. } => {
                 let by = std::env::var("USER").ok().filter(|name| !name.is_empty());
                 let erasure = Erasure { by, reason, at: SystemClock.now() };
-                json!(audit::erase::erase(broker, &user, &erasure, *keep_evidence).await?)
+                audit::erase::erase(broker, &user, &erasure, *keep_evidence).await?
             }
             Source::Gateway(client) => client.erase(user.as_str(), &reason).await.map_err(unreachable)?,
         };
-        let count = |what: &str| erased[what].as_array().map_or(0, Vec::len);
-        let (gone, left, elsewhere) = (count("erased"), count("not_ended"), count("answered_elsewhere"));
-        let removed = count("removed");
+        let left = erased.not_ended.len();
         if as_json {
             print_json(&erased);
             return Ok(code(left == 0, true));
         }
-        println!("{gone} runs were erased");
-        if removed > 0 {
+        println!("{} runs were erased", erased.erased.len());
+        if !erased.removed.is_empty() {
+            let removed = erased.removed.len();
             println!("{removed} runs were removed before; what is left of them names this user no more");
         }
-        if let Some(within) = erased["cleaned_within_secs"].as_u64() {
+        if let Some(within) = erased.cleaned_within_secs {
             println!(
                 "their words are removed from the NATS server within {within} s, once a worker with nats.cleaner runs"
             );
         }
-        let ids = |what: &str| -> String {
-            let ids = erased[what].as_array().into_iter().flatten().filter_map(Value::as_str);
-            ids.collect::<Vec<_>>().join(", ")
-        };
-        if elsewhere > 0 {
-            println!("{elsewhere} runs of others hold answers of this user, which stay: {}", ids("answered_elsewhere"));
+        let ids = |runs: &[RunId]| runs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let elsewhere = &erased.answered_elsewhere;
+        if !elsewhere.is_empty() {
+            let count = elsewhere.len();
+            println!("{count} runs of others hold answers of this user, which stay: {}", ids(elsewhere));
         }
         if left > 0 {
-            println!("{left} runs were cancelled and have not ended yet; erase again later: {}", ids("not_ended"));
+            let runs = ids(&erased.not_ended);
+            println!("{left} runs were cancelled and have not ended yet; erase again later: {runs}");
         }
-        let unreadable = count("unreadable");
-        if unreadable > 0 {
+        if !erased.unreadable.is_empty() {
             let words = "runs cannot be read, and may hold something of this user; an admin can remove them";
-            println!("{unreadable} {words}: {}", ids("unreadable"));
+            println!("{} {words}: {}", erased.unreadable.len(), ids(&erased.unreadable));
         }
         Ok(code(left == 0, true))
     }
@@ -379,9 +380,11 @@ impl Erase {
 /// Prints every request to a model in a run, each as one JSON object.
 pub(super) async fn prompts(run: RunId, source: &Source) -> Result<io::Result<()>, CliError> {
     let mut out = io::stdout().lock();
-    let mut print = |key: &Value, seq: &Value, mut prompt: Value| {
-        prompt["key"] = key.clone();
-        prompt["seq"] = seq.clone();
+    let mut print = |event: AuditEventView| {
+        let (seq, asked) = (event.seq, event.body.key().cloned());
+        let Some(mut prompt) = event.prompt.map(|prompt| json!(prompt)) else { return Ok(()) };
+        prompt["key"] = json!(asked);
+        prompt["seq"] = json!(seq);
         writeln!(out, "{prompt}")
     };
     match source {
@@ -394,18 +397,15 @@ pub(super) async fn prompts(run: RunId, source: &Source) -> Result<io::Result<()
             looked.unreadable.iter().for_each(|unread| eprintln!("{}", unread.why));
             for placed in looked.records {
                 let placed = redaction::placed(redactor, &placed);
-                let event = audit::event(run, &placed, redactor);
-                if let Some(prompt) = prompts.of(&placed)
-                    && let Err(error) = print(&event["key"], &event["seq"], prompt)
-                {
+                let prompt = prompts.of(&placed).map(Box::new);
+                if let Err(error) = print(AuditEventView { prompt, ..audit::event(run, &placed, redactor) }) {
                     return Ok(Err(error));
                 }
             }
         }
         Source::Gateway(client) => {
-            let told: Value = client.audit(&format!("runs/{run}?prompts=true")).await.map_err(unreachable)?;
-            for event in told["events"].as_array().into_iter().flatten().filter(|event| event["prompt"].is_object()) {
-                if let Err(error) = print(&event["key"], &event["seq"], event["prompt"].clone()) {
+            for event in client.history(run, true).await.map_err(unreachable)?.events {
+                if let Err(error) = print(event) {
                     return Ok(Err(error));
                 }
             }

@@ -21,13 +21,13 @@ use crate::broker::{Broker, Shelf, embedded};
 use crate::cli::outcome::CliError;
 use crate::cli::{Common, project};
 use crate::client::event::Event;
-use crate::client::{self, Client, Filter};
+use crate::client::{self, Client};
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
 use crate::console::plain;
 use crate::console::timeline::{self, Entry};
 use crate::ids::{Name, RunId, UserId, WorkerId};
-use crate::protocol::api::{AuditRunView, RunQuestionView, RunView};
+use crate::protocol::api::{AuditRunView, ListRunsQuery, MOST_LISTED, RunQuestionView, RunView};
 use crate::protocol::log::Ending;
 use crate::redact::Redactor;
 use crate::run::attach::{Seen, attach, plain as read_log};
@@ -114,8 +114,6 @@ enum Source {
 const UNPRINTED: usize = 256;
 /// How often new runs are looked for at most.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// What a gateway lists at most.
-const MOST_LISTED: usize = 500;
 
 impl Audit {
     pub(super) async fn run(self, common: Common) -> Result<ExitCode, CliError> {
@@ -335,7 +333,7 @@ async fn heads(source: &Source) -> Result<Vec<(Row, u64)>, CliError> {
             Ok(list_all(broker).await?.into_iter().map(shown).collect())
         }
         Source::Gateway(client) => {
-            let filter = Filter { limit: Some(MOST_LISTED), ..Filter::default() };
+            let filter = ListRunsQuery { limit: Some(MOST_LISTED), ..ListRunsQuery::default() };
             Ok(client.list(&filter).await.map_err(unreachable)?.into_iter().map(|run| (Row::from(run), 0)).collect())
         }
     }

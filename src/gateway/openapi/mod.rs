@@ -1,5 +1,6 @@
 //! `/openapi.json`: the whole interface in one place, as `docs/reference/api.md` tells it in words. A test holds it and the route table
-//! together.
+//! together. Here is what each operation does and which types it reads and sends; what is in them their types say
+//! ([`crate::protocol::api`]).
 
 use serde_json::{Map, Value, json};
 
@@ -9,48 +10,46 @@ mod audit;
 mod fastagency;
 mod parts;
 mod runs;
-mod schemas;
 mod service;
 
-use parts::problem;
-use schemas::schemas;
+use parts::Operation;
+
+/// What is described together: its name, what it is, and its operations.
+type Tag = (&'static str, &'static str, fn() -> Vec<Operation>);
+
+const TAGS: [Tag; 4] = [
+    ("runs", "Our own interface: runs with exact resume, answers by question, history.", runs::operations),
+    ("audit", "What happened in everybody's runs, for auditors.", audit::operations),
+    ("fastagency", "FastAgency's own endpoints, for its clients.", fastagency::operations),
+    ("service", "Health and description of the gateway.", service::operations),
+];
+
+/// How any operation may answer where callers are asked who they are.
+const TO_CALLERS: [(u16, &str); 4] = [
+    (401, "`unauthorized`: authentication is required, or it failed"),
+    (403, "`forbidden`: this page, or this user, may not"),
+    (429, "`too_many_requests`: too often, or wrong too often; `Retry-After` says how long to wait"),
+    (503, "`auth_unavailable`, `broker_unavailable` or `broker_full`: try again"),
+];
+
+/// How any operation of `/api` may answer that reads JSON.
+const TO_JSON: [(u16, &str); 4] = [
+    (400, "`malformed_json`: the body is no JSON; `incomplete_body`"),
+    (408, "`request_timeout`: the body did not come in time"),
+    (413, "`too_large`: the body is larger than 2 MiB, or than what can be stored"),
+    (415, "`unsupported_media_type`: the body is not sent as JSON in UTF-8, or compressed"),
+];
 
 /// The description.
 pub fn document() -> Value {
     let mut paths = Map::new();
-    for (method, path, operation) in operations() {
-        let entry = paths.entry(path).or_insert_with(|| json!({}));
-        let mut operation = operation;
-        if guard::OPEN.contains(&path) {
-            operation["security"] = json!([]);
-        } else if let Some(responses) = operation["responses"].as_object_mut() {
-            let fastagencys = path.starts_with("/fastagency/");
-            for (status, words) in [
-                ("401", "`unauthorized`: authentication is required, or it failed"),
-                ("403", "`forbidden`: this page, or this user, may not"),
-                ("429", "`too_many_requests`: too often, or wrong too often; `Retry-After` says how long to wait"),
-                ("503", "`auth_unavailable`, `broker_unavailable` or `broker_full`: try again"),
-            ] {
-                let told = if fastagencys { json!({"description": words}) } else { problem(words) };
-                responses.entry(status).or_insert(told);
-            }
-        }
-        let reads_json = operation["requestBody"]["content"].get("application/json").is_some();
-        if let Some(responses) = operation["responses"].as_object_mut()
-            && reads_json
-            && !path.starts_with("/fastagency/")
-        {
-            for (status, words) in [
-                ("400", "`malformed_json`: the body is no JSON; `incomplete_body`"),
-                ("408", "`request_timeout`: the body did not come in time"),
-                ("413", "`too_large`: the body is larger than 2 MiB, or than what can be stored"),
-                ("415", "`unsupported_media_type`: the body is not sent as JSON, or compressed"),
-            ] {
-                responses.entry(status).or_insert_with(|| problem(words));
-            }
-        }
-        if let Some(entry) = entry.as_object_mut() {
-            entry.insert(method.to_owned(), operation);
+    let mut schemas = Map::new();
+    for (tag, _, operations) in TAGS {
+        for operation in operations() {
+            let (method, path) = (operation.method, operation.path);
+            let (described, named) = with_what_all_answer(operation).described(tag);
+            schemas.extend(named);
+            paths.entry(path).or_insert_with(|| json!({}))[method] = described;
         }
     }
     json!({
@@ -60,14 +59,9 @@ pub fn document() -> Value {
             "version": env!("CARGO_PKG_VERSION"),
             "description": "Multi-agent workflows as durable runs: start one, follow it, answer its questions.",
         },
-        "tags": [
-            {"name": "runs", "description": "Our own interface: runs with exact resume, answers by question, history."},
-            {"name": "audit", "description": "What happened in everybody's runs, for auditors."},
-            {"name": "fastagency", "description": "FastAgency's own endpoints, for its clients."},
-            {"name": "service", "description": "Health and description of the gateway."},
-        ],
+        "tags": TAGS.map(|(name, words, _)| json!({"name": name, "description": words})),
         "paths": paths,
-        "components": {"schemas": schemas(), "securitySchemes": {
+        "components": {"schemas": schemas, "securitySchemes": {
             "password": {"type": "http", "scheme": "basic", "description": "auth.mode: basic"},
             "token": {"type": "http", "scheme": "bearer", "description": "A token (auth.mode: jwt, or from POST /token), or a key"},
             "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "A key"},
@@ -77,17 +71,18 @@ pub fn document() -> Value {
     })
 }
 
-/// A method, a path, and what they do.
-type Operation = (&'static str, &'static str, Value);
-
-fn operations() -> Vec<Operation> {
-    let mut all = runs::runs();
-    all.extend(runs::one_run());
-    all.extend(audit::audit());
-    all.extend(audit::overview());
-    all.extend(fastagency::fastagency());
-    all.extend(service::service());
-    all
+fn with_what_all_answer(operation: Operation) -> Operation {
+    let is_fastagencys = operation.path.starts_with("/fastagency/");
+    if guard::OPEN.contains(&operation.path) {
+        return operation.open_to_all();
+    }
+    let told = |operation: Operation, (status, words): (u16, &str)| match operation.knows(status) {
+        true => operation,
+        false if is_fastagencys => operation.says(status, words),
+        false => operation.refuses(status, words),
+    };
+    let more = if operation.reads_json() && !is_fastagencys { &TO_JSON[..] } else { &[] };
+    TO_CALLERS.iter().chain(more).copied().fold(operation, told)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ const BEGIN: &str =
 const END: &str = " * Here end the types from the schemas.\n";
 
 /// The schemas that the page names, and what it calls them. What they refer to besides is written in place.
-const NAMED: [(&str, &str); 9] = [
+const NAMED: [(&str, &str); 13] = [
     ("Within", "Within"),
     ("Message", "Message"),
     ("Usage", "Usage"),
@@ -23,6 +23,10 @@ const NAMED: [(&str, &str); 9] = [
     ("RunState", "RunState"),
     ("RunOutcome", "RunOutcome"),
     ("Run", "Run"),
+    ("AuditRun", "AuditRun"),
+    ("AuditEvent", "AuditEvent"),
+    ("Overview", "Overview"),
+    ("Worker", "Worker"),
 ];
 
 /// A property of all alternatives of an object together.
@@ -134,8 +138,19 @@ impl<'a> Writer<'a> {
 }
 
 impl Property {
+    /// The types of all alternatives, each once; what may be null says so at its end.
     fn kind(&self) -> String {
-        self.types.iter().map(String::as_str).collect::<Vec<_>>().join(" | ")
+        let mut kinds: Vec<&str> = Vec::new();
+        for kind in &self.types {
+            let parts: Vec<&str> = if kind.contains('{') { vec![kind.as_str()] } else { kind.split(" | ").collect() };
+            parts.into_iter().for_each(|part| {
+                if !kinds.contains(&part) {
+                    kinds.push(part)
+                }
+            });
+        }
+        kinds.sort_by_key(|kind| *kind == "null");
+        kinds.join(" | ")
     }
 }
 

@@ -4,9 +4,10 @@
  * audit may open it (docs/how-to/operate.md). It asks again when the audit's live tail says that something has happened, and every
  * few seconds in any case; nothing is kept here.
  *
- * @typedef {{id: string, workflow: string, title: string | null, state: string, outcome: string | null, user: string | null,
- *   worker?: string | null, question?: {prompt: string} | null, created_at: string, updated_at: string, removed?: object}} Run
- * @typedef {Record<string, any>} Event   what happened in a run; `kind` says what
+ * @typedef {import('./gateway/api.js').AuditRun} Run
+ * @typedef {import('./gateway/api.js').AuditEvent} Event
+ * @typedef {import('./gateway/api.js').Overview} Overview
+ * @typedef {import('./gateway/api.js').Worker} Worker
  */
 
 import { ApiError, getConfig, refusalOf, request, setAdminToken, wordsOf } from './gateway/api.js';
@@ -73,6 +74,12 @@ async function fetchRuns() {
   return { runs, next };
 }
 
+/** @returns {Promise<Overview>} */
+const fetchOverview = () => call('/api/overview');
+
+/** @returns {Promise<Worker[]>} */
+const fetchWorkers = async () => (await call('/api/workers')).workers;
+
 /** Shows everything as it is now. One refresh at a time: a call during a refresh starts one more after it. */
 async function refresh() {
   if (isClosed) return;
@@ -82,15 +89,16 @@ async function refresh() {
   }
   asking = true;
   try {
-    const [{ runs, next }, overview, { workers }] = await Promise.all([fetchRuns(), call('/api/overview'), call('/api/workers')]);
-    trouble.textContent = overview.warnings?.join(' ') ?? '';
+    const [{ runs, next }, overview, workers] = await Promise.all([fetchRuns(), fetchOverview(), fetchWorkers()]);
+    trouble.textContent = overview.warnings.join(' ');
     drawFigures(overview, workers);
     drawRuns(runs, next);
     drawQuestions(overview.questions);
     drawWorkers(workers);
     drawQueue(overview.queue);
-    drawCosts(byId('cost-by-workflow', HTMLElement), overview.costs.by_workflow, 'workflow');
-    drawCosts(byId('cost-by-user', HTMLElement), overview.costs.by_user, 'user');
+    const { by_workflow: workflows, by_user: users } = overview.costs;
+    drawCosts(byId('cost-by-workflow', HTMLElement), 'Workflow', workflows.map((cost) => ({ ...cost, name: cost.workflow })));
+    drawCosts(byId('cost-by-user', HTMLElement), 'User', users.map((cost) => ({ ...cost, name: cost.user })));
     suggest(overview);
     if (opened) await drawTimeline(opened);
   } catch (error) {
@@ -118,10 +126,10 @@ function put(parent, children) {
   if (held) /** @type {HTMLElement | null} */ (parent.querySelector(`[data-key="${CSS.escape(held)}"]`))?.focus();
 }
 
-/** @param {any} overview @param {any[]} workers */
+/** @param {Overview} overview @param {Worker[]} workers */
 function drawFigures({ runs, outcomes, queue, questions, costs }, workers) {
-  const waiting = queue.reduce((/** @type {number} */ sum, /** @type {any} */ line) => sum + line.waiting, 0);
-  const spent = costs.by_workflow.reduce((/** @type {number} */ sum, /** @type {any} */ line) => sum + line.cost_usd, 0);
+  const waiting = queue.reduce((sum, line) => sum + line.waiting, 0);
+  const spent = costs.by_workflow.reduce((sum, line) => sum + line.cost_usd, 0);
   /** @type {[string, string | number, boolean?][]} */
   const figures = [
     ['running', runs.running], ['queued', runs.queued], ['open questions', questions.open], ['jobs waiting', waiting],
@@ -149,7 +157,7 @@ function drawRuns(runs, next) {
   }
 }
 
-/** @param {{open: number, oldest: any[]}} questions */
+/** @param {Overview['questions']} questions */
 function drawQuestions({ open, oldest }) {
   const lines = oldest.map((question) => h('li', null,
     h('button', { type: 'button', class: 'run-link', dir: 'auto', 'data-key': `question-${question.run}`, 'data-run': question.run }, question.prompt || 'A question'),
@@ -158,7 +166,7 @@ function drawQuestions({ open, oldest }) {
   put(byId('questions', HTMLElement), lines.length ? lines : [h('li', { class: 'muted' }, 'Nothing waits for anybody.')]);
 }
 
-/** @param {any[]} workers */
+/** @param {Worker[]} workers */
 function drawWorkers(workers) {
   const lines = workers.map((worker) => h('li', null,
     h('strong', { title: worker.id }, short(worker.id)), ` ${worker.runs} of ${worker.max_runs} runs`,
@@ -176,26 +184,27 @@ function drawWorkers(workers) {
   }
 }
 
-/** @param {any[]} queue */
+/** @param {Overview['queue']} queue */
 function drawQueue(queue) {
   const busy = queue.filter((line) => line.waiting || line.taken);
   const lines = busy.map((line) => h('li', null, `${line.workflow}: ${line.waiting} waiting, ${line.taken} with workers`));
   put(byId('queue', HTMLElement), lines.length ? lines : [h('li', { class: 'muted' }, 'It is empty.')]);
 }
 
-/** @param {HTMLElement} place @param {any[]} costs @param {string} key */
-function drawCosts(place, costs, key) {
+/** @param {HTMLElement} place @param {string} of @param {{name: string | null, runs: number, tokens: number, cost_usd: number}[]} costs */
+function drawCosts(place, of, costs) {
   const lines = costs.map((cost) => h('tr', null,
-    h('td', null, cost[key] ?? '—'), h('td', { class: 'number' }, cost.runs), h('td', { class: 'number' }, cost.tokens.toLocaleString('en')),
+    h('td', null, cost.name ?? '—'), h('td', { class: 'number' }, cost.runs), h('td', { class: 'number' }, cost.tokens.toLocaleString('en')),
     h('td', { class: 'number' }, dollars(cost.cost_usd))));
-  const head = h('thead', null, h('tr', null, h('th', { scope: 'col' }, key === 'user' ? 'User' : 'Workflow'), ...['Runs', 'Tokens', 'Cost'].map((name) => h('th', { scope: 'col', class: 'number' }, name))));
+  const head = h('thead', null, h('tr', null, h('th', { scope: 'col' }, of), ...['Runs', 'Tokens', 'Cost'].map((name) => h('th', { scope: 'col', class: 'number' }, name))));
   put(place, [h('table', { class: 'admin-table' }, head, h('tbody', null, ...lines))]);
 }
 
-/** What the filters can be filled with. @param {any} overview */
+/** What the filters can be filled with. @param {Overview} overview */
 function suggest({ costs }) {
-  for (const [list, lines, key] of /** @type {[string, any[], string][]} */ ([['workflows', costs.by_workflow, 'workflow'], ['users', costs.by_user, 'user']])) {
-    put(byId(list, HTMLElement), lines.filter((line) => line[key]).map((line) => h('option', { value: line[key] })));
+  const lists = { workflows: costs.by_workflow.map((line) => line.workflow), users: costs.by_user.map((line) => line.user) };
+  for (const [list, names] of Object.entries(lists)) {
+    put(byId(list, HTMLElement), names.filter((name) => name !== null).map((name) => h('option', { value: name })));
   }
 }
 
@@ -226,10 +235,10 @@ async function drawTimeline(id) {
   /** @type {{run: Run, events: Event[]}} */
   const { run, events } = await call(`/api/audit/runs/${encodeURIComponent(id)}`);
   if (opened !== id) return;
-  byId('timeline-title', HTMLElement).textContent = legible(run.title ?? run.workflow);
+  byId('timeline-title', HTMLElement).textContent = legible(run.title ?? run.workflow ?? short(run.id));
   cancelButton.hidden = run.state === 'ended';
   /** @type {[string, string | Node][]} */
-  const facts = [['State', stateOf(run)], ['Workflow', run.workflow], ['User', run.user ?? '—'], ['Worker', run.worker ?? '—'], ['Began', when(run.created_at)], ['Run', run.id]];
+  const facts = [['State', stateOf(run)], ['Workflow', run.workflow ?? '—'], ['User', run.user ?? '—'], ['Worker', run.worker ?? '—'], ['Began', when(run.created_at)], ['Run', run.id]];
   put(byId('timeline-facts', HTMLElement), facts.map(([name, value]) => h('div', null, h('dt', null, name), h('dd', null, value))));
   put(byId('timeline-events', HTMLElement), events.map((event) => {
     const words = wordsOfEvent(event);
@@ -244,13 +253,13 @@ function wordsOfEvent(event) {
   const text = content.body ?? content.prompt ?? content.content ?? '';
   switch (event.kind) {
     case 'created': return { said: `by ${event.user ?? 'anonymous'}`, more: shown(event.params) };
-    case 'claimed': return { said: `by worker ${short(event.worker)}${event.epoch > 1 ? `, for the ${event.epoch}. time` : ''}` };
+    case 'claimed': return { said: `by worker ${short(event.worker ?? '')}${(event.epoch ?? 1) > 1 ? `, for the ${event.epoch}. time` : ''}` };
     case 'asked': return { said: between, more: text || shown(content) };
     case 'said': return { said: between, more: text || shown(content) };
     case 'answered': return { said: `${event.by ? `by ${event.by}` : ''}${event.on_timeout ? ' (nobody in time)' : ''}${event.secret ? ' a password' : ''}`, more: event.text ?? undefined };
     case 'replied': return { said: `${event.model}, ${event.usage?.prompt_tokens ?? 0} tokens read and ${event.usage?.completion_tokens ?? 0} written${event.usage?.cost_usd ? `, ${dollars(event.usage.cost_usd)}` : ''}`, more: event.content || shown(event.tool_calls) };
     case 'failed': return { said: event.error ?? '', more: event.reason };
-    case 'ended': return { said: event.outcome, more: event.reason ?? shown(event.result) };
+    case 'ended': return { said: event.outcome ?? '', more: event.reason ?? shown(event.result) };
     case 'removed': return wordsOfRemoval(event);
     case 'renamed': return { said: [event.by && `by ${event.by}`, event.dropped && `${event.dropped} later ones are not kept`].filter(Boolean).join('; '), more: event.to ?? 'its first answer is its title again' };
     case 'redacted': return { said: 'what is not to be kept was taken out of the log' };
@@ -266,8 +275,8 @@ function wordsOfRemoval(event) {
   const lines = [
     event.reason ? `Reason: ${event.reason}` : '',
     erased ? `Erased${erased.by ? ` by ${erased.by}` : ''}, ${when(erased.at)}: ${erased.reason}` : '',
-    event.workflow ? `${event.workflow} of ${event.user ?? 'anonymous'}, begun ${when(event.created_at)}, ${event.outcome ?? 'ended'}` : '',
-    event.usage ? `${event.usage.llm_calls} requests to models, ${dollars(event.usage.cost_usd ?? 0)}` : '',
+    event.workflow ? `${event.workflow} of ${event.user ?? 'anonymous'}, begun ${when(event.created_at ?? event.at)}, ${event.outcome ?? 'ended'}` : '',
+    event.usage && 'llm_calls' in event.usage ? `${event.usage.llm_calls} requests to models, ${dollars(event.usage.cost_usd ?? 0)}` : '',
   ];
   return { said: who, more: lines.filter(Boolean).join('\n') || undefined };
 }

@@ -79,6 +79,90 @@
  * @property {string} updated_at   When something last happened to it.
  * @property {string[]} [unreadable]   What of its log cannot be read, in sentences; left out if all of it can.
  *
+ * @typedef {object} AuditRun
+ * @property {string} id   Its id: 32 hexadecimal digits.
+ * @property {string | null} workflow   The name of its workflow; null: how the run began cannot be read.
+ * @property {string | null} title   What it is about: the first answer that says something, or the title that a person gave it.
+ * @property {RunState} state   How it is doing.
+ * @property {RunOutcome | null} outcome   How it ended; null: it has not.
+ * @property {string | null} reason   Why it did not end well.
+ * @property {{id: string, prompt: string} | null} question   The oldest question that it waits with.
+ * @property {string | null} user   The user that it belongs to.
+ * @property {string} created_at   When it was created.
+ * @property {string} updated_at   When something last happened to it.
+ * @property {string[]} [unreadable]   What of its log cannot be read, in sentences; left out if all of it can.
+ * @property {string | null} worker   The worker that claimed it last.
+ * @property {{at: string | null, by: string | null, reason: string | null, rule: string | null, erased: {by?: string, reason: string, at: string} | null}} [removed]   Of a run that was removed or erased: when, by whom or by which rule, and why.
+ * @property {Usage | null} [usage]   Of a run that was removed or erased: what it used; null: it is not known any more.
+ *
+ * @typedef {object} AuditEvent
+ * @property {string} run   The run.
+ * @property {number | null} seq   Its place in the log; null for what lies beside the log (`renamed`).
+ * @property {string} at   When it was stored.
+ * @property {string} [workflow]   The workflow of the run: with `created` and `removed`, and with every event of the live tail and of exports.
+ * @property {string | null} [user]   The user that the run belongs to, where `workflow` is there; null or empty: an anonymous caller.
+ * @property {number} [took_ms]   With the reply of a model, or its failure: how long it took, in milliseconds.
+ * @property {{llm: string, took_ms: number, after?: string, common?: number, messages: Record<string, any>[], tools?: unknown[], response_format?: unknown, parameters?: Record<string, any>}} [asked]   With the reply of a model, or its failure: what was asked.
+ * @property {{messages: Record<string, any>[], tools: unknown[], response_format: unknown, parameters: Record<string, any>}} [prompt]   With `prompts=true`: the request to the model whole, as it was sent.
+ * @property {'answered' | 'asked' | 'calling' | 'claimed' | 'created' | 'ended' | 'failed' | 'made' | 'parked' | 'part' | 'redacted' | 'removed' | 'renamed' | 'replied' | 'said' | 'unreadable'} kind
+ * @property {string} [definition]   The hash of the workflow's definition.
+ * @property {Record<string, any>} [params]   Its parameters.
+ * @property {string[]} [groups]   What its user belonged to.
+ * @property {string} [origin]   Where it came from: gateway, fast_agency or foreign_worker.
+ * @property {string} [trace]   The place in a trace that it was started from.
+ * @property {string} [vouched]   The signature of the gateway that started it.
+ * @property {string} [worker]   The id of the worker.
+ * @property {number} [epoch]   How often the run was taken, this time included.
+ * @property {{uuid: string, sender: string | null, recipient: string | null, type: string, content: Record<string, any>, within?: Within[]}} [message]   In the first claim: the message `workflow_started`.
+ * @property {string} [key]   The key of the effect.
+ * @property {string} [question]   The id of the question.
+ * @property {unknown} [value]   The answer.
+ * @property {string} [text]   The answer as a text to show.
+ * @property {string} [refused]   Why the answer does not fit; the question is asked again.
+ * @property {string | null} [by]   The user who answered.
+ * @property {boolean} [on_timeout]   Nobody answered in time.
+ * @property {boolean} [secret]   A password was given; it is shown nowhere.
+ * @property {string} [content]   Its text.
+ * @property {Record<string, any>[]} [tool_calls]   What it wants to be called, in the shape of OpenAI's chat completions.
+ * @property {string} [refusal]   Why it refused.
+ * @property {string} [finish_reason]   Why it stopped: stop, length, tool_calls, and others.
+ * @property {Usage | {prompt_tokens: number, completion_tokens: number, cached_tokens?: number, cache_write_tokens?: number, reasoning_tokens?: number, cost_usd?: number}} [usage]   What the request used.
+ * @property {string} [model]   The name of the model that answered.
+ * @property {string} [error]   The kind of failure.
+ * @property {string} [reason]   In a sentence.
+ * @property {string} [digest]   The digest of the call that a person allowed.
+ * @property {string} [until]   Until when, if that is known.
+ * @property {RunOutcome} [outcome]   Well or not.
+ * @property {unknown} [result]   What the workflow returned; left out if it is null.
+ * @property {string} [removed_at]   When it was removed.
+ * @property {string} [rule]   The rule by which it was removed.
+ * @property {{by?: string, reason: string, at: string}} [erased]   Who erased what was said in it.
+ * @property {string} [created_at]   When it began.
+ * @property {string} [ended_at]   When it ended.
+ * @property {number} [records]   How many records there were.
+ * @property {{by?: string, at: string, dropped?: number}[]} [renamed]   Who gave it another title, and when.
+ * @property {string | null} [from]   The title before; null: the first answer.
+ * @property {string | null} [to]   The title after; null: the first answer.
+ * @property {number} [dropped]   How many renames came after it that are not kept.
+ *
+ * @typedef {object} Overview
+ * @property {string[]} warnings   What an operator should change.
+ * @property {{queued: number, running: number, waiting: number, ended: number}} runs   How many runs are in which state.
+ * @property {{completed: number, failed: number, cancelled: number}} outcomes   How many runs ended in which way.
+ * @property {{workflow: string, waiting: number, taken: number}[]} queue   What waits in the queue, by workflow.
+ * @property {boolean} cleaner   Whether anybody may remove runs for ever.
+ * @property {{by_workflow: {workflow: string | null, runs: number, tokens: number, cost_usd: number}[], by_user: {user: string | null, runs: number, tokens: number, cost_usd: number}[]}} costs   What runs cost, the dearest first; removed runs are counted.
+ * @property {{open: number, oldest: {run: string, workflow: string | null, user: string | null, prompt: string, asked_at: string}[]}} questions   What people are waited for.
+ *
+ * @typedef {object} Worker
+ * @property {string} id   Its id.
+ * @property {string[]} workflows   The workflows that it serves.
+ * @property {string} started_at   When it began.
+ * @property {string} version   The version of its program.
+ * @property {number} runs   Runs in its memory.
+ * @property {number} max_runs   Runs that it can hold there.
+ * @property {boolean} cleans   Whether it may remove runs for ever.
+ *
  * Here end the types from the schemas.
  */
 import { exactText } from './exact-json.js';

@@ -13,6 +13,20 @@ use crate::ids::{MessageId, RunId};
 use crate::protocol::message::{Content, Within};
 pub use crate::protocol::run_state::{Ending, State, Usage};
 
+mod audit;
+mod fastagency;
+mod overview;
+mod queries;
+mod service;
+mod verification;
+
+pub use audit::*;
+pub use fastagency::*;
+pub use overview::*;
+pub use queries::*;
+pub use service::*;
+pub use verification::*;
+
 /// The body of every refusal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Error")]
@@ -30,20 +44,17 @@ pub struct ApiErrorView {
     /// A sentence for a person.
     pub message: String,
     /// What may help.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "String")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
     /// With `internal`: the gateway's log has more under this id.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "String")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// With `already_answered`: who gave the answer that counts; null: nobody in particular.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-may-be-null" = true))]
     pub by: Option<Option<String>>,
     /// With `already_answered`: when that answer came.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Timestamp")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<Timestamp>,
 }
 
@@ -76,7 +87,6 @@ pub struct WorkflowList {
 #[schemars(rename = "Run")]
 pub struct RunView {
     /// Its id: 32 hexadecimal digits.
-    #[schemars(with = "String")]
     pub id: RunId,
     /// The name of its workflow; null: how the run began cannot be read.
     pub workflow: Option<String>,
@@ -106,7 +116,6 @@ pub struct RunView {
 #[schemars(rename = "RunQuestion")]
 pub struct RunQuestionView {
     /// Its id: the uuid of the message that asks.
-    #[schemars(with = "String")]
     pub id: MessageId,
     /// What it asks, shortened.
     pub prompt: String,
@@ -124,7 +133,6 @@ pub struct RunList {
 #[schemars(rename = "Question")]
 pub struct QuestionView {
     /// Its id: the uuid of the message that asks.
-    #[schemars(with = "String")]
     pub id: MessageId,
     /// What it asks, shortened.
     pub prompt: String,
@@ -139,7 +147,6 @@ pub struct QuestionView {
 #[schemars(rename = "AskingRun")]
 pub struct AskingRunView {
     /// Its id.
-    #[schemars(with = "String")]
     pub id: RunId,
     /// The name of its workflow.
     pub workflow: Option<String>,
@@ -188,8 +195,7 @@ pub enum RecordBodyView {
         /// How often the run was taken, this time included.
         epoch: u64,
         /// In the first claim: the message `workflow_started`.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        #[schemars(with = "MessageView")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         message: Option<Box<MessageView>>,
     },
     /// The run said something, or asks something.
@@ -200,7 +206,6 @@ pub enum RecordBodyView {
     /// A question was answered.
     Answered {
         /// The id of the question.
-        #[schemars(with = "String")]
         question: MessageId,
         /// The answer as a text to show; null for a password.
         text: Option<String>,
@@ -214,8 +219,7 @@ pub enum RecordBodyView {
         #[serde(default)]
         on_timeout: bool,
         /// The arguments that a call was allowed with instead of the model's, as exact JSON text.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        #[schemars(with = "String")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         arguments_text: Option<String>,
     },
     /// The run waits, and no worker holds it.
@@ -250,7 +254,6 @@ pub struct EndedView {
 #[schemars(rename = "Message")]
 pub struct MessageView {
     /// Its id.
-    #[schemars(with = "String")]
     pub uuid: MessageId,
     /// Who says it.
     pub sender: Option<String>,
@@ -270,8 +273,7 @@ pub struct MessageView {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub within: Vec<Within>,
     /// The text, rendered and made safe.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "String")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub html: Option<String>,
 }
 
@@ -298,12 +300,11 @@ pub struct AuditRunView {
     /// The worker that claimed it last.
     pub worker: Option<String>,
     /// Of a run that was removed or erased: when, by whom or by which rule, and why.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "RemovalView")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub removed: Option<RemovalView>,
     /// Of a run that was removed or erased: what it used; null: it is not known any more.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<Usage>")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-may-be-null" = true))]
     pub usage: Option<Option<Usage>>,
 }
 
@@ -328,8 +329,7 @@ pub struct RemovalView {
 #[schemars(rename = "Erasure")]
 pub struct ErasureView {
     /// Who erased it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "String")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
     /// Why.
     pub reason: String,

@@ -1,0 +1,110 @@
+//! What may stand after the question mark of a path: each is read as one of these types, described from it, and written from it.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::State;
+
+/// How many runs or questions a list shows unless it is asked for more or less.
+pub const LISTED: usize = 50;
+/// How many it shows at most: what a person may look through.
+pub const MOST_LISTED: usize = 500;
+/// Where an answer goes on until it is over.
+const YES: bool = true;
+
+/// The query of `POST /api/runs`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StartRunQuery {
+    /// Answer only when the run has ended or asks something, or after so many seconds (at most 55).
+    #[schemars(range(min = 0))]
+    pub wait: Option<f64>,
+}
+
+/// The query of `GET /api/runs`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ListRunsQuery {
+    /// Only those in this state.
+    pub state: Option<State>,
+    /// Only those of this workflow.
+    pub workflow: Option<String>,
+    /// Only those with this in their title, workflow or id.
+    pub search: Option<String>,
+    /// At most so many.
+    #[schemars(range(max = MOST_LISTED), extend("default" = LISTED))]
+    pub limit: Option<usize>,
+    /// All that the caller may see.
+    #[schemars(extend("default" = false))]
+    pub everybody: Option<bool>,
+}
+
+/// The query of `GET /api/questions`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ListQuestionsQuery {
+    /// Only those of runs of this workflow.
+    pub workflow: Option<String>,
+    /// How many at most.
+    #[schemars(range(max = MOST_LISTED), extend("default" = LISTED))]
+    pub limit: Option<usize>,
+    /// All that the caller may answer.
+    #[schemars(extend("default" = false))]
+    pub everybody: Option<bool>,
+}
+
+/// The query of `DELETE /api/runs/{id}`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RemoveRunQuery {
+    /// Why; the audit keeps it.
+    #[schemars(length(max = super::LONGEST_REASON))]
+    pub reason: Option<String>,
+}
+
+/// The query of `GET /api/runs/{id}/events`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunEventsQuery {
+    /// Only what comes after this record.
+    pub after: Option<u64>,
+    /// False: end after what is there.
+    #[schemars(extend("default" = YES))]
+    pub follow: Option<bool>,
+}
+
+/// The page of `GET /api/audit/runs`; which runs are listed is read beside it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AuditPageQuery {
+    /// At most so many.
+    #[schemars(range(max = MOST_LISTED), extend("default" = LISTED))]
+    pub limit: Option<usize>,
+    /// The `next` of the answer before: what comes after it.
+    pub cursor: Option<String>,
+}
+
+/// The query of `GET /api/audit/runs/{id}`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AuditRunQuery {
+    /// With each request to a model whole, as `prompt`.
+    #[schemars(extend("default" = false))]
+    pub prompts: Option<bool>,
+}
+
+/// The query of `GET /api/audit/events`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AuditEventsQuery {
+    /// Only in runs of this workflow.
+    pub workflow: Option<String>,
+    /// Only in this user's.
+    pub user: Option<String>,
+    /// Only in this one.
+    pub run: Option<String>,
+}
+
+/// A query as names and values; what is not said is left out.
+pub fn query_pairs(query: &impl Serialize) -> Vec<(String, String)> {
+    let Ok(Value::Object(fields)) = serde_json::to_value(query) else { return Vec::new() };
+    let said = |(name, value)| match value {
+        Value::Null => None,
+        Value::String(text) => Some((name, text)),
+        other => Some((name, other.to_string())),
+    };
+    fields.into_iter().filter_map(said).collect()
+}
