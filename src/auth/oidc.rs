@@ -1,6 +1,9 @@
 //! Logging in at an OpenID provider: the code flow with PKCE (OpenID Connect Core 1.0, RFC 7636), and renewing what came of
 //! it. Where the provider's endpoints are is discovered at its issuer. What the provider signs is checked as every other
 //! token is (`super::tokens`).
+//!
+//! This is not the crate `openidconnect`: it brings 34 crates more, `rsa`, `p256` and `p384` among them, which do again what `ring`
+//! does here for TLS and for every other token. What it would save is the forms of three requests.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,4 +1,8 @@
 //! How often one may be wrong: whoever guesses passwords soon waits longer than he lives.
+//!
+//! The counts are our own, and not the crate `governor` over a cache such as `moka`: a guess is counted before it is known to be
+//! one, and a right one is taken back; and when too much is kept, those are forgotten that were wrong least. A cache that forgets
+//! what was not used lately would let made-up names push a guessed one out.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

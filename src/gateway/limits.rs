@@ -1,5 +1,10 @@
 //! What one caller may take (`gateway.limits`): a user, or an address where nobody is asked who he is. Each gateway counts for
 //! itself. What is remembered is bounded, and forgotten soon after a caller is gone.
+//!
+//! The buckets are our own, and not the crate `governor`. A start that came to nothing is given back here, which `governor` cannot
+//! do; bytes of any number are counted; one caller's rates are compared to find who has taken least, which is who is forgotten;
+//! and its table of callers has no bound. A cache such as `moka` or `quick_cache` forgets who was not seen for long, or comes
+//! rarely: somebody with many addresses could have his own count forgotten by it.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -2,6 +2,10 @@
 //!
 //! A browser holds its session, sealed; a script of the page cannot read it, and the gateway never sees it. Kept here is only
 //! what cannot be elsewhere: which sessions were ended before their time, and which ID tokens are being renewed.
+//!
+//! Cookies are read and written here, without the crate `cookie`: ours have one form, of one line, with values in base64, and what
+//! is more than a line (sealing, and cutting a large value into pieces) it does not do. Ended sessions are in a map of our own and
+//! not in a cache: a cache forgets what is asked for rarely, and an ended session would live again.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

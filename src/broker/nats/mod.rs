@@ -5,6 +5,9 @@
 //!
 //! Always true here: every call ends within `server::ANSWER_WAIT` or so, whatever the server does; every stream goes on
 //! over a lost connection, and says that there was a gap.
+//!
+//! Connections, subscriptions and messages are async-nats'; the calls to JetStream are our own, for what its `jetstream` module
+//! does not do (docs/explanation/broker.md, "Calls to JetStream").
 
 mod catalogue;
 mod cleaner;
