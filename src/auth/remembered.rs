@@ -1,9 +1,10 @@
 //! Passwords that were right a moment ago.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use ring::hmac;
 
 /// How long a password that was right is known without being checked again, and how many are.
@@ -45,7 +46,7 @@ impl Remembered {
     /// Whose turn it is to have these words checked.
     pub(super) fn checking(&self, user: &str, password: &str, version: u64) -> Arc<Turns> {
         let code = self.code(user, password, version);
-        let mut checking = self.checking.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut checking = self.checking.lock();
         if let Some(turns) = checking.get(&code).and_then(Weak::upgrade) {
             return turns;
         }
@@ -59,14 +60,14 @@ impl Remembered {
 
     pub(super) fn knows(&self, user: &str, password: &str, version: u64) -> bool {
         let code = self.code(user, password, version);
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.kept.lock();
         kept.get(&code).is_some_and(|until| *until > Instant::now())
     }
 
     pub(super) fn remember(&self, user: &str, password: &str, version: u64) {
         let code = self.code(user, password, version);
         let now = Instant::now();
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock();
         if kept.len() >= MOST_REMEMBERED {
             kept.retain(|_, until| *until > now);
         }

@@ -6,8 +6,9 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use crate::serving::{prefix, subscriber};
 
@@ -55,7 +56,7 @@ impl Throttle {
     pub fn wait(&self, name: &str, address: IpAddr, now: Instant) -> Option<Duration> {
         let is_home = self.is_home(name, address, now);
         let counts = |(key, _): &Count| !(is_home && matches!(key, Key::Name(_)));
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.kept.lock();
         longest(&kept, of_name(name, address).into_iter().chain(of_address(address)).filter(counts), now)
     }
 
@@ -64,7 +65,7 @@ impl Throttle {
     pub fn begin(&self, name: &str, address: IpAddr, now: Instant) -> Result<(), Duration> {
         let is_home = self.is_home(name, address, now);
         let counts: Vec<Count> = of_name(name, address).into_iter().chain(of_address(address)).collect();
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock();
         let asked = counts.iter().filter(|(key, _)| !(is_home && matches!(key, Key::Name(_)))).cloned();
         match longest(&kept, asked, now) {
             Some(wait) => Err(wait),
@@ -77,26 +78,26 @@ impl Throttle {
 
     /// How long this address must wait before its next try with a key, which has no name, if at all.
     pub fn wait_with_key(&self, address: IpAddr, now: Instant) -> Option<Duration> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.kept.lock();
         longest(&kept, of_address(address), now)
     }
 
     fn is_home(&self, name: &str, address: IpAddr, now: Instant) -> bool {
-        let homes = self.homes.lock().unwrap_or_else(PoisonError::into_inner);
+        let homes = self.homes.lock();
         let since = homes.get(&(short(name), subscriber(address)));
         since.is_some_and(|since| now.saturating_duration_since(*since) < HOME_FOR)
     }
 
     /// Notes that a name was right, and takes its try back.
     pub fn succeeded(&self, name: &str, address: IpAddr, now: Instant) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock();
         for (key, _) in of_name(name, address).into_iter().chain(of_address(address)) {
             if let Some(bucket) = kept.get_mut(&key) {
                 bucket.failures = (bucket.failures - 1.0).max(0.0);
             }
         }
         drop(kept);
-        let mut homes = self.homes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut homes = self.homes.lock();
         homes.insert((short(name), subscriber(address)), now);
         if homes.len() > MOST_KEPT {
             forget_half(&mut homes, |_, since| *since);
@@ -106,13 +107,13 @@ impl Throttle {
     /// Notes a failure.
     #[cfg(test)]
     pub fn failed(&self, name: &str, address: IpAddr, now: Instant) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock();
         count(&mut kept, of_name(name, address).into_iter().chain(of_address(address)), now);
     }
 
     /// Notes a key that nobody has.
     pub fn failed_with_key(&self, address: IpAddr, now: Instant) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock();
         count(&mut kept, of_address(address), now);
     }
 }
@@ -300,7 +301,7 @@ mod tests {
             throttle.failed(&format!("nobody {number}"), IpAddr::V4((1_000_000 + number).into()), start);
         }
         assert!(throttle.wait("alice", THERE, start).is_some());
-        assert!(throttle.kept.lock().unwrap().len() <= MOST_KEPT);
+        assert!(throttle.kept.lock().len() <= MOST_KEPT);
     }
 
     #[test]
@@ -310,10 +311,10 @@ mod tests {
         for number in 0..MOST_KEPT as u64 {
             throttle.failed(&number.to_string(), HERE, start + Duration::from_millis(number));
         }
-        assert!(throttle.kept.lock().unwrap().len() <= MOST_KEPT);
+        assert!(throttle.kept.lock().len() <= MOST_KEPT);
         for number in 0..=MOST_KEPT as u64 {
             throttle.succeeded(&number.to_string(), HERE, start + Duration::from_millis(number));
         }
-        assert!(throttle.homes.lock().unwrap().len() <= MOST_KEPT);
+        assert!(throttle.homes.lock().len() <= MOST_KEPT);
     }
 }

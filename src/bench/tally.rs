@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -138,7 +138,7 @@ const KINDS: usize = 20;
 
 impl Tally {
     pub fn problem(&self, problem: &Problem, secret: Secret) {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.0.lock();
         // With its secret in it, every conversation's problem would be a kind of its own.
         let mut kind = problem.to_string().replace(&secret.to_string(), "<secret>");
         if counts.problems.len() >= KINDS && !counts.problems.contains_key(&kind) {
@@ -149,7 +149,7 @@ impl Tally {
 
     pub fn ended(&self, conversation: &Conversation, completed: bool) {
         let whole = conversation.begun.elapsed().saturating_sub(conversation.held);
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.0.lock();
         counts.crossed += conversation.crossed;
         counts.replies.extend(&conversation.replies);
         if completed {
@@ -159,7 +159,7 @@ impl Tally {
     }
 
     pub fn outcome(&self, elapsed: Duration, held: Option<usize>, generator_cpus: Option<f64>) -> Outcome {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.0.lock();
         let seconds = elapsed.as_secs_f64();
         Outcome {
             completed: counts.completed,

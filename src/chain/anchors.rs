@@ -7,9 +7,11 @@ use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
 
 use super::{Head, Key, Mark, read_mark, written};
 use crate::clock::Timestamp;
@@ -142,7 +144,7 @@ impl Anchors {
 
     /// Notes where a log ends now. Who stored a record may come to note it when the log has been removed already.
     pub fn note(&self, run: RunId, anchor: Anchor) {
-        let mut waiting = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.shared.waiting.lock();
         let first = waiting.anchors.is_empty();
         waiting.add(run, anchor);
         drop(waiting);
@@ -154,7 +156,7 @@ impl Anchors {
 
 impl Drop for Anchors {
     fn drop(&mut self) {
-        self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).over = true;
+        self.shared.waiting.lock().over = true;
         self.shared.changed.notify_one();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -167,13 +169,12 @@ impl Shared {
         let mut over = false;
         let mut failing = false;
         while !over {
-            let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut waiting = self.waiting.lock();
             let idle = |waiting: &mut Waiting| waiting.anchors.is_empty() && !waiting.over;
-            let waiting = self.changed.wait_while(waiting, idle).unwrap_or_else(PoisonError::into_inner);
+            self.changed.wait_while(&mut waiting, idle);
             let gathering = |waiting: &mut Waiting| !waiting.over;
             let rest = if failing { RETRY } else { GATHER };
-            let waited = self.changed.wait_timeout_while(waiting, rest, gathering);
-            let (mut waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            self.changed.wait_while_for(&mut waiting, gathering, rest);
             over = waiting.over;
             let anchors = std::mem::take(&mut waiting.anchors);
             let lost = std::mem::take(&mut waiting.lost);
@@ -184,7 +185,7 @@ impl Shared {
                 if over || !failing {
                     tracing::error!("the anchors of {} logs {what}: {error}", anchors.len());
                 }
-                let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut waiting = self.waiting.lock();
                 waiting.lost += lost;
                 anchors.into_iter().for_each(|(run, anchor)| waiting.add(run, anchor));
             } else if failing {
@@ -370,16 +371,16 @@ mod tests {
         assert!(pen.write(&HashMap::from([(one, anchor(1))]), 0).is_err());
         assert_eq!(pen.last, Mark::default(), "the next line follows the last one that is there");
         {
-            let mut waiting = shared.waiting.lock().unwrap();
+            let mut waiting = shared.waiting.lock();
             waiting.add(one, anchor(1));
             waiting.over = true;
         }
         shared.write_all(&mut pen);
-        assert_eq!(shared.waiting.lock().unwrap().anchors[&one], anchor(1), "it is kept");
+        assert_eq!(shared.waiting.lock().anchors[&one], anchor(1), "it is kept");
         // There is room again.
         pen.file = OpenOptions::new().read(true).append(true).open(&path).unwrap();
-        shared.waiting.lock().unwrap().add(other, anchor(2));
-        shared.waiting.lock().unwrap().lost = 3;
+        shared.waiting.lock().add(other, anchor(2));
+        shared.waiting.lock().lost = 3;
         shared.write_all(&mut pen);
         let found = read(folder.path(), &key).unwrap();
         assert_eq!((found.anchors.len(), found.lost, found.wrong.len()), (2, 3, 0), "{:?}", found.wrong);

@@ -1,12 +1,13 @@
 //! The broker's log with links in it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::anchors::{Anchor, Anchors, Fate};
 use super::{Head, Key, Link, Mark, ROOM, digest, linked};
@@ -34,8 +35,7 @@ struct Chained {
 
 impl Chained {
     fn heads(&self) -> MutexGuard<'_, HashMap<RunId, Head>> {
-        // What is guarded is valid after every statement.
-        self.heads.lock().unwrap_or_else(PoisonError::into_inner)
+        self.heads.lock()
     }
 
     fn remember(&self, run: RunId, head: Head) {

@@ -3,11 +3,12 @@
 //! has one copy, whatever the cluster: while it is away, what it said last holds, and ours does not wait for it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::select_all;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -107,7 +108,7 @@ impl Known {
 
     /// Why FastAgency's workflows cannot be read now.
     pub fn foreign_trouble(&self) -> Option<String> {
-        self.foreign.read().unwrap_or_else(PoisonError::into_inner).trouble.clone()
+        self.foreign.read().trouble.clone()
     }
 
     /// Who would run the workflow of that name. A name that is not at hand is looked up, as it may be new; all who ask for such
@@ -227,7 +228,7 @@ impl Known {
     }
 
     fn note_foreign(&self, found: broker::Result<Vec<Discovered>>) {
-        let mut foreign = self.foreign.write().unwrap_or_else(PoisonError::into_inner);
+        let mut foreign = self.foreign.write();
         match found {
             Ok(found) => {
                 if foreign.trouble.take().is_some() {
@@ -250,7 +251,7 @@ impl Known {
     /// What FastAgency's workers announced when that could last be read.
     async fn foreign(&self) -> Arc<Vec<Discovered>> {
         let known = || {
-            let foreign = self.foreign.read().unwrap_or_else(PoisonError::into_inner);
+            let foreign = self.foreign.read();
             (foreign.is_read || foreign.trouble.is_some(), foreign.found.clone())
         };
         if !known().0 {
@@ -278,7 +279,7 @@ impl Known {
 
     /// Says, once, that an announcement is ignored.
     fn ignore(&self, name: &Name, card: &WorkflowCard) -> bool {
-        let mut ignored = self.ignored.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ignored = self.ignored.lock();
         if ignored.len() < MOST_IGNORED && ignored.insert((name.clone(), card.definition.clone())) {
             tracing::warn!(workflow = %name, "an announcement is ignored: no key in gateway.trusted_definition_keys has signed it");
         }
@@ -286,11 +287,11 @@ impl Known {
     }
 
     fn at_hand(&self) -> Option<Arc<Snapshot>> {
-        self.at_hand.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.at_hand.read().clone()
     }
 
     fn put(&self, snapshot: Option<Arc<Snapshot>>) {
-        *self.at_hand.write().unwrap_or_else(PoisonError::into_inner) = snapshot;
+        *self.at_hand.write() = snapshot;
     }
 }
 

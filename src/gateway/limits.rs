@@ -8,11 +8,12 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
 use hyper::body::SizeHint;
+use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
@@ -154,7 +155,7 @@ struct Holding {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let mut callers = self.0.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut callers = self.0.callers.lock();
         if let Some(taken) = callers.get_mut(&self.0.who) {
             let count = if self.0.is_socket { &mut taken.sockets } else { &mut taken.streams };
             *count = count.saturating_sub(1);
@@ -369,10 +370,10 @@ impl Limits {
 
     /// Does something with what a caller has taken; `None`: so many are here that he cannot be remembered.
     fn with<T>(&self, who: Who, act: impl FnOnce(&mut Taken) -> T) -> Option<T> {
-        let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut callers = self.callers.lock();
         if callers.len() >= MOST_KEPT && !callers.contains_key(&who) {
             // All at once and rarely, not one by one and always: whoever holds nothing and was not here for a minute.
-            let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut swept = self.swept.lock();
             if swept.is_none_or(|swept| swept.elapsed() >= SWEPT_EVERY) {
                 let is_here = |taken: &Taken| taken.seen.is_some_and(|seen| seen.elapsed() < MINUTE);
                 callers.retain(|_, taken| taken.sockets + taken.streams > 0 || is_here(taken));
@@ -465,7 +466,7 @@ mod tests {
         for number in 0..2 * MOST_KEPT {
             let _ = limits.socket(&user(&number.to_string()));
         }
-        assert!(limits.callers.lock().unwrap().len() <= MOST_KEPT);
+        assert!(limits.callers.lock().len() <= MOST_KEPT);
     }
 
     #[tokio::test]
@@ -482,6 +483,6 @@ mod tests {
             assert_eq!(limits.request(&at(number)), Ok(()), "caller {number}");
         }
         assert!(limits.request(&at(0)).is_err(), "the first has had its share");
-        assert!(limits.callers.lock().unwrap().len() <= MOST_KEPT);
+        assert!(limits.callers.lock().len() <= MOST_KEPT);
     }
 }

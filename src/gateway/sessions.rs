@@ -4,13 +4,14 @@
 //! nothing where it is known.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
@@ -126,11 +127,11 @@ impl Sessions {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, AtHand> {
-        self.at_hand.read().unwrap_or_else(PoisonError::into_inner)
+        self.at_hand.read()
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, AtHand> {
-        self.at_hand.write().unwrap_or_else(PoisonError::into_inner)
+        self.at_hand.write()
     }
 
     /// Whether it was ended, as far as it is known here; none: it is not known.

@@ -1,10 +1,11 @@
 //! Starting a run, for REST and socket alike: whose workflow it is decides how.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -252,7 +253,7 @@ impl Unclaimed {
     }
 
     fn look_at(&self, run: RunId) {
-        self.watched.lock().unwrap_or_else(PoisonError::into_inner).insert(run);
+        self.watched.lock().insert(run);
         // Full: the run is shelved when a worker takes it.
         if self.sender.try_send((run, Instant::now() + CLAIMED_WITHIN)).is_err() {
             forget(&self.watched, run);
@@ -268,7 +269,7 @@ impl Unclaimed {
 }
 
 fn forget(watched: &Mutex<HashSet<RunId>>, run: RunId) -> bool {
-    watched.lock().unwrap_or_else(PoisonError::into_inner).remove(&run)
+    watched.lock().remove(&run)
 }
 
 async fn shelve_if_unclaimed(broker: &Broker, redactor: &Redactor, run: RunId) -> run::Result<()> {

@@ -8,9 +8,10 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, LazyLock, PoisonError, RwLock};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -257,10 +258,10 @@ impl Metrics {
 
     /// The figures of a workflow.
     pub fn workflow(&self, name: &str) -> Arc<OfWorkflow> {
-        if let Some(known) = self.workflows.read().unwrap_or_else(PoisonError::into_inner).get(name) {
+        if let Some(known) = self.workflows.read().get(name) {
             return known.clone();
         }
-        let mut workflows = self.workflows.write().unwrap_or_else(PoisonError::into_inner);
+        let mut workflows = self.workflows.write();
         workflows.entry(name.into()).or_insert_with(|| Arc::new(OfWorkflow::new(&self.families, name))).clone()
     }
 

@@ -1,9 +1,10 @@
 //! What is counted for each workflow, with handles that are looked up once.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -244,10 +245,10 @@ impl OfWorkflow {
 
     /// The figures of a model as this workflow uses it.
     pub fn model(&self, name: &str) -> Arc<OfModel> {
-        if let Some(known) = self.models.read().unwrap_or_else(PoisonError::into_inner).get(name) {
+        if let Some(known) = self.models.read().get(name) {
             return known.clone();
         }
-        let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
+        let mut models = self.models.write();
         models.entry(name.into()).or_insert_with(|| Arc::new(self.new_model(name))).clone()
     }
 

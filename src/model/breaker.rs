@@ -2,9 +2,9 @@
 //! request tries it, and the others wait for how that goes. The state is this worker's own: each finds out for itself, within
 //! a few requests, and no worker has to be told.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::Error;
@@ -83,8 +83,7 @@ impl Breaker {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // What is guarded is valid after every statement, so a panic elsewhere leaves nothing half-done.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

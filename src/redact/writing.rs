@@ -1,8 +1,9 @@
 //! Redaction of a text while it is written. A piece is shown once nothing that a pattern finds can reach into it any more: what
 //! may still become a find is held back, as far as it goes, and no farther.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use regex::Regex;
 use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::nfa::thompson;
@@ -121,7 +122,7 @@ impl Lookout {
     fn first_open(&self, text: &str, from: usize) -> Option<usize> {
         let first = |(automaton, cache): &(DFA, Mutex<Cache>)| {
             let mut steps = STEPS + STEPS_PER_BYTE * (text.len() - from);
-            let mut cache = cache.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut cache = cache.lock();
             let mut places = text[from..].char_indices().map(|(at, _)| from + at);
             places.find(|&at| is_open(automaton, &mut cache, text, at, &mut steps))
         };

@@ -3,12 +3,13 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Context;
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// What all connections of a tier together may have sent that was not taken yet: halves of bodies and of frames.
@@ -140,7 +141,7 @@ impl ConnectionSlots {
 
     /// A place for a connection of an address. If all are taken, one that asks nothing loses its own.
     pub(super) fn take(&self, address: IpAddr, per_address: Option<u32>) -> Result<Arc<ConnectionSlot>, Refusal> {
-        let mut taken = self.0.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.0.taken.lock();
         let of_address = taken.by_address.get(&address).copied().unwrap_or_default();
         if per_address.is_some_and(|most| of_address >= most) {
             return Err(Refusal::OfAddress);
@@ -169,7 +170,7 @@ impl ConnectionSlots {
     /// Sends away what waits too long: for the headers of a request, or for another one.
     pub(super) fn send_late_away(&self, headers_within: Duration, kept_for: Duration) {
         let now = self.0.now();
-        let taken = self.0.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = self.0.taken.lock();
         for place in taken.places.values() {
             let patience = match place.phase() {
                 NEW | BEGUN => headers_within,
@@ -185,7 +186,7 @@ impl ConnectionSlots {
 
     /// Lets all connections end as soon as what is under way on them has.
     pub(super) fn finish(&self) {
-        let taken = self.0.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = self.0.taken.lock();
         taken.places.values().for_each(|place| place.tell(ConnectionOrder::Finish));
     }
 }
@@ -252,7 +253,7 @@ impl ConnectionSlot {
 
     /// Nothing that came is held any more.
     fn empty(&self) {
-        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counted = self.counted.lock();
         let bytes = std::mem::take(&mut counted.bytes);
         self.all.untaken.give_back(bytes);
         if let Some(share) = counted.share.take() {
@@ -269,7 +270,7 @@ impl ConnectionSlot {
     /// From now on what comes counts for this share, too.
     pub fn counts_for(&self, share: Arc<Budget>) {
         self.empty();
-        self.counted.lock().unwrap_or_else(PoisonError::into_inner).share = Some(share);
+        self.counted.lock().share = Some(share);
     }
 
     /// Notes that bytes came; false: there is no room for them.
@@ -287,7 +288,7 @@ impl ConnectionSlot {
 
     /// Counts what is held beyond what is free.
     fn has_room(&self, bytes: u64) -> bool {
-        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counted = self.counted.lock();
         let more = bytes.saturating_sub(counted.bytes);
         counted.bytes += more;
         let all_have_room = self.all.untaken.add(more);
@@ -313,7 +314,7 @@ impl ConnectionSlot {
     /// The connection is gone.
     pub(super) fn leave(&self) {
         self.empty();
-        self.all.taken.lock().unwrap_or_else(PoisonError::into_inner).remove(self.number, self.address);
+        self.all.taken.lock().remove(self.number, self.address);
     }
 }
 

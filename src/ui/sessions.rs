@@ -8,10 +8,11 @@
 //! not in a cache: a cache forgets what is asked for rarely, and an ended session would live again.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::http::{HeaderMap, HeaderValue, header};
+use parking_lot::Mutex;
 use secrecy::SecretString;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -141,7 +142,7 @@ impl Sessions {
     /// Renews an ID token once, however many requests want it: a provider may take a second use of a token for a theft.
     async fn renew(&self, provider: &Arc<Provider>, refresh_token: &str, id_token: &str) -> Result<Proof, LoginError> {
         let renewal = {
-            let mut renewals = self.renewals.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut renewals = self.renewals.lock();
             renewals.retain(|_, renewal| renewal.since.elapsed() < RENEWED_KNOWN_FOR);
             let new = || Renewal { since: Instant::now(), outcome: Arc::default() };
             renewals.entry(Sha256::digest(refresh_token).into()).or_insert_with(new).clone()
@@ -173,7 +174,7 @@ impl Sessions {
     pub fn end(&self, headers: &HeaderMap) {
         let value = read(headers, &self.name(headers, Purpose::Session)).flatten();
         let Some(session) = value.and_then(|value| self.key.open::<Session>(Purpose::Session, &value)) else { return };
-        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ended = self.ended.lock();
         if ended.len() >= MOST_ENDED {
             let now = now();
             ended.retain(|_, until| *until > now);
@@ -189,7 +190,7 @@ impl Sessions {
     }
 
     fn was_ended(&self, session: &Session) -> bool {
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&session.id)
+        self.ended.lock().contains_key(&session.id)
     }
 
     /// The cookies of a session.

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use parking_lot::MutexGuard;
 use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -97,7 +98,7 @@ async fn work(worker: Arc<Worker>, delivery: AnyDelivery, permit: OwnedSemaphore
 }
 
 fn lock(worker: &Worker) -> MutexGuard<'_, HashMap<RunId, Option<AnyDelivery>>> {
-    worker.held.lock().unwrap_or_else(PoisonError::into_inner)
+    worker.held.lock()
 }
 
 /// Takes a newer delivery in the place of the one at hand. If it is another message, the one at hand is done: what it was

@@ -1,6 +1,5 @@
 //! "Still here": the worker's lease, renewed three times within its length, and at once when the broker is back.
 
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -40,7 +39,7 @@ pub(super) async fn beat(worker: &Worker, card: &WorkerCard) {
                 return;
             }
         }
-        card.runs = worker.held.lock().unwrap_or_else(PoisonError::into_inner).len();
+        card.runs = worker.held.lock().len();
         let sent = Lease::moment(&*worker.clock);
         match directory::renew(&worker.broker, &card, span).await {
             Ok(()) => {

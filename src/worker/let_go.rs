@@ -3,9 +3,9 @@
 //! away, and the tour of all runs passes by a run whose worker lives. So the worker itself sees to it that they are taken again.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::broker::{Broker, Job, Reason};
@@ -48,7 +48,7 @@ impl LetGo {
     }
 
     fn runs(&self) -> MutexGuard<'_, HashMap<RunId, Instant>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

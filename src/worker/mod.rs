@@ -1,10 +1,11 @@
 //! The worker: takes runs from the queue and drives them, thousands at once. The only tier that talks to models and tools.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use crate::broker::{AnyDelivery, Broker};
@@ -224,7 +225,7 @@ fn card(workflow: &Workflow) -> WorkflowCard {
 impl Worker {
     /// The workflow that a run is pinned to.
     pub(crate) async fn definition(&self, hash: &str) -> Result<Arc<Workflow>, String> {
-        if let Some(known) = self.definitions.lock().unwrap_or_else(PoisonError::into_inner).get(hash) {
+        if let Some(known) = self.definitions.lock().get(hash) {
             return Ok(known.clone());
         }
         let bytes = directory::definition(&self.broker, hash, &self.trusted)
@@ -234,7 +235,7 @@ impl Worker {
         let definition: Definition = crate::bounds::parse(&bytes).map_err(|error| error.to_string())?;
         let workflow =
             Arc::new(crate::workflow::from_definition(&definition).map_err(|problems| problems.to_string())?);
-        let mut definitions = self.definitions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut definitions = self.definitions.lock();
         Ok(definitions.entry(hash.to_owned()).or_insert(workflow).clone())
     }
 }

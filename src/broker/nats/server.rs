@@ -1,11 +1,11 @@
 //! One connection to the server, and the questions asked over it: each has an end, and each failure is one of the broker's.
 
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use async_nats::client::{Request, RequestErrorKind};
 use async_nats::{Client, HeaderMap, Message, Subject, Subscriber};
 use bytes::Bytes;
+use parking_lot::Mutex;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -233,7 +233,7 @@ impl Server {
             Some(error) => {
                 let error = error.into_broker(doing);
                 if let Error::Full { .. } = &error {
-                    *self.full.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Instant::now());
+                    *self.full.lock() = Some(Instant::now());
                 }
                 Err(error)
             }
@@ -242,7 +242,7 @@ impl Server {
 
     /// Whether the store has said lately that it takes no more.
     pub(super) fn full_lately(&self) -> bool {
-        let full = *self.full.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let full = *self.full.lock();
         full.is_some_and(|since| since.elapsed() < FULL_FOR)
     }
 
