@@ -155,7 +155,7 @@ impl People {
         if text.trim().is_empty() {
             return Ok(Self::default());
         }
-        let people: Self = serde_yaml::from_str(&text).map_err(|error| content(error.to_string()))?;
+        let people: Self = serde_saphyr::from_str(&text).map_err(|error| content(error.to_string()))?;
         for (name, user) in &people.users {
             if !super::passwords::is_hash(&user.password) {
                 return Err(content(format!("the password of {name} is no argon2id hash (see `fastagency user add`)")));
@@ -188,7 +188,7 @@ impl People {
     /// Writes a file, whole or not at all, for its owner's eyes only.
     pub fn write(&self, path: &Path) -> Result<(), FileError> {
         let io = |source| FileError::Io { path: path.to_owned(), source };
-        let text = serde_yaml::to_string(self)
+        let text = serde_saphyr::to_string(self)
             .map_err(|error| FileError::Content { path: path.to_owned(), reason: error.to_string() })?;
         let draft = path.with_extension("new");
         let mut options = std::fs::OpenOptions::new();

@@ -4,8 +4,8 @@
 
 use std::collections::HashMap;
 
+use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, StructureStyle};
 use serde_json::Number;
-use serde_yaml::granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, StructureStyle};
 
 use crate::problem::Problem;
 
