@@ -37,3 +37,43 @@ pub fn until(now: Timestamp, then: Timestamp) -> Duration {
 pub fn after(now: Timestamp, span: Duration) -> Timestamp {
     now.checked_add(span).unwrap_or(Timestamp::MAX)
 }
+
+/// The pauses between tries of something that is away: each twice as long as the one before it, up to the longest.
+///
+/// This is not the crate `backon`: what is tried again here never gives up, keeps what it knows from one try to the next, and
+/// waits for other things beside.
+#[derive(Debug, Clone)]
+pub struct RetryBackoff {
+    next: Duration,
+    longest: Duration,
+}
+
+impl RetryBackoff {
+    /// The first pause is the shortest.
+    pub fn new(shortest: Duration, longest: Duration) -> Self {
+        Self { next: shortest, longest }
+    }
+
+    /// Waits for a pause; the next one is longer.
+    pub async fn pause(&mut self) {
+        tokio::time::sleep(self.next).await;
+        self.next = (self.next * 2).min(self.longest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn pauses_double_up_to_the_longest() {
+        let mut backoff = RetryBackoff::new(Duration::from_millis(20), Duration::from_millis(100));
+        let mut pauses = Vec::new();
+        for _ in 0..5 {
+            let begun = tokio::time::Instant::now();
+            backoff.pause().await;
+            pauses.push(begun.elapsed().as_millis());
+        }
+        assert_eq!(pauses, [20, 40, 80, 100, 100]);
+    }
+}

@@ -2,9 +2,11 @@
 //! copy says of which record it is one, so that after a crash the next worker goes on exactly behind the last.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::broker::contract::Contract;
 use crate::broker::{self, Error};
+use crate::clock::RetryBackoff;
 use crate::fastagency::envelope::envelope;
 use crate::ids::{RunId, user_token};
 use crate::protocol::log::{Created, LogEntry};
@@ -47,7 +49,7 @@ impl FastAgencyMirror {
         let placed = redaction::placed(&self.redactor, placed);
         let Some(message) = placed.record.message() else { return Ok(()) };
         let body = serde_json::to_vec(&envelope(self.run, message)).expect("an envelope is JSON");
-        let mut pause = std::time::Duration::from_millis(50);
+        let mut backoff = RetryBackoff::new(Duration::from_millis(50), Duration::from_secs(2));
         loop {
             let copied = self
                 .contract
@@ -80,8 +82,7 @@ impl FastAgencyMirror {
                 Err(Error::Unavailable { .. }) => {}
                 Err(error) => return Err(error),
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(std::time::Duration::from_secs(2));
+            backoff.pause().await;
         }
     }
 }

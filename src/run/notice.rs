@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::broker::{self, Broker, Job, Reason};
+use crate::clock::RetryBackoff;
 use crate::config::{Occasion, Webhook};
 use crate::ids::{MessageId, Name, RunId};
 use crate::protocol::log::Body;
@@ -34,11 +35,10 @@ impl Notices {
         let Some((occasion, about)) = occasion(body) else { return Ok(()) };
         let job = Job { run, reason: Reason::Notice { about } };
         for (queue, _) in self.queues.iter().filter(|(_, on)| on.contains(&occasion)) {
-            let mut pause = Duration::from_millis(50);
+            let mut backoff = RetryBackoff::new(Duration::from_millis(50), LONGEST_PAUSE);
             while let Err(error) = self.broker.queue.enqueue(queue, &job, &format!("{queue}.{run}.{about}")).await {
                 let (broker::Error::Unavailable { .. } | broker::Error::Full { .. }) = error else { return Err(error) };
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                backoff.pause().await;
             }
         }
         Ok(())

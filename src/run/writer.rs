@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::broker::{self, Broker, Stored};
-use crate::clock::Timestamp;
+use crate::clock::{RetryBackoff, Timestamp};
 use crate::ids::{RunId, WorkerId};
 use crate::metrics::metrics;
 use crate::protocol::log::{LogEntry, PIECE, Record};
@@ -111,7 +111,7 @@ async fn append_at(
     mut expected: u64,
     abandoned: Option<Bytes>,
 ) -> Result<u64> {
-    let mut pause = Duration::from_millis(20);
+    let mut backoff = RetryBackoff::new(Duration::from_millis(20), LONGEST_PAUSE);
     let mut said: Option<Instant> = None;
     loop {
         match broker.log.append(run, lane, payload.clone(), expected).await {
@@ -141,8 +141,7 @@ async fn append_at(
             Err(Error::Broker(broker::Error::Unavailable { .. })) => {}
             Err(error) => return Err(error),
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        backoff.pause().await;
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::auth::Caller;
 use crate::broker;
+use crate::clock::RetryBackoff;
 use crate::fastagency::frames::{self, Asked, Frame};
 use crate::gateway::answers;
 use crate::gateway::error::ApiError;
@@ -229,7 +230,7 @@ struct Conversation<'a> {
 
 impl Conversation<'_> {
     async fn go_on(&mut self) -> Farewell {
-        let mut pause = SHORTEST_PAUSE;
+        let mut backoff = RetryBackoff::new(SHORTEST_PAUSE, LONGEST_PAUSE);
         loop {
             let began = Instant::now();
             let outcome = match Box::pin(attach(&self.gateway.broker, self.target.run, self.last)).await {
@@ -247,11 +248,11 @@ impl Conversation<'_> {
                 }
             }
             if began.elapsed() > LONGEST_PAUSE {
-                pause = SHORTEST_PAUSE;
+                backoff = RetryBackoff::new(SHORTEST_PAUSE, LONGEST_PAUSE);
             }
             tokio::select! {
                 () = self.gateway.shutdown.soft() => return Farewell::Restart,
-                () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
+                () = backoff.pause() => {}
             }
         }
     }
@@ -418,7 +419,7 @@ impl Conversation<'_> {
     /// Gives an answer to the run. While the broker is away it tries again: the client said it once and will not say it again.
     async fn give(&mut self, asked: &Asked, answer: Answer) -> run::Result<()> {
         let given = Given::new(answer, self.target.user.clone());
-        let mut pause = SHORTEST_PAUSE;
+        let mut backoff = RetryBackoff::new(SHORTEST_PAUSE, LONGEST_PAUSE);
         if self.gateway.limits.has_messages() {
             Box::pin(self.gateway.limits.message_in_time(&self.caller)).await;
         }
@@ -431,7 +432,7 @@ impl Conversation<'_> {
             }
             tokio::select! {
                 () = self.gateway.shutdown.soft() => return Ok(()),
-                () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
+                () = backoff.pause() => {}
             }
         }
     }
