@@ -39,3 +39,4 @@ mod sweep;
 mod talks;
 mod tiers;
 mod waits;
+mod words;
