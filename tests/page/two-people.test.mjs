@@ -2,9 +2,11 @@
 /** Two people in one run: who "You" is, whose run it is, and what becomes of an answer that came too late. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import { test } from 'node:test';
+import { describe, test } from 'node:test';
 import { becomes } from './becomes.mjs';
+import { launchBrowser, whatIsMissing } from './browser.mjs';
 import { describePage, until } from './house.mjs';
+import { startRealHouse, whatRealNeeds } from './real-house.mjs';
 
 /** @typedef {import('./house.mjs').Page} Page */
 
@@ -212,3 +214,74 @@ await describePage('two people in one run', (onNew) => {
     assert.equal(other.state, 'ended');
   });
 }, { login: 'form', areColleagues: true });
+
+const missing = await whatIsMissing() ?? whatRealNeeds();
+if (missing) console.log(`skipped: two people before the real tiers, because ${missing}`);
+
+describe('two people before the real tiers', { skip: missing ?? false, timeout: 120_000 }, () => {
+  test('the first decision counts, the other is told, and so is who stopped the run', async () => {
+    const browser = /** @type {import('playwright-core').Browser} */ (await launchBrowser());
+    const house = await startRealHouse({ pays: `version: 1
+name: pays
+tools:
+  pay_back:
+    description: Pays money back
+    params: { type: object, required: [amount], properties: { amount: { type: number, title: Amount } } }
+    approve: always
+    do: [ { return: "{{ args.amount }}" } ]
+steps:
+  - { id: first, call: { tool: pay_back, args: { amount: 49.5 } } }
+  - text_input: { prompt: "Paid {{ steps.first }}. And now?" }
+  - return: done
+` }, '', { ann: 'open sesame', ben: 'open simsim' }, `auth:
+  mode: basic
+  file: access.yaml
+  access:
+    - { workflows: ["*"] }
+    - { workflows: ["*"], users: [ben], may: [see, answer, cancel] }
+`);
+    try {
+      /** @param {string} name @param {string} path */
+      const visit = async (name, path) => {
+        const context = await browser.newContext({ viewport: { width: 1280, height: 860 }, reducedMotion: 'reduce' });
+        context.setDefaultTimeout(30_000);
+        const page = await context.newPage();
+        await page.goto(house.url + path);
+        await page.getByLabel('User').fill(name);
+        await page.getByLabel('Password', { exact: true }).fill(name === 'ann' ? 'open sesame' : 'open simsim');
+        await page.getByRole('button', { name: 'Sign in', exact: true }).click();
+        return page;
+      };
+      const ann = await visit('ann', '/');
+      await ann.locator('[data-workflow=pays]').click();
+      await ann.waitForURL(/\/runs\//);
+      const ben = await visit('ben', new URL(ann.url()).pathname);
+      await becomes(() => ben.locator('.bar-under').innerText(), 'started by ann');
+      await becomes(() => ben.locator('.is-open .asks').innerText(), 'asks ann');
+      await ben.locator('.is-open [data-decision=deny]').click();
+      await ben.getByLabel(/Why not/).fill('It is not broken.');
+      // Whichever the page hears of first: ann's answer is there before ben's is sent on.
+      await ben.route('**/answers/*', async (route) => {
+        await ann.locator('.is-open [data-decision=once]').click();
+        await ann.locator('.answer-meta').waitFor();
+        await route.continue();
+      });
+      await ben.locator('.is-open [data-decision=deny]').click();
+      await becomes(() => ben.locator('.late-note').innerText(), 'ann allowed this before you; your denial was not used.');
+      await becomes(() => ben.locator('.unsent .prose').innerText(), 'It is not broken.');
+      await becomes(() => ben.locator('.answer-meta bdi').allInnerTexts(), ['ann']);
+      await becomes(() => ann.locator('.answer-meta bdi').allInnerTexts(), ['You']);
+      await ben.unroute('**/answers/*');
+      await ann.getByText('Paid 49.5. And now?').last().waitFor();
+      await ben.locator('#stop').click();
+      await ben.getByRole('button', { name: 'Stop it' }).click();
+      await becomes(() => ben.locator('.ending .reason').innerText(), 'Stopped by you.');
+      await becomes(() => ann.locator('.ending .reason').innerText(), 'Stopped by ben.');
+      await ann.reload();
+      await becomes(() => ann.locator('.ending .reason').innerText(), 'Stopped by ben.');
+    } finally {
+      await browser.close();
+      await house.close();
+    }
+  });
+});
